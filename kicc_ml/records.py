@@ -1,0 +1,145 @@
+"""The plain data that travels down the line, from the DICOM repository to the report.
+
+Axes: an image array is indexed ``[x, y, z]`` (a radiograph ``[x, y]``); a leading ``c`` or ``b`` in a
+name is channel or batch. ``affine_ras`` maps such an index to patient millimetres in the RAS convention of
+NIfTI; DICOM's LPS meets it in one place, :mod:`kicc_ml.dicom.geometry`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+#: What a mask, a network channel or an output file can stand for, in this order everywhere.
+REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
+
+#: What can be predicted for a patient; column names of the clinical table.
+ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
+
+Verdict = Literal["usable", "repaired", "refused"]
+Units = Literal["hu", "arbitrary"]
+
+
+class UserError(Exception):
+    """Something a user can mend. The message names file, tag or cell and the remedy; printed without traceback."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One image series of a repository with the verdict of the intake; refused ones are kept too.
+
+    ``patient``, ``study`` and ``uid`` are pseudonyms. ``files`` are in order of position along the slice
+    normal. ``spacing_mm`` is (x, y, z): between columns, rows and slices; None where it is not known.
+    """
+
+    site: str
+    patient: str
+    study: str
+    uid: str
+    modality: str  # "CT", "CXR", or the DICOM modality of what is neither
+    files: tuple[Path, ...]
+    rows: int
+    columns: int
+    slices: int
+    spacing_mm: tuple[float, float, float] | None
+    units: Units
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    acquired: datetime | None = None
+    projection: str = ""  # "AP", "PA" or "" for a radiograph
+    vendor: str = ""
+    model: str = ""
+    kernel: str = ""
+    slice_thickness_mm: float | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.verdict != "refused"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image read from disk: ``array[x, y, z]`` (radiograph: ``[x, y]``) on the scanner's own grid.
+
+    ``spacing_known`` is False where a file states none (the affine then counts voxels).
+    """
+
+    array: np.ndarray
+    affine_ras: np.ndarray
+    units: Units
+    spacing_known: bool = True
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        return tuple(float(mm) for mm in np.linalg.norm(self.affine_ras[:3, :3], axis=0)[: self.array.ndim])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A patient at a hospital: the index images that are there, the clinical row, what is known of the outcome.
+
+    ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region (see ``REGIONS``,
+    and ``ground_glass``) to a NIfTI on the grid of the CT. ``person`` groups what must stay on one side of a split.
+    """
+
+    case_id: str
+    site: str
+    person: str
+    ct: Series | None = None
+    cxr: Series | None = None
+    clinical: Mapping[str, float] = field(default_factory=dict)
+    endpoints: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    admitted: date | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: case ids to train on, to select on, and to judge by. Refuses a person on two sides."""
+
+    fold: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    person_of: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        sides = {name: {self.person_of[case] for case in getattr(self, name)} for name in ("train", "val", "test")}
+        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+            if shared := sides[one] & sides[other]:
+                raise UserError(
+                    f"fold {self.fold}: {len(shared)} person(s) in both {one} and {other}, for example "
+                    f"{min(shared)}; a split must be grouped by person"
+                )
+
+
+@dataclass(frozen=True)
+class SeverityMap:
+    """How much of the lung is affected, and where (see :mod:`kicc_ml.severity` for cut-offs and sources).
+
+    ``zone_percent`` and ``zone_score`` are keyed ``right_upper`` ... ``left_lower``; empty, and ``score`` None,
+    where the sides are not known. Millilitres and grams are None without spacing or HU.
+    """
+
+    zone_percent: Mapping[str, float | None]
+    zone_score: Mapping[str, int | None]
+    score: int | None
+    percent_involved: float | None
+    percent_consolidated: float | None
+    lung_ml: float | None
+    lesion_ml: float | None
+    lesion_g: float | None
+    reasons: tuple[str, ...] = ()
+
+
+def by_id(cases: Iterable[Case]) -> dict[str, Case]:
+    """Index cases by id; a doubled id is an error, not a silent loss."""
+    found: dict[str, Case] = {}
+    for case in cases:
+        if case.case_id in found:
+            raise UserError(f"case {case.case_id} occurs twice in the cohort")
+        found[case.case_id] = case
+    return found
