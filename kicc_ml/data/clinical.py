@@ -1,0 +1,275 @@
+"""The clinical table of a repository: read, checked cell by cell, typed.
+
+What a column holds follows from its name, so that a hospital may add its own:
+
+- ``site``, ``patient_id``, ``person_id``: identifiers, always text (leading zeros are part of them);
+- ``age_years`` 0-120; ``sex`` ``M``/``F``; ``ct_scans``, ``cxr_images``: whole numbers;
+- ``oxygen``, ``ventilation``, ``icu``, ``death``: endpoints, 0/1; ``*_date``: an ISO date;
+- a name that ends in a unit (``crp_mg_l``): a number of at least 0;
+- any other column is 0/1 where most of its filled cells are, else a number where most are numbers,
+  else text, which is set aside with a warning.
+
+Every cell but site, patient_id and what a source has no word for may be empty (``NA`` and ``nan``, as R and
+pandas write it, count as empty).
+"""
+
+import csv
+import logging
+import re
+import unicodedata
+from collections.abc import Collection, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from kicc_ml.records import ENDPOINTS, UserError
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["site", "key", "identifier", "age", "sex", "count", "yes_no", "date", "number", "text"]
+
+REQUIRED = ("site", "patient_id", "age_years", "sex")
+#: How many images a patient has, as the hospital states it: for the summary, not a feature.
+IMAGE_COUNTS = ("ct_scans", "cxr_images")
+#: Named in INTERFACES as 0/1; a word in them is a mistake, not a text column.
+YES_NO = ("underlying_disease", "fever", "cough", *ENDPOINTS)
+UNIT_AT_END = re.compile(
+    r"_(1e9_l|1e12_l|[munp]?g_(m|d)?l|i?u_l|[mu]mol_l|mmhg|kpa|percent|seconds|hours|days|years|kg|kg_m2|cm"
+    r"|celsius|per_min|l_min|mm_h|ratio|points)$"
+)
+MAX_AGE_YEARS = 120
+#: A longer list of bad cells helps nobody; the rest is counted.
+SHOWN_CELLS = 20
+
+ALLOWED: dict[Kind, str] = {
+    "site": "the name of a hospital folder beside the table",
+    "key": "any text, not empty",
+    "age": f"a number from 0 to {MAX_AGE_YEARS}, or empty",
+    "sex": "M, F or empty",
+    "count": "a whole number of at least 0, or empty",
+    "yes_no": "0, 1 or empty; a measurement carries its unit in the column's name (crp_mg_l)",
+    "date": "an ISO date (2020-03-09), or empty",
+    "number": "a number of at least 0, or empty",
+}
+
+
+class TableError(UserError):
+    """The clinical table cannot be used; the message lists every reason at once."""
+
+
+def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFrame:
+    """Read and check a clinical table (CSV in UTF-8, or parquet).
+
+    Args:
+        path: the table.
+        sites: the hospital folders that exist; None skips that check (a repository of tables only).
+
+    Returns:
+        one row per patient; identifiers as text, ``sex`` as ``M``/``F``/None, dates as ``date`` or None,
+        every other column float with NaN for empty; text columns are left out. The index is the line or row.
+
+    Raises:
+        TableError: the file is missing, empty, not UTF-8, lacks a required column, or has bad cells.
+    """
+    cells = _read_cells(path)
+    if missing := [column for column in REQUIRED if column not in cells]:
+        raise TableError(
+            f"{path}: required column(s) missing: {', '.join(missing)}; found: {', '.join(map(str, cells))}. "
+            "The first line names the columns, separated by commas"
+        )
+    if cells.empty:
+        raise TableError(
+            f"{path}: the table has no patients; give one line per patient below the column names"
+        )
+    cells["site"] = _spelt_like_folders(cells["site"], sites)
+    kinds = {str(column): _kind(str(column), cells[column]) for column in cells}
+    _refuse_bad_cells(path, cells, kinds, sites)
+    return _typed(path, cells, kinds)
+
+
+def feature_names(table: pd.DataFrame) -> list[str]:
+    """Columns to predict from: age, sex, and every number or 0/1 that is no endpoint and no image count."""
+    left_out = {*REQUIRED, *ENDPOINTS, *IMAGE_COUNTS}
+    others = [str(column) for column in table.select_dtypes("number") if column not in left_out]
+    return ["age_years", "sex", *others]
+
+
+def features(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of :func:`feature_names` as float; ``sex`` is 1 for men, 0 for women; NaN for unknown."""
+    return table.assign(sex=table["sex"].map({"M": 1.0, "F": 0.0}))[feature_names(table)].astype(float)
+
+
+def _read_cells(path: Path) -> pd.DataFrame:
+    """Every cell as stripped text or None, indexed by the line of the file (row number for parquet)."""
+    if not path.is_file():
+        raise TableError(
+            f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')"
+        )
+    cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    return cells.apply(lambda column: column.map(_stripped)).astype(object)
+
+
+def _stripped(cell: object) -> str | None:
+    text = "" if pd.isna(cell) else str(cell).strip()  # type: ignore[call-overload] # any cell
+    return None if text.lower() in ("", "na", "nan") else text
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        lines = list(_csv_lines(path))
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8'. Excel in Korea writes CP949"
+        ) from error
+    if not lines:
+        raise TableError(f"{path} is empty; the first line names the columns")
+    columns = [name.strip() for name in lines[0][1]]
+    if doubled := sorted({name for name in columns if columns.count(name) > 1}):
+        raise TableError(
+            f"{path}: column name(s) given twice: {', '.join(map(repr, doubled))}; rename or remove one"
+        )
+    if uneven := [number for number, row in lines[1:] if len(row) != len(columns)]:
+        raise TableError(
+            f"{path}: {len(uneven)} line(s) do not have the first line's {len(columns)} cells, for example "
+            f"line {uneven[0]}; put a cell that contains a comma in quotes"
+        )
+    return pd.DataFrame([row for _, row in lines[1:]], [number for number, _ in lines[1:]], columns)
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Non-blank records with the line they start on; ``utf-8-sig`` drops the byte order mark of Excel."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        start = 1
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield start, row
+            start = reader.line_num + 1
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        typed = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise TableError(f"{path} cannot be read as parquet: {error}") from error
+    typed.index = pd.RangeIndex(1, len(typed) + 1)
+    # A whole number beside empty cells is stored as float: a patient must not become "7.0".
+    return typed.convert_dtypes().apply(
+        lambda column: (
+            column.dt.strftime("%Y-%m-%d")
+            if pd.api.types.is_datetime64_any_dtype(column)
+            else column.astype("Int64")
+            if pd.api.types.is_bool_dtype(column)
+            else column
+        )
+    )
+
+
+def _spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
+    """Korean folder names from a Mac are decomposed (NFD), tables composed (NFC): spell like the folder."""
+    folders = {unicodedata.normalize("NFC", folder): folder for folder in sites or ()}
+    return site.map(lambda name: name and folders.get(unicodedata.normalize("NFC", name), name))
+
+
+def _kind(column: str, cells: pd.Series) -> Kind:
+    named: dict[str, Kind] = {
+        **dict.fromkeys(YES_NO, "yes_no"),
+        **dict.fromkeys(IMAGE_COUNTS, "count"),
+        **{"site": "site", "patient_id": "key", "person_id": "identifier", "age_years": "age", "sex": "sex"},
+    }
+    if column in named:
+        return named[column]
+    if column.endswith("_date"):
+        return "date"
+    if UNIT_AT_END.search(column):
+        return "number"
+    numbers = pd.to_numeric(cells.dropna(), errors="coerce")
+    if numbers.isin([0, 1]).mean() >= 0.5:
+        return "yes_no"
+    return "number" if numbers.notna().mean() >= 0.5 else "text"
+
+
+def _is_allowed(kind: Kind, cells: pd.Series, sites: Collection[str] | None) -> pd.Series:
+    """Which of the filled cells are allowed."""
+    if kind == "site":
+        return cells.isin(list(sites)) if sites is not None else cells.notna()
+    if kind == "sex":
+        return cells.isin(["M", "F"])
+    if kind == "date":
+        return cells.map(_is_iso_date).astype(bool)
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if kind == "yes_no":
+        return numbers.isin([0, 1])
+    if kind == "count":
+        return (numbers >= 0) & (numbers % 1 == 0)
+    return (numbers >= 0) & (numbers <= (MAX_AGE_YEARS if kind == "age" else np.finfo(float).max))
+
+
+def _is_iso_date(cell: str) -> bool:
+    try:
+        date.fromisoformat(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _column_schema(kind: Kind, sites: Collection[str] | None) -> pa.Column:
+    checks = []
+    if kind in ALLOWED and kind != "key":
+        checks = [pa.Check(lambda cells: _is_allowed(kind, cells, sites), error=ALLOWED[kind])]
+    return pa.Column(None, checks, nullable=kind not in ("site", "key"))
+
+
+def _refuse_bad_cells(
+    path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], sites: Collection[str] | None
+) -> None:
+    once = pa.Check(
+        lambda table: ~(table.duplicated(["site", "patient_id"], keep=False) & table["patient_id"].notna()),
+        error="a patient (site, patient_id) once in the table",
+        ignore_na=False,
+    )
+    schema = pa.DataFrameSchema({name: _column_schema(kind, sites) for name, kind in kinds.items()}, once)
+    try:
+        schema.validate(cells, lazy=True)
+    except SchemaErrors as errors:
+        raise TableError(_list_bad_cells(path, errors.failure_cases, kinds)) from None
+
+
+def _list_bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> str:
+    """One line per bad cell: where it is, what it holds, what is allowed."""
+    doubled = failures["check"].str.startswith("a patient")
+    failures = failures[~doubled | (failures["column"] == "patient_id")]  # pandera repeats the row per column
+    failures = failures.sort_values(["index", "column"])
+    shown = [_describe(failure, kinds) for failure in failures.head(SHOWN_CELLS).to_dict("records")]
+    more = [f"  ... and {len(failures) - SHOWN_CELLS} more"] if len(failures) > SHOWN_CELLS else []
+    unit = "row" if path.suffix == ".parquet" else "line"
+    lines = [
+        f"{path}: {len(failures)} bad cell(s); correct them:",
+        *(f"  {unit} {cell}" for cell in shown),
+        *more,
+    ]
+    return "\n".join(lines)
+
+
+def _describe(failure: dict, kinds: dict[str, Kind]) -> str:
+    value, column = failure["failure_case"], failure["column"]
+    allowed = ALLOWED[kinds[column]] if failure["check"] == "not_nullable" else failure["check"]
+    return f"{failure['index']}, {column}: {'empty' if pd.isna(value) else repr(value)} (allowed: {allowed})"
+
+
+def _typed(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFrame:
+    if ignored := [column for column, kind in kinds.items() if kind == "text"]:
+        logger.warning("%s: columns of text are not used: %s", path, ", ".join(ignored))
+    table = cells.drop(columns=ignored)
+    for column in table:
+        kind = kinds[str(column)]
+        if kind == "date":
+            table[column] = table[column].map(date.fromisoformat, na_action="ignore").astype(object)
+        elif kind in ("age", "count", "yes_no", "number"):
+            table[column] = pd.to_numeric(table[column]).astype(float)
+    return table

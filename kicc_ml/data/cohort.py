@@ -1,0 +1,192 @@
+"""From a repository to cases: the rows of the table joined with the index images."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from kicc_ml.data.clinical import features, read_clinical
+from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, index_image
+from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
+from kicc_ml.dicom.index import index_repository
+from kicc_ml.pseudonym import pseudonym, repository_key
+from kicc_ml.records import ENDPOINTS, REGIONS, Case, Series, UserError
+
+logger = logging.getLogger(__name__)
+
+#: Folders of a repository that are no hospitals.
+NOT_HOSPITALS = ("masks", "truth")
+MASK_NAMES = (*REGIONS, "ground_glass")
+
+
+@dataclass
+class Flow:
+    """What became of rows and images on the way to the cohort: counts under plain words, for a flow chart."""
+
+    rows: int = 0
+    cases: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def log(self) -> None:
+        logger.info("cohort: %d rows of the table, %d cases", self.rows, self.cases)
+        for what, count in sorted(self.counts.items()):
+            logger.info("cohort: %s: %d", what, count)
+
+
+def repository(
+    root: str | Path,
+    *,
+    ct_window_days: Sequence[int] | None = WINDOW_DAYS,
+    cxr_window_days: Sequence[int] | None = WINDOW_DAYS,
+    guard_endpoints: Collection[str] = ENDPOINTS,
+    person_conflict: PersonConflict = "refuse",
+    index_cache: str | Path | None = None,
+) -> list[Case]:
+    """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
+
+    Args:
+        root: the repository.
+        ct_window_days, cxr_window_days: first and last day, from admission, of an index image; None: any day.
+        guard_endpoints: an image later than the day of one of these is not used; empty for a task that
+            predicts no outcome, such as segmentation.
+        person_conflict: one person at two hospitals is an error ("refuse"), or only the case of the earliest
+            admission is kept, then of the first hospital by name ("drop").
+        index_cache: where the index keeps what it has read.
+
+    Returns:
+        one case per row of the table, in its order; a row without images is kept as a clinical-only case.
+
+    Raises:
+        UserError: no hospitals, no table or a bad one, one person at two hospitals.
+    """
+    root = Path(root)
+    table = read_clinical(clinical_path(root), hospitals(root))
+    series = index_repository(root, Path(index_cache) if index_cache else None)
+    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints)
+    key = repository_key(root)
+    cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
+    flow.log()
+    if not any(case.ct or case.cxr for case in cases):
+        logger.warning(
+            "%s: no patient of the table has a usable image; only clinical models can be trained", root
+        )
+    return cases
+
+
+def hospitals(root: Path) -> list[str]:
+    """Names of the hospital folders of a repository.
+
+    Raises:
+        UserError: there is no such folder, or it holds no hospital.
+    """
+    layout = "lay down one folder of DICOM files per hospital and clinical.csv beside them"
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; {layout}, and give their folder as cohort.root=DIR")
+    sites = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if not (found := sorted(set(sites) - set(NOT_HOSPITALS))):
+        raise UserError(f"{root} holds no hospital folders; {layout}")
+    return found
+
+
+def clinical_path(root: Path) -> Path:
+    """``clinical.parquet`` where there is no ``clinical.csv`` but that, else ``clinical.csv``."""
+    parquet = root / "clinical.parquet"
+    return parquet if parquet.is_file() and not (root / "clinical.csv").exists() else root / "clinical.csv"
+
+
+def mask_folders(root: Path, key: bytes) -> dict[str, Mapping[str, Path]]:
+    """Masks laid beside the images, by the pseudonym of the series they belong to, then by region."""
+    folders = sorted(folder for folder in (root / "masks").glob("*") if folder.is_dir())
+    return {
+        pseudonym(key, folder.name): {
+            region: path for region in MASK_NAMES if (path := folder / f"{region}.nii.gz").is_file()
+        }
+        for folder in folders
+    }
+
+
+def join(
+    table: pd.DataFrame,
+    series: Sequence[Series],
+    key: bytes,
+    rule: IndexRule,
+    masks: Mapping[str, Mapping[str, Path]],
+    person_conflict: PersonConflict,
+) -> tuple[list[Case], Flow]:
+    """The core of :func:`repository`: rows of a read clinical table and the index of images, by pseudonym."""
+    flow = Flow(rows=len(table))
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    values = features(table).to_dict("records")
+    patients = [pseudonym(key, row["site"], row["patient_id"]) for row in rows]
+    images_of = _images_of(patients, series, flow)
+    cases = [
+        _case(row, value, patient, images_of[patient], rule, masks, flow)
+        for row, value, patient in zip(rows, values, patients, strict=True)
+    ]
+    traces = [_traces(row, images_of[patient], key) for row, patient in zip(rows, patients, strict=True)]
+    cases = [
+        replace(case, person=patients[first]) for case, first in zip(cases, link_persons(traces), strict=True)
+    ]
+    cases, dropped = resolve_conflicts(cases, person_conflict)
+    flow.counts["cases dropped: the person is a patient of another hospital"] = dropped
+    flow.cases = len(cases)
+    return cases, flow
+
+
+def case_id(site: str, patient: str) -> str:
+    """``<site>_<patient pseudonym>``, safe as a file name and on a command line."""
+    return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)}_{patient}"
+
+
+def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow) -> dict[str, list[Series]]:
+    """Usable series per patient of the table; the others are counted, strangers with a warning."""
+    images: dict[str, list[Series]] = {patient: [] for patient in patients}
+    strangers = Counter(one.site for one in series if one.usable and one.patient not in images)
+    if strangers:
+        where = ", ".join(f"{site} {count}" for site, count in sorted(strangers.items()))
+        logger.warning(
+            "%d series belong to no row of the clinical table and are not used: %s", strangers.total(), where
+        )
+    flow.counts["series without a row of the table"] = strangers.total()
+    flow.counts["series refused by the index"] = sum(not one.usable for one in series)
+    for one in series:
+        if one.usable and one.patient in images:
+            images[one.patient].append(one)
+    return images
+
+
+def _traces(row: Mapping, images: Sequence[Series], key: bytes) -> set[tuple[str, str]]:
+    """What reveals the person: the stated id, and a study or series filed at two hospitals."""
+    stated = {("person", pseudonym(key, row["person_id"]))} if row.get("person_id") else set()
+    return stated | {("study", one.study) for one in images} | {("series", one.uid) for one in images}
+
+
+def _case(
+    row: Mapping,
+    values: Mapping,
+    patient: str,
+    images: Sequence[Series],
+    rule: IndexRule,
+    masks: Mapping[str, Mapping[str, Path]],
+    flow: Flow,
+) -> Case:
+    ct, ct_obstacles = index_image("CT", images, row, rule)
+    cxr, cxr_obstacles = index_image("CXR", images, row, rule)
+    flow.counts.update(ct_obstacles + cxr_obstacles)
+    kinds = " and ".join(name for name, image in (("CT", ct), ("CXR", cxr)) if image)
+    flow.counts[f"cases with {kinds or 'no image'}"] += 1
+    return Case(
+        case_id=case_id(row["site"], patient),
+        site=row["site"],
+        person=patient,
+        ct=ct,
+        cxr=cxr,
+        clinical={str(name): value for name, value in values.items()},
+        endpoints={name: float("nan") if row.get(name) is None else row[name] for name in ENDPOINTS},
+        masks=masks.get(ct.uid, {}) if ct else {},
+        admitted=row.get("admission_date"),
+    )

@@ -1,0 +1,93 @@
+"""Which of a patient's images may be used to predict, and which of those is taken.
+
+The index image is the first usable one within a window around admission that was taken no later than the
+day of any guarded endpoint (a table states days, not minutes). Without an admission date it is the earliest
+usable one. Among several CT series of the chosen study the one with most slices is taken, then the thinnest;
+among radiographs of one moment a PA before an AP.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from kicc_ml.records import ENDPOINTS, Series, UserError
+
+#: Days from admission. A setting, not a published figure: an image may precede admission by a day, and over
+#: about a week COVID-19 pneumonia progresses most.
+WINDOW_DAYS = (-1, 7)
+#: Between radiographs of one moment: PA shows the heart in its true size, AP is taken of who cannot stand.
+PROJECTIONS_PREFERRED = ("PA", "AP", "")
+
+
+@dataclass(frozen=True)
+class IndexRule:
+    """Windows in days from admission (None: any day), and the endpoints an image must not be later than."""
+
+    ct_window_days: Sequence[int] | None = WINDOW_DAYS
+    cxr_window_days: Sequence[int] | None = WINDOW_DAYS
+    guard_endpoints: Collection[str] = ENDPOINTS
+
+    def __post_init__(self) -> None:
+        for days in (self.ct_window_days, self.cxr_window_days):
+            if days is not None and (len(days) != 2 or days[0] > days[1]):
+                raise UserError(f"window {list(days)}: give [first, last] day from admission, or null")
+        if unknown := sorted(set(self.guard_endpoints) - set(ENDPOINTS)):
+            raise UserError(f"guard_endpoints {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+
+    def window_days(self, modality: str) -> Sequence[int] | None:
+        return self.ct_window_days if modality == "CT" else self.cxr_window_days
+
+
+def index_image(
+    modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
+) -> tuple[Series | None, Counter[str]]:
+    """The image of ``modality`` to predict from, or None; and why the others may not be used, counted.
+
+    Args:
+        images: the usable series of one patient.
+        row: the patient's row: ``admission_date``, endpoints and their dates, as far as they are known.
+    """
+    last_day = last_guarded_day(row, rule.guard_endpoints)
+    obstacles, candidates = Counter[str](), []
+    for image in images:
+        if image.modality != modality:
+            continue
+        window_days = rule.window_days(modality)
+        if obstacle := _obstacle(image.acquired, row.get("admission_date"), last_day, window_days):
+            obstacles[f"{modality} series not used: {obstacle}"] += 1
+        else:
+            candidates.append(image)
+    if not candidates:
+        return None, obstacles
+    first = min(candidates, key=lambda image: (image.acquired or datetime.max, image.study))
+    return min((image for image in candidates if image.study == first.study), key=_preference), obstacles
+
+
+def last_guarded_day(row: Mapping, endpoints: Collection[str]) -> date | None:
+    """The day of the first guarded endpoint that happened (or may have: unknown, but dated)."""
+    days = [row.get(f"{name}_date") for name in endpoints if row.get(name) != 0]
+    return min((day for day in days if day is not None), default=None)
+
+
+def _obstacle(
+    acquired: datetime | None, admitted: date | None, last_day: date | None, window_days: Sequence[int] | None
+) -> str:
+    """Why an image of that time may not be the index image; empty if it may."""
+    window = window_days if admitted else None
+    if acquired is None:
+        return "without a date of acquisition, which the table's dates need" if window or last_day else ""
+    if last_day and acquired.date() > last_day:
+        return "taken after an endpoint"
+    if admitted and window:
+        first, last = (admitted + timedelta(days=day) for day in window)
+        return "" if first <= acquired.date() <= last else "outside the window around admission"
+    return ""
+
+
+def _preference(image: Series) -> tuple:
+    """Sorts the one to take first; the uid breaks a tie."""
+    if image.modality == "CT":
+        spacing_z_mm = image.spacing_mm[2] if image.spacing_mm else float("inf")
+        return (-image.slices, spacing_z_mm, image.uid)
+    return (image.acquired or datetime.max, PROJECTIONS_PREFERRED.index(image.projection), image.uid)

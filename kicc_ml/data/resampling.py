@@ -1,0 +1,139 @@
+"""One affine resampling for every change of grid: to the network's and back to the scanner's.
+
+Indices are voxel centres; a voxel reaches half an index to either side, and the outermost value holds up to
+that face (the convention of ITK's linear interpolator).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+#: A target voxel larger than this many source voxels is averaged first: above it, linear interpolation skips
+#: source voxels altogether and thin structures alias.
+AVERAGE_ABOVE = 1.5
+
+#: Drift, in source voxels over the whole grid, below which an axis counts as parallel and a position as
+#: a voxel centre; affines in files are rounded to single precision.
+SAME_PLACE_VOXELS = 1e-3
+
+#: Target voxels whose coordinates are held at a time on the oblique path (16 bytes each).
+SLAB_VOXELS = 4_000_000
+
+
+def resample(
+    image_cxyz: torch.Tensor,
+    affine_ras: np.ndarray,
+    to_affine_ras: np.ndarray,
+    to_shape: Sequence[int],
+    mode: Literal["trilinear", "nearest"] = "trilinear",
+    padding: Literal["border", "zeros"] = "border",
+) -> torch.Tensor:
+    """``image_cxyz`` on the grid ``to_affine_ras``, ``to_shape``; same dtype and device.
+
+    Trilinear mode needs a floating dtype and averages blocks of voxels first where the new voxels are more
+    than ``AVERAGE_ABOVE`` times as large. Beyond the outer faces the image continues (``border``) or is 0.
+    Grids with parallel axes are interpolated axis by axis, and exactly copied when only flips, permutations
+    or crops lie between them; all others go through ``grid_sample``.
+    """
+    index_map = np.linalg.inv(affine_ras) @ to_affine_ras  # index on the new grid -> index on the old
+    if mode == "trilinear":
+        image_cxyz, index_map = _average_blocks(image_cxyz, index_map)
+    if _is_parallel(index_map, to_shape):
+        return _resample_by_axis(image_cxyz, index_map, to_shape, mode, padding)
+    return _resample_oblique(image_cxyz, index_map, to_shape, mode, padding)
+
+
+def _average_blocks(image_cxyz: torch.Tensor, index_map: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+    """Average whole blocks of source voxels along axes where the step of the target is long."""
+    step = np.linalg.norm(index_map[:3, :3], axis=1)
+    sizes = np.array(image_cxyz.shape[1:])
+    block = np.where(step > AVERAGE_ABOVE, np.minimum(np.rint(step), sizes), 1).astype(int)
+    if (block == 1).all():
+        return image_cxyz, index_map
+    short = (-sizes) % block
+    padded = F.pad(image_cxyz, [0, int(short[2]), 0, int(short[1]), 0, int(short[0])], mode="replicate")
+    to_voxel = np.diag([*block, 1.0])
+    to_voxel[:3, 3] = (block - 1) / 2
+    return F.avg_pool3d(padded, tuple(block.tolist())), np.linalg.inv(to_voxel) @ index_map
+
+
+def _is_parallel(index_map: np.ndarray, to_shape: Sequence[int]) -> bool:
+    moves = np.abs(index_map[:3, :3]) * np.asarray(to_shape) > SAME_PLACE_VOXELS
+    return bool((moves.sum(axis=0) <= 1).all() and (moves.sum(axis=1) <= 1).all())
+
+
+def _resample_by_axis(
+    image_cxyz: torch.Tensor, index_map: np.ndarray, to_shape: Sequence[int], mode: str, padding: str
+) -> torch.Tensor:
+    source_axes = np.abs(index_map[:3, :3]).argmax(axis=0).tolist()
+    image_cxyz = image_cxyz.permute(0, *(1 + axis for axis in source_axes))
+    for axis, source_axis in enumerate(source_axes):
+        position = index_map[source_axis, axis] * np.arange(to_shape[axis]) + index_map[source_axis, 3]
+        image_cxyz = _interpolate_axis(image_cxyz, 1 + axis, position, mode, padding)
+    return image_cxyz
+
+
+def _interpolate_axis(
+    image_cxyz: torch.Tensor, axis: int, position: np.ndarray, mode: str, padding: str
+) -> torch.Tensor:
+    """Values along one axis at fractional indices ``position``."""
+    last = image_cxyz.shape[axis] - 1
+    outside = (position < -0.5 - SAME_PLACE_VOXELS) | (position > last + 0.5 + SAME_PLACE_VOXELS)
+    if mode == "nearest" or np.abs(position - np.rint(position)).max() < SAME_PLACE_VOXELS:
+        position = np.rint(position)
+    position = np.clip(position, 0, last)
+    lower = np.floor(position).astype(np.int64)
+    device = image_cxyz.device
+    result = image_cxyz.index_select(axis, torch.from_numpy(lower).to(device))
+    if (position > lower).any():
+        upper = torch.from_numpy(np.minimum(lower + 1, last)).to(device)
+        weight = torch.from_numpy(position - lower).to(device, image_cxyz.dtype)
+        weight = weight.view(-1, *[1] * (image_cxyz.ndim - axis - 1))
+        result = result.lerp_(image_cxyz.index_select(axis, upper), weight)
+    if padding == "zeros" and outside.any():
+        result.index_fill_(axis, torch.from_numpy(np.flatnonzero(outside)).to(device), 0)
+    return result
+
+
+def _resample_oblique(
+    image_cxyz: torch.Tensor, index_map: np.ndarray, to_shape: Sequence[int], mode: str, padding: str
+) -> torch.Tensor:
+    thickness = max(1, SLAB_VOXELS // max(1, to_shape[1] * to_shape[2]))
+    slabs = []
+    for start in range(0, to_shape[0], thickness):
+        x_range = range(start, min(start + thickness, to_shape[0]))
+        slabs.append(_sample_slab(image_cxyz, index_map, x_range, to_shape, mode, padding))
+    return torch.cat(slabs, dim=1).to(image_cxyz.dtype)
+
+
+def _sample_slab(
+    image_cxyz: torch.Tensor,
+    index_map: np.ndarray,
+    x_range: range,
+    to_shape: Sequence[int],
+    mode: str,
+    padding: str,
+) -> torch.Tensor:
+    matrix = torch.from_numpy(index_map).to(image_cxyz.device)
+    sizes = torch.tensor(image_cxyz.shape[1:], device=image_cxyz.device)
+    axes = [
+        torch.arange(r.start, r.stop, device=image_cxyz.device) for r in (x_range, *map(range, to_shape[1:]))
+    ]
+    x, y, z = axes[0][:, None, None, None], axes[1][:, None, None], axes[2][:, None]
+    # the sum is taken in double precision: single would lose 1e-4 voxel far from the origin
+    index_xyz3 = x * matrix[:3, 0] + y * matrix[:3, 1] + z * matrix[:3, 2] + matrix[:3, 3]
+    unit_xyz3 = ((2 * index_xyz3 + 1) / sizes - 1).float()
+    sampled = F.grid_sample(
+        image_cxyz[None].float(),
+        unit_xyz3.flip(-1)[None],  # grid_sample counts the last array axis first
+        mode="bilinear" if mode == "trilinear" else "nearest",
+        padding_mode="border",
+        align_corners=False,
+    )[0]
+    if padding == "zeros":
+        reach = 0.5 + SAME_PLACE_VOXELS
+        sampled *= ((index_xyz3 > -reach) & (index_xyz3 < sizes - 1 + reach)).all(dim=-1)
+    return sampled

@@ -1,0 +1,321 @@
+"""Canonical volumes on disk: written once for all folds, read a patch at a time.
+
+One folder per image, named by the content of its source files and everything that shaped the result, so that
+a renamed repository is recognised and a changed window, spacing or file is not::
+
+    <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window)
+                 masks.npy         uint8 0/1 [len(REGIONS), x, y, z]; absent where no region is known
+                 lesion_index.npy  int32 [n, 3], up to MAX_LESION_VOXELS voxels of the lesion
+                 meta.json         affine, shape, which regions are known, the parameters
+"""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from kicc_ml.data.digests import Digests
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.dicom.image_files import read_mask
+from kicc_ml.dicom.volume import read_volume
+from kicc_ml.records import REGIONS, Case, Series, UserError
+
+logger = logging.getLogger(__name__)
+
+#: Part of every key: raise it when reading or writing changes what a stored volume holds.
+FORMAT_VERSION = 1
+
+#: Enough to centre patches all over a lesion, small enough (48 KiB) to read with each patch.
+MAX_LESION_VOXELS = 4096
+
+#: A full CT takes about 1.5 GB while it is resampled; more processes than this would not fit a workstation.
+MAX_PROCESSES = 4
+
+#: Below this many volumes the start of the processes costs more than they save.
+SERIAL_BELOW = 8
+
+#: Folders of runs that were killed; nothing takes this long to write.
+STALE_AFTER_S = 24 * 3600
+
+PARTIAL_PREFIX = ".partial-"
+
+#: Regions that two others make up.
+DERIVED_REGIONS = {
+    "lung": ("left_lung", "right_lung"),
+    "lesion": ("ground_glass", "consolidation"),
+}
+
+
+class StoreError(UserError):
+    """The store itself cannot be written (full disk, no permission): every further case would fail too."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A box cut out of a stored volume: float32 image, uint8 masks; 0 beyond the volume."""
+
+    image_cxyz: np.ndarray
+    mask_cxyz: np.ndarray
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """One prepared image. Arrays are memory maps: only what is indexed is read."""
+
+    folder: Path
+
+    @cached_property
+    def meta(self) -> dict:
+        return json.loads((self.folder / "meta.json").read_text())
+
+    @property
+    def affine_ras(self) -> np.ndarray:
+        return np.array(self.meta["affine_ras"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along x, y, z (radiograph: x, y)."""
+        return tuple(self.meta["shape"])
+
+    @property
+    def spacing_known(self) -> bool:
+        return bool(self.meta["spacing_known"])
+
+    @property
+    def mask_known_c(self) -> np.ndarray:
+        """bool [len(REGIONS)]: which regions are labelled."""
+        return np.array([region in self.meta["regions"] for region in REGIONS])
+
+    @property
+    def image_cxyz(self) -> np.ndarray:
+        return np.load(self.folder / "image.npy", mmap_mode="r")
+
+    @property
+    def mask_cxyz(self) -> np.ndarray:
+        """uint8 0/1 in the order of REGIONS; 0 where a region is not known."""
+        if not self.meta["regions"]:
+            return np.broadcast_to(np.uint8(0), (len(REGIONS), *self.shape))
+        return np.load(self.folder / "masks.npy", mmap_mode="r")
+
+    @property
+    def lesion_index(self) -> np.ndarray:
+        """int32 [n, 3]: voxels to centre patches on; n = 0 where there is no lesion or none is known."""
+        return np.load(self.folder / "lesion_index.npy")
+
+    def patch(self, start_xyz: Sequence[int], size_xyz: Sequence[int]) -> Patch:
+        """The box of ``size_xyz`` voxels from ``start_xyz`` (which may lie outside: 0 there)."""
+        return Patch(
+            _cut(self.image_cxyz, start_xyz, size_xyz, np.float32),
+            _cut(self.mask_cxyz, start_xyz, size_xyz, np.uint8),
+        )
+
+
+def _cut(array_cxyz: np.ndarray, start: Sequence[int], size: Sequence[int], dtype: type) -> np.ndarray:
+    result = np.zeros((array_cxyz.shape[0], *size), dtype)
+    source, target = [slice(None)], [slice(None)]
+    for first, count, length in zip(start, size, array_cxyz.shape[1:], strict=True):
+        low, high = min(max(first, 0), length), min(max(first + count, 0), length)
+        source.append(slice(low, high))
+        target.append(slice(low - first, high - first) if high > low else slice(0, 0))
+    result[tuple(target)] = array_cxyz[tuple(source)]
+    return result
+
+
+@dataclass(frozen=True)
+class VolumeStore:
+    """Prepared volumes below ``root``, shared by all folds, runs and processes."""
+
+    root: Path
+
+    def prepare(
+        self,
+        cases: Iterable[Case],
+        canonical: CanonicalCT | CanonicalCXR,
+        *,
+        image: Literal["ct", "cxr"] = "ct",
+    ) -> dict[str, str]:
+        """Write what is not there yet. Returns the quarantined cases: case id -> reason.
+
+        Cases without that image are passed over. A case that cannot be read does not stop the others; a
+        store that cannot be written raises StoreError.
+        """
+        _clear(Path(self.root))
+        folders, quarantined = self._folders(cases, canonical, image)
+        todo = {folder: case for folder, case in folders.values() if not folder.is_dir()}
+        failed = dict(_write_all(todo, canonical, image))
+        for case_id, (folder, _) in folders.items():
+            if reason := failed.get(folder):
+                quarantined[case_id] = reason
+        for case_id, reason in quarantined.items():
+            logger.warning("%s is left out: %s", case_id, reason)
+        return quarantined
+
+    def load(
+        self,
+        cases: Iterable[Case],
+        canonical: CanonicalCT | CanonicalCXR,
+        *,
+        image: Literal["ct", "cxr"] = "ct",
+    ) -> dict[str, StoredVolume]:
+        """Case id -> prepared image. What was not prepared, was quarantined or does not exist is not in it."""
+        folders, _ = self._folders(cases, canonical, image)
+        return {case_id: StoredVolume(folder) for case_id, (folder, _) in folders.items() if folder.is_dir()}
+
+    def _folders(
+        self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR, image: str
+    ) -> tuple[dict[str, tuple[Path, Case]], dict[str, str]]:
+        """Where each case belongs, and why not for those whose files cannot be read."""
+        folders: dict[str, tuple[Path, Case]] = {}
+        unreadable: dict[str, str] = {}
+        with Digests(Path(self.root)) as digests:
+            for case in [case for case in cases if getattr(case, image) is not None]:
+                try:
+                    key = _key(case, canonical, image, digests)
+                    folders[case.case_id] = (Path(self.root) / key, case)
+                except OSError as error:
+                    unreadable[case.case_id] = str(error)
+        return folders, unreadable
+
+
+def _key(case: Case, canonical: CanonicalCT | CanonicalCXR, image: str, digests: Digests) -> str:
+    series: Series = getattr(case, image)
+    masks = case.masks if image == "ct" else {}
+    identity = {
+        "format": FORMAT_VERSION,
+        "canonical": [type(canonical).__name__, asdict(canonical)],
+        "read_as": [series.units, series.spacing_mm is not None],
+        "files": sorted(digests.of(path) for path in series.files),
+        "masks": {region: digests.of(path) for region, path in sorted(masks.items())},
+    }
+    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _clear(root: Path) -> None:
+    """Make the folder and take away what killed runs left."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the store {root}: {error}; choose another folder") from error
+    for partial in root.glob(PARTIAL_PREFIX + "*"):
+        if time.time() - partial.stat().st_mtime > STALE_AFTER_S:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_all(
+    todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR, image: str
+) -> Iterator[tuple[Path, str]]:
+    """Folder and reason of what failed."""
+    if not todo:
+        return
+    processes = 1 if len(todo) < SERIAL_BELOW else min(os.cpu_count() or 1, MAX_PROCESSES)
+    jobs = (delayed(_write)(folder, case, canonical, image) for folder, case in todo.items())
+    outcomes = Parallel(n_jobs=processes, return_as="generator_unordered")(jobs)
+    for folder, reason in track(outcomes, description=f"preparing {image}", total=len(todo)):
+        if reason:
+            yield folder, reason
+
+
+def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR, image: str) -> tuple[Path, str]:
+    """Prepare one image; the reason of a failure, or an empty string."""
+    try:
+        arrays, meta = _content(case, canonical, image)
+    except UserError as error:
+        return folder, str(error)
+    except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+        logger.debug("%s failed", case.case_id, exc_info=True)
+        return folder, f"{type(error).__name__}: {error}"
+    _write_folder(folder, arrays, meta)
+    return folder, ""
+
+
+def _content(
+    case: Case, canonical: CanonicalCT | CanonicalCXR, image: str
+) -> tuple[dict[str, np.ndarray], dict]:
+    volume = read_volume(getattr(case, image))
+    result = canonical(volume)
+    masks: dict[str, np.ndarray] = {}
+    if isinstance(canonical, CanonicalCT):
+        masks = canonical.masks(with_derived_regions(_read_masks(case)), volume)
+    arrays = {
+        "image": result.image_cxyz.numpy().astype(np.float16),
+        "lesion_index": _sample_lesion(masks.get("lesion")),
+    }
+    if masks:
+        empty = np.zeros(result.image_cxyz.shape[1:], np.uint8)
+        arrays["masks"] = np.stack([masks.get(region, empty) for region in REGIONS])
+    meta = {
+        "format": FORMAT_VERSION,
+        "affine_ras": result.affine_ras.tolist(),
+        "shape": list(result.image_cxyz.shape[1:]),
+        "spacing_known": volume.spacing_known,
+        "regions": [region for region in REGIONS if region in masks],
+        "canonical": {"name": type(canonical).__name__, **asdict(canonical)},
+    }
+    return arrays, meta
+
+
+def _read_masks(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {region: read_mask(path) for region, path in case.masks.items()}
+
+
+def with_derived_regions(
+    masks: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The REGIONS among ``masks`` (array, affine_ras), with those that two others make up.
+
+    Lung is left | right, lesion is ground glass | consolidation, where they are not given themselves and
+    both parts are: one part alone leaves the whole unknown.
+    """
+    regions = {region: mask for region, mask in masks.items() if region in REGIONS}
+    for whole, (one, other) in DERIVED_REGIONS.items():
+        if whole in masks or one not in masks or other not in masks:
+            continue
+        (array, affine_ras), (other_array, other_affine_ras) = masks[one], masks[other]
+        if array.shape != other_array.shape or not np.allclose(affine_ras, other_affine_ras, atol=1e-3):
+            raise UserError(f"the masks {one} and {other} lie on different grids; save both on the CT's")
+        regions[whole] = (array | other_array, affine_ras)
+    return regions
+
+
+def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
+    """Up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3]; always the same ones."""
+    if mask_xyz is None:
+        return np.zeros((0, 3), np.int32)
+    index = np.argwhere(mask_xyz).astype(np.int32)
+    if len(index) > MAX_LESION_VOXELS:
+        chosen = np.random.default_rng(0).choice(len(index), MAX_LESION_VOXELS, replace=False)
+        index = index[np.sort(chosen)]
+    return index
+
+
+def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping) -> None:
+    """All files or none: written beside, then renamed."""
+    partial = None
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        if not folder.is_dir():  # another process may have been faster
+            partial.rename(folder)
+    except OSError as error:
+        if folder.is_dir():  # ... at the last moment
+            return
+        raise StoreError(
+            f"cannot write to the store {folder.parent}: {error}; make room or choose another folder"
+        ) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)

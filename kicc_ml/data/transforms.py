@@ -1,0 +1,217 @@
+"""From the scanner's grid to the network's, and back: orientation, voxel size, grey values.
+
+The canonical orientation is LPS by index: x grows to the patient's left, y to the back, z to the head. The
+volume keeps its own axes (the nearest ones are permuted and flipped), so an oblique scan is not turned.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from kicc_ml.data.resampling import resample
+from kicc_ml.records import UserError, Volume
+
+#: An image without units is stretched between these percentiles of its own values: a bright marker or
+#: a few dead pixels must not set the scale.
+PERCENTILES = (0.5, 99.5)
+
+#: Share of a canonical voxel that a region must fill, by linear interpolation, to own it.
+MASK_SHARE = 0.5
+
+#: Largest distance, in voxels, between the corners of a mask's grid and of its image's grid.
+SAME_GRID_VOXELS = 0.1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: ``affine_ras`` of index ``[x, y, z]`` and the number of voxels along each axis."""
+
+    affine_ras: np.ndarray
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """An image as a network sees it: ``image_cxyz`` (radiograph ``cxy``) float32 in 0..1, 0 = air."""
+
+    image_cxyz: torch.Tensor
+    affine_ras: np.ndarray
+
+
+def lps_grid(affine_ras: np.ndarray, shape: Sequence[int]) -> Grid:
+    """The same voxels in LPS order: axes permuted and flipped to the nearest, nothing interpolated."""
+    own = nib.orientations.io_orientation(affine_ras)
+    turn = nib.orientations.ornt_transform(own, nib.orientations.axcodes2ornt("LPS"))
+    to_affine = affine_ras @ nib.orientations.inv_ornt_aff(turn, tuple(shape))
+    order = np.argsort(turn[:, 0])
+    return Grid(to_affine, tuple(int(shape[axis]) for axis in order))
+
+
+def rescaled_grid(grid: Grid, shape: Sequence[int], voxel_ratio: Sequence[float]) -> Grid:
+    """A grid about the same centre with voxels ``voxel_ratio`` times as large along each axis."""
+    index_map = np.diag([*voxel_ratio, 1.0])
+    centre, to_centre = (np.asarray(grid.shape) - 1) / 2, (np.asarray(shape) - 1) / 2
+    index_map[:3, 3] = centre - np.asarray(voxel_ratio) * to_centre
+    return Grid(grid.affine_ras @ index_map, tuple(int(n) for n in shape))
+
+
+def scale_to_unit(array: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Clip to ``low..high`` and map to float32 0..1. NaN becomes 0; a constant image is all 0."""
+    unit = np.nan_to_num(np.asarray(array, dtype=np.float32), nan=low)
+    np.clip(unit, low, high, out=unit)
+    unit -= np.float32(low)
+    unit /= np.float32(high - low if high > low else 1.0)
+    return unit
+
+
+def scale_by_percentiles(array: np.ndarray) -> np.ndarray:
+    """0..1 between ``PERCENTILES`` of the finite values of the image itself."""
+    finite = array[np.isfinite(array)] if np.issubdtype(array.dtype, np.floating) else array
+    if finite.size == 0:
+        raise UserError("the image holds no finite value; export it again")
+    low, high = np.percentile(finite, PERCENTILES)
+    return scale_to_unit(array, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class CanonicalCT:
+    """CT to LPS orientation, ``spacing_mm`` and 0..1.
+
+    ``spacing_mm`` None, or a file that states no spacing, keeps the voxels as they are. An entry of
+    ``matrix`` (x, y, z) sets the number of voxels over the whole extent of that axis and wins over the
+    spacing; None leaves the axis to the spacing. HU are clipped to ``window_hu`` *before* interpolation, so
+    that padding values such as -3024 do not bleed into the skin; other units are stretched between
+    ``PERCENTILES``. Beyond the field of view is air (0).
+    """
+
+    spacing_mm: tuple[float, float, float] | None = (2.0, 2.0, 4.0)
+    window_hu: tuple[float, float] = (-1024.0, 600.0)
+    matrix: tuple[int | None, int | None, int | None] | None = None
+
+    def __call__(self, volume: Volume) -> Canonical:
+        grid = self.grid(volume)
+        in_hu = volume.units == "hu"
+        unit = scale_to_unit(volume.array, *self.window_hu) if in_hu else scale_by_percentiles(volume.array)
+        image_cxyz = resample(
+            torch.from_numpy(unit)[None], volume.affine_ras, grid.affine_ras, grid.shape, padding="zeros"
+        )
+        return Canonical(image_cxyz.contiguous(), grid.affine_ras)
+
+    def grid(self, volume: Volume) -> Grid:
+        """The canonical grid of a volume, from its geometry alone."""
+        own = lps_grid(volume.affine_ras, volume.array.shape)
+        wanted = self.matrix or (None, None, None)
+        ratio, shape = [1.0] * 3, list(own.shape)
+        for axis, mm in enumerate(np.linalg.norm(own.affine_ras[:3, :3], axis=0)):
+            count = wanted[axis]
+            if count is not None:
+                ratio[axis], shape[axis] = own.shape[axis] / count, count
+            elif self.spacing_mm is not None and volume.spacing_known:
+                ratio[axis] = self.spacing_mm[axis] / float(mm)
+                shape[axis] = max(1, round(own.shape[axis] / ratio[axis]))
+        return rescaled_grid(own, shape, ratio)
+
+    def mask(self, mask_xyz: np.ndarray, mask_affine_ras: np.ndarray, volume: Volume) -> np.ndarray:
+        """One mask of ``volume`` as uint8 0/1 on the canonical grid: 1 where its share passes ``MASK_SHARE``.
+
+        The mask may be stored in another orientation. Raises UserError when it is not on the volume's grid.
+        """
+        require_same_grid(mask_xyz.shape, mask_affine_ras, volume)
+        grid = self.grid(volume)
+        share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
+        share = resample(share, mask_affine_ras, grid.affine_ras, grid.shape, padding="zeros")[0]
+        return (share > MASK_SHARE).numpy().astype(np.uint8)
+
+    def masks(
+        self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume
+    ) -> dict[str, np.ndarray]:
+        """Masks by name, each (array ``[x, y, z]``, affine_ras), put on the canonical grid of ``volume``."""
+        return {name: self.mask(array, affine, volume) for name, (array, affine) in masks.items()}
+
+
+def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, volume: Volume) -> None:
+    """Refuse a mask whose voxels, whatever their order, are not those of the image."""
+    mask = lps_grid(mask_affine_ras, mask_shape)
+    image = lps_grid(volume.affine_ras, volume.array.shape)
+    if mask.shape != image.shape:
+        raise UserError(f"mask of {mask.shape} voxels for an image of {image.shape} (LPS order)")
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in mask.shape])).reshape(3, -1)
+    index_map = np.linalg.inv(image.affine_ras) @ mask.affine_ras
+    drift = np.abs(index_map[:3, :3] @ corners + index_map[:3, 3:] - corners).max()
+    if drift > SAME_GRID_VOXELS:
+        raise UserError(f"the affine of the mask places it {drift:.1f} voxels beside its image")
+
+
+@dataclass(frozen=True)
+class CanonicalCXR:
+    """A radiograph ``[x, y]`` to ``(1, size, size)`` in 0..1 between ``PERCENTILES`` of its own values.
+
+    The aspect is kept: the shorter side is padded with 0 (black) on both sides.
+    """
+
+    size: int = 128
+
+    def __call__(self, volume: Volume) -> Canonical:
+        unit = scale_by_percentiles(volume.array)[None, :, :, None]
+        ratio = max(volume.array.shape) / self.size
+        shape = (self.size, self.size, 1)
+        own = Grid(volume.affine_ras, (*volume.array.shape, 1))
+        grid = rescaled_grid(own, shape, (ratio, ratio, 1.0))
+        image_cxyz = resample(torch.from_numpy(unit), own.affine_ras, grid.affine_ras, shape, padding="zeros")
+        return Canonical(image_cxyz[..., 0].contiguous(), grid.affine_ras)
+
+
+class Canonicald(MapTransform):
+    """Canonical images in a MONAI pipeline: takes what ``LoadImaged`` gives, leaves plain tensors.
+
+    ``canonical`` is a :class:`CanonicalCT` or :class:`CanonicalCXR`; keys in ``mask_keys`` are treated as
+    masks (CT only). Units are read from the metadata key ``units`` and are ``units`` where a reader states
+    none. The canonical affine is left under ``<key>_affine_ras``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        canonical: CanonicalCT | CanonicalCXR,
+        mask_keys: Sequence[str] = (),
+        units: Literal["hu", "arbitrary"] = "hu",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.canonical = canonical
+        self.mask_keys = tuple(mask_keys)
+        self.units = units
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = self._volume(result[key])
+            if key in self.mask_keys and isinstance(self.canonical, CanonicalCT):
+                mask = self.canonical.mask(volume.array > 0, volume.affine_ras, volume)
+                result[key] = torch.from_numpy(mask)[None]
+                result[f"{key}_affine_ras"] = self.canonical.grid(volume).affine_ras
+            else:
+                canonical = self.canonical(volume)
+                result[key] = canonical.image_cxyz
+                result[f"{key}_affine_ras"] = canonical.affine_ras
+        return result
+
+    def _volume(self, image: Any) -> Volume:
+        """A MetaTensor, with or without a leading channel of one, as a Volume."""
+        array = np.asarray(image.as_tensor())
+        dimensions = 3 if isinstance(self.canonical, CanonicalCT) else 2
+        if array.ndim > dimensions:
+            array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array[..., 0]
+        units = str(image.meta.get("units", self.units))
+        return Volume(
+            array,
+            np.asarray(image.affine, dtype=float),
+            "hu" if units == "hu" else "arbitrary",
+            bool(image.meta.get("spacing_known", True)),
+        )

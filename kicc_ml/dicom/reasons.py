@@ -1,0 +1,34 @@
+"""Why a file or a series was refused, mended or noted: each code with the words a data manager reads."""
+
+REASONS: dict[str, str] = {
+    # a file that is no image
+    "not_dicom": "the file is not DICOM",
+    "unreadable": "the file cannot be read or decoded",
+    "not_an_image": "the DICOM object holds no image (report, plan, directory)",
+    "truncated": "the file ends before its pixel data does",
+    # an image that does not belong to its series
+    "localizer": "localizer (scout) image",
+    "secondary_capture": "secondary capture: a screenshot, not a slice",
+    "dose_page": "colour picture: a dose page or a screenshot",
+    "duplicate_slice": "the same slice is there twice; one was kept",
+    # what cannot be used
+    "wrong_modality": "neither CT nor chest radiograph",
+    "multi_frame": "several frames in one file; not read yet",
+    "no_position": "image position, orientation or pixel spacing is missing",
+    "mixed_orientation": "slices of different orientation in one series",
+    "mixed_matrix": "slices of different size or pixel spacing in one series",
+    "overlapping_slices": "different images at one position (several acquisitions or phases in one series)",
+    "shifted_slices": "slices are shifted sideways against each other",
+    "gantry_tilt": "the gantry was tilted: the stack is sheared",
+    "missing_slice": "a slice is missing",
+    "uneven_spacing": "slices are not evenly spaced",
+    "single_slice": "a single slice is no volume",
+    "too_few_slices": "too few slices to judge their spacing",
+    "no_rescale": "CT without rescale slope and intercept: its values are not Hounsfield units",
+    "lateral_view": "not a frontal radiograph (lateral, oblique or decubitus)",
+    "for_processing": "radiograph for processing, not for presentation",
+    "not_3d": "the file does not hold one three-dimensional volume",
+    # said of a series that can be used
+    "coronal": "slices are coronal",
+    "sagittal": "slices are sagittal",
+}

@@ -1,0 +1,73 @@
+"""What holds at each hospital, and where nothing can be said."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from kicc_ml.evaluation.outcome import one_class_reason
+from kicc_ml.records import ENDPOINTS, REGIONS
+
+
+def sites_of(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[str]:
+    """Hospitals that occur in either table, sorted."""
+    return sorted({str(site) for table in (cases, predictions) if "site" in table for site in table["site"]})
+
+
+def at_site(table: pd.DataFrame, site: str) -> pd.DataFrame:
+    """Rows of one hospital; a table without rows and columns stays as it is."""
+    return table[table["site"].astype(str) == site] if "site" in table else table
+
+
+def not_evaluable(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, str]]:
+    """``{site, endpoint, reason}`` of every hospital at which an endpoint (or a region) cannot be judged."""
+    return [
+        {"site": site, "endpoint": subject, "reason": reason}
+        for site in sites_of(cases, predictions)
+        for subject, reason in (
+            *_silent_endpoints(at_site(predictions, site), endpoints_of(predictions)),
+            *_silent_regions(at_site(cases, site), cases),
+        )
+    ]
+
+
+def endpoints_of(predictions: pd.DataFrame) -> list[str]:
+    """Endpoints that were predicted, in the order of ``records.ENDPOINTS``, others after them."""
+    present = set(predictions["endpoint"]) if "endpoint" in predictions else set()
+    return [name for name in ENDPOINTS if name in present] + sorted(present - set(ENDPOINTS))
+
+
+def regions_of(cases: pd.DataFrame) -> list[str]:
+    """Regions that were scored."""
+    return [region for region in REGIONS if f"{region}_dice" in cases]
+
+
+def site_figures(summary: dict[str, Any], *path: str) -> dict[str, dict[str, Any]]:
+    """``summary["sites"][site]`` followed down ``path`` for every hospital that has it.
+
+    ``site_figures(summary, "outcome", "icu", "network", "auroc")`` is what a forest plot draws.
+    """
+    found = {}
+    for site, figures in summary["sites"].items():
+        for key in path:
+            figures = figures.get(key, {})
+        if figures:
+            found[site] = figures
+    return found
+
+
+def _silent_endpoints(predictions: pd.DataFrame, endpoints: list[str]) -> Iterator[tuple[str, str]]:
+    for endpoint in endpoints:
+        label = predictions[predictions["endpoint"] == endpoint].drop_duplicates("case_id")["label"].dropna()
+        if reason := one_class_reason(label.to_numpy(float)):
+            yield endpoint, reason
+
+
+def _silent_regions(at_the_site: pd.DataFrame, cases: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    for region in regions_of(cases):
+        if at_the_site[f"{region}_dice"].notna().any():
+            continue
+        yield (
+            region,
+            "no case with a reference in which it occurs" if len(at_the_site) else "no case with masks",
+        )

@@ -1,0 +1,150 @@
+"""All figures of a run as one JSON: means of rows, overall and by hospital.
+
+Two tables come in. ``cases``: one row per case with ``case_id``, ``site``, ``fold``, the columns of
+:func:`kicc_ml.evaluation.segmentation.case_columns`, and where they are known ``severity_score``,
+``severity_score_truth``, ``percent_involved``, ``percent_involved_truth``. ``predictions``: one row per case,
+endpoint and model with ``case_id``, ``site``, ``fold``, ``endpoint``, ``model``, ``probability``, ``label``
+(empty where unknown). Either may have no rows. The same shape comes out whatever was run: what there is no
+data for is None with a reason.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kicc_ml.evaluation import agreement, outcome, segmentation
+from kicc_ml.evaluation.bootstrap import mean_interval
+from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
+from kicc_ml.records import ENDPOINTS, REGIONS, UserError
+
+#: Models in the order of tables and figures.
+MODELS = ("network", "clinical", "age_sex", "extent", "boosting", "prevalence")
+
+#: Metrics that are a length, in millimetres or, where spacing is unknown, in voxels.
+LENGTHS = ("nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
+
+#: Shares cannot leave 0 to 1, so neither do their intervals.
+SHARES = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm")
+
+
+def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+    """The content of ``summary.json``. Raises UserError where a case is predicted twice by a model."""
+    _refuse_doubled(cases, ["case_id"], "cases")
+    _refuse_doubled(predictions, ["case_id", "endpoint", "model"], "predictions")
+    sites = sites_of(cases, predictions)
+    return {
+        **_figures(cases, predictions, seed),
+        "sites": {site: _figures(at_site(cases, site), at_site(predictions, site), seed) for site in sites},
+        "not_evaluable": not_evaluable(cases, predictions),
+    }
+
+
+def to_json(summary: dict[str, Any]) -> str:
+    """Strict JSON; a NaN left in it is an error here, not a surprise for the reader."""
+    return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def models_of(predictions: pd.DataFrame) -> list[str]:
+    """Models that predicted, the network first, unknown names last."""
+    present = set(predictions["model"]) if "model" in predictions else set()
+    return [name for name in MODELS if name in present] + sorted(present - set(MODELS))
+
+
+def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
+    people = {str(case) for table in (cases, predictions) if "case_id" in table for case in table["case_id"]}
+    return {
+        "n": len(people),
+        "segmentation": {
+            region: {
+                metric: _segmentation_figure(cases, region, metric, seed) for metric in segmentation.METRICS
+            }
+            for region in REGIONS
+        },
+        "outcome": _outcome_figures(predictions, seed),
+        "severity": severity_figures(cases),
+    }
+
+
+def _segmentation_figure(cases: pd.DataFrame, region: str, metric: str, seed: int) -> dict[str, Any]:
+    empty = {"mean": None, "low": None, "high": None, "n": 0}
+    column = f"{region}_{metric}"
+    if column not in cases:
+        return empty | {"reason": "not predicted, or no reference"}
+    known = cases.dropna(subset=[column])
+    units = set(known["distance_unit"]) if metric in LENGTHS and "distance_unit" in known else set()
+    if known.empty or len(units) > 1:
+        why = "distances partly in mm, partly in voxels" if units else _common_reason(cases, region)
+        return empty | {"reason": why}
+    figure = _mean(known[column].to_numpy(float), known["site"].to_numpy(str), metric in SHARES, seed)
+    if left_out := len(cases) - len(known):
+        figure["left_out"] = left_out
+    return figure | ({"unit": units.pop()} if units else {})
+
+
+def _mean(value_n: np.ndarray, site_n: np.ndarray, share: bool, seed: int) -> dict[str, Any]:
+    interval, over = mean_interval(value_n, site_n, seed)
+    low, high = interval.low, interval.high
+    if share and low is not None and high is not None:
+        low, high = max(low, 0.0), min(high, 1.0)
+    figure: dict[str, Any] = {"mean": float(value_n.mean()), "low": low, "high": high, "n": len(value_n)}
+    return figure | {"over": over} | ({"reason": interval.reason} if interval.reason else {})
+
+
+def _common_reason(cases: pd.DataFrame, region: str) -> str:
+    column = f"{region}_reason"
+    reasons = sorted({str(reason) for reason in cases[column].dropna() if reason}) if column in cases else []
+    return "; ".join(reasons) or "no case with masks"
+
+
+def _outcome_figures(predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
+    endpoints = [*ENDPOINTS, *(name for name in endpoints_of(predictions) if name not in ENDPOINTS)]
+    return {endpoint: _models_of_endpoint(predictions, endpoint, seed) for endpoint in endpoints}
+
+
+def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str, seed: int) -> dict[str, Any]:
+    rows = predictions[predictions["endpoint"] == endpoint] if "endpoint" in predictions else predictions
+    if rows.empty:
+        absent = outcome.unknown("not predicted")
+        return {"network": {metric: dict(absent) for metric in outcome.METRICS}}
+    return {
+        model: outcome.score(outcome.rows_of(rows[rows["model"] == model]), seed) for model in models_of(rows)
+    }
+
+
+def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
+    """Agreement of the graded score (0 to 24) and of the percentage with those of the true masks."""
+    score, score_truth = _pairs(cases, "severity_score")
+    percent, percent_truth = _pairs(cases, "percent_involved")
+    if not score.size:
+        points: dict[str, Any] = {"mae": None, "within_1": None, "within_2": None, "reason": "no graded pair"}
+    else:
+        points = {
+            "mae": float(np.abs(score - score_truth).mean()),
+            "within_1": agreement.within(score, score_truth, 1),
+            "within_2": agreement.within(score, score_truth, 2),
+        }
+    icc = agreement.icc_2_1(np.stack([percent, percent_truth], axis=1))
+    involved: dict[str, Any] = {"icc": icc, "n": int(percent.size)}
+    if icc is None:
+        involved["reason"] = "needs two graded pairs that differ"
+    return {"score": points | {"n": int(score.size)}, "percent_involved": involved}
+
+
+def _pairs(cases: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    both = [column, f"{column}_truth"]
+    if not set(both) <= set(cases.columns):
+        return np.empty(0), np.empty(0)
+    known = cases[both].apply(pd.to_numeric).dropna().to_numpy(float)
+    return known[:, 0], known[:, 1]
+
+
+def _refuse_doubled(table: pd.DataFrame, key: list[str], name: str) -> None:
+    if not set(key) <= set(table.columns):
+        return
+    if (doubled := table.duplicated(key)).any():
+        first = ", ".join(str(value) for value in table.loc[doubled, key].iloc[0])
+        raise UserError(
+            f"{name}: {int(doubled.sum())} rows occur twice, for example {first}; keep one of each"
+        )

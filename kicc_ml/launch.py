@@ -1,0 +1,119 @@
+"""Hydra's door: what a configuration may call, and a sweep over folds that every Hydra launcher serves."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kicc_ml.records import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+#: All that a configuration may call. ``instantiate`` alone would reach ``open`` or ``pandas.read_pickle``.
+CALLABLE = frozenset(
+    {
+        "kicc_ml.data.cohort.repository",
+        "kicc_ml.data.embedded.synthetic",
+        "kicc_ml.data.public.covid_ct_seg",
+        "kicc_ml.data.public.covid_cxr",
+        "kicc_ml.data.splits.leave_one_site_out",
+        "kicc_ml.data.splits.site_kfold",
+        "kicc_ml.data.splits.patient_kfold",
+        "kicc_ml.data.splits.all_cases",
+        "kicc_ml.data.datamodule.PatchDataModule",
+        "kicc_ml.data.datamodule.PatientDataModule",
+        "kicc_ml.data.transforms.CanonicalCT",
+        "kicc_ml.data.transforms.CanonicalCXR",
+        "kicc_ml.models.segmentation.SegmentationTask",
+        "kicc_ml.models.outcome.OutcomeTask",
+        "kicc_ml.predict.held_out_segmentation",
+        "kicc_ml.predict.held_out_outcome",
+        "pytorch_lightning.Trainer",
+    }
+)
+
+
+def build(node: Any, *args: Any, **kwargs: Any) -> Any:
+    """``hydra.utils.instantiate`` for what is in ``CALLABLE``; raises UserError for any other ``_target_``."""
+    for target in _targets(node):
+        if target not in CALLABLE:
+            raise UserError(f"the configuration names {target}, which is not among what this project may call")
+    return instantiate(node, *args, _convert_="all", **kwargs)
+
+
+def _targets(node: Any) -> list[str]:
+    if isinstance(node, ListConfig | list | tuple):
+        return [target for item in node for target in _targets(item)]
+    if not isinstance(node, DictConfig | dict):
+        return []
+    own = [node["_target_"]] if "_target_" in node else []
+    return own + [target for value in node.values() for target in _targets(value)]
+
+
+def configuration(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose ``configs/<name>.yaml`` with overrides as typed on the command line."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def with_clear_errors(run: Callable[[], None]) -> None:
+    """Run a script: what the user can mend is one message and exit status 2, not a traceback."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints its own traceback and exits with 1
+    try:
+        run()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
+        sys.exit(_failed(cause))
+
+
+def _failed(error: BaseException) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def sweep_folds(
+    job: Callable[[], None],
+    prepare: Callable[[DictConfig], Sequence[str]],
+    finish: Callable[[Sequence[DictConfig]], None],
+) -> None:
+    """Run a Hydra ``job`` for each fold that ``prepare`` finds unfinished, then ``finish`` over all parts.
+
+    Folds go to Hydra's multirun, so ``hydra/launcher=joblib`` or ``submitit_slurm`` spread them. Options such as
+    ``--help`` and ``--cfg job`` go to Hydra as they are.
+    """
+    arguments = sys.argv[1:]
+    if any(argument.startswith("-") for argument in arguments):
+        return job()
+    parts = [(overrides, configuration("train", overrides)) for overrides in _parts(arguments)]
+    for overrides, cfg in parts:
+        if folds := prepare(cfg):
+            names = ",".join("'" + fold.replace("'", "\\'") + "'" for fold in folds)
+            sys.argv = [sys.argv[0], *overrides, f"split.fold={names}", "--multirun"]
+            job()
+    finish([cfg for _, cfg in parts])
+
+
+def _parts(arguments: list[str]) -> list[list[str]]:
+    """The overrides of each experiment to run: one, or those listed under ``parts``; the user's own come last."""
+    cfg = configuration("train", arguments)
+    if not cfg.parts:
+        return [arguments]
+    own = [argument for argument in arguments if not argument.startswith("experiment=")]
+    return [
+        [f"experiment={part}", f"name={cfg.name}/{part}", *(f"{key}={value}" for key, value in changes.items()), *own]
+        for part, changes in cfg.parts.items()
+    ]
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A configuration as plain, resolved values."""
+    container = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

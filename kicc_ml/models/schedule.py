@@ -1,0 +1,39 @@
+"""A learning rate that follows the budget, whichever is spent first: steps, or minutes."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Timer
+
+WARM_UP = 0.03  # share of the budget over which the rate rises from zero
+FIRST_STEP = 0.001  # so that the first step is not lost to a rate of zero
+POWER = 0.9  # polynomial decay as in nnU-Net (Isensee et al., Nat Methods 2021)
+
+
+def budget_spent(trainer: pl.Trainer) -> float:
+    """Share of the training budget that is spent, 0..1: the larger of steps, epochs and (``max_time``) minutes."""
+    shares = [0.0]
+    if trainer.max_steps and trainer.max_steps > 0:
+        shares.append(trainer.global_step / trainer.max_steps)
+    if trainer.max_epochs and trainer.max_epochs > 0:
+        batches = trainer.num_training_batches
+        epochs = trainer.current_epoch
+        within = trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches if batches else 0.0
+        shares.append((epochs + min(within, 1.0)) / trainer.max_epochs)
+    timer = next((one for one in trainer.callbacks if isinstance(one, Timer)), None)
+    if timer is not None and timer.time_remaining() is not None:
+        elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
+        shares.append(elapsed / max(elapsed + (remaining or 0.0), 1e-9))
+    return min(1.0, max(shares))
+
+
+def rate_factor(spent: float) -> float:
+    """Linear warm-up, then polynomial decay to zero, as a factor of the peak rate."""
+    return min((spent + FIRST_STEP) / WARM_UP, 1.0) * (1.0 - spent) ** POWER
+
+
+def decayed(optimizer: torch.optim.Optimizer, task: pl.LightningModule) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns: the optimizer with the budget's schedule, stepped every batch."""
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: rate_factor(budget_spent(task.trainer)))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

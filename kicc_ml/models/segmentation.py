@@ -1,0 +1,80 @@
+"""Lesion segmentation: one logit per region, trained on whatever regions each case has labelled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from kicc_ml.models.schedule import decayed
+from kicc_ml.records import REGIONS
+
+#: Keeps the Dice of an empty reference finite; about one voxel, so that a lone false positive still costs.
+DICE_SMOOTHING = 1.0
+
+
+def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
+    """Soft Dice (over the batch, per region) + binary cross-entropy, over the labelled (case, region) pairs alone.
+
+    Returns a scalar; zero, with gradient, where nothing is labelled. Milletari et al., 3DV 2016 (V-Net Dice).
+    """
+    space = tuple(range(2, logits_bcxyz.ndim))
+    known = known_bc.to(logits_bcxyz.dtype)
+    probability = logits_bcxyz.sigmoid()
+    overlap_c = ((probability * mask_bcxyz).sum(space) * known).sum(0)
+    size_c = ((probability + mask_bcxyz).sum(space) * known).sum(0)
+    learnt_c = (known.sum(0) > 0).to(logits_bcxyz.dtype)
+    dice_c = (2 * overlap_c + DICE_SMOOTHING) / (size_c + DICE_SMOOTHING)
+    entropy_bc = nn.functional.binary_cross_entropy_with_logits(logits_bcxyz, mask_bcxyz, reduction="none").mean(space)
+    entropy = (entropy_bc * known).sum() / known.sum().clamp(min=1)
+    return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
+
+
+class SegmentationTask(pl.LightningModule):
+    """Trains a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per entry of ``REGIONS``.
+
+    A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``.
+    """
+
+    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float):
+        super().__init__()
+        self.network = network
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self._overlap: list[Tensor] = []
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        return self.network(image_bcxyz)
+
+    def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
+        logits_bcxyz = self(batch["image_bcxyz"]).float()
+        loss = masked_dice_cross_entropy(logits_bcxyz, batch["mask_bcxyz"], batch["mask_known_bc"])
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} on {', '.join(batch['case_id'])}")
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(logits_bcxyz))
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
+        positive_bcxyz = self(batch["image_bcxyz"]) > 0
+        mask_bcxyz = batch["mask_bcxyz"] > 0.5
+        space = tuple(range(2, positive_bcxyz.ndim))
+        overlap = 2 * (positive_bcxyz & mask_bcxyz).sum(space)
+        size = positive_bcxyz.sum(space) + mask_bcxyz.sum(space)
+        self._overlap.append(torch.stack([overlap, size, batch["mask_known_bc"]], dim=-1).cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Dice per case, then the mean over cases that have the region or were given one; unlabelled ones left out."""
+        overlap, size, known = torch.cat(self._overlap).double().unbind(-1)
+        self._overlap.clear()
+        counted = (known > 0) & (size > 0)
+        means = {}
+        for channel, region in enumerate(REGIONS):
+            if counted[:, channel].any():
+                means[region] = (overlap / size)[counted[:, channel], channel].mean()
+                self.log(f"val/dice_{region}", means[region], prog_bar=region == "lesion")
+        self.log("val/dice", torch.stack(list(means.values())).mean() if means else torch.tensor(0.0))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        return decayed(optimizer, self)

@@ -1,0 +1,194 @@
+"""From a scan to probabilities on its own grid, masks, a severity score; one case at a time."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from monai.inferers import sliding_window_inference
+from rich.progress import track
+from torch import Tensor, nn
+
+from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
+from kicc_ml.data.resampling import resample
+from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.dicom.image_files import write_nifti
+from kicc_ml.dicom.volume import read_volume
+from kicc_ml.models.baselines import baseline_probabilities
+from kicc_ml.records import REGIONS, Case, Series, SeverityMap, UserError, Volume, by_id
+from kicc_ml.runs import About, Fold, write_json
+from kicc_ml.severity import grade
+
+logger = logging.getLogger(__name__)
+
+THRESHOLD = 0.5
+SEVERITY_COLUMNS = ("severity_score", "percent_involved", "percent_consolidated", "lung_ml", "lesion_ml", "lesion_g")
+WINDOW_OVERLAP = 0.25  # of a patch; the Gaussian weight makes more of it cost more than it gains
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT."""
+
+    networks: Sequence[nn.Module]
+    canonical: CanonicalCT
+    patch: tuple[int, int, int]
+    regions: Sequence[str]
+
+    @torch.inference_mode()
+    def probabilities(self, volume: Volume) -> Tensor:
+        """``probability_cxyz`` of the learnt regions, in their order, on the grid of ``volume``; float32 0..1."""
+        canonical = self.canonical(volume)
+        channels = [REGIONS.index(region) for region in self.regions]
+        mean_cxyz = torch.zeros(len(channels), *canonical.image_cxyz.shape[1:])
+        for network in self.networks:
+            logits_bcxyz = sliding_window_inference(
+                canonical.image_cxyz[None], self.patch, 2, network, WINDOW_OVERLAP, mode="gaussian"
+            )
+            mean_cxyz += torch.as_tensor(logits_bcxyz)[0, channels].float().sigmoid() / len(self.networks)
+        return resample(mean_cxyz, canonical.affine_ras, volume.affine_ras, volume.array.shape)
+
+    def segment(self, volume: Volume) -> dict[str, np.ndarray]:
+        """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``."""
+        probability_cxyz = self.probabilities(volume).numpy()
+        return decide(dict(zip(self.regions, probability_cxyz, strict=True)))
+
+
+def decide(probability: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Masks that fit together: a lung voxel has one side, a lesion lies in the lungs, consolidation in a lesion."""
+    mask = {region: array > THRESHOLD for region, array in probability.items()}
+    if "lung" in mask and "left_lung" in mask and "right_lung" in mask:
+        leftward = probability["left_lung"] > probability["right_lung"]
+        mask["left_lung"] = mask["lung"] & leftward
+        mask["right_lung"] = mask["lung"] & ~leftward
+    if "lesion" in mask and "lung" in mask:
+        mask["lesion"] &= mask["lung"]
+    if "consolidation" in mask and "lesion" in mask:
+        mask["consolidation"] &= mask["lesion"]
+    return mask
+
+
+def write_case(folder: Path, masks: Mapping[str, np.ndarray], volume: Volume) -> SeverityMap:
+    """Write the masks as NIfTI on the scan's grid and ``severity.json`` (last, so that it marks the case as whole)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for region, mask_xyz in masks.items():
+        write_nifti(folder / f"{region}.nii.gz", mask_xyz.astype(np.uint8), volume.affine_ras)
+    hu_xyz = volume.array if volume.units == "hu" else None
+    severity = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
+    write_json(folder / "severity.json", asdict(severity))
+    return severity
+
+
+def severity_columns(severity: SeverityMap) -> dict[str, Any]:
+    """The one-line form of a severity map, for tables."""
+    return {"severity_score": severity.score} | {name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]}
+
+
+def predict_series(
+    segmenter: Segmenter, series: Mapping[str, Series], out: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Segment CT series by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
+
+    A case that is already there whole is kept. Returns one row per case, and the reasons by case id.
+    """
+    rows, quarantined = [], {}
+    for case_id, one in track(series.items(), description="predict", total=len(series)):
+        started = time.perf_counter()
+        try:
+            severity = finished_case(out / case_id)
+            if severity is None:
+                volume = read_volume(one)
+                severity = write_case(out / case_id, segmenter.segment(volume), volume)
+        except (UserError, OSError, ValueError, RuntimeError) as error:
+            quarantined[case_id] = str(error)
+            logger.warning("%s set aside: %s", case_id, error)
+            continue
+        seconds = round(time.perf_counter() - started, 3)
+        rows.append({"case_id": case_id, **severity_columns(severity), "seconds": seconds})
+    return pd.DataFrame(rows, columns=["case_id", *SEVERITY_COLUMNS, "seconds"]), quarantined
+
+
+def finished_case(folder: Path) -> SeverityMap | None:
+    """The severity of a case predicted before, or None; ``severity.json`` is written last."""
+    path = folder / "severity.json"
+    return SeverityMap(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def segmenter_of(folds: Sequence[Fold]) -> Segmenter:
+    """One segmenter from the folds of a run: their probabilities are averaged.
+
+    Raises UserError where the run is no segmentation run, or its folds differ in how they see a CT.
+    """
+    first = folds[0]
+    if not first.about.regions:
+        raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
+    if any(fold.config["data"]["canonical"] != first.config["data"]["canonical"] for fold in folds):
+        raise UserError(f"the folds beside {first.folder} differ in data.canonical; give one fold")
+    return Segmenter([fold.network for fold in folds], first.canonical, first.patch, first.about.regions)
+
+
+def held_out_segmentation(
+    network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
+    segmenter = Segmenter([network.eval()], data.canonical, data.patch, about.regions)
+    cases = [case for case in data.cases if case.case_id in set(data.split.test) and case.ct is not None]
+    for case in cases:  # a fold that is trained anew is predicted anew
+        (run_dir / "severity" / case.case_id / "severity.json").unlink(missing_ok=True)
+    series = {case.case_id: case.ct for case in cases if case.ct is not None}
+    rows, quarantined = predict_series(segmenter, series, run_dir / "severity")
+    site_of = {case.case_id: case.site for case in cases}
+    rows.insert(1, "site", rows["case_id"].map(site_of))
+    rows.insert(2, "fold", data.split.fold)
+    return rows, quarantined
+
+
+@torch.inference_mode()
+def held_out_outcome(
+    network: nn.Module, about: About, data: PatientDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Probabilities of the fold's test patients, network and baselines side by side; one row per prediction.
+
+    Columns ``case_id, site, fold, endpoint, model, probability, label``; an unknown label is empty.
+    """
+    network.eval()
+    probability_be = torch.cat([network(batch).float().sigmoid() for batch in data.test_dataloader()]).numpy()
+    cases = by_id(data.cases)
+    test = [cases[name] for name in data.split.test]
+    fitting = [cases[name] for name in (*data.split.train, *data.split.val)]
+    rows = []
+    for column, endpoint in enumerate(about.endpoints):
+        models = {"network": probability_be[:, column]}
+        models |= baseline_probabilities(
+            clinical_bf(fitting, about.features),
+            np.array([case.endpoints.get(endpoint, np.nan) for case in fitting]),
+            clinical_bf(test, about.features),
+            about.features,
+        )
+        for model, probabilities in models.items():
+            rows += [
+                {
+                    "case_id": case.case_id,
+                    "site": case.site,
+                    "fold": data.split.fold,
+                    "endpoint": endpoint,
+                    "model": model,
+                    "probability": float(probability),
+                    "label": case.endpoints.get(endpoint, np.nan),
+                }
+                for case, probability in zip(test, probabilities, strict=True)
+            ]
+    return pd.DataFrame(rows), {}
+
+
+def clinical_bf(cases: Sequence[Case], features: Sequence[str]) -> np.ndarray:
+    """The clinical table of cases as (case, feature), NaN where missing."""
+    return np.array([[case.clinical.get(name, np.nan) for name in features] for case in cases], dtype=float).reshape(
+        len(cases), len(features)
+    )

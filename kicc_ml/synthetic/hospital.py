@@ -1,0 +1,160 @@
+"""What differs from hospital to hospital: scanner, protocol, and the habits of its archive."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from kicc_ml.synthetic.anatomy import Grid
+from kicc_ml.synthetic.thorax import AIR_HU, Thorax
+
+#: (manufacturer, CT model, soft kernel, lung kernel, what is stored outside the field of view)
+VENDORS = (
+    ("SIEMENS", "SOMATOM Definition AS", "B31f", "B70f", None),
+    ("GE MEDICAL SYSTEMS", "Revolution CT", "STANDARD", "LUNG", -3024),
+    ("Philips", "iCT 256", "B", "YA", None),
+    ("TOSHIBA", "Aquilion ONE", "FC08", "FC52", -2000),
+)
+SYNTAXES = (ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1)
+HABIT_SHARE = 0.4  # of the hospitals have any one habit; at least one has it
+NOISE_AT_100_MAS_HU = 24.0
+MOTION_MM = 5.0
+TABLE_HU, TABLE_CORE_HU = 120.0, -880.0
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What real archives do to a series; each one can be switched on by itself."""
+
+    shuffled_file_names: bool = False
+    instance_number_disordered: bool = False
+    instance_number_missing: bool = False
+    localizer_in_series: bool = False
+    dose_page_in_series: bool = False
+    duplicated_slice: bool = False
+    korean_names: bool = False  # PatientName in ISO 2022 IR 149
+    private_tags: bool = False
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One hospital's equipment and protocol; the same for all its patients."""
+
+    name: str
+    vendor: str
+    ct_model: str
+    kernel: str
+    sharp: bool  # a lung kernel: crisp edges, grainy noise
+    padding_hu: int | None
+    tube_current_mas: float
+    field_of_view_mm: float
+    scan_length_mm: float
+    overlap: float  # slice thickness over slice distance
+    table_flat: bool
+    cxr_modality: str  # "CR" or "DX"
+    cxr_vendor: str
+    monochrome1: bool
+    transfer_syntax: UID
+    habits: Habits = Habits()
+
+    @property
+    def noise_hu(self) -> float:
+        """Standard deviation in water; falls with the square root of the dose, rises with a sharp kernel."""
+        return NOISE_AT_100_MAS_HU / math.sqrt(self.tube_current_mas / 100) * (1.35 if self.sharp else 0.8)
+
+    def ct_grid(self, matrix: int, slices: int, lung_height_mm: float) -> Grid:
+        """The grid of this hospital's chest protocol, centred on the lungs."""
+        across, along = self.field_of_view_mm / matrix, self.scan_length_mm / slices
+        edge = -self.field_of_view_mm / 2 + across / 2
+        first_z = (lung_height_mm - self.scan_length_mm) / 2 - 4 + along / 2  # a little more below than above
+        return Grid((matrix, matrix, slices), (across, across, along), (edge, edge - 2.0, first_z))
+
+
+def hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
+    """Equipment and habits of every site, dealt so that each vendor, syntax and habit occurs where it can."""
+    rng = np.random.default_rng([seed, *hashlib.sha256("\n".join(sites).encode()).digest()])
+    count = len(sites)
+    vendor, cxr_vendor, syntax = (_dealt(rng, len(deck), count) for deck in (VENDORS, VENDORS, SYNTAXES))
+    sharp, digital, inverted, flat = (_dealt(rng, 2, count) for _ in range(4))
+    habits = {field.name: _dealt_habit(rng, count) for field in fields(Habits)}
+    found = {}
+    for i, site in enumerate(sites):
+        maker, model, soft_kernel, lung_kernel, padding = VENDORS[vendor[i]]
+        found[site] = Hospital(
+            name=site,
+            vendor=maker,
+            ct_model=model,
+            kernel=lung_kernel if sharp[i] else soft_kernel,
+            sharp=bool(sharp[i]),
+            padding_hu=padding,
+            tube_current_mas=round(rng.uniform(40, 160)),
+            field_of_view_mm=round(rng.uniform(352, 392)),
+            scan_length_mm=round(rng.uniform(300, 330)),
+            overlap=round(rng.uniform(1.0, 1.3), 2),
+            table_flat=bool(flat[i]),
+            cxr_modality="DX" if digital[i] else "CR",
+            cxr_vendor=VENDORS[cxr_vendor[i]][0],
+            monochrome1=bool(inverted[i]),
+            transfer_syntax=SYNTAXES[syntax[i]],
+            habits=Habits(**{name: bool(has[i]) for name, has in habits.items()}),
+        )
+    return found
+
+
+def _dealt(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
+    """``count`` cards from a deck of equally many of each kind."""
+    return rng.permutation(np.resize(rng.permutation(kinds), count))
+
+
+def _dealt_habit(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.permutation(np.arange(count) < max(1, round(HABIT_SHARE * count)))
+
+
+def scan_ct(hospital: Hospital, thorax: Thorax, seed: int) -> np.ndarray:
+    """What the scanner stores of a thorax: HU ``[x, y, z]`` as int16, with table, motion, blur and noise."""
+    rng = np.random.default_rng(seed)
+    grid = thorax.grid
+    hu = _on_table(hospital, thorax)
+    smeared = gaussian_filter1d(hu, MOTION_MM / grid.spacing_mm[1], axis=1, truncate=2.5)
+    hu += rng.uniform(0.3, 1.0) * thorax.motion * (smeared - hu)
+    blur_mm = 1.3 if hospital.sharp else 2.2
+    hu = gaussian_filter(hu, [blur_mm / step for step in grid.spacing_mm[:2]] + [0.35 * hospital.overlap], truncate=3)
+    hu += _noise(rng, hospital, grid.shape)
+    stored = np.rint(np.clip(hu, -1024, 3071)).astype(np.int16)
+    if hospital.padding_hu is not None:
+        stored[outside_field_of_view(grid)] = hospital.padding_hu
+    return stored
+
+
+def outside_field_of_view(grid: Grid) -> np.ndarray:
+    """The corners (nx, ny) that a round field of view leaves empty."""
+    nx, ny = grid.shape[:2]
+    x, y = np.ogrid[:nx, :ny]
+    return (x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2 > (nx / 2) ** 2
+
+
+def _on_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
+    """A copy of the HU with the patient table below: a shell with a foam core, flat or curved."""
+    x, y, _ = thorax.grid.axes_mm
+    hu = thorax.hu_xyz.copy()
+    back = float(thorax.grid.first_mm[1] + thorax.grid.spacing_mm[1] * np.argwhere(hu.max((0, 2)) > -500).max())
+    sag = 0.0 if hospital.table_flat else 22.0
+    top = y - (back + 6.0 - sag * (x / 150.0) ** 2)
+    board = (np.abs(x) < 190) & (top > 0) & (top < 26) & (hu < AIR_HU + 50)
+    shell = board & ((top < 5) | (top > 21))
+    hu[board] = TABLE_CORE_HU
+    hu[shell] = TABLE_HU
+    return hu
+
+
+def _noise(rng: np.random.Generator, hospital: Hospital, shape: tuple[int, int, int]) -> np.ndarray:
+    """Quantum noise with the grain of the kernel: blotchy for a soft one, fine for a sharp one."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    grain = gaussian_filter(white, (0.6, 0.6, 0.2), truncate=2.5)
+    if hospital.sharp:
+        grain = white - 0.5 * grain
+    return grain * np.float32(hospital.noise_hu / grain[:, :, :4].std())

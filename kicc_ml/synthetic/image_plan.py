@@ -1,0 +1,148 @@
+"""Which images a synthetic patient has, when they were taken, and what they show."""
+
+import zlib
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from kicc_ml.records import ENDPOINTS
+from kicc_ml.synthetic.causal_model import LARGEST_LESION_SHARE
+from kicc_ml.synthetic.exact_draws import draw_given_total, share_out
+from kicc_ml.synthetic.presets import Preset
+
+_MOST_PER_PATIENT = {"CT": 8, "CXR": 30}
+_MEAN_GAP_DAYS = {"CT": 7.0, "CXR": 3.0}
+_BASELINE_DAY_CHANCE = (0.7, 0.2, 0.1)  # day 0, 1, 2
+_LATE_DAYS = (3, 10)  # a late baseline falls on one of these days, and may so follow an endpoint
+
+# Lesions grow to a peak and fade (Wang Y et al., Radiology 2020: greatest 6-11 days after onset of symptoms).
+_PEAK_DAY, _GROWTH_PER_DAY, _FADING_DAYS = 5.0, 0.08, 20.0
+_CONSOLIDATION_PER_DAY = 0.06  # log odds of the lesion's consolidated share
+
+
+def plan_images(
+    rng: np.random.Generator, preset: Preset, table: pd.DataFrame, truth: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """One row per image, by patient, CT before CXR, in order of time.
+
+    Columns: site, patient_id, sex, age_years, modality (CT, CXR), number (from 1 per patient and modality),
+    acquired (datetime), day (since admission), burden (share of lung, 0-1), consolidated_share (of the
+    lesion), projection (AP, PA; empty for CT), anatomy_seed (of the patient) and seed (of the image).
+    """
+    severity = truth["severity"].to_numpy()
+    habit = dict(zip(table["site"].unique(), rng.standard_normal(preset.sites), strict=True))
+    site_habit = table["site"].map(habit).to_numpy()
+    cxr_only = draw_given_total(rng, 0.7 * site_habit - 0.4 * severity, preset.cxr_only)
+    ct_only = np.zeros_like(cxr_only)
+    ct_only[~cxr_only] = draw_given_total(rng, np.zeros((~cxr_only).sum()), preset.ct_only)
+
+    late = rng.random(len(table)) < preset.late_baseline_share
+    parts = [
+        _dated(
+            rng,
+            table,
+            "CT",
+            _images_per_patient(rng, ~cxr_only, preset.ct_scans, table, severity, "CT"),
+            late,
+        ),
+        _dated(
+            rng,
+            table,
+            "CXR",
+            _images_per_patient(rng, ~ct_only, preset.cxr_images, table, severity, "CXR"),
+            late,
+        ),
+    ]
+    plan = pd.concat(parts).sort_values(["patient", "modality", "acquired"], ignore_index=True)
+    plan["number"] = plan.groupby(["patient", "modality"]).cumcount() + 1
+    patient = plan.pop("patient").to_numpy()
+    for column in ("site", "patient_id", "sex", "age_years"):
+        plan[column] = table[column].to_numpy()[patient]
+    plan["burden"], plan["consolidated_share"] = lesion_on_day(
+        truth["burden"].to_numpy()[patient],
+        truth["consolidated_share"].to_numpy()[patient],
+        plan["day"].to_numpy(),
+    )
+    plan["projection"] = _projection(rng, plan, table.iloc[patient], severity[patient], site_habit[patient])
+    return _with_seeds(plan, seed)
+
+
+def lesion_on_day(
+    burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Burden and consolidated share ``day`` days after admission from those at admission; none stays none."""
+    growth = (1 + _GROWTH_PER_DAY * np.minimum(day, _PEAK_DAY)) * np.exp(
+        -np.maximum(day - _PEAK_DAY, 0) / _FADING_DAYS
+    )
+    with np.errstate(divide="ignore"):
+        later = expit(logit(consolidated) + _CONSOLIDATION_PER_DAY * np.minimum(day, 2 * _PEAK_DAY))
+    return np.minimum(burden * growth, LARGEST_LESION_SHARE), later
+
+
+def _images_per_patient(
+    rng: np.random.Generator,
+    has: np.ndarray,
+    total: int,
+    table: pd.DataFrame,
+    severity: np.ndarray,
+    modality: str,
+) -> np.ndarray:
+    """How many images each patient has, (n,): one where there are any, the others go rather to the sicker."""
+    weight = has * np.exp(0.5 * severity) * (1 + 2 * table["icu"].to_numpy())
+    most = max(_MOST_PER_PATIENT[modality], -(-total // has.sum()))
+    return share_out(rng, total, weight, has.astype(int), most * has)
+
+
+def _dated(
+    rng: np.random.Generator, table: pd.DataFrame, modality: str, count: np.ndarray, late: np.ndarray
+) -> pd.DataFrame:
+    """A row per image of one modality: patient (row of the table), modality, day, acquired."""
+    first_event, death = _days_to(table, ENDPOINTS), _days_to(table, ("death",))
+    baseline = rng.choice(len(_BASELINE_DAY_CHANCE), p=_BASELINE_DAY_CHANCE, size=len(table))
+    baseline = np.where(late, rng.integers(*_LATE_DAYS, len(table)), np.minimum(baseline, first_event - 1))
+    baseline = np.minimum(baseline, death - 1)
+
+    patient = np.repeat(np.arange(len(table)), count)
+    first = np.concatenate([[True], patient[1:] != patient[:-1]])
+    gap = np.where(first, 0.0, 1 + rng.exponential(_MEAN_GAP_DAYS[modality] - 1, patient.size))
+    since = pd.Series(gap).groupby(patient).cumsum().to_numpy()
+    longest = np.maximum(pd.Series(since).groupby(patient).transform("max").to_numpy(), 1.0)
+    squeeze = np.minimum(1.0, (death - 1 - baseline)[patient] / longest)  # no image after death
+    day = np.floor(baseline[patient] + since * squeeze)
+    seconds = rng.integers(8 * 3600, 20 * 3600, patient.size)
+    acquired = pd.to_datetime(table["admission_date"].to_numpy()[patient])
+    acquired = acquired + pd.to_timedelta(day, unit="D") + pd.to_timedelta(seconds, unit="s")
+    return pd.DataFrame(
+        {"patient": patient, "modality": modality, "day": day.astype(int), "acquired": acquired}
+    )
+
+
+def _days_to(table: pd.DataFrame, endpoints: tuple[str, ...]) -> np.ndarray:
+    """Days from admission to the first of these endpoints, (n,); infinite without one."""
+    dates = table[[f"{name}_date" for name in endpoints]].apply(pd.to_datetime)
+    days = (dates.min(axis=1) - pd.to_datetime(table["admission_date"])).dt.days
+    return days.fillna(np.inf).to_numpy(dtype=float)
+
+
+def _projection(
+    rng: np.random.Generator, plan: pd.DataFrame, row: pd.DataFrame, severity: np.ndarray, habit: np.ndarray
+) -> np.ndarray:
+    """AP (at the bedside) or PA for a radiograph: by severity, support by then and the hospital's habit."""
+    supported = plan["day"].to_numpy() >= _days_to(
+        row.reset_index(drop=True), ("oxygen", "ventilation", "icu")
+    )
+    bedside = rng.random(len(plan)) < expit(-1.0 + 0.7 * severity + 2.5 * supported + 0.5 * habit)
+    return np.where(plan["modality"] == "CXR", np.where(bedside, "AP", "PA"), "")
+
+
+def _with_seeds(plan: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Add the seeds, made of names rather than drawn, so that any one image can be written again alone."""
+    patient = [
+        f"{seed}/{site}/{patient}" for site, patient in zip(plan["site"], plan["patient_id"], strict=True)
+    ]
+    images = zip(patient, plan["modality"], plan["number"], strict=True)
+    plan["anatomy_seed"] = [zlib.crc32(name.encode()) for name in patient]
+    plan["seed"] = [zlib.crc32(f"{name}/{modality}/{number}".encode()) for name, modality, number in images]
+    order = ["site", "patient_id", "sex", "age_years", "modality", "number", "acquired", "day"]
+    return plan[[*order, "burden", "consolidated_share", "projection", "anatomy_seed", "seed"]]

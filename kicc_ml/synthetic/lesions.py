@@ -1,0 +1,103 @@
+"""COVID-19 pneumonia as radiologists describe it: patches of ground glass and consolidation.
+
+Multifocal, in both lungs, mostly at the periphery, the back and the lower zones (Bernheim et al., Radiology
+2020;295:200463; Wang Y et al., Radiology 2020;296:E55). Foci belong to a patient and grow with the burden, so two
+scans of one patient show the same pneumonia at two times.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kicc_ml.synthetic.anatomy import Physique
+from kicc_ml.synthetic.texture import Texture
+from kicc_ml.synthetic.thorax import Thorax
+
+FOCI = 14
+EDGE = 0.03  # softness of a border in units of the growth field, about 1 mm
+CONSOLIDATION_EDGE = 0.08
+LARGEST_BURDEN = 0.95
+
+
+@dataclass(frozen=True)
+class Foci:
+    """Where a patient's pneumonia starts: centres and radii (n, 3) in mm, head start of each (n,)."""
+
+    centre_mm: np.ndarray
+    radius_mm: np.ndarray
+    head_start: np.ndarray
+
+
+def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
+    """Foci in alternating lungs; heights favour the lower zones, directions the back, depths the pleura."""
+    side = np.where(np.arange(FOCI) % 2 == rng.integers(2), 1.0, -1.0)
+    height = person.lung_height_mm * (0.08 + 0.80 * rng.beta(1.5, 2.3, FOCI))
+    forward = np.pi * rng.beta(1.7, 3.2, FOCI)  # 0 back, pi/2 side, pi front
+    outward = 1.0 - 0.30 * rng.beta(1.2, 2.0, FOCI)
+    half_width, half_depth, slant = person.at_height(height)
+    across = np.maximum(half_width * outward * np.sin(forward), 32)
+    along = slant + half_depth * outward * np.cos(forward)
+    radius = rng.uniform(26, 46, (FOCI, 1)) * rng.uniform(0.75, 1.25, (FOCI, 3))
+    # The first foci lead by little, so that even little disease has several patches in both lungs.
+    head_start = -0.08 * np.arange(FOCI) + rng.normal(0, 0.06, FOCI)
+    return Foci(np.stack([side * across, along, height], 1), radius, head_start)
+
+
+def infect(healthy: Thorax, seed: int, burden: float, consolidated_share: float) -> Thorax:
+    """The chest with pneumonia in ``burden`` of its lung volume, ``consolidated_share`` of that consolidated.
+
+    ``seed`` belongs to the patient. A burden of 0 gives the healthy chest back.
+    """
+    if burden <= 0:
+        return healthy
+    rng = np.random.default_rng(seed)
+    lung = healthy.lung
+    points = healthy.grid.points_mm(lung)
+    growth = _growth(rng, draw_foci(rng, healthy.person), points)
+    growth -= _reached_by(growth, min(burden, LARGEST_BURDEN))
+    density = 0.8 * growth + 0.22 * Texture(rng, 22).at(points)
+    consolidated = (growth > 0) & (density > _reached_by(density[growth > 0], consolidated_share))
+    solid = _soft(density - _reached_by(density[growth > 0], consolidated_share), CONSOLIDATION_EDGE)
+    hu = healthy.hu_xyz.copy()
+    hu[lung] = _blend(rng, hu[lung], points, _soft(growth, EDGE), solid)
+    return replace(
+        healthy,
+        hu_xyz=hu,
+        ground_glass=_within(lung, (growth > 0) & ~consolidated),
+        consolidation=_within(lung, consolidated),
+    )
+
+
+def _growth(rng: np.random.Generator, foci: Foci, points_mm: np.ndarray) -> np.ndarray:
+    """How early the disease reaches each point (n,): the nearer to an early focus, the higher."""
+    reached = np.full(len(points_mm), -np.inf, np.float32)
+    for centre, radius, start in zip(foci.centre_mm, foci.radius_mm, foci.head_start, strict=True):
+        away = (points_mm - np.float32(centre)) / np.float32(radius)
+        np.maximum(reached, np.float32(start) - np.sqrt(np.einsum("ij,ij->i", away, away)), out=reached)
+    return reached + 0.12 * Texture(rng, 32).at(points_mm)
+
+
+def _reached_by(field: np.ndarray, share: float) -> float:
+    """The level above which ``share`` of the values lie."""
+    return float(np.quantile(field, 1.0 - share)) if share > 0 else float("inf")
+
+
+def _soft(signed: np.ndarray, edge: float) -> np.ndarray:
+    """0 far outside, 1 deep inside, one half on the border."""
+    return 1.0 / (1.0 + np.exp(-np.clip(signed / edge, -30, 30)))
+
+
+def _blend(
+    rng: np.random.Generator, healthy_hu: np.ndarray, points: np.ndarray, lesion: np.ndarray, solid: np.ndarray
+) -> np.ndarray:
+    """Ground glass veils what is beneath it; consolidation replaces it."""
+    veil_hu = rng.uniform(190, 280) + 30 * Texture(rng, 14).at(points) + 35 * Texture(rng, 7).at(points)
+    hazy = np.minimum(healthy_hu + np.clip(veil_hu, 90, None) * lesion, np.maximum(healthy_hu, -200))
+    dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
+    return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)
+
+
+def _within(lung: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    mask = np.zeros(lung.shape, bool)
+    mask[lung] = chosen
+    return mask

@@ -1,0 +1,178 @@
+"""A healthy chest in Hounsfield units, painted organ by organ from the surfaces of :mod:`anatomy`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kicc_ml.synthetic.anatomy import SPINE_Y_MM, Grid, Physique, Surfaces, surfaces
+from kicc_ml.synthetic.texture import Texture
+from kicc_ml.synthetic.vessels import vessel_share
+
+AIR_HU, FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, CARTILAGE_HU = -1000.0, -100.0, 50.0, 42.0, 58.0, 110.0
+AIRWAY_HU = -985.0
+RIB_PITCH_MM = 27.0
+RIB_SHARE = 0.40  # of the pitch is rib, the rest intercostal muscle
+
+
+@dataclass(frozen=True)
+class Thorax:
+    """A chest on a grid: noise-free HU and what is what; arrays ``[x, y, z]`` in LPS directions.
+
+    The lungs include their vessels and lesions; ``ground_glass`` and ``consolidation`` are disjoint and lie
+    within them. ``motion`` (0..1) says where heartbeat and breathing smear the picture.
+    """
+
+    hu_xyz: np.ndarray
+    left_lung: np.ndarray
+    right_lung: np.ndarray
+    ground_glass: np.ndarray
+    consolidation: np.ndarray
+    motion: np.ndarray
+    grid: Grid
+    person: Physique
+
+    @property
+    def lung(self) -> np.ndarray:
+        return self.left_lung | self.right_lung
+
+    @property
+    def lesion(self) -> np.ndarray:
+        return self.ground_glass | self.consolidation
+
+
+def healthy_thorax(seed: int, person: Physique, grid: Grid) -> Thorax:
+    """The chest of ``person`` without pneumonia but with what looks like it; same seed, same chest."""
+    rng = np.random.default_rng(seed)
+    borders = surfaces(person, grid)
+    hu = _soft_tissue(person, borders)
+    _paint_bone(hu, person, borders)
+    lung = borders.lung > 0
+    _paint_lung(hu, lung, rng, person, grid, borders)
+    airway = _airway(person, borders)
+    hu[airway] = AIRWAY_HU
+    lung &= ~airway
+    nothing = np.zeros(grid.shape, bool)
+    left = borders.x > 0
+    near_heart = np.exp(-((borders.heart / 9.0) ** 2))
+    near_diaphragm = np.exp(-((borders.diaphragm / 9.0) ** 2)) * (borders.cage > 0)
+    motion = np.maximum(near_heart, near_diaphragm).astype(np.float32)
+    return Thorax(hu, lung & left, lung & ~left, nothing, nothing, motion, grid, person)
+
+
+def _soft_tissue(person: Physique, at: Surfaces) -> np.ndarray:
+    hu = np.full(np.broadcast_shapes(at.cage.shape, at.z.shape), AIR_HU, np.float32)
+    hu[at.body > 0] = FAT_HU
+    hu[at.body > -0.5] += 60  # skin
+    hu[at.body > 3.0] = FAT_HU
+    hu[(at.cage > -person.wall_mm) & (at.body > 3.0)] = MUSCLE_HU
+    inside = at.cage > 0
+    hu[inside] = FAT_HU + 40  # mediastinal fat with its small vessels and nodes
+    below = inside & (at.diaphragm <= 0)
+    hu[below] = MUSCLE_HU
+    hu[below & (at.x < 28)] = LIVER_HU
+    _paint_stomach(hu, person, at, below)
+    hu[(at.heart > 0) & inside & ~below] = BLOOD_HU
+    hu[(at.aorta > 0) & inside] = BLOOD_HU
+    arch = 12.0 - np.hypot(np.hypot(at.x - 14, (at.y - 10) * 0.55) - 16, at.z - 0.70 * person.lung_height_mm)
+    hu[(arch > 0) & inside] = BLOOD_HU
+    hu[(np.hypot(at.x, at.y - 26 * person.depth_scale) < 8) & inside & ~below] = 35  # oesophagus
+    return hu
+
+
+def _paint_stomach(hu: np.ndarray, person: Physique, at: Surfaces, below: np.ndarray) -> None:
+    """Stomach under the left dome, its gas on top as the patient lies on the back."""
+    top = person.left_dome_mm
+    inside = (at.x - 58) ** 2 / 34**2 + (at.y + 12) ** 2 / 40**2 + (at.z - top + 44) ** 2 / 30**2 < 1
+    hu[inside & below] = 25
+    hu[inside & below & (at.y < -28)] = -950
+
+
+def _paint_bone(hu: np.ndarray, person: Physique, at: Surfaces) -> None:
+    _paint_ribs(hu, person, at)
+    back = SPINE_Y_MM * person.depth_scale
+    disc = np.mod(at.z, 25.0) < 5.0
+    marrow = np.where(disc, 90.0, 0.45 * person.bone_hu) + 0 * at.x
+    hu_spine = np.where(at.spine > 5.0, marrow, np.where(disc, 90.0, 0.8 * person.bone_hu))
+    body = at.spine > 2.0
+    hu[body] = np.broadcast_to(hu_spine, hu.shape)[body]
+    canal_y = back + 30
+    arch = np.hypot(at.x, at.y - canal_y)
+    behind = (at.y > back + 18) & (at.cage < 60)
+    hu[(arch < 15) & behind & (at.z > -1e3)] = 0.7 * person.bone_hu
+    hu[(arch < 9) & (at.z > -1e3)] = 30  # spinal canal
+    process = (np.abs(at.x) < 4) & (at.y > canal_y + 12) & (at.y < canal_y + 32) & (np.mod(at.z, 25.0) > 9)
+    hu[process & (at.body > 6)] = 0.7 * person.bone_hu
+    sternum = (np.abs(at.x) < 17) & (at.cage < -1) & (at.cage > -11) & (at.y < 0)
+    height = at.z / person.lung_height_mm
+    hu[sternum & (height > 0.30) & (height < 0.88)] = 0.5 * person.bone_hu
+    _paint_shoulder_girdle(hu, person, at)
+
+
+def _paint_ribs(hu: np.ndarray, person: Physique, at: Surfaces) -> None:
+    """Twelve pairs: from the spine out and down to the front, cartilage near the sternum."""
+    shell = (at.cage < -0.5) & (at.cage > -9.0) & (at.spine < 2.0)
+    x, y, z, depth = (np.broadcast_to(a, shell.shape)[shell] for a in (at.x, at.y, at.z, at.cage))
+    forward = np.arctan2(np.abs(x), y / person.depth_scale) / np.pi  # 0 at the spine, 1 at the sternum
+    drop = 78.0 * np.sin(forward * np.pi / 2) ** 1.3
+    phase = np.mod(z + drop, RIB_PITCH_MM) / RIB_PITCH_MM
+    rib = np.abs(phase - 0.5) < RIB_SHARE / 2
+    cortex = (np.abs(depth + 4.75) > 2.6) | (np.abs(phase - 0.5) > RIB_SHARE / 2 - 0.09)
+    bone = np.where(cortex, person.bone_hu, 0.4 * person.bone_hu)
+    value = np.where(forward > 0.80, CARTILAGE_HU, bone)
+    hu[shell] = np.where(rib & (np.abs(x) > 12), value, hu[shell])
+
+
+def _paint_shoulder_girdle(hu: np.ndarray, person: Physique, at: Surfaces) -> None:
+    height = at.z / person.lung_height_mm
+    blade = (at.cage < -15) & (at.cage > -20) & (at.y > 20) & (np.abs(at.x) > 62) & (np.abs(at.x) < 128)
+    hu[blade & (height > 0.56) & (height < 0.98) & (at.body > 3)] = 0.8 * person.bone_hu
+    rise = 0.92 * person.lung_height_mm + 0.16 * np.abs(at.x)
+    clavicle = np.hypot(at.z - rise, (at.y + 0.62 * person.half_depth_mm) - 0.28 * (np.abs(at.x) - 20)) < 6.5
+    hu[clavicle & (np.abs(at.x) > 16) & (at.body > 3)] = 0.9 * person.bone_hu
+
+
+def _airway(person: Physique, at: Surfaces) -> np.ndarray:
+    """Trachea and main bronchi, down to the hila."""
+    carina = 0.62 * person.lung_height_mm
+    trachea = (np.hypot(at.x, at.y - 8) < 8.5) & (at.z > carina)
+    fall = np.where(at.x < 0, 0.9, 0.7) * np.abs(at.x)  # the right main bronchus is the steeper
+    bronchi = (np.hypot(at.y - 8, (at.z - carina + fall) * 0.8) < 6.0) & (np.abs(at.x) < 30)
+    return trachea | (bronchi & (at.z <= carina + 5))
+
+
+def _paint_lung(
+    hu: np.ndarray,
+    lung: np.ndarray,
+    rng: np.random.Generator,
+    person: Physique,
+    grid: Grid,
+    at: Surfaces,
+) -> None:
+    """Parenchyma, denser towards the back, with vessels, mosaic, dependent atelectasis and old scars."""
+    points = grid.points_mm(lung)
+    y = np.broadcast_to(at.y, lung.shape)[lung]
+    depth = at.cage[lung]
+    behind = np.clip(y / person.half_depth_mm, -1, 1)
+    value = person.lung_level_hu + person.gravity_hu * (behind + 0.3)
+    value += person.mosaic_hu * Texture(rng, 80).at(points) + 12 * Texture(rng, 9).at(points)
+    value += _dependent_atelectasis(rng, person, behind, depth, points)
+    if person.fibrosis:
+        value += _subpleural_lines(rng, depth, points)
+    share = vessel_share(rng, person, grid)[lung]
+    hu[lung] = np.minimum(value + share * (BLOOD_HU - value), BLOOD_HU)
+
+
+def _dependent_atelectasis(
+    rng: np.random.Generator, person: Physique, behind: np.ndarray, depth_mm: np.ndarray, points: np.ndarray
+) -> np.ndarray:
+    """HU to add: falls off smoothly from the dependent pleura, waxes and wanes over decimetres."""
+    reach_mm = rng.uniform(8, 16)
+    wax = np.clip(0.75 + 0.35 * Texture(rng, 90).at(points), 0.1, 1.4)
+    return person.atelectasis_hu * wax * np.exp(-depth_mm / reach_mm) * np.clip((behind - 0.15) / 0.6, 0, 1)
+
+
+def _subpleural_lines(rng: np.random.Generator, depth_mm: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """HU to add: curved lines parallel to the pleura, a centimetre inside, here and there."""
+    here = Texture(rng, 70).at(points) > 0.6
+    wave = 11 + 2.0 * Texture(rng, 35).at(points)
+    return 320.0 * here * np.exp(-(((depth_mm - wave) / 2.2) ** 2))
