@@ -1,73 +1,183 @@
-"""Score the held-out predictions of a run, or anybody's, and write the report.
+"""Score the held-out predictions of a run and write its report.
 
-    python evaluate.py runs=runs/lesion_ct
+python evaluate.py runs=runs/lesion_ct
 """
 
+import json
 import logging
 import platform
-import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
-from kicc_ml.data.masks import read_masks
+from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.evaluation.report import site_table, write_report
 from kicc_ml.evaluation.segmentation import case_columns, score_case
-from kicc_ml.evaluation.summary import summarise, to_json
+from kicc_ml.evaluation.summary import summarise
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
-from kicc_ml.records import Case, UserError, by_id
-from kicc_ml.runs import CONFIG, PREDICTIONS, fold_folders, write_table
+from kicc_ml.predict import REGION_SUFFIX, SEVERITY_FILE
+from kicc_ml.records import Case, SeverityMap, UserError, Volume, by_id
+from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folders
 from kicc_ml.severity import grade
 
 logger = logging.getLogger("evaluate")
 
-WORST_SHOWN = 6
+#: Overlays in the report: the worst held-out cases, and the one in the middle to set them against.
+WORST_SHOWN = 5
+PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
 
 
 def evaluate_runs(run: Path) -> Path:
     """Score all finished folds under ``run``; writes ``cases.csv summary.json report.html severity/`` there."""
     folds = fold_folders(run)
-    tables = [pd.read_csv(folder / PREDICTIONS) for folder in folds]
     cases = cohort_of(folds)
-    outcomes = [table for table in tables if "probability" in table]
-    predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
+    tables = {folder: pd.read_csv(folder / PREDICTIONS) for folder in folds}
+    outcomes = [table for table in tables.values() if "probability" in table]
     segmented = [
         score_segmented(row, cases, folder.parent / "severity" / str(row["case_id"]))
-        for folder, table in zip(folds, tables, strict=True)
+        for folder, table in tables.items()
         if "probability" not in table
         for row in track(table.to_dict("records"), description=f"score {folder.name}", transient=True)
     ]
-    rows = pd.DataFrame(segmented, columns=None if segmented else ["case_id", "site", "fold"])
-    return write_results(run, rows, predictions, folds)
+    rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
+    predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
+    summary = summarise(rows, predictions)
+    summary["quarantined"] = quarantined(folds)
+    return write_report(run, summary, rows, predictions, about(run, folds), overlays(rows, folds))
 
 
 def cohort_of(folds: Sequence[Path]) -> Mapping[str, Case]:
-    """The cases a run was trained on, from the cohort its own settings name."""
-    settings = {(folder / CONFIG): yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) for folder in folds}
-    cohorts = {yaml.safe_dump(one["cohort"]): one["cohort"] for one in settings.values()}
-    return by_id(case for cohort in cohorts.values() for case in build(OmegaConf.create(cohort)))
+    """The cases a run was trained on, from the cohort that its own settings name."""
+    settings = [yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["cohort"] for folder in folds]
+    distinct = {yaml.safe_dump(cohort): cohort for cohort in settings}
+    return by_id(case for cohort in distinct.values() for case in build(OmegaConf.create(cohort)))
 
 
 def score_segmented(row: Mapping[str, Any], cases: Mapping[str, Case], folder: Path) -> dict[str, Any]:
-    """One row of ``cases.csv``: what was predicted, how it agrees with the masks, and a montage beside it."""
+    """One row of ``cases.csv``: what was predicted, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
     if case is None or case.ct is None:
-        raise UserError(f"case {row['case_id']} of {folder} is no case with a CT in the run's cohort")
+        raise UserError(
+            f"{row['case_id']} of {folder.parent} is no case with a CT in the run's cohort; was it changed?"
+        )
     volume = read_volume(case.ct)
-    predicted = {path.name.removesuffix(".nii.gz"): read_mask(path)[0] for path in sorted(folder.glob("*.nii.gz"))}
-    truth = read_masks(case)
+    predicted = {
+        path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")
+    }
+    reference = reference_masks(case, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
-    scores = case_columns(score_case(truth, predicted, spacing_mm))
-    return dict(row) | scores | true_severity(truth, volume)
+    draw(folder, volume, predicted, reference)
+    return (
+        dict(row)
+        | case_columns(score_case(reference, predicted, spacing_mm))
+        | reference_severity(reference, volume)
+    )
+
+
+def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> dict[str, Any]:
+    """The reference masks graded by the same function as the predicted ones."""
+    if "lesion" not in reference:
+        return {}
+    hu_xyz = volume.array if volume.units == "hu" else None
+    severity = grade(reference, volume.affine_ras, hu_xyz, volume.spacing_known)
+    return {"severity_score_truth": severity.score, "percent_involved_truth": severity.percent_involved}
+
+
+def draw(
+    folder: Path, volume: Volume, predicted: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+) -> None:
+    severity = SeverityMap(**json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")))
+    montage(
+        volume.array,
+        predicted,
+        volume.affine_ras,
+        folder / "montage.png",
+        title=folder.name,
+        severity=severity,
+        units=volume.units,
+        reference_lesion_xyz=reference.get("lesion"),
+        spacing_known=volume.spacing_known,
+    )
+
+
+def overlays(rows: pd.DataFrame, folds: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Captions and montages of the cases with the lowest lesion Dice, and of the median one."""
+    if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
+        return []
+    ranked = rows.dropna(subset=["lesion_dice"]).sort_values("lesion_dice").reset_index(drop=True)
+    shown = [*ranked.head(WORST_SHOWN).index, *([len(ranked) // 2] if len(ranked) > 2 * WORST_SHOWN else [])]
+    parents = {folder.parent for folder in folds}
+    return [
+        (
+            f"{case_id}, {site}: lesion Dice {dice:.2f}"
+            + (", the median case" if place >= WORST_SHOWN else ""),
+            path,
+        )
+        for place, (case_id, site, dice) in enumerate(
+            ranked.loc[shown, ["case_id", "site", "lesion_dice"]].itertuples(index=False)
+        )
+        for parent in parents
+        if (path := parent / "severity" / str(case_id) / "montage.png").is_file()
+    ]
+
+
+def quarantined(folds: Sequence[Path]) -> dict[str, str]:
+    """Cases that were set aside, on intake or on prediction, with the reason."""
+    files = {place / QUARANTINE for folder in folds for place in (folder, folder.parent)}
+    return {
+        case_id: reason
+        for path in sorted(files)
+        if path.is_file()
+        for case_id, reason in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
+    """What the report says of how it came to be."""
+    settings = yaml.safe_load((folds[0] / CONFIG).read_text(encoding="utf-8"))
+    how = str(settings["split"]["_target_"]).rsplit(".", 1)[-1].replace("_", " ")
+    return {
+        "name": run.name,
+        "description": f"{len(folds)} models, {how}: every case is predicted by a model that was trained without "
+        "its fold. What is fitted (weights, imputation, scaling, baselines) is fitted on the other folds alone.",
+        "config": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
+        "seed": str(settings["seed"]),
+        "kicc_ml": version("kicc_ml"),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def print_results(page: Path) -> int:
+    """The table of hospitals, what was set aside, and last the report. Returns the exit status."""
+    summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
+    console = Console()
+    console.print(site_table(summary))
+    for case_id, reason in summary["quarantined"].items():
+        console.print(f"set aside: {case_id}: {reason}")
+    print(f"report: {page}")
+    return 3 if summary["quarantined"] else 0
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    if not cfg.runs:
+        raise UserError("say what to judge: python evaluate.py runs=runs/NAME")
+    raise SystemExit(print_results(evaluate_runs(Path(cfg.runs))))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    with_clear_errors(main)

@@ -1,13 +1,13 @@
 """Train every fold of a split, predict what each fold held out, report. ``python train.py --help`` for the settings.
 
-    python train.py                                              the synthetic demonstration
-    python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
-    python train.py experiment=lesion_ct split.fold=NAME         one fold
+python train.py                                              the synthetic demonstration
+python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
+python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
 import logging
-import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,32 +18,157 @@ import torch
 import yaml
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from rich.console import Console
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from evaluate import evaluate_runs
+from evaluate import evaluate_runs, print_results
 from kicc_ml.data.splits import read_splits, write_splits
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.launch import build, plain, sweep_folds, with_clear_errors
+from kicc_ml.models.baselines import clinical_bf, endpoints_be
 from kicc_ml.models.networks import build_network
-from kicc_ml.records import Split, UserError
-from kicc_ml.runs import CONFIG, PREDICTIONS, fold_folder, save_network, write_json, write_table
+from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.records import Case, Split, UserError
+from kicc_ml.runs import (
+    CONFIG,
+    PREDICTIONS,
+    QUARANTINE,
+    SPLIT,
+    about_data,
+    fold_folder,
+    save_network,
+    write_json,
+    write_table,
+)
 
-SPLIT = "split.json"
-QUARANTINE = "quarantine.json"
-#: Settings that say where and how a run goes on, not what it is: they may differ when a sweep is taken up again.
-NOT_SETTINGS = {"ckpt_path", "run_dir", "store_dir", "parts"}
+#: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
+NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
 
 logger = logging.getLogger("train")
 
 
 def prepare(cfg: DictConfig) -> list[str]:
-    """Index, cohort, split and store, once for all folds; returns the names of the folds still to train."""
-    data = data_module(cfg, split=None)
-    set_aside = data.prepare_data_once()
-    cases = data.usable_cases(without=set_aside)
+    """Index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
     run_dir = Path(cfg.run_dir)
+    everybody = build(cfg.cohort)
+    data = data_module(cfg, everybody, whole(everybody))
+    data.prepare_data()
+    data.setup()
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / QUARANTINE, set_aside)
-    folds = splits_of(cfg, cases)
-    return [split.fold for split in folds if not finished(cfg, split.fold)]
+    write_json(run_dir / QUARANTINE, data.quarantined)
+    splits = build(cfg.split, data.train_cases)
+    return [split.fold for split in splits if not is_finished(cfg, split)]
+
+
+def train(cfg: DictConfig) -> None:
+    """One fold: data, task, fit, weights, held-out predictions. The predictions, written last, mark it finished."""
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    folder = fold_folder(cfg.run_dir, cfg.split.fold)
+    (split,) = read_splits(folder / SPLIT)
+    data = data_module(cfg, build(cfg.cohort), split)
+    data.prepare_data()
+    data.setup()
+    network = build_network(plain(cfg.network), about_data(data).sizes)
+    if isinstance(network, OutcomeNetwork):
+        fit_inputs(network, data.train_cases, data.features, data.endpoints)
+    task = build(cfg.model, network)
+    trainer = build(cfg.trainer, logger=loggers(folder), callbacks=callbacks(folder, task, split))
+    trainer.fit(task, data, ckpt_path=cfg.ckpt_path)
+    load_best(task, trainer)
+    if trainer.is_global_zero:
+        save_network(folder, network, about_data(data))
+        rows, quarantined = build(cfg.predict, network, data, Path(cfg.run_dir))
+        write_json(folder / QUARANTINE, quarantined)
+        write_table(folder / PREDICTIONS, rows)
+
+
+def report(parts: Sequence[DictConfig]) -> None:
+    """Scores, report and severity maps of each part and, where there are several, of all together."""
+    runs = [Path(cfg.run_dir) for cfg in parts]
+    reports = [evaluate_runs(run) for run in runs]
+    if len(runs) > 1:
+        reports.append(evaluate_runs(runs[0].parent))
+    raise SystemExit(print_results(reports[-1]))
+
+
+def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
+    return build(cfg.data)(cases=cases, split=split, store=VolumeStore(Path(cfg.store_dir)), seed=cfg.seed)
+
+
+def whole(cases: Sequence[Case]) -> Split:
+    """A split that is none, to find out which cases can be used before they are divided."""
+    return Split(
+        "everybody",
+        tuple(case.case_id for case in cases),
+        (),
+        (),
+        {case.case_id: case.person for case in cases},
+    )
+
+
+def is_finished(cfg: DictConfig, split: Split) -> bool:
+    """Whether this fold was trained before, by these settings and this split; lays down both where it was not.
+
+    Raises UserError where the run folder holds another split or other settings: two runs must not mix.
+    """
+    folder = fold_folder(cfg.run_dir, split.fold)
+    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
+    settings["split"]["fold"] = split.fold
+    if (folder / PREDICTIONS).is_file():
+        kept = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        changed = [key for key in settings if kept.get(key) != settings[key]]
+        if read_splits(folder / SPLIT) != [split]:
+            changed.append("the cases and their division")
+        if changed:
+            raise UserError(
+                f"{folder} holds a finished fold with other settings ({', '.join(changed)}); "
+                "give this run its own folder with run_dir=DIR, or delete that one"
+            )
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    write_splits(folder / SPLIT, [split])
+    (folder / CONFIG).write_text(
+        yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    return False
+
+
+def fit_inputs(
+    network: OutcomeNetwork, cases: Sequence[Case], features: Sequence[str], endpoints: Sequence[str]
+) -> None:
+    """Fit scaling and imputation, and start at the prevalence; on the fold's training cases alone."""
+    prevalence_e = torch.from_numpy(endpoints_be(cases, endpoints)).nanmean(0).nan_to_num(0.5).float()
+    network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
+
+
+def loggers(folder: Path) -> list[Logger]:
+    """``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
+    return [CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="tensorboard")]
+
+
+def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
+    """The last checkpoint and, where somebody was held back to select on, the best; one progress bar."""
+    best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
+    return [
+        ModelCheckpoint(
+            folder / "checkpoints", filename="best", save_last=True, enable_version_counter=False, **best
+        ),
+        TQDMProgressBar(leave=True),
+    ]
+
+
+def load_best(task: pl.LightningModule, trainer: pl.Trainer) -> None:
+    """Take the weights of the best checkpoint; the last ones where nobody was held back to select on."""
+    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if path:
+        task.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(cfg: DictConfig) -> None:
+    train(cfg)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice on workers and loggers
+    with_clear_errors(lambda: sweep_folds(main, prepare, report))

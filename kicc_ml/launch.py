@@ -29,6 +29,7 @@ CALLABLE = frozenset(
         "kicc_ml.data.splits.all_cases",
         "kicc_ml.data.datamodule.PatchDataModule",
         "kicc_ml.data.datamodule.PatientDataModule",
+        "kicc_ml.data.augment.AugmentConfig",
         "kicc_ml.data.transforms.CanonicalCT",
         "kicc_ml.data.transforms.CanonicalCXR",
         "kicc_ml.models.segmentation.SegmentationTask",
@@ -44,7 +45,9 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     """``hydra.utils.instantiate`` for what is in ``CALLABLE``; raises UserError for any other ``_target_``."""
     for target in _targets(node):
         if target not in CALLABLE:
-            raise UserError(f"the configuration names {target}, which is not among what this project may call")
+            raise UserError(
+                f"the configuration names {target}, which is not among what this project may call"
+            )
     return instantiate(node, *args, _convert_="all", **kwargs)
 
 
@@ -107,7 +110,12 @@ def _parts(arguments: list[str]) -> list[list[str]]:
         return [arguments]
     own = [argument for argument in arguments if not argument.startswith("experiment=")]
     return [
-        [f"experiment={part}", f"name={cfg.name}/{part}", *(f"{key}={value}" for key, value in changes.items()), *own]
+        [
+            f"experiment={part}",
+            f"name={cfg.name}/{part}",
+            *(f"{key}={value}" for key, value in changes.items()),
+            *own,
+        ]
         for part, changes in cfg.parts.items()
     ]
 

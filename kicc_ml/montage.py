@@ -174,8 +174,8 @@ def _overlay(grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tup
             rgb[drawn[name] & ~ndimage.binary_erosion(drawn[name])] = LEGEND[name][0]
     tile = Image.fromarray(rgb.astype(np.uint8))
     words, font = ImageDraw.Draw(tile), ImageFont.load_default(13)
-    words.text((4, 2), "R", fill="white", font=font)
-    words.text((size[0] - 4, 2), "L", fill="white", font=font, anchor="ra")
+    for letter, left, anchor in (("R", 4, "la"), ("L", size[0] - 4, "ra")):
+        words.text((left, 2), letter, "white", font, anchor, stroke_width=1, stroke_fill="black")
     return tile
 
 
@@ -216,8 +216,7 @@ def _in_words(severity: SeverityMap) -> str:
 def _draw_scale(sheet: Image.Image, px_per_mm: float) -> None:
     """A bar of 5 cm at the scale of the axial slices."""
     words, length = ImageDraw.Draw(sheet), SCALE_BAR_MM * px_per_mm
-    left, top = AXIAL_COLUMNS * (TILE_PX + GAP_PX) - GAP_PX - length - 6, sheet.height - FOOTER_PX - 10
-    words.rectangle((left, top, left + length, top + 2), fill="white")
-    words.text(
-        (left + length / 2, top - 3), "5 cm", fill="white", font=ImageFont.load_default(12), anchor="mb"
-    )
+    left, top = AXIAL_COLUMNS * (TILE_PX + GAP_PX) - GAP_PX - length - 6, sheet.height - FOOTER_PX - 12
+    words.rectangle((left, top, left + length, top + 3), fill="white", outline="black")
+    font, middle = ImageFont.load_default(12), left + length / 2
+    words.text((middle, top - 3), "5 cm", "white", font, "mb", stroke_width=1, stroke_fill="black")

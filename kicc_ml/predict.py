@@ -11,25 +11,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from monai.inferers import sliding_window_inference
 from rich.progress import track
 from torch import Tensor, nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
+from kicc_ml.data.datasets import loader
 from kicc_ml.data.resampling import resample
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.models.baselines import baseline_probabilities
-from kicc_ml.records import REGIONS, Case, Series, SeverityMap, UserError, Volume, by_id
-from kicc_ml.runs import About, Fold, write_json
+from kicc_ml.models.baselines import baseline_probabilities, clinical_bf
+from kicc_ml.models.segmentation import window_logits
+from kicc_ml.records import REGIONS, Case, Series, SeverityMap, Units, UserError, Volume, by_id
+from kicc_ml.runs import About, Fold, about_data, write_json
 from kicc_ml.severity import grade
 
 logger = logging.getLogger(__name__)
 
 THRESHOLD = 0.5
-SEVERITY_COLUMNS = ("severity_score", "percent_involved", "percent_consolidated", "lung_ml", "lesion_ml", "lesion_g")
-WINDOW_OVERLAP = 0.25  # of a patch; the Gaussian weight makes more of it cost more than it gains
+SEVERITY_COLUMNS = (
+    "severity_score",
+    "percent_involved",
+    "percent_consolidated",
+    "lung_ml",
+    "lesion_ml",
+    "lesion_g",
+)
+PREDICTION_COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label"]
+REGION_SUFFIX = ".nii.gz"
+SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,10 @@ class Segmenter:
 
     networks: Sequence[nn.Module]
     canonical: CanonicalCT
-    patch: tuple[int, int, int]
+    patch_size: Sequence[int]
     regions: Sequence[str]
+    units: Units
+    spacing_known: bool
 
     @torch.inference_mode()
     def probabilities(self, volume: Volume) -> Tensor:
@@ -48,14 +60,19 @@ class Segmenter:
         channels = [REGIONS.index(region) for region in self.regions]
         mean_cxyz = torch.zeros(len(channels), *canonical.image_cxyz.shape[1:])
         for network in self.networks:
-            logits_bcxyz = sliding_window_inference(
-                canonical.image_cxyz[None], self.patch, 2, network, WINDOW_OVERLAP, mode="gaussian"
-            )
-            mean_cxyz += torch.as_tensor(logits_bcxyz)[0, channels].float().sigmoid() / len(self.networks)
+            logits_bcxyz = window_logits(network, canonical.image_cxyz[None], self.patch_size)
+            mean_cxyz += logits_bcxyz[0, channels].float().sigmoid() / len(self.networks)
         return resample(mean_cxyz, canonical.affine_ras, volume.affine_ras, volume.array.shape)
 
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
-        """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``."""
+        """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``.
+
+        Raises UserError where its values are not of the kind the networks learnt from.
+        """
+        if volume.units != self.units:
+            raise UserError(
+                f"the scan is in {volume.units} units, the model was trained on {self.units} ones"
+            )
         probability_cxyz = self.probabilities(volume).numpy()
         return decide(dict(zip(self.regions, probability_cxyz, strict=True)))
 
@@ -75,19 +92,21 @@ def decide(probability: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def write_case(folder: Path, masks: Mapping[str, np.ndarray], volume: Volume) -> SeverityMap:
-    """Write the masks as NIfTI on the scan's grid and ``severity.json`` (last, so that it marks the case as whole)."""
+    """Write the masks as NIfTI on the scan's grid and ``severity.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     for region, mask_xyz in masks.items():
-        write_nifti(folder / f"{region}.nii.gz", mask_xyz.astype(np.uint8), volume.affine_ras)
+        write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
     hu_xyz = volume.array if volume.units == "hu" else None
     severity = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
-    write_json(folder / "severity.json", asdict(severity))
+    write_json(folder / SEVERITY_FILE, asdict(severity))
     return severity
 
 
 def severity_columns(severity: SeverityMap) -> dict[str, Any]:
     """The one-line form of a severity map, for tables."""
-    return {"severity_score": severity.score} | {name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]}
+    return {"severity_score": severity.score} | {
+        name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]
+    }
 
 
 def predict_series(
@@ -116,7 +135,7 @@ def predict_series(
 
 def finished_case(folder: Path) -> SeverityMap | None:
     """The severity of a case predicted before, or None; ``severity.json`` is written last."""
-    path = folder / "severity.json"
+    path = folder / SEVERITY_FILE
     return SeverityMap(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
@@ -130,65 +149,67 @@ def segmenter_of(folds: Sequence[Fold]) -> Segmenter:
         raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
     if any(fold.config["data"]["canonical"] != first.config["data"]["canonical"] for fold in folds):
         raise UserError(f"the folds beside {first.folder} differ in data.canonical; give one fold")
-    return Segmenter([fold.network for fold in folds], first.canonical, first.patch, first.about.regions)
+    networks = [fold.network for fold in folds]
+    return _segmenter(networks, first.canonical, first.patch_size, first.about)
+
+
+def _segmenter(
+    networks: Sequence[nn.Module], canonical: CanonicalCT, patch_size: Sequence[int], about: About
+) -> Segmenter:
+    return Segmenter(networks, canonical, patch_size, about.regions, about.units, about.spacing_known)
 
 
 def held_out_segmentation(
-    network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
+    network: nn.Module, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
-    segmenter = Segmenter([network.eval()], data.canonical, data.patch, about.regions)
-    cases = [case for case in data.cases if case.case_id in set(data.split.test) and case.ct is not None]
-    for case in cases:  # a fold that is trained anew is predicted anew
-        (run_dir / "severity" / case.case_id / "severity.json").unlink(missing_ok=True)
-    series = {case.case_id: case.ct for case in cases if case.ct is not None}
+    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about_data(data))
+    cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
+    for case_id in cases:  # a fold that is trained anew is predicted anew
+        (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)
+    series = {case_id: case.ct for case_id, case in cases.items() if case.ct is not None}
     rows, quarantined = predict_series(segmenter, series, run_dir / "severity")
-    site_of = {case.case_id: case.site for case in cases}
-    rows.insert(1, "site", rows["case_id"].map(site_of))
+    rows.insert(1, "site", [cases[case_id].site for case_id in rows["case_id"]])
     rows.insert(2, "fold", data.split.fold)
     return rows, quarantined
 
 
 @torch.inference_mode()
 def held_out_outcome(
-    network: nn.Module, about: About, data: PatientDataModule, run_dir: Path
+    network: nn.Module, data: PatientDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Probabilities of the fold's test patients, network and baselines side by side; one row per prediction.
 
-    Columns ``case_id, site, fold, endpoint, model, probability, label``; an unknown label is empty.
+    Columns ``case_id, site, fold, endpoint, model, probability, label``; an unknown label is empty. The baselines
+    are fitted on the same training side (validation patients included, since they select nothing).
     """
-    network.eval()
-    probability_be = torch.cat([network(batch).float().sigmoid() for batch in data.test_dataloader()]).numpy()
     cases = by_id(data.cases)
-    test = [cases[name] for name in data.split.test]
-    fitting = [cases[name] for name in (*data.split.train, *data.split.val)]
-    rows = []
-    for column, endpoint in enumerate(about.endpoints):
-        models = {"network": probability_be[:, column]}
-        models |= baseline_probabilities(
-            clinical_bf(fitting, about.features),
-            np.array([case.endpoints.get(endpoint, np.nan) for case in fitting]),
-            clinical_bf(test, about.features),
-            about.features,
+    test = [cases[case_id] for case_id in data.split.test]
+    fitting = [cases[case_id] for case_id in (*data.split.train, *data.split.val)]
+    batches = loader(data.dataset(test), data.batch_size, data.num_workers) if test else []
+    network.eval()
+    network_be = torch.cat([network(batch).float().sigmoid() for batch in batches]).numpy() if test else None
+    features = about_data(data).features
+    rows: list[dict[str, Any]] = []
+    for column, endpoint in enumerate(data.endpoints if network_be is not None else ()):
+        label_b = np.array([case.endpoints.get(endpoint, np.nan) for case in fitting])
+        models = {"network": network_be[:, column]} | baseline_probabilities(
+            clinical_bf(fitting, features), label_b, clinical_bf(test, features), features
         )
-        for model, probabilities in models.items():
+        for model, probability_b in models.items():
             rows += [
-                {
-                    "case_id": case.case_id,
-                    "site": case.site,
-                    "fold": data.split.fold,
-                    "endpoint": endpoint,
-                    "model": model,
-                    "probability": float(probability),
-                    "label": case.endpoints.get(endpoint, np.nan),
-                }
-                for case, probability in zip(test, probabilities, strict=True)
+                _prediction(case, data.split.fold, endpoint, model, probability)
+                for case, probability in zip(test, probability_b, strict=True)
             ]
-    return pd.DataFrame(rows), {}
+    return pd.DataFrame(rows, columns=PREDICTION_COLUMNS), {}
 
 
-def clinical_bf(cases: Sequence[Case], features: Sequence[str]) -> np.ndarray:
-    """The clinical table of cases as (case, feature), NaN where missing."""
-    return np.array([[case.clinical.get(name, np.nan) for name in features] for case in cases], dtype=float).reshape(
-        len(cases), len(features)
+def _prediction(case: Case, fold: str, endpoint: str, model: str, probability: float) -> dict[str, Any]:
+    label = case.endpoints.get(endpoint, np.nan)
+    return dict(
+        zip(
+            PREDICTION_COLUMNS,
+            (case.case_id, case.site, fold, endpoint, model, float(probability), label),
+            strict=True,
+        )
     )

@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
+from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.models.networks import build_network
-from kicc_ml.records import UserError
+from kicc_ml.records import REGIONS, Units, UserError
 
-WEIGHTS = "weights.safetensors"
-PREDICTIONS = "predictions.csv"
 CONFIG = "config.yaml"
+SPLIT = "split.json"
+WEIGHTS = "weights.safetensors"
+PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
+QUARANTINE = "quarantine.json"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class About:
     """What the weights were trained on, kept inside their file.
 
     ``sizes`` are the network's parameters that the data decided; ``regions`` those it learnt to segment;
-    ``features`` and ``endpoints`` the columns of the outcome network, in order; ``sites`` the training hospitals.
+    ``features`` and ``endpoints`` the columns of the outcome network, in order; ``sites`` the training hospitals;
+    ``units`` and ``spacing_known`` those of the CTs it learnt from.
     """
 
     sizes: Mapping[str, int]
@@ -36,6 +41,8 @@ class About:
     regions: Sequence[str] = ()
     features: Sequence[str] = ()
     endpoints: Sequence[str] = ()
+    units: Units = "hu"
+    spacing_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,8 @@ class Fold:
         return CanonicalCT(**{key: value for key, value in settings.items() if key != "_target_"})
 
     @property
-    def patch(self) -> tuple[int, int, int]:
-        x, y, z = self.config["data"]["patch"]
-        return x, y, z
+    def patch_size(self) -> Sequence[int]:
+        return self.config["data"]["patch_size"]
 
 
 def fold_folder(run_dir: str | Path, fold: str) -> Path:
@@ -72,8 +78,28 @@ def fold_folders(run: str | Path) -> list[Path]:
     run = Path(run)
     found = [path.parent for path in sorted(run.rglob(PREDICTIONS)) if (path.parent / CONFIG).is_file()]
     if not found:
-        raise UserError(f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py")
+        raise UserError(
+            f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py"
+        )
     return found
+
+
+def about_data(data: PatchDataModule | PatientDataModule) -> About:
+    """What a fold's training cases decide: the network's sizes, and the meaning of what goes in and comes out."""
+    sites = sorted({case.site for case in data.train_cases})
+    if isinstance(data, PatchDataModule):
+        known_c = np.any([data.volumes[case.case_id].mask_known_c for case in data.train_cases], axis=0)
+        regions = [region for region, known in zip(REGIONS, known_c, strict=True) if known]
+        cts = [case.ct for case in data.train_cases if case.ct is not None]
+        return About(
+            {"in_channels": 1, "out_channels": len(REGIONS)},
+            sites,
+            regions,
+            units="hu" if any(ct.units == "hu" for ct in cts) else "arbitrary",
+            spacing_known=any(ct.spacing_mm is not None for ct in cts),
+        )
+    features, endpoints = list(data.features or ()), list(data.endpoints)
+    return About({"features": len(features), "endpoints": len(endpoints)}, sites, (), features, endpoints)
 
 
 def save_network(folder: Path, network: nn.Module, about: About) -> None:
@@ -109,5 +135,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 def write_json(path: Path, content: Any) -> None:
     """A JSON file, whole or not at all; refuses NaN."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     os.replace(partial, path)

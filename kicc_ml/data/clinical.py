@@ -13,11 +13,10 @@ Every cell but site, patient_id and what a source has no word for may be empty (
 pandas write it, count as empty).
 """
 
-import csv
 import logging
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -27,7 +26,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from kicc_ml.records import ENDPOINTS, UserError
+from kicc_ml.data.table_file import TableError, read_cells
+from kicc_ml.records import ENDPOINTS
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,6 @@ ALLOWED: dict[Kind, str] = {
 }
 
 
-class TableError(UserError):
-    """The clinical table cannot be used; the message lists every reason at once."""
-
-
 def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFrame:
     """Read and check a clinical table (CSV in UTF-8, or parquet).
 
@@ -76,7 +72,7 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
     Raises:
         TableError: the file is missing, empty, not UTF-8, lacks a required column, or has bad cells.
     """
-    cells = _read_cells(path)
+    cells = read_cells(path)
     if missing := [column for column in REQUIRED if column not in cells]:
         raise TableError(
             f"{path}: required column(s) missing: {', '.join(missing)}; found: {', '.join(map(str, cells))}. "
@@ -102,72 +98,6 @@ def feature_names(table: pd.DataFrame) -> list[str]:
 def features(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of :func:`feature_names` as float; ``sex`` is 1 for men, 0 for women; NaN for unknown."""
     return table.assign(sex=table["sex"].map({"M": 1.0, "F": 0.0}))[feature_names(table)].astype(float)
-
-
-def _read_cells(path: Path) -> pd.DataFrame:
-    """Every cell as stripped text or None, indexed by the line of the file (row number for parquet)."""
-    if not path.is_file():
-        raise TableError(
-            f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')"
-        )
-    cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    return cells.apply(lambda column: column.map(_stripped)).astype(object)
-
-
-def _stripped(cell: object) -> str | None:
-    text = "" if pd.isna(cell) else str(cell).strip()  # type: ignore[call-overload] # any cell
-    return None if text.lower() in ("", "na", "nan") else text
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        lines = list(_csv_lines(path))
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8'. Excel in Korea writes CP949"
-        ) from error
-    if not lines:
-        raise TableError(f"{path} is empty; the first line names the columns")
-    columns = [name.strip() for name in lines[0][1]]
-    if doubled := sorted({name for name in columns if columns.count(name) > 1}):
-        raise TableError(
-            f"{path}: column name(s) given twice: {', '.join(map(repr, doubled))}; rename or remove one"
-        )
-    if uneven := [number for number, row in lines[1:] if len(row) != len(columns)]:
-        raise TableError(
-            f"{path}: {len(uneven)} line(s) do not have the first line's {len(columns)} cells, for example "
-            f"line {uneven[0]}; put a cell that contains a comma in quotes"
-        )
-    return pd.DataFrame([row for _, row in lines[1:]], [number for number, _ in lines[1:]], columns)
-
-
-def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Non-blank records with the line they start on; ``utf-8-sig`` drops the byte order mark of Excel."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        start = 1
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield start, row
-            start = reader.line_num + 1
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        typed = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path} cannot be read as parquet: {error}") from error
-    typed.index = pd.RangeIndex(1, len(typed) + 1)
-    # A whole number beside empty cells is stored as float: a patient must not become "7.0".
-    return typed.convert_dtypes().apply(
-        lambda column: (
-            column.dt.strftime("%Y-%m-%d")
-            if pd.api.types.is_datetime64_any_dtype(column)
-            else column.astype("Int64")
-            if pd.api.types.is_bool_dtype(column)
-            else column
-        )
-    )
 
 
 def _spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:

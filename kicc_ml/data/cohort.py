@@ -1,8 +1,9 @@
 """From a repository to cases: the rows of the table joined with the index images."""
 
+import hashlib
 import logging
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from kicc_ml.data.clinical import features, read_clinical
 from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, index_image
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.dicom.index import index_repository
+from kicc_ml.dicom.pixels import read_image
 from kicc_ml.pseudonym import pseudonym, repository_key
 from kicc_ml.records import ENDPOINTS, REGIONS, Case, Series, UserError
 
@@ -21,6 +23,10 @@ logger = logging.getLogger(__name__)
 #: Folders of a repository that are no hospitals.
 NOT_HOSPITALS = ("masks", "truth")
 MASK_NAMES = (*REGIONS, "ground_glass")
+
+
+class NoHospitalsError(UserError):
+    """A repository without hospital folders: nothing to train on, but a table can be summarised."""
 
 
 @dataclass
@@ -54,7 +60,7 @@ def repository(
         guard_endpoints: an image later than the day of one of these is not used; empty for a task that
             predicts no outcome, such as segmentation.
         person_conflict: one person at two hospitals is an error ("refuse"), or only the case of the earliest
-            admission is kept, then of the first hospital by name ("drop").
+            admission is kept, else of the first row ("drop").
         index_cache: where the index keeps what it has read.
 
     Returns:
@@ -81,14 +87,15 @@ def hospitals(root: Path) -> list[str]:
     """Names of the hospital folders of a repository.
 
     Raises:
-        UserError: there is no such folder, or it holds no hospital.
+        UserError: there is no such folder.
+        NoHospitalsError: it holds no hospital.
     """
     layout = "lay down one folder of DICOM files per hospital and clinical.csv beside them"
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; {layout}, and give their folder as cohort.root=DIR")
     sites = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not (found := sorted(set(sites) - set(NOT_HOSPITALS))):
-        raise UserError(f"{root} holds no hospital folders; {layout}")
+        raise NoHospitalsError(f"{root} holds no hospital folders; {layout}")
     return found
 
 
@@ -127,7 +134,11 @@ def join(
         _case(row, value, patient, images_of[patient], rule, masks, flow)
         for row, value, patient in zip(rows, values, patients, strict=True)
     ]
-    traces = [_traces(row, images_of[patient], key) for row, patient in zip(rows, patients, strict=True)]
+    copies = _copies(cases)
+    traces = [
+        _traces(row, images_of[patient], key) | copies[patient]
+        for row, patient in zip(rows, patients, strict=True)
+    ]
     cases = [
         replace(case, person=patients[first]) for case, first in zip(cases, link_persons(traces), strict=True)
     ]
@@ -163,6 +174,37 @@ def _traces(row: Mapping, images: Sequence[Series], key: bytes) -> set[tuple[str
     """What reveals the person: the stated id, and a study or series filed at two hospitals."""
     stated = {("person", pseudonym(key, row["person_id"]))} if row.get("person_id") else set()
     return stated | {("study", one.study) for one in images} | {("series", one.uid) for one in images}
+
+
+def _copies(cases: Sequence[Case]) -> dict[str, set[tuple[str, str]]]:
+    """Per person, digests of what the index images show, for those of a size that another hospital has too.
+
+    The middle slice stands for a CT: two people never share one to the last bit.
+    """
+    images = [(case, image) for case in cases for image in (case.ct, case.cxr) if image]
+    sites_of_size = defaultdict(set)
+    for _, image in images:
+        sites_of_size[_size(image)].add(image.site)
+    found: dict[str, set[tuple[str, str]]] = {case.person: set() for case in cases}
+    for case, image in images:
+        if len(sites_of_size[_size(image)]) > 1:
+            found[case.person] |= _pixel_trace(image.files[len(image.files) // 2])
+    return found
+
+
+def _pixel_trace(path: Path) -> set[tuple[str, str]]:
+    """Digest of the decoded values, whatever their compression; none if blank or past decoding."""
+    try:
+        stored = read_image(path).stored
+    except UserError:
+        return set()  # whoever reads the image says so
+    return (
+        set() if stored.min() == stored.max() else {("pixels", hashlib.sha256(stored.tobytes()).hexdigest())}
+    )
+
+
+def _size(image: Series) -> tuple[str, int, int, int]:
+    return image.modality, image.rows, image.columns, image.slices
 
 
 def _case(

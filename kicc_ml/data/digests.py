@@ -1,10 +1,9 @@
-"""Content digests of source files, remembered so that seventeen folds do not read a repository seventeen times."""
+"""Content digests of source files, remembered so that seventeen folds do not read everything each time."""
 
 import json
 import logging
 import os
-import tempfile
-from functools import partial
+import uuid
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from types import TracebackType
@@ -46,15 +45,16 @@ class Digests:
         if known and known[:3] == seen:
             return str(known[3])
         with open(path, "rb") as file:
-            digest = file_digest(file, partial(blake2b, digest_size=16)).hexdigest()
+            digest = file_digest(file, blake2b).hexdigest()
         self._known[str(path.absolute())] = [*seen, digest]
         self._changed = True
         return digest
 
     def _save(self) -> None:
+        partial = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
         try:
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
-                json.dump(self._known, file)
-            os.replace(file.name, self._path)
+            partial.write_text(json.dumps(self._known))
+            partial.replace(self._path)
         except OSError as error:  # the list only saves time; a store that cannot be written says so itself
             logger.debug("digests are not remembered: %s", error)
+            partial.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def resolve_conflicts(cases: Sequence[Case], policy: PersonConflict) -> tuple[li
     """Apply the policy to persons with cases at several sites.
 
     Under ``drop`` the site of the earliest known admission keeps its cases of the person, between equals the
-    first by name: the later stay knows the outcome of the earlier one.
+    one that comes first in ``cases``: the later stay knows the outcome of the earlier one.
 
     Returns:
         the cases kept, in order, and how many were dropped.
@@ -60,8 +60,7 @@ def resolve_conflicts(cases: Sequence[Case], policy: PersonConflict) -> tuple[li
     if conflicts and policy == "refuse":
         raise PersonConflictError(_explain(conflicts))
     kept_site = {
-        of_one[0].person: min(of_one, key=lambda case: (case.admitted or date.max, case.site)).site
-        for of_one in conflicts
+        of_one[0].person: min(of_one, key=lambda case: case.admitted or date.max).site for of_one in conflicts
     }
     kept = [case for case in cases if kept_site.get(case.person, case.site) == case.site]
     return kept, len(cases) - len(kept)
@@ -72,7 +71,7 @@ def _explain(conflicts: Sequence[Sequence[Case]]) -> str:
     more = [f"  ... and {len(conflicts) - 10} more"] if len(conflicts) > 10 else []
     return "\n".join(
         [
-            f"{len(conflicts)} person(s) are patients of two hospitals (same person_id, study or image):",
+            f"{len(conflicts)} person(s) are cases of two sites (same person_id, study or image):",
             *shown,
             *more,
             "Correct the table, or set cohort.person_conflict=drop to keep the first admission",

@@ -13,11 +13,10 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -27,6 +26,7 @@ from joblib import Parallel, delayed
 from rich.progress import track
 
 from kicc_ml.data.digests import Digests
+from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
@@ -43,8 +43,8 @@ MAX_LESION_VOXELS = 4096
 #: A full CT takes about 1.5 GB while it is resampled; more processes than this would not fit a workstation.
 MAX_PROCESSES = 4
 
-#: Below this many volumes the start of the processes costs more than they save.
-SERIAL_BELOW = 8
+#: Below this many volumes the start of the processes (seconds each) costs more than they save.
+SERIAL_BELOW = 24
 
 #: Folders of runs that were killed; nothing takes this long to write.
 STALE_AFTER_S = 24 * 3600
@@ -60,77 +60,6 @@ DERIVED_REGIONS = {
 
 class StoreError(UserError):
     """The store itself cannot be written (full disk, no permission): every further case would fail too."""
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A box cut out of a stored volume: float32 image, uint8 masks; 0 beyond the volume."""
-
-    image_cxyz: np.ndarray
-    mask_cxyz: np.ndarray
-
-
-@dataclass(frozen=True)
-class StoredVolume:
-    """One prepared image. Arrays are memory maps: only what is indexed is read."""
-
-    folder: Path
-
-    @cached_property
-    def meta(self) -> dict:
-        return json.loads((self.folder / "meta.json").read_text())
-
-    @property
-    def affine_ras(self) -> np.ndarray:
-        return np.array(self.meta["affine_ras"])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels along x, y, z (radiograph: x, y)."""
-        return tuple(self.meta["shape"])
-
-    @property
-    def spacing_known(self) -> bool:
-        return bool(self.meta["spacing_known"])
-
-    @property
-    def mask_known_c(self) -> np.ndarray:
-        """bool [len(REGIONS)]: which regions are labelled."""
-        return np.array([region in self.meta["regions"] for region in REGIONS])
-
-    @property
-    def image_cxyz(self) -> np.ndarray:
-        return np.load(self.folder / "image.npy", mmap_mode="r")
-
-    @property
-    def mask_cxyz(self) -> np.ndarray:
-        """uint8 0/1 in the order of REGIONS; 0 where a region is not known."""
-        if not self.meta["regions"]:
-            return np.broadcast_to(np.uint8(0), (len(REGIONS), *self.shape))
-        return np.load(self.folder / "masks.npy", mmap_mode="r")
-
-    @property
-    def lesion_index(self) -> np.ndarray:
-        """int32 [n, 3]: voxels to centre patches on; n = 0 where there is no lesion or none is known."""
-        return np.load(self.folder / "lesion_index.npy")
-
-    def patch(self, start_xyz: Sequence[int], size_xyz: Sequence[int]) -> Patch:
-        """The box of ``size_xyz`` voxels from ``start_xyz`` (which may lie outside: 0 there)."""
-        return Patch(
-            _cut(self.image_cxyz, start_xyz, size_xyz, np.float32),
-            _cut(self.mask_cxyz, start_xyz, size_xyz, np.uint8),
-        )
-
-
-def _cut(array_cxyz: np.ndarray, start: Sequence[int], size: Sequence[int], dtype: type) -> np.ndarray:
-    result = np.zeros((array_cxyz.shape[0], *size), dtype)
-    source, target = [slice(None)], [slice(None)]
-    for first, count, length in zip(start, size, array_cxyz.shape[1:], strict=True):
-        low, high = min(max(first, 0), length), min(max(first + count, 0), length)
-        source.append(slice(low, high))
-        target.append(slice(low - first, high - first) if high > low else slice(0, 0))
-    result[tuple(target)] = array_cxyz[tuple(source)]
-    return result
 
 
 @dataclass(frozen=True)
@@ -169,7 +98,7 @@ class VolumeStore:
         *,
         image: Literal["ct", "cxr"] = "ct",
     ) -> dict[str, StoredVolume]:
-        """Case id -> prepared image. What was not prepared, was quarantined or does not exist is not in it."""
+        """Case id -> prepared image; without what was not prepared, was quarantined or does not exist."""
         folders, _ = self._folders(cases, canonical, image)
         return {case_id: StoredVolume(folder) for case_id, (folder, _) in folders.items() if folder.is_dir()}
 
@@ -302,20 +231,17 @@ def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
 
 def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping) -> None:
     """All files or none: written beside, then renamed."""
-    partial = None
+    partial = folder.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
     try:
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
+        partial.mkdir()
         for name, array in arrays.items():
             np.save(partial / f"{name}.npy", array)
         (partial / "meta.json").write_text(json.dumps(meta, indent=1))
-        if not folder.is_dir():  # another process may have been faster
-            partial.rename(folder)
+        partial.rename(folder)
     except OSError as error:
-        if folder.is_dir():  # ... at the last moment
-            return
-        raise StoreError(
-            f"cannot write to the store {folder.parent}: {error}; make room or choose another folder"
-        ) from error
+        if not folder.is_dir():  # else another process wrote the same volume first
+            raise StoreError(
+                f"cannot write to the store {folder.parent}: {error}; make room or choose another folder"
+            ) from error
     finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)

@@ -122,6 +122,10 @@ class CanonicalCT:
 
         The mask may be stored in another orientation. Raises UserError when it is not on the volume's grid.
         """
+        if not volume.spacing_known:  # then an image counts in voxels, whatever its file says
+            mask_affine_ras = mask_affine_ras @ np.diag(
+                [*1 / np.linalg.norm(mask_affine_ras[:3, :3], axis=0), 1]
+            )
         require_same_grid(mask_xyz.shape, mask_affine_ras, volume)
         grid = self.grid(volume)
         share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
@@ -209,9 +213,13 @@ class Canonicald(MapTransform):
         if array.ndim > dimensions:
             array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array[..., 0]
         units = str(image.meta.get("units", self.units))
+        affine_ras = np.eye(4)
+        affine = np.asarray(image.affine, dtype=float)  # 3 x 3 where MONAI takes the image for a flat one
+        affine_ras[: len(affine) - 1, : len(affine) - 1] = affine[:-1, :-1]
+        affine_ras[: len(affine) - 1, 3] = affine[:-1, -1]
         return Volume(
             array,
-            np.asarray(image.affine, dtype=float),
+            affine_ras,
             "hu" if units == "hu" else "arbitrary",
             bool(image.meta.get("spacing_known", True)),
         )

@@ -11,8 +11,10 @@ from kicc_ml.records import UserError
 
 #: Two slices nearer than this are at one position; exporters print positions to a hundredth of a millimetre.
 SAME_POSITION_MM = 0.01
-#: Share of the spacing a slice may lie off the even grid: positions printed to 0.1 mm need 0.08 at 0.6 mm.
+#: A slice may lie this share of the spacing off the even grid; a missing slice moves some by at least half.
 UNEVEN_SHARE = 0.1
+#: ... or this far, whichever is more: some scanners print positions to a tenth of a millimetre.
+ROUNDING_MM = 0.1
 #: Direction cosines may differ by this within a series: they are printed with four to six digits.
 ORIENTATION_TOLERANCE = 1e-3
 #: Drift across the whole stack, in pixels, above which slices are sheared: less than one cannot be seen.
@@ -78,7 +80,7 @@ def check_spacing(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spaci
     gaps = np.diff(heights)
     usual = float(np.median(gaps)) if len(gaps) else 0.0
     even = np.linspace(heights[0], heights[-1], len(heights))
-    if len(gaps) == 0 or np.abs(heights - even).max() <= UNEVEN_SHARE * usual:
+    if len(gaps) == 0 or np.abs(heights - even).max() <= max(UNEVEN_SHARE * usual, ROUNDING_MM):
         return
     multiples = gaps / usual
     widest = int(gaps.argmax())

@@ -17,10 +17,9 @@ from kicc_ml.dicom.dates import acquired_at
 from kicc_ml.dicom.views import view_position
 from kicc_ml.pseudonym import pseudonym
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: What a file is when Modality was stripped: SOP classes of PS3.4 B.5.
 MODALITY_OF_CLASS = {
-    CT_IMAGE: "CT",
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
     "1.2.840.10008.5.1.4.1.1.2.1": "CT",
     "1.2.840.10008.5.1.4.1.1.1": "CR",
     "1.2.840.10008.5.1.4.1.1.1.1": "DX",
@@ -194,7 +193,7 @@ def number(dataset: Dataset, name: str) -> float | None:
 
 
 def pixel_spacing_mm(dataset: Dataset) -> tuple[float, ...] | None:
-    """(between rows, between columns), at the detector where not given in the patient; None unless above 0."""
+    """(between rows, between columns), at the detector where not given otherwise; None unless positive."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
         found = numbers(dataset, name, 2)
         if found and min(found) > 0:

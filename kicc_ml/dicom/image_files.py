@@ -91,7 +91,7 @@ def stem(path: Path) -> str:
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array ``[x, y, z]``, int16 where the file holds whole numbers that fit, else float32; and its RAS affine."""
+    """Array ``[x, y, z]`` (int16 where it holds whole numbers that fit, else float32) and RAS affine."""
     try:
         image = nib.load(path)
         array = np.asanyarray(image.dataobj)

@@ -121,7 +121,8 @@ def _file_row(row: FileRow, sources: Sequence[Path]) -> dict[str, object]:
 
 def _relative(path: Path, sources: Sequence[Path]) -> str:
     source = next((source for source in sources if path.is_relative_to(source)), None)
-    return str(path.relative_to(source) if source else path)
+    name = str(path.relative_to(source) if source else path)
+    return name.encode("utf-8", "backslashreplace").decode()  # names of CP949 archives are no UTF-8
 
 
 def _log(root: Path, series: Sequence[Series], rows: Sequence[FileRow]) -> None:

@@ -65,6 +65,7 @@ def judge(root: Path, headers: Iterable[Header]) -> tuple[list[Series], list[Fil
         judged, dropped = _judge_series(root, list(group))
         series += judged
         rows += dropped
+    series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
     return series, rows
 
 
@@ -173,7 +174,7 @@ def _missing_tags(headers: Iterable[Header]) -> list[str]:
 
 
 def _ordered(root: Path, slices: list[Header]) -> tuple[_Stack, list[Header]]:
-    """Slices by place along their normal, and their doubles. Raises NotAVolume where they share no geometry."""
+    """Slices by place along their normal, and their doubles. NotAVolume where they share no geometry."""
     if "no_position" in _missing_tags(slices):
         raise NotAVolume("no_position", "position, orientation or pixel spacing is missing")
     orientation = geometry.common_orientation(np.array([header.orientation for header in slices]))

@@ -116,7 +116,7 @@ def _uncompressed(dataset: FileDataset, stream: BinaryIO) -> np.ndarray | None:
 
 
 def _without_unused_bits(values: np.ndarray, bits_stored: int) -> np.ndarray:
-    """Bits above BitsStored may hold an overlay, or no sign (PS3.5 8.1.1): shift them out, extend the sign."""
+    """Bits above BitsStored may hold an overlay or no sign (PS3.5 8.1.1): shift out, extend the sign."""
     unused = values.dtype.itemsize * 8 - bits_stored
     return (values << unused) >> unused if unused > 0 else values
 
@@ -125,7 +125,7 @@ def _decoded(dataset: FileDataset, path: Path) -> np.ndarray:
     syntax = dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     if syntax in BY_SIMPLEITK:
         return _decoded_by_simpleitk(path)
-    return pixel_array(path, decoding_plugin=PLUGIN.get(syntax, ""))
+    return pixel_array(pydicom.dcmread(path, force=True), decoding_plugin=PLUGIN.get(syntax, ""))
 
 
 def _decoded_by_simpleitk(path: Path) -> np.ndarray:

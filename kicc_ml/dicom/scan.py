@@ -127,8 +127,14 @@ def _save(cache: Path, headers: dict[FoundFile, Header], key: bytes) -> None:
     rows = [
         asdict(header) | {"size": file.size, "mtime_ns": file.mtime_ns, "stamp": stamp}
         for file, header in headers.items()
+        if _is_utf8(file.path)
     ]
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_name(f".{cache.name}.{os.getpid()}")
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), partial)
     os.replace(partial, cache)
+
+
+def _is_utf8(path: str) -> bool:
+    """Parquet holds UTF-8 only; a file of another name is read again every time."""
+    return path == path.encode("utf-8", "replace").decode()

@@ -86,7 +86,7 @@ def score(rows: Rows, seed: int = 0) -> dict[str, dict[str, Any]]:
     weighted: Mapping[str, tuple[Callable[[Rows, np.ndarray], np.ndarray], Scale]] = {
         "auroc_pooled": (pooled_auroc, "logit"),
         "auprc": (average_precision, "logit"),
-        "brier": (brier, "identity"),
+        "brier": (brier, "logit"),
         "calibration_slope": (calibration_slope, "identity"),
         "calibration_intercept": (calibration_intercept, "identity"),
     }
@@ -234,15 +234,16 @@ def _logistic(
     design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray, weight_rn: np.ndarray
 ) -> np.ndarray:
     """Maximum-likelihood coefficients ``[r, k]`` under each set of weights (Newton); NaN where it fails."""
-    coefficient_rk = np.zeros((len(weight_rn), design_nk.shape[1]))
-    ridge = 1e-12 * np.eye(
-        design_nk.shape[1]
-    )  # keeps a resample of one class solvable; it then runs off, to NaN
+    size = design_nk.shape[1]
+    products_nkk = design_nk[:, :, None] * design_nk[:, None, :]
+    coefficient_rk = np.zeros((len(weight_rn), size))
+    # a ridge keeps a resample of one class solvable; its coefficients then run off and end as NaN
+    ridge = 1e-12 * np.eye(size)
     for _ in range(NEWTON_STEPS):
         mean_rn = special.expit(coefficient_rk @ design_nk.T + offset_n)
         gradient_rk = (weight_rn * (label_n - mean_rn)) @ design_nk
         bend_rn = weight_rn * mean_rn * (1 - mean_rn)
-        hessian_rkk = np.einsum("rn,nk,nl->rkl", bend_rn, design_nk, design_nk, optimize=True) + ridge
+        hessian_rkk = (bend_rn @ products_nkk.reshape(-1, size**2)).reshape(-1, size, size) + ridge
         step_rk = np.linalg.solve(hessian_rkk, gradient_rk[..., None])[..., 0]
         coefficient_rk += np.clip(step_rk, -5, 5)
         moving_r = np.abs(step_rk).max(axis=1) > 1e-9

@@ -50,7 +50,7 @@ class SurfaceDistances:
         """Surface Dice (NSD): share of both surfaces within ``tolerance`` (Nikolov et al., JMIR 2021)."""
         near = np.count_nonzero(self.from_truth_n <= tolerance)
         near += np.count_nonzero(self.from_predicted_m <= tolerance)
-        return near / (self.from_truth_n.size + self.from_predicted_m.size)
+        return float(near / (self.from_truth_n.size + self.from_predicted_m.size))
 
     def hausdorff(self, percentile: float) -> float:
         """The larger of the two directed percentiles."""

@@ -8,6 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from kicc_ml.records import Case
+
 AGE_SEX = ("age_years", "sex")
 
 
@@ -43,3 +45,15 @@ def baseline_probabilities(
         fitted = logistic_regression().fit(train_bf[:, used], label_b)
         probabilities[model] = fitted.predict_proba(test_bf[:, used])[:, 1]
     return probabilities
+
+
+def clinical_bf(cases: Sequence[Case], features: Sequence[str]) -> np.ndarray:
+    """The clinical table of cases as (case, feature), NaN where missing."""
+    rows = [[case.clinical.get(name, np.nan) for name in features] for case in cases]
+    return np.array(rows, dtype=float).reshape(len(cases), len(features))
+
+
+def endpoints_be(cases: Sequence[Case], endpoints: Sequence[str]) -> np.ndarray:
+    """The outcomes of cases as (case, endpoint): 0, 1, or NaN where unknown."""
+    rows = [[case.endpoints.get(name, np.nan) for name in endpoints] for case in cases]
+    return np.array(rows, dtype=float).reshape(len(cases), len(endpoints))

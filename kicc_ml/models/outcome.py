@@ -81,12 +81,18 @@ class OutcomeNetwork(nn.Module):
         self.clinical = ClinicalEncoder(features, width)
         encoders = {"ct": (ct, 3), "cxr": (cxr, 2)}
         self.images = nn.ModuleDict(
-            {name: image_encoder(dims, channels, width) for name, (wanted, dims) in encoders.items() if wanted}
+            {
+                name: image_encoder(dims, channels, width)
+                for name, (wanted, dims) in encoders.items()
+                if wanted
+            }
         )
         self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in self.images})
         self.linear = nn.Linear(2 * features, endpoints)
         tokens = 1 + len(self.images)
-        self.fuse = nn.Sequential(nn.LayerNorm(tokens * width), nn.Dropout(dropout), nn.Linear(tokens * width, endpoints))
+        self.fuse = nn.Sequential(
+            nn.LayerNorm(tokens * width), nn.Dropout(dropout), nn.Linear(tokens * width, endpoints)
+        )
         nn.init.zeros_(self.linear.weight)
         self.modality_dropout = dropout
 
@@ -101,7 +107,9 @@ class OutcomeNetwork(nn.Module):
         known_b = batch[f"{name}_known_b"]
         if self.training:
             known_b = known_b & (torch.rand(len(known_b), device=known_b.device) >= self.modality_dropout)
-        return torch.where(known_b[:, None], self.images[name](image), self.missing[name].expand(len(image), -1))
+        return torch.where(
+            known_b[:, None], self.images[name](image), self.missing[name].expand(len(image), -1)
+        )
 
     @torch.no_grad()
     def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None:
@@ -118,6 +126,11 @@ def masked_cross_entropy(logits_be: Tensor, endpoints_be: Tensor, known_be: Tens
 
 class OutcomeTask(pl.LightningModule):
     """Trains an :class:`OutcomeNetwork` on several endpoints at once; unknown ones do not count."""
+
+    monitor, monitor_mode = (
+        "val/loss",
+        "min",
+    )  # never an AUC: with one class among few patients it is arbitrary
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float):
         super().__init__()
@@ -141,5 +154,7 @@ class OutcomeTask(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
         return decayed(optimizer, self)

@@ -1,10 +1,11 @@
 """Lesion segmentation: one logit per region, trained on whatever regions each case has labelled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from kicc_ml.models.schedule import decayed
@@ -12,6 +13,19 @@ from kicc_ml.records import REGIONS
 
 #: Keeps the Dice of an empty reference finite; about one voxel, so that a lone false positive still costs.
 DICE_SMOOTHING = 1.0
+
+#: Share of a patch by which windows overlap; with Gaussian weights, more of it costs more than it gains.
+WINDOW_OVERLAP = 0.25
+WINDOWS_AT_ONCE = 2
+
+
+def window_logits(network: nn.Module, image_bcxyz: Tensor, patch_size: Sequence[int]) -> Tensor:
+    """Logits of a whole volume from windows of the size the network was trained on, blended by Gaussian weights."""
+    logits = sliding_window_inference(
+        image_bcxyz, tuple(patch_size), WINDOWS_AT_ONCE, network, WINDOW_OVERLAP, mode="gaussian"
+    )
+    assert isinstance(logits, Tensor)
+    return logits
 
 
 def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
@@ -26,7 +40,9 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
     size_c = ((probability + mask_bcxyz).sum(space) * known).sum(0)
     learnt_c = (known.sum(0) > 0).to(logits_bcxyz.dtype)
     dice_c = (2 * overlap_c + DICE_SMOOTHING) / (size_c + DICE_SMOOTHING)
-    entropy_bc = nn.functional.binary_cross_entropy_with_logits(logits_bcxyz, mask_bcxyz, reduction="none").mean(space)
+    entropy_bc = nn.functional.binary_cross_entropy_with_logits(
+        logits_bcxyz, mask_bcxyz, reduction="none"
+    ).mean(space)
     entropy = (entropy_bc * known).sum() / known.sum().clamp(min=1)
     return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
 
@@ -34,12 +50,18 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
 class SegmentationTask(pl.LightningModule):
     """Trains a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per entry of ``REGIONS``.
 
-    A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``.
+    A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``: patches to train on,
+    whole volumes to validate on, which are seen through windows of ``patch_size``.
     """
 
-    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float):
+    monitor, monitor_mode = "val/dice", "max"
+
+    def __init__(
+        self, network: nn.Module, patch_size: Sequence[int], learning_rate: float, weight_decay: float
+    ):
         super().__init__()
         self.network = network
+        self.patch_size = patch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self._overlap: list[Tensor] = []
@@ -56,7 +78,7 @@ class SegmentationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
-        positive_bcxyz = self(batch["image_bcxyz"]) > 0
+        positive_bcxyz = window_logits(self.network, batch["image_bcxyz"], self.patch_size) > 0
         mask_bcxyz = batch["mask_bcxyz"] > 0.5
         space = tuple(range(2, positive_bcxyz.ndim))
         overlap = 2 * (positive_bcxyz & mask_bcxyz).sum(space)
@@ -76,5 +98,7 @@ class SegmentationTask(pl.LightningModule):
         self.log("val/dice", torch.stack(list(means.values())).mean() if means else torch.tensor(0.0))
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
         return decayed(optimizer, self)

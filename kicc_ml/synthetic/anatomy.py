@@ -56,6 +56,7 @@ class Physique:
     rotation_deg: float  # of the body about the head-foot axis
     lung_level_hu: float  # inspiration: the deeper, the darker
     gravity_hu: float  # back minus front of the healthy lung
+    base_hu: float  # bottom minus top of the healthy lung
     atelectasis_hu: float  # at the dependent pleura
     mosaic_hu: float
     fibrosis: bool
@@ -90,8 +91,9 @@ def draw_physique(rng: np.random.Generator, sex: Sex, age_years: float) -> Physi
         right_dome_mm=rng.uniform(58, 88),
         left_dome_mm=rng.uniform(46, 74),
         rotation_deg=rng.normal(0, 2.5),
-        lung_level_hu=rng.uniform(-885, -735),
-        gravity_hu=rng.uniform(180, 380),
+        lung_level_hu=rng.uniform(-890, -750),
+        gravity_hu=rng.uniform(140, 320),
+        base_hu=rng.uniform(20, 200),
         atelectasis_hu=rng.uniform(120, 320),
         mosaic_hu=rng.uniform(12, 30),
         fibrosis=bool(rng.random() < 0.25 + 0.004 * (age - 50)),

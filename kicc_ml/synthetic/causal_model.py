@@ -8,9 +8,10 @@
              v                                     v          v
     oxygen --> ventilation --> ICU --> death   <-- all three, and a mild effect of the hospital
 
-Severity is hidden and Gaussian given age, sex and disease; standardised laboratory values and the latent burden
-are Gaussian given severity. So the latent burden of a patient whose clinical variables are known is Gaussian too,
-and the probability "from clinical variables alone" is an integral over it (Gauss-Hermite), not a fit.
+Severity is hidden and Gaussian given age, sex and disease; standardised laboratory values and the latent
+burden are Gaussian given severity. So the latent burden of a patient whose clinical variables are known is
+Gaussian too, and the probability "from clinical variables alone" is an integral over it (Gauss-Hermite),
+not a fit.
 
 The burden is the share of the lung with lesions at admission; the consolidated share is that of the lesion.
 Endpoints depend on what can be seen (hidden severity acts through it only), so that the probability "with
@@ -53,8 +54,8 @@ SITE_EFFECT_SD = 0.2  # log odds
 
 @dataclass(frozen=True)
 class EndpointModel:
-    """Log odds per unit: age, CRP and lymphocytes in sd (high is bad), male and disease 0/1, imaging as root of
-    the lesion's share (see :func:`linear_terms`)."""
+    """Log odds per unit: age, CRP and lymphocytes in sd (high is bad), male and disease 0/1, imaging as in
+    :func:`linear_terms`."""
 
     age: float
     male: float
@@ -66,7 +67,7 @@ class EndpointModel:
 
 #: Each given the endpoints before it, see :func:`chances`.
 ENDPOINT_MODELS = {
-    "oxygen": EndpointModel(age=0.45, male=0.15, disease=0.35, crp=0.50, lymphocyte=0.30, imaging=3.6),
+    "oxygen": EndpointModel(age=0.45, male=0.15, disease=0.35, crp=0.50, lymphocyte=0.30, imaging=3.4),
     "ventilation": EndpointModel(age=0.30, male=0.20, disease=0.30, crp=0.25, lymphocyte=0.20, imaging=2.0),
     "icu": EndpointModel(age=0.20, male=0.15, disease=0.25, crp=0.25, lymphocyte=0.15, imaging=1.5),
     "death": EndpointModel(age=1.00, male=0.20, disease=0.50, crp=0.20, lymphocyte=0.20, imaging=1.0),
@@ -201,7 +202,7 @@ def _latent_burden_given(clinical: Clinical) -> tuple[np.ndarray, float]:
 def _ways(
     endpoint: str, terms: Mapping[str, np.ndarray], intercepts: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Chance of each way to an endpoint, (ways, n...), and the log odds on it less the endpoint's intercept."""
+    """Chance of each way to an endpoint (ways, n...) and the log odds on it, less the intercept."""
     term = terms[endpoint]
     if endpoint == "oxygen":
         return np.ones((1, *term.shape)), term[None]

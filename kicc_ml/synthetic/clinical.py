@@ -1,7 +1,7 @@
 """A synthetic cohort of several hospitals: every count exact, everything else at random.
 
-Counts: :mod:`kicc_ml.synthetic.presets`. Causal model: :mod:`kicc_ml.synthetic.causal_model`. Who the patients
-are: :mod:`kicc_ml.synthetic.patients`. Their images: :mod:`kicc_ml.synthetic.image_plan`.
+Its counts are in :mod:`kicc_ml.synthetic.presets`, its causal model in :mod:`kicc_ml.synthetic.causal_model`,
+the patients in :mod:`kicc_ml.synthetic.patients`, their images in :mod:`kicc_ml.synthetic.image_plan`.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,8 @@ def draw_cohort(preset: Preset, seed: int) -> SyntheticCohort:
 
     ``table``: site, patient_id, age_years, sex, admission_date, underlying_disease, diabetes, hypertension,
     fever, cough, dyspnea, laboratory values, then each endpoint (0/1) and its date (ISO, empty without the
-    event). ``oxygen`` is any oxygen support, so it is 1 for the ventilated too.
+    event), and how many ``ct_scans`` and ``cxr_images`` there are. ``oxygen`` is any oxygen support, so it is 1
+    for the ventilated too.
     ``truth``: site, patient_id, burden, consolidated_share (at admission), severity, and for each endpoint
     ``p_<endpoint>`` (everything known) and ``p_<endpoint>_clinical`` (imaging unknown), both before the total
     was imposed. ``images``: see :func:`kicc_ml.synthetic.image_plan.plan_images`.
@@ -57,7 +58,16 @@ def draw_cohort(preset: Preset, seed: int) -> SyntheticCohort:
     clinical_only = causal_model.chances_without_imaging(clinical, intercepts)
     for name in ENDPOINTS:
         truth[f"p_{name}"], truth[f"p_{name}_clinical"] = everything[name], clinical_only[name]
-    return SyntheticCohort(table, truth, plan_images(rng, preset, table, truth, seed))
+    images = plan_images(rng, preset, table, truth, seed)
+    return SyntheticCohort(pd.concat([table, count_images(table, images)], axis=1), truth, images)
+
+
+def count_images(table: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """How many CT scans and radiographs each row of ``table`` has, as a hospital would state them."""
+    patients = pd.MultiIndex.from_frame(table[["site", "patient_id"]])
+    counts = images.groupby(["site", "patient_id", "modality"]).size().unstack(fill_value=0)
+    counts = counts.reindex(index=patients, columns=["CT", "CXR"], fill_value=0)
+    return counts.set_axis(["ct_scans", "cxr_images"], axis=1).reset_index(drop=True)
 
 
 def draw_endpoints(
@@ -83,7 +93,7 @@ def draw_endpoints(
 def date_endpoints(
     rng: np.random.Generator, admitted: pd.Series, events: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """Endpoint columns 0/1 and ISO dates, empty without the event; all after the day of admission, death last."""
+    """Endpoint columns 0/1 and ISO dates, empty without the event; all after the day of admission."""
     n = len(admitted)
     oxygen = 1 + rng.poisson(2.0, n)
     ventilation = oxygen + rng.poisson(2.0, n)

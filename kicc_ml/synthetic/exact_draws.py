@@ -8,7 +8,7 @@ _WIDE = 60.0  # log odds beyond which a probability is 0 or 1 in double precisio
 
 
 def fitted_intercept(logit: np.ndarray, total: float, weight: np.ndarray | float = 1.0) -> float:
-    """The shift of all ``logit`` with which weight x probability adds up to ``total``; infinite at the ends."""
+    """The shift of all ``logit`` with which weight x probability adds up to ``total``; may be infinite."""
     if total <= 0:
         return -np.inf
     if total >= np.broadcast_to(weight, logit.shape).sum():
@@ -20,8 +20,8 @@ def fitted_intercept(logit: np.ndarray, total: float, weight: np.ndarray | float
 def draw_given_total(rng: np.random.Generator, logit: np.ndarray, total: int) -> np.ndarray:
     """Which of n independent events happened, shape (n,) bool, given that exactly ``total`` did.
 
-    Independent draws are repeated until they add up to the total; what is kept follows exactly the conditional
-    Bernoulli distribution (Chen SX, Liu JS, Statistica Sinica 1997;7:875), in which only odds ratios matter.
+    Independent draws are repeated until they add up to the total; what is kept follows the conditional
+    Bernoulli distribution exactly (Chen SX, Liu JS, Statistica Sinica 1997;7:875): only odds ratios matter.
     The probabilities are shifted to expect the total, so that about 2.5 sd of the sum are tries enough.
     """
     if total > logit.size or total < 0:

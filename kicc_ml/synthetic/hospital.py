@@ -12,16 +12,28 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from kicc_ml.synthetic.anatomy import Grid
 from kicc_ml.synthetic.thorax import AIR_HU, Thorax
 
-#: (manufacturer, CT model, soft kernel, lung kernel, what is stored outside the field of view)
+
+@dataclass(frozen=True)
+class Vendor:
+    """How a manufacturer names and stores things. ``padding_hu`` fills what a round field of view leaves empty."""
+
+    manufacturer: str
+    ct_model: str
+    soft_kernel: str
+    lung_kernel: str
+    rescale_intercept: int
+    padding_hu: int | None
+
+
 VENDORS = (
-    ("SIEMENS", "SOMATOM Definition AS", "B31f", "B70f", None),
-    ("GE MEDICAL SYSTEMS", "Revolution CT", "STANDARD", "LUNG", -3024),
-    ("Philips", "iCT 256", "B", "YA", None),
-    ("TOSHIBA", "Aquilion ONE", "FC08", "FC52", -2000),
+    Vendor("SIEMENS", "SOMATOM Definition AS", "B31f", "B70f", -1024, None),
+    Vendor("GE MEDICAL SYSTEMS", "Revolution CT", "STANDARD", "LUNG", -1024, -3024),
+    Vendor("Philips", "iCT 256", "B", "YA", -1024, None),
+    Vendor("TOSHIBA", "Aquilion ONE", "FC08", "FC52", 0, -2000),
 )
 SYNTAXES = (ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1)
 HABIT_SHARE = 0.4  # of the hospitals have any one habit; at least one has it
-NOISE_AT_100_MAS_HU = 24.0
+NOISE_AT_100_MAS_HU = 18.0
 MOTION_MM = 5.0
 TABLE_HU, TABLE_CORE_HU = 120.0, -880.0
 
@@ -45,11 +57,8 @@ class Hospital:
     """One hospital's equipment and protocol; the same for all its patients."""
 
     name: str
-    vendor: str
-    ct_model: str
-    kernel: str
+    vendor: Vendor
     sharp: bool  # a lung kernel: crisp edges, grainy noise
-    padding_hu: int | None
     tube_current_mas: float
     field_of_view_mm: float
     scan_length_mm: float
@@ -62,16 +71,22 @@ class Hospital:
     habits: Habits = Habits()
 
     @property
+    def kernel(self) -> str:
+        return self.vendor.lung_kernel if self.sharp else self.vendor.soft_kernel
+
+    @property
     def noise_hu(self) -> float:
         """Standard deviation in water; falls with the square root of the dose, rises with a sharp kernel."""
         return NOISE_AT_100_MAS_HU / math.sqrt(self.tube_current_mas / 100) * (1.35 if self.sharp else 0.8)
 
     def ct_grid(self, matrix: int, slices: int, lung_height_mm: float) -> Grid:
         """The grid of this hospital's chest protocol, centred on the lungs."""
-        across, along = self.field_of_view_mm / matrix, self.scan_length_mm / slices
-        edge = -self.field_of_view_mm / 2 + across / 2
-        first_z = (lung_height_mm - self.scan_length_mm) / 2 - 4 + along / 2  # a little more below than above
-        return Grid((matrix, matrix, slices), (across, across, along), (edge, edge - 2.0, first_z))
+        # Whole micrometres, so that the decimal strings of DICOM say exactly what the masks' affine says.
+        across = round(self.field_of_view_mm / matrix, 3)
+        along = round(self.scan_length_mm / slices, 3)
+        edge = round(-across * (matrix - 1) / 2, 3)
+        lowest = round((lung_height_mm - along * (slices - 1)) / 2 - 4, 3)  # a little more below than above
+        return Grid((matrix, matrix, slices), (across, across, along), (edge, round(edge - 2, 3), lowest))
 
 
 def hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
@@ -83,21 +98,17 @@ def hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
     habits = {field.name: _dealt_habit(rng, count) for field in fields(Habits)}
     found = {}
     for i, site in enumerate(sites):
-        maker, model, soft_kernel, lung_kernel, padding = VENDORS[vendor[i]]
         found[site] = Hospital(
             name=site,
-            vendor=maker,
-            ct_model=model,
-            kernel=lung_kernel if sharp[i] else soft_kernel,
+            vendor=VENDORS[vendor[i]],
             sharp=bool(sharp[i]),
-            padding_hu=padding,
             tube_current_mas=round(rng.uniform(40, 160)),
             field_of_view_mm=round(rng.uniform(352, 392)),
             scan_length_mm=round(rng.uniform(300, 330)),
             overlap=round(rng.uniform(1.0, 1.3), 2),
             table_flat=bool(flat[i]),
             cxr_modality="DX" if digital[i] else "CR",
-            cxr_vendor=VENDORS[cxr_vendor[i]][0],
+            cxr_vendor=VENDORS[cxr_vendor[i]].manufacturer,
             monochrome1=bool(inverted[i]),
             transfer_syntax=SYNTAXES[syntax[i]],
             habits=Habits(**{name: bool(has[i]) for name, has in habits.items()}),
@@ -122,11 +133,13 @@ def scan_ct(hospital: Hospital, thorax: Thorax, seed: int) -> np.ndarray:
     smeared = gaussian_filter1d(hu, MOTION_MM / grid.spacing_mm[1], axis=1, truncate=2.5)
     hu += rng.uniform(0.3, 1.0) * thorax.motion * (smeared - hu)
     blur_mm = 1.3 if hospital.sharp else 2.2
-    hu = gaussian_filter(hu, [blur_mm / step for step in grid.spacing_mm[:2]] + [0.35 * hospital.overlap], truncate=3)
+    hu = gaussian_filter(
+        hu, [blur_mm / step for step in grid.spacing_mm[:2]] + [0.35 * hospital.overlap], truncate=3
+    )
     hu += _noise(rng, hospital, grid.shape)
     stored = np.rint(np.clip(hu, -1024, 3071)).astype(np.int16)
-    if hospital.padding_hu is not None:
-        stored[outside_field_of_view(grid)] = hospital.padding_hu
+    if hospital.vendor.padding_hu is not None:
+        stored[outside_field_of_view(grid)] = hospital.vendor.padding_hu
     return stored
 
 
@@ -141,7 +154,9 @@ def _on_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
     """A copy of the HU with the patient table below: a shell with a foam core, flat or curved."""
     x, y, _ = thorax.grid.axes_mm
     hu = thorax.hu_xyz.copy()
-    back = float(thorax.grid.first_mm[1] + thorax.grid.spacing_mm[1] * np.argwhere(hu.max((0, 2)) > -500).max())
+    back = float(
+        thorax.grid.first_mm[1] + thorax.grid.spacing_mm[1] * np.argwhere(hu.max((0, 2)) > -500).max()
+    )
     sag = 0.0 if hospital.table_flat else 22.0
     top = y - (back + 6.0 - sag * (x / 150.0) ** 2)
     board = (np.abs(x) < 190) & (top > 0) & (top < 26) & (hu < AIR_HU + 50)

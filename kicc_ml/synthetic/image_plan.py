@@ -38,32 +38,23 @@ def plan_images(
     ct_only[~cxr_only] = draw_given_total(rng, np.zeros((~cxr_only).sum()), preset.ct_only)
 
     late = rng.random(len(table)) < preset.late_baseline_share
-    parts = [
-        _dated(
-            rng,
-            table,
-            "CT",
-            _images_per_patient(rng, ~cxr_only, preset.ct_scans, table, severity, "CT"),
-            late,
-        ),
-        _dated(
-            rng,
-            table,
-            "CXR",
-            _images_per_patient(rng, ~ct_only, preset.cxr_images, table, severity, "CXR"),
-            late,
-        ),
-    ]
+    has = {"CT": (~cxr_only, preset.ct_scans), "CXR": (~ct_only, preset.cxr_images)}
+    appetite = np.exp(0.5 * severity) * (1 + 2 * table["icu"].to_numpy())  # the sicker are imaged more often
+    parts = []
+    for modality, (imaged, total) in has.items():
+        most = max(_MOST_PER_PATIENT[modality], -(-total // max(imaged.sum(), 1)))
+        count = share_out(rng, total, imaged * appetite, imaged.astype(int), most * imaged)
+        parts.append(_dated(rng, table, modality, count, late))
     plan = pd.concat(parts).sort_values(["patient", "modality", "acquired"], ignore_index=True)
     plan["number"] = plan.groupby(["patient", "modality"]).cumcount() + 1
     patient = plan.pop("patient").to_numpy()
     for column in ("site", "patient_id", "sex", "age_years"):
         plan[column] = table[column].to_numpy()[patient]
-    plan["burden"], plan["consolidated_share"] = lesion_on_day(
+    burden, consolidated = (
         truth["burden"].to_numpy()[patient],
         truth["consolidated_share"].to_numpy()[patient],
-        plan["day"].to_numpy(),
     )
+    plan["burden"], plan["consolidated_share"] = lesion_on_day(burden, consolidated, plan["day"].to_numpy())
     plan["projection"] = _projection(rng, plan, table.iloc[patient], severity[patient], site_habit[patient])
     return _with_seeds(plan, seed)
 
@@ -72,26 +63,11 @@ def lesion_on_day(
     burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Burden and consolidated share ``day`` days after admission from those at admission; none stays none."""
-    growth = (1 + _GROWTH_PER_DAY * np.minimum(day, _PEAK_DAY)) * np.exp(
-        -np.maximum(day - _PEAK_DAY, 0) / _FADING_DAYS
-    )
+    fading = np.exp(-np.maximum(day - _PEAK_DAY, 0) / _FADING_DAYS)
+    growth = (1 + _GROWTH_PER_DAY * np.minimum(day, _PEAK_DAY)) * fading
     with np.errstate(divide="ignore"):
         later = expit(logit(consolidated) + _CONSOLIDATION_PER_DAY * np.minimum(day, 2 * _PEAK_DAY))
     return np.minimum(burden * growth, LARGEST_LESION_SHARE), later
-
-
-def _images_per_patient(
-    rng: np.random.Generator,
-    has: np.ndarray,
-    total: int,
-    table: pd.DataFrame,
-    severity: np.ndarray,
-    modality: str,
-) -> np.ndarray:
-    """How many images each patient has, (n,): one where there are any, the others go rather to the sicker."""
-    weight = has * np.exp(0.5 * severity) * (1 + 2 * table["icu"].to_numpy())
-    most = max(_MOST_PER_PATIENT[modality], -(-total // has.sum()))
-    return share_out(rng, total, weight, has.astype(int), most * has)
 
 
 def _dated(
@@ -129,9 +105,8 @@ def _projection(
     rng: np.random.Generator, plan: pd.DataFrame, row: pd.DataFrame, severity: np.ndarray, habit: np.ndarray
 ) -> np.ndarray:
     """AP (at the bedside) or PA for a radiograph: by severity, support by then and the hospital's habit."""
-    supported = plan["day"].to_numpy() >= _days_to(
-        row.reset_index(drop=True), ("oxygen", "ventilation", "icu")
-    )
+    support_from = _days_to(row, ("oxygen", "ventilation", "icu"))
+    supported = plan["day"].to_numpy() >= support_from
     bedside = rng.random(len(plan)) < expit(-1.0 + 0.7 * severity + 2.5 * supported + 0.5 * habit)
     return np.where(plan["modality"] == "CXR", np.where(bedside, "AP", "PA"), "")
 
@@ -139,7 +114,7 @@ def _projection(
 def _with_seeds(plan: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Add the seeds, made of names rather than drawn, so that any one image can be written again alone."""
     patient = [
-        f"{seed}/{site}/{patient}" for site, patient in zip(plan["site"], plan["patient_id"], strict=True)
+        f"{seed}/{site}/{number}" for site, number in zip(plan["site"], plan["patient_id"], strict=True)
     ]
     images = zip(patient, plan["modality"], plan["number"], strict=True)
     plan["anatomy_seed"] = [zlib.crc32(name.encode()) for name in patient]

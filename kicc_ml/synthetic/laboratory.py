@@ -22,7 +22,7 @@ ELEVATED_CRP_FROM_MG_L = 10.0
 class Lab:
     """A log-normal laboratory value; ``sd`` is of the log, ``finding`` the preset's count beyond ``cut_off``.
 
-    ``sign`` is -1 where a low value is bad. Without a finding ``cut_off`` is the median of an average patient.
+    ``sign`` is -1 where low is bad. Without a finding ``cut_off`` is the median of an average patient.
     """
 
     column: str
@@ -35,7 +35,7 @@ class Lab:
 
 
 LABS = {
-    "crp": Lab("crp_mg_l", 1, 1.3, ELEVATED_CRP_FROM_MG_L, "elevated_crp", 1, 0.03),
+    "crp": Lab("crp_mg_l", 1, 1.1, ELEVATED_CRP_FROM_MG_L, "elevated_crp", 1, 0.03),
     "lymphocyte": Lab("lymphocyte_1e9_l", -1, 0.45, LYMPHOCYTOPENIA_BELOW_1E9_L, "lymphocytopenia", 2, 0.02),
     "platelet": Lab("platelet_1e9_l", -1, 0.32, THROMBOCYTOPENIA_BELOW_1E9_L, "thrombocytopenia", 0, 0.02),
     "ldh": Lab("ldh_u_l", 1, 0.35, 250.0, None, 0, 0.08),
@@ -59,7 +59,7 @@ def draw_labs(
 
 
 def _missing(rng: np.random.Generator, lab: Lab, preset: Preset, site: np.ndarray, needed: int) -> np.ndarray:
-    """Whose value was not taken, (n,) bool; each hospital has its own share. At least ``needed`` are taken."""
+    """Whose value was not taken, (n,) bool; each hospital has its own share. ``needed`` are always taken."""
     share = np.minimum(lab.missing_share * rng.exponential(size=preset.sites), 0.5)[site]
     missing = np.zeros(site.size, dtype=bool)
     missing[rng.permutation(np.flatnonzero(rng.random(site.size) < share))[: site.size - needed]] = True

@@ -39,7 +39,7 @@ def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
     along = slant + half_depth * outward * np.cos(forward)
     radius = rng.uniform(26, 46, (FOCI, 1)) * rng.uniform(0.75, 1.25, (FOCI, 3))
     # The first foci lead by little, so that even little disease has several patches in both lungs.
-    head_start = -0.08 * np.arange(FOCI) + rng.normal(0, 0.06, FOCI)
+    head_start = -0.16 * np.arange(FOCI) + rng.normal(0, 0.06, FOCI)
     return Foci(np.stack([side * across, along, height], 1), radius, head_start)
 
 
@@ -88,10 +88,14 @@ def _soft(signed: np.ndarray, edge: float) -> np.ndarray:
 
 
 def _blend(
-    rng: np.random.Generator, healthy_hu: np.ndarray, points: np.ndarray, lesion: np.ndarray, solid: np.ndarray
+    rng: np.random.Generator,
+    healthy_hu: np.ndarray,
+    points: np.ndarray,
+    lesion: np.ndarray,
+    solid: np.ndarray,
 ) -> np.ndarray:
     """Ground glass veils what is beneath it; consolidation replaces it."""
-    veil_hu = rng.uniform(190, 280) + 30 * Texture(rng, 14).at(points) + 35 * Texture(rng, 7).at(points)
+    veil_hu = rng.uniform(165, 245) + 30 * Texture(rng, 14).at(points) + 35 * Texture(rng, 7).at(points)
     hazy = np.minimum(healthy_hu + np.clip(veil_hu, 90, None) * lesion, np.maximum(healthy_hu, -200))
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
     return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)

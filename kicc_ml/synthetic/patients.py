@@ -27,7 +27,7 @@ def draw_sites(rng: np.random.Generator, preset: Preset) -> np.ndarray:
 def draw_patients(
     rng: np.random.Generator, preset: Preset, site: np.ndarray
 ) -> tuple[pd.DataFrame, Clinical, np.ndarray]:
-    """The table as far as the endpoints, the same as standardised arrays, and the hidden severity (patients,)."""
+    """The table up to the endpoints, the same as standardised arrays, and the hidden severity (patients,)."""
     age = draw_ages(rng, preset)
     male = draw_given_total(rng, np.zeros(site.size), preset.men)
     age_z = (age - causal_model.AGE_CENTRE_YEARS) / causal_model.AGE_SCALE_YEARS

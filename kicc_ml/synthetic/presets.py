@@ -5,22 +5,12 @@ from dataclasses import dataclass, replace
 
 from kicc_ml.records import UserError
 
-#: Folder names in the order they are handed out: Korean cities, four times Daegu, the epicentre of early 2020.
+#: Folder names in the order they are handed out: Korean cities, four times Daegu, the epicentre of 2020.
 #: They stand for no real hospital.
 SITE_NAMES = (
-    *(
-        "daegu-1",
-        "seoul-1",
-        "busan-1",
-        "daejeon-1",
-        "daegu-2",
-        "incheon-1",
-        "gwangju-1",
-        "daegu-3",
-        "suwon-1",
-    ),
-    *("cheonan-1", "daegu-4", "seoul-2", "pohang-1", "gyeongju-1", "changwon-1", "andong-1", "gumi-1"),
-)
+    "daegu-1", "seoul-1", "busan-1", "daejeon-1", "daegu-2", "incheon-1", "gwangju-1", "daegu-3", "suwon-1",
+    "cheonan-1", "daegu-4", "seoul-2", "pohang-1", "gyeongju-1", "changwon-1", "andong-1", "gumi-1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,15 +60,14 @@ class Preset:
 
     def __post_init__(self) -> None:
         smallest = max(self.smallest_site, 2 * self.least_icu_each_way, 1)
+        filled = self.patients >= self.sites * smallest
+        shown = self.ct_scans >= self.ct_patients and self.cxr_images >= self.cxr_patients
         rules = {
-            f"at least {smallest} patients in each of {self.sites} hospitals": self.patients
-            >= self.sites * smallest,
             "at least one hospital": self.sites >= 1,
+            f"at least {smallest} patients in each of {self.sites} hospitals": filled,
             "the ventilated among those on oxygen": self.ventilation <= self.oxygen <= self.patients,
             "every patient imaged": self.ct_only + self.cxr_only <= self.patients,
-            "an image for every imaged patient": (
-                self.ct_scans >= self.ct_patients and self.cxr_images >= self.cxr_patients
-            ),
+            "an image for every imaged patient": shown,
         }
         if broken := [rule for rule, holds in rules.items() if not holds]:
             raise UserError(
@@ -97,7 +86,7 @@ KICC19 = Preset(
     smallest_site=5, shared_ids=3,
 )  # fmt: skip
 
-#: Small, and sicker than KICC-19, so that every hospital can be scored; baselines early, so that none is lost.
+#: Small, and sicker than KICC-19, so that every hospital can be scored; baselines are early, so none is lost.
 DEMO = Preset(
     name="demo", sites=4, patients=48, men=23, age_mean=57.0, age_min=19, age_max=91,
     underlying_disease=22, fever=29, cough=24,

@@ -154,6 +154,7 @@ def _paint_lung(
     depth = at.cage[lung]
     behind = np.clip(y / person.half_depth_mm, -1, 1)
     value = person.lung_level_hu + person.gravity_hu * (behind + 0.3)
+    value += person.base_hu * (0.45 - points[:, 2] / person.lung_height_mm)
     value += person.mosaic_hu * Texture(rng, 80).at(points) + 12 * Texture(rng, 9).at(points)
     value += _dependent_atelectasis(rng, person, behind, depth, points)
     if person.fibrosis:

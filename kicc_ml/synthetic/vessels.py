@@ -41,7 +41,8 @@ def _trunks(rng: np.random.Generator, person: Physique, side: float) -> Branches
     azimuth = rng.permutation(np.linspace(-1.0, 1.0, TRUNKS)) + rng.normal(0, 0.15, TRUNKS)
     reach = np.array([0.40 * person.half_width_mm, 0.5 * person.half_depth_mm, 0.30 * person.lung_height_mm])
     direction = np.stack(
-        [side * np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], 1
+        [side * np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)],
+        1,
     )
     start = hilum + rng.normal(0, 4, (TRUNKS, 3))
     return Branches(start, direction * reach, TRUNK_RADIUS_MM * rng.uniform(0.75, 1.1, TRUNKS))
@@ -49,13 +50,17 @@ def _trunks(rng: np.random.Generator, person: Physique, side: float) -> Branches
 
 def _children(rng: np.random.Generator, parents: Branches) -> Branches:
     count = len(parents.radius_mm) * CHILDREN
-    start, step, radius = (np.repeat(a, CHILDREN, 0) for a in (parents.start_mm, parents.step_mm, parents.radius_mm))
+    start, step, radius = (
+        np.repeat(a, CHILDREN, 0) for a in (parents.start_mm, parents.step_mm, parents.radius_mm)
+    )
     along = np.tile(np.linspace(0.5, 1.0, CHILDREN), count // CHILDREN)[:, None]
     length = np.linalg.norm(step, axis=1, keepdims=True)
     turned = step / length + rng.normal(0, 0.45, (count, 3))
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
     shrink = SHORTENING * rng.uniform(0.8, 1.15, (count, 1))
-    return Branches(start + along * step, turned * length * shrink, radius * TAPER * rng.uniform(0.85, 1.15, count))
+    return Branches(
+        start + along * step, turned * length * shrink, radius * TAPER * rng.uniform(0.85, 1.15, count)
+    )
 
 
 def _paint(share: np.ndarray, branches: Branches, grid: Grid) -> None:
@@ -63,7 +68,9 @@ def _paint(share: np.ndarray, branches: Branches, grid: Grid) -> None:
     spacing = np.float32(grid.spacing_mm)
     samples = int(np.ceil(np.linalg.norm(branches.step_mm, axis=1).max() / SAMPLE_MM)) + 1
     along = np.linspace(0, 1, samples)[None, :, None]
-    points = (branches.start_mm[:, None] + along * branches.step_mm[:, None]).reshape(-1, 3).astype(np.float32)
+    points = (
+        (branches.start_mm[:, None] + along * branches.step_mm[:, None]).reshape(-1, 3).astype(np.float32)
+    )
     radius = (branches.radius_mm[:, None] * (1 - (1 - TAPER) * along[..., 0])).reshape(-1).astype(np.float32)
     voxel = float(np.cbrt(spacing.prod()))
     nearest = np.rint((points - np.float32(grid.first_mm)) / spacing).astype(np.int32)

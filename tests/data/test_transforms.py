@@ -6,9 +6,11 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from PIL import Image
 
 from kicc_ml.data.resampling import resample
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR, Canonicald
+from kicc_ml.dicom.volume import RepositoryReader
 from kicc_ml.records import UserError, Volume
 
 
@@ -130,6 +132,35 @@ def test_a_radiograph_keeps_its_aspect() -> None:
     assert inside.any(1).sum() == inside.any(0).sum() == 20
     assert image[0, :, :10].abs().max() == 0
     assert inside[20:40, 20:40].all()
+
+
+def test_radiographs_and_volumes_come_through_the_repository_reader(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (50, 40)).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "cxr.png")
+    volume = ct(axes="PIL")
+    nib.save(nib.Nifti1Image(volume.array, volume.affine_ras), tmp_path / "ct.nii.gz")
+    pipeline = Compose(
+        [
+            LoadImaged(("ct", "cxr"), reader=RepositoryReader()),
+            Canonicald("ct", CanonicalCT()),
+            Canonicald("cxr", CanonicalCXR(size=25)),
+        ]
+    )
+    sample = pipeline({"ct": tmp_path / "ct.nii.gz", "cxr": tmp_path / "cxr.png"})
+    torch.testing.assert_close(sample["ct"], CanonicalCT()(volume).image_cxyz)
+    flat = CanonicalCXR(size=25)(Volume(grey.T.astype(np.float32), np.eye(4), "arbitrary"))
+    torch.testing.assert_close(sample["cxr"], flat.image_cxyz)
+    np.testing.assert_allclose(sample["cxr_affine_ras"], flat.affine_ras)
+    assert type(sample["cxr"]) is torch.Tensor
+
+
+def test_masks_of_an_image_without_spacing_count_in_voxels_too() -> None:
+    """A reader drops the millimetres of a file whose spacing is not to be believed; its masks still have them."""
+    volume = ct(spacing_mm=(0.7, 0.7, 5.0))
+    in_voxels = volume.affine_ras @ np.diag([*1 / np.linalg.norm(volume.affine_ras[:3, :3], axis=0), 1])
+    unknown = Volume(volume.array, in_voxels, "arbitrary", spacing_known=False)
+    mask = CanonicalCT().mask(volume.array > 0, volume.affine_ras, unknown)
+    np.testing.assert_array_equal(mask, volume.array > 0)
 
 
 def test_the_dictionary_form_stands_in_a_plain_monai_pipeline(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""``kicc-ml``: everything that is neither training nor scoring."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kicc_ml.data.summary import render, to_csv
+from kicc_ml.data.summary import summary as cohort_summary
+from kicc_ml.dicom.index import index_sources, to_frame
+from kicc_ml.dicom.sources import scans_at
+from kicc_ml.launch import build, configuration, with_clear_errors
+from kicc_ml.predict import predict_series, segmenter_of
+from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
+from kicc_ml.synthetic.presets import PRESETS
+from kicc_ml.synthetic.repository import synthesize as write_repository
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console = Console()
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="folder to write the repository into")],
+    preset: Annotated[str, typer.Option(help=" or ".join(PRESETS))] = "demo",
+    seed: Annotated[int, typer.Option(help="same seed, same repository")] = 1,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="clinical.csv and truth, no images")
+    ] = False,
+    sites: Annotated[int | None, typer.Option(help="number of hospitals")] = None,
+    patients: Annotated[int | None, typer.Option(help="number of patients")] = None,
+    matrix: Annotated[int | None, typer.Option(help="CT columns and rows")] = None,
+    slices: Annotated[int | None, typer.Option(help="CT slices")] = None,
+) -> None:
+    """Write a synthetic KICC-19: DICOM in one folder per hospital, masks, and clinical.csv."""
+    write_repository(
+        out,
+        preset,
+        seed,
+        tables_only=tables_only,
+        sites=sites,
+        patients=patients,
+        matrix=matrix,
+        slices=slices,
+    )
+    print(f"repository: {out}")
+
+
+@app.command()
+def summary(
+    repository: Annotated[Path, typer.Argument(help="folder with clinical.csv and one folder per hospital")],
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+    csv: Annotated[Path | None, typer.Option(help="also write the table here")] = None,
+) -> None:
+    """The cohort's Table 1, overall and by hospital, with what is missing."""
+    figures = cohort_summary(repository)
+    if csv:
+        write_table(csv, to_csv(figures))
+    if as_json:
+        print(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        console.print(render(figures))
+
+
+@app.command()
+def index(
+    sources: Annotated[list[Path], typer.Argument(help="folders of DICOM files")],
+    out: Annotated[Path | None, typer.Option(help="write the index as parquet")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+) -> None:
+    """A verdict with reasons for each series, and for each file that is in none. Headers only."""
+    series, file_rows = index_sources(sources)
+    frame = to_frame(series, file_rows, sources)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_parquet(out)
+    if as_json:
+        print(frame.to_json(orient="records", date_format="iso", force_ascii=False, indent=1))
+        return
+    table = Table("site", "series", "modality", "files", "slices", "spacing, mm", "verdict", "reasons")
+    for one in series:
+        spacing = " x ".join(f"{mm:.3g}" for mm in one.spacing_mm) if one.spacing_mm else "unknown"
+        cells = (
+            one.site,
+            one.uid,
+            one.modality,
+            len(one.files),
+            one.slices,
+            spacing,
+            one.verdict,
+            ", ".join(one.reasons),
+        )
+        table.add_row(*map(str, cells))
+    console.print(table)
+    counts = frame.groupby(["kind", "verdict"]).size()
+    console.print(", ".join(f"{count} {kind} {verdict}" for (kind, verdict), count in counts.items()))
+
+
+@app.command()
+def cases(
+    overrides: Annotated[list[str], typer.Argument(help="cohort=NAME and its settings, as for train.py")],
+) -> None:
+    """The case ids of a cohort, one a line."""
+    for case in build(configuration("train", overrides).cohort):
+        print(case.case_id)
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Option("-i", help="DICOM folder, NIfTI, or a folder of these")],
+    out: Annotated[Path, typer.Option("-o", help="results, one folder per case")],
+    run: Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")],
+) -> None:
+    """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
+    segmenter = segmenter_of([load_fold(folder) for folder in fold_folders(run)])
+    series = scans_at(source, segmenter.units, segmenter.spacing_known)
+    out.mkdir(parents=True, exist_ok=True)
+    rows, quarantined = predict_series(segmenter, series, out)
+    write_table(out / PREDICTIONS, rows)
+    for case_id, reason in quarantined.items():
+        console.print(f"set aside: {case_id}: {reason}")
+    print(f"{len(rows)} predicted: {out / PREDICTIONS}")
+    raise typer.Exit(3 if quarantined else 0)
+
+
+def main() -> None:
+    """Run the command line: what the user can mend is one message and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    with_clear_errors(app)

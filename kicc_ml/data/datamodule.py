@@ -1,0 +1,236 @@
+"""Batches of plain tensors for the two tasks. Constructors store; work begins in ``prepare_data``.
+
+Segmentation   image_bcxyz float32, mask_bcxyz float32 (channels: REGIONS), mask_known_bc bool
+Outcome        ct_bcxyz, ct_known_b, cxr_bcxy, cxr_known_b, clinical_bf (NaN = missing), endpoints_be,
+               endpoints_known_be; keys of a modality that no case is asked for are absent
+Both           case_id, site, sample_seed: lists of one entry per sample
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from kicc_ml.data.augment import AugmentConfig, BatchAugmentd
+from kicc_ml.data.datasets import Patients, TrainPatches, WholeVolumes, loader
+from kicc_ml.data.sampling import EpochSampler
+from kicc_ml.data.store import VolumeStore
+from kicc_ml.data.stored_volume import StoredVolume
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.records import ENDPOINTS, Case, Split, UserError, by_id
+
+logger = logging.getLogger(__name__)
+
+
+class PatchDataModule(pl.LightningDataModule):
+    """Segmentation: random patches to train on, whole volumes (batch of one) to select on.
+
+    ``lesion_share`` of the patches are centred on a lesion voxel, in cases that have one. Cases go round in
+    ever new orders, so that each is seen equally often. Only cases with a CT and a known region take part.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        split: Split,
+        store: VolumeStore,
+        canonical: CanonicalCT,
+        patch_size: Sequence[int] = (96, 96, 48),
+        batch_size: int = 2,
+        patches_per_epoch: int = 200,
+        lesion_share: float = 0.5,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: AugmentConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.cases = cases
+        self.split = split
+        self.store = store
+        self.canonical = canonical
+        self.patch_size = patch_size
+        self.batch_size = batch_size
+        self.patches_per_epoch = patches_per_epoch
+        self.lesion_share = lesion_share
+        self.num_workers = num_workers
+        self.seed = seed
+        self.augment = augment
+        self.quarantined: dict[str, str] = {}
+        self.train_cases: list[Case] = []
+        self.val_cases: list[Case] = []
+        self.volumes: dict[str, StoredVolume] = {}
+
+    def prepare_data(self) -> None:
+        self.quarantined = self.store.prepare(_of_fold(self.cases, self.split), self.canonical)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Look up the prepared volumes. Raises UserError where no case can be trained on."""
+        cases = by_id(self.cases)
+        self.volumes = self.store.load(_of_fold(self.cases, self.split), self.canonical)
+        labelled = {case_id for case_id, volume in self.volumes.items() if volume.mask_known_c.any()}
+        self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in labelled]
+        self.val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
+        if not self.train_cases:
+            raise UserError(
+                f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
+                "CT with a mask; lay masks under masks/<SeriesInstanceUID>/"
+            )
+        if not any(len(self.volumes[case.case_id].lesion_index) for case in self.train_cases):
+            logger.warning(
+                "fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold
+            )
+
+    def train_dataloader(self) -> DataLoader:
+        size_x, size_y, size_z = (int(n) for n in self.patch_size)
+        patches = TrainPatches(
+            self.train_cases, self.volumes, (size_x, size_y, size_z), self.lesion_share, self.seed
+        )
+        sampler = EpochSampler(self.patches_per_epoch, *_rank_and_world(self))
+        return loader(patches, self.batch_size, self.num_workers, sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        return loader(WholeVolumes(self.val_cases, self.volumes), 1, self.num_workers)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        if self.augment is None or not _is_training(self):
+            return batch
+        return _augmented(batch, ("image_bcxyz", "mask_bcxyz"), self.augment)
+
+
+class PatientDataModule(pl.LightningDataModule):
+    """Outcome: one sample per patient with whatever the configuration asks for and the patient has.
+
+    ``canonical_ct`` or ``canonical_cxr`` None leaves that modality out; ``features`` None takes every
+    clinical column, () none. CTs must come out in one shape: give ``matrix`` three numbers. ``setup``
+    fills ``features`` in the order of ``clinical_bf``. A training epoch is every case once.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        split: Split,
+        store: VolumeStore,
+        canonical_ct: CanonicalCT | None = None,
+        canonical_cxr: CanonicalCXR | None = None,
+        features: Sequence[str] | None = None,
+        endpoints: Sequence[str] = ENDPOINTS,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment_ct: AugmentConfig | None = None,
+        augment_cxr: AugmentConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.cases = cases
+        self.split = split
+        self.store = store
+        self.canonical_ct = canonical_ct
+        self.canonical_cxr = canonical_cxr
+        self.features = features
+        self.endpoints = endpoints
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.augment_ct = augment_ct
+        self.augment_cxr = augment_cxr
+        self.quarantined: dict[str, str] = {}
+        self.train_cases: list[Case] = []
+        self.val_cases: list[Case] = []
+        self.ct: dict[str, StoredVolume] | None = None
+        self.cxr: dict[str, StoredVolume] | None = None
+
+    def prepare_data(self) -> None:
+        cases = _of_fold(self.cases, self.split)
+        if self.canonical_ct is not None:
+            self.quarantined |= self.store.prepare(cases, self.canonical_ct, image="ct")
+        if self.canonical_cxr is not None:
+            self.quarantined |= self.store.prepare(cases, self.canonical_cxr, image="cxr")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Look up the prepared images. A patient whose image was quarantined stays, without it."""
+        wanted = _of_fold(self.cases, self.split)
+        cases = by_id(wanted)
+        self.train_cases = [cases[case_id] for case_id in self.split.train]
+        self.val_cases = [cases[case_id] for case_id in self.split.val]
+        if not self.train_cases:
+            raise UserError(f"fold {self.split.fold} has no training case")
+        if self.features is None:
+            self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))
+        if self.canonical_ct is not None:
+            self.ct = self.store.load(wanted, self.canonical_ct, image="ct")
+            _require_one_shape(self.ct)
+        if self.canonical_cxr is not None:
+            self.cxr = self.store.load(wanted, self.canonical_cxr, image="cxr")
+
+    def dataset(self, cases: Sequence[Case]) -> Patients:
+        """Samples of any cases of the fold, for whoever predicts."""
+        return Patients(
+            cases,
+            self.features or (),
+            self.endpoints,
+            self.ct,
+            _shape(self.ct, (1, 1, 1)),
+            self.cxr,
+            _shape(self.cxr, (1, 1)),
+            self.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        sampler = EpochSampler(len(self.train_cases), *_rank_and_world(self))
+        return loader(self.dataset(self.train_cases), self.batch_size, self.num_workers, sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        return loader(self.dataset(self.val_cases), self.batch_size, self.num_workers)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        if not _is_training(self):
+            return batch
+        if self.augment_ct is not None and "ct_bcxyz" in batch:
+            batch = _augmented(batch, ("ct_bcxyz",), self.augment_ct)
+            batch["ct_bcxyz"] = batch["ct_bcxyz"] * batch["ct_known_b"].view(-1, 1, 1, 1, 1)
+        if self.augment_cxr is not None and "cxr_bcxy" in batch:
+            batch = _augmented(batch, ("cxr_bcxy",), self.augment_cxr)
+            batch["cxr_bcxy"] = batch["cxr_bcxy"] * batch["cxr_known_b"].view(-1, 1, 1, 1)
+        return batch
+
+
+def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
+    """The cases of all three sides: the fold's own predictions need the test images too."""
+    found = by_id(cases)
+    if unknown := [case_id for case_id in (*split.train, *split.val, *split.test) if case_id not in found]:
+        raise UserError(
+            f"fold {split.fold} names {len(unknown)} case(s) that the cohort does not have, for example "
+            f"{unknown[0]}; was split.json made for other data?"
+        )
+    return [found[case_id] for case_id in (*split.train, *split.val, *split.test)]
+
+
+def _rank_and_world(module: pl.LightningDataModule) -> tuple[int, int]:
+    trainer = module.trainer
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def _is_training(module: pl.LightningDataModule) -> bool:
+    return module.trainer is not None and bool(module.trainer.training)
+
+
+def _augmented(batch: Mapping[str, Any], keys: tuple[str, ...], config: AugmentConfig) -> dict[str, Any]:
+    """Augment a batch with parameters that depend on its own samples only."""
+    transform = BatchAugmentd(keys, config)
+    transform.set_random_state(batch["sample_seed"][0])
+    return transform(batch)
+
+
+def _shape(volumes: Mapping[str, StoredVolume] | None, none: tuple[int, ...]) -> tuple[int, ...]:
+    return next(iter(volumes.values())).shape if volumes else none
+
+
+def _require_one_shape(volumes: Mapping[str, StoredVolume]) -> None:
+    shapes = {volume.shape for volume in volumes.values()}
+    if len(shapes) > 1:
+        raise UserError(
+            f"the CTs come out in {len(shapes)} shapes, for example {sorted(shapes)[:2]}; outcome prediction "
+            "needs one: give canonical_ct.matrix three numbers"
+        )

@@ -1,0 +1,136 @@
+"""Samples of the two tasks as plain tensors, read from the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kicc_ml.data.augment import SEED_LIMIT
+from kicc_ml.data.sampling import patch_start, shuffled
+from kicc_ml.data.stored_volume import StoredVolume
+from kicc_ml.records import Case
+
+
+def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Stack tensors, list everything else."""
+    columns = {key: [sample[key] for sample in samples] for key in samples[0]}
+    return {
+        key: torch.stack(values) if isinstance(values[0], torch.Tensor) else values
+        for key, values in columns.items()
+    }
+
+
+@dataclass(frozen=True)
+class TrainPatches(Dataset):
+    """Patches at (epoch, index); reads only the patch from the store."""
+
+    cases: Sequence[Case]
+    volumes: Mapping[str, StoredVolume]
+    patch_size: tuple[int, int, int]
+    lesion_share: float
+    seed: int
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = place
+        case = self.cases[shuffled(len(self.cases), self.seed, epoch, index)]
+        volume = self.volumes[case.case_id]
+        rng = np.random.default_rng([self.seed, epoch, index, 1])
+        on_lesion = rng.random() < self.lesion_share
+        centres = volume.lesion_index if on_lesion else np.zeros((0, 3), np.int32)
+        patch = volume.patch(patch_start(volume.shape, self.patch_size, centres, rng), self.patch_size)
+        return {
+            "image_bcxyz": torch.from_numpy(patch.image_cxyz),
+            "mask_bcxyz": torch.from_numpy(patch.mask_cxyz).float(),
+            "mask_known_bc": torch.from_numpy(volume.mask_known_c),
+            "case_id": case.case_id,
+            "site": case.site,
+            "sample_seed": int(rng.integers(SEED_LIMIT)),
+        }
+
+
+@dataclass(frozen=True)
+class WholeVolumes(Dataset):
+    """Whole stored volumes with their masks, in the order of the cases."""
+
+    cases: Sequence[Case]
+    volumes: Mapping[str, StoredVolume]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        case = self.cases[index]
+        volume = self.volumes[case.case_id]
+        return {
+            "image_bcxyz": torch.from_numpy(volume.image_cxyz.astype(np.float32)),
+            "mask_bcxyz": torch.from_numpy(volume.mask_cxyz.astype(np.float32)),
+            "mask_known_bc": torch.from_numpy(volume.mask_known_c),
+            "case_id": case.case_id,
+            "site": case.site,
+            "sample_seed": index,
+        }
+
+
+@dataclass(frozen=True)
+class Patients(Dataset):
+    """One sample per case; ``place`` is (epoch, index) in training, an index otherwise."""
+
+    cases: Sequence[Case]
+    features: Sequence[str]
+    endpoints: Sequence[str]
+    ct: Mapping[str, StoredVolume] | None
+    ct_shape: tuple[int, ...]
+    cxr: Mapping[str, StoredVolume] | None
+    cxr_shape: tuple[int, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, place: tuple[int, int] | int) -> dict[str, Any]:
+        epoch, index = place if isinstance(place, tuple) else (0, place)
+        if isinstance(place, tuple):
+            index = shuffled(len(self.cases), self.seed, epoch, index)
+        case = self.cases[index]
+        sample: dict[str, Any] = {"case_id": case.case_id, "site": case.site}
+        sample["sample_seed"] = int(np.random.default_rng([self.seed, epoch, index, 2]).integers(SEED_LIMIT))
+        if self.ct is not None:
+            sample["ct_bcxyz"], sample["ct_known_b"] = _image(self.ct, case, self.ct_shape)
+        if self.cxr is not None:
+            sample["cxr_bcxy"], sample["cxr_known_b"] = _image(self.cxr, case, self.cxr_shape)
+        if self.features:
+            sample["clinical_bf"] = _row(case.clinical, self.features)
+        endpoints_e = _row(case.endpoints, self.endpoints)
+        sample["endpoints_known_be"] = ~endpoints_e.isnan()
+        sample["endpoints_be"] = endpoints_e.nan_to_num(0.0)
+        return sample
+
+
+def _image(
+    volumes: Mapping[str, StoredVolume], case: Case, shape: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image of a case and that it is known; zeros where it has none."""
+    volume = volumes.get(case.case_id)
+    if volume is None:
+        return torch.zeros((1, *shape)), torch.tensor(False)
+    return torch.from_numpy(volume.image_cxyz.astype(np.float32)), torch.tensor(True)
+
+
+def _row(values: Mapping[str, float], names: Sequence[str]) -> torch.Tensor:
+    return torch.tensor([float(values.get(name, np.nan)) for name in names])
+
+
+def loader(dataset: Dataset, batch_size: int, num_workers: int, sampler: Sampler | None = None) -> DataLoader:
+    """A loader whose batches are those of :func:`collate`; workers stay alive from epoch to epoch."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )

@@ -1,0 +1,82 @@
+"""One prepared image on disk, of which only the part that is asked for is read."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from kicc_ml.records import REGIONS
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A box cut out of a stored volume: float32 image, uint8 masks; 0 beyond the volume."""
+
+    image_cxyz: np.ndarray
+    mask_cxyz: np.ndarray
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """One prepared image. Arrays are memory maps: only what is indexed is read."""
+
+    folder: Path
+
+    @cached_property
+    def meta(self) -> dict:
+        return json.loads((self.folder / "meta.json").read_text())
+
+    @property
+    def affine_ras(self) -> np.ndarray:
+        return np.array(self.meta["affine_ras"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along x, y, z (radiograph: x, y)."""
+        return tuple(self.meta["shape"])
+
+    @property
+    def spacing_known(self) -> bool:
+        return bool(self.meta["spacing_known"])
+
+    @property
+    def mask_known_c(self) -> np.ndarray:
+        """bool [len(REGIONS)]: which regions are labelled."""
+        return np.array([region in self.meta["regions"] for region in REGIONS])
+
+    @property
+    def image_cxyz(self) -> np.ndarray:
+        return np.load(self.folder / "image.npy", mmap_mode="r")
+
+    @property
+    def mask_cxyz(self) -> np.ndarray:
+        """uint8 0/1 in the order of REGIONS; 0 where a region is not known."""
+        if not self.meta["regions"]:
+            return np.broadcast_to(np.uint8(0), (len(REGIONS), *self.shape))
+        return np.load(self.folder / "masks.npy", mmap_mode="r")
+
+    @property
+    def lesion_index(self) -> np.ndarray:
+        """int32 [n, 3]: voxels to centre patches on; n = 0 where there is no lesion or none is known."""
+        return np.load(self.folder / "lesion_index.npy")
+
+    def patch(self, start_xyz: Sequence[int], size_xyz: Sequence[int]) -> Patch:
+        """The box of ``size_xyz`` voxels from ``start_xyz`` (which may lie outside: 0 there)."""
+        return Patch(
+            _cut(self.image_cxyz, start_xyz, size_xyz, np.float32),
+            _cut(self.mask_cxyz, start_xyz, size_xyz, np.uint8),
+        )
+
+
+def _cut(array_cxyz: np.ndarray, start: Sequence[int], size: Sequence[int], dtype: type) -> np.ndarray:
+    result = np.zeros((array_cxyz.shape[0], *size), dtype)
+    source, target = [slice(None)], [slice(None)]
+    for first, count, length in zip(start, size, array_cxyz.shape[1:], strict=True):
+        low, high = min(max(first, 0), length), min(max(first + count, 0), length)
+        source.append(slice(low, high))
+        target.append(slice(low - first, high - first) if high > low else slice(0, 0))
+    result[tuple(target)] = array_cxyz[tuple(source)]
+    return result

@@ -1,0 +1,223 @@
+"""The report of a run: one HTML page that can be sent, printed and read without a network."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from kicc_ml.evaluation import figures, outcome, segmentation
+from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
+from kicc_ml.evaluation.summary import models_of, to_json
+
+METRIC_NAMES = {
+    "dice": "Dice",
+    "nsd_1mm": "surface Dice 1 mm",
+    "nsd_2mm": "surface Dice 2 mm",
+    "nsd_3mm": "surface Dice 3 mm",
+    "hd95_mm": "HD95, mm",
+    "volume_error_ml": "volume error, mL",
+    "auroc": "AUC within hospitals",
+    "auroc_pooled": "AUC pooled",
+    "auprc": "average precision",
+    "brier": "Brier",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+}
+
+#: The network and the model it has to beat stand side by side in tables of hospitals and in forest plots.
+COMPARED = ("network", "clinical")
+
+
+def write_report(
+    folder: Path,
+    summary: dict[str, Any],
+    cases: pd.DataFrame,
+    predictions: pd.DataFrame,
+    run: Mapping[str, str],
+    overlays: Sequence[tuple[str, Path]] = (),
+) -> Path:
+    """Write ``cases.csv``, ``summary.json`` and ``report.html`` into ``folder``; return the page's path.
+
+    ``summary`` is that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables. ``run`` holds
+    ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
+    block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
+    ``overlays`` are captions and PNG files, worst first. Every file appears whole or not at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / "cases.csv", cases.to_csv(index=False))
+    _write_whole(folder / "summary.json", to_json(summary))
+    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, overlays))
+
+
+def render(
+    summary: dict[str, Any],
+    cases: pd.DataFrame,
+    predictions: pd.DataFrame,
+    run: Mapping[str, str],
+    overlays: Sequence[tuple[str, Path]] = (),
+) -> str:
+    """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kicc_ml.evaluation", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure_text, "words": _words, "heading": _heading}
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        run=run,
+        participants=participants(cases, predictions),
+        site_header=_site_header(summary),
+        site_rows=_site_rows(summary),
+        regions=regions_of(cases),
+        endpoints=endpoints_of(predictions),
+        models=models_of(predictions),
+        segmentation_metrics=segmentation.METRICS,
+        outcome_metrics=outcome.METRICS,
+        metric_names=METRIC_NAMES,
+        drawings=_drawings(summary, cases, predictions),
+        overlays=[(caption, _data_uri(path)) for caption, path in overlays],
+    )
+
+
+def site_table(summary: dict[str, Any]) -> Table:
+    """The same table of hospitals for the terminal."""
+    table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, heading in enumerate(_site_header(summary)):
+        table.add_column(heading, justify="right" if position else "left")
+    for row in _site_rows(summary):
+        table.add_row(*row)
+    return table
+
+
+def figure_text(figure: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value."""
+    value = None if figure is None else figure.get("value", figure.get("mean"))
+    if figure is None or value is None:
+        return "–"
+    if figure.get("low") is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+
+
+def participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per hospital: cases, cases with reference masks, and ``events / known`` of each endpoint."""
+    counted = []
+    for site in sites_of(cases, predictions):
+        segmented, predicted = at_site(cases, site), at_site(predictions, site)
+        people = {*segmented.get("case_id", ()), *predicted.get("case_id", ())}
+        row: dict[str, Any] = {"site": site, "cases": len(people), "with masks": _with_masks(segmented)}
+        for endpoint in endpoints_of(predictions):
+            label = predicted[predicted["endpoint"] == endpoint].drop_duplicates("case_id")["label"].dropna()
+            row[endpoint] = f"{int(label.sum())} / {len(label)}"
+        counted.append(row)
+    return counted
+
+
+def _with_masks(cases: pd.DataFrame) -> int:
+    return int(cases["distance_unit"].notna().sum()) if "distance_unit" in cases else 0
+
+
+def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
+    """Per endpoint those of ``COMPARED`` that predicted it."""
+    judged = {
+        endpoint: [name for name in COMPARED if name in models and models[name]["brier"]["value"] is not None]
+        for endpoint, models in summary["outcome"].items()
+    }
+    return {endpoint: models for endpoint, models in judged.items() if models}
+
+
+def _site_header(summary: dict[str, Any]) -> list[str]:
+    judged = [
+        f"{_words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()
+    ]
+    return ["hospital", "n", "lesion Dice", "severity ±2", *judged]
+
+
+def _site_rows(summary: dict[str, Any]) -> list[list[str]]:
+    parts = [*summary["sites"].items(), ("all", summary)]
+    return [[site, *_site_cells(figures_of, _judged(summary))] for site, figures_of in parts]
+
+
+def _site_cells(figures_of: dict[str, Any], judged: dict[str, list[str]]) -> list[str]:
+    within_2 = figures_of["severity"]["score"]["within_2"]
+    return [
+        str(figures_of["n"]),
+        _short(figures_of["segmentation"]["lesion"]["dice"]["mean"]),
+        "–" if within_2 is None else f"{100 * within_2:.0f} %",
+        *(
+            " / ".join(_short(_auroc(figures_of["outcome"][endpoint], model)) for model in models)
+            for endpoint, models in judged.items()
+        ),
+    ]
+
+
+def _auroc(models: dict[str, Any], model: str) -> float | None:
+    return models[model]["auroc"]["value"] if model in models else None
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "dice": {
+            region: Markup(
+                figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice"))
+            )
+            for region in regions_of(cases)
+        },
+        "forest": {
+            endpoint: Markup(_forest(summary, endpoint, models_of(predictions)))
+            for endpoint in endpoints_of(predictions)
+        },
+        "calibration": {
+            endpoint: Markup(figures.calibration(predictions[predictions["endpoint"] == endpoint]))
+            for endpoint in endpoints_of(predictions)
+        },
+        "severity": [
+            Markup(figures.agreement(cases, column, label, top))
+            for column, label, top in (
+                ("severity_score", "severity score", 24.0),
+                ("percent_involved", "% of lung involved", 100.0),
+            )
+            if {column, f"{column}_truth"} <= set(cases.columns)
+        ],
+    }
+
+
+def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> str:
+    shown = [model for model in COMPARED if model in models] or models[:1]
+    by_model = {model: site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
+    overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
+    return figures.forest(by_model, overall)
+
+
+def _words(name: str) -> str:
+    return "ICU" if name == "icu" else name.replace("_", " ")
+
+
+def _heading(endpoint: str) -> str:
+    words = _words(endpoint)
+    return words[:1].upper() + words[1:]
+
+
+def _data_uri(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+
+
+def _write_whole(path: Path, text: str) -> Path:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,206 @@
+import time
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Affine, Compose, GaussianSmooth
+from scipy import ndimage
+
+from kicc_ml.data.augment import AugmentConfig, AugmentParameters, BatchAugmentd, apply, draw, swap_sides
+from kicc_ml.records import REGIONS
+
+EVERYTHING = AugmentConfig(
+    flip_xyz=(0.5, 0.5, 0.5),
+    rotate=1,
+    noise=1,
+    blur=1,
+    brightness=1,
+    contrast=1,
+    gamma=1,
+    spacing_mm=(2, 2, 4),
+)
+GEOMETRY = replace(EVERYTHING, noise=0, blur=0, brightness=0, contrast=0, gamma=0)
+
+
+def blobs(
+    seed: int, shape: tuple[int, ...] = (24, 20, 16), batch: int = 3, channels: int = 1
+) -> torch.Tensor:
+    """Smooth images in 0..1."""
+    noise = np.random.default_rng(seed).random((batch, channels, *shape))
+    smooth = ndimage.gaussian_filter(noise, (0, 0, *[2.0] * len(shape)))
+    return torch.from_numpy((smooth - smooth.min()) / np.ptp(smooth)).float()
+
+
+def neutral(batch: int, **given: torch.Tensor) -> AugmentParameters:
+    zeros, ones = torch.zeros(batch), torch.ones(batch)
+    values = {
+        "index_map_b33": torch.eye(3).repeat(batch, 1, 1),
+        "swap_sides_b": zeros.bool(),
+        "noise_sigma_b": zeros,
+        "noise_seed_b": zeros.long(),
+        "blur_sigma_b": zeros,
+        "brightness_b": zeros,
+        "contrast_b": ones,
+        "gamma_b": ones,
+    }
+    return AugmentParameters(**(values | given))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_same_parameters_give_the_same_batch() -> None:
+    image, mask = blobs(0), (blobs(1, channels=5) > 0.5).float()
+    parameters = draw(generator(3), 3, EVERYTHING)
+    again = draw(generator(3), 3, EVERYTHING)
+    for field in fields(parameters):
+        torch.testing.assert_close(
+            getattr(parameters, field.name), getattr(again, field.name), atol=0, rtol=0
+        )
+    for one, other in zip(apply(image, mask, parameters), apply(image, mask, again), strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+    assert not torch.equal(image, apply(image, mask, parameters)[0])
+
+
+def test_neutral_parameters_change_nothing() -> None:
+    image, mask = blobs(0), (blobs(1, channels=5) > 0.5).float()
+    nothing = replace(GEOMETRY, flip_xyz=(0, 0, 0), rotate=0)
+    new_image, new_mask = apply(image, mask, draw(generator(), 3, nothing))
+    assert torch.equal(new_image, image)
+    assert new_mask is not None
+    assert torch.equal(new_mask, mask)
+
+
+def test_a_mirrored_sample_swaps_its_lungs_and_no_other_region() -> None:
+    mask = torch.zeros(2, len(REGIONS), 8, 6, 4)
+    mask[:, REGIONS.index("left_lung"), 5:7] = 1  # x grows to the left
+    mask[:, REGIONS.index("right_lung"), 1:2] = 1
+    mask[:, REGIONS.index("lesion"), 6:7] = 1
+    image = mask[:, 3:4].clone()
+    always = replace(GEOMETRY, flip_xyz=(1, 0, 0), rotate=0)
+    new_image, new = apply(image, mask, draw(generator(), 2, always))
+    assert new is not None
+    torch.testing.assert_close(new_image, image.flip(2))
+    expected = mask.flip(2)
+    expected[:, [1, 2]] = expected[:, [2, 1]]
+    assert torch.equal(new, expected)
+    left, right = new[0, REGIONS.index("left_lung")], new[0, REGIONS.index("right_lung")]
+    assert left.nonzero()[:, 0].min() > right.nonzero()[:, 0].max()
+
+
+def test_what_is_known_of_the_lungs_follows_the_swap() -> None:
+    known = torch.tensor([[False, True, False, True, False]] * 2)
+    parameters = neutral(2, swap_sides_b=torch.tensor([True, False]))
+    assert swap_sides(known, parameters).tolist() == [[False, False, True, True, False], known[1].tolist()]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_pass_equals_monai_affine_per_sample(seed: int) -> None:
+    image, mask = blobs(seed), (blobs(seed + 9, channels=5) > 0.5).float()
+    parameters = draw(generator(seed), 3, GEOMETRY)
+    ours, our_mask = apply(image, mask, parameters)
+    assert our_mask is not None
+    for sample in range(3):
+        matrix = torch.eye(4)
+        matrix[:3, :3] = parameters.index_map_b33[sample]
+        monai = Affine(affine=matrix, padding_mode="reflection", mode="bilinear", image_only=True)
+        inner = (slice(None), *[slice(4, -4)] * 3)
+        expected = monai(image[sample])
+        torch.testing.assert_close(ours[sample][inner], expected.as_tensor()[inner], atol=1e-4, rtol=0)
+        moved = (monai(mask[sample]).as_tensor() > 0.5).float()
+        if parameters.swap_sides_b[sample]:
+            moved[[1, 2]] = moved[[2, 1]]
+        assert (our_mask[sample] == moved)[inner].float().mean() > 0.999
+
+
+def test_rotation_is_rigid_in_millimetres() -> None:
+    spacing_mm = (1.0, 2.0, 4.0)
+    config = replace(GEOMETRY, flip_xyz=(0, 0, 0), tilt_degrees=30, scale=(1, 1), spacing_mm=spacing_mm)
+    metric = torch.diag(torch.tensor(spacing_mm))
+    for index_map in draw(generator(1), 8, config).index_map_b33:
+        turn = metric @ index_map @ metric.inverse()
+        torch.testing.assert_close(turn @ turn.T, torch.eye(3), atol=1e-5, rtol=0)
+        assert not torch.allclose(turn, torch.eye(3), atol=0.05)
+
+
+def test_a_scale_above_one_enlarges() -> None:
+    image = torch.zeros(1, 1, 32, 32, 32)
+    image[..., 12:20, 12:20, 12:20] = 1
+    twice = neutral(1, index_map_b33=torch.eye(3)[None] / 2)
+    assert (apply(image, None, twice)[0] > 0.5).sum() == pytest.approx(8 * 8**3, rel=0.01)
+
+
+def test_blur_equals_a_gaussian_filter() -> None:
+    image = blobs(0).round()
+    ours, _ = apply(image, None, neutral(3, blur_sigma_b=torch.tensor([0.0, 0.6, 1.0])))
+    assert torch.equal(ours[0], image[0])
+    for sample, sigma in ((1, 0.6), (2, 1.0)):
+        expected = ndimage.gaussian_filter(image[sample, 0].numpy(), sigma, mode="nearest", radius=3)
+        np.testing.assert_allclose(ours[sample, 0], expected, atol=1e-5)
+    smooth = GaussianSmooth(sigma=1.0, approx="sampled")(image[2])
+    assert (ours[2] - smooth)[0, 5:-5, 5:-5, 5:-5].abs().max() < 0.01
+
+
+def test_grey_values_change_as_stated_and_stay_between_0_and_1() -> None:
+    image = blobs(0, batch=1) * 0.5 + 0.2
+    brighter = apply(image, None, neutral(1, brightness_b=torch.tensor([0.1])))[0]
+    torch.testing.assert_close(brighter, image + 0.1)
+    flatter = apply(image, None, neutral(1, contrast_b=torch.tensor([0.5])))[0]
+    torch.testing.assert_close(flatter, (image + image.mean()) / 2)
+    darker = apply(image, None, neutral(1, gamma_b=torch.tensor([2.0])))[0]
+    torch.testing.assert_close(darker, image**2)
+    noisy = apply(image, None, neutral(1, noise_sigma_b=torch.tensor([0.03])))[0]
+    assert (noisy - image).std() == pytest.approx(0.03, rel=0.05)
+    everything = apply(blobs(1), None, draw(generator(5), 3, EVERYTHING))[0]
+    assert everything.min() >= 0
+    assert everything.max() <= 1
+
+
+def test_a_radiograph_is_the_same_code_with_one_slice() -> None:
+    flat = blobs(0, shape=(24, 20))
+    config = replace(EVERYTHING, tilt_degrees=0)
+    parameters = draw(generator(2), 3, config)
+    ours, _ = apply(flat, None, parameters)
+    assert ours.shape == flat.shape
+    deep = apply(
+        flat[..., None].repeat(1, 1, 1, 1, 3), None, replace(parameters, noise_sigma_b=torch.zeros(3))
+    )[0]
+    torch.testing.assert_close(
+        apply(flat, None, replace(parameters, noise_sigma_b=torch.zeros(3)))[0],
+        deep[..., 1],
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_it_stands_in_a_monai_compose_and_is_seeded_by_it() -> None:
+    batch = {
+        "image_bcxyz": blobs(0),
+        "mask_bcxyz": (blobs(1, channels=5) > 0.5).float(),
+        "mask_known_bc": torch.ones(3, 5, dtype=torch.bool),
+        "site": ["a", "b", "c"],
+    }
+    results = []
+    for seed in (1, 1, 2):
+        pipeline = Compose([BatchAugmentd(("image_bcxyz", "mask_bcxyz"), EVERYTHING)])
+        pipeline.set_random_state(seed)
+        results.append(pipeline(batch))
+    assert torch.equal(results[0]["image_bcxyz"], results[1]["image_bcxyz"])
+    assert not torch.equal(results[0]["image_bcxyz"], results[2]["image_bcxyz"])
+    assert results[0]["site"] == ["a", "b", "c"]
+    assert type(results[0]["image_bcxyz"]) is torch.Tensor
+
+
+def test_a_small_batch_is_cheap_on_the_cpu() -> None:
+    """Twice the 100 ms it is meant to take, so that a busy machine does not fail the suite."""
+    image, mask = torch.rand(2, 1, 80, 80, 40), (torch.rand(2, 5, 80, 80, 40) > 0.5).float()
+    seconds = []
+    for seed in range(6):
+        parameters = draw(generator(seed), 2, AugmentConfig(rotate=1))
+        start = time.perf_counter()
+        apply(image, mask, parameters)
+        seconds.append(time.perf_counter() - start)
+    assert np.median(seconds) < 0.2

@@ -1,0 +1,301 @@
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from kicc_ml.data.augment import AugmentConfig
+from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
+from kicc_ml.data.sampling import EpochSampler, patch_start, shuffled
+from kicc_ml.data.store import VolumeStore
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.dicom.image_files import nifti_series, radiograph_series
+from kicc_ml.records import REGIONS, Case, Split, UserError
+
+CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
+FIXED = CanonicalCT(matrix=(12, 12, 8))
+LESION = REGIONS.index("lesion")
+
+
+def write(path: Path, array: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    return path
+
+
+def segmentation_case(folder: Path, number: int, lesion_voxels: int = 4) -> Case:
+    rng = np.random.default_rng(number)
+    shape = (40 + 2 * number, 40, 24)
+    ct = write(folder / f"ct{number}.nii.gz", rng.integers(-1000, 200, shape).astype(np.int16))
+    lesion = np.zeros(shape, np.uint8)
+    lesion[30 : 30 + lesion_voxels, 4:8, 16:20] = 1
+    return Case(
+        case_id=f"c{number}",
+        site=f"s{number % 2}",
+        person=f"p{number}",
+        ct=nifti_series(ct, site=f"s{number % 2}", patient=str(number), units="hu"),
+        masks={"lesion": write(folder / f"lesion{number}.nii.gz", lesion)},
+    )
+
+
+def split_of(cases: list[Case], train: int, val: int = 1) -> Split:
+    ids = tuple(case.case_id for case in cases)
+    return Split("f", ids[:train], ids[train : train + val], ids[train + val :], {i: i for i in ids})
+
+
+def started(module: Any) -> Any:
+    module.prepare_data()
+    module.setup("fit")
+    return module
+
+
+def patches(folder: Path, **settings: Any) -> PatchDataModule:
+    cases = [segmentation_case(folder, number) for number in range(4)]
+    defaults: dict[str, Any] = {"patch_size": (8, 8, 8), "patches_per_epoch": 12}
+    module = PatchDataModule(
+        cases, split_of(cases, 3), VolumeStore(folder / "store"), CANONICAL, **(defaults | settings)
+    )
+    return started(module)
+
+
+def same(batches: Iterable[dict], others: Iterable[dict]) -> bool:
+    pairs = list(zip(list(batches), list(others), strict=True))
+    return all(
+        torch.equal(one[key], other[key]) if isinstance(one[key], torch.Tensor) else one[key] == other[key]
+        for one, other in pairs
+        for key in one
+    )
+
+
+def at_epoch(loader: DataLoader, epoch: int) -> list[dict]:
+    loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    return list(loader)
+
+
+def test_segmentation_batches_are_plain_tensors_of_the_promised_kind(tmp_path: Path) -> None:
+    module = patches(tmp_path, patch_size=(8, 10, 6))
+    for batch, size in (
+        (next(iter(module.train_dataloader())), (2, (8, 10, 6))),
+        (next(iter(module.val_dataloader())), (1, (23, 20, 12))),
+    ):
+        assert batch["image_bcxyz"].shape == (size[0], 1, *size[1])
+        assert batch["mask_bcxyz"].shape == (size[0], len(REGIONS), *size[1])
+        assert batch["image_bcxyz"].dtype == batch["mask_bcxyz"].dtype == torch.float32
+        assert batch["mask_known_bc"].tolist() == [[region == "lesion" for region in REGIONS]] * size[0]
+        assert not any(isinstance(value, MetaTensor) for value in batch.values())
+        assert all(type(batch[key]) is list for key in ("case_id", "site"))
+
+
+def test_patches_depend_on_seed_epoch_and_index_only(tmp_path: Path) -> None:
+    module = patches(tmp_path)
+    again = patches(tmp_path, num_workers=2)
+    first, second = at_epoch(module.train_dataloader(), 0), at_epoch(module.train_dataloader(), 1)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    parallel = again.train_dataloader()
+    assert same(first, at_epoch(parallel, 0))
+    assert same(second, at_epoch(parallel, 1))
+    assert not same(first, second)
+    assert not same(first, at_epoch(patches(tmp_path, seed=1).train_dataloader(), 0))
+
+
+def test_the_lesion_share_is_kept_and_cases_take_turns(tmp_path: Path) -> None:
+    def lesions(share: float) -> list[bool]:
+        module = patches(tmp_path, lesion_share=share, patches_per_epoch=60)
+        batches = list(module.train_dataloader())
+        seen = [case for batch in batches for case in batch["case_id"]]
+        assert {case: seen.count(case) for case in seen} == {"c0": 20, "c1": 20, "c2": 20}
+        return [bool(mask[LESION].any()) for batch in batches for mask in batch["mask_bcxyz"]]
+
+    assert all(lesions(1.0))
+    assert np.mean(lesions(0.0)) < 0.4
+    assert 0.4 < np.mean(lesions(0.5)) < 0.9
+
+
+def test_a_patch_larger_than_the_volume_holds_all_of_it_centred(tmp_path: Path) -> None:
+    module = patches(tmp_path, patch_size=(32, 32, 16))
+    batch = next(iter(module.train_dataloader()))
+    volume = module.volumes[batch["case_id"][0]]
+    x, y, z = (
+        start // 2 for start in (32 - volume.shape[0] + 1, 32 - volume.shape[1] + 1, 16 - volume.shape[2])
+    )
+    inner = batch["image_bcxyz"][0, 0, x : x + volume.shape[0], y : y + 20, z : z + 12]
+    np.testing.assert_array_equal(inner, volume.image_cxyz[0].astype(np.float32))
+    assert batch["image_bcxyz"][0].sum() == pytest.approx(float(inner.sum()))
+
+
+def test_patches_stay_inside_and_reach_every_edge() -> None:
+    rng = np.random.default_rng(0)
+    starts = np.array([patch_start((10, 9, 5), (4, 9, 8), np.zeros((0, 3), int), rng) for _ in range(300)])
+    assert set(starts[:, 0]) == set(range(7))
+    assert set(starts[:, 1]) == {0}
+    assert set(starts[:, 2]) == {-2}
+    corner = patch_start((10, 9, 20), (4, 4, 8), np.array([[9, 0, 10]]), rng)
+    assert corner == (6, 0, 6)
+
+
+def test_an_epoch_goes_round_all_cases_and_processes_share_it() -> None:
+    laps = [shuffled(5, 7, 0, index) for index in range(10)]
+    assert sorted(laps[:5]) == sorted(laps[5:]) == list(range(5))
+    assert laps[:5] != laps[5:]
+    shares = [list(EpochSampler(7, rank, 3)) for rank in range(3)]
+    assert sorted(place for share in shares for place in share) == [(0, index) for index in range(7)]
+    assert [len(EpochSampler(7, rank, 3)) for rank in range(3)] == [3, 2, 2]
+
+
+def test_a_fold_without_masks_or_lesions_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cases = [segmentation_case(tmp_path, number, lesion_voxels=0) for number in range(3)]
+    store = VolumeStore(tmp_path / "store")
+    module = PatchDataModule(cases, split_of(cases, 2), store, CANONICAL, (8, 8, 8), patches_per_epoch=2)
+    assert len(list(started(module).train_dataloader())) == 1
+    assert "no training case has a lesion" in caplog.text
+    bare = [replace(case, masks={}) for case in cases]
+    with pytest.raises(UserError, match="none of its 2 training cases"):
+        started(PatchDataModule(bare, split_of(cases, 2), store, CANONICAL))
+    with pytest.raises(UserError, match="does not have"):
+        started(PatchDataModule(cases[:1], split_of(cases, 2), store, CANONICAL))
+
+
+class Recorder(pl.LightningModule):
+    """Keeps the batches that reach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.train_batches: list[dict] = []
+        self.val_batches: list[dict] = []
+
+    def training_step(self, batch: dict, index: int) -> torch.Tensor:
+        self.train_batches.append(batch)
+        return self.weight.sum()
+
+    def validation_step(self, batch: dict, index: int) -> None:
+        self.val_batches.append(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(module: pl.LightningDataModule, folder: Path, epochs: int = 2) -> Recorder:
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(recorder, datamodule=module)
+    return recorder
+
+
+def test_augmentation_runs_while_training_only_and_epochs_differ(tmp_path: Path) -> None:
+    every_time = AugmentConfig(
+        flip_xyz=(1, 0, 0), rotate=0, noise=0, blur=0, brightness=0, contrast=0, gamma=0
+    )
+    plain = fit(patches(tmp_path, patches_per_epoch=4), tmp_path)
+    augmented = fit(patches(tmp_path, patches_per_epoch=4, augment=every_time), tmp_path)
+    assert len(plain.train_batches) == 4
+    for one, other in zip(plain.train_batches, augmented.train_batches, strict=True):
+        torch.testing.assert_close(one["image_bcxyz"].flip(2), other["image_bcxyz"], atol=1e-4, rtol=0)
+        assert torch.equal(one["mask_bcxyz"].flip(2), other["mask_bcxyz"])
+    assert same(plain.val_batches, augmented.val_batches)
+    assert not same(plain.train_batches[:2], plain.train_batches[2:])
+    again = fit(patches(tmp_path, patches_per_epoch=4, augment=AugmentConfig()), tmp_path)
+    assert same(
+        fit(patches(tmp_path, patches_per_epoch=4, augment=AugmentConfig()), tmp_path).train_batches,
+        again.train_batches,
+    )
+
+
+def outcome_cases(folder: Path) -> list[Case]:
+    """Four patients: CT and radiograph, CT alone, radiograph alone, neither."""
+    cases = []
+    for number, (has_ct, has_cxr) in enumerate([(True, True), (True, False), (False, True), (False, False)]):
+        ct = segmentation_case(folder, number).ct if has_ct else None
+        picture = folder / f"{number}.png"
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (30, 20)).astype(np.uint8)).save(
+            picture
+        )
+        cxr = radiograph_series(picture, site="s", patient=str(number)) if has_cxr else None
+        cases.append(
+            Case(
+                f"c{number}",
+                "s",
+                f"c{number}",
+                ct=ct,
+                cxr=cxr,
+                clinical={"age_years": 50.0 + number, "crp_mg_l": float("nan")},
+                endpoints={"oxygen": 1.0, "icu": float("nan"), "death": 0.0},
+            )
+        )
+    return cases
+
+
+def patients(folder: Path, **settings: Any) -> PatientDataModule:
+    cases = outcome_cases(folder)
+    store = VolumeStore(folder / "store")
+    return started(PatientDataModule(cases, split_of(cases, 4, 0), store, **settings))
+
+
+def in_order(batch: dict, key: str) -> torch.Tensor:
+    return batch[key][np.argsort(batch["case_id"])]
+
+
+def test_outcome_batches_say_what_is_known(tmp_path: Path) -> None:
+    module = patients(tmp_path, canonical_ct=FIXED, canonical_cxr=CanonicalCXR(size=16))
+    (batch,) = module.train_dataloader()
+    assert sorted(batch["case_id"]) == ["c0", "c1", "c2", "c3"]
+    assert in_order(batch, "ct_bcxyz").shape == (4, 1, 12, 12, 8)
+    assert in_order(batch, "ct_known_b").tolist() == [True, True, False, False]
+    assert in_order(batch, "cxr_bcxy").shape == (4, 1, 16, 16)
+    assert in_order(batch, "cxr_known_b").tolist() == [True, False, True, False]
+    assert in_order(batch, "ct_bcxyz").flatten(1).any(1).tolist() == [True, True, False, False]
+    assert module.features == ("age_years", "crp_mg_l")
+    assert in_order(batch, "clinical_bf")[:, 0].tolist() == [50, 51, 52, 53]
+    assert batch["clinical_bf"][:, 1].isnan().all()
+    assert batch["endpoints_be"].tolist() == [[1, 0, 0, 0]] * 4
+    assert batch["endpoints_known_be"].tolist() == [[True, False, False, True]] * 4
+
+
+def test_a_modality_that_is_not_asked_for_has_no_keys(tmp_path: Path) -> None:
+    (clinical,) = patients(tmp_path).train_dataloader()
+    assert not {"ct_bcxyz", "ct_known_b", "cxr_bcxy", "cxr_known_b"} & set(clinical)
+    (images,) = patients(tmp_path, canonical_cxr=CanonicalCXR(16), features=()).train_dataloader()
+    assert "clinical_bf" not in images
+    assert "cxr_bcxy" in images
+    (chosen,) = patients(tmp_path, features=("crp_mg_l", "age_years")).train_dataloader()
+    assert in_order(chosen, "clinical_bf")[:, 1].tolist() == [50, 51, 52, 53]
+
+
+def test_a_quarantined_image_leaves_the_patient_without_it(tmp_path: Path) -> None:
+    cases = outcome_cases(tmp_path)
+    (tmp_path / "ct1.nii.gz").write_bytes(b"damaged")
+    module = PatientDataModule(cases, split_of(cases, 4, 0), VolumeStore(tmp_path / "store"), FIXED)
+    (batch,) = started(module).train_dataloader()
+    assert set(module.quarantined) == {"c1"}
+    assert in_order(batch, "ct_known_b").tolist() == [True, False, False, False]
+
+
+def test_cts_of_unequal_shape_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="matrix three numbers"):
+        patients(tmp_path, canonical_ct=CANONICAL)
+
+
+def test_augmentation_leaves_absent_images_empty(tmp_path: Path) -> None:
+    loud = AugmentConfig(noise=1, brightness=1, brightness_shift=(0.1, 0.2))
+    module = patients(
+        tmp_path, canonical_ct=FIXED, canonical_cxr=CanonicalCXR(16), augment_ct=loud, augment_cxr=loud
+    )
+    for batch in fit(module, tmp_path).train_batches:
+        assert torch.equal(batch["ct_bcxyz"].flatten(1).any(1), batch["ct_known_b"])
+        assert torch.equal(batch["cxr_bcxy"].flatten(1).any(1), batch["cxr_known_b"])

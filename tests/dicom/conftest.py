@@ -1,0 +1,113 @@
+"""DICOM files with known numbers, written by pydicom alone."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataelem import DataElement
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
+
+
+@pytest.fixture(autouse=True)
+def keys_in_a_temporary_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KICC_KEYS", str(tmp_path_factory.mktemp("keys")))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real public images; README says where to get them."""
+    folder = os.environ.get("KICC_DATA")
+    if not folder or not Path(folder, "dicom_ct").is_dir():
+        pytest.skip("KICC_DATA does not name a folder with real images")
+    return Path(folder)
+
+
+def slice_dataset(stored: np.ndarray, **tags: Any) -> FileDataset:
+    """One image of ``stored`` [row, column]: a CT slice with ``tags`` put over; a tag of None is left out."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    rows, columns = stored.shape[:2]
+    signed = int(stored.dtype.kind == "i")
+    bits = stored.dtype.itemsize * 8
+    values = {
+        **{"SOPClassUID": CT_IMAGE, "SOPInstanceUID": generate_uid(), "PatientID": "A-17", "Modality": "CT"},
+        **{"StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.1.1", "StudyDate": "20200301"},
+        **{"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "ImageOrientationPatient": list(AXIAL)},
+        **{"ImagePositionPatient": [0, 0, 0], "PixelSpacing": [0.7, 0.5], "Rows": rows, "Columns": columns},
+        **{"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": bits},
+        **{"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": signed},
+        **{"RescaleSlope": 1, "RescaleIntercept": -1024, "PixelData": stored.tobytes()},
+        **tags,
+    }
+    for name, value in values.items():
+        if isinstance(value, DataElement):
+            dataset.add(value)
+        elif value is not None:
+            setattr(dataset, name, value)
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def write(path: Path, stored: np.ndarray, **tags: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    slice_dataset(stored, **tags).save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def write_image() -> Callable[..., Path]:
+    """Writes one image: ``write_image(path, stored, **tags)``, a CT slice unless the tags say otherwise."""
+    return write
+
+
+@pytest.fixture
+def write_ct(tmp_path: Path) -> Callable[..., list[Path]]:
+    """Writes slices at given heights into ``tmp_path/<site>``; slice k holds the stored value 1000 + k.
+
+    File names and InstanceNumber run against the positions.
+    """
+
+    def writer(
+        heights_mm: Sequence[float] = (0, 5, 10, 15, 20), site: str = "seoul", name: str = "", **tags: Any
+    ) -> list[Path]:
+        paths = []
+        for index, height in enumerate(heights_mm):
+            stored = np.full((6, 8), 1000 + index, np.uint16)
+            placed = {"ImagePositionPatient": [-10, -20, height], "InstanceNumber": 100 - index}
+            path = tmp_path / site / f"{name}{99 - index:03d}"
+            paths.append(write(path, stored, **(placed | tags)))
+        return paths
+
+    return writer
+
+
+@pytest.fixture
+def write_cxr(tmp_path: Path) -> Callable[..., Path]:
+    """Writes one radiograph of ``stored`` [row, column] into ``tmp_path/seoul``."""
+
+    def writer(stored: np.ndarray, name: str = "cxr", **tags: Any) -> Path:
+        plain: dict[str, Any] = {
+            **{
+                "SOPClassUID": CR_IMAGE,
+                "Modality": "CR",
+                "ViewPosition": "PA",
+                "ImageType": ["ORIGINAL", "PRIMARY"],
+            },
+            **{"ImagePositionPatient": None, "ImageOrientationPatient": None, "PixelSpacing": None},
+            **{"RescaleSlope": None, "RescaleIntercept": None, "ImagerPixelSpacing": [0.2, 0.1]},
+        }
+        return write(tmp_path / "seoul" / name, stored, **(plain | tags))
+
+    return writer

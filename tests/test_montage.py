@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kicc_ml.montage import AXIAL_COLUMNS, HEADER_PX, TILE_PX, montage
+from kicc_ml.severity import grade
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def chest() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """CT as scanners store it, x to the patient's left, y to the back; a lesion right, posterior, low."""
+    masks = {name: np.zeros((60, 50, 40), bool) for name in ("left_lung", "right_lung", "lesion")}
+    masks["right_lung"][8:26, 10:40, 5:35] = True
+    masks["left_lung"][34:52, 10:40, 5:35] = True
+    masks["lesion"][10:20, 28:38, 6:14] = True
+    hu = np.where(masks["right_lung"] | masks["left_lung"], -850.0, 40.0)
+    return hu, masks, LPS_TO_RAS @ np.diag([4.0, 4.0, 6.0, 1.0])
+
+
+def orange(picture: np.ndarray) -> np.ndarray:
+    red, green, blue = (picture[..., channel].astype(int) for channel in range(3))
+    return (red - blue > 60) & (red > green)
+
+
+def tile(picture: np.ndarray, place: int) -> np.ndarray:
+    height = int((picture.shape[0] - HEADER_PX - 30) / 2) - 4
+    row, column = divmod(place, AXIAL_COLUMNS)
+    top, left = HEADER_PX + row * (height + 4), column * (TILE_PX + 4)
+    return picture[top : top + height, left : left + TILE_PX]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_patients_right_is_on_the_left_and_the_back_below(tmp_path: Path, turned: bool) -> None:
+    hu, masks, affine = chest()
+    if turned:  # the same patient stored from head to foot and mirrored
+        hu, masks = hu[::-1, :, ::-1], {name: mask[::-1, :, ::-1] for name, mask in masks.items()}
+        affine = affine @ np.diag([-1.0, 1.0, -1.0, 1.0])
+    picture = np.asarray(Image.open(montage(hu, masks, affine, tmp_path / "m.png", "case")))
+    assert not orange(tile(picture, 0)).any()  # highest level: no lesion
+    rows, columns = np.nonzero(orange(tile(picture, 7)))
+    assert columns.mean() < TILE_PX / 2 - 20
+    assert rows.mean() > tile(picture, 7).shape[0] / 2
+    coronal = picture[HEADER_PX:-30, AXIAL_COLUMNS * (TILE_PX + 4) :]
+    rows, columns = np.nonzero(orange(coronal))
+    assert columns.mean() < coronal.shape[1] / 2
+    assert rows.mean() > coronal.shape[0] / 2
+
+
+def test_a_scan_without_lung_or_spacing_still_gives_a_picture(tmp_path: Path) -> None:
+    empty = {"lesion": np.zeros((20, 20, 6), bool)}
+    path = montage(
+        np.zeros((20, 20, 6)), empty, np.eye(4), tmp_path / "m.png", "case", None, "arbitrary", None, False
+    )
+    assert Image.open(path).size[0] > AXIAL_COLUMNS * TILE_PX
+
+
+def test_nothing_but_the_picture_is_left_in_the_folder(tmp_path: Path) -> None:
+    hu, masks, affine = chest()
+    montage(hu, masks, affine, tmp_path / "m.png", "case", grade(masks, affine, hu))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
