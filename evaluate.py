@@ -42,11 +42,11 @@ PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scik
 def evaluate_runs(run: Path) -> Path:
     """Score all finished folds under ``run``; writes ``cases.csv summary.json report.html severity/`` there."""
     folds = fold_folders(run)
-    cases = cohort_of(folds)
+    cases = cohorts_of(folds)
     tables = {folder: pd.read_csv(folder / PREDICTIONS) for folder in folds}
     outcomes = [table for table in tables.values() if "probability" in table]
     segmented = [
-        score_segmented(row, cases, folder.parent / "severity" / str(row["case_id"]))
+        score_segmented(row, cases[folder], folder.parent / "severity" / str(row["case_id"]))
         for folder, table in tables.items()
         if "probability" not in table
         for row in track(table.to_dict("records"), description=f"score {folder.name}", transient=True)
@@ -58,11 +58,13 @@ def evaluate_runs(run: Path) -> Path:
     return write_report(run, summary, rows, predictions, about(run, folds), overlays(rows, folds))
 
 
-def cohort_of(folds: Sequence[Path]) -> Mapping[str, Case]:
-    """The cases a run was trained on, from the cohort that its own settings name."""
-    settings = [yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["cohort"] for folder in folds]
-    distinct = {yaml.safe_dump(cohort): cohort for cohort in settings}
-    return by_id(case for cohort in distinct.values() for case in build(OmegaConf.create(cohort)))
+def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
+    """The cases each fold was made from, by the cohort that its own settings name."""
+    settings = {folder: yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["cohort"] for folder in folds}
+    name = {folder: yaml.safe_dump(cohort) for folder, cohort in settings.items()}
+    distinct = {name[folder]: settings[folder] for folder in folds}
+    built = {one: by_id(build(OmegaConf.create(cohort))) for one, cohort in distinct.items()}
+    return {folder: built[name[folder]] for folder in folds}
 
 
 def score_segmented(row: Mapping[str, Any], cases: Mapping[str, Case], folder: Path) -> dict[str, Any]:
@@ -73,16 +75,12 @@ def score_segmented(row: Mapping[str, Any], cases: Mapping[str, Case], folder: P
             f"{row['case_id']} of {folder.parent} is no case with a CT in the run's cohort; was it changed?"
         )
     volume = read_volume(case.ct)
-    predicted = {
-        path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")
-    }
+    predicted = {path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")}
     reference = reference_masks(case, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     draw(folder, volume, predicted, reference)
     return (
-        dict(row)
-        | case_columns(score_case(reference, predicted, spacing_mm))
-        | reference_severity(reference, volume)
+        dict(row) | case_columns(score_case(reference, predicted, spacing_mm)) | reference_severity(reference, volume)
     )
 
 
@@ -121,8 +119,7 @@ def overlays(rows: pd.DataFrame, folds: Sequence[Path]) -> list[tuple[str, Path]
     parents = {folder.parent for folder in folds}
     return [
         (
-            f"{case_id}, {site}: lesion Dice {dice:.2f}"
-            + (", the median case" if place >= WORST_SHOWN else ""),
+            f"{case_id}, {site}: lesion Dice {dice:.2f}" + (", the median case" if place >= WORST_SHOWN else ""),
             path,
         )
         for place, (case_id, site, dice) in enumerate(

@@ -6,7 +6,6 @@ python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +54,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     data.setup()
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / QUARANTINE, data.quarantined)
-    splits = build(cfg.split, data.train_cases)
+    splits = build(cfg.split)(data.train_cases)
     return [split.fold for split in splits if not is_finished(cfg, split)]
 
 
@@ -70,13 +69,13 @@ def train(cfg: DictConfig) -> None:
     network = build_network(plain(cfg.network), about_data(data).sizes)
     if isinstance(network, OutcomeNetwork):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
-    task = build(cfg.model, network)
-    trainer = build(cfg.trainer, logger=loggers(folder), callbacks=callbacks(folder, task, split))
+    task = build(cfg.model)(network)
+    trainer = build(cfg.trainer)(logger=loggers(folder), callbacks=callbacks(folder, task, split))
     trainer.fit(task, data, ckpt_path=cfg.ckpt_path)
     load_best(task, trainer)
     if trainer.is_global_zero:
         save_network(folder, network, about_data(data))
-        rows, quarantined = build(cfg.predict, network, data, Path(cfg.run_dir))
+        rows, quarantined = build(cfg.predict)(network, data, Path(cfg.run_dir))
         write_json(folder / QUARANTINE, quarantined)
         write_table(folder / PREDICTIONS, rows)
 
@@ -126,9 +125,7 @@ def is_finished(cfg: DictConfig, split: Split) -> bool:
         return True
     folder.mkdir(parents=True, exist_ok=True)
     write_splits(folder / SPLIT, [split])
-    (folder / CONFIG).write_text(
-        yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8"
-    )
+    (folder / CONFIG).write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return False
 
 
@@ -149,9 +146,7 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     """The last checkpoint and, where somebody was held back to select on, the best; one progress bar."""
     best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
     return [
-        ModelCheckpoint(
-            folder / "checkpoints", filename="best", save_last=True, enable_version_counter=False, **best
-        ),
+        ModelCheckpoint(folder / "checkpoints", filename="best", save_last=True, enable_version_counter=False, **best),
         TQDMProgressBar(leave=True),
     ]
 
@@ -163,12 +158,19 @@ def load_best(task: pl.LightningModule, trainer: pl.Trainer) -> None:
         task.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
 
 
+def quieten_libraries() -> None:
+    """Lightning's advice on workers, loggers and paid services is not for the reader of a fold's progress."""
+    warnings.filterwarnings("ignore", module="(pytorch_lightning|lightning_fabric)")
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(cfg: DictConfig) -> None:
+    quieten_libraries()
     train(cfg)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice on workers and loggers
     with_clear_errors(lambda: sweep_folds(main, prepare, report))

@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kicc_ml.data.summary import render, to_csv
-from kicc_ml.data.summary import summary as cohort_summary
-from kicc_ml.dicom.index import index_sources, to_frame
+from kicc_ml.data.summary import summary as summarise
+from kicc_ml.data.summary_tables import render, to_frame
+from kicc_ml.dicom.index import index_sources
+from kicc_ml.dicom.index import to_frame as index_frame
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
 from kicc_ml.predict import predict_series, segmenter_of
@@ -28,9 +29,7 @@ def synthesize(
     out: Annotated[Path, typer.Argument(help="folder to write the repository into")],
     preset: Annotated[str, typer.Option(help=" or ".join(PRESETS))] = "demo",
     seed: Annotated[int, typer.Option(help="same seed, same repository")] = 1,
-    tables_only: Annotated[
-        bool, typer.Option("--tables-only", help="clinical.csv and truth, no images")
-    ] = False,
+    tables_only: Annotated[bool, typer.Option("--tables-only", help="clinical.csv and truth, no images")] = False,
     sites: Annotated[int | None, typer.Option(help="number of hospitals")] = None,
     patients: Annotated[int | None, typer.Option(help="number of patients")] = None,
     matrix: Annotated[int | None, typer.Option(help="CT columns and rows")] = None,
@@ -57,9 +56,9 @@ def summary(
     csv: Annotated[Path | None, typer.Option(help="also write the table here")] = None,
 ) -> None:
     """The cohort's Table 1, overall and by hospital, with what is missing."""
-    figures = cohort_summary(repository)
+    figures = summarise(repository)
     if csv:
-        write_table(csv, to_csv(figures))
+        write_table(csv, to_frame(figures))
     if as_json:
         print(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
     else:
@@ -74,7 +73,7 @@ def index(
 ) -> None:
     """A verdict with reasons for each series, and for each file that is in none. Headers only."""
     series, file_rows = index_sources(sources)
-    frame = to_frame(series, file_rows, sources)
+    frame = index_frame(series, file_rows, sources)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(out)

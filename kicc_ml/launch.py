@@ -41,14 +41,16 @@ CALLABLE = frozenset(
 )
 
 
-def build(node: Any, *args: Any, **kwargs: Any) -> Any:
-    """``hydra.utils.instantiate`` for what is in ``CALLABLE``; raises UserError for any other ``_target_``."""
+def build(node: DictConfig) -> Any:
+    """``hydra.utils.instantiate`` for what is in ``CALLABLE``; raises UserError for any other ``_target_``.
+
+    What needs live objects is ``_partial_: true`` in its file and called with them afterwards, since Hydra would turn
+    dataclasses handed to it into configurations.
+    """
     for target in _targets(node):
         if target not in CALLABLE:
-            raise UserError(
-                f"the configuration names {target}, which is not among what this project may call"
-            )
-    return instantiate(node, *args, _convert_="all", **kwargs)
+            raise UserError(f"the configuration names {target}, which is not among what this project may call")
+    return instantiate(node, _convert_="all")
 
 
 def _targets(node: Any) -> list[str]:

@@ -132,9 +132,7 @@ def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.nd
     for place, z in enumerate(_axial_levels(layers, grey.shape[2])):
         row, column = divmod(place, AXIAL_COLUMNS)
         corner = (column * (TILE_PX + GAP_PX), HEADER_PX + row * (tile[1] + GAP_PX))
-        sheet.paste(
-            _overlay(grey[:, :, z], {name: layer[:, :, z] for name, layer in layers.items()}, tile), corner
-        )
+        sheet.paste(_overlay(grey[:, :, z], {name: layer[:, :, z] for name, layer in layers.items()}, tile), corner)
     y = _coronal_level(layers, grey.shape[1])
     picture = _overlay(grey[:, y, :], {name: layer[:, y, :] for name, layer in layers.items()}, coronal)
     sheet.paste(picture, (coronal_left, HEADER_PX))

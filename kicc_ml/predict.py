@@ -70,9 +70,7 @@ class Segmenter:
         Raises UserError where its values are not of the kind the networks learnt from.
         """
         if volume.units != self.units:
-            raise UserError(
-                f"the scan is in {volume.units} units, the model was trained on {self.units} ones"
-            )
+            raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
         probability_cxyz = self.probabilities(volume).numpy()
         return decide(dict(zip(self.regions, probability_cxyz, strict=True)))
 
@@ -104,9 +102,7 @@ def write_case(folder: Path, masks: Mapping[str, np.ndarray], volume: Volume) ->
 
 def severity_columns(severity: SeverityMap) -> dict[str, Any]:
     """The one-line form of a severity map, for tables."""
-    return {"severity_score": severity.score} | {
-        name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]
-    }
+    return {"severity_score": severity.score} | {name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]}
 
 
 def predict_series(
@@ -175,9 +171,7 @@ def held_out_segmentation(
 
 
 @torch.inference_mode()
-def held_out_outcome(
-    network: nn.Module, data: PatientDataModule, run_dir: Path
-) -> tuple[pd.DataFrame, dict[str, str]]:
+def held_out_outcome(network: nn.Module, data: PatientDataModule, run_dir: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     """Probabilities of the fold's test patients, network and baselines side by side; one row per prediction.
 
     Columns ``case_id, site, fold, endpoint, model, probability, label``; an unknown label is empty. The baselines

@@ -107,9 +107,7 @@ class Split:
     person_of: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        sides = {
-            name: {self.person_of[case] for case in getattr(self, name)} for name in ("train", "val", "test")
-        }
+        sides = {name: {self.person_of[case] for case in getattr(self, name)} for name in ("train", "val", "test")}
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := sides[one] & sides[other]:
                 raise UserError(

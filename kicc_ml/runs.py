@@ -78,9 +78,7 @@ def fold_folders(run: str | Path) -> list[Path]:
     run = Path(run)
     found = [path.parent for path in sorted(run.rglob(PREDICTIONS)) if (path.parent / CONFIG).is_file()]
     if not found:
-        raise UserError(
-            f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py"
-        )
+        raise UserError(f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py")
     return found
 
 
@@ -135,7 +133,5 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 def write_json(path: Path, content: Any) -> None:
     """A JSON file, whole or not at all; refuses NaN."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(
-        json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)

@@ -102,16 +102,12 @@ def _percent(part: np.ndarray, lung: np.ndarray | None, field: str, reasons: lis
     return float(100 * np.count_nonzero(part) / np.count_nonzero(lung))
 
 
-def _consolidated(
-    masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reasons: list[str]
-) -> float | None:
+def _consolidated(masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reasons: list[str]) -> float | None:
     if "consolidation" not in masks:
         reasons.append("percent_consolidated: consolidation was not segmented")
         return None
     consolidation = np.asarray(masks["consolidation"], bool)
-    return _percent(
-        consolidation if lung is None else consolidation & lung, lung, "percent_consolidated", reasons
-    )
+    return _percent(consolidation if lung is None else consolidation & lung, lung, "percent_consolidated", reasons)
 
 
 def _zone_percent(
@@ -143,8 +139,7 @@ def _share_by_third(lung: np.ndarray, lesion: np.ndarray, affine_ras: np.ndarray
     lung_voxels = np.bincount(third[within], minlength=len(THIRDS))
     lesion_voxels = np.bincount(third[within & lesion[lung]], minlength=len(THIRDS))
     return [
-        float(100 * part / whole) if whole else None
-        for part, whole in zip(lesion_voxels, lung_voxels, strict=True)
+        float(100 * part / whole) if whole else None for part, whole in zip(lesion_voxels, lung_voxels, strict=True)
     ]
 
 

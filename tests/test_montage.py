@@ -51,9 +51,7 @@ def test_the_patients_right_is_on_the_left_and_the_back_below(tmp_path: Path, tu
 
 def test_a_scan_without_lung_or_spacing_still_gives_a_picture(tmp_path: Path) -> None:
     empty = {"lesion": np.zeros((20, 20, 6), bool)}
-    path = montage(
-        np.zeros((20, 20, 6)), empty, np.eye(4), tmp_path / "m.png", "case", None, "arbitrary", None, False
-    )
+    path = montage(np.zeros((20, 20, 6)), empty, np.eye(4), tmp_path / "m.png", "case", None, "arbitrary", None, False)
     assert Image.open(path).size[0] > AXIAL_COLUMNS * TILE_PX
 
 

@@ -42,9 +42,7 @@ def test_a_lesion_in_the_right_lower_zone_is_found_there_and_nowhere_else() -> N
         (lambda mask: mask.transpose(2, 1, 0), AFFINE_RAS[:, [2, 1, 0, 3]]),
     ],
 )
-def test_zones_do_not_depend_on_how_the_grid_lies(
-    turn: Callable[[np.ndarray], np.ndarray], affine: np.ndarray
-) -> None:
+def test_zones_do_not_depend_on_how_the_grid_lies(turn: Callable[[np.ndarray], np.ndarray], affine: np.ndarray) -> None:
     masks = two_lungs()
     masks["lesion"][5:15, 5:15, 21:24] = True
     turned = {name: turn(mask) for name, mask in masks.items()}

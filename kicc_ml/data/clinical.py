@@ -79,9 +79,7 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
             "The first line names the columns, separated by commas"
         )
     if cells.empty:
-        raise TableError(
-            f"{path}: the table has no patients; give one line per patient below the column names"
-        )
+        raise TableError(f"{path}: the table has no patients; give one line per patient below the column names")
     cells["site"] = _spelt_like_folders(cells["site"], sites)
     kinds = {str(column): _kind(str(column), cells[column]) for column in cells}
     _refuse_bad_cells(path, cells, kinds, sites)
@@ -155,9 +153,7 @@ def _column_schema(kind: Kind, sites: Collection[str] | None) -> pa.Column:
     return pa.Column(None, checks, nullable=kind not in ("site", "key"))
 
 
-def _refuse_bad_cells(
-    path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], sites: Collection[str] | None
-) -> None:
+def _refuse_bad_cells(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], sites: Collection[str] | None) -> None:
     once = pa.Check(
         lambda table: ~(table.duplicated(["site", "patient_id"], keep=False) & table["patient_id"].notna()),
         error="a patient (site, patient_id) once in the table",

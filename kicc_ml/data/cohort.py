@@ -77,9 +77,7 @@ def repository(
     cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
     flow.log()
     if not any(case.ct or case.cxr for case in cases):
-        logger.warning(
-            "%s: no patient of the table has a usable image; only clinical models can be trained", root
-        )
+        logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
     return cases
 
 
@@ -136,12 +134,9 @@ def join(
     ]
     copies = _copies(cases)
     traces = [
-        _traces(row, images_of[patient], key) | copies[patient]
-        for row, patient in zip(rows, patients, strict=True)
+        _traces(row, images_of[patient], key) | copies[patient] for row, patient in zip(rows, patients, strict=True)
     ]
-    cases = [
-        replace(case, person=patients[first]) for case, first in zip(cases, link_persons(traces), strict=True)
-    ]
+    cases = [replace(case, person=patients[first]) for case, first in zip(cases, link_persons(traces), strict=True)]
     cases, dropped = resolve_conflicts(cases, person_conflict)
     flow.counts["cases dropped: the person is a patient of another hospital"] = dropped
     flow.cases = len(cases)
@@ -198,9 +193,7 @@ def _pixel_trace(path: Path) -> set[tuple[str, str]]:
         stored = read_image(path).stored
     except UserError:
         return set()  # whoever reads the image says so
-    return (
-        set() if stored.min() == stored.max() else {("pixels", hashlib.sha256(stored.tobytes()).hexdigest())}
-    )
+    return set() if stored.min() == stored.max() else {("pixels", hashlib.sha256(stored.tobytes()).hexdigest())}
 
 
 def _size(image: Series) -> tuple[str, int, int, int]:

@@ -78,15 +78,11 @@ class PatchDataModule(pl.LightningDataModule):
                 "CT with a mask; lay masks under masks/<SeriesInstanceUID>/"
             )
         if not any(len(self.volumes[case.case_id].lesion_index) for case in self.train_cases):
-            logger.warning(
-                "fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold
-            )
+            logger.warning("fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold)
 
     def train_dataloader(self) -> DataLoader:
         size_x, size_y, size_z = (int(n) for n in self.patch_size)
-        patches = TrainPatches(
-            self.train_cases, self.volumes, (size_x, size_y, size_z), self.lesion_share, self.seed
-        )
+        patches = TrainPatches(self.train_cases, self.volumes, (size_x, size_y, size_z), self.lesion_share, self.seed)
         sampler = EpochSampler(self.patches_per_epoch, *_rank_and_world(self))
         return loader(patches, self.batch_size, self.num_workers, sampler)
 

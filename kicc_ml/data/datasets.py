@@ -18,8 +18,7 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Stack tensors, list everything else."""
     columns = {key: [sample[key] for sample in samples] for key in samples[0]}
     return {
-        key: torch.stack(values) if isinstance(values[0], torch.Tensor) else values
-        for key, values in columns.items()
+        key: torch.stack(values) if isinstance(values[0], torch.Tensor) else values for key, values in columns.items()
     }
 
 

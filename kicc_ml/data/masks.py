@@ -16,15 +16,11 @@ def reference_masks(case: Case, volume: Volume) -> dict[str, np.ndarray]:
     Raises UserError where a mask lies on another grid.
     """
     masks = with_derived_regions({region: read_mask(path) for region, path in case.masks.items()})
-    return {
-        region: _on_grid(mask_xyz, affine_ras, volume) for region, (mask_xyz, affine_ras) in masks.items()
-    }
+    return {region: _on_grid(mask_xyz, affine_ras, volume) for region, (mask_xyz, affine_ras) in masks.items()}
 
 
 def _on_grid(mask_xyz: np.ndarray, affine_ras: np.ndarray, volume: Volume) -> np.ndarray:
     """The same voxels in the order of the image: flips and permutations alone, since the grids are the same."""
     require_same_grid(mask_xyz.shape, affine_ras, volume)
     mask_cxyz = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.uint8))[None]
-    return (
-        resample(mask_cxyz, affine_ras, volume.affine_ras, volume.array.shape, mode="nearest")[0].numpy() > 0
-    )
+    return resample(mask_cxyz, affine_ras, volume.affine_ras, volume.array.shape, mode="nearest")[0].numpy() > 0

@@ -59,9 +59,7 @@ def resolve_conflicts(cases: Sequence[Case], policy: PersonConflict) -> tuple[li
     conflicts = [of_one for of_one in by_person.values() if len({case.site for case in of_one}) > 1]
     if conflicts and policy == "refuse":
         raise PersonConflictError(_explain(conflicts))
-    kept_site = {
-        of_one[0].person: min(of_one, key=lambda case: case.admitted or date.max).site for of_one in conflicts
-    }
+    kept_site = {of_one[0].person: min(of_one, key=lambda case: case.admitted or date.max).site for of_one in conflicts}
     kept = [case for case in cases if kept_site.get(case.person, case.site) == case.site]
     return kept, len(cases) - len(kept)
 

@@ -141,9 +141,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     traces = table[["person_group", "near_duplicate_group"]].to_dict("index")
     first = link_persons([{item for item in one.items() if not pd.isna(item[1])} for one in traces.values()])
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
-    outcomes = {
-        name: pd.to_numeric(table[column], errors="coerce") for name, column in ENDPOINT_COLUMNS.items()
-    }
+    outcomes = {name: pd.to_numeric(table[column], errors="coerce") for name, column in ENDPOINT_COLUMNS.items()}
     table = table.assign(**numbers, person=table["person_group"].to_numpy()[first])
     # What is stated on any image of a person holds for the person, an event above "none recorded".
     return table.assign(**pd.DataFrame(outcomes).groupby(table["person"]).transform("max"))

@@ -19,7 +19,7 @@ AVERAGE_ABOVE = 1.5
 #: a voxel centre; affines in files are rounded to single precision.
 SAME_PLACE_VOXELS = 1e-3
 
-#: Target voxels whose coordinates are held at a time on the oblique path (16 bytes each).
+#: Target voxels worked on at a time where whole intermediate copies would cost gigabytes.
 SLAB_VOXELS = 4_000_000
 
 
@@ -70,7 +70,8 @@ def _resample_by_axis(
 ) -> torch.Tensor:
     source_axes = np.abs(index_map[:3, :3]).argmax(axis=0).tolist()
     image_cxyz = image_cxyz.permute(0, *(1 + axis for axis in source_axes))
-    for axis, source_axis in enumerate(source_axes):
+    # the last axis is the slow one to gather along, so it comes while the image is small
+    for axis, source_axis in reversed(list(enumerate(source_axes))):
         position = index_map[source_axis, axis] * np.arange(to_shape[axis]) + index_map[source_axis, 3]
         image_cxyz = _interpolate_axis(image_cxyz, 1 + axis, position, mode, padding)
     return image_cxyz
@@ -86,15 +87,29 @@ def _interpolate_axis(
         position = np.rint(position)
     position = np.clip(position, 0, last)
     lower = np.floor(position).astype(np.int64)
-    device = image_cxyz.device
-    result = image_cxyz.index_select(axis, torch.from_numpy(lower).to(device))
-    if (position > lower).any():
-        upper = torch.from_numpy(np.minimum(lower + 1, last)).to(device)
-        weight = torch.from_numpy(position - lower).to(device, image_cxyz.dtype)
-        weight = weight.view(-1, *[1] * (image_cxyz.ndim - axis - 1))
-        result = result.lerp_(image_cxyz.index_select(axis, upper), weight)
+    result = _between(image_cxyz, axis, lower, position - lower)
     if padding == "zeros" and outside.any():
-        result.index_fill_(axis, torch.from_numpy(np.flatnonzero(outside)).to(device), 0)
+        result.index_fill_(axis, torch.from_numpy(np.flatnonzero(outside)).to(result.device), 0)
+    return result
+
+
+def _between(image_cxyz: torch.Tensor, axis: int, lower: np.ndarray, weight: np.ndarray) -> torch.Tensor:
+    """Values ``weight`` of the way from index ``lower`` to the next; the next is fetched in small pieces.
+
+    Enlarged probabilities of a whole CT take gigabytes: one copy of them, not two.
+    """
+    index = torch.from_numpy(lower).to(image_cxyz.device)
+    result = image_cxyz.index_select(axis, index)
+    if not weight.any():
+        return result
+    upper = (index + 1).clamp(max=image_cxyz.shape[axis] - 1)
+    share = torch.from_numpy(weight).to(image_cxyz.device, image_cxyz.dtype)
+    share = share.view(-1, *[1] * (image_cxyz.ndim - axis - 1))
+    thickness = max(1, SLAB_VOXELS * len(lower) // result.numel())
+    for start in range(0, len(lower), thickness):
+        piece = slice(start, start + thickness)
+        part = result.narrow(axis, start, len(lower[piece]))
+        part.lerp_(image_cxyz.index_select(axis, upper[piece]), share[piece])
     return result
 
 
@@ -119,9 +134,7 @@ def _sample_slab(
 ) -> torch.Tensor:
     matrix = torch.from_numpy(index_map).to(image_cxyz.device)
     sizes = torch.tensor(image_cxyz.shape[1:], device=image_cxyz.device)
-    axes = [
-        torch.arange(r.start, r.stop, device=image_cxyz.device) for r in (x_range, *map(range, to_shape[1:]))
-    ]
+    axes = [torch.arange(r.start, r.stop, device=image_cxyz.device) for r in (x_range, *map(range, to_shape[1:]))]
     x, y, z = axes[0][:, None, None, None], axes[1][:, None, None], axes[2][:, None]
     # the sum is taken in double precision: single would lose 1e-4 voxel far from the origin
     index_xyz3 = x * matrix[:3, 0] + y * matrix[:3, 1] + z * matrix[:3, 2] + matrix[:3, 3]

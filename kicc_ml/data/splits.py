@@ -130,9 +130,7 @@ def read_splits(path: Path) -> list[Split]:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; it is written when a training starts") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no split file ({error!r}); remove it and start the training anew"
-        ) from error
+        raise UserError(f"{path} is no split file ({error!r}); remove it and start the training anew") from error
 
 
 def _from_json(one: Mapping) -> Split:
@@ -148,9 +146,7 @@ def _pool_small_sites(cases: Sequence[Case], min_patients: int) -> dict[str, str
     if len(set(own.values())) < len(own):
         raise UserError(f"sites {', '.join(sorted(own))} do not differ as folder names; rename one")
     if small := sorted(set(sizes) - set(own)):
-        logger.info(
-            "sites of fewer than %d patients are one fold, %s: %s", min_patients, pooled, ", ".join(small)
-        )
+        logger.info("sites of fewer than %d patients are one fold, %s: %s", min_patients, pooled, ", ".join(small))
     return {site: own.get(site, pooled) for site in sizes}
 
 

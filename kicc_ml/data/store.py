@@ -169,9 +169,7 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR, imag
     return folder, ""
 
 
-def _content(
-    case: Case, canonical: CanonicalCT | CanonicalCXR, image: str
-) -> tuple[dict[str, np.ndarray], dict]:
+def _content(case: Case, canonical: CanonicalCT | CanonicalCXR, image: str) -> tuple[dict[str, np.ndarray], dict]:
     volume = read_volume(getattr(case, image))
     result = canonical(volume)
     masks: dict[str, np.ndarray] = {}

@@ -151,16 +151,12 @@ def _findings(table: pd.DataFrame, cutoffs: Cutoffs) -> dict[str, pd.Series]:
     def column(name: str) -> pd.Series:
         return table[name] if name in table else pd.Series(float("nan"), table.index)
 
-    lymphocytes, platelets, crp = (
-        column(name) for name in ("lymphocyte_1e9_l", "platelet_1e9_l", "crp_mg_l")
-    )
+    lymphocytes, platelets, crp = (column(name) for name in ("lymphocyte_1e9_l", "platelet_1e9_l", "crp_mg_l"))
     return {
         "men": (table["sex"] == "M").where(table["sex"].notna()).astype(float),
         "women": (table["sex"] == "F").where(table["sex"].notna()).astype(float),
         **{name: column(name) for name in ("underlying_disease", "fever", "cough", "icu")},
-        "lymphocytopenia": (lymphocytes < cutoffs.lymphocyte_below_1e9_l)
-        .where(lymphocytes.notna())
-        .astype(float),
+        "lymphocytopenia": (lymphocytes < cutoffs.lymphocyte_below_1e9_l).where(lymphocytes.notna()).astype(float),
         "thrombocytopenia": (platelets < cutoffs.platelet_below_1e9_l).where(platelets.notna()).astype(float),
         "elevated_crp": (crp >= cutoffs.crp_from_mg_l).where(crp.notna()).astype(float),
         "oxygen_or_ventilation": pd.concat([column("oxygen"), column("ventilation")], axis=1).max(axis=1),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from rich.console import Group
 from rich.table import Table
 
 from kicc_ml.data.summary import ITEMS
@@ -14,18 +15,26 @@ FOR_SITES = ("patients", "men", "age_mean", "oxygen_or_ventilation", "icu", "die
 
 
 def to_frame(summarised: Mapping[str, Any]) -> pd.DataFrame:
-    """For CSV: a row per key of ``ITEMS``, then of missing cells; a column overall and one per hospital."""
+    """For CSV: a row per key of ``ITEMS``, then of missing cells; columns item, overall, each hospital."""
     columns = {"overall": summarised, **summarised["by_site"]}
     rows = {item: [one[item] for one in columns.values()] for item in ITEMS}
-    missing = {
-        f"missing {name}": [one["missing"][name] for one in columns.values()]
-        for name in summarised["missing"]
-    }
-    return pd.DataFrame.from_dict({**rows, **missing}, orient="index", columns=list(columns), dtype=object)
+    missing = {f"missing {name}": [one["missing"][name] for one in columns.values()] for name in summarised["missing"]}
+    frame = pd.DataFrame.from_dict({**rows, **missing}, orient="index", columns=list(columns), dtype=object)
+    return frame.rename_axis("item").reset_index()
 
 
-def to_tables(summarised: Mapping[str, Any]) -> list[Table]:
-    """For the terminal: the whole cohort (count, share, missing cells), then the hospitals side by side."""
+def render(summarised: Mapping[str, Any]) -> Group:
+    """For the terminal: the whole cohort, the hospitals side by side, and where table and images disagree."""
+    disagreement = [
+        f"The table states {one['table']} {one['item']}, the index found {one['index']}; "
+        f"{one['patients']} patient(s) differ"
+        for one in summarised["disagreement"]
+    ]
+    return Group(_cohort_table(summarised), _site_table(summarised["by_site"]), *disagreement)
+
+
+def _cohort_table(summarised: Mapping[str, Any]) -> Table:
+    """Count, share and missing cells of the whole cohort."""
     overall = Table("", "n", "%", title="Cohort")
     for item, words in ITEMS.items():
         value = summarised[item]
@@ -34,10 +43,14 @@ def to_tables(summarised: Mapping[str, Any]) -> list[Table]:
     for item, count in summarised["missing"].items():
         if count and not item.endswith("_date"):  # most patients have no event, and so no date of one
             overall.add_row(f"  empty: {item}", str(count), f"{100 * count / summarised['patients']:.1f}")
+    return overall
+
+
+def _site_table(by_site: Mapping[str, Any]) -> Table:
     sites = Table("Hospital", *(ITEMS[item] for item in FOR_SITES), title="Hospitals")
-    for site, one in summarised["by_site"].items():
+    for site, one in by_site.items():
         sites.add_row(site, *(_shown(one[item]) for item in FOR_SITES))
-    return [overall, sites]
+    return sites
 
 
 def _shown(value: float | None) -> str:

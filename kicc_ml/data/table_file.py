@@ -16,9 +16,7 @@ class TableError(UserError):
 def read_cells(path: Path) -> pd.DataFrame:
     """Every cell as stripped text or None, indexed by the line of the file (row number for parquet)."""
     if not path.is_file():
-        raise TableError(
-            f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')"
-        )
+        raise TableError(f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')")
     cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     return cells.apply(lambda column: column.map(_stripped)).astype(object)
 
@@ -39,9 +37,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise TableError(f"{path} is empty; the first line names the columns")
     columns = [name.strip() for name in lines[0][1]]
     if doubled := sorted({name for name in columns if columns.count(name) > 1}):
-        raise TableError(
-            f"{path}: column name(s) given twice: {', '.join(map(repr, doubled))}; rename or remove one"
-        )
+        raise TableError(f"{path}: column name(s) given twice: {', '.join(map(repr, doubled))}; rename or remove one")
     if uneven := [number for number, row in lines[1:] if len(row) != len(columns)]:
         raise TableError(
             f"{path}: {len(uneven)} line(s) do not have the first line's {len(columns)} cells, for example "

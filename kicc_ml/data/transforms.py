@@ -123,18 +123,14 @@ class CanonicalCT:
         The mask may be stored in another orientation. Raises UserError when it is not on the volume's grid.
         """
         if not volume.spacing_known:  # then an image counts in voxels, whatever its file says
-            mask_affine_ras = mask_affine_ras @ np.diag(
-                [*1 / np.linalg.norm(mask_affine_ras[:3, :3], axis=0), 1]
-            )
+            mask_affine_ras = mask_affine_ras @ np.diag([*1 / np.linalg.norm(mask_affine_ras[:3, :3], axis=0), 1])
         require_same_grid(mask_xyz.shape, mask_affine_ras, volume)
         grid = self.grid(volume)
         share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
         share = resample(share, mask_affine_ras, grid.affine_ras, grid.shape, padding="zeros")[0]
         return (share > MASK_SHARE).numpy().astype(np.uint8)
 
-    def masks(
-        self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume
-    ) -> dict[str, np.ndarray]:
+    def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
         """Masks by name, each (array ``[x, y, z]``, affine_ras), put on the canonical grid of ``volume``."""
         return {name: self.mask(array, affine, volume) for name, (array, affine) in masks.items()}
 

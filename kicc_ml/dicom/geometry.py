@@ -40,9 +40,7 @@ def slice_normal(orientation: np.ndarray) -> np.ndarray:
     normal = np.cross(orientation[:3], orientation[3:])
     length = np.linalg.norm(normal)
     if not 0.99 < length < 1.01:
-        raise NotAVolume(
-            "no_position", f"directions of row and column are not perpendicular units: {orientation}"
-        )
+        raise NotAVolume("no_position", f"directions of row and column are not perpendicular units: {orientation}")
     return normal / length
 
 
@@ -50,9 +48,7 @@ def common_orientation(orientations: np.ndarray) -> np.ndarray:
     """The orientation [6] that all slices [n, 6] share; NotAVolume where one differs."""
     differing = np.abs(orientations - orientations[0]).max(axis=1) > ORIENTATION_TOLERANCE
     if differing.any():
-        raise NotAVolume(
-            "mixed_orientation", f"{differing.sum()} of {len(differing)} slices lie in another plane"
-        )
+        raise NotAVolume("mixed_orientation", f"{differing.sum()} of {len(differing)} slices lie in another plane")
     return orientations[0]
 
 
@@ -86,9 +82,7 @@ def check_spacing(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spaci
     widest = int(gaps.argmax())
     where = f"{gaps[widest]:.2f} mm after {heights[widest]:.2f} mm where {usual:.2f} mm is usual"
     if multiples.max() > 1.5 and np.abs(multiples - multiples.round()).max() <= UNEVEN_SHARE:
-        raise NotAVolume(
-            "missing_slice", f"{int(multiples.round().sum()) - len(gaps)} slice(s) missing: {where}"
-        )
+        raise NotAVolume("missing_slice", f"{int(multiples.round().sum()) - len(gaps)} slice(s) missing: {where}")
     raise NotAVolume("uneven_spacing", f"slices are not evenly spaced: {where}")
 
 
@@ -110,9 +104,7 @@ def check_drift(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing
 CHECKS = (check_count, check_spacing, check_drift)
 
 
-def faults(
-    positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray
-) -> list[NotAVolume]:
+def faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> list[NotAVolume]:
     """Everything that keeps an ordered stack from being a volume; empty for a sound one."""
     found = []
     for check in CHECKS:

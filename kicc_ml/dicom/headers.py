@@ -102,9 +102,7 @@ def read_header(root: Path, path: str, site: str, key: bytes) -> Header:
     """Read the header of ``root/path``. Never raises for what a file holds: the fault is in the answer."""
     try:
         with (root / path).open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # wrong character sets and value representations are expected here
+            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
             dataset = open_dataset(stream)
             return _header(dataset, stream, path, site, key)
     except InvalidDicomError:
@@ -139,9 +137,7 @@ def _header(dataset: FileDataset, stream: BinaryIO, path: str, site: str, key: b
         sop_class=sop_class,
         image_type=text(dataset, "ImageType").upper(),
         photometric=text(dataset, "PhotometricInterpretation"),
-        view=view_position(
-            *(text(dataset, name) for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))
-        ),
+        view=view_position(*(text(dataset, name) for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))),
         vendor=text(dataset, "Manufacturer"),
         model=text(dataset, "ManufacturerModelName"),
         kernel=text(dataset, "ConvolutionKernel"),
@@ -210,10 +206,7 @@ def is_truncated(dataset: FileDataset, stream: BinaryIO) -> bool:
     here = stream.tell()
     end = stream.seek(0, io.SEEK_END)
     if length != UNDEFINED_LENGTH:
-        return (
-            length < expected_bytes(dataset) * (syntax is None or not syntax.is_compressed)
-            or here + length > end
-        )
+        return length < expected_bytes(dataset) * (syntax is None or not syntax.is_compressed) or here + length > end
     stream.seek(here)
     return _fragments_end_early(stream, end)
 

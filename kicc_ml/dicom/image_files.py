@@ -83,11 +83,7 @@ def _series(
 
 def stem(path: Path) -> str:
     """The name of an image file without its suffix, ``.nii.gz`` counting as one."""
-    return (
-        path.name.removesuffix(".gz").removesuffix(".nii")
-        if path.name.endswith(NIFTI_SUFFIXES)
-        else path.stem
-    )
+    return path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(NIFTI_SUFFIXES) else path.stem
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:

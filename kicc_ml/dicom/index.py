@@ -70,9 +70,7 @@ def index_sources(sources: Sequence[Path]) -> tuple[list[Series], list[FileRow]]
     return series, rows
 
 
-def to_frame(
-    series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()
-) -> pd.DataFrame:
+def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()) -> pd.DataFrame:
     """One row per series and per file that is in none (:data:`COLUMNS`); paths relative to their source."""
     rows = [_series_row(one, sources) for one in series] + [_file_row(one, sources) for one in file_rows]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -106,9 +104,7 @@ def _series_row(series: Series, sources: Sequence[Path]) -> dict[str, object]:
 
 
 def _file_row(row: FileRow, sources: Sequence[Path]) -> dict[str, object]:
-    blank = dict.fromkeys(
-        ("series", "modality", "patient", "study", "vendor", "model", "kernel", "projection"), ""
-    )
+    blank = dict.fromkeys(("series", "modality", "patient", "study", "vendor", "model", "kernel", "projection"), "")
     path = _relative(row.path, sources)
     return blank | {
         "kind": "file",

@@ -187,9 +187,7 @@ def _ordered(root: Path, slices: list[Header]) -> tuple[_Stack, list[Header]]:
     for run in geometry.same_position(heights[order]):
         same = [slices[order[index]] for index in run]
         if len(same) > 1 and len({pixel_digest(root / header.path) for header in same}) > 1:
-            raise NotAVolume(
-                "overlapping_slices", f"{len(same)} different images at {heights[order[run[0]]]:.2f} mm"
-            )
+            raise NotAVolume("overlapping_slices", f"{len(same)} different images at {heights[order[run[0]]]:.2f} mm")
         kept.append(same[0])
         doubles += same[1:]
     return _Stack(tuple(kept), orientation), doubles

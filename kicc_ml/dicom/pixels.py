@@ -80,9 +80,7 @@ def read_image(path: Path) -> Image:
                 stored = _uncompressed(dataset, stream)
             return _image(dataset, _decoded(dataset, path) if stored is None else stored)
     except Exception as error:  # decoders raise anything on a damaged codestream
-        raise UserError(
-            f"{path}: cannot be decoded ({error}); leave the file out or export it again"
-        ) from error
+        raise UserError(f"{path}: cannot be decoded ({error}); leave the file out or export it again") from error
 
 
 def pixel_digest(path: Path) -> str:
@@ -101,11 +99,7 @@ def _uncompressed(dataset: FileDataset, stream: BinaryIO) -> np.ndarray | None:
     syntax = dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     bits = number(dataset, "BitsAllocated")
     plain = syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian) and bits in (8, 16)
-    if (
-        not plain
-        or (number(dataset, "SamplesPerPixel") or 1) > 1
-        or (number(dataset, "NumberOfFrames") or 1) > 1
-    ):
+    if not plain or (number(dataset, "SamplesPerPixel") or 1) > 1 or (number(dataset, "NumberOfFrames") or 1) > 1:
         return None
     shape = _shape(dataset)
     if element_length(dataset, stream) < expected_bytes(dataset):

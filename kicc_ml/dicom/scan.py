@@ -73,17 +73,13 @@ def walk(root: Path) -> Iterator[FoundFile]:
     for folder, subfolders, names in os.walk(root):
         inside = Path(folder).relative_to(root)
         top = inside == Path()
-        subfolders[:] = sorted(
-            name for name in subfolders if name[0] != "." and not (top and name in NOT_SITES)
-        )
+        subfolders[:] = sorted(name for name in subfolders if name[0] != "." and not (top and name in NOT_SITES))
         for name in sorted(names):
             path = Path(folder, name)
             if name[0] == "." or (top and name == TABLE) or not path.is_file():
                 continue
             status = path.stat()
-            yield FoundFile(
-                str(inside / name), "" if top else inside.parts[0], status.st_size, status.st_mtime_ns
-            )
+            yield FoundFile(str(inside / name), "" if top else inside.parts[0], status.st_size, status.st_mtime_ns)
 
 
 def _read_all(root: Path, files: Sequence[FoundFile], key: bytes) -> list[Header]:

@@ -19,14 +19,9 @@ def scans_at(source: Path, units: Units, spacing_known: bool) -> dict[str, Serie
     """
     if not source.exists():
         raise UserError(f"{source} is not there")
-    volumes = (
-        [source]
-        if source.is_file()
-        else sorted(p for p in source.rglob("*") if p.name.endswith(NIFTI_SUFFIXES))
-    )
+    volumes = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.name.endswith(NIFTI_SUFFIXES))
     found = [
-        nifti_series(path, site="", patient=stem(path), units=units, spacing_known=spacing_known)
-        for path in volumes
+        nifti_series(path, site="", patient=stem(path), units=units, spacing_known=spacing_known) for path in volumes
     ]
     if source.is_dir():
         found += [series for series in index_sources([source])[0] if series.modality == "CT"]

@@ -173,12 +173,8 @@ def series_at(path: Path) -> Series:
     usable = [series for series in found if series.usable]
     if len(usable) == 1:
         return usable[0]
-    listed = "\n".join(
-        f"  {one.files[0]} ...: {one.modality}, {one.slices} slices, {_judged(one)}" for one in found
-    )
-    raise UserError(
-        f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}"
-    )
+    listed = "\n".join(f"  {one.files[0]} ...: {one.modality}, {one.slices} slices, {_judged(one)}" for one in found)
+    raise UserError(f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}")
 
 
 def _judged(series: Series) -> str:

@@ -40,9 +40,7 @@ def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[st
     return _svg(axes)
 
 
-def forest(
-    by_model: Mapping[str, Mapping[str, dict[str, Any]]], overall: Mapping[str, dict[str, Any]]
-) -> str:
+def forest(by_model: Mapping[str, Mapping[str, dict[str, Any]]], overall: Mapping[str, dict[str, Any]]) -> str:
     """AUC of each hospital with interval, and of all (within-site pairs) in the last row, by model."""
     sites = sorted({site for figures in by_model.values() for site in figures})
     axes = _axes(6.4, 1.1 + 0.36 * (len(sites) + 1))
@@ -92,9 +90,7 @@ def _axes(width: float, height: float) -> Axes:
         return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def _point(
-    axes: Axes, value: float, interval: Mapping[str, Any], row: float, colour: str, marker: str
-) -> None:
+def _point(axes: Axes, value: float, interval: Mapping[str, Any], row: float, colour: str, marker: str) -> None:
     if interval["low"] is not None:
         axes.plot([interval["low"], interval["high"]], [row, row], color=colour, lw=1.6)
     axes.plot(value, row, color=colour, marker=marker, ms=5)

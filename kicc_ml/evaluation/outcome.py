@@ -54,9 +54,7 @@ class Rows:
 def rows_of(predictions: pd.DataFrame) -> Rows:
     """Rows of one endpoint and one model that have both label and probability."""
     known = predictions.dropna(subset=["label", "probability"])
-    return Rows(
-        known["label"].to_numpy(float), known["probability"].to_numpy(float), known["site"].to_numpy(str)
-    )
+    return Rows(known["label"].to_numpy(float), known["probability"].to_numpy(float), known["site"].to_numpy(str))
 
 
 def one_class_reason(label_n: np.ndarray) -> str:
@@ -230,9 +228,7 @@ def _logit(rows: Rows) -> np.ndarray:
     return special.logit(np.clip(rows.probability_n, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
 
 
-def _logistic(
-    design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray, weight_rn: np.ndarray
-) -> np.ndarray:
+def _logistic(design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray, weight_rn: np.ndarray) -> np.ndarray:
     """Maximum-likelihood coefficients ``[r, k]`` under each set of weights (Newton); NaN where it fails."""
     size = design_nk.shape[1]
     products_nkk = design_nk[:, :, None] * design_nk[:, None, :]

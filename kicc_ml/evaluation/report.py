@@ -137,9 +137,7 @@ def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _site_header(summary: dict[str, Any]) -> list[str]:
-    judged = [
-        f"{_words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()
-    ]
+    judged = [f"{_words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()]
     return ["hospital", "n", "lesion Dice", "severity ±2", *judged]
 
 
@@ -172,9 +170,7 @@ def _short(value: float | None) -> str:
 def _drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Any]:
     return {
         "dice": {
-            region: Markup(
-                figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice"))
-            )
+            region: Markup(figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice")))
             for region in regions_of(cases)
         },
         "forest": {

@@ -68,9 +68,7 @@ def score_case(
     Raises UserError where two masks of a region differ in shape.
     """
     return [
-        _score_region(
-            region, np.asarray(truth[region], bool), np.asarray(predicted[region], bool), spacing_mm
-        )
+        _score_region(region, np.asarray(truth[region], bool), np.asarray(predicted[region], bool), spacing_mm)
         for region in REGIONS
         if region in truth and region in predicted
     ]
@@ -95,9 +93,7 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
     return float(2 * np.count_nonzero(truth & predicted) / (reference + np.count_nonzero(predicted)))
 
 
-def surface_distances(
-    truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]
-) -> SurfaceDistances | None:
+def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]) -> SurfaceDistances | None:
     """Distances between the surfaces of two masks in the unit of ``spacing``; None where either is empty.
 
     A surface voxel has a face-neighbour outside the mask (the border of the image counts as outside). Nearest

@@ -57,9 +57,7 @@ def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[
     return {
         "n": len(people),
         "segmentation": {
-            region: {
-                metric: _segmentation_figure(cases, region, metric, seed) for metric in segmentation.METRICS
-            }
+            region: {metric: _segmentation_figure(cases, region, metric, seed) for metric in segmentation.METRICS}
             for region in REGIONS
         },
         "outcome": _outcome_figures(predictions, seed),
@@ -108,9 +106,7 @@ def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str, seed: int) -> 
     if rows.empty:
         absent = outcome.unknown("not predicted")
         return {"network": {metric: dict(absent) for metric in outcome.METRICS}}
-    return {
-        model: outcome.score(outcome.rows_of(rows[rows["model"] == model]), seed) for model in models_of(rows)
-    }
+    return {model: outcome.score(outcome.rows_of(rows[rows["model"] == model]), seed) for model in models_of(rows)}
 
 
 def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
@@ -145,6 +141,4 @@ def _refuse_doubled(table: pd.DataFrame, key: list[str], name: str) -> None:
         return
     if (doubled := table.duplicated(key)).any():
         first = ", ".join(str(value) for value in table.loc[doubled, key].iloc[0])
-        raise UserError(
-            f"{name}: {int(doubled.sum())} rows occur twice, for example {first}; keep one of each"
-        )
+        raise UserError(f"{name}: {int(doubled.sum())} rows occur twice, for example {first}; keep one of each")

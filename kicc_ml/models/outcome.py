@@ -81,11 +81,7 @@ class OutcomeNetwork(nn.Module):
         self.clinical = ClinicalEncoder(features, width)
         encoders = {"ct": (ct, 3), "cxr": (cxr, 2)}
         self.images = nn.ModuleDict(
-            {
-                name: image_encoder(dims, channels, width)
-                for name, (wanted, dims) in encoders.items()
-                if wanted
-            }
+            {name: image_encoder(dims, channels, width) for name, (wanted, dims) in encoders.items() if wanted}
         )
         self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in self.images})
         self.linear = nn.Linear(2 * features, endpoints)
@@ -107,9 +103,7 @@ class OutcomeNetwork(nn.Module):
         known_b = batch[f"{name}_known_b"]
         if self.training:
             known_b = known_b & (torch.rand(len(known_b), device=known_b.device) >= self.modality_dropout)
-        return torch.where(
-            known_b[:, None], self.images[name](image), self.missing[name].expand(len(image), -1)
-        )
+        return torch.where(known_b[:, None], self.images[name](image), self.missing[name].expand(len(image), -1))
 
     @torch.no_grad()
     def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None:
@@ -154,7 +148,5 @@ class OutcomeTask(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         return decayed(optimizer, self)

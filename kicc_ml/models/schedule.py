@@ -35,7 +35,5 @@ def rate_factor(spent: float) -> float:
 
 def decayed(optimizer: torch.optim.Optimizer, task: pl.LightningModule) -> dict[str, Any]:
     """What ``configure_optimizers`` returns: the optimizer with the budget's schedule, stepped every batch."""
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda _: rate_factor(budget_spent(task.trainer))
-    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: rate_factor(budget_spent(task.trainer)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

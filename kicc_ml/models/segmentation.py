@@ -40,9 +40,7 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
     size_c = ((probability + mask_bcxyz).sum(space) * known).sum(0)
     learnt_c = (known.sum(0) > 0).to(logits_bcxyz.dtype)
     dice_c = (2 * overlap_c + DICE_SMOOTHING) / (size_c + DICE_SMOOTHING)
-    entropy_bc = nn.functional.binary_cross_entropy_with_logits(
-        logits_bcxyz, mask_bcxyz, reduction="none"
-    ).mean(space)
+    entropy_bc = nn.functional.binary_cross_entropy_with_logits(logits_bcxyz, mask_bcxyz, reduction="none").mean(space)
     entropy = (entropy_bc * known).sum() / known.sum().clamp(min=1)
     return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
 
@@ -56,9 +54,7 @@ class SegmentationTask(pl.LightningModule):
 
     monitor, monitor_mode = "val/dice", "max"
 
-    def __init__(
-        self, network: nn.Module, patch_size: Sequence[int], learning_rate: float, weight_decay: float
-    ):
+    def __init__(self, network: nn.Module, patch_size: Sequence[int], learning_rate: float, weight_decay: float):
         super().__init__()
         self.network = network
         self.patch_size = patch_size
@@ -98,7 +94,5 @@ class SegmentationTask(pl.LightningModule):
         self.log("val/dice", torch.stack(list(means.values())).mean() if means else torch.tensor(0.0))
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         return decayed(optimizer, self)

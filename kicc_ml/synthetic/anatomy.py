@@ -37,7 +37,7 @@ class Grid:
     def points_mm(self, mask_xyz: np.ndarray) -> np.ndarray:
         """Coordinates (n, 3) of the voxels of a mask."""
         indices = np.argwhere(mask_xyz).astype(np.float32)
-        return indices * np.float32(self.spacing_mm) + np.float32(self.first_mm)
+        return indices * np.array(self.spacing_mm, np.float32) + np.array(self.first_mm, np.float32)
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def draw_physique(rng: np.random.Generator, sex: Sex, age_years: float) -> Physi
         right_dome_mm=rng.uniform(58, 88),
         left_dome_mm=rng.uniform(46, 74),
         rotation_deg=rng.normal(0, 2.5),
-        lung_level_hu=rng.uniform(-890, -750),
-        gravity_hu=rng.uniform(140, 320),
-        base_hu=rng.uniform(20, 200),
+        lung_level_hu=rng.uniform(-890, -690),
+        gravity_hu=rng.uniform(160, 420),
+        base_hu=rng.uniform(20, 300),
         atelectasis_hu=rng.uniform(120, 320),
         mosaic_hu=rng.uniform(12, 30),
         fibrosis=bool(rng.random() < 0.25 + 0.004 * (age - 50)),
@@ -134,7 +134,7 @@ def surfaces(person: Physique, grid: Grid) -> Surfaces:
     return Surfaces(x, y, z, cage, _body(person, x, y, z), heart, dome, spine, aorta, lung)
 
 
-def _superellipse(x: np.ndarray, y: np.ndarray, half_x: np.ndarray, half_y: np.ndarray) -> np.ndarray:
+def _superellipse(x: np.ndarray, y: np.ndarray, half_x: np.ndarray, half_y: np.ndarray | float) -> np.ndarray:
     across = np.abs(x / half_x) ** CAGE_POWER + np.abs(y / half_y) ** CAGE_POWER
     return across ** np.float32(1 / CAGE_POWER)
 

@@ -214,8 +214,6 @@ def _ways(
     if endpoint == "icu":
         return support, np.stack([icu_terms(term, np.array(way)) for way in range(len(SUPPORT))])
     ways = [(way, icu) for way in range(len(SUPPORT)) for icu in (0, 1)]
-    in_icu = [
-        expit(icu_terms(terms["icu"], np.array(way)) + intercepts["icu"]) for way in range(len(SUPPORT))
-    ]
+    in_icu = [expit(icu_terms(terms["icu"], np.array(way)) + intercepts["icu"]) for way in range(len(SUPPORT))]
     weight = [support[way] * (in_icu[way] if icu else 1 - in_icu[way]) for way, icu in ways]
     return np.stack(weight), np.stack([death_terms(term, np.array(way), np.array(icu)) for way, icu in ways])

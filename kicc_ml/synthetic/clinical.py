@@ -51,9 +51,7 @@ def draw_cohort(preset: Preset, seed: int) -> SyntheticCohort:
     events = draw_endpoints(rng, preset, site, terms)
     table = pd.concat([patients, date_endpoints(rng, patients["admission_date"], events)], axis=1)
 
-    truth = patients[["site", "patient_id"]].assign(
-        burden=burden, consolidated_share=consolidated, severity=severity
-    )
+    truth = patients[["site", "patient_id"]].assign(burden=burden, consolidated_share=consolidated, severity=severity)
     everything = causal_model.chances(terms, intercepts)
     clinical_only = causal_model.chances_without_imaging(clinical, intercepts)
     for name in ENDPOINTS:
@@ -90,9 +88,7 @@ def draw_endpoints(
     return {"oxygen": oxygen, "ventilation": ventilation, "icu": icu, "death": death}
 
 
-def date_endpoints(
-    rng: np.random.Generator, admitted: pd.Series, events: dict[str, np.ndarray]
-) -> pd.DataFrame:
+def date_endpoints(rng: np.random.Generator, admitted: pd.Series, events: dict[str, np.ndarray]) -> pd.DataFrame:
     """Endpoint columns 0/1 and ISO dates, empty without the event; all after the day of admission."""
     n = len(admitted)
     oxygen = 1 + rng.poisson(2.0, n)

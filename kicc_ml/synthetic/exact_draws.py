@@ -33,9 +33,7 @@ def draw_given_total(rng: np.random.Generator, logit: np.ndarray, total: int) ->
             return drawn
 
 
-def draw_by_site(
-    rng: np.random.Generator, logit: np.ndarray, site: np.ndarray, totals: np.ndarray
-) -> np.ndarray:
+def draw_by_site(rng: np.random.Generator, logit: np.ndarray, site: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """As :func:`draw_given_total`, with a total for each hospital; ``site`` (n,) indexes ``totals``."""
     drawn = np.zeros(logit.size, dtype=bool)
     for index, total in enumerate(totals):
@@ -60,9 +58,7 @@ def share_out(
     return parts
 
 
-def draw_integers(
-    rng: np.random.Generator, values: np.ndarray, total: int, low: int, high: int
-) -> np.ndarray:
+def draw_integers(rng: np.random.Generator, values: np.ndarray, total: int, low: int, high: int) -> np.ndarray:
     """Move random members of integer ``values`` one step at a time, within [low, high], until they add up."""
     values = values.copy()
     while missing := total - int(values.sum()):

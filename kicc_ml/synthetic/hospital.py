@@ -133,9 +133,7 @@ def scan_ct(hospital: Hospital, thorax: Thorax, seed: int) -> np.ndarray:
     smeared = gaussian_filter1d(hu, MOTION_MM / grid.spacing_mm[1], axis=1, truncate=2.5)
     hu += rng.uniform(0.3, 1.0) * thorax.motion * (smeared - hu)
     blur_mm = 1.3 if hospital.sharp else 2.2
-    hu = gaussian_filter(
-        hu, [blur_mm / step for step in grid.spacing_mm[:2]] + [0.35 * hospital.overlap], truncate=3
-    )
+    hu = gaussian_filter(hu, [blur_mm / step for step in grid.spacing_mm[:2]] + [0.35 * hospital.overlap], truncate=3)
     hu += _noise(rng, hospital, grid.shape)
     stored = np.rint(np.clip(hu, -1024, 3071)).astype(np.int16)
     if hospital.vendor.padding_hu is not None:
@@ -154,9 +152,7 @@ def _on_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
     """A copy of the HU with the patient table below: a shell with a foam core, flat or curved."""
     x, y, _ = thorax.grid.axes_mm
     hu = thorax.hu_xyz.copy()
-    back = float(
-        thorax.grid.first_mm[1] + thorax.grid.spacing_mm[1] * np.argwhere(hu.max((0, 2)) > -500).max()
-    )
+    back = float(thorax.grid.first_mm[1] + thorax.grid.spacing_mm[1] * np.argwhere(hu.max((0, 2)) > -500).max())
     sag = 0.0 if hospital.table_flat else 22.0
     top = y - (back + 6.0 - sag * (x / 150.0) ** 2)
     board = (np.abs(x) < 190) & (top > 0) & (top < 26) & (hu < AIR_HU + 50)

@@ -59,9 +59,7 @@ def plan_images(
     return _with_seeds(plan, seed)
 
 
-def lesion_on_day(
-    burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def lesion_on_day(burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Burden and consolidated share ``day`` days after admission from those at admission; none stays none."""
     fading = np.exp(-np.maximum(day - _PEAK_DAY, 0) / _FADING_DAYS)
     growth = (1 + _GROWTH_PER_DAY * np.minimum(day, _PEAK_DAY)) * fading
@@ -89,9 +87,7 @@ def _dated(
     seconds = rng.integers(8 * 3600, 20 * 3600, patient.size)
     acquired = pd.to_datetime(table["admission_date"].to_numpy()[patient])
     acquired = acquired + pd.to_timedelta(day, unit="D") + pd.to_timedelta(seconds, unit="s")
-    return pd.DataFrame(
-        {"patient": patient, "modality": modality, "day": day.astype(int), "acquired": acquired}
-    )
+    return pd.DataFrame({"patient": patient, "modality": modality, "day": day.astype(int), "acquired": acquired})
 
 
 def _days_to(table: pd.DataFrame, endpoints: tuple[str, ...]) -> np.ndarray:
@@ -113,9 +109,7 @@ def _projection(
 
 def _with_seeds(plan: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Add the seeds, made of names rather than drawn, so that any one image can be written again alone."""
-    patient = [
-        f"{seed}/{site}/{number}" for site, number in zip(plan["site"], plan["patient_id"], strict=True)
-    ]
+    patient = [f"{seed}/{site}/{number}" for site, number in zip(plan["site"], plan["patient_id"], strict=True)]
     images = zip(patient, plan["modality"], plan["number"], strict=True)
     plan["anatomy_seed"] = [zlib.crc32(name.encode()) for name in patient]
     plan["seed"] = [zlib.crc32(f"{name}/{modality}/{number}".encode()) for name, modality, number in images]

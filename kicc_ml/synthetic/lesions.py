@@ -11,7 +11,7 @@ import numpy as np
 
 from kicc_ml.synthetic.anatomy import Physique
 from kicc_ml.synthetic.texture import Texture
-from kicc_ml.synthetic.thorax import Thorax
+from kicc_ml.synthetic.thorax import BLOOD_HU, Thorax
 
 FOCI = 14
 EDGE = 0.03  # softness of a border in units of the growth field, about 1 mm
@@ -94,9 +94,9 @@ def _blend(
     lesion: np.ndarray,
     solid: np.ndarray,
 ) -> np.ndarray:
-    """Ground glass veils what is beneath it; consolidation replaces it."""
-    veil_hu = rng.uniform(165, 245) + 30 * Texture(rng, 14).at(points) + 35 * Texture(rng, 7).at(points)
-    hazy = np.minimum(healthy_hu + np.clip(veil_hu, 90, None) * lesion, np.maximum(healthy_hu, -200))
+    """Ground glass fills a share of the air there is; consolidation replaces what was."""
+    filled = rng.uniform(0.14, 0.28) + 0.05 * Texture(rng, 14).at(points) + 0.04 * Texture(rng, 7).at(points)
+    hazy = healthy_hu + np.clip(filled, 0.12, None) * lesion * np.clip(BLOOD_HU - healthy_hu, 0, None)
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
     return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)
 

@@ -1,46 +1,58 @@
-"""Pixels of one frame in the transfer syntaxes that hospitals' archives use."""
+"""Pixels of one frame in the transfer syntaxes that hospitals' archives use, all lossless."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1
+from pydicom.pixels import get_encoder
+from pydicom.uid import UID, JPEGLosslessSV1
 
 
 def set_pixels(dataset: Dataset, stored_yx: np.ndarray, syntax: UID) -> None:
-    """Put ``stored_yx`` into a monochrome dataset whose image description already fits it, losslessly."""
+    """Put one frame into a dataset whose image description (Rows, BitsStored ...) already fits it."""
+    stored_yx = np.ascontiguousarray(stored_yx)
     dataset.file_meta.TransferSyntaxUID = syntax
-    if syntax == JPEGLosslessSV1:
+    if not syntax.is_compressed:
+        dataset.PixelData = stored_yx.tobytes()
+    elif syntax == JPEGLosslessSV1:
         dataset.PixelData = _jpeg_lossless(stored_yx)
     else:
-        dataset.PixelData = np.ascontiguousarray(stored_yx).tobytes()
-    dataset["PixelData"].VR = "OB" if syntax == JPEGLosslessSV1 else "OW"
-    if syntax == JPEG2000Lossless:
-        dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
-        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+        frame = get_encoder(syntax).encode(
+            stored_yx,
+            rows=dataset.Rows,
+            columns=dataset.Columns,
+            samples_per_pixel=1,
+            number_of_frames=1,
+            bits_allocated=16,
+            bits_stored=dataset.BitsStored,
+            pixel_representation=dataset.PixelRepresentation,
+            photometric_interpretation=dataset.PhotometricInterpretation,
+        )
+        dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB" if syntax.is_compressed else "OW"
     dataset["PixelData"].is_undefined_length = syntax.is_compressed
 
 
+def bits_stored(wanted: int, syntax: UID) -> int:
+    """GDCM's JPEG Lossless codes all 16 bits, and the header has to say what the code stream holds."""
+    return 16 if syntax == JPEGLosslessSV1 else wanted
+
+
 def _jpeg_lossless(stored_yx: np.ndarray) -> bytes:
-    """Encapsulated JPEG Lossless (process 14, selection value 1); only GDCM, inside SimpleITK, writes it freely."""
+    """Encapsulated JPEG Lossless (process 14, selection value 1): of the encoders at hand only GDCM's writes it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "frame.dcm"
-        writer = sitk.ImageFileWriter()
+        writer = SimpleITK.ImageFileWriter()
         writer.SetFileName(str(path))
         writer.SetImageIO("GDCMImageIO")
         writer.SetUseCompression(True)
-        writer.SetCompressor("JPEG")  # for 16 bit this is the lossless process
-        writer.Execute(sitk.GetImageFromArray(np.ascontiguousarray(stored_yx)[None]))
+        writer.SetCompressor("JPEG")  # at 16 bits this is the lossless process
+        writer.Execute(SimpleITK.GetImageFromArray(stored_yx[None]))
         written = dcmread(path)
-        if written.file_meta.TransferSyntaxUID != JPEGLosslessSV1:
-            raise RuntimeError(
-                f"SimpleITK wrote {written.file_meta.TransferSyntaxUID.name}, not JPEG Lossless"
-            )
-        return bytes(written.PixelData)
-
-
-__all__ = ["encapsulate", "set_pixels"]
+    if written.file_meta.TransferSyntaxUID != JPEGLosslessSV1:
+        raise RuntimeError(f"SimpleITK wrote {written.file_meta.TransferSyntaxUID.name} instead of JPEG Lossless")
+    return bytes(written.PixelData)

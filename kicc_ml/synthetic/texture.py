@@ -4,8 +4,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 # Holds any chest of this phantom in its own frame, with margin; outside, the nearest value goes on.
-BOX_FIRST_MM = np.float32([-190.0, -140.0, -60.0])
-BOX_SIZE_MM = np.float32([380.0, 280.0, 380.0])
+BOX_FIRST_MM = np.array([-190.0, -140.0, -60.0], np.float32)
+BOX_SIZE_MM = np.array([380.0, 280.0, 380.0], np.float32)
 SMOOTHING = 0.9  # lattice steps; hides the lattice under linear interpolation
 
 

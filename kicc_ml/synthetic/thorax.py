@@ -10,6 +10,7 @@ from kicc_ml.synthetic.vessels import vessel_share
 
 AIR_HU, FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, CARTILAGE_HU = -1000.0, -100.0, 50.0, 42.0, 58.0, 110.0
 AIRWAY_HU = -985.0
+DARKEST_LUNG_HU = -960.0
 RIB_PITCH_MM = 27.0
 RIB_SHARE = 0.40  # of the pitch is rib, the rest intercostal muscle
 
@@ -160,6 +161,7 @@ def _paint_lung(
     if person.fibrosis:
         value += _subpleural_lines(rng, depth, points)
     share = vessel_share(rng, person, grid)[lung]
+    value = np.clip(value, DARKEST_LUNG_HU, None)
     hu[lung] = np.minimum(value + share * (BLOOD_HU - value), BLOOD_HU)
 
 

@@ -50,36 +50,31 @@ def _trunks(rng: np.random.Generator, person: Physique, side: float) -> Branches
 
 def _children(rng: np.random.Generator, parents: Branches) -> Branches:
     count = len(parents.radius_mm) * CHILDREN
-    start, step, radius = (
-        np.repeat(a, CHILDREN, 0) for a in (parents.start_mm, parents.step_mm, parents.radius_mm)
-    )
+    start, step, radius = (np.repeat(a, CHILDREN, 0) for a in (parents.start_mm, parents.step_mm, parents.radius_mm))
     along = np.tile(np.linspace(0.5, 1.0, CHILDREN), count // CHILDREN)[:, None]
     length = np.linalg.norm(step, axis=1, keepdims=True)
     turned = step / length + rng.normal(0, 0.45, (count, 3))
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
     shrink = SHORTENING * rng.uniform(0.8, 1.15, (count, 1))
-    return Branches(
-        start + along * step, turned * length * shrink, radius * TAPER * rng.uniform(0.85, 1.15, count)
-    )
+    return Branches(start + along * step, turned * length * shrink, radius * TAPER * rng.uniform(0.85, 1.15, count))
 
 
 def _paint(share: np.ndarray, branches: Branches, grid: Grid) -> None:
     """Raise ``share`` (flat) along the branches: coverage of a voxel by a tube, by distance from its axis."""
-    spacing = np.float32(grid.spacing_mm)
+    spacing, first = np.array(grid.spacing_mm, np.float32), np.array(grid.first_mm, np.float32)
+    shape = np.array(grid.shape, np.int32)
     samples = int(np.ceil(np.linalg.norm(branches.step_mm, axis=1).max() / SAMPLE_MM)) + 1
     along = np.linspace(0, 1, samples)[None, :, None]
-    points = (
-        (branches.start_mm[:, None] + along * branches.step_mm[:, None]).reshape(-1, 3).astype(np.float32)
-    )
+    points = (branches.start_mm[:, None] + along * branches.step_mm[:, None]).reshape(-1, 3).astype(np.float32)
     radius = (branches.radius_mm[:, None] * (1 - (1 - TAPER) * along[..., 0])).reshape(-1).astype(np.float32)
     voxel = float(np.cbrt(spacing.prod()))
-    nearest = np.rint((points - np.float32(grid.first_mm)) / spacing).astype(np.int32)
-    reach = np.ceil((radius.max() + 0.5 * voxel) / spacing).astype(int).clip(1, 3)
+    nearest = np.rint((points - first) / spacing).astype(np.int32)
+    reach = np.ceil((radius.max() + 0.5 * voxel) / spacing).astype(np.int32).clip(1, 3)
     thin = np.minimum(1, radius / (0.5 * voxel))
     for offset in np.ndindex(*(2 * reach + 1)):
-        index = nearest + (np.int32(offset) - reach.astype(np.int32))
-        away = np.linalg.norm(index * spacing + np.float32(grid.first_mm) - points, axis=1)
+        index = nearest + (np.array(offset, np.int32) - reach)
+        away = np.linalg.norm(index * spacing + first - points, axis=1)
         cover = np.clip((radius + 0.5 * voxel - away) / voxel, 0, 1) * thin
-        hit = (cover > 0.02) & ((index >= 0) & (index < np.int32(grid.shape))).all(1)
+        hit = (cover > 0.02) & ((index >= 0) & (index < shape)).all(1)
         flat = np.ravel_multi_index(tuple(index[hit].T), grid.shape)
         np.maximum.at(share, flat, cover[hit])

@@ -33,9 +33,7 @@ def test_patient_ids_keep_their_leading_zeros(table):
 
 
 def test_patient_ids_of_a_parquet_stay_whole_numbers(tmp_path):
-    frame = pd.DataFrame(
-        {"site": ["A", "A"], "patient_id": [7, 8], "age_years": [50.0, None], "sex": ["M", None]}
-    )
+    frame = pd.DataFrame({"site": ["A", "A"], "patient_id": [7, 8], "age_years": [50.0, None], "sex": ["M", None]})
     frame["person_id"] = [12.0, None]
     frame["admission_date"] = pd.to_datetime(["2020-03-01", None])
     frame.to_parquet(tmp_path / "clinical.parquet")
@@ -98,9 +96,7 @@ def test_a_cell_with_a_line_break_does_not_shift_the_line_numbers(table):
 
 
 def test_a_long_list_of_bad_cells_is_cut_and_counted(table):
-    said = message(
-        table(HEAD + "".join(GOOD.replace("007", str(i)).replace(",50,", ",500,") for i in range(30)))
-    )
+    said = message(table(HEAD + "".join(GOOD.replace("007", str(i)).replace(",50,", ",500,") for i in range(30))))
     assert "30 bad cell(s)" in said
     assert said.count("age_years") == 20
     assert "and 10 more" in said
@@ -131,9 +127,7 @@ def test_a_missing_required_column_is_named(table, column):
     assert f"missing: {column};" in message(table((HEAD + GOOD).replace(column, "x")))
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("", "is empty"), (HEAD, "no patients"), (HEAD + "\n\n", "no patients")]
-)
+@pytest.mark.parametrize(("text", "said"), [("", "is empty"), (HEAD, "no patients"), (HEAD + "\n\n", "no patients")])
 def test_an_empty_table_is_refused(table, text, said):
     assert said in message(table(text))
 

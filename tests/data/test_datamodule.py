@@ -123,9 +123,7 @@ def test_a_patch_larger_than_the_volume_holds_all_of_it_centred(tmp_path: Path) 
     module = patches(tmp_path, patch_size=(32, 32, 16))
     batch = next(iter(module.train_dataloader()))
     volume = module.volumes[batch["case_id"][0]]
-    x, y, z = (
-        start // 2 for start in (32 - volume.shape[0] + 1, 32 - volume.shape[1] + 1, 16 - volume.shape[2])
-    )
+    x, y, z = (start // 2 for start in (32 - volume.shape[0] + 1, 32 - volume.shape[1] + 1, 16 - volume.shape[2]))
     inner = batch["image_bcxyz"][0, 0, x : x + volume.shape[0], y : y + 20, z : z + 12]
     np.testing.assert_array_equal(inner, volume.image_cxyz[0].astype(np.float32))
     assert batch["image_bcxyz"][0].sum() == pytest.approx(float(inner.sum()))
@@ -199,9 +197,7 @@ def fit(module: pl.LightningDataModule, folder: Path, epochs: int = 2) -> Record
 
 
 def test_augmentation_runs_while_training_only_and_epochs_differ(tmp_path: Path) -> None:
-    every_time = AugmentConfig(
-        flip_xyz=(1, 0, 0), rotate=0, noise=0, blur=0, brightness=0, contrast=0, gamma=0
-    )
+    every_time = AugmentConfig(flip_xyz=(1, 0, 0), rotate=0, noise=0, blur=0, brightness=0, contrast=0, gamma=0)
     plain = fit(patches(tmp_path, patches_per_epoch=4), tmp_path)
     augmented = fit(patches(tmp_path, patches_per_epoch=4, augment=every_time), tmp_path)
     assert len(plain.train_batches) == 4
@@ -223,9 +219,7 @@ def outcome_cases(folder: Path) -> list[Case]:
     for number, (has_ct, has_cxr) in enumerate([(True, True), (True, False), (False, True), (False, False)]):
         ct = segmentation_case(folder, number).ct if has_ct else None
         picture = folder / f"{number}.png"
-        Image.fromarray(np.random.default_rng(number).integers(0, 255, (30, 20)).astype(np.uint8)).save(
-            picture
-        )
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (30, 20)).astype(np.uint8)).save(picture)
         cxr = radiograph_series(picture, site="s", patient=str(number)) if has_cxr else None
         cases.append(
             Case(
@@ -293,9 +287,7 @@ def test_cts_of_unequal_shape_are_refused_with_the_remedy(tmp_path: Path) -> Non
 
 def test_augmentation_leaves_absent_images_empty(tmp_path: Path) -> None:
     loud = AugmentConfig(noise=1, brightness=1, brightness_shift=(0.1, 0.2))
-    module = patients(
-        tmp_path, canonical_ct=FIXED, canonical_cxr=CanonicalCXR(16), augment_ct=loud, augment_cxr=loud
-    )
+    module = patients(tmp_path, canonical_ct=FIXED, canonical_cxr=CanonicalCXR(16), augment_ct=loud, augment_cxr=loud)
     for batch in fit(module, tmp_path).train_batches:
         assert torch.equal(batch["ct_bcxyz"].flatten(1).any(1), batch["ct_known_b"])
         assert torch.equal(batch["cxr_bcxy"].flatten(1).any(1), batch["cxr_known_b"])

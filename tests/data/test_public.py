@@ -11,9 +11,7 @@ from kicc_ml.data.public import CXR_COLUMNS, age_years, covid_ct_seg, covid_cxr
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.records import UserError
 
-real_data = pytest.mark.skipif(
-    "KICC_DATA" not in os.environ, reason="KICC_DATA names no folder of public data"
-)
+real_data = pytest.mark.skipif("KICC_DATA" not in os.environ, reason="KICC_DATA names no folder of public data")
 
 FRONTAL = {"covid": "1", "is_frontal": "1", "modality": "X-ray", "view": "AP Supine", "site": "Italy"}
 
@@ -56,10 +54,8 @@ def test_images_of_or_after_intensive_care_are_not_used(tmp_path):
         tmp_path,
         [
             {"image_id": "a_in", "person_group": "G1", "offset_days": "1", "in_icu_at_image": "1"} | icu,
-            {"image_id": "b_after", "person_group": "G1", "offset_days": "2", "icu_admission_offset": "-3"}
-            | icu,
-            {"image_id": "c_same_day", "person_group": "G1", "offset_days": "3", "icu_admission_offset": "0"}
-            | icu,
+            {"image_id": "b_after", "person_group": "G1", "offset_days": "2", "icu_admission_offset": "-3"} | icu,
+            {"image_id": "c_same_day", "person_group": "G1", "offset_days": "3", "icu_admission_offset": "0"} | icu,
             {"image_id": "d", "person_group": "G2", "in_icu_at_image": "1"} | icu,
             {"image_id": "e", "person_group": "G3", "death_offset": "-1", "death": "1"},
         ],
@@ -150,9 +146,7 @@ def test_absent_data_name_the_variable_and_the_layout(cohort, tmp_path):
 @real_data
 def test_the_nine_public_volumes_are_found():
     cases = covid_ct_seg(os.environ["KICC_DATA"])
-    assert len(cases) == len(
-        pd.read_csv(Path(os.environ["KICC_DATA"]) / "ct_volumes/volumes.csv").query("covid == 1")
-    )
+    assert len(cases) == len(pd.read_csv(Path(os.environ["KICC_DATA"]) / "ct_volumes/volumes.csv").query("covid == 1"))
     assert {case.site for case in cases} == {"coronacases", "radiopaedia"}
 
 

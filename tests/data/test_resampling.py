@@ -55,12 +55,8 @@ def test_oblique_resampling_agrees_with_simpleitk(seed: int) -> None:
     target = affine(rotation(rng), (1.1, 1.2, 1.7), (-11.0, 4.0, 28.0))
     shape = (20, 18, 15)
     ours = resample(torch.from_numpy(array)[None], source, target, shape, padding="zeros")[0].numpy()
-    index = np.einsum(
-        "ij,jxyz->ixyz", np.linalg.inv(source) @ target, np.stack([*np.indices(shape), np.ones(shape)])
-    )
-    to_face = np.abs(np.abs(index[:3].T - (np.array(array.shape) - 1) / 2) - np.array(array.shape) / 2).T.min(
-        axis=0
-    )
+    index = np.einsum("ij,jxyz->ixyz", np.linalg.inv(source) @ target, np.stack([*np.indices(shape), np.ones(shape)]))
+    to_face = np.abs(np.abs(index[:3].T - (np.array(array.shape) - 1) / 2) - np.array(array.shape) / 2).T.min(axis=0)
     clear = to_face > 2e-3  # whether a point on the very face is inside is a matter of rounding
     assert clear.mean() > 0.99
     np.testing.assert_allclose(ours[clear], by_simpleitk(array, source, target, shape)[clear], atol=2e-5)
@@ -91,9 +87,7 @@ def test_border_padding_agrees_with_scipy(mode: str, oblique: bool) -> None:
 
 def test_flips_and_permutations_are_exact_copies() -> None:
     array = np.random.default_rng(0).normal(size=(7, 9, 11))
-    image = nib.Nifti1Image(
-        array, affine(np.eye(3)[:, [2, 0, 1]] * [-1, 1, -1], (2.0, 0.7, 1.3), (3.0, -8.0, 1.0))
-    )
+    image = nib.Nifti1Image(array, affine(np.eye(3)[:, [2, 0, 1]] * [-1, 1, -1], (2.0, 0.7, 1.3), (3.0, -8.0, 1.0)))
     closest = nib.as_closest_canonical(image)
     ours = resample(torch.from_numpy(array)[None], image.affine, closest.affine, closest.shape)
     np.testing.assert_array_equal(ours[0].numpy(), closest.get_fdata())
@@ -123,9 +117,7 @@ def test_a_linear_ramp_stays_a_ramp_in_patient_space() -> None:
 def test_shrinking_averages_instead_of_skipping() -> None:
     checkers = torch.from_numpy((np.indices((24, 24, 24)).sum(axis=0) % 2).astype(np.float32))[None]
     coarse = affine(np.eye(3), (4.0, 4.0, 4.0), (1.5, 1.5, 1.5))
-    torch.testing.assert_close(
-        resample(checkers, np.eye(4), coarse, (6, 6, 6)), torch.full((1, 6, 6, 6), 0.5)
-    )
+    torch.testing.assert_close(resample(checkers, np.eye(4), coarse, (6, 6, 6)), torch.full((1, 6, 6, 6), 0.5))
 
 
 def test_oblique_and_parallel_paths_agree_and_slabs_join(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,7 @@ def test_a_split_depends_on_the_seed_alone():
 
 def test_one_fold_is_the_same_alone_as_among_all():
     cases = cohort(4)
-    assert leave_one_site_out(cases, fold="s1") == [
-        split for split in leave_one_site_out(cases) if split.fold == "s1"
-    ]
+    assert leave_one_site_out(cases, fold="s1") == [split for split in leave_one_site_out(cases) if split.fold == "s1"]
 
 
 def test_a_person_tested_at_one_site_is_not_trained_on_at_another():
@@ -102,22 +100,14 @@ def test_a_person_tested_at_one_site_is_not_trained_on_at_another():
 
 
 def test_small_sites_are_tested_together():
-    cases = [
-        Case(f"{site}_{one}", site, f"{site}{one}")
-        for site in "ABCD"
-        for one in range(2 if site > "B" else 5)
-    ]
+    cases = [Case(f"{site}_{one}", site, f"{site}{one}") for site in "ABCD" for one in range(2 if site > "B" else 5)]
     splits = {split.fold: split for split in leave_one_site_out(cases, min_patients=3)}
     assert set(splits) == {"A", "B", "other"}
     assert set(splits["other"].test) == {"C_0", "C_1", "D_0", "D_1"}
 
 
 def test_a_site_with_one_patient_is_a_fold_of_its_own():
-    cases = [
-        Case(f"{site}_{one}", site, f"{site}{one}")
-        for site in "ABC"
-        for one in range(1 if site == "C" else 5)
-    ]
+    cases = [Case(f"{site}_{one}", site, f"{site}{one}") for site in "ABC" for one in range(1 if site == "C" else 5)]
     assert {split.fold: len(split.test) for split in leave_one_site_out(cases)} == {"A": 5, "B": 5, "C": 1}
 
 
@@ -151,11 +141,7 @@ def test_all_trains_on_everything_but_a_small_validation_part():
 
 
 def test_fold_names_are_folder_names():
-    cases = [
-        Case(f"{site}_{n}", site, f"{site}{n}")
-        for site in ("United Kingdom", "a/b", "대구")
-        for n in range(3)
-    ]
+    cases = [Case(f"{site}_{n}", site, f"{site}{n}") for site in ("United Kingdom", "a/b", "대구") for n in range(3)]
     assert [split.fold for split in leave_one_site_out(cases)] == ["United-Kingdom", "a-b", "대구"]
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kicc_ml.data.clinical import read_clinical
 from kicc_ml.data.summary import ITEMS, Cutoffs, image_counts, summarise, summary
-from kicc_ml.data.summary_tables import to_frame, to_tables
+from kicc_ml.data.summary_tables import render, to_frame
 from kicc_ml.pseudonym import pseudonym
 from kicc_ml.records import Series, UserError
 
@@ -101,9 +101,7 @@ def test_images_are_counted_from_the_index_and_a_disagreement_is_told(root):
         {"item": "ct_scans", "table": 4, "index": 3, "patients": 1},
         {"item": "cxr_images", "table": 6, "index": 3, "patients": 2},
     ]
-    assert result["by_site"]["A"]["disagreement"] == [
-        {"item": "cxr_images", "table": 5, "index": 3, "patients": 1}
-    ]
+    assert result["by_site"]["A"]["disagreement"] == [{"item": "cxr_images", "table": 5, "index": 3, "patients": 1}]
 
 
 def test_without_images_and_counts_the_imaging_is_null(root):
@@ -116,16 +114,18 @@ def test_without_images_and_counts_the_imaging_is_null(root):
 
 def test_the_tables_show_every_item_and_hospital(root):
     console = Console(width=140, record=True, file=io.StringIO())
-    for table in to_tables(summary(root)):
-        console.print(table)
+    table = read_clinical(root / "clinical.csv")
+    console.print(render(summarise(table, image_counts(table, [], KEY), Cutoffs())))
     shown = console.export_text()
     assert all(words in shown for words in ITEMS.values())
     assert "50.0" in shown  # 2 of 4 men, in percent
+    assert "The table states 4 ct_scans, the index found 0; 3 patient(s) differ" in shown
 
 
 def test_the_frame_has_a_column_per_hospital(root):
     frame = to_frame(summary(root))
-    assert list(frame.columns) == ["overall", "A", "B"]
+    assert list(frame.columns) == ["item", "overall", "A", "B"]
+    frame = frame.set_index("item")
     assert frame.loc["patients"].tolist() == [4, 3, 1]
     assert frame.loc["missing crp_mg_l"].tolist() == [1, 1, 0]
 

@@ -22,9 +22,7 @@ def ct(
 ) -> Volume:
     """Noise in HU with an affine whose axes grow towards the named sides."""
     array = np.random.default_rng(seed).integers(-1000, 400, shape).astype(np.int16)
-    turn = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt(axes), nib.orientations.axcodes2ornt("RAS")
-    )
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt(axes), nib.orientations.axcodes2ornt("RAS"))
     affine_ras = nib.orientations.inv_ornt_aff(turn, shape)
     affine_ras = np.linalg.inv(affine_ras)
     affine_ras[:3, :3] *= np.asarray(spacing_mm)
@@ -95,9 +93,7 @@ def test_masks_of_another_orientation_land_on_the_image() -> None:
     lesion = np.zeros(volume.array.shape, bool)
     lesion[10:20, 24:36, 8:30] = True
     stored = nib.as_closest_canonical(nib.Nifti1Image(lesion.astype(np.uint8), volume.affine_ras))
-    masks = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0)).masks(
-        {"lesion": (stored.get_fdata() > 0, stored.affine)}, volume
-    )
+    masks = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0)).masks({"lesion": (stored.get_fdata() > 0, stored.affine)}, volume)
     expected = np.zeros((20, 20, 20), np.uint8)
     expected[5:10, 12:18, 4:15] = 1
     np.testing.assert_array_equal(masks["lesion"], expected)
@@ -155,7 +151,7 @@ def test_radiographs_and_volumes_come_through_the_repository_reader(tmp_path: Pa
 
 
 def test_masks_of_an_image_without_spacing_count_in_voxels_too() -> None:
-    """A reader drops the millimetres of a file whose spacing is not to be believed; its masks still have them."""
+    """A reader drops millimetres that are not to be believed; the masks beside still have them."""
     volume = ct(spacing_mm=(0.7, 0.7, 5.0))
     in_voxels = volume.affine_ras @ np.diag([*1 / np.linalg.norm(volume.affine_ras[:3, :3], axis=0), 1])
     unknown = Volume(volume.array, in_voxels, "arbitrary", spacing_known=False)

@@ -17,9 +17,7 @@ CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
 
 
 @pytest.fixture(autouse=True)
-def keys_in_a_temporary_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KICC_KEYS", str(tmp_path_factory.mktemp("keys")))
 
 

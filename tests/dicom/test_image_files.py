@@ -60,10 +60,7 @@ def test_whole_numbers_stored_as_floats_are_read_as_int16(tmp_path: Path):
 def test_four_dimensional_and_broken_nifti_come_back_refused(tmp_path: Path):
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.int16), AFFINE_RAS), tmp_path / "4d.nii")
     (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
-    reasons = [
-        nifti_series(tmp_path / n, site="", patient="", units="hu").reasons
-        for n in ("4d.nii", "broken.nii.gz")
-    ]
+    reasons = [nifti_series(tmp_path / n, site="", patient="", units="hu").reasons for n in ("4d.nii", "broken.nii.gz")]
     assert reasons == [("not_3d",), ("unreadable",)]
 
 

@@ -61,9 +61,7 @@ def test_same_pixels_under_another_uid_at_one_position_are_a_duplicate(
     assert (only(tmp_path).verdict, only(tmp_path).slices) == ("repaired", 4)
 
 
-def test_different_images_at_one_position_are_refused(
-    tmp_path: Path, write_ct: Writer, write_image: ImageWriter
-):
+def test_different_images_at_one_position_are_refused(tmp_path: Path, write_ct: Writer, write_image: ImageWriter):
     write_ct([0, 5, 10, 15])
     stored = np.full((6, 8), 7, np.uint16)
     write_image(tmp_path / "seoul" / "other", stored, ImagePositionPatient=[-10, -20, 5])
@@ -228,9 +226,7 @@ def test_folder_that_is_not_there_is_the_users_error(tmp_path: Path):
         index_sources([tmp_path])
 
 
-def test_two_processes_give_the_same_index_as_one(
-    tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch
-):
+def test_two_processes_give_the_same_index_as_one(tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch):
     write_ct()
     alone = index_repository(tmp_path)
     monkeypatch.setattr(scan, "PARALLEL_FROM", 1)
@@ -302,15 +298,11 @@ class TestRadiographs:
         write_cxr(np.zeros((6, 8), np.uint16), **tags)
         assert only(tmp_path).reasons == ("lateral_view",)
 
-    def test_description_of_both_views_does_not_make_a_lateral(
-        self, tmp_path: Path, write_cxr: Callable[..., Path]
-    ):
+    def test_description_of_both_views_does_not_make_a_lateral(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.zeros((6, 8), np.uint16), ViewPosition=None, SeriesDescription="Chest PA and Lat")
         assert (only(tmp_path).verdict, only(tmp_path).projection) == ("usable", "")
 
-    def test_radiograph_whose_modality_says_ct_is_refused(
-        self, tmp_path: Path, write_cxr: Callable[..., Path]
-    ):
+    def test_radiograph_whose_modality_says_ct_is_refused(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.zeros((6, 8), np.uint16), Modality="CT")
         assert "no_position" in only(tmp_path).reasons
 

@@ -36,9 +36,7 @@ def write_slices(write_image: ImageWriter) -> Callable[..., None]:
 
     def writer(root: Path, stored_zyx: np.ndarray, **tags: object) -> None:
         for index, stored in enumerate(stored_zyx):
-            write_image(
-                root / "seoul" / str(index), stored, ImagePositionPatient=[-30, 40, 2.5 * index], **tags
-            )
+            write_image(root / "seoul" / str(index), stored, ImagePositionPatient=[-30, 40, 2.5 * index], **tags)
 
     return writer
 
@@ -66,9 +64,7 @@ def test_axial_volume_and_affine_equal_simpleitk(tmp_path: Path, write_slices: C
     np.testing.assert_array_equal(volume.array, SimpleITK.GetArrayFromImage(oracle).transpose(2, 1, 0))
     for index in [(0, 0, 0), (7, 2, 4), (3, 5, 1)]:
         lps = oracle.TransformIndexToPhysicalPoint(index)
-        np.testing.assert_allclose(
-            (volume.affine_ras @ [*index, 1])[:3], np.array(lps) * [-1, -1, 1], atol=1e-4
-        )
+        np.testing.assert_allclose((volume.affine_ras @ [*index, 1])[:3], np.array(lps) * [-1, -1, 1], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +95,7 @@ def test_padding_and_everything_below_becomes_minus_1024(tmp_path: Path, write_s
     assert values.tolist() == [-1024, -1024, -1024, 0]
 
 
-def test_padding_value_written_with_the_wrong_sign_is_understood(
-    tmp_path: Path, write_slices: Callable[..., None]
-):
+def test_padding_value_written_with_the_wrong_sign_is_understood(tmp_path: Path, write_slices: Callable[..., None]):
     stored = np.full((3, 6, 8), 1024, np.int16)
     stored[:, 0, 0] = -100
     padding = DataElement("PixelPaddingValue", "US", 65436)
@@ -127,9 +121,7 @@ def test_bits_above_those_stored_are_ignored(tmp_path: Path, write_slices: Calla
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless])
-def test_values_do_not_depend_on_the_transfer_syntax(
-    tmp_path: Path, syntax: str, write_slices: Callable[..., None]
-):
+def test_values_do_not_depend_on_the_transfer_syntax(tmp_path: Path, syntax: str, write_slices: Callable[..., None]):
     stored = np.random.default_rng(1).integers(-900, 3000, (3, 6, 8)).astype(np.int16)
     write_slices(tmp_path / "plain", stored, RescaleIntercept=0)
     write_slices(tmp_path / "other", stored, RescaleIntercept=0)
@@ -158,9 +150,7 @@ def test_file_that_moved_in_space_since_it_was_indexed_is_refused(
         read_volume(series)
 
 
-def test_pixels_that_cannot_be_decoded_are_the_users_error_and_name_the_file(
-    tmp_path: Path, write_ct: Writer
-):
+def test_pixels_that_cannot_be_decoded_are_the_users_error_and_name_the_file(tmp_path: Path, write_ct: Writer):
     paths = write_ct([0, 5, 10])
     (series,) = index_repository(tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:-50])
@@ -176,9 +166,7 @@ class TestRadiographs:
         assert volume.array.tolist() == [[1023, 823], [923, 0]]
         assert (volume.array.dtype, volume.units) == (np.float32, "arbitrary")
 
-    def test_monochrome2_is_kept_with_the_spacing_of_the_detector(
-        self, tmp_path: Path, write_cxr: Callable[..., Path]
-    ):
+    def test_monochrome2_is_kept_with_the_spacing_of_the_detector(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.array([[0, 100, 3]], np.uint16))
         volume = read_only(tmp_path)
         assert volume.array.tolist() == [[0], [100], [3]]
@@ -192,9 +180,7 @@ class TestRadiographs:
 class TestRepositoryReader:
     def test_it_stands_in_a_plain_monai_pipeline(self, tmp_path: Path, write_ct: Writer):
         write_ct([20, 0, 10])
-        load = Compose(
-            [LoadImaged(keys="image", reader=RepositoryReader()), EnsureChannelFirstd(keys="image")]
-        )
+        load = Compose([LoadImaged(keys="image", reader=RepositoryReader()), EnsureChannelFirstd(keys="image")])
         image = load({"image": tmp_path / "seoul"})["image"]
         assert isinstance(image, MetaTensor)
         assert tuple(image.shape) == (1, 8, 6, 3)
@@ -245,14 +231,8 @@ class TestRealData:
     @pytest.mark.parametrize(
         ("pattern", "plain"),
         [
-            *(
-                (f"CTImage.dcm_{name}*", "CTImage.dcm")
-                for name in ("Deflated", "JPEG2000Lossless", "JPEGLSLossless")
-            ),
-            *(
-                (f"CTImage.dcm_{name}*", "CTImage.dcm")
-                for name in ("JPEGProcess14", "RLE", "LittleEndianImplicit")
-            ),
+            *((f"CTImage.dcm_{name}*", "CTImage.dcm") for name in ("Deflated", "JPEG2000Lossless", "JPEGLSLossless")),
+            *((f"CTImage.dcm_{name}*", "CTImage.dcm") for name in ("JPEGProcess14", "RLE", "LittleEndianImplicit")),
             *((f"nema_CT1_{name}.dcm", "nema_CT1_UNC.dcm") for name in ("J2KR", "JLSL", "JPLL", "RLE")),
         ],
     )
@@ -261,9 +241,7 @@ class TestRealData:
         (path,) = folder.glob(pattern)
         np.testing.assert_array_equal(read_image(path).stored, read_image(folder / plain).stored)
 
-    @pytest.mark.parametrize(
-        ("name", "hu"), [("JPEGProcess1", 20), ("JPEGProcess2_4", 5), ("JPEG2000Transfer", 1)]
-    )
+    @pytest.mark.parametrize(("name", "hu"), [("JPEGProcess1", 20), ("JPEGProcess2_4", 5), ("JPEG2000Transfer", 1)])
     def test_lossy_syntaxes_are_near_the_plain_file(self, real_data: Path, name: str, hu: float):
         folder = real_data / "dicom_edge" / "transfer_syntax"
         (path,) = folder.glob(f"CTImage.dcm_{name}T*" if "2000" not in name else f"CTImage.dcm_{name}*")

@@ -4,9 +4,7 @@ import pytest
 from kicc_ml.evaluation.agreement import icc_2_1, within
 
 #: Four judges rating six targets: table 2 of Shrout & Fleiss, Psychol Bull 1979;86:420.
-SHROUT_FLEISS = np.array(
-    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float
-)
+SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
 
 
 def test_icc_equals_the_published_example() -> None:

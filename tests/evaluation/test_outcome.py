@@ -34,14 +34,10 @@ def integer_weights(rows: Rows) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 4, (5, len(rows.label_n))).astype(float)
 
 
-def test_weighted_figures_equal_scikit_learn_on_repeated_cases(
-    rows: Rows, integer_weights: np.ndarray
-) -> None:
+def test_weighted_figures_equal_scikit_learn_on_repeated_cases(rows: Rows, integer_weights: np.ndarray) -> None:
     pairs = ((pooled_auroc, roc_auc_score), (average_precision, average_precision_score))
     for ours, theirs in pairs:
-        expected = [
-            theirs(rows.label_n, rows.probability_n, sample_weight=weight) for weight in integer_weights
-        ]
+        expected = [theirs(rows.label_n, rows.probability_n, sample_weight=weight) for weight in integer_weights]
         np.testing.assert_allclose(ours(rows, integer_weights), expected, atol=1e-10)
 
 
@@ -138,7 +134,5 @@ def test_permuted_labels_score_one_half_within_hospitals() -> None:
     for seed in range(40):
         rows = simulated(200, seed=seed)
         shuffled = np.random.default_rng(seed).permutation(rows.label_n)
-        values.append(
-            within_site_auroc(Rows(shuffled, rows.probability_n, rows.site_n), np.ones((1, 200)))[0]
-        )
+        values.append(within_site_auroc(Rows(shuffled, rows.probability_n, rows.site_n), np.ones((1, 200)))[0])
     assert np.mean(values) == pytest.approx(0.5, abs=0.02)

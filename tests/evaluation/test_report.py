@@ -29,10 +29,7 @@ def case_rows() -> pd.DataFrame:
                 "site": site,
                 "fold": site,
                 "distance_unit": "mm",
-                **{
-                    f"lesion_{metric}": dice
-                    for metric in ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
-                },
+                **{f"lesion_{metric}": dice for metric in ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")},
                 "lesion_volume_error_ml": float(generator.normal()),
                 "lesion_false_positive_ml": 1.0,
                 "lesion_reason": "" if dice else "empty reference",
@@ -55,9 +52,7 @@ def prediction_rows() -> pd.DataFrame:
             label = 0.0 if endpoint == "death" and case.site == "south" else label
             for model in ("network", "clinical"):
                 key = {"case_id": case.case_id, "site": case.site, "fold": case.fold, "endpoint": endpoint}
-                rows.append(
-                    key | {"model": model, "probability": generator.uniform(0.05, 0.95), "label": label}
-                )
+                rows.append(key | {"model": model, "probability": generator.uniform(0.05, 0.95), "label": label})
     return pd.DataFrame(rows)
 
 

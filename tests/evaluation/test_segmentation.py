@@ -28,10 +28,7 @@ def test_dice_is_the_f1_of_voxels(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_distances_equal_brute_force_over_all_surface_voxels(seed: int) -> None:
     truth, predicted = blobs(seed)
-    points = [
-        np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.array(SPACING_MM)
-        for mask in (truth, predicted)
-    ]
+    points = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.array(SPACING_MM) for mask in (truth, predicted)]
     between = cdist(*points)
     found = surface_distances(truth, predicted, SPACING_MM)
     assert found is not None
@@ -44,9 +41,7 @@ def test_hd95_and_surface_dice_agree_with_monai(seed: int) -> None:
     truth, predicted = blobs(seed)
     score = score_case({"lesion": truth}, {"lesion": predicted}, SPACING_MM)[0]
     ours, theirs = (as_tensor(mask[None, None]) for mask in (predicted, truth))
-    hd95 = compute_hausdorff_distance(
-        ours, theirs, include_background=True, percentile=95, spacing=SPACING_MM
-    )
+    hd95 = compute_hausdorff_distance(ours, theirs, include_background=True, percentile=95, spacing=SPACING_MM)
     nsd = compute_surface_dice(ours, theirs, [2.0], include_background=True, spacing=SPACING_MM)
     assert score.hd95_mm == pytest.approx(float(hd95), rel=1e-5)
     assert score.nsd_2mm == pytest.approx(float(nsd), rel=1e-5)

@@ -98,9 +98,7 @@ def test_endpoints_are_drawn_never_ranked(kicc19: SyntheticCohort, endpoint: str
     likeliest = np.argsort(-chance)[: event.sum()]
     expected_hits = chance[likeliest].sum()
     assert event[likeliest].sum() < event.sum()
-    assert abs(event[likeliest].sum() - expected_hits) < 4.5 * np.sqrt(
-        (chance * (1 - chance))[likeliest].sum()
-    )
+    assert abs(event[likeliest].sum() - expected_hits) < 4.5 * np.sqrt((chance * (1 - chance))[likeliest].sum())
 
 
 @pytest.mark.parametrize("knowledge", ["", "_clinical"])

@@ -1,0 +1,195 @@
+"""Write a synthetic KICC-19: one folder of DICOM files per hospital, the clinical table, the true masks."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from kicc_ml.pseudonym import KEY_NAME
+from kicc_ml.records import UserError
+from kicc_ml.synthetic.anatomy import draw_physique
+from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
+from kicc_ml.synthetic.hospital import Hospital, hospitals, scan_ct
+from kicc_ml.synthetic.lesions import infect
+from kicc_ml.synthetic.presets import PRESETS, Preset, scaled
+from kicc_ml.synthetic.radiograph import draw_pose, expose, plate, project, radiograph_grid
+from kicc_ml.synthetic.thorax import Thorax, healthy_thorax
+from kicc_ml.synthetic.writer import ImageOrder, ct_affine_ras, write_ct, write_radiograph
+
+#: Voxels (across, slices) of a CT where nothing else is asked for: the demo has to be ready in seconds.
+SIZES = {"demo": (80, 40)}
+USUAL_SIZE = (128, 64)
+SMALLEST_MATRIX, SMALLEST_SLICES = 24, 12  # below, a lung is a handful of voxels
+REQUEST, COMPLETE = "request.json", "complete.json"
+MASKS = ("left_lung", "right_lung", "ground_glass", "consolidation")
+
+
+@dataclass(frozen=True)
+class PatientImages:
+    """All images of one patient at one hospital, with the burden and consolidated share of each."""
+
+    hospital: Hospital
+    orders: tuple[ImageOrder, ...]
+    burdens: tuple[float, ...]
+    consolidated_shares: tuple[float, ...]
+
+
+def synthesize(
+    out: Path,
+    preset: str | Preset,
+    seed: int,
+    *,
+    tables_only: bool = False,
+    matrix: int | None = None,
+    slices: int | None = None,
+    patients: int | None = None,
+    sites: int | None = None,
+) -> None:
+    """Write a repository to ``out``; a finished one is left alone, an interrupted one is carried on.
+
+    ``matrix`` and ``slices`` are the voxels of a CT across and along the body. Everything follows from the
+    arguments and ``seed``, byte for byte. Raises UserError where ``out`` holds anything else.
+    """
+    chosen = scaled(_preset(preset), patients, sites)
+    usual_matrix, usual_slices = SIZES.get(chosen.name, USUAL_SIZE)
+    size = (matrix or usual_matrix, slices or usual_slices)
+    if size[0] < SMALLEST_MATRIX or size[1] < SMALLEST_SLICES:
+        raise UserError(f"--matrix must be at least {SMALLEST_MATRIX} and --slices at least {SMALLEST_SLICES}")
+    request = {"preset": repr(chosen), "seed": seed, "matrix": size[0], "slices": size[1]}
+    if _finished(out, request):
+        return
+    cohort = draw_cohort(chosen, seed)
+    _write_tables(out, cohort, seed)
+    if not tables_only:
+        _write_images(out, cohort, seed, size)
+        _write_json(out / "truth" / COMPLETE, request)
+
+
+def _preset(preset: str | Preset) -> Preset:
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+def _finished(out: Path, request: dict) -> bool:
+    """Whether ``out`` holds this repository whole; lays the request down in a new folder."""
+    asked = out / "truth" / REQUEST
+    if asked.is_file():
+        if json.loads(asked.read_text()) != request:
+            raise UserError(
+                f"{out} holds a synthetic repository made with other arguments (see truth/{REQUEST}); "
+                "choose another folder or remove it"
+            )
+        return (out / "truth" / COMPLETE).is_file()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty and holds no synthetic repository; choose another folder")
+    (out / "truth").mkdir(parents=True, exist_ok=True)
+    _write_json(asked, request)
+    return False
+
+
+def _write_tables(out: Path, cohort: SyntheticCohort, seed: int) -> None:
+    _write_whole(out / "clinical.csv", cohort.table.to_csv(index=False))
+    _write_whole(out / "truth" / "patients.csv", cohort.truth.to_csv(index=False))
+    _write_whole(out / "truth" / "images.csv", cohort.images.to_csv(index=False))
+    _write_whole(out / KEY_NAME, hashlib.sha256(f"synthetic KICC-19, seed {seed}".encode()).hexdigest())
+
+
+def _write_images(out: Path, cohort: SyntheticCohort, seed: int, size: tuple[int, int]) -> None:
+    """Patient by patient over the cores of this machine, since the images of a patient share an anatomy."""
+    jobs = _by_patient(cohort, seed)
+    tasks = (delayed(write_patient)(out, job, size) for job in jobs)
+    workers = Parallel(n_jobs=min(os.cpu_count() or 1, len(jobs)), return_as="generator_unordered")
+    for _ in track(workers(tasks), "writing patients", total=len(jobs)):
+        pass
+
+
+def _by_patient(cohort: SyntheticCohort, seed: int) -> list[PatientImages]:
+    equipment = hospitals(seed, list(dict.fromkeys(cohort.table["site"])))
+    jobs = []
+    for _, rows in cohort.images.groupby(["site", "patient_id"], sort=False):
+        records = rows.to_dict("records")
+        orders = tuple(
+            ImageOrder(**{field.name: record[field.name] for field in fields(ImageOrder)}) for record in records
+        )
+        burdens, shares = (tuple(rows[name].astype(float)) for name in ("burden", "consolidated_share"))
+        jobs.append(PatientImages(equipment[orders[0].site], orders, burdens, shares))
+    return jobs
+
+
+def write_patient(out: Path, job: PatientImages, size: tuple[int, int]) -> None:
+    """Write those images of a patient that are not there yet, each series whole or not at all."""
+    first = job.orders[0]
+    person = draw_physique(np.random.default_rng([first.anatomy_seed, 0]), first.sex, first.age_years)
+    matrix, slices = size
+    for modality in ("CT", "CXR"):
+        missing = [i for i, o in enumerate(job.orders) if o.modality == modality and not _series(out, o).exists()]
+        if not missing:
+            continue
+        if modality == "CT":
+            grid = job.hospital.ct_grid(matrix, slices, person.lung_height_mm)
+        else:
+            grid = radiograph_grid(matrix, person)
+        healthy = healthy_thorax(first.anatomy_seed, person, grid)
+        for i in missing:
+            # The foci are the patient's; a stream of their own keeps them apart from the anatomy's.
+            thorax = infect(healthy, first.anatomy_seed ^ 1, job.burdens[i], job.consolidated_shares[i])
+            write_one = _write_ct if modality == "CT" else _write_radiograph
+            write_one(out, thorax, job.hospital, job.orders[i])
+
+
+def _write_ct(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) -> None:
+    with _whole_folder(out / "masks" / order.series_uid) as folder:
+        affine = ct_affine_ras(thorax.grid)
+        for name in MASKS:
+            mask = nibabel.Nifti1Image(getattr(thorax, name).astype(np.uint8), affine)
+            mask.header.set_xyzt_units("mm")
+            nibabel.save(mask, folder / f"{name}.nii.gz")
+    with _whole_folder(_series(out, order)) as folder:
+        write_ct(folder, scan_ct(hospital, thorax, order.seed), thorax.grid, hospital, order)
+
+
+def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) -> None:
+    projection = order.projection or "PA"
+    pose = draw_pose(np.random.default_rng([order.seed, 0]), projection)
+    image = expose(project(thorax, projection, pose), order.seed, hospital.cxr_modality == "DX")
+    with _whole_folder(_series(out, order)) as folder:
+        write_radiograph(folder, image, plate(thorax.grid)[1], hospital, order)
+
+
+def _series(out: Path, order: ImageOrder) -> Path:
+    """Where a series lies: hospital, patient, day, image."""
+    name = f"{order.modality}-{order.seed:08x}"
+    return out / order.site / f"P{order.anatomy_seed:08x}" / f"{order.acquired:%Y%m%d}" / name
+
+
+@contextmanager
+def _whole_folder(final: Path) -> Iterator[Path]:
+    """A temporary sibling that takes its final name when all files are in it; whatever was there is replaced."""
+    partial = final.with_name(f".partial-{final.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    _write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

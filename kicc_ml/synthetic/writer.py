@@ -1,0 +1,243 @@
+"""True DICOM files of one CT series or one radiograph, as a hospital's archive would hand them over."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    PYDICOM_IMPLEMENTATION_UID,
+    UID,
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+from kicc_ml.synthetic.anatomy import Grid, Sex
+from kicc_ml.synthetic.hospital import Hospital
+from kicc_ml.synthetic.korean_names import korean_name
+from kicc_ml.synthetic.pixel_encoding import bits_stored, set_pixels
+from kicc_ml.synthetic.radiograph import TWELVE_BITS
+
+CODE_FIXED, KOREAN = "", "ISO 2022 IR 149"
+
+
+@dataclass(frozen=True)
+class ImageOrder:
+    """Whose image it is and when it was taken; with ``seed`` (of the image) it determines every byte.
+
+    ``anatomy_seed`` is the patient's. Studies are per patient and day, series per image.
+    """
+
+    site: str
+    patient_id: str
+    sex: Sex
+    age_years: float
+    modality: Literal["CT", "CXR"]
+    acquired: datetime
+    projection: Literal["AP", "PA", ""]  # empty for a CT
+    anatomy_seed: int
+    seed: int
+
+    @property
+    def study_uid(self) -> UID:
+        return self._uid("study", f"{self.acquired:%Y%m%d}")
+
+    @property
+    def series_uid(self) -> UID:
+        return self._uid("series", self.modality, str(self.seed))
+
+    @property
+    def frame_uid(self) -> UID:
+        return self._uid("frame of reference", str(self.seed))
+
+    def instance_uid(self, number: int) -> UID:
+        return self._uid("instance", self.modality, str(self.seed), str(number))
+
+    def _uid(self, *parts: str) -> UID:
+        return generate_uid(entropy_srcs=["kicc_ml", str(self.anatomy_seed), self.site, self.patient_id, *parts])
+
+
+def ct_affine_ras(grid: Grid) -> np.ndarray:
+    """The affine of ``[x, y, z]`` on this grid as written: x and y turned from LPS to RAS."""
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.block(
+        [[np.diag(grid.spacing_mm), np.array(grid.first_mm)[:, None]], [0, 0, 0, 1]]
+    )
+
+
+def write_ct(folder: Path, hu_xyz: np.ndarray, grid: Grid, hospital: Hospital, order: ImageOrder) -> None:
+    """One axial series into an empty ``folder``: a file per slice, and what this hospital's habits add."""
+    rng = np.random.default_rng([order.seed, 1])
+    habits, slices = hospital.habits, grid.shape[2]
+    stored = (hu_xyz - hospital.vendor.rescale_intercept).astype(np.int16)
+    names = _file_names(order, habits.shuffled_file_names)
+    numbers = np.arange(slices, 0, -1)  # from head to foot
+    if habits.instance_number_disordered:
+        numbers = rng.permutation(numbers)
+    dataset = _ct_description(hospital, order, grid)
+    for z in rng.permutation(slices) if habits.shuffled_file_names else range(slices - 1, -1, -1):
+        _identify(dataset, order.instance_uid(int(z)), None if habits.instance_number_missing else int(numbers[z]))
+        height = grid.first_mm[2] + z * grid.spacing_mm[2]
+        dataset.ImagePositionPatient = _decimals(*grid.first_mm[:2], height)
+        dataset.SliceLocation = _decimals(height)[0]
+        set_pixels(dataset, stored[:, :, z].T, hospital.transfer_syntax)
+        _save(dataset, folder / next(names))
+    if habits.duplicated_slice:  # the last one, sent twice
+        _save(dataset, folder / next(names))
+    if habits.localizer_in_series:
+        _save(_localizer(hospital, order, grid, hu_xyz), folder / next(names))
+    if habits.dose_page_in_series:
+        _save(_dose_page(hospital, order), folder / next(names))
+
+
+def write_radiograph(
+    folder: Path, image_xz: np.ndarray, pixel_mm: float, hospital: Hospital, order: ImageOrder
+) -> None:
+    """One frontal radiograph (uint16, 12 bit, ``[x, z]`` with z upwards and bone bright) into ``folder``."""
+    digital = hospital.cxr_modality == "DX"
+    storage = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
+    dataset = _description(hospital, order, storage)
+    stored = TWELVE_BITS - image_xz if hospital.monochrome1 else image_xz
+    syntax = hospital.transfer_syntax
+    dataset.Modality, dataset.Manufacturer = hospital.cxr_modality, hospital.cxr_vendor
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", ""] if digital else ["ORIGINAL", "PRIMARY"]
+    dataset.ViewPosition = order.projection
+    dataset.PatientOrientation = ["L", "F"]
+    dataset.SeriesDescription = f"CHEST {order.projection}"
+    dataset.ImagerPixelSpacing = dataset.PixelSpacing = _decimals(pixel_mm, pixel_mm)
+    photometric = "MONOCHROME1" if hospital.monochrome1 else "MONOCHROME2"
+    _describe_pixels(dataset, stored.T.shape, bits_stored(12, syntax), signed=False, photometric=photometric)
+    if digital:
+        dataset.PresentationIntentType = "FOR PRESENTATION"
+        dataset.PresentationLUTShape = "INVERSE" if hospital.monochrome1 else "IDENTITY"
+    number = None if hospital.habits.instance_number_missing else 1
+    _identify(dataset, order.instance_uid(0), number)
+    set_pixels(dataset, stored.T[::-1].astype(np.uint16), syntax)
+    _save(dataset, folder / next(_file_names(order, hospital.habits.shuffled_file_names)))
+
+
+def _description(hospital: Hospital, order: ImageOrder, storage: UID) -> Dataset:
+    """What all files of a series have in common: patient, study, series, equipment."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = storage
+    name = korean_name(order.anatomy_seed, order.sex)
+    if hospital.habits.korean_names:
+        dataset.SpecificCharacterSet = [CODE_FIXED, KOREAN]
+    dataset.PatientName = name.in_three_scripts if hospital.habits.korean_names else name.latin
+    dataset.PatientID, dataset.PatientSex, dataset.PatientBirthDate = order.patient_id, order.sex, ""
+    dataset.PatientAge = f"{int(order.age_years):03d}Y"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = order.study_uid, order.series_uid
+    dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "", "", ""
+    day, time = f"{order.acquired:%Y%m%d}", f"{order.acquired:%H%M%S}"
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = day
+    dataset.StudyTime = "080000"
+    dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = time
+    dataset.AcquisitionDateTime = day + time
+    dataset.SeriesNumber = 2 if order.modality == "CT" else 1
+    dataset.InstitutionName, dataset.Manufacturer = hospital.name, hospital.vendor.manufacturer
+    dataset.BodyPartExamined = "CHEST"
+    if hospital.habits.private_tags:
+        block = dataset.private_block(0x0029, "KICC SYNTHETIC HEADER", create=True)
+        block.add_new(0x10, "LO", f"{order.site}^{order.patient_id}")
+        block.add_new(0x11, "OB", hashlib.sha256(order.series_uid.encode()).digest())
+    return dataset
+
+
+def _ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> Dataset:
+    dataset = _description(hospital, order, CTImageStorage)
+    dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.ManufacturerModelName = hospital.vendor.ct_model
+    dataset.ConvolutionKernel = hospital.kernel
+    dataset.SeriesDescription = f"CHEST {hospital.kernel}"
+    dataset.KVP, dataset.Exposure = "120", str(round(hospital.tube_current_mas))
+    dataset.PatientPosition = "HFS"
+    dataset.FrameOfReferenceUID = order.frame_uid
+    dataset.PositionReferenceIndicator = ""
+    dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    dataset.PixelSpacing = _decimals(grid.spacing_mm[1], grid.spacing_mm[0])
+    dataset.SpacingBetweenSlices = _decimals(grid.spacing_mm[2])[0]
+    dataset.SliceThickness = _decimals(round(grid.spacing_mm[2] * hospital.overlap, 2))[0]
+    padded = hospital.vendor.padding_hu is not None
+    columns, rows = grid.shape[:2]
+    _describe_pixels(dataset, (rows, columns), 16, signed=padded or hospital.vendor.rescale_intercept == 0)
+    dataset.RescaleIntercept, dataset.RescaleSlope = str(hospital.vendor.rescale_intercept), "1"
+    dataset.RescaleType = "HU"
+    if hospital.vendor.padding_hu is not None:
+        dataset.PixelPaddingValue = hospital.vendor.padding_hu - hospital.vendor.rescale_intercept
+    return dataset
+
+
+def _describe_pixels(
+    dataset: Dataset, rows_columns: tuple[int, ...], bits: int, *, signed: bool, photometric: str = "MONOCHROME2"
+) -> None:
+    dataset.Rows, dataset.Columns = rows_columns
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, photometric
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelRepresentation = int(signed)
+
+
+def _localizer(hospital: Hospital, order: ImageOrder, grid: Grid, hu_xyz: np.ndarray) -> Dataset:
+    """The scout view that planned the scan, filed under the scan's own series."""
+    dataset = _ct_description(hospital, order, grid)
+    scout = np.maximum(hu_xyz, -1024).mean(1).astype(np.int16).T[::-1]
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    dataset.ImageOrientationPatient = ["1", "0", "0", "0", "0", "-1"]
+    top = grid.first_mm[2] + grid.spacing_mm[2] * (grid.shape[2] - 1)
+    dataset.ImagePositionPatient = _decimals(grid.first_mm[0], 0.0, top)
+    dataset.PixelSpacing = _decimals(grid.spacing_mm[2], grid.spacing_mm[0])
+    del dataset.SpacingBetweenSlices
+    dataset.Rows, dataset.Columns = scout.shape
+    _identify(dataset, order.instance_uid(9001), 0)
+    stored = (scout - hospital.vendor.rescale_intercept).astype(np.int16)
+    set_pixels(dataset, stored, ExplicitVRLittleEndian)
+    return dataset
+
+
+def _dose_page(hospital: Hospital, order: ImageOrder) -> Dataset:
+    """The scanner's dose report as a colour screenshot: bars of light on black stand for its lines of text."""
+    dataset = _description(hospital, order, SecondaryCaptureImageStorage)
+    page = np.zeros((96, 128, 3), np.uint8)
+    page[12:84:8, 10:100] = (200, 220, 255)
+    dataset.Modality, dataset.ConversionType = "CT", "WSD"
+    dataset.ImageType = ["DERIVED", "SECONDARY", "SCREEN SAVE"]
+    dataset.SeriesDescription = "Dose Report"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 96, 128, 3
+    dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    _identify(dataset, order.instance_uid(9002), 999)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.PixelData = page.tobytes()
+    dataset["PixelData"].VR = "OB"
+    return dataset
+
+
+def _identify(dataset: Dataset, instance_uid: UID, number: int | None) -> None:
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = instance_uid
+    dataset.InstanceNumber = number  # type 2: it may be empty, and in some archives is
+
+
+def _file_names(order: ImageOrder, shuffled: bool) -> Iterator[str]:
+    """Names in no order of anything, or numbered as written."""
+    number = 0
+    while True:
+        number += 1
+        digest = hashlib.sha256(f"{order.series_uid}/{number}".encode()).hexdigest()[:16]
+        yield digest if shuffled else f"IM{number:05d}.dcm"
+
+
+def _decimals(*values_mm: float) -> list[str]:
+    """Decimal strings to the micrometre; DICOM allows them 16 characters."""
+    return [f"{round(value, 3):g}" if value == int(value) else f"{value:.3f}" for value in values_mm]
+
+
+def _save(dataset: Dataset, path: Path) -> None:
+    dataset.save_as(path, enforce_file_format=True, overwrite=False)
