@@ -49,7 +49,7 @@ def evaluate_runs(run: Path) -> Path:
         score_segmented(row, cases[folder], folder.parent / "severity" / str(row["case_id"]))
         for folder, table in tables.items()
         if "probability" not in table
-        for row in track(table.to_dict("records"), description=f"score {folder.name}", transient=True)
+        for _, row in track(list(table.iterrows()), description=f"score {folder.name}", transient=True)
     ]
     rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
     predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
@@ -67,7 +67,7 @@ def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
     return {folder: built[name[folder]] for folder in folds}
 
 
-def score_segmented(row: Mapping[str, Any], cases: Mapping[str, Case], folder: Path) -> dict[str, Any]:
+def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> dict[str, Any]:
     """One row of ``cases.csv``: what was predicted, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
     if case is None or case.ct is None:
@@ -80,7 +80,9 @@ def score_segmented(row: Mapping[str, Any], cases: Mapping[str, Case], folder: P
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     draw(folder, volume, predicted, reference)
     return (
-        dict(row) | case_columns(score_case(reference, predicted, spacing_mm)) | reference_severity(reference, volume)
+        row.to_dict()
+        | case_columns(score_case(reference, predicted, spacing_mm))
+        | reference_severity(reference, volume)
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -95,8 +96,8 @@ def index(
         )
         table.add_row(*map(str, cells))
     console.print(table)
-    counts = frame.groupby(["kind", "verdict"]).size()
-    console.print(", ".join(f"{count} {kind} {verdict}" for (kind, verdict), count in counts.items()))
+    counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
+    console.print(", ".join(f"{count} {kind} {verdict}" for (kind, verdict), count in sorted(counts.items())))
 
 
 @app.command()

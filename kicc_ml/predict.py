@@ -20,7 +20,7 @@ from kicc_ml.data.resampling import resample
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.models.baselines import baseline_probabilities, clinical_bf
+from kicc_ml.models.baselines import baseline_probabilities, clinical_bf, endpoints_be
 from kicc_ml.models.segmentation import window_logits
 from kicc_ml.records import REGIONS, Case, Series, SeverityMap, Units, UserError, Volume, by_id
 from kicc_ml.runs import About, Fold, about_data, write_json
@@ -170,7 +170,6 @@ def held_out_segmentation(
     return rows, quarantined
 
 
-@torch.inference_mode()
 def held_out_outcome(network: nn.Module, data: PatientDataModule, run_dir: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     """Probabilities of the fold's test patients, network and baselines side by side; one row per prediction.
 
@@ -180,15 +179,15 @@ def held_out_outcome(network: nn.Module, data: PatientDataModule, run_dir: Path)
     cases = by_id(data.cases)
     test = [cases[case_id] for case_id in data.split.test]
     fitting = [cases[case_id] for case_id in (*data.split.train, *data.split.val)]
-    batches = loader(data.dataset(test), data.batch_size, data.num_workers) if test else []
-    network.eval()
-    network_be = torch.cat([network(batch).float().sigmoid() for batch in batches]).numpy() if test else None
     features = about_data(data).features
-    rows: list[dict[str, Any]] = []
-    for column, endpoint in enumerate(data.endpoints if network_be is not None else ()):
-        label_b = np.array([case.endpoints.get(endpoint, np.nan) for case in fitting])
+    network_be = outcome_probabilities(network, data, test)
+    rows = []
+    for column, endpoint in enumerate(data.endpoints):
         models = {"network": network_be[:, column]} | baseline_probabilities(
-            clinical_bf(fitting, features), label_b, clinical_bf(test, features), features
+            clinical_bf(fitting, features),
+            endpoints_be(fitting, [endpoint])[:, 0],
+            clinical_bf(test, features),
+            features,
         )
         for model, probability_b in models.items():
             rows += [
@@ -196,6 +195,15 @@ def held_out_outcome(network: nn.Module, data: PatientDataModule, run_dir: Path)
                 for case, probability in zip(test, probability_b, strict=True)
             ]
     return pd.DataFrame(rows, columns=PREDICTION_COLUMNS), {}
+
+
+@torch.inference_mode()
+def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
+    """(case, endpoint) probabilities of a fold's network."""
+    network.eval()
+    batches = loader(data.dataset(cases), data.batch_size, data.num_workers) if cases else ()
+    probability_be = [network(batch).float().sigmoid().numpy() for batch in batches]
+    return np.concatenate([np.zeros((0, len(data.endpoints))), *probability_be])
 
 
 def _prediction(case: Case, fold: str, endpoint: str, model: str, probability: float) -> dict[str, Any]:

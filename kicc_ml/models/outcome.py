@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from monai.networks.blocks import Convolution
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from kicc_ml.models.schedule import decayed
@@ -147,6 +148,6 @@ class OutcomeTask(pl.LightningModule):
         self.log(name, loss, prog_bar=True, batch_size=len(logits_be))
         return loss
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         return decayed(optimizer, self)

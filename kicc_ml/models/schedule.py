@@ -1,10 +1,9 @@
 """A learning rate that follows the budget, whichever is spent first: steps, or minutes."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 
 WARM_UP = 0.03  # share of the budget over which the rate rises from zero
 FIRST_STEP = 0.001  # so that the first step is not lost to a rate of zero
@@ -21,7 +20,8 @@ def budget_spent(trainer: pl.Trainer) -> float:
         epochs = trainer.current_epoch
         within = trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches if batches else 0.0
         shares.append((epochs + min(within, 1.0)) / trainer.max_epochs)
-    timer = next((one for one in trainer.callbacks if isinstance(one, Timer)), None)
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    timer = next((one for one in callbacks if isinstance(one, Timer)), None)
     if timer is not None and timer.time_remaining() is not None:
         elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
         shares.append(elapsed / max(elapsed + (remaining or 0.0), 1e-9))
@@ -33,7 +33,7 @@ def rate_factor(spent: float) -> float:
     return min((spent + FIRST_STEP) / WARM_UP, 1.0) * (1.0 - spent) ** POWER
 
 
-def decayed(optimizer: torch.optim.Optimizer, task: pl.LightningModule) -> dict[str, Any]:
+def decayed(optimizer: torch.optim.Optimizer, task: pl.LightningModule) -> OptimizerLRSchedulerConfig:
     """What ``configure_optimizers`` returns: the optimizer with the budget's schedule, stepped every batch."""
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: rate_factor(budget_spent(task.trainer)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from monai.inferers import sliding_window_inference
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from kicc_ml.models.schedule import decayed
@@ -93,6 +94,6 @@ class SegmentationTask(pl.LightningModule):
                 self.log(f"val/dice_{region}", means[region], prog_bar=region == "lesion")
         self.log("val/dice", torch.stack(list(means.values())).mean() if means else torch.tensor(0.0))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         return decayed(optimizer, self)

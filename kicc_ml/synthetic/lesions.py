@@ -11,7 +11,7 @@ import numpy as np
 
 from kicc_ml.synthetic.anatomy import Physique
 from kicc_ml.synthetic.texture import Texture
-from kicc_ml.synthetic.thorax import BLOOD_HU, Thorax
+from kicc_ml.synthetic.thorax import Thorax
 
 FOCI = 14
 EDGE = 0.03  # softness of a border in units of the growth field, about 1 mm
@@ -32,7 +32,7 @@ def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
     """Foci in alternating lungs; heights favour the lower zones, directions the back, depths the pleura."""
     side = np.where(np.arange(FOCI) % 2 == rng.integers(2), 1.0, -1.0)
     height = person.lung_height_mm * (0.08 + 0.80 * rng.beta(1.5, 2.3, FOCI))
-    forward = np.pi * rng.beta(1.7, 3.2, FOCI)  # 0 back, pi/2 side, pi front
+    forward = np.pi * rng.beta(1.9, 2.8, FOCI)  # 0 back, pi/2 side, pi front
     outward = 1.0 - 0.30 * rng.beta(1.2, 2.0, FOCI)
     half_width, half_depth, slant = person.at_height(height)
     across = np.maximum(half_width * outward * np.sin(forward), 32)
@@ -94,9 +94,9 @@ def _blend(
     lesion: np.ndarray,
     solid: np.ndarray,
 ) -> np.ndarray:
-    """Ground glass fills a share of the air there is; consolidation replaces what was."""
-    filled = rng.uniform(0.14, 0.28) + 0.05 * Texture(rng, 14).at(points) + 0.04 * Texture(rng, 7).at(points)
-    hazy = healthy_hu + np.clip(filled, 0.12, None) * lesion * np.clip(BLOOD_HU - healthy_hu, 0, None)
+    """Ground glass veils what is beneath it; consolidation replaces it."""
+    veil_hu = rng.uniform(130, 180) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
+    hazy = np.minimum(healthy_hu + np.clip(veil_hu, 100, None) * lesion, np.maximum(healthy_hu, -80))
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
     return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)
 
