@@ -67,7 +67,7 @@ def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
     return {folder: built[name[folder]] for folder in folds}
 
 
-def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> dict[str, Any]:
+def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> dict[Any, Any]:
     """One row of ``cases.csv``: what was predicted, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
     if case is None or case.ct is None:

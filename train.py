@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from evaluate import evaluate_runs, print_results
@@ -147,7 +147,7 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
     return [
         ModelCheckpoint(folder / "checkpoints", filename="best", save_last=True, enable_version_counter=False, **best),
-        TQDMProgressBar(leave=True),
+        RichProgressBar(),
     ]
 
 

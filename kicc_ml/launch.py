@@ -114,9 +114,9 @@ def _parts(arguments: list[str]) -> list[list[str]]:
     return [
         [
             f"experiment={part}",
-            f"name={cfg.name}/{part}",
             *(f"{key}={value}" for key, value in changes.items()),
             *own,
+            f"run_dir={cfg.run_dir}/{part}",
         ]
         for part, changes in cfg.parts.items()
     ]

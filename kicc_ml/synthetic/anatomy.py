@@ -77,7 +77,11 @@ class Physique:
 
 
 def draw_physique(rng: np.random.Generator, sex: Sex, age_years: float) -> Physique:
-    """A person of that sex and age; men are larger, old people have weaker bone and larger hearts."""
+    """A person of that sex and age; men are larger, old people have weaker bone and larger hearts.
+
+    Inspiration and gravity vary as between a full breath and a shallow one lying down, so widely that healthy
+    lung overlaps ground glass in HU: a lesion is told by its border and shape, not by its grey value.
+    """
     size = (1.0 if sex == "M" else 0.90) * rng.normal(1.0, 0.035)
     age = np.clip(age_years, 10, 95)
     return Physique(
@@ -92,9 +96,9 @@ def draw_physique(rng: np.random.Generator, sex: Sex, age_years: float) -> Physi
         left_dome_mm=rng.uniform(46, 74),
         rotation_deg=rng.normal(0, 2.5),
         lung_level_hu=rng.uniform(-890, -690),
-        gravity_hu=rng.uniform(220, 480),
+        gravity_hu=rng.uniform(240, 520),
         base_hu=rng.uniform(60, 340),
-        atelectasis_hu=rng.uniform(120, 320),
+        atelectasis_hu=rng.uniform(60, 220),
         mosaic_hu=rng.uniform(12, 30),
         fibrosis=bool(rng.random() < 0.25 + 0.004 * (age - 50)),
         bone_hu=float(np.clip(560 - 3.0 * (age - 50) + rng.normal(0, 40), 300, 750)),

@@ -33,7 +33,7 @@ VENDORS = (
 )
 SYNTAXES = (ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1)
 HABIT_SHARE = 0.4  # of the hospitals have any one habit; at least one has it
-NOISE_AT_100_MAS_HU = 18.0
+NOISE_AT_100_MAS_HU = 15.0
 MOTION_MM = 5.0
 TABLE_HU, TABLE_CORE_HU = 120.0, -880.0
 

@@ -31,9 +31,9 @@ class Foci:
 def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
     """Foci in alternating lungs; heights favour the lower zones, directions the back, depths the pleura."""
     side = np.where(np.arange(FOCI) % 2 == rng.integers(2), 1.0, -1.0)
-    height = person.lung_height_mm * (0.08 + 0.80 * rng.beta(1.5, 2.3, FOCI))
+    height = person.lung_height_mm * (0.07 + 0.80 * rng.beta(1.4, 2.6, FOCI))
     forward = np.pi * rng.beta(1.9, 2.8, FOCI)  # 0 back, pi/2 side, pi front
-    outward = 1.0 - 0.30 * rng.beta(1.2, 2.0, FOCI)
+    outward = 1.02 - 0.20 * rng.beta(1.2, 2.0, FOCI)
     half_width, half_depth, slant = person.at_height(height)
     across = np.maximum(half_width * outward * np.sin(forward), 32)
     along = slant + half_depth * outward * np.cos(forward)
@@ -95,8 +95,8 @@ def _blend(
     solid: np.ndarray,
 ) -> np.ndarray:
     """Ground glass veils what is beneath it; consolidation replaces it."""
-    veil_hu = rng.uniform(130, 180) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
-    hazy = np.minimum(healthy_hu + np.clip(veil_hu, 100, None) * lesion, np.maximum(healthy_hu, -80))
+    veil_hu = rng.uniform(145, 190) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
+    hazy = np.minimum(healthy_hu + np.clip(veil_hu, 120, None) * lesion, np.maximum(healthy_hu, -80))
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
     return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)
 

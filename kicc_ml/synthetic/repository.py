@@ -28,7 +28,7 @@ from kicc_ml.synthetic.writer import ImageOrder, ct_affine_ras, write_ct, write_
 #: Voxels (across, slices) of a CT where nothing else is asked for: the demo has to be ready in seconds.
 SIZES = {"demo": (80, 40)}
 USUAL_SIZE = (128, 64)
-SMALLEST_MATRIX, SMALLEST_SLICES = 24, 12  # below, a lung is a handful of voxels
+SMALLEST_MATRIX, SMALLEST_SLICES = 32, 12  # JPEG 2000 takes no less than 32 pixels; a lung should have some too
 REQUEST, COMPLETE = "request.json", "complete.json"
 MASKS = ("left_lung", "right_lung", "ground_glass", "consolidation")
 

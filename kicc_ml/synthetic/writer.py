@@ -76,7 +76,7 @@ def write_ct(folder: Path, hu_xyz: np.ndarray, grid: Grid, hospital: Hospital, o
     """One axial series into an empty ``folder``: a file per slice, and what this hospital's habits add."""
     rng = np.random.default_rng([order.seed, 1])
     habits, slices = hospital.habits, grid.shape[2]
-    stored = (hu_xyz - hospital.vendor.rescale_intercept).astype(np.int16)
+    stored = _stored(hu_xyz, hospital)
     names = _file_names(order, habits.shuffled_file_names)
     numbers = np.arange(slices, 0, -1)  # from head to foot
     if habits.instance_number_disordered:
@@ -166,14 +166,23 @@ def _ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> Datase
     dataset.PixelSpacing = _decimals(grid.spacing_mm[1], grid.spacing_mm[0])
     dataset.SpacingBetweenSlices = _decimals(grid.spacing_mm[2])[0]
     dataset.SliceThickness = _decimals(round(grid.spacing_mm[2] * hospital.overlap, 2))[0]
-    padded = hospital.vendor.padding_hu is not None
     columns, rows = grid.shape[:2]
-    _describe_pixels(dataset, (rows, columns), 16, signed=padded or hospital.vendor.rescale_intercept == 0)
+    _describe_pixels(dataset, (rows, columns), 16, signed=_stored_type(hospital) is np.int16)
     dataset.RescaleIntercept, dataset.RescaleSlope = str(hospital.vendor.rescale_intercept), "1"
     dataset.RescaleType = "HU"
     if hospital.vendor.padding_hu is not None:
         dataset.PixelPaddingValue = hospital.vendor.padding_hu - hospital.vendor.rescale_intercept
     return dataset
+
+
+def _stored_type(hospital: Hospital) -> type[np.int16] | type[np.uint16]:
+    """Signed where the stored values go below zero: without an offset, or for padding below air."""
+    vendor = hospital.vendor
+    return np.int16 if vendor.rescale_intercept == 0 or vendor.padding_hu is not None else np.uint16
+
+
+def _stored(hu: np.ndarray, hospital: Hospital) -> np.ndarray:
+    return (hu - hospital.vendor.rescale_intercept).astype(_stored_type(hospital))
 
 
 def _describe_pixels(
@@ -197,8 +206,7 @@ def _localizer(hospital: Hospital, order: ImageOrder, grid: Grid, hu_xyz: np.nda
     del dataset.SpacingBetweenSlices
     dataset.Rows, dataset.Columns = scout.shape
     _identify(dataset, order.instance_uid(9001), 0)
-    stored = (scout - hospital.vendor.rescale_intercept).astype(np.int16)
-    set_pixels(dataset, stored, ExplicitVRLittleEndian)
+    set_pixels(dataset, _stored(scout, hospital), ExplicitVRLittleEndian)
     return dataset
 
 

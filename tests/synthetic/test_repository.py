@@ -1,0 +1,116 @@
+"""A whole synthetic repository: what lies where, that it can be carried on, and what it refuses."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from kicc_ml.records import UserError
+from kicc_ml.synthetic import repository
+from kicc_ml.synthetic.hospital import Habits, hospitals
+from kicc_ml.synthetic.repository import synthesize
+
+SMALL = {"matrix": 32, "slices": 12, "patients": 16, "sites": 2}
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("repository") / "made"
+    synthesize(out, "demo", 7, **SMALL)
+    return out
+
+
+def test_every_planned_image_is_there_once(made):
+    plan = pd.read_csv(made / "truth" / "images.csv", dtype={"patient_id": str})
+    found = set()
+    for path in made.rglob("*"):
+        if path.is_file() and path.relative_to(made).parts[0] in set(plan["site"]):
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            found.add((header.InstitutionName, header.PatientID, header.AcquisitionDateTime, header.SeriesInstanceUID))
+    planned = {
+        (row.site, row.patient_id, pd.Timestamp(row.acquired).strftime("%Y%m%d%H%M%S")) for row in plan.itertuples()
+    }
+    assert {key[:3] for key in found} == planned
+    assert len(found) == len(plan)
+
+
+def test_masks_hold_the_burden_of_the_plan(made):
+    plan = pd.read_csv(made / "truth" / "images.csv", dtype={"patient_id": str})
+    burdens = sorted(plan.loc[plan["modality"] == "CT", "burden"])
+    shares = []
+    for folder in (made / "masks").iterdir():
+        mask = {p.name.removesuffix(".nii.gz"): nibabel.load(p).get_fdata() > 0 for p in folder.iterdir()}
+        lesion, lung = mask["ground_glass"] | mask["consolidation"], mask["left_lung"] | mask["right_lung"]
+        shares.append(lesion.sum() / lung.sum())
+    np.testing.assert_allclose(sorted(shares), burdens, rtol=0.05, atol=0.002)
+
+
+def test_the_same_arguments_write_the_same_bytes_even_after_an_interruption(made, tmp_path, monkeypatch):
+    whole_folder, calls = repository._whole_folder, []
+
+    def failing(final):
+        calls.append(final)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return whole_folder(final)
+
+    out = tmp_path / "again"
+    with monkeypatch.context() as patched:
+        patched.setattr(repository, "_whole_folder", failing)
+        patched.setattr(repository.os, "cpu_count", lambda: 1)  # in this process, where the fault is planted
+        with pytest.raises(KeyboardInterrupt):
+            synthesize(out, "demo", 7, **SMALL)
+    assert not (out / "truth" / "complete.json").exists()
+    before = {p: p.stat().st_mtime_ns for p in (out / "masks").rglob("*.nii.gz")}
+    synthesize(out, "demo", 7, **SMALL)
+    assert before
+    assert contents(out) == contents(made)
+
+
+def test_a_finished_repository_is_left_alone(made, monkeypatch):
+    monkeypatch.setattr(repository, "draw_cohort", lambda *_: pytest.fail("drew the cohort again"))
+    synthesize(made, "demo", 7, **SMALL)
+
+
+def test_other_arguments_on_the_same_folder_are_refused(made):
+    with pytest.raises(UserError, match="other arguments"):
+        synthesize(made, "demo", 8, **SMALL)
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty"):
+        synthesize(tmp_path, "demo", 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_unknown_preset_is_refused_with_what_there_is(tmp_path):
+    with pytest.raises(UserError, match="kicc19, demo"):
+        synthesize(tmp_path / "out", "kicc20", 1)
+
+
+def test_tables_only_writes_no_image_and_images_can_follow(tmp_path):
+    synthesize(tmp_path, "demo", 7, tables_only=True, **SMALL)
+    assert {p.name for p in tmp_path.iterdir()} == {"clinical.csv", "truth", ".kicc-key"}
+    table = (tmp_path / "clinical.csv").read_bytes()
+    synthesize(tmp_path, "demo", 7, **SMALL)
+    assert (tmp_path / "masks").is_dir()
+    assert (tmp_path / "clinical.csv").read_bytes() == table
+
+
+@pytest.mark.parametrize("sites", [4, 17])
+def test_every_habit_vendor_and_syntax_occurs_among_the_hospitals(sites):
+    found = list(hospitals(3, [f"site-{i}" for i in range(sites)]).values())
+    for name in Habits.__dataclass_fields__:
+        assert 0 < sum(getattr(hospital.habits, name) for hospital in found) < sites
+    assert len({hospital.vendor for hospital in found}) == 4
+    assert len({hospital.transfer_syntax for hospital in found}) == 3
+    assert {hospital.monochrome1 for hospital in found} == {True, False}
+    assert {hospital.cxr_modality for hospital in found} == {"CR", "DX"}
