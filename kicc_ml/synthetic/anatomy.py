@@ -98,7 +98,7 @@ def draw_physique(rng: np.random.Generator, sex: Sex, age_years: float) -> Physi
         lung_level_hu=rng.uniform(-890, -690),
         gravity_hu=rng.uniform(240, 520),
         base_hu=rng.uniform(60, 340),
-        atelectasis_hu=rng.uniform(60, 220),
+        atelectasis_hu=rng.uniform(400, 700),
         mosaic_hu=rng.uniform(12, 30),
         fibrosis=bool(rng.random() < 0.25 + 0.004 * (age - 50)),
         bone_hu=float(np.clip(560 - 3.0 * (age - 50) + rng.normal(0, 40), 300, 750)),

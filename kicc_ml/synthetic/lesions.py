@@ -95,7 +95,7 @@ def _blend(
     solid: np.ndarray,
 ) -> np.ndarray:
     """Ground glass veils what is beneath it; consolidation replaces it."""
-    veil_hu = rng.uniform(145, 190) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
+    veil_hu = rng.uniform(235, 295) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
     hazy = np.minimum(healthy_hu + np.clip(veil_hu, 120, None) * lesion, np.maximum(healthy_hu, -80))
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
     return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)

@@ -169,7 +169,7 @@ def _dependent_atelectasis(
     rng: np.random.Generator, person: Physique, behind: np.ndarray, depth_mm: np.ndarray, points: np.ndarray
 ) -> np.ndarray:
     """HU to add: falls off smoothly from the dependent pleura, waxes and wanes over decimetres."""
-    reach_mm = rng.uniform(8, 16)
+    reach_mm = rng.uniform(12, 22)
     wax = np.clip(0.75 + 0.35 * Texture(rng, 90).at(points), 0.1, 1.4)
     return person.atelectasis_hu * wax * np.exp(-depth_mm / reach_mm) * np.clip((behind - 0.15) / 0.6, 0, 1)
 

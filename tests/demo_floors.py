@@ -1,0 +1,32 @@
+"""Whether a demonstration run is as good as it must be: ``python tests/demo_floors.py RUN``; exit status 1 if not."""
+
+import json
+import sys
+from pathlib import Path
+
+#: Least figures of ``summary.json`` over hospitals the models never saw: agreement of the lesions with the true
+#: ones, and the share of patients whose severity is within 2 of 24 points.
+FLOORS = {
+    ("segmentation", "lesion", "dice", "mean"): 0.75,
+    ("severity", "score", "within_2"): 0.90,
+}
+
+
+def main(run: Path) -> int:
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    failed = 0
+    for path, floor in FLOORS.items():
+        figure = summary
+        for key in path:
+            figure = figure[key]
+        enough = figure is not None and figure >= floor
+        failed += not enough
+        shown = "not computed" if figure is None else f"{figure:.3f}"
+        print(f"{'.'.join(path)}: {shown}, at least {floor:.2f}: {'yes' if enough else 'NO'}")
+    if failed:
+        print(f"{run}: {failed} figure(s) below their floor", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,121 @@
+"""The image's install and entry commands, replayed in an environment of their own.
+
+A container engine is not needed, and the image itself is not built: what the Dockerfile installs and starts is read
+from it and run with a copy of the tree.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+#: What a user has beside the tree: data, runs, an environment. None of it belongs into an image.
+NOT_SHIPPED = (".*", "__pycache__", "runs", "repository", "store", "dist", "build", "data")
+
+
+def instruction(name: str) -> list[str]:
+    """The arguments of every ``name`` of the Dockerfile, continued lines joined."""
+    lines = re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines()
+    return [line.removeprefix(name).strip() for line in lines if line.startswith(f"{name} ")]
+
+
+def test_the_image_runs_as_a_user_who_is_not_root():
+    assert instruction("USER")[-1] not in ("root", "0")
+
+
+def test_the_image_starts_with_the_entry_script_and_trains_by_default():
+    assert instruction("ENTRYPOINT") == ['["docker/entry"]']
+    assert instruction("CMD") == ['["train"]']
+    assert os.access(ROOT / "docker" / "entry", os.X_OK)
+
+
+def test_the_base_is_a_build_argument():
+    assert instruction("FROM") == ["${BASE}"]
+    assert any(argument.startswith("BASE=") for argument in instruction("ARG"))
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of the image: a copy of the tree with the environment that the install line makes.
+
+    Nothing is downloaded: the packages are those of the environment that runs the tests.
+    """
+    pytest.importorskip("editables", reason="an editable install without a network needs editables beside hatchling")
+    work = tmp_path_factory.mktemp("container") / "kicc_ml"
+    shutil.copytree(ROOT, work, ignore=lambda folder, names: ignored(Path(folder), names))
+    (install,) = [line for line in instruction("RUN") if "pip install" in line]
+    install = install.replace("${PIP_EXTRA}", "--no-deps --no-build-isolation")
+    install = install.replace("python3 -m venv", f"{sys.executable} -m venv --system-site-packages")
+    environment = os.environ | {"PYTHONPATH": site_packages(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = subprocess.run(["sh", "-c", install], cwd=work, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return work
+
+
+def ignored(folder: Path, names: list[str]) -> set[str]:
+    patterns = NOT_SHIPPED if folder == ROOT else ("__pycache__",)
+    return shutil.ignore_patterns(*patterns)(str(folder), names)
+
+
+def site_packages() -> str:
+    """Where the packages of the running environment lie; a virtual environment made from one does not see them."""
+    return os.pathsep.join([sysconfig.get_path("purelib"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+
+
+def start(container: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """``docker run IMAGE command``, from anywhere."""
+    return subprocess.run(
+        [str(container / "docker" / "entry"), *command],
+        cwd=container.parent,
+        env=os.environ | {"PYTHONPATH": site_packages(), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("train", "--help"), "lesion_ct"),
+        (("train", "--cfg", "job", "experiment=outcome"), "OutcomeNetwork"),
+        (("evaluate", "--help"), "runs"),
+        (("summary", "--help"), "--json"),
+        (("synthesize", "--help"), "--preset"),
+    ],
+)
+def test_the_container_answers(container: Path, command: tuple[str, ...], says: str):
+    done = start(container, *command)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+
+
+@pytest.mark.slow
+def test_the_container_runs_its_own_copy(container: Path):
+    where = "import kicc_ml.launch as launch; print(launch.CONFIGS)"
+    python = container / ".venv" / "bin" / "python"
+    done = subprocess.run(
+        [str(python), "-c", where],
+        cwd=container,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": site_packages()},
+    )
+    assert Path(done.stdout.strip()) == container / "configs"
+
+
+@pytest.mark.slow
+def test_a_users_error_leaves_the_container_with_status_2(container: Path):
+    done = start(container, "train", "experiment=typo")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")

@@ -1,0 +1,368 @@
+"""The whole line as a user walks it: the real scripts, on a small synthetic repository."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom import dcmread
+
+from kicc_ml.dicom.index import index_repository
+from kicc_ml.dicom.volume import read_volume
+from kicc_ml.records import REGIONS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+KICC_ML = (str(Path(sys.executable).with_name("kicc-ml")),)
+TRAIN, EVALUATE = (sys.executable, "train.py"), (sys.executable, "evaluate.py")
+SITES = ("busan-1", "daegu-1", "daejeon-1", "seoul-1")
+
+#: Budgets in steps, so that a run is the same however busy the machine is.
+QUICK = ("trainer.max_time=null", "++trainer.max_steps=4")
+LESION = (
+    *("experiment=lesion_ct", "data.canonical.spacing_mm=[6,6,8]", "data.patch_size=[48,48,24]"),
+    *("data.patches_per_epoch=4", "network.channels=[4,8,8,8]", *QUICK),
+)
+OUTCOME = (
+    *("experiment=outcome", "data.canonical_ct.matrix=[16,16,12]", "data.canonical_cxr.size=32"),
+    *("network.channels=[4,8]", "network.width=8", *QUICK),
+)
+
+Result = subprocess.CompletedProcess[str]
+
+
+def run(*command: object) -> Result:
+    """One command from the project's folder, on one thread."""
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def train(repository: Path, folder: Path, *settings: str) -> Result:
+    """``train.py`` on a repository, into ``folder``; the store lies beside it."""
+    where = (f"cohort.root={repository}", f"run_dir={folder}", f"store_dir={folder.parent / 'store'}")
+    return run(*TRAIN, "cohort=repository", *where, *settings)
+
+
+def finished(result: Result) -> Path:
+    """The report that a command ends with."""
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    last = result.stdout.strip().splitlines()[-1]
+    assert last.startswith("report: ")
+    return Path(last.removeprefix("report: "))
+
+
+def refused(result: Result) -> str:
+    """The one message of a user's error."""
+    assert result.returncode == 2, result.stdout[-2000:] + result.stderr[-4000:]
+    assert "Traceback" not in result.stderr
+    messages = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(messages) == 1
+    return result.stderr[result.stderr.index("error: ") :]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("line")
+
+
+@pytest.fixture(scope="module")
+def repository(folder: Path) -> Path:
+    size = ("--patients", 16, "--sites", 4, "--matrix", 48, "--slices", 24, "--seed", 3)
+    result = run(*KICC_ML, "synthesize", "--preset", "demo", *size, folder / "repository")
+    assert result.returncode == 0, result.stderr
+    return folder / "repository"
+
+
+@pytest.fixture(scope="module")
+def lesion_run(repository: Path, folder: Path) -> Path:
+    finished(train(repository, folder / "lesion_ct", *LESION))
+    return folder / "lesion_ct"
+
+
+@pytest.fixture(scope="module")
+def outcome_run(repository: Path, folder: Path) -> Path:
+    finished(train(repository, folder / "outcome", *OUTCOME))
+    return folder / "outcome"
+
+
+def copy_of(repository: Path, target: Path) -> tuple[Path, pd.DataFrame]:
+    """A repository to spoil, and its table."""
+    shutil.copytree(repository, target)
+    return target, pd.read_csv(target / "clinical.csv", dtype=str)
+
+
+FOLD_FILES = ("config.yaml", "split.json", "weights.safetensors", "metrics.csv", "predictions.csv")
+
+
+def test_a_lesion_run_leaves_a_folder_per_hospital_and_a_report(lesion_run: Path):
+    for site in SITES:
+        assert {name for name in FOLD_FILES if (lesion_run / site / name).is_file()} == set(FOLD_FILES)
+    cases = pd.read_csv(lesion_run / "cases.csv")
+    assert set(cases["site"]) == set(SITES)
+    assert (cases["site"] == cases["fold"]).all()
+    assert cases["lesion_dice"].notna().any()
+    for case_id in cases["case_id"]:
+        assert (lesion_run / "severity" / case_id / "montage.png").is_file()
+        assert (lesion_run / "severity" / case_id / "lesion.nii.gz").is_file()
+    assert "<html" in (lesion_run / "report.html").read_text(encoding="utf-8")
+    assert json.loads((lesion_run / "summary.json").read_text())["segmentation"]["lesion"]["dice"]["n"] > 0
+
+
+def test_a_hospital_is_predicted_by_a_model_that_never_saw_it(lesion_run: Path):
+    for site in SITES:
+        (split,) = json.loads((lesion_run / site / "split.json").read_text())["folds"]
+        predicted = pd.read_csv(lesion_run / site / "predictions.csv")
+        assert set(predicted["case_id"]) <= set(split["test"])
+        assert {case_id.split("_")[0] for case_id in split["test"]} == {site}
+        assert site not in {case_id.split("_")[0] for case_id in (*split["train"], *split["val"])}
+
+
+def test_an_outcome_run_sets_the_baselines_beside_the_network(outcome_run: Path):
+    tables = [pd.read_csv(outcome_run / site / "predictions.csv") for site in SITES]
+    rows = pd.concat(tables)
+    assert set(rows["model"]) == {"network", "clinical", "age_sex", "prevalence"}
+    assert set(rows["endpoint"]) == {"oxygen", "ventilation", "icu", "death"}
+    assert len(rows) == 16 * 4 * 4
+    assert not rows.duplicated(["case_id", "endpoint", "model"]).any()
+    assert rows["probability"].between(0, 1).all()
+    summary = json.loads((outcome_run / "summary.json").read_text())
+    assert summary["outcome"]["oxygen"]["network"]["auroc_pooled"]["value"] is not None
+
+
+def test_a_summary_holds_no_nan(lesion_run: Path, outcome_run: Path):
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    for folder in (lesion_run, outcome_run):
+        json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
+
+
+def stamps(run_folder: Path) -> dict[str, int]:
+    return {site: (run_folder / site / "weights.safetensors").stat().st_mtime_ns for site in SITES}
+
+
+def test_started_again_only_an_unfinished_fold_is_trained(repository: Path, outcome_run: Path):
+    before = stamps(outcome_run)
+    finished(train(repository, outcome_run, *OUTCOME))
+    assert stamps(outcome_run) == before
+    kept = pd.read_csv(outcome_run / "daegu-1" / "predictions.csv")
+    (outcome_run / "daegu-1" / "predictions.csv").unlink()
+    finished(train(repository, outcome_run, *OUTCOME))
+    after = stamps(outcome_run)
+    assert {site for site in SITES if after[site] != before[site]} == {"daegu-1"}
+    pd.testing.assert_frame_equal(pd.read_csv(outcome_run / "daegu-1" / "predictions.csv"), kept)
+
+
+def test_one_fold_by_name_is_trained_alone(repository: Path, folder: Path):
+    finished(train(repository, folder / "alone", *OUTCOME, "split.fold=busan-1"))
+    assert {path.parent.name for path in (folder / "alone").rglob("weights.safetensors")} == {"busan-1"}
+
+
+def test_joblib_and_one_process_give_the_same_predictions(repository: Path, outcome_run: Path, folder: Path):
+    finished(train(repository, folder / "joblib", *OUTCOME, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"))
+    for site in SITES:
+        serial, spread = (pd.read_csv(run / site / "predictions.csv") for run in (outcome_run, folder / "joblib"))
+        pd.testing.assert_frame_equal(serial, spread, rtol=1e-5)
+
+
+def test_other_settings_are_not_mixed_into_a_finished_run(repository: Path, outcome_run: Path):
+    message = refused(train(repository, outcome_run, *OUTCOME, "seed=2"))
+    assert "seed" in message
+    assert "run_dir=" in message
+
+
+def test_other_cases_are_not_mixed_into_a_finished_run(repository: Path, outcome_run: Path, folder: Path):
+    fewer, table = copy_of(repository, folder / "fewer")
+    table.drop(index=0).to_csv(fewer / "clinical.csv", index=False)
+    assert "holds a finished fold" in refused(train(fewer, outcome_run, *OUTCOME))
+
+
+def test_judging_a_run_again_gives_the_same_summary(lesion_run: Path):
+    before = (lesion_run / "summary.json").read_text()
+    (lesion_run / "summary.json").unlink()
+    finished(run(*EVALUATE, f"runs={lesion_run}"))
+    assert (lesion_run / "summary.json").read_text() == before
+
+
+def test_a_model_of_all_cases_segments_niftis_on_their_own_grid(repository: Path, folder: Path):
+    result = train(repository, folder / "everybody", *LESION, "split=all")
+    assert result.returncode == 0, result.stderr
+    source = folder / "niftis"
+    source.mkdir()
+    usable = [series for series in index_repository(repository) if series.usable and series.modality == "CT"]
+    for number, (series, axes) in enumerate(zip(usable, ("RAS", "PSL"), strict=False)):
+        volume = read_volume(series)
+        image = nib.Nifti1Image(volume.array, volume.affine_ras)
+        turn = nib.orientations.ornt_transform(
+            nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+        )
+        nib.save(image.as_reoriented(turn), source / f"scan{number}.nii.gz")
+    result = run(*KICC_ML, "predict", "-i", source, "-o", folder / "predicted", "--run", folder / "everybody")
+    assert result.returncode == 0, result.stderr
+    assert set(pd.read_csv(folder / "predicted" / "predictions.csv")["case_id"]) == {"scan0", "scan1"}
+    for name in ("scan0", "scan1"):
+        scan = nib.load(source / f"{name}.nii.gz")
+        assert (folder / "predicted" / name / "severity.json").is_file()
+        for region in REGIONS:
+            mask = nib.load(folder / "predicted" / name / f"{region}.nii.gz")
+            assert mask.shape == scan.shape
+            np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-4)
+            assert mask.get_data_dtype() == np.uint8
+
+
+def test_the_folds_of_a_run_segment_a_hospitals_dicom_folder_together(repository: Path, lesion_run: Path, folder: Path):
+    result = run(*KICC_ML, "predict", "-i", repository / "seoul-1", "-o", folder / "seoul", "--run", lesion_run)
+    assert result.returncode == 0, result.stderr
+    rows = pd.read_csv(folder / "seoul" / "predictions.csv")
+    assert len(rows) > 0
+    assert all((folder / "seoul" / str(case_id) / "lesion.nii.gz").is_file() for case_id in rows["case_id"])
+
+
+def test_a_repository_laid_out_by_hand_runs_with_nothing_but_its_folder(repository: Path, folder: Path):
+    by_hand, table = copy_of(repository, folder / "by-hand")
+    names = {"busan-1": "한빛병원", "seoul-1": "St. Mary"}
+    for site in SITES:
+        if site in names:
+            (by_hand / site).rename(by_hand / names[site])
+        else:
+            shutil.rmtree(by_hand / site)
+    table = table[table["site"].isin(list(names))]
+    table["site"] = table["site"].map(names)
+    table[["site", "patient_id", "age_years", "sex", "icu"]].to_csv(by_hand / "clinical.csv", index=False)
+    shutil.rmtree(by_hand / "truth")
+    (by_hand / ".kicc-key").unlink()
+    finished(train(by_hand, folder / "by-hand-run", *LESION))
+    cases = pd.read_csv(folder / "by-hand-run" / "cases.csv")
+    assert set(cases["site"]) == set(names.values())
+
+
+def test_endpoints_that_a_table_does_not_have_are_unknown_not_wrong(repository: Path, folder: Path):
+    few, table = copy_of(repository, folder / "few-columns")
+    table[["site", "patient_id", "age_years", "sex", "icu"]].to_csv(few / "clinical.csv", index=False)
+    page = finished(train(few, folder / "few-columns-run", *OUTCOME))
+    outcome = json.loads((page.parent / "summary.json").read_text())["outcome"]
+    assert outcome["icu"]["clinical"]["auroc_pooled"]["value"] is not None
+    assert outcome["oxygen"]["network"]["auroc_pooled"]["value"] is None
+
+
+def without_sex(table: pd.DataFrame) -> None:
+    del table["sex"]
+
+
+def strange_site(table: pd.DataFrame) -> None:
+    table.loc[2, "site"] = "jeju-1"
+
+
+def old_man(table: pd.DataFrame) -> None:
+    table.loc[3, "age_years"] = "190"
+
+
+def twice(table: pd.DataFrame) -> None:
+    table.loc[1, "patient_id"] = table.loc[0, "patient_id"]
+
+
+def one_person_at_two_hospitals(table: pd.DataFrame) -> None:
+    table["person_id"] = [f"p{row}" for row in range(len(table))]
+    table.loc[len(table) - 1, "person_id"] = "p0"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without_sex, ("required column(s) missing: sex",)),
+        (strange_site, ("line 4, site: 'jeju-1'",)),
+        (old_man, ("line 5, age_years: '190'",)),
+        (twice, ("patient_id", "once in the table")),
+        (one_person_at_two_hospitals, ("person_conflict",)),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused_with_the_cell(
+    repository: Path, tmp_path: Path, spoil: Callable[[pd.DataFrame], None], said: tuple[str, ...]
+):
+    spoilt = tmp_path / "repository"
+    shutil.copytree(repository, spoilt, copy_function=os.link)  # the images are read, not changed
+    table = pd.read_csv(spoilt / "clinical.csv", dtype=str)
+    spoil(table)
+    (spoilt / "clinical.csv").unlink()
+    table.to_csv(spoilt / "clinical.csv", index=False)
+    message = refused(train(spoilt, tmp_path / "run", *OUTCOME))
+    assert all(words in message for words in said)
+    assert not list((tmp_path / "run").glob("*/weights.safetensors"))
+
+
+def test_an_empty_folder_is_refused_and_the_layout_told(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    message = refused(train(tmp_path / "empty", tmp_path / "run", *OUTCOME))
+    assert str(tmp_path / "empty") in message
+    assert "clinical.csv" in message
+
+
+def test_a_mistyped_experiment_is_told_which_there_are():
+    message = refused(run(*TRAIN, "experiment=typo"))
+    assert all(name in message for name in ("typo", "demo", "lesion_ct", "outcome", "outcome_cxr"))
+
+
+def test_a_mistyped_setting_is_refused_before_anything_is_read(tmp_path: Path):
+    assert "sede" in refused(train(tmp_path, tmp_path / "run", *OUTCOME, "sede=2"))
+
+
+def strained(repository: Path, target: Path) -> Path:
+    """A hospital with one patient, one without a lesion, an endpoint that nobody met, a row without an image."""
+    target, table = copy_of(repository, target)
+    first_of_busan = table.index[table["site"] == "busan-1"][0]
+    table = table[(table["site"] != "busan-1") | (table.index == first_of_busan)]
+    table["death"], table["death_date"] = "0", None
+    row = dict.fromkeys(table.columns) | {"site": "seoul-1", "patient_id": "no-image", "age_years": "50", "sex": "F"}
+    pd.concat([table, pd.DataFrame([row])]).to_csv(target / "clinical.csv", index=False)
+    healthy = series_uids(target / "daegu-1")
+    findings = [path for path in (target / "masks").glob("*/*.nii.gz") if "lung" not in path.name]
+    for mask in (path for path in findings if path.parent.name in healthy):
+        image = nib.load(mask)
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
+    return target
+
+
+def series_uids(hospital: Path) -> set[str]:
+    files = (path for path in hospital.rglob("*") if path.is_file())
+    headers: list[Any] = [dcmread(path, stop_before_pixels=True, force=True) for path in files]
+    return {str(header.get("SeriesInstanceUID", "")) for header in headers}
+
+
+@pytest.fixture(scope="module")
+def strained_repository(repository: Path, folder: Path) -> Path:
+    return strained(repository, folder / "strained")
+
+
+def test_what_cannot_be_judged_is_said_in_the_report_and_no_reason_to_fail(strained_repository: Path, folder: Path):
+    page = finished(train(strained_repository, folder / "hard-outcome", *OUTCOME))
+    summary = json.loads((page.parent / "summary.json").read_text())
+    said = {(one["site"], one["endpoint"]) for one in summary["not_evaluable"]}
+    assert ("busan-1", "icu") in said
+    assert summary["outcome"]["death"]["network"]["auroc"]["value"] is None
+    assert summary["outcome"]["death"]["network"]["auroc"]["reason"]
+    assert "busan-1" in page.read_text(encoding="utf-8")
+
+
+def test_a_hospital_without_a_lesion_is_reported_and_not_scored_zero(strained_repository: Path, folder: Path):
+    page = finished(train(strained_repository, folder / "hard-lesion", *LESION))
+    summary = json.loads((page.parent / "summary.json").read_text())
+    figure = summary["sites"]["daegu-1"]["segmentation"]["lesion"]["dice"]
+    assert (figure["mean"], figure["n"]) == (None, 0)
+    assert "empty reference" in figure["reason"]
+    assert summary["sites"]["daegu-1"]["segmentation"]["lung"]["dice"]["n"] > 0

@@ -1,0 +1,313 @@
+"""From a scan to masks on its own grid, whatever way the scan lies."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kicc_ml.data.datamodule import PatientDataModule
+from kicc_ml.data.store import VolumeStore
+from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.dicom.image_files import nifti_series
+from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.predict import (
+    Segmenter,
+    decide,
+    held_out_outcome,
+    outcome_probabilities,
+    predict_series,
+    segmenter_of,
+    write_case,
+)
+from kicc_ml.records import REGIONS, Case, Series, Split, UserError, Volume
+from kicc_ml.runs import About, Fold
+
+#: What the phantom below is made of, in HU.
+SOFT, RIGHT, LEFT, LESION = 40, -900, -800, -300
+WINDOW = (-1024.0, 600.0)
+
+
+def unit(hu: float) -> float:
+    return (hu - WINDOW[0]) / (WINDOW[1] - WINDOW[0])
+
+
+class ByValue(nn.Module):
+    """Tells the tissues of the phantom by their grey value, each voxel alone; ``sure`` is the size of its logits."""
+
+    BANDS: Mapping[str, tuple[float, float]] = {
+        **{"lung": (-950, -200), "left_lung": (-850, -200), "right_lung": (-950, -850)},
+        **{"lesion": (-400, -200), "consolidation": (-250, -200)},
+    }
+
+    def __init__(self, sure: float = 8.0) -> None:
+        super().__init__()
+        self.sure = sure
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        inside = [(image_bcxyz > unit(low)) & (image_bcxyz < unit(high)) for low, high in map(self.BANDS.get, REGIONS)]
+        return self.sure * (torch.cat(inside, dim=1).float() * 2 - 1)
+
+
+def phantom_ras() -> np.ndarray:
+    """HU along RAS axes: x grows to the patient's right, z to the head."""
+    hu = np.full((24, 16, 12), SOFT, np.int16)
+    hu[3:10, 4:12, 2:10] = LEFT
+    hu[14:21, 4:12, 2:10] = RIGHT
+    hu[4:8, 5:9, 3:6] = LESION  # in the left lung, low
+    return hu
+
+
+def scan(axes: str = "RAS") -> Volume:
+    """The phantom with 2 x 2 x 3 mm voxels, its array stored along ``axes``; the patient lies as before."""
+    image = nib.Nifti1Image(phantom_ras(), np.diag([2.0, 2.0, 3.0, 1.0]))
+    own = nib.orientations.io_orientation(image.affine)
+    turned = image.as_reoriented(nib.orientations.ornt_transform(own, nib.orientations.axcodes2ornt(axes)))
+    return Volume(np.asarray(turned.dataobj), turned.affine, "hu")
+
+
+def segmenter(*networks: nn.Module, regions: Sequence[str] = REGIONS, units: str = "hu") -> Segmenter:
+    canonical = CanonicalCT(spacing_mm=None, window_hu=WINDOW)
+    return Segmenter(networks or (ByValue(),), canonical, (16, 16, 8), regions, units, True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PSL", "IRP", "SAR"])
+def test_masks_lie_on_the_scans_own_grid_whatever_its_axes(axes: str):
+    volume = scan(axes)
+    masks = segmenter().segment(volume)
+    assert {mask.shape for mask in masks.values()} == {volume.array.shape}
+    np.testing.assert_array_equal(masks["lesion"], volume.array == LESION)
+    np.testing.assert_array_equal(masks["lung"], np.isin(volume.array, (LEFT, RIGHT, LESION)))
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PSL", "IRP"])
+def test_left_is_the_patients_left(axes: str):
+    volume = scan(axes)
+    masks = segmenter().segment(volume)
+    right_of = {
+        side: nib.affines.apply_affine(volume.affine_ras, np.argwhere(masks[f"{side}_lung"])).mean(0)[0]
+        for side in ("left", "right")
+    }
+    assert right_of["left"] < right_of["right"]
+
+
+def test_a_network_that_sees_coarser_voxels_still_answers_on_the_scans_grid():
+    coarse = replace(segmenter(), canonical=CanonicalCT(spacing_mm=(4.0, 4.0, 6.0), window_hu=WINDOW))
+    volume = scan("PSL")
+    lung = coarse.segment(volume)["lung"]
+    truth = np.isin(volume.array, (LEFT, RIGHT, LESION))
+    assert lung.shape == truth.shape
+    assert 2 * (lung & truth).sum() / (lung.sum() + truth.sum()) > 0.7
+
+
+def test_networks_of_an_ensemble_are_averaged_as_probabilities_not_as_logits():
+    class Constant(nn.Module):
+        def __init__(self, probability: float) -> None:
+            super().__init__()
+            self.logit = float(torch.logit(torch.tensor(probability)))
+
+        def forward(self, image_bcxyz: Tensor) -> Tensor:
+            return torch.full((len(image_bcxyz), len(REGIONS), *image_bcxyz.shape[2:]), self.logit)
+
+    probability = segmenter(Constant(0.98), Constant(0.3)).probabilities(scan())
+    np.testing.assert_allclose(probability.numpy(), (0.98 + 0.3) / 2, atol=1e-4)
+
+
+def test_only_what_was_learnt_is_predicted():
+    masks = segmenter(regions=("lung", "lesion")).segment(scan())
+    assert list(masks) == ["lung", "lesion"]
+
+
+def test_a_lung_voxel_has_one_side_the_likelier_one():
+    probability = {
+        "lung": np.array([0.9, 0.9, 0.2, 0.9]),
+        "left_lung": np.array([0.8, 0.3, 0.9, 0.1]),
+        "right_lung": np.array([0.7, 0.4, 0.1, 0.9]),
+    }
+    mask = decide(probability)
+    assert mask["left_lung"].tolist() == [True, False, False, False]
+    assert mask["right_lung"].tolist() == [False, True, False, True]
+
+
+def test_a_lesion_lies_in_the_lungs_and_consolidation_in_a_lesion():
+    probability = {
+        "lung": np.array([0.9, 0.1, 0.9]),
+        "lesion": np.array([0.9, 0.9, 0.1]),
+        "consolidation": np.array([0.9, 0.9, 0.9]),
+    }
+    mask = decide(probability)
+    assert mask["lesion"].tolist() == [True, False, False]
+    assert mask["consolidation"].tolist() == [True, False, False]
+
+
+def test_without_lungs_the_lesion_stands_as_it_was_found():
+    assert decide({"lesion": np.array([0.9, 0.2])})["lesion"].tolist() == [True, False]
+
+
+def save_scan(path: Path, axes: str = "LPS", units: str = "hu") -> Series:
+    volume = scan(axes)
+    nib.save(nib.Nifti1Image(volume.array, volume.affine_ras), path)
+    return nifti_series(path, site="", patient=path.name, units=units)  # type: ignore[arg-type]
+
+
+def test_files_of_a_case_carry_the_grid_of_its_scan_and_zeros_and_ones(tmp_path: Path):
+    series = save_scan(tmp_path / "a.nii.gz", "PSL")
+    predict_series(segmenter(), {"a": series}, tmp_path / "out")
+    for region in REGIONS:
+        image = nib.load(tmp_path / "out" / "a" / f"{region}.nii.gz")
+        np.testing.assert_allclose(image.affine, scan("PSL").affine_ras)
+        assert image.shape == scan("PSL").array.shape
+        assert image.get_data_dtype() == np.uint8
+        assert set(np.unique(image.dataobj)) <= {0, 1}
+
+
+def test_a_case_in_other_units_is_set_aside_with_the_reason_and_the_rest_go_on(tmp_path: Path):
+    series = {
+        "grey": save_scan(tmp_path / "grey.nii.gz", units="arbitrary"),
+        "hu": save_scan(tmp_path / "hu.nii.gz"),
+    }
+    rows, quarantined = predict_series(segmenter(), series, tmp_path / "out")
+    assert list(rows["case_id"]) == ["hu"]
+    assert list(quarantined) == ["grey"]
+    assert "arbitrary" in quarantined["grey"]
+
+
+def test_a_file_that_is_cut_short_is_set_aside_and_the_rest_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("broken", "whole")}
+    (path,) = series["broken"].files
+    path.write_bytes(path.read_bytes()[:200])
+    with caplog.at_level(logging.WARNING):
+        rows, quarantined = predict_series(segmenter(), series, tmp_path / "out")
+    assert list(rows["case_id"]) == ["whole"]
+    assert "broken.nii.gz" in quarantined["broken"]
+    assert "broken set aside" in caplog.text
+
+
+class Counting(ByValue):
+    calls = 0
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        Counting.calls += 1
+        return super().forward(image_bcxyz)
+
+
+def test_a_finished_case_is_not_predicted_again_but_stands_in_the_table(tmp_path: Path):
+    series = {"a": save_scan(tmp_path / "a.nii.gz")}
+    first, _ = predict_series(segmenter(Counting()), series, tmp_path / "out")
+    before = Counting.calls
+    again, _ = predict_series(segmenter(Counting()), series, tmp_path / "out")
+    assert 0 < before == Counting.calls
+    assert first.drop(columns="seconds").equals(again.drop(columns="seconds"))
+
+
+def test_a_case_killed_before_its_severity_was_written_is_predicted_again(tmp_path: Path):
+    series = {"a": save_scan(tmp_path / "a.nii.gz")}
+    predict_series(segmenter(), series, tmp_path / "out")
+    (tmp_path / "out" / "a" / "severity.json").unlink()
+    (tmp_path / "out" / "a" / "lesion.nii.gz").write_bytes(b"half")
+    predict_series(segmenter(), series, tmp_path / "out")
+    assert (
+        np.asarray(nib.load(tmp_path / "out" / "a" / "lesion.nii.gz").dataobj).sum() == (phantom_ras() == LESION).sum()
+    )
+
+
+def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
+    volume = scan("SAR")
+    severity = write_case(tmp_path, segmenter().segment(volume), volume)
+    hu = phantom_ras()
+    lesion, lung = (hu == LESION).sum(), np.isin(hu, (LEFT, RIGHT, LESION)).sum()
+    assert severity.percent_involved == pytest.approx(100 * lesion / lung)
+    assert severity.lesion_ml == pytest.approx(lesion * 12 / 1000)
+    assert severity.lesion_g == pytest.approx(lesion * 12 / 1000 * (LESION + 1000) / 1000, rel=1e-6)
+    zones = json.loads((tmp_path / "severity.json").read_text())["zone_percent"]
+    assert zones["left_lower"] > 0
+    assert zones["left_upper"] == 0
+    assert {zones[f"right_{third}"] for third in ("upper", "middle", "lower")} == {0}
+
+
+def fold(folder: str, **changes: object) -> Fold:
+    canonical = {"_target_": "kicc_ml.data.transforms.CanonicalCT", "spacing_mm": [2.0, 2.0, 4.0]}
+    about = About({}, ["seoul"], changes.pop("regions", ["lung", "lesion"]))  # type: ignore[arg-type]
+    return Fold(Path(folder), ByValue(), about, {"data": {"canonical": canonical | changes, "patch_size": [16, 16, 8]}})
+
+
+def test_folds_of_a_run_become_one_ensemble():
+    built = segmenter_of([fold("seoul"), fold("busan")])
+    assert len(built.networks) == 2
+    assert built.regions == ["lung", "lesion"]
+
+
+def test_folds_that_see_a_ct_differently_are_not_averaged():
+    with pytest.raises(UserError, match=r"data\.canonical"):
+        segmenter_of([fold("seoul"), fold("busan", spacing_mm=[1.0, 1.0, 1.0])])
+
+
+def test_an_outcome_run_cannot_segment():
+    with pytest.raises(UserError, match="not trained to segment"):
+        segmenter_of([fold("seoul", regions=[])])
+
+
+def patients(count: int) -> list[Case]:
+    rng = np.random.default_rng(0)
+    return [
+        Case(
+            f"c{number}",
+            f"s{number % 2}",
+            f"p{number}",
+            clinical={"age_years": rng.normal(60, 10), "sex": float(number % 2), "crp_mg_l": rng.gamma(2, 20)},
+            endpoints={"icu": float(rng.random() > 0.5), "death": np.nan if number == count - 1 else 0.0},
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def outcome_data(tmp_path: Path) -> PatientDataModule:
+    cases = patients(30)
+    ids = [case.case_id for case in cases]
+    split = Split("s1", tuple(ids[:20]), tuple(ids[20:24]), tuple(ids[24:]), {one: one for one in ids})
+    data = PatientDataModule(cases, split, VolumeStore(tmp_path / "store"), endpoints=("icu", "death"), batch_size=4)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def outcome_network() -> OutcomeNetwork:
+    torch.manual_seed(0)
+    return OutcomeNetwork(features=3, endpoints=2, ct=False, cxr=False, width=8)
+
+
+def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: PatientDataModule, tmp_path: Path):
+    rows, quarantined = held_out_outcome(outcome_network(), outcome_data, tmp_path)
+    assert quarantined == {}
+    assert len(rows) == 6 * 2 * 4
+    assert set(rows["case_id"]) == set(outcome_data.split.test)
+    assert set(rows["model"]) == {"network", "prevalence", "clinical", "age_sex"}
+    assert rows["probability"].between(0, 1).all()
+
+
+def test_an_unknown_outcome_has_an_empty_label_and_still_a_prediction(outcome_data: PatientDataModule, tmp_path: Path):
+    rows, _ = held_out_outcome(outcome_network(), outcome_data, tmp_path)
+    unknown = rows[rows["label"].isna()]
+    assert set(zip(unknown["case_id"], unknown["endpoint"], strict=True)) == {("c29", "death")}
+    assert unknown["probability"].notna().all()
+
+
+def test_network_probabilities_stand_in_the_order_of_the_patients(outcome_data: PatientDataModule):
+    network, cases = outcome_network(), list(outcome_data.cases)
+    forth = outcome_probabilities(network, outcome_data, cases[:9])
+    back = outcome_probabilities(network, outcome_data, cases[:9][::-1])
+    np.testing.assert_allclose(forth, back[::-1], atol=1e-6)
+    assert outcome_probabilities(network, outcome_data, []).shape == (0, 2)
+
+
+def test_without_a_clinical_feature_the_network_still_answers(outcome_data: PatientDataModule):
+    outcome_data.features = ()
+    network = OutcomeNetwork(features=0, endpoints=2, ct=False, cxr=False, width=8)
+    assert outcome_probabilities(network, outcome_data, list(outcome_data.cases)).shape == (30, 2)
