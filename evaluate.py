@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,31 @@ WORST_SHOWN = 5
 PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
 
 
-def evaluate_runs(run: Path) -> Path:
-    """Score all finished folds under ``run``; writes ``cases.csv summary.json report.html severity/`` there."""
-    folds = fold_folders(run)
+@dataclass(frozen=True)
+class Scores:
+    """The rows behind a report: one per segmented case, one per outcome prediction, and the folds they are from."""
+
+    cases: pd.DataFrame
+    predictions: pd.DataFrame
+    folds: Sequence[Path]
+
+
+def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
+    """Score each run, write its report into it and, of several, one over all into ``together``; returns the last.
+
+    Each gets ``cases.csv summary.json report.html``, and a montage beside the severity map of each case.
+    """
+    scores = [score(fold_folders(run)) for run in runs]
+    pages = [write_results(run, one) for run, one in zip(runs, scores, strict=True)]
+    if len(runs) == 1:
+        return pages[0]
+    cases = pd.concat([one.cases for one in scores], ignore_index=True)
+    predictions = pd.concat([one.predictions for one in scores], ignore_index=True)
+    return write_results(together, Scores(cases, predictions, [fold for one in scores for fold in one.folds]))
+
+
+def score(folds: Sequence[Path]) -> Scores:
+    """Set what finished folds predicted against what is known of their cases."""
     cases = cohorts_of(folds)
     tables = {folder: pd.read_csv(folder / PREDICTIONS) for folder in folds}
     outcomes = [table for table in tables.values() if "probability" in table]
@@ -53,9 +76,14 @@ def evaluate_runs(run: Path) -> Path:
     ]
     rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
     predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
-    summary = summarise(rows, predictions)
-    summary["quarantined"] = quarantined(folds)
-    return write_report(run, summary, rows, predictions, about(run, folds), overlays(rows, folds))
+    return Scores(rows, predictions, folds)
+
+
+def write_results(folder: Path, scores: Scores) -> Path:
+    summary = summarise(scores.cases, scores.predictions)
+    summary["quarantined"] = quarantined(scores.folds)
+    run = about(folder, scores.folds)
+    return write_report(folder, summary, scores.cases, scores.predictions, run, overlays(scores.cases, scores.folds))
 
 
 def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
@@ -174,7 +202,7 @@ def print_results(page: Path) -> int:
 def main(cfg: DictConfig) -> None:
     if not cfg.runs:
         raise UserError("say what to judge: python evaluate.py runs=runs/NAME")
-    raise SystemExit(print_results(evaluate_runs(Path(cfg.runs))))
+    raise SystemExit(print_results(evaluate_runs([Path(cfg.runs)], Path(cfg.runs))))
 
 
 if __name__ == "__main__":

@@ -33,10 +33,12 @@ from kicc_ml.runs import (
     QUARANTINE,
     SPLIT,
     about_data,
+    finished_folds,
     fold_folder,
     save_network,
     write_json,
     write_table,
+    write_yaml,
 )
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
@@ -55,7 +57,9 @@ def prepare(cfg: DictConfig) -> list[str]:
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / QUARANTINE, data.quarantined)
     splits = build(cfg.split)(data.train_cases)
-    return [split.fold for split in splits if not is_finished(cfg, split)]
+    lay_down(cfg, splits)
+    done = finished_folds(run_dir)
+    return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
 
 
 def train(cfg: DictConfig) -> None:
@@ -83,10 +87,7 @@ def train(cfg: DictConfig) -> None:
 def report(parts: Sequence[DictConfig]) -> None:
     """Scores, report and severity maps of each part and, where there are several, of all together."""
     runs = [Path(cfg.run_dir) for cfg in parts]
-    reports = [evaluate_runs(run) for run in runs]
-    if len(runs) > 1:
-        reports.append(evaluate_runs(runs[0].parent))
-    raise SystemExit(print_results(reports[-1]))
+    raise SystemExit(print_results(evaluate_runs(runs, together=runs[0].parent)))
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
@@ -104,29 +105,35 @@ def whole(cases: Sequence[Case]) -> Split:
     )
 
 
-def is_finished(cfg: DictConfig, split: Split) -> bool:
-    """Whether this fold was trained before, by these settings and this split; lays down both where it was not.
+def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
+    """Write each fold's ``split.json`` and ``config.yaml``, or make sure that those there are the same.
 
-    Raises UserError where the run folder holds another split or other settings: two runs must not mix.
+    Raises UserError, before anything is written, where the run folder holds finished folds with other settings or
+    another division: two runs must not mix.
     """
-    folder = fold_folder(cfg.run_dir, split.fold)
-    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
-    settings["split"]["fold"] = split.fold
-    if (folder / PREDICTIONS).is_file():
+    settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
+    for folder in finished_folds(Path(cfg.run_dir)):
         kept = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-        changed = [key for key in settings if kept.get(key) != settings[key]]
-        if read_splits(folder / SPLIT) != [split]:
+        now = settings_of(cfg, kept["split"]["fold"])
+        changed = [key for key in now if kept.get(key) != now[key]]
+        division = read_splits(folder / SPLIT)
+        if any(split.fold == division[0].fold and split != division[0] for split in splits):
             changed.append("the cases and their division")
         if changed:
             raise UserError(
                 f"{folder} holds a finished fold with other settings ({', '.join(changed)}); "
                 "give this run its own folder with run_dir=DIR, or delete that one"
             )
-        return True
-    folder.mkdir(parents=True, exist_ok=True)
-    write_splits(folder / SPLIT, [split])
-    (folder / CONFIG).write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return False
+    for split in splits:
+        folder = fold_folder(cfg.run_dir, split.fold)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_splits(folder / SPLIT, [split])
+        write_yaml(folder / CONFIG, settings[split.fold])
+
+
+def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
+    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
+    return settings | {"split": settings["split"] | {"fold": fold}}
 
 
 def fit_inputs(
@@ -139,7 +146,7 @@ def fit_inputs(
 
 def loggers(folder: Path) -> list[Logger]:
     """``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
-    return [CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="tensorboard")]
+    return [CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="tensorboard", version="")]
 
 
 def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:

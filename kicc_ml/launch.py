@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kicc_ml.records import UserError
+from kicc_ml.records import NothingToLearn, UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -97,12 +97,23 @@ def sweep_folds(
     if any(argument.startswith("-") for argument in arguments):
         return job()
     parts = [(overrides, configuration("train", overrides)) for overrides in _parts(arguments)]
+    trained = []
     for overrides, cfg in parts:
-        if folds := prepare(cfg):
+        try:
+            folds = prepare(cfg)
+        except NothingToLearn as error:
+            if len(parts) == 1:
+                raise
+            print(f"left out: {cfg.name}: {error}", file=sys.stderr)
+            continue
+        trained.append(cfg)
+        if folds:
             names = ",".join("'" + fold.replace("'", "\\'") + "'" for fold in folds)
             sys.argv = [sys.argv[0], *overrides, f"split.fold={names}", "--multirun"]
             job()
-    finish([cfg for _, cfg in parts])
+    if not trained:
+        raise NothingToLearn("the cohort has neither masks nor endpoints; add masks/ or endpoint columns")
+    finish(trained)
 
 
 def _parts(arguments: list[str]) -> list[list[str]]:

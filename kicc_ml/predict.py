@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
+from scipy import ndimage
 from torch import Tensor, nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
@@ -29,6 +30,7 @@ from kicc_ml.severity import grade
 logger = logging.getLogger(__name__)
 
 THRESHOLD = 0.5
+LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
 SEVERITY_COLUMNS = (
     "severity_score",
     "percent_involved",
@@ -78,6 +80,8 @@ class Segmenter:
 def decide(probability: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Masks that fit together: a lung voxel has one side, a lesion lies in the lungs, consolidation in a lesion."""
     mask = {region: array > THRESHOLD for region, array in probability.items()}
+    if "lung" in mask:
+        mask["lung"] = _without_shreds(mask["lung"])
     if "lung" in mask and "left_lung" in mask and "right_lung" in mask:
         leftward = probability["left_lung"] > probability["right_lung"]
         mask["left_lung"] = mask["lung"] & leftward
@@ -87,6 +91,14 @@ def decide(probability: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "consolidation" in mask and "lesion" in mask:
         mask["consolidation"] &= mask["lesion"]
     return mask
+
+
+def _without_shreds(mask_xyz: np.ndarray) -> np.ndarray:
+    """Without pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
+    pieces_xyz, count = ndimage.label(mask_xyz)
+    sizes = np.bincount(pieces_xyz.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return (sizes >= max(1, LEAST_PIECE_SHARE * sizes.max()))[pieces_xyz]
 
 
 def write_case(folder: Path, masks: Mapping[str, np.ndarray], volume: Volume) -> SeverityMap:

@@ -27,6 +27,10 @@ class UserError(Exception):
     """Something a user can mend. The message names file, tag or cell and the remedy; printed without traceback."""
 
 
+class NothingToLearn(UserError):
+    """The cohort has none of the labels a task needs; where several tasks are asked for, the others go on."""
+
+
 @dataclass(frozen=True)
 class Series:
     """One image series of a repository with the verdict of the intake; refused ones are kept too.

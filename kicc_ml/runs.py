@@ -70,14 +70,14 @@ def fold_folder(run_dir: str | Path, fold: str) -> Path:
     return Path(run_dir) / re.sub(r"[^\w.-]+", "-", fold)
 
 
-def fold_folders(run: str | Path) -> list[Path]:
-    """The finished folds of a run: the folder itself, or those beneath it.
+def finished_folds(run: Path) -> list[Path]:
+    """Folders of the folds that are finished: the run folder itself, or those beneath it."""
+    return [path.parent for path in sorted(run.rglob(PREDICTIONS)) if (path.parent / CONFIG).is_file()]
 
-    Raises UserError, with what is missing, where there is none.
-    """
-    run = Path(run)
-    found = [path.parent for path in sorted(run.rglob(PREDICTIONS)) if (path.parent / CONFIG).is_file()]
-    if not found:
+
+def fold_folders(run: str | Path) -> list[Path]:
+    """The finished folds of a run. Raises UserError, with what is missing, where there is none."""
+    if not (found := finished_folds(Path(run))):
         raise UserError(f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py")
     return found
 
@@ -117,10 +117,17 @@ def load_fold(folder: Path) -> Fold:
         network = build_network(config["network"], about.sizes)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename} is missing; {folder} is no finished fold") from error
+        raise UserError(f"{error.filename or folder / WEIGHTS} is missing; {folder} is no finished fold") from error
     except (SafetensorError, yaml.YAMLError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as a trained fold: {error}") from error
     return Fold(folder, network.eval(), about, config)
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """A YAML file, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

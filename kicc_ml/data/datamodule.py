@@ -8,6 +8,7 @@ Both           case_id, site, sample_seed: lists of one entry per sample
 
 import logging
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,7 +20,7 @@ from kicc_ml.data.sampling import EpochSampler
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.records import ENDPOINTS, Case, Split, UserError, by_id
+from kicc_ml.records import ENDPOINTS, Case, NothingToLearn, Split, UserError, by_id
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in labelled]
         self.val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
         if not self.train_cases:
-            raise UserError(
+            raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
                 "CT with a mask; lay masks under masks/<SeriesInstanceUID>/"
             )
@@ -148,10 +149,14 @@ class PatientDataModule(pl.LightningDataModule):
         """Look up the prepared images. A patient whose image was quarantined stays, without it."""
         wanted = _of_fold(self.cases, self.split)
         cases = by_id(wanted)
-        self.train_cases = [cases[case_id] for case_id in self.split.train]
-        self.val_cases = [cases[case_id] for case_id in self.split.val]
+        known = {case.case_id for case in wanted if any(case.endpoints.get(e, nan) >= 0 for e in self.endpoints)}
+        self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in known]
+        self.val_cases = [cases[case_id] for case_id in self.split.val if case_id in known]
         if not self.train_cases:
-            raise UserError(f"fold {self.split.fold} has no training case")
+            raise NothingToLearn(
+                f"fold {self.split.fold}: none of its {len(self.split.train)} training patients has a known outcome; "
+                f"fill the columns {', '.join(self.endpoints)}"
+            )
         if self.features is None:
             self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))
         if self.canonical_ct is not None:

@@ -100,8 +100,7 @@ class Patients(Dataset):
             sample["ct_bcxyz"], sample["ct_known_b"] = _image(self.ct, case, self.ct_shape)
         if self.cxr is not None:
             sample["cxr_bcxy"], sample["cxr_known_b"] = _image(self.cxr, case, self.cxr_shape)
-        if self.features:
-            sample["clinical_bf"] = _row(case.clinical, self.features)
+        sample["clinical_bf"] = _row(case.clinical, self.features)
         endpoints_e = _row(case.endpoints, self.endpoints)
         sample["endpoints_known_be"] = ~endpoints_e.isnan()
         sample["endpoints_be"] = endpoints_e.nan_to_num(0.0)

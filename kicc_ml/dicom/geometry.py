@@ -27,7 +27,7 @@ PLANE_COSINE = 0.9
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-class NotAVolume(UserError):  # noqa: N818 - reads as what the slices are
+class NotAVolume(UserError):
     """Slices that do not make a volume; ``code`` is a key of :data:`kicc_ml.dicom.reasons.REASONS`."""
 
     def __init__(self, code: str, message: str) -> None:

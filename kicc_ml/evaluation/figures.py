@@ -70,7 +70,8 @@ def calibration(predictions: pd.DataFrame) -> str:
             observed = [rows.label_n[group].mean() for group in groups if group.size]
             axes.plot(predicted, observed, color=colour, marker=marker, ms=4, lw=1, label=model)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="predicted risk", ylabel="observed share")
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    if len(axes.lines) > 1:  # beside the diagonal
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
     return _svg(axes)
 
 

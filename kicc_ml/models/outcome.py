@@ -31,7 +31,8 @@ class ClinicalEncoder(nn.Module):
 
     def fit(self, clinical_bf: Tensor) -> None:
         """Take median, mean and standard deviation from training patients; a feature nobody has stays at zero."""
-        self.median_f = clinical_bf.nanmedian(dim=0).values.nan_to_num(0.0)
+        lower_f, upper_f = clinical_bf.nanmedian(dim=0).values, -(-clinical_bf).nanmedian(dim=0).values
+        self.median_f = ((lower_f + upper_f) / 2).nan_to_num(0.0)  # torch's median is the lower of the middle two
         filled_bf = self._imputed(clinical_bf)
         self.mean_f = filled_bf.mean(0)
         spread_f = filled_bf.std(0, correction=0)
