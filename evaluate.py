@@ -6,6 +6,7 @@ python evaluate.py runs=runs/lesion_ct
 import json
 import logging
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -190,7 +191,7 @@ def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
 def print_results(page: Path) -> int:
     """The table of hospitals, what was set aside, and last the report. Returns the exit status."""
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(site_table(summary))
     for case_id, reason in summary["quarantined"].items():
         console.print(f"set aside: {case_id}: {reason}")

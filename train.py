@@ -26,6 +26,7 @@ from kicc_ml.launch import build, plain, sweep_folds, with_clear_errors
 from kicc_ml.models.baselines import clinical_bf, endpoints_be
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.predict import with_lesion_threshold
 from kicc_ml.records import Case, Split, UserError
 from kicc_ml.runs import (
     CONFIG,
@@ -78,8 +79,11 @@ def train(cfg: DictConfig) -> None:
     trainer.fit(task, data, ckpt_path=cfg.ckpt_path)
     load_best(task, trainer)
     if trainer.is_global_zero:
-        save_network(folder, network, about_data(data))
-        rows, quarantined = build(cfg.predict)(network, data, Path(cfg.run_dir))
+        about = about_data(data)
+        if about.regions:
+            about = with_lesion_threshold(network, about, data)
+        save_network(folder, network, about)
+        rows, quarantined = build(cfg.predict)(network, about, data, Path(cfg.run_dir))
         write_json(folder / QUARANTINE, quarantined)
         write_table(folder / PREDICTIONS, rows)
 

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from kicc_ml.dicom.volume import read_volume
 from kicc_ml.models.baselines import baseline_probabilities, clinical_bf, endpoints_be
 from kicc_ml.models.segmentation import window_logits
 from kicc_ml.records import REGIONS, Case, Series, SeverityMap, Units, UserError, Volume, by_id
-from kicc_ml.runs import About, Fold, about_data, write_json
+from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade
 
 logger = logging.getLogger(__name__)
 
 THRESHOLD = 0.5
+LESION_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
 SEVERITY_COLUMNS = (
     "severity_score",
@@ -54,6 +55,7 @@ class Segmenter:
     regions: Sequence[str]
     units: Units
     spacing_known: bool
+    lesion_threshold: float
 
     @torch.inference_mode()
     def probabilities(self, volume: Volume) -> Tensor:
@@ -74,12 +76,14 @@ class Segmenter:
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
         probability_cxyz = self.probabilities(volume).numpy()
-        return decide(dict(zip(self.regions, probability_cxyz, strict=True)))
+        return decide(dict(zip(self.regions, probability_cxyz, strict=True)), self.lesion_threshold)
 
 
-def decide(probability: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD) -> dict[str, np.ndarray]:
     """Masks that fit together: a lung voxel has one side, a lesion lies in the lungs, consolidation in a lesion."""
-    mask = {region: array > THRESHOLD for region, array in probability.items()}
+    mask = {
+        region: array > (lesion_threshold if region == "lesion" else THRESHOLD) for region, array in probability.items()
+    }
     if "lung" in mask:
         mask["lung"] = _without_shreds(mask["lung"])
     if "lung" in mask and "left_lung" in mask and "right_lung" in mask:
@@ -157,21 +161,48 @@ def segmenter_of(folds: Sequence[Fold]) -> Segmenter:
         raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
     if any(fold.config["data"]["canonical"] != first.config["data"]["canonical"] for fold in folds):
         raise UserError(f"the folds beside {first.folder} differ in data.canonical; give one fold")
+    threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
     networks = [fold.network for fold in folds]
-    return _segmenter(networks, first.canonical, first.patch_size, first.about)
+    return _segmenter(networks, first.canonical, first.patch_size, replace(first.about, lesion_threshold=threshold))
 
 
 def _segmenter(
     networks: Sequence[nn.Module], canonical: CanonicalCT, patch_size: Sequence[int], about: About
 ) -> Segmenter:
-    return Segmenter(networks, canonical, patch_size, about.regions, about.units, about.spacing_known)
+    return Segmenter(
+        networks,
+        canonical,
+        patch_size,
+        about.regions,
+        about.units,
+        about.spacing_known,
+        about.lesion_threshold,
+    )
+
+
+@torch.inference_mode()
+def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule) -> About:
+    """``about`` with the threshold of highest mean lesion Dice over the fold's validation cases.
+
+    One of ``LESION_THRESHOLDS``; left at ``THRESHOLD`` where no validation case has a lesion.
+    """
+    network.eval()
+    lesion = REGIONS.index("lesion")
+    dice = []
+    for batch in data.val_dataloader():
+        truth = batch["mask_bcxyz"][:, lesion] > 0.5
+        if truth.any():
+            probability = window_logits(network, batch["image_bcxyz"], data.patch_size)[:, lesion].sigmoid()
+            found = [probability > threshold for threshold in LESION_THRESHOLDS]
+            dice.append([float(2 * (one & truth).sum() / (one.sum() + truth.sum())) for one in found])
+    return replace(about, lesion_threshold=LESION_THRESHOLDS[int(np.mean(dice, axis=0).argmax())]) if dice else about
 
 
 def held_out_segmentation(
-    network: nn.Module, data: PatchDataModule, run_dir: Path
+    network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
-    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about_data(data))
+    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about)
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)
@@ -182,7 +213,9 @@ def held_out_segmentation(
     return rows, quarantined
 
 
-def held_out_outcome(network: nn.Module, data: PatientDataModule, run_dir: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+def held_out_outcome(
+    network: nn.Module, about: About, data: PatientDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """Probabilities of the fold's test patients, network and baselines side by side; one row per prediction.
 
     Columns ``case_id, site, fold, endpoint, model, probability, label``; an unknown label is empty. The baselines
@@ -191,7 +224,7 @@ def held_out_outcome(network: nn.Module, data: PatientDataModule, run_dir: Path)
     cases = by_id(data.cases)
     test = [cases[case_id] for case_id in data.split.test]
     fitting = [cases[case_id] for case_id in (*data.split.train, *data.split.val)]
-    features = about_data(data).features
+    features = about.features
     network_be = outcome_probabilities(network, data, test)
     rows = []
     for column, endpoint in enumerate(data.endpoints):

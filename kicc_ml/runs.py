@@ -33,7 +33,7 @@ class About:
 
     ``sizes`` are the network's parameters that the data decided; ``regions`` those it learnt to segment;
     ``features`` and ``endpoints`` the columns of the outcome network, in order; ``sites`` the training hospitals;
-    ``units`` and ``spacing_known`` those of the CTs it learnt from.
+    ``units`` and ``spacing_known`` those of the CTs it learnt from; ``lesion_threshold`` is fitted inside the fold.
     """
 
     sizes: Mapping[str, int]
@@ -43,6 +43,7 @@ class About:
     endpoints: Sequence[str] = ()
     units: Units = "hu"
     spacing_known: bool = True
+    lesion_threshold: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -24,10 +24,11 @@ from kicc_ml.predict import (
     outcome_probabilities,
     predict_series,
     segmenter_of,
+    with_lesion_threshold,
     write_case,
 )
 from kicc_ml.records import REGIONS, Case, Series, Split, UserError, Volume
-from kicc_ml.runs import About, Fold
+from kicc_ml.runs import About, Fold, about_data
 
 #: What the phantom below is made of, in HU.
 SOFT, RIGHT, LEFT, LESION = 40, -900, -800, -300
@@ -74,7 +75,7 @@ def scan(axes: str = "RAS") -> Volume:
 
 def segmenter(*networks: nn.Module, regions: Sequence[str] = REGIONS, units: str = "hu") -> Segmenter:
     canonical = CanonicalCT(spacing_mm=None, window_hu=WINDOW)
-    return Segmenter(networks or (ByValue(),), canonical, (16, 16, 8), regions, units, True)  # type: ignore[arg-type]
+    return Segmenter(networks or (ByValue(),), canonical, (16, 16, 8), regions, units, True, 0.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PSL", "IRP", "SAR"])
@@ -284,7 +285,7 @@ def outcome_network() -> OutcomeNetwork:
 
 
 def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: PatientDataModule, tmp_path: Path):
-    rows, quarantined = held_out_outcome(outcome_network(), outcome_data, tmp_path)
+    rows, quarantined = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
     assert quarantined == {}
     assert len(rows) == 6 * 2 * 4
     assert set(rows["case_id"]) == set(outcome_data.split.test)
@@ -293,7 +294,7 @@ def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: P
 
 
 def test_an_unknown_outcome_has_an_empty_label_and_still_a_prediction(outcome_data: PatientDataModule, tmp_path: Path):
-    rows, _ = held_out_outcome(outcome_network(), outcome_data, tmp_path)
+    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
     unknown = rows[rows["label"].isna()]
     assert set(zip(unknown["case_id"], unknown["endpoint"], strict=True)) == {("c29", "death")}
     assert unknown["probability"].notna().all()
@@ -311,3 +312,39 @@ def test_without_a_clinical_feature_the_network_still_answers(outcome_data: Pati
     outcome_data.features = ()
     network = OutcomeNetwork(features=0, endpoints=2, ct=False, cxr=False, width=8)
     assert outcome_probabilities(network, outcome_data, list(outcome_data.cases)).shape == (30, 2)
+
+
+class GreyIsProbability(torch.nn.Module):
+    """Says of every region what the grey value is."""
+
+    def forward(self, image_bcxyz: torch.Tensor) -> torch.Tensor:
+        return torch.logit(image_bcxyz, eps=1e-4).repeat(1, len(REGIONS), 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Batches to select on, as a data module gives them."""
+
+    batches: list[dict[str, torch.Tensor]]
+    patch_size: tuple[int, int, int] = (8, 8, 8)
+
+    def val_dataloader(self) -> list[dict[str, torch.Tensor]]:
+        return self.batches
+
+
+def faint_lesion() -> dict[str, torch.Tensor]:
+    mask = torch.zeros(1, len(REGIONS), 8, 8, 8)
+    mask[:, :, 2:6, 2:6, 2:6] = 1
+    return {"image_bcxyz": 0.1 + 0.22 * mask[:, :1], "mask_bcxyz": mask}
+
+
+def test_the_lesion_threshold_is_the_one_that_suits_the_validation_cases():
+    about = About(sizes={}, sites=())
+    fitted = with_lesion_threshold(GreyIsProbability(), about, Validation([faint_lesion()]))  # type: ignore[arg-type]
+    assert 0.1 < fitted.lesion_threshold < 0.32
+
+
+def test_the_lesion_threshold_stays_where_no_validation_case_has_a_lesion():
+    batch = faint_lesion() | {"mask_bcxyz": torch.zeros(1, len(REGIONS), 8, 8, 8)}
+    about = About(sizes={}, sites=())
+    assert with_lesion_threshold(GreyIsProbability(), about, Validation([batch])) == about  # type: ignore[arg-type]
