@@ -8,6 +8,7 @@ Both           case_id, site, sample_seed: lists of one entry per sample
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -93,7 +94,13 @@ class PatchDataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         if self.augment is None or not _is_training(self):
             return batch
-        return _augmented(batch, ("image_bcxyz", "mask_bcxyz"), self.augment)
+        return _augmented(batch, ("image_bcxyz", "mask_bcxyz"), self._augmentation(self.augment))
+
+    def _augmentation(self, config: AugmentConfig) -> AugmentConfig:
+        """As configured; mirrored along every axis where a file states no geometry, so could lie in any way."""
+        if all(self.volumes[case.case_id].spacing_known for case in self.train_cases):
+            return config
+        return replace(config, flip_xyz=(0.5, 0.5, 0.5))
 
 
 class PatientDataModule(pl.LightningDataModule):
