@@ -20,7 +20,7 @@ LIVE = {
     "split": {"cases"},
     "data": {"cases", "split", "store", "seed"},
     "model": {"network"},
-    "predict": {"network", "data", "run_dir"},
+    "predict": {"network", "about", "data", "run_dir"},
     "trainer": {"logger", "callbacks"},
     "network": {"in_channels", "out_channels", "features", "endpoints"},
 }

@@ -132,7 +132,7 @@ def test_cases_set_aside_are_printed_and_change_the_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture, reasons: dict[str, str], status: int
 ):
     run = outcome_run(tmp_path, reasons)
-    assert print_results(evaluate_runs(run)) == status
+    assert print_results(evaluate_runs([run], run)) == status
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == f"report: {run / 'report.html'}"
     assert all(case_id in printed for case_id in reasons)
@@ -165,7 +165,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
 
 def test_an_outcome_run_is_scored_from_its_table_alone(tmp_path: Path):
     run = outcome_run(tmp_path)
-    page = evaluate_runs(run)
+    page = evaluate_runs([run], run)
     summary = json.loads((run / "summary.json").read_text())
     assert page == run / "report.html"
     assert summary["outcome"]["icu"]["network"]["auroc"]["value"] > 0.9
@@ -175,9 +175,9 @@ def test_an_outcome_run_is_scored_from_its_table_alone(tmp_path: Path):
 
 def test_judging_again_gives_the_same_figures(tmp_path: Path):
     run = outcome_run(tmp_path)
-    evaluate_runs(run)
+    evaluate_runs([run], run)
     first = (run / "summary.json").read_text()
-    evaluate_runs(run)
+    evaluate_runs([run], run)
     assert (run / "summary.json").read_text() == first
 
 

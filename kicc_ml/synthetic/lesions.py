@@ -94,11 +94,11 @@ def _blend(
     lesion: np.ndarray,
     solid: np.ndarray,
 ) -> np.ndarray:
-    """Ground glass veils what is beneath it; consolidation replaces it."""
+    """Ground glass veils what is beneath it; consolidation replaces it; nothing gets darker."""
     veil_hu = rng.uniform(235, 295) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
     hazy = np.minimum(healthy_hu + np.clip(veil_hu, 120, None) * lesion, np.maximum(healthy_hu, -80))
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)
-    return (hazy + (dense - hazy) * solid * lesion).astype(np.float32)
+    return np.maximum(healthy_hu, hazy + (dense - hazy) * solid * lesion).astype(np.float32)
 
 
 def _within(lung: np.ndarray, chosen: np.ndarray) -> np.ndarray:

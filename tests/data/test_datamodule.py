@@ -30,7 +30,7 @@ def write(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def segmentation_case(folder: Path, number: int, lesion_voxels: int = 4) -> Case:
+def segmentation_case(folder: Path, number: int, lesion_voxels: int = 4, spacing_known: bool = True) -> Case:
     rng = np.random.default_rng(number)
     shape = (40 + 2 * number, 40, 24)
     ct = write(folder / f"ct{number}.nii.gz", rng.integers(-1000, 200, shape).astype(np.int16))
@@ -40,7 +40,7 @@ def segmentation_case(folder: Path, number: int, lesion_voxels: int = 4) -> Case
         case_id=f"c{number}",
         site=f"s{number % 2}",
         person=f"p{number}",
-        ct=nifti_series(ct, site=f"s{number % 2}", patient=str(number), units="hu"),
+        ct=nifti_series(ct, site=f"s{number % 2}", patient=str(number), units="hu", spacing_known=spacing_known),
         masks={"lesion": write(folder / f"lesion{number}.nii.gz", lesion)},
     )
 
@@ -56,8 +56,8 @@ def started(module: Any) -> Any:
     return module
 
 
-def patches(folder: Path, **settings: Any) -> PatchDataModule:
-    cases = [segmentation_case(folder, number) for number in range(4)]
+def patches(folder: Path, spacing_known: bool = True, **settings: Any) -> PatchDataModule:
+    cases = [segmentation_case(folder, number, spacing_known=spacing_known) for number in range(4)]
     defaults: dict[str, Any] = {"patch_size": (8, 8, 8), "patches_per_epoch": 12}
     module = PatchDataModule(
         cases, split_of(cases, 3), VolumeStore(folder / "store"), CANONICAL, **(defaults | settings)
@@ -213,6 +213,22 @@ def test_augmentation_runs_while_training_only_and_epochs_differ(tmp_path: Path)
     )
 
 
+def test_patches_are_mirrored_along_every_axis_only_where_the_geometry_is_not_stated(tmp_path: Path) -> None:
+    never = AugmentConfig(flip_xyz=(0, 0, 0), rotate=0, noise=0, blur=0, brightness=0, contrast=0, gamma=0)
+    for known in (True, False):
+        plain = fit(patches(tmp_path, spacing_known=known, patches_per_epoch=24), tmp_path, epochs=1)
+        seen = fit(patches(tmp_path, spacing_known=known, patches_per_epoch=24, augment=never), tmp_path, epochs=1)
+        pairs = [
+            (one, other)
+            for before, after in zip(plain.train_batches, seen.train_batches, strict=True)
+            for one, other in zip(before["image_bcxyz"][:, 0], after["image_bcxyz"][:, 0], strict=True)
+        ]
+        mirrored = {
+            axis for axis in range(3) for one, other in pairs if torch.allclose(one.flip(axis), other, atol=1e-4)
+        }
+        assert mirrored == (set() if known else {0, 1, 2})
+
+
 def outcome_cases(folder: Path) -> list[Case]:
     """Four patients: CT and radiograph, CT alone, radiograph alone, neither."""
     cases = []
@@ -265,7 +281,7 @@ def test_a_modality_that_is_not_asked_for_has_no_keys(tmp_path: Path) -> None:
     (clinical,) = patients(tmp_path).train_dataloader()
     assert not {"ct_bcxyz", "ct_known_b", "cxr_bcxy", "cxr_known_b"} & set(clinical)
     (images,) = patients(tmp_path, canonical_cxr=CanonicalCXR(16), features=()).train_dataloader()
-    assert "clinical_bf" not in images
+    assert images["clinical_bf"].shape == (len(images["case_id"]), 0)
     assert "cxr_bcxy" in images
     (chosen,) = patients(tmp_path, features=("crp_mg_l", "age_years")).train_dataloader()
     assert in_order(chosen, "clinical_bf")[:, 1].tolist() == [50, 51, 52, 53]
