@@ -58,8 +58,8 @@ def montage(
     path.
 
     Eight axial slices from head to foot and the coronal slice with most lesion. ``reference_lesion_xyz`` is
-    drawn as a white outline. Without a stated spacing no scale bar is drawn. The file appears whole or not at
-    all.
+    drawn as a white outline. Where a file states no spacing its axes
+    are not to be trusted either: no scale bar, no R and L. The file appears whole or not at all.
     """
     layers = _layers(masks, reference_lesion_xyz)
     image, layers, spacing_mm = _upright(image_xyz, layers, affine_ras)
@@ -67,7 +67,7 @@ def montage(
     grey, layers = _window(image[box], units), {name: layer[box] for name, layer in layers.items()}
     if not spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, grey.shape[0] / grey.shape[2]])
-    sheet = _sheet(grey, layers, spacing_mm)
+    sheet = _sheet(grey, layers, spacing_mm, sides=spacing_known)
     _write_words(sheet, title, severity, layers)
     if spacing_known:
         _draw_scale(sheet, TILE_PX / (grey.shape[0] * spacing_mm[0]))
@@ -120,7 +120,7 @@ def _field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> 
     return tuple(slice(0, size) for size in shape)
 
 
-def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.ndarray) -> Image.Image:
+def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.ndarray, sides: bool) -> Image.Image:
     """Axial tiles from head to foot and the coronal beside them, below an empty header."""
     width_mm, depth_mm, height_mm = np.array(grey.shape) * spacing_mm
     tile = (TILE_PX, max(1, round(TILE_PX * depth_mm / width_mm)))
@@ -132,10 +132,11 @@ def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.nd
     for place, z in enumerate(_axial_levels(layers, grey.shape[2])):
         row, column = divmod(place, AXIAL_COLUMNS)
         corner = (column * (TILE_PX + GAP_PX), HEADER_PX + row * (tile[1] + GAP_PX))
-        sheet.paste(_overlay(grey[:, :, z], {name: layer[:, :, z] for name, layer in layers.items()}, tile), corner)
+        plane = {name: layer[:, :, z] for name, layer in layers.items()}
+        sheet.paste(_overlay(grey[:, :, z], plane, tile, sides), corner)
     y = _coronal_level(layers, grey.shape[1])
-    picture = _overlay(grey[:, y, :], {name: layer[:, y, :] for name, layer in layers.items()}, coronal)
-    sheet.paste(picture, (coronal_left, HEADER_PX))
+    plane = {name: layer[:, y, :] for name, layer in layers.items()}
+    sheet.paste(_overlay(grey[:, y, :], plane, coronal, sides), (coronal_left, HEADER_PX))
     return sheet
 
 
@@ -159,8 +160,10 @@ def _coronal_level(layers: Mapping[str, np.ndarray], rows: int) -> int:
     return rows // 2
 
 
-def _overlay(grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tuple[int, int]) -> Image.Image:
-    """One plane, columns along the first axis, at ``size`` (width, height) with fills, outlines and R/L."""
+def _overlay(
+    grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tuple[int, int], sides: bool
+) -> Image.Image:
+    """One plane, columns along the first axis, at ``size`` (width, height) with fills, outlines, R/L if known."""
     picture = Image.fromarray(grey_xy.T).resize(size, Image.Resampling.BILINEAR)
     rgb = np.repeat(np.asarray(picture, np.float32)[..., None], 3, axis=2)
     drawn = {name: _enlarged(layer, size) for name, layer in layers_xy.items()}
@@ -172,7 +175,7 @@ def _overlay(grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tup
             rgb[drawn[name] & ~ndimage.binary_erosion(drawn[name])] = LEGEND[name][0]
     tile = Image.fromarray(rgb.astype(np.uint8))
     words, font = ImageDraw.Draw(tile), ImageFont.load_default(13)
-    for letter, left, anchor in (("R", 4, "la"), ("L", size[0] - 4, "ra")):
+    for letter, left, anchor in (("R", 4, "la"), ("L", size[0] - 4, "ra")) if sides else ():
         words.text((left, 2), letter, "white", font, anchor, stroke_width=1, stroke_fill="black")
     return tile
 

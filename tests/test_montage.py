@@ -55,6 +55,16 @@ def test_a_scan_without_lung_or_spacing_still_gives_a_picture(tmp_path: Path) ->
     assert Image.open(path).size[0] > AXIAL_COLUMNS * TILE_PX
 
 
+def test_sides_are_marked_only_where_the_geometry_is_stated(tmp_path: Path) -> None:
+    hu, masks, affine = chest()
+    corners = []
+    for known in (True, False):
+        path = montage(hu, masks, affine, tmp_path / "m.png", "case", None, "hu", None, known)
+        corners.append(np.asarray(Image.open(path))[HEADER_PX : HEADER_PX + 20, : TILE_PX // 8])
+    assert (corners[0] == 255).any()
+    assert not (corners[1] == 255).any()
+
+
 def test_nothing_but_the_picture_is_left_in_the_folder(tmp_path: Path) -> None:
     hu, masks, affine = chest()
     montage(hu, masks, affine, tmp_path / "m.png", "case", grade(masks, affine, hu))
