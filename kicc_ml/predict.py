@@ -22,7 +22,7 @@ from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.models.baselines import baseline_probabilities, clinical_bf, endpoints_be
-from kicc_ml.models.segmentation import window_logits
+from kicc_ml.models.segmentation import mirrored_logits
 from kicc_ml.records import REGIONS, Case, Series, SeverityMap, Units, UserError, Volume, by_id
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade
@@ -64,7 +64,7 @@ class Segmenter:
         channels = [REGIONS.index(region) for region in self.regions]
         mean_cxyz = torch.zeros(len(channels), *canonical.image_cxyz.shape[1:])
         for network in self.networks:
-            logits_bcxyz = window_logits(network, canonical.image_cxyz[None], self.patch_size)
+            logits_bcxyz = mirrored_logits(network, canonical.image_cxyz[None], self.patch_size)
             mean_cxyz += logits_bcxyz[0, channels].float().sigmoid() / len(self.networks)
         return resample(mean_cxyz, canonical.affine_ras, volume.affine_ras, volume.array.shape)
 
@@ -192,7 +192,7 @@ def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModul
     for batch in data.val_dataloader():
         truth = batch["mask_bcxyz"][:, lesion] > 0.5
         if truth.any():
-            probability = window_logits(network, batch["image_bcxyz"], data.patch_size)[:, lesion].sigmoid()
+            probability = mirrored_logits(network, batch["image_bcxyz"], data.patch_size)[:, lesion].sigmoid()
             found = [probability > threshold for threshold in LESION_THRESHOLDS]
             dice.append([float(2 * (one & truth).sum() / (one.sum() + truth.sum())) for one in found])
     return replace(about, lesion_threshold=LESION_THRESHOLDS[int(np.mean(dice, axis=0).argmax())]) if dice else about

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 ALL = "all"
 POOLED = "other"
-#: Whole hospitals are held back for validation where at least this many are on the training side: with two,
-#: the model would be trained on a single one.
+#: Whole hospitals are held back for validation where at least this many are on the training side: with
+#: fewer, the model would see two at most, and unseen hospitals are what it is for.
 SITES_TO_VALIDATE_BY_SITE = 4
 
 

@@ -19,6 +19,11 @@ DICE_SMOOTHING = 1.0
 WINDOW_OVERLAP = 0.25
 WINDOWS_AT_ONCE = 2
 
+#: Where each region is found in a mirrored patient.
+MIRROR_CHANNELS = [
+    REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
+]
+
 
 def window_logits(network: nn.Module, image_bcxyz: Tensor, patch_size: Sequence[int]) -> Tensor:
     """Logits of a whole volume from windows of the size the network was trained on, blended by Gaussian weights."""
@@ -44,6 +49,15 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
     entropy_bc = nn.functional.binary_cross_entropy_with_logits(logits_bcxyz, mask_bcxyz, reduction="none").mean(space)
     entropy = (entropy_bc * known).sum() / known.sum().clamp(min=1)
     return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
+
+
+def mirrored_logits(network: nn.Module, image_bcxyz: Tensor, patch_size: Sequence[int]) -> Tensor:
+    """Mean of :func:`window_logits` over a volume and its left-right mirror image, whose sides are exchanged back.
+
+    Twice the work; networks are trained on mirrored patches, so both looks are as good.
+    """
+    mirrored = window_logits(network, image_bcxyz.flip(2), patch_size).flip(2)
+    return (window_logits(network, image_bcxyz, patch_size) + mirrored[:, MIRROR_CHANNELS]) / 2
 
 
 class SegmentationTask(pl.LightningModule):

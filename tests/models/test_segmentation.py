@@ -5,7 +5,13 @@ import torch
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from kicc_ml.models.segmentation import DICE_SMOOTHING, SegmentationTask, masked_dice_cross_entropy, window_logits
+from kicc_ml.models.segmentation import (
+    DICE_SMOOTHING,
+    SegmentationTask,
+    masked_dice_cross_entropy,
+    mirrored_logits,
+    window_logits,
+)
 from kicc_ml.records import REGIONS
 
 CHANNELS = len(REGIONS)
@@ -152,3 +158,13 @@ def test_a_loss_that_is_no_number_names_the_case():
     image["image_bcxyz"] = torch.full_like(image["image_bcxyz"], torch.nan)
     with pytest.raises(FloatingPointError, match="seoul_ab12"):
         task().training_step(image, 0)
+
+
+def test_a_mirrored_patient_gets_the_mirrored_answer_with_sides_exchanged():
+    torch.manual_seed(0)
+    network = nn.Conv3d(1, len(REGIONS), 3, padding=1)
+    image = torch.rand(1, 1, 8, 8, 8)
+    answer, of_mirrored = (mirrored_logits(network, one, (8, 8, 8)) for one in (image, image.flip(2)))
+    left, right = REGIONS.index("left_lung"), REGIONS.index("right_lung")
+    torch.testing.assert_close(of_mirrored[:, left], answer[:, right].flip(1))
+    torch.testing.assert_close(of_mirrored[:, REGIONS.index("lesion")], answer[:, REGIONS.index("lesion")].flip(1))
