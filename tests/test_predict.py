@@ -40,10 +40,10 @@ def unit(hu: float) -> float:
 
 
 class ByValue(nn.Module):
-    """Tells the tissues of the phantom by their grey value, each voxel alone; ``sure`` is the size of its logits."""
+    """Tells tissues by their grey value, sides by the half of the window; ``sure`` is the size of its logits."""
 
     BANDS: Mapping[str, tuple[float, float]] = {
-        **{"lung": (-950, -200), "left_lung": (-850, -200), "right_lung": (-950, -850)},
+        **{"lung": (-950, -200), "left_lung": (-950, -200), "right_lung": (-950, -200)},
         **{"lesion": (-400, -200), "consolidation": (-250, -200)},
     }
 
@@ -53,7 +53,11 @@ class ByValue(nn.Module):
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
         inside = [(image_bcxyz > unit(low)) & (image_bcxyz < unit(high)) for low, high in map(self.BANDS.get, REGIONS)]
-        return self.sure * (torch.cat(inside, dim=1).float() * 2 - 1)
+        logits = self.sure * (torch.cat(inside, dim=1).float() * 2 - 1)
+        middle = image_bcxyz.shape[2] // 2  # canonical x grows to the patient's left
+        logits[:, REGIONS.index("left_lung"), :middle] = -self.sure
+        logits[:, REGIONS.index("right_lung"), middle:] = -self.sure
+        return logits
 
 
 def phantom_ras() -> np.ndarray:
@@ -75,7 +79,7 @@ def scan(axes: str = "RAS") -> Volume:
 
 def segmenter(*networks: nn.Module, regions: Sequence[str] = REGIONS, units: str = "hu") -> Segmenter:
     canonical = CanonicalCT(spacing_mm=None, window_hu=WINDOW)
-    return Segmenter(networks or (ByValue(),), canonical, (16, 16, 8), regions, units, True, 0.5)  # type: ignore[arg-type]
+    return Segmenter(networks or (ByValue(),), canonical, (32, 32, 16), regions, units, True, 0.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PSL", "IRP", "SAR"])
