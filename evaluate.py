@@ -19,7 +19,6 @@ import pandas as pd
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track
 
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.image_files import read_mask
@@ -30,6 +29,7 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
 from kicc_ml.predict import REGION_SUFFIX, SEVERITY_FILE
+from kicc_ml.progress import track
 from kicc_ml.records import Case, SeverityMap, UserError, Volume, by_id
 from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folders
 from kicc_ml.severity import grade
@@ -73,7 +73,7 @@ def score(folds: Sequence[Path]) -> Scores:
         score_segmented(row, cases[folder], folder.parent / "severity" / str(row["case_id"]))
         for folder, table in tables.items()
         if "probability" not in table
-        for _, row in track(list(table.iterrows()), description=f"score {folder.name}", transient=True)
+        for _, row in track(list(table.iterrows()), description=f"score {folder.name}")
     ]
     rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
     predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()

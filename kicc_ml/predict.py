@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import track
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.models.baselines import baseline_probabilities, clinical_bf, endpoints_be
 from kicc_ml.models.segmentation import mirrored_logits
+from kicc_ml.progress import track
 from kicc_ml.records import REGIONS, Case, Series, SeverityMap, Units, UserError, Volume, by_id
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade

@@ -11,11 +11,11 @@ PACKAGE = ROOT / "kicc_ml"
 SCRIPTS = (ROOT / "train.py", ROOT / "evaluate.py")
 
 #: What each room may import, itself aside. The scripts and ``cli`` stand at the end of the line.
-PLAIN = {"records", "pseudonym"}
+PLAIN = {"records", "pseudonym", "progress"}
 READERS = {"dicom", "severity", "montage", "synthetic"}
 MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
-    **{"records": set(), "pseudonym": set(), "launch": {"records"}},
+    **{"records": set(), "pseudonym": set(), "progress": set(), "launch": {"records"}},
     **{room: PLAIN for room in READERS},
     **{room: PLAIN | READERS for room in MIDDLE},
     "runs": PLAIN | READERS | MIDDLE,

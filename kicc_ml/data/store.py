@@ -23,13 +23,13 @@ from typing import Literal
 
 import numpy as np
 from joblib import Parallel, delayed
-from rich.progress import track
 
 from kicc_ml.data.digests import Digests
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.progress import track
 from kicc_ml.records import REGIONS, Case, Series, UserError
 
 logger = logging.getLogger(__name__)

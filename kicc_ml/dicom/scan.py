@@ -9,9 +9,9 @@ from typing import Any
 import joblib
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import track
 
 from kicc_ml.dicom.headers import Header, read_header
+from kicc_ml.progress import track
 from kicc_ml.pseudonym import pseudonym
 from kicc_ml.records import UserError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from joblib import Parallel, delayed
-from rich.progress import track
 
+from kicc_ml.progress import track
 from kicc_ml.pseudonym import KEY_NAME
 from kicc_ml.records import UserError
 from kicc_ml.synthetic.anatomy import draw_physique
