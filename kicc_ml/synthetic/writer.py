@@ -48,7 +48,9 @@ class ImageOrder:
 
     @property
     def study_uid(self) -> UID:
-        return self._uid("study", f"{self.acquired:%Y%m%d}")
+        """Each CT is a study of its own, as it was ordered; the radiographs of a day share one."""
+        when = f"{self.acquired:%Y%m%d%H%M%S}" if self.modality == "CT" else f"{self.acquired:%Y%m%d}"
+        return self._uid("study", when)
 
     @property
     def series_uid(self) -> UID:

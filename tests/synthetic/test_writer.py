@@ -92,7 +92,7 @@ def test_headers_say_who_when_and_with_what(tmp_path, hu_xyz):
     assert file.SOPInstanceUID == file.file_meta.MediaStorageSOPInstanceUID
 
 
-def test_images_of_a_day_share_a_study_and_only_a_study():
+def test_series_of_one_examination_share_a_study_and_only_a_study():
     later = replace(ORDER, seed=13)
     other_day = replace(ORDER, acquired=datetime(2020, 3, 2, 8, 0, 0))
     assert later.study_uid == ORDER.study_uid != other_day.study_uid
@@ -171,3 +171,8 @@ def test_a_radiograph_stands_upright_in_its_polarity(tmp_path, syntax, monochrom
     assert shown[0, 0] == image[0, -1]
     assert shown[-1, 3] == image[3, 0]
     assert (file.Modality, file.ViewPosition, file.PixelSpacing) == (modality, "AP", [1.5, 1.5])
+
+
+def test_two_cts_of_a_day_are_two_studies():
+    ct = replace(ORDER, modality="CT", projection="", acquired=datetime(2020, 3, 1, 9))
+    assert ct.study_uid != replace(ct, acquired=datetime(2020, 3, 1, 15)).study_uid
