@@ -36,7 +36,11 @@ class Series:
     """One image series of a repository with the verdict of the intake; refused ones are kept too.
 
     ``patient``, ``study`` and ``uid`` are pseudonyms. ``files`` are in order of position along the slice
-    normal. ``spacing_mm`` is (x, y, z): between columns, rows and slices; None where it is not known.
+    normal; of a multi-frame object it is the one file, and ``frames`` are its frames (from 0) in that order.
+    ``spacing_mm`` is (x, y, z): between columns, rows and slices; None where it is not known. A ``repaired``
+    series is read as its reasons say: ``gantry_tilt`` sheared back, ``missing_slice`` and ``uneven_spacing``
+    resampled by true positions. ``acquired`` is the true time and stays in memory: what is written down is
+    ``acquired_after_study_s``.
     """
 
     site: str
@@ -58,6 +62,15 @@ class Series:
     model: str = ""
     kernel: str = ""
     slice_thickness_mm: float | None = None
+    frames: tuple[int, ...] = ()
+    plane: str = ""  # "axial", "coronal", "sagittal", "oblique"; "" for a radiograph
+    coverage_mm: float | None = None  # along the normal, first to last slice and one spacing
+    tilt_degrees: float | None = None
+    view: str = ""  # "AP", "PA", "lateral" or "" of a radiograph
+    dose_class: str = ""  # "low", "standard" or "" where the file states no dose
+    transfer_syntax: str = ""  # UID
+    acquired_after_study_s: float | None = None
+    origin: str = ""  # address of the DICOMweb service whose cached files these are; "" on disk
 
     @property
     def usable(self) -> bool:

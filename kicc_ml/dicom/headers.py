@@ -96,6 +96,19 @@ class Header:
     pixel_spacing_mm: tuple[float, ...] | None = None
     slice_thickness_mm: float | None = None
     acquired: datetime | None = None
+    frame: int | None = None  # of a multi-frame object, from 0; such an object gives one Header per frame
+    acquisition: int | None = None
+    phase: float | None = None  # temporal position, or per cent of the heart cycle
+    contrast: str = ""
+    kvp: float | None = None
+    exposure_mas: float | None = None
+    ctdi_vol_mgy: float | None = None
+    tilt_tag_degrees: float | None = None
+    rescale_type: str = ""
+    transfer_syntax: str = ""
+    lossy: bool = False
+    burned_in: bool = False  # Burned In Annotation says YES
+    study_started: datetime | None = None
 
 
 def read_header(root: Path, path: str, site: str, key: bytes) -> Header:

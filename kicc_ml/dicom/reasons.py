@@ -6,6 +6,9 @@ REASONS: dict[str, str] = {
     "unreadable": "the file cannot be read or decoded",
     "not_an_image": "the DICOM object holds no image (report, plan, directory)",
     "truncated": "the file ends before its pixel data does",
+    "undecodable": "the pixel data cannot be decoded",
+    "codestream_mismatch": "the compressed picture has another size, bit depth or sign than the header says",
+    "too_large": "the file states more pixels, or nests deeper, than any image of a chest",
     # an image that does not belong to its series
     "localizer": "localizer (scout) image",
     "secondary_capture": "secondary capture: a screenshot, not a slice",
@@ -13,10 +16,8 @@ REASONS: dict[str, str] = {
     "duplicate_slice": "the same slice is there twice; one was kept",
     # what cannot be used
     "wrong_modality": "neither CT nor chest radiograph",
-    "multi_frame": "several frames in one file; not read yet",
+    "multi_frame": "several frames in one file without the place of each frame",
     "no_position": "image position, orientation or pixel spacing is missing",
-    "mixed_orientation": "slices of different orientation in one series",
-    "mixed_matrix": "slices of different size or pixel spacing in one series",
     "overlapping_slices": "different images at one position (several acquisitions or phases in one series)",
     "shifted_slices": "slices are shifted sideways against each other",
     "gantry_tilt": "the gantry was tilted: the stack is sheared",
@@ -24,11 +25,18 @@ REASONS: dict[str, str] = {
     "uneven_spacing": "slices are not evenly spaced",
     "single_slice": "a single slice is no volume",
     "too_few_slices": "too few slices to judge their spacing",
+    "not_hu": "CT whose rescaled values are stated to be something else than Hounsfield units",
     "no_rescale": "CT without rescale slope and intercept: its values are not Hounsfield units",
     "lateral_view": "not a frontal radiograph (lateral, oblique or decubitus)",
     "for_processing": "radiograph for processing, not for presentation",
     "not_3d": "the file does not hold one three-dimensional volume",
+    # several stacks in one series: each is a series of its own here
+    "split_orientation": "slices of different orientation in one series, told apart",
+    "split_matrix": "slices of different size or pixel spacing in one series, told apart",
+    "split_kernel": "several reconstruction kernels in one series, told apart",
+    "split_acquisition": "several acquisitions or phases in one series, told apart",
     # said of a series that can be used
+    "oblique": "slices are oblique",
     "coronal": "slices are coronal",
     "sagittal": "slices are sagittal",
 }
