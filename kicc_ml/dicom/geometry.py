@@ -5,6 +5,9 @@ A stack is three arrays: ``positions_mm`` [n, 3] (Image Position (Patient) of ea
 ``pixel_spacing_mm`` (between rows, between columns). DICOM PS3.3 C.7.6.2.1.1.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from kicc_ml.records import UserError
@@ -23,6 +26,12 @@ DRIFT_PIXELS = 1.0
 MIN_SLICES = 3
 #: A stack is named after the axis its normal is within this cosine of (about 25 degrees).
 PLANE_COSINE = 0.9
+#: The widest gap that interpolation may bridge: twice the thickest slices in use (10 mm). What lies unseen in
+#: more than that is a guess.
+BRIDGED_MM = 20.0
+
+#: Codes of faults that mean slices are not evenly spaced.
+UNEVEN = {"missing_slice", "uneven_spacing"}
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -33,6 +42,29 @@ class NotAVolume(UserError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+@dataclass(frozen=True)
+class GeometryPolicy:
+    """What becomes of a stack with gaps or uneven spacing, and of one with a tilted gantry.
+
+    ``resample``: interpolated by true positions where no gap is over :data:`BRIDGED_MM`; ``shear``: each slice is
+    shifted back within its plane. See :mod:`kicc_ml.dicom.repair`.
+    """
+
+    gaps: Literal["refuse", "resample"] = "refuse"
+    tilt: Literal["refuse", "shear"] = "refuse"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("gaps", ("refuse", "resample")), ("tilt", ("refuse", "shear"))):
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name}={getattr(self, name)} is unknown; choose {' or '.join(choices)}")
+
+    def mends(self, code: str, widest_gap_mm: float) -> bool:
+        """Whether a fault is repaired under this policy; ``widest_gap_mm`` is that between two slices."""
+        if code in UNEVEN:
+            return self.gaps == "resample" and widest_gap_mm <= BRIDGED_MM
+        return code == "gantry_tilt" and self.tilt == "shear"
 
 
 def slice_normal(orientation: np.ndarray) -> np.ndarray:
@@ -48,7 +80,7 @@ def common_orientation(orientations: np.ndarray) -> np.ndarray:
     """The orientation [6] that all slices [n, 6] share; NotAVolume where one differs."""
     differing = np.abs(orientations - orientations[0]).max(axis=1) > ORIENTATION_TOLERANCE
     if differing.any():
-        raise NotAVolume("mixed_orientation", f"{differing.sum()} of {len(differing)} slices lie in another plane")
+        raise NotAVolume("split_orientation", f"{differing.sum()} of {len(differing)} slices lie in another plane")
     return orientations[0]
 
 
@@ -97,7 +129,7 @@ def check_drift(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing
     if np.linalg.norm(drift - steady, axis=1).max() > limit_mm:
         raise NotAVolume("shifted_slices", "slices are shifted sideways against each other")
     if np.linalg.norm(drift[-1]) > limit_mm:
-        degrees = np.degrees(np.arctan2(np.linalg.norm(drift[-1]), abs(share[-1, 0])))
+        degrees = tilt_degrees(positions_mm, orientation)
         raise NotAVolume("gantry_tilt", f"the stack leans by {degrees:.1f} degrees: tilted gantry")
 
 
@@ -113,6 +145,13 @@ def faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: 
         except NotAVolume as fault:
             found.append(fault)
     return found
+
+
+def tilt_degrees(positions_mm: np.ndarray, orientation: np.ndarray) -> float:
+    """Angle between the run of the stack and its normal; 0 for a single slice."""
+    run = positions_mm[-1] - positions_mm[0]
+    along = abs(run @ slice_normal(orientation))
+    return float(np.degrees(np.arctan2(np.sqrt(max(run @ run - along**2, 0.0)), along))) if along else 0.0
 
 
 def affine_ras(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> np.ndarray:
