@@ -15,8 +15,8 @@ REASONS: dict[str, str] = {
     "dose_page": "colour picture: a dose page or a screenshot",
     "duplicate_slice": "the same slice is there twice; one was kept",
     # what cannot be used
-    "wrong_modality": "neither CT nor chest radiograph",
-    "multi_frame": "several frames in one file without the place of each frame",
+    "wrong_modality": "Modality is neither CT nor radiograph, or contradicts the SOP class",
+    "multi_frame": "several frames in one file without the place of each, or one volume over several such files",
     "no_position": "image position, orientation or pixel spacing is missing",
     "overlapping_slices": "different images at one position (several acquisitions or phases in one series)",
     "shifted_slices": "slices are shifted sideways against each other",
@@ -37,6 +37,8 @@ REASONS: dict[str, str] = {
     "split_acquisition": "several acquisitions or phases in one series, told apart",
     # said of a series that can be used
     "oblique": "slices are oblique",
+    "burned_in": "text is burned into the picture, as the file itself says",
+    "lossy_compression": "the picture was compressed with loss",
     "coronal": "slices are coronal",
     "sagittal": "slices are sagittal",
 }
