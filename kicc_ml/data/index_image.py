@@ -2,16 +2,20 @@
 
 The index image is the first usable one within a window around admission that was taken no later than the
 day of any guarded endpoint (a table states days, not minutes). Without an admission date it is the earliest
-usable one. Among several CT series of the chosen study the one with most slices is taken, then the thinnest;
-among radiographs of one moment a PA before an AP.
+usable one. Among several CT series of the chosen study one is taken by :mod:`kicc_ml.data.ranking`, and the
+others are logged with why not; among radiographs of one moment a PA comes before an AP.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from kicc_ml.data.ranking import CRITERIA, passed_over_because, ranked
 from kicc_ml.records import ENDPOINTS, Series, UserError
+
+logger = logging.getLogger(__name__)
 
 #: Days from admission. A setting, not a published figure: an image may precede admission by a day, and over
 #: about a week COVID-19 pneumonia progresses most.
@@ -22,11 +26,14 @@ PROJECTIONS_PREFERRED = ("PA", "AP", "")
 
 @dataclass(frozen=True)
 class IndexRule:
-    """Windows in days from admission (None: any day), and the endpoints an image must not be later than."""
+    """Windows in days from admission (None: any day), the endpoints an image must not be later than, and the
+    criteria by which one of several CT series of a study is taken.
+    """
 
     ct_window_days: Sequence[int] | None = WINDOW_DAYS
     cxr_window_days: Sequence[int] | None = WINDOW_DAYS
     guard_endpoints: Collection[str] = ENDPOINTS
+    ct_ranking: Sequence[str] = tuple(CRITERIA)
 
     def __post_init__(self) -> None:
         for days in (self.ct_window_days, self.cxr_window_days):
@@ -34,6 +41,7 @@ class IndexRule:
                 raise UserError(f"window {list(days)}: give [first, last] day from admission, or null")
         if unknown := sorted(set(self.guard_endpoints) - set(ENDPOINTS)):
             raise UserError(f"guard_endpoints {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+        ranked([], self.ct_ranking)
 
     def window_days(self, modality: str) -> Sequence[int] | None:
         return self.ct_window_days if modality == "CT" else self.cxr_window_days
@@ -61,7 +69,10 @@ def index_image(
     if not candidates:
         return None, obstacles
     first = min(candidates, key=lambda image: (image.acquired or datetime.max, image.study))
-    return min((image for image in candidates if image.study == first.study), key=_preference), obstacles
+    of_study = [image for image in candidates if image.study == first.study]
+    if modality == "CT":
+        return _ct_of_study(of_study, rule.ct_ranking), obstacles
+    return min(of_study, key=_moment_and_projection), obstacles
 
 
 def last_guarded_day(row: Mapping, endpoints: Collection[str]) -> date | None:
@@ -85,9 +96,14 @@ def _obstacle(
     return ""
 
 
-def _preference(image: Series) -> tuple:
-    """Sorts the one to take first; the uid breaks a tie."""
-    if image.modality == "CT":
-        spacing_z_mm = image.spacing_mm[2] if image.spacing_mm else float("inf")
-        return (-image.slices, spacing_z_mm, image.uid)
+def _ct_of_study(images: Sequence[Series], criteria: Sequence[str]) -> Series:
+    taken, *others = ranked(images, criteria)
+    for other in others:
+        why = passed_over_because(taken, other, criteria)
+        logger.info("study %s: series %s passed over for %s: %s", taken.study, other.uid, taken.uid, why)
+    return taken
+
+
+def _moment_and_projection(image: Series) -> tuple:
+    """Sorts the radiograph to take first; the uid breaks a tie."""
     return (image.acquired or datetime.max, PROJECTIONS_PREFERRED.index(image.projection), image.uid)

@@ -20,6 +20,8 @@ UNEVEN_SHARE = 0.1
 ROUNDING_MM = 0.1
 #: Direction cosines may differ by this within a series: they are printed with four to six digits.
 ORIENTATION_TOLERANCE = 1e-3
+#: Lengths and angle of direction cosines may be off by this much; printed with two digits, they still are not.
+UNIT_TOLERANCE = 0.02
 #: Drift across the whole stack, in pixels, above which slices are sheared: less than one cannot be seen.
 DRIFT_PIXELS = 1.0
 #: Two positions make a distance but cannot show whether it is even.
@@ -69,11 +71,16 @@ class GeometryPolicy:
 
 def slice_normal(orientation: np.ndarray) -> np.ndarray:
     """Unit vector across the slices: row direction x column direction (LPS)."""
-    normal = np.cross(orientation[:3], orientation[3:])
-    length = np.linalg.norm(normal)
-    if not 0.99 < length < 1.01:
+    if not is_orientation(orientation):
         raise NotAVolume("no_position", f"directions of row and column are not perpendicular units: {orientation}")
-    return normal / length
+    normal = np.cross(orientation[:3], orientation[3:])
+    return normal / np.linalg.norm(normal)
+
+
+def is_orientation(orientation: np.ndarray) -> bool:
+    """Whether the directions of row and column are perpendicular unit vectors, as printed."""
+    row, column = np.reshape(np.asarray(orientation, float), (2, 3))
+    return bool(np.abs([row @ row - 1, column @ column - 1, row @ column]).max() < UNIT_TOLERANCE)
 
 
 def common_orientation(orientations: np.ndarray) -> np.ndarray:

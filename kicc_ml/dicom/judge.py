@@ -159,7 +159,8 @@ def _contradicts(header: Header) -> bool:
 
 
 def _is_placed(header: Header) -> bool:
-    return bool(header.position_mm and header.orientation and header.pixel_spacing_mm)
+    stated = header.position_mm and header.orientation and header.pixel_spacing_mm
+    return bool(stated) and geometry.is_orientation(header.orientation)
 
 
 def _unusable_because(headers: Sequence[Header]) -> list[str]:
