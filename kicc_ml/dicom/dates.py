@@ -16,11 +16,23 @@ SOURCES = (
 def acquired_at(text: Callable[[str], str]) -> datetime | None:
     """The first date of :data:`SOURCES` that can be read, midnight where its time cannot; else None."""
     for date_name, time_name in SOURCES:
-        digits = text(date_name).replace(".", "")  # ACR-NEMA wrote 2020.03.01
-        clock = text(time_name).replace(":", "") if time_name else digits[8:]
-        for stamp, form in ((digits[:8] + clock[:6], "%Y%m%d%H%M%S"), (digits[:8], "%Y%m%d")):
-            try:
-                return datetime.strptime(stamp, form)
-            except ValueError:
-                continue
+        day = text(date_name)
+        if found := moment(day, text(time_name) if time_name else day.replace(".", "")[8:]):
+            return found
     return None
+
+
+def moment(day: str, clock: str) -> datetime | None:
+    """A date (DA) and a time (TM) as one; midnight where the time cannot be read, None where the date cannot."""
+    digits = day.replace(".", "")[:8]  # ACR-NEMA wrote 2020.03.01
+    time = clock.replace(":", "")[:6].ljust(6, "0")  # TM may stop at the hour or the minute
+    if len(digits) != 8 or not digits.isdecimal():
+        return None
+    try:
+        date = datetime(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+    try:
+        return date.replace(hour=int(time[:2]), minute=int(time[2:4]), second=int(time[4:]))
+    except ValueError:
+        return date

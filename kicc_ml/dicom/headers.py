@@ -1,68 +1,50 @@
 """One DICOM file's header, read without its pixels. Nothing that identifies a person leaves this module."""
 
-import io
-import struct
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import pydicom
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.tag import Tag
 
-from kicc_ml.dicom.dates import acquired_at
+from kicc_ml.dicom.dates import acquired_at, moment
+from kicc_ml.dicom.elements import (
+    TooLargeError,
+    expected_bytes,
+    number,
+    numbers,
+    open_dataset,
+    pixel_spacing_mm,
+    texts,
+    transfer_syntax,
+    whole,
+)
+from kicc_ml.dicom.frames import frame_values
+from kicc_ml.dicom.pixel_length import element_length, is_truncated
 from kicc_ml.dicom.views import view_position
 from kicc_ml.pseudonym import pseudonym
 
 #: What a file is when Modality was stripped: SOP classes of PS3.4 B.5.
 MODALITY_OF_CLASS = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted Enhanced CT
     "1.2.840.10008.5.1.4.1.1.1": "CR",
     "1.2.840.10008.5.1.4.1.1.1.1": "DX",
     "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
 }
 
-TAGS = (
-    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-    *(
-        "PatientID",
-        "Modality",
-        "Manufacturer",
-        "ManufacturerModelName",
-        "ConvolutionKernel",
-        "SliceThickness",
-    ),
-    *("StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime"),
-    *(
-        "AcquisitionDateTime",
-        "ContentDate",
-        "ContentTime",
-        "SeriesDescription",
-        "ProtocolName",
-        "ViewPosition",
-    ),
-    *(
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "PixelSpacing",
-        "ImagerPixelSpacing",
-        "NumberOfFrames",
-    ),
-    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"),
-    *(
-        "PixelRepresentation",
-        "PixelPaddingValue",
-        "PixelPaddingRangeLimit",
-        "RescaleSlope",
-        "RescaleIntercept",
-    ),
-)
-PIXEL_TAGS = (Tag("PixelData"), Tag("FloatPixelData"), Tag("DoubleFloatPixelData"))
-UNDEFINED_LENGTH = 0xFFFFFFFF
+#: What tells the phases of one acquisition apart: a number in time, or per cent of the heart cycle.
+PHASES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase")
+#: Compressed syntaxes that always lose something, and those that lose unless the header denies it.
+LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
+LOSSY_UNLESS_DENIED = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
+#: More than any detector has on a side, and any series in one object.
+MAX_SIDE_PIXELS = 16_384
+MAX_PIXEL_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -111,146 +93,114 @@ class Header:
     study_started: datetime | None = None
 
 
-def read_header(root: Path, path: str, site: str, key: bytes) -> Header:
-    """Read the header of ``root/path``. Never raises for what a file holds: the fault is in the answer."""
+def read_headers(root: Path, path: str, site: str, key: bytes) -> list[Header]:
+    """Read ``root/path``: one header, or one per frame of a multi-frame object that places its frames.
+
+    A multi-frame object that does not, or that has a fault, gives one header. Never raises for what a file
+    holds: the fault is in the answer.
+    """
     try:
         with (root / path).open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
             dataset = open_dataset(stream)
-            return _header(dataset, stream, path, site, key)
+            return _headers(dataset, stream, Header(path, site), key)
     except InvalidDicomError:
-        return Header(path, site, fault="not_dicom")
+        return [Header(path, site, fault="not_dicom")]
+    except (TooLargeError, RecursionError, MemoryError):
+        return [Header(path, site, fault="too_large")]
     except Exception:  # a hostile file can raise anything inside the parser; one file must not end the run
-        return Header(path, site, fault="unreadable")
+        return [Header(path, site, fault="unreadable")]
 
 
-def open_dataset(stream: BinaryIO) -> FileDataset:
-    """Parse :data:`TAGS`, leaving ``stream`` at the pixel data. Raises InvalidDicomError for other files.
+def _headers(dataset: FileDataset, stream: BinaryIO, blank: Header, key: bytes) -> list[Header]:
+    values = texts(dataset)
+    if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
+        return [replace(blank, fault="not_an_image")]
+    _refuse_giants(values)
+    syntax = transfer_syntax(dataset)
+    truncated = is_truncated(values, syntax, element_length(dataset, stream), stream)
+    header = replace(
+        _image_header(blank, values, key), fault="truncated" if truncated else "", **_coding(values, syntax)
+    )
+    frames = [] if truncated else frame_values(dataset, values)
+    return [
+        replace(header, frames=len(frames), frame=number, **_of_frame(one)) for number, one in enumerate(frames)
+    ] or [header]
 
-    A file without preamble is taken for DICOM only where it begins with a data element of group 2 or 8.
-    """
-    start = stream.read(132)
-    stream.seek(0)
-    bare = start[:4] in (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00") or start[:2] == b"\x08\x00"
-    if start[128:132] != b"DICM" and not bare:
-        raise InvalidDicomError("neither a DICOM preamble nor a data element at the start")
-    return pydicom.dcmread(stream, stop_before_pixels=True, force=bare, specific_tags=list(TAGS))
+
+def _refuse_giants(values: Mapping[str, str]) -> None:
+    sides = [number(values, name) or 0 for name in ("Rows", "Columns")]
+    if max(sides) > MAX_SIDE_PIXELS or expected_bytes(values) > MAX_PIXEL_BYTES:
+        raise TooLargeError("more pixels than any image of a chest")
 
 
-def _header(dataset: FileDataset, stream: BinaryIO, path: str, site: str, key: bytes) -> Header:
-    if not (number(dataset, "Rows") and number(dataset, "Columns") and dataset.get("SOPClassUID")):
-        return Header(path, site, fault="not_an_image")
-    sop_class = text(dataset, "SOPClassUID")
-    return Header(
-        path=path,
-        site=site,
-        fault="truncated" if is_truncated(dataset, stream) else "",
-        **_pseudonyms(dataset, path, site, key),
-        modality=text(dataset, "Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
+def _image_header(blank: Header, values: Mapping[str, str], key: bytes) -> Header:
+    """What the file says of itself, and of its only frame."""
+    sop_class = values["SOPClassUID"]
+    view = (values.get(name, "") for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))
+    return replace(
+        blank,
+        **_pseudonyms(values, blank, key),
+        modality=values.get("Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
         sop_class=sop_class,
-        image_type=text(dataset, "ImageType").upper(),
-        photometric=text(dataset, "PhotometricInterpretation"),
-        view=view_position(*(text(dataset, name) for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))),
-        vendor=text(dataset, "Manufacturer"),
-        model=text(dataset, "ManufacturerModelName"),
-        kernel=text(dataset, "ConvolutionKernel"),
-        frames=int(number(dataset, "NumberOfFrames") or 1),
-        rows=int(number(dataset, "Rows") or 0),
-        columns=int(number(dataset, "Columns") or 0),
-        has_rescale=bool(number(dataset, "RescaleSlope")) and number(dataset, "RescaleIntercept") is not None,
-        position_mm=numbers(dataset, "ImagePositionPatient", 3),
-        orientation=numbers(dataset, "ImageOrientationPatient", 6),
-        pixel_spacing_mm=pixel_spacing_mm(dataset),
-        slice_thickness_mm=number(dataset, "SliceThickness"),
-        acquired=acquired_at(lambda name: text(dataset, name)),
+        photometric=values.get("PhotometricInterpretation", ""),
+        view=view_position(*view),
+        vendor=values.get("Manufacturer", ""),
+        model=values.get("ManufacturerModelName", ""),
+        frames=whole(values, "NumberOfFrames") or 1,
+        rows=whole(values, "Rows") or 0,
+        columns=whole(values, "Columns") or 0,
+        contrast=values.get("ContrastBolusAgent", ""),
+        burned_in=values.get("BurnedInAnnotation", "").upper() == "YES",
+        study_started=moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
+        **_of_frame(values),
     )
 
 
-def _pseudonyms(dataset: Dataset, path: str, site: str, key: bytes) -> dict[str, str]:
-    """Identifiers under the repository's key. Patients without an id are told apart by their study."""
-    study, series, sop = (text(dataset, f"{name}InstanceUID") or path for name in ("Study", "Series", "SOP"))
-    patient_id = text(dataset, "PatientID")
+def _of_frame(values: Mapping[str, str]) -> dict[str, Any]:
+    """What may differ from frame to frame."""
+    phase = (number(values, name) for name in PHASES)
     return {
-        "patient": pseudonym(key, site, patient_id) if patient_id else pseudonym(key, site, "", study),
+        "image_type": values.get("ImageType", "").upper(),
+        "kernel": values.get("ConvolutionKernel", ""),
+        "has_rescale": bool(number(values, "RescaleSlope")) and number(values, "RescaleIntercept") is not None,
+        "rescale_type": values.get("RescaleType", "").upper(),
+        "position_mm": numbers(values, "ImagePositionPatient", 3),
+        "orientation": numbers(values, "ImageOrientationPatient", 6),
+        "pixel_spacing_mm": pixel_spacing_mm(values),
+        "slice_thickness_mm": number(values, "SliceThickness"),
+        "acquired": acquired_at(lambda name: values.get(name, "")),
+        "acquisition": whole(values, "AcquisitionNumber"),
+        "phase": next((one for one in phase if one is not None), None),
+        "kvp": number(values, "KVP"),
+        "exposure_mas": exposure_mas(values),
+        "ctdi_vol_mgy": number(values, "CTDIvol"),
+        "tilt_tag_degrees": number(values, "GantryDetectorTilt"),
+    }
+
+
+def exposure_mas(values: Mapping[str, str]) -> float | None:
+    """Tube current times time in mAs, as stated, or from milliamperes and milliseconds; None where neither is."""
+    for name, per_mas in (("Exposure", 1), ("ExposureInmAs", 1), ("ExposureInuAs", 1000)):
+        if (stated := number(values, name)) is not None:
+            return stated / per_mas
+    current_ma, time_ms = number(values, "XRayTubeCurrent"), number(values, "ExposureTime")
+    return None if current_ma is None or time_ms is None else current_ma * time_ms / 1000
+
+
+def _coding(values: Mapping[str, str], syntax: str) -> dict[str, Any]:
+    stated = values.get("LossyImageCompression", "")
+    lossy = stated == "01" or syntax in LOSSY_SYNTAXES or (syntax in LOSSY_UNLESS_DENIED and stated != "00")
+    return {"transfer_syntax": syntax, "lossy": lossy}
+
+
+def _pseudonyms(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, str]:
+    """Identifiers under the repository's key. Patients without an id are told apart by their study."""
+    study, series, sop = (values.get(f"{name}InstanceUID") or blank.path for name in ("Study", "Series", "SOP"))
+    patient_id = values.get("PatientID", "")
+    return {
+        "patient": pseudonym(key, blank.site, patient_id) if patient_id else pseudonym(key, blank.site, "", study),
         "study": pseudonym(key, study),
         "series": pseudonym(key, series),
         "sop": pseudonym(key, sop),
     }
-
-
-def text(dataset: Dataset, name: str) -> str:
-    """The value as text, stripped; several values joined by a backslash as DICOM does; "" where absent."""
-    value = dataset.get(name)
-    if value is None:
-        return ""
-    parts = value if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
-    return "\\".join(str(part).strip() for part in parts).strip("\x00 ")
-
-
-def numbers(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None where the value is absent, of another count, or no number."""
-    try:
-        found = tuple(float(part) for part in text(dataset, name).split("\\"))
-    except ValueError:
-        return None
-    return found if len(found) == count and all(abs(part) < float("inf") for part in found) else None
-
-
-def number(dataset: Dataset, name: str) -> float | None:
-    found = numbers(dataset, name, 1)
-    return found[0] if found else None
-
-
-def pixel_spacing_mm(dataset: Dataset) -> tuple[float, ...] | None:
-    """(between rows, between columns), at the detector where not given otherwise; None unless positive."""
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        found = numbers(dataset, name, 2)
-        if found and min(found) > 0:
-            return found
-    return None
-
-
-def is_truncated(dataset: FileDataset, stream: BinaryIO) -> bool:
-    """Whether the pixel data that the element at ``stream`` announces is not all there. Moves the stream."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if "file_meta" in dataset.__dict__ else None
-    if syntax is not None and syntax.is_deflated:
-        return False  # its length is known only once inflated; decoding will tell
-    length = element_length(dataset, stream)
-    here = stream.tell()
-    end = stream.seek(0, io.SEEK_END)
-    if length != UNDEFINED_LENGTH:
-        return length < expected_bytes(dataset) * (syntax is None or not syntax.is_compressed) or here + length > end
-    stream.seek(here)
-    return _fragments_end_early(stream, end)
-
-
-def element_length(dataset: FileDataset, stream: BinaryIO) -> int:
-    """Length of the element at ``stream``, which moves to its value; 0 where no pixel data follows."""
-    implicit, little = dataset.original_encoding
-    order = "<" if little or little is None else ">"
-    head = stream.read(8)
-    if len(head) < 8 or Tag(*struct.unpack(f"{order}HH", head[:4])) not in PIXEL_TAGS:
-        return 0
-    if implicit:
-        return int(struct.unpack(f"{order}I", head[4:])[0])
-    return int(struct.unpack(f"{order}I", stream.read(4).ljust(4, b"\0"))[0])
-
-
-def expected_bytes(dataset: Dataset) -> int:
-    """Length of the uncompressed pixel data that the header describes (PS3.5 section 8)."""
-    factors = [number(dataset, name) for name in ("Rows", "Columns", "BitsAllocated")]
-    rows, columns, bits = (int(factor or 0) for factor in factors)
-    samples, frames = (int(number(dataset, name) or 1) for name in ("SamplesPerPixel", "NumberOfFrames"))
-    return rows * columns * bits * samples * frames // 8
-
-
-def _fragments_end_early(stream: BinaryIO, end: int) -> bool:
-    """Walk the items of encapsulated pixel data (PS3.5 A.4) up to the delimiter."""
-    while len(head := stream.read(8)) == 8:
-        tag, length = struct.unpack("<II", head)
-        if tag == 0xE0DDFFFE:
-            return False
-        if tag != 0xE000FFFE or stream.tell() + length > end:
-            return True
-        stream.seek(length, io.SEEK_CUR)
-    return len(head) > 0 or stream.tell() > end

@@ -29,15 +29,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from kicc_ml.dicom.headers import (
-    element_length,
-    expected_bytes,
-    number,
-    numbers,
-    open_dataset,
-    pixel_spacing_mm,
-    text,
-)
+from kicc_ml.dicom.elements import expected_bytes, number, numbers, open_dataset, pixel_spacing_mm, text
+from kicc_ml.dicom.pixel_length import element_length
 from kicc_ml.records import UserError
 
 #: Which plug-in of pydicom decodes which transfer syntax: bit-exact and under MIT licence. Named, because

@@ -10,7 +10,7 @@ import joblib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kicc_ml.dicom.headers import Header, read_header
+from kicc_ml.dicom.headers import Header, read_headers
 from kicc_ml.progress import track
 from kicc_ml.pseudonym import pseudonym
 from kicc_ml.records import UserError
@@ -22,10 +22,13 @@ TABLE = "clinical.csv"
 PARALLEL_FROM = 2000
 BATCH = 256
 #: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
-CACHE_FORMAT = "1"
+CACHE_FORMAT = "2"
 
 _COLUMN = {
-    "frames": pa.int64(),
+    **dict.fromkeys(("frames", "frame", "acquisition"), pa.int64()),
+    **dict.fromkeys(("phase", "kvp", "exposure_mas", "ctdi_vol_mgy", "tilt_tag_degrees"), pa.float64()),
+    **dict.fromkeys(("lossy", "burned_in"), pa.bool_()),
+    "study_started": pa.timestamp("us"),
     "rows": pa.int64(),
     "columns": pa.int64(),
     "has_rescale": pa.bool_(),
@@ -65,7 +68,7 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> list[Header]:
     headers = {file: known[file] if file in known else read[file] for file in found}
     if cache and headers != known:
         _save(cache, headers, key)
-    return list(headers.values())
+    return [header for file in found for header in headers[file]]
 
 
 def walk(root: Path) -> Iterator[FoundFile]:
@@ -82,7 +85,7 @@ def walk(root: Path) -> Iterator[FoundFile]:
             yield FoundFile(str(inside / name), "" if top else inside.parts[0], status.st_size, status.st_mtime_ns)
 
 
-def _read_all(root: Path, files: Sequence[FoundFile], key: bytes) -> list[Header]:
+def _read_all(root: Path, files: Sequence[FoundFile], key: bytes) -> list[list[Header]]:
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     if len(files) < PARALLEL_FROM:
         return [header for batch in batches for header in _read_batch(root, batch, key)]
@@ -91,8 +94,8 @@ def _read_all(root: Path, files: Sequence[FoundFile], key: bytes) -> list[Header
     return [header for batch in track(answers, "reading headers", total=len(batches)) for header in batch]
 
 
-def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> list[Header]:
-    return [read_header(root, file.path, file.site, key) for file in files]
+def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> list[list[Header]]:
+    return [read_headers(root, file.path, file.site, key) for file in files]
 
 
 def _stamp(key: bytes) -> str:
@@ -100,29 +103,30 @@ def _stamp(key: bytes) -> str:
     return pseudonym(key, "header cache", CACHE_FORMAT)
 
 
-def _load(cache: Path, key: bytes) -> dict[FoundFile, Header]:
+def _load(cache: Path, key: bytes) -> dict[FoundFile, list[Header]]:
     """Headers of an earlier scan; none where the cache is absent, damaged, or of another key or format."""
     try:
         rows = pq.read_table(cache, schema=SCHEMA, filters=[("stamp", "=", _stamp(key))]).to_pylist()
     except (OSError, pa.ArrowException):
         return {}
-    known = {}
+    known: dict[FoundFile, list[Header]] = {}
     for row in rows:
         size, mtime_ns, _ = row.pop("size"), row.pop("mtime_ns"), row.pop("stamp")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
         }
         header = Header(**values)
-        known[FoundFile(header.path, header.site, size, mtime_ns)] = header
+        known.setdefault(FoundFile(header.path, header.site, size, mtime_ns), []).append(header)
     return known
 
 
-def _save(cache: Path, headers: dict[FoundFile, Header], key: bytes) -> None:
+def _save(cache: Path, headers: dict[FoundFile, list[Header]], key: bytes) -> None:
     """Replace the cache whole, so that a killed scan leaves the earlier one."""
     stamp = _stamp(key)
     rows = [
         asdict(header) | {"size": file.size, "mtime_ns": file.mtime_ns, "stamp": stamp}
-        for file, header in headers.items()
+        for file, group in headers.items()
+        for header in group
         if _is_utf8(file.path)
     ]
     cache.parent.mkdir(parents=True, exist_ok=True)

@@ -242,8 +242,8 @@ class TestCache:
         cache = tmp_path / ".index.parquet"
         first = index_repository(tmp_path, cache)
         opened = []
-        read = scan.read_header
-        monkeypatch.setattr(scan, "read_header", lambda *given: opened.append(given[1]) or read(*given))
+        read = scan.read_headers
+        monkeypatch.setattr(scan, "read_headers", lambda *given: opened.append(given[1]) or read(*given))
         assert index_repository(tmp_path, cache) == first
         assert opened == []
         write_ct([25], name="new")
