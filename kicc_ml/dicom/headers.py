@@ -1,13 +1,13 @@
 """One DICOM file's header, read without its pixels. Nothing that identifies a person leaves this module."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 
 from kicc_ml.dicom.dates import acquired_at, moment
@@ -24,6 +24,7 @@ from kicc_ml.dicom.elements import (
 )
 from kicc_ml.dicom.frames import frame_values
 from kicc_ml.dicom.pixel_length import element_length, is_truncated
+from kicc_ml.dicom.tags import read_tags
 from kicc_ml.dicom.views import view_position
 from kicc_ml.pseudonym import pseudonym
 
@@ -100,10 +101,8 @@ def read_headers(root: Path, path: str, site: str, key: bytes) -> list[Header]:
     holds: the fault is in the answer.
     """
     try:
-        with (root / path).open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
-            dataset = open_dataset(stream)
-            return _headers(dataset, stream, Header(path, site), key)
+        with (root / path).open("rb", buffering=0) as stream:
+            return _headers(_parsed(stream), stream, Header(path, site), key)
     except InvalidDicomError:
         return [Header(path, site, fault="not_dicom")]
     except (TooLargeError, RecursionError, MemoryError):
@@ -112,20 +111,54 @@ def read_headers(root: Path, path: str, site: str, key: bytes) -> list[Header]:
         return [Header(path, site, fault="unreadable")]
 
 
-def _headers(dataset: FileDataset, stream: BinaryIO, blank: Header, key: bytes) -> list[Header]:
-    values = texts(dataset)
+@dataclass(frozen=True)
+class _Parsed:
+    values: Mapping[str, str]
+    frames: Sequence[Mapping[str, str]]
+    syntax: str
+    pixel_length: int
+
+
+def _parsed(stream: FileIO) -> _Parsed:
+    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data."""
+    if (walked := read_tags(stream)) is not None:
+        stream.seek(walked.pixel_at)
+        return _Parsed(walked.values, (), walked.syntax, walked.pixel_length)
+    stream.seek(0)
+    return _parsed_by_pydicom(stream)
+
+
+def _parsed_by_pydicom(stream: FileIO) -> _Parsed:
+    buffered = BufferedReader(stream)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
+            dataset = open_dataset(buffered)
+            values, length = texts(dataset), element_length(dataset, buffered)
+            frames = frame_values(dataset, values)
+        at = buffered.tell()
+    finally:
+        buffered.detach()
+    stream.seek(at)
+    return _Parsed(values, frames, transfer_syntax(dataset), length)
+
+
+def _headers(parsed: _Parsed, stream: FileIO, blank: Header, key: bytes) -> list[Header]:
+    values = parsed.values
     if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
         return [replace(blank, fault="not_an_image")]
     _refuse_giants(values)
-    syntax = transfer_syntax(dataset)
-    truncated = is_truncated(values, syntax, element_length(dataset, stream), stream)
-    header = replace(
-        _image_header(blank, values, key), fault="truncated" if truncated else "", **_coding(values, syntax)
-    )
-    frames = [] if truncated else frame_values(dataset, values)
+    truncated = is_truncated(values, parsed.syntax, parsed.pixel_length, stream)
+    object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
+    frames = [] if truncated else parsed.frames
+    if not frames:
+        fault = "truncated" if truncated else ""
+        return [Header(blank.path, blank.site, fault, **object_values, **_of_frame(values))]
+    object_values["frames"] = len(frames)
     return [
-        replace(header, frames=len(frames), frame=number, **_of_frame(one)) for number, one in enumerate(frames)
-    ] or [header]
+        Header(blank.path, blank.site, **object_values, **_of_frame(one), frame=index)
+        for index, one in enumerate(frames)
+    ]
 
 
 def _refuse_giants(values: Mapping[str, str]) -> None:
@@ -134,27 +167,24 @@ def _refuse_giants(values: Mapping[str, str]) -> None:
         raise TooLargeError("more pixels than any image of a chest")
 
 
-def _image_header(blank: Header, values: Mapping[str, str], key: bytes) -> Header:
-    """What the file says of itself, and of its only frame."""
+def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+    """What is the same for all frames of a file."""
     sop_class = values["SOPClassUID"]
     view = (values.get(name, "") for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))
-    return replace(
-        blank,
-        **_pseudonyms(values, blank, key),
-        modality=values.get("Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
-        sop_class=sop_class,
-        photometric=values.get("PhotometricInterpretation", ""),
-        view=view_position(*view),
-        vendor=values.get("Manufacturer", ""),
-        model=values.get("ManufacturerModelName", ""),
-        frames=whole(values, "NumberOfFrames") or 1,
-        rows=whole(values, "Rows") or 0,
-        columns=whole(values, "Columns") or 0,
-        contrast=values.get("ContrastBolusAgent", ""),
-        burned_in=values.get("BurnedInAnnotation", "").upper() == "YES",
-        study_started=moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
-        **_of_frame(values),
-    )
+    return _pseudonyms(values, blank, key) | {
+        "modality": values.get("Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
+        "sop_class": sop_class,
+        "photometric": values.get("PhotometricInterpretation", ""),
+        "view": view_position(*view),
+        "vendor": values.get("Manufacturer", ""),
+        "model": values.get("ManufacturerModelName", ""),
+        "frames": whole(values, "NumberOfFrames") or 1,
+        "rows": whole(values, "Rows") or 0,
+        "columns": whole(values, "Columns") or 0,
+        "contrast": values.get("ContrastBolusAgent", ""),
+        "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
+        "study_started": moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
+    }
 
 
 def _of_frame(values: Mapping[str, str]) -> dict[str, Any]:
@@ -194,7 +224,7 @@ def _coding(values: Mapping[str, str], syntax: str) -> dict[str, Any]:
     return {"transfer_syntax": syntax, "lossy": lossy}
 
 
-def _pseudonyms(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, str]:
+def _pseudonyms(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
     """Identifiers under the repository's key. Patients without an id are told apart by their study."""
     study, series, sop = (values.get(f"{name}InstanceUID") or blank.path for name in ("Study", "Series", "SOP"))
     patient_id = values.get("PatientID", "")

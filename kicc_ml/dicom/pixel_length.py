@@ -9,9 +9,11 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from kicc_ml.dicom.elements import expected_bytes
+from kicc_ml.dicom.elements import TooLargeError, expected_bytes
 
-PIXEL_TAGS = (Tag("PixelData"), Tag("FloatPixelData"), Tag("DoubleFloatPixelData"))
+PIXEL_TAGS = {int(Tag(name)) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
+#: Ten for each frame of the largest object taken; walking them takes a second.
+MAX_FRAGMENTS = 100_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
@@ -30,7 +32,7 @@ def pixel_length(stream: BinaryIO, implicit: bool, order: str) -> int:
     return int(struct.unpack(f"{order}I", stream.read(4).ljust(4, b"\0"))[0])
 
 
-def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, stream: BinaryIO) -> bool:
+def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, stream: BinaryIO | io.FileIO) -> bool:
     """Whether pixel data of the stated ``length``, whose value begins at ``stream``, is short. Moves the stream."""
     if syntax == DeflatedExplicitVRLittleEndian:
         return False  # its length is known only once inflated; decoding will tell
@@ -49,13 +51,15 @@ def is_compressed(syntax: str) -> bool:
     return uid.is_transfer_syntax and not uid.is_private and uid.is_compressed
 
 
-def _fragments_end_early(stream: BinaryIO, end: int) -> bool:
+def _fragments_end_early(stream: BinaryIO | io.FileIO, end: int) -> bool:
     """Walk the items of encapsulated pixel data (PS3.5 A.4) up to the delimiter."""
-    while len(head := stream.read(8)) == 8:
+    for _ in range(MAX_FRAGMENTS):
+        if len(head := stream.read(8)) < 8:
+            return len(head) > 0 or stream.tell() > end
         tag, length = struct.unpack("<II", head)
         if tag == 0xE0DDFFFE:
             return False
         if tag != 0xE000FFFE or stream.tell() + length > end:
             return True
         stream.seek(length, io.SEEK_CUR)
-    return len(head) > 0 or stream.tell() > end
+    raise TooLargeError(f"more than {MAX_FRAGMENTS} fragments of pixel data")
