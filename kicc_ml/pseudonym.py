@@ -18,8 +18,17 @@ def repository_key(root: Path) -> bytes:
     beside = root / KEY_NAME
     if beside.is_file():
         return beside.read_bytes().strip()
+    return _kept_key(str(root.resolve()))
+
+
+def service_key(url: str) -> bytes:
+    """The key of a DICOMweb service, kept for this user as that of a repository is, and named after its address."""
+    return _kept_key(url)
+
+
+def _kept_key(source: str) -> bytes:
     folder = Path(os.environ.get("KICC_KEYS", Path.home() / ".config" / "kicc_ml" / "keys"))
-    kept = folder / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    kept = folder / hashlib.sha256(source.encode()).hexdigest()[:16]
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         _create_once(kept, secrets.token_hex(32).encode())
