@@ -113,6 +113,22 @@ def tilted(degrees: float, slices: int = 20, spacing_mm: float = 3.0) -> Grid:
 
 def errors_hu(array_xyz: np.ndarray, affine_ras: np.ndarray) -> np.ndarray:
     """How far each voxel of a volume is from the phantom at the place the affine gives it, ``[x, y, z]``."""
-    index = np.stack(np.meshgrid(*map(np.arange, array_xyz.shape), indexing="ij"), axis=-1)
-    points_lps_mm = (index @ affine_ras[:3, :3].T + affine_ras[:3, 3]) * [-1, -1, 1]
-    return np.abs(array_xyz - hu_at(points_lps_mm))
+    return np.abs(array_xyz - hu_at(_places_mm(array_xyz.shape, affine_ras)))
+
+
+def scanned(grid: Grid, shape_xyz: tuple[int, ...], affine_ras: np.ndarray, margin_pixels: float = 0) -> np.ndarray:
+    """Which voxels of a volume lie within what the slices of ``grid`` (evenly spaced, perhaps leaning) cover."""
+    between_rows_mm, between_columns_mm = grid.pixel_spacing_mm
+    step_mm = (grid.positions_mm[-1] - grid.positions_mm[0]) / (len(grid.offsets_mm) - 1)
+    edges_mm = np.stack([grid.row_direction * between_columns_mm, grid.column_direction * between_rows_mm, step_mm])
+    from_corner_mm = _places_mm(shape_xyz, affine_ras) - grid.positions_mm[0]
+    at = from_corner_mm @ np.linalg.inv(edges_mm)
+    last = np.array([grid.columns - 1, grid.rows - 1, len(grid.offsets_mm) - 1])
+    margin = margin_pixels + 1e-6  # float noise
+    return ((at >= -margin) & (at <= last + margin)).all(axis=-1)
+
+
+def _places_mm(shape_xyz: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
+    """LPS points of all voxels ``[x, y, z, 3]``."""
+    index = np.stack(np.meshgrid(*map(np.arange, shape_xyz), indexing="ij"), axis=-1)
+    return (index @ affine_ras[:3, :3].T + affine_ras[:3, 3]) * [-1, -1, 1]

@@ -32,6 +32,7 @@ from tests.dicom.phantoms import (
     Grid,
     errors_hu,
     even_mm,
+    scanned,
     tilted,
 )
 
@@ -151,6 +152,10 @@ class TestDuplicatedSlice:
         assert monai_reads(folder).spacing_z_mm == pytest.approx(57 / 20)
 
 
+def at(clock: str) -> dict[str, str]:
+    return {"AcquisitionDate": "20200301", "AcquisitionTime": clock}
+
+
 class TestSeveralAcquisitionsInOneSeries:
     SHORT = EVEN.without(*range(8))
 
@@ -160,7 +165,7 @@ class TestSeveralAcquisitionsInOneSeries:
             ({}, {"AcquisitionNumber": 2}, "split_acquisition"),
             ({}, {"TemporalPositionIdentifier": 2}, "split_acquisition"),
             ({"ContrastBolusAgent": None}, {"ContrastBolusAgent": "Iohexol"}, "split_acquisition"),
-            ({"AcquisitionTime": "101500"}, {"AcquisitionTime": "101800"}, "split_acquisition"),
+            (at("101500"), at("101800"), "split_acquisition"),
             ({"KVP": 80}, {"KVP": 140}, "split_acquisition"),
             ({}, {"ConvolutionKernel": "B70f"}, "split_kernel"),
         ],
@@ -351,19 +356,6 @@ class TestGantryTilt:
         assert errors_hu(reading.array_xyz, reading.affine_ras).max() <= ROUNDING_HU
         axes = reading.affine_ras[:3, :3] / np.linalg.norm(reading.affine_ras[:3, :3], axis=0)
         assert abs(axes[:, 1] @ axes[:, 2]) == pytest.approx(np.sin(np.radians(abs(degrees))), abs=1e-4)
-
-
-def scanned(grid: Grid, shape: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
-    """Which voxels of a volume lie within the field that the slices of ``grid`` cover."""
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-    points_mm = (index @ affine_ras[:3, :3].T + affine_ras[:3, 3]) * [-1, -1, 1]
-    step_mm = grid.positions_mm[1] - grid.positions_mm[0]
-    between_rows_mm, between_columns_mm = grid.pixel_spacing_mm
-    edges = [grid.row_direction * between_columns_mm, grid.column_direction * between_rows_mm, step_mm]
-    at = np.linalg.solve(np.stack(edges, axis=1), (points_mm - grid.positions_mm[0]).reshape(-1, 3).T)
-    last = np.array([grid.columns - 1, grid.rows - 1, len(grid.offsets_mm) - 1])[:, None]
-    noise = 1e-4
-    return ((at >= -noise) & (at <= last + noise)).all(axis=0).reshape(shape)
 
 
 class TestInstanceNumberOutOfOrder:
