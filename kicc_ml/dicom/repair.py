@@ -12,10 +12,13 @@ import numpy as np
 from scipy.ndimage import shift
 
 from kicc_ml.dicom import geometry
-from kicc_ml.dicom.geometry import ORIENTATION_TOLERANCE, SAME_POSITION_MM
+from kicc_ml.dicom.geometry import SAME_POSITION_MM
 
 #: What lies beyond the picture once slices have been shifted: air, and the floor of 12-bit CT.
 AIR_HU = -1024
+#: Of the drift in pixels: less than a thousandth is noise of print, and a hair off a whole pixel would turn the
+#: outermost row or column to air.
+DRIFT_DIGITS = 3
 
 
 def placed(
@@ -49,8 +52,7 @@ def _straightened(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slices shifted within their planes until their corners lie on one line along the normal."""
     directions = np.stack([orientation[3:], orientation[:3]])  # of y (down a column), then of x
-    drift_yx = (positions_mm - positions_mm[0]) @ directions.T / pixel_spacing_mm
-    drift_yx[np.abs(drift_yx) < ORIENTATION_TOLERANCE] = 0
+    drift_yx = ((positions_mm - positions_mm[0]) @ directions.T / pixel_spacing_mm).round(DRIFT_DIGITS)
     before = np.ceil(-drift_yx.min(axis=0)).astype(int)
     after = np.ceil(drift_yx.max(axis=0)).astype(int)
     rows, columns = np.array(volume_zyx.shape[1:]) + before + after
