@@ -26,6 +26,12 @@ TELLING: tuple[Callable[[Header], Hashable], ...] = (
     lambda header: header.slice_thickness_mm,
     lambda header: header.kvp,
 )
+#: The first of them tell what was scanned at another time, also where no two slices lie at one place; the others
+#: may change from slice to slice of one scan.
+INTERLEAVING = 3
+#: Two acquisitions lie between each other's slices where this share of one's neighbours are parted by the other;
+#: blocks that follow each other along z are not.
+INTERLEAVED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,10 @@ class _Near:
 
 
 def _split(whole: Stack, key: Callable[[Header], Hashable], code: str) -> list[Stack]:
-    groups: dict[Hashable, list[Header]] = {}
-    for header in whole.slices:
-        groups.setdefault(key(header), []).append(header)
+    groups = _grouped(whole.slices, key)
     if len(groups) == 1:
         return [whole]
-    return [Stack(tuple(group), codes=_with(whole.codes, code)) for group in groups.values()]
+    return [Stack(tuple(group), codes=_with(whole.codes, code)) for group in groups]
 
 
 def _with(codes: Iterable[str], code: str) -> tuple[str, ...]:
@@ -104,12 +108,11 @@ def _with(codes: Iterable[str], code: str) -> tuple[str, ...]:
 def _by_place(root: Path, part: Stack) -> Iterator[Stack]:
     """One ordered stack, or one per acquisition where slices lie at one place."""
     slices = _ordered(part.slices)
-    if _overlap(slices):
-        for groups in _candidates(slices):
-            if len(groups) > 1 and all(len(group) >= MIN_SLICES and not _overlap(group) for group in groups):
-                codes = _with(part.codes, "split_acquisition")
-                yield from (Stack(tuple(group), codes=codes) for group in groups)
-                return
+    for groups in _candidates(slices) if _overlap(slices) else _interleaved(slices):
+        if len(groups) > 1 and all(len(group) >= MIN_SLICES and not _overlap(group) for group in groups):
+            codes = _with(part.codes, "split_acquisition")
+            yield from (Stack(tuple(group), codes=codes) for group in groups)
+            return
     yield _without_doubles(root, replace(part, slices=tuple(slices)))
 
 
@@ -131,13 +134,34 @@ def _overlap(slices: Sequence[Header]) -> bool:
 
 def _candidates(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
     """Ways to divide overlapping slices: by each telling tag, then by the longest pauses between them."""
-    for key in TELLING:
-        groups: dict[Hashable, list[Header]] = {}
-        for header in slices:
-            groups.setdefault(key(header), []).append(header)
-        yield list(groups.values())
+    yield from (_grouped(slices, key) for key in TELLING)
     layers = max(len(run) for run in geometry.same_position(_heights_mm(slices)))
     yield _by_pause(slices, layers)
+
+
+def _interleaved(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
+    """Ways to divide slices at different places: acquisitions or phases that lie between each other's slices.
+
+    Half a spacing apart, two would else pass for one even stack. Step-and-shoot, whose acquisitions follow each
+    other along z, is not divided.
+    """
+    for key in TELLING[:INTERLEAVING]:
+        groups = _grouped(slices, key)
+        if any(_is_parted(group, slices) for group in groups):
+            yield groups
+
+
+def _is_parted(group: Sequence[Header], slices: Sequence[Header]) -> bool:
+    """Whether the neighbours within a group have slices of another between them."""
+    indices = np.searchsorted(_heights_mm(slices), _heights_mm(group))
+    return len(group) >= MIN_SLICES and bool(np.mean(np.diff(indices) > 1) >= INTERLEAVED_SHARE)
+
+
+def _grouped(slices: Iterable[Header], key: Callable[[Header], Hashable]) -> list[list[Header]]:
+    groups: dict[Hashable, list[Header]] = {}
+    for header in slices:
+        groups.setdefault(key(header), []).append(header)
+    return list(groups.values())
 
 
 def _by_pause(slices: Sequence[Header], count: int) -> list[list[Header]]:

@@ -183,13 +183,14 @@ class TestSeveralAcquisitionsInOneSeries:
         assert_true_to_the_phantom(long)
         assert_true_to_the_phantom(short, self.SHORT, added_hu=40)
 
-    def test_acquisitions_between_each_others_slices_are_told_apart(self, folder: Path):
+    @pytest.mark.parametrize("slices", [20, 6])
+    def test_acquisitions_between_each_others_slices_are_told_apart(self, folder: Path, slices: int):
         """Half a spacing apart they would pass for one even stack of half the spacing."""
-        other = Grid(tuple(mm + 1.5 for mm in even_mm()))
+        other = Grid(tuple(mm + 1.5 for mm in even_mm()[:slices]))
         write_series(folder, EVEN, "a", tags_of=lambda k: {"InstanceNumber": 2 * k})
         write_series(folder, other, "b", lambda k: {"InstanceNumber": 2 * k + 1}, added_hu=40, AcquisitionNumber=2)
         series, _ = judged(folder)
-        assert [(one.slices, one.reasons) for one in series] == [(20, ("split_acquisition",))] * 2
+        assert [one.reasons for one in series] == [("split_acquisition",)] * 2
         by_name = {one.files[0].name[0]: one for one in series}
         assert_true_to_the_phantom(by_name["a"])
         assert_true_to_the_phantom(by_name["b"], other, added_hu=40)
