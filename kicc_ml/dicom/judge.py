@@ -23,8 +23,9 @@ GREY = {"MONOCHROME1", "MONOCHROME2"}
 LOCALIZER_WORDS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
-#: Rescale Type (PS3.3 C.11.1.1.2) of values that are Hounsfield units, or whose unit is not stated.
-HOUNSFIELD = {"", "HU", "US"}
+#: Rescale Type (PS3.3 C.11.1.1.2) of values that are Hounsfield units, or whose unit is not stated; GE's reformats
+#: misspell it.
+HOUNSFIELD = {"", "HU", "US", "HOUNSFIELD UNIT", "HOUNDSFIELD UNIT"}
 #: Faults of a file that leave nothing to group into a series.
 NO_IMAGE = {"not_dicom", "unreadable", "not_an_image"}
 REFUSE = GeometryPolicy()
