@@ -11,6 +11,8 @@ SOURCES = (
     ("SeriesDate", "SeriesTime"),
     ("StudyDate", "StudyTime"),
 )
+#: Before the first X-ray image a date is a filler ("00010101"), as some software writes for an unknown one.
+FIRST_DAY = 1895_11_08
 
 
 def acquired_at(text: Callable[[str], str]) -> datetime | None:
@@ -26,7 +28,7 @@ def moment(day: str, clock: str) -> datetime | None:
     """A date (DA) and a time (TM) as one; midnight where the time cannot be read, None where the date cannot."""
     digits = day.replace(".", "")[:8]  # ACR-NEMA wrote 2020.03.01
     time = clock.replace(":", "")[:6].ljust(6, "0")  # TM may stop at the hour or the minute
-    if len(digits) != 8 or not digits.isdecimal():
+    if len(digits) != 8 or not digits.isdecimal() or int(digits) < FIRST_DAY:
         return None
     try:
         date = datetime(int(digits[:4]), int(digits[4:6]), int(digits[6:]))

@@ -8,6 +8,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from kicc_ml.dicom.dates import acquired_at, moment
@@ -48,7 +49,7 @@ MAX_SIDE_PIXELS = 16_384
 MAX_PIXEL_BYTES = 8 * 2**30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What the index needs of one file, in plain values. ``fault`` is a reason code, "" for a readable image.
 
@@ -102,7 +103,7 @@ def read_headers(root: Path, path: str, site: str, key: bytes) -> list[Header]:
     """
     try:
         with (root / path).open("rb", buffering=0) as stream:
-            return _headers(_parsed(stream), stream, Header(path, site), key)
+            return _headers(parsed(stream), stream, Header(path, site), key)
     except InvalidDicomError:
         return [Header(path, site, fault="not_dicom")]
     except (TooLargeError, RecursionError, MemoryError):
@@ -111,24 +112,36 @@ def read_headers(root: Path, path: str, site: str, key: bytes) -> list[Header]:
         return [Header(path, site, fault="unreadable")]
 
 
+def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:
+    """As :func:`read_headers`, of a data set without its pixel data (DICOMweb metadata), which cannot be short.
+
+    Raises TooLargeError, and what pydicom raises on a value that is none.
+    """
+    values = texts(dataset)
+    return _headers(Parsed(values, frame_values(dataset, values), "", 0), None, Header(path, site), key)
+
+
 @dataclass(frozen=True)
-class _Parsed:
+class Parsed:
+    """Values by keyword, of the object and of each of its frames; ``order`` of bytes as in :mod:`struct`."""
+
     values: Mapping[str, str]
     frames: Sequence[Mapping[str, str]]
     syntax: str
     pixel_length: int
+    order: str = "<"
 
 
-def _parsed(stream: FileIO) -> _Parsed:
+def parsed(stream: FileIO) -> Parsed:
     """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data."""
     if (walked := read_tags(stream)) is not None:
         stream.seek(walked.pixel_at)
-        return _Parsed(walked.values, (), walked.syntax, walked.pixel_length)
+        return Parsed(walked.values, (), walked.syntax, walked.pixel_length)
     stream.seek(0)
     return _parsed_by_pydicom(stream)
 
 
-def _parsed_by_pydicom(stream: FileIO) -> _Parsed:
+def _parsed_by_pydicom(stream: FileIO) -> Parsed:
     buffered = BufferedReader(stream)
     try:
         with warnings.catch_warnings():
@@ -140,15 +153,16 @@ def _parsed_by_pydicom(stream: FileIO) -> _Parsed:
     finally:
         buffered.detach()
     stream.seek(at)
-    return _Parsed(values, frames, transfer_syntax(dataset), length)
+    order = "<" if dataset.original_encoding[1] is not False else ">"
+    return Parsed(values, frames, transfer_syntax(dataset), length, order)
 
 
-def _headers(parsed: _Parsed, stream: FileIO, blank: Header, key: bytes) -> list[Header]:
+def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -> list[Header]:
     values = parsed.values
     if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
         return [replace(blank, fault="not_an_image")]
-    _refuse_giants(values)
-    truncated = is_truncated(values, parsed.syntax, parsed.pixel_length, stream)
+    refuse_giants(values)
+    truncated = stream is not None and is_truncated(values, parsed.syntax, parsed.pixel_length, stream)
     object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
     frames = [] if truncated else parsed.frames
     if not frames:
@@ -161,7 +175,7 @@ def _headers(parsed: _Parsed, stream: FileIO, blank: Header, key: bytes) -> list
     ]
 
 
-def _refuse_giants(values: Mapping[str, str]) -> None:
+def refuse_giants(values: Mapping[str, str]) -> None:
     sides = [number(values, name) or 0 for name in ("Rows", "Columns")]
     if max(sides) > MAX_SIDE_PIXELS or expected_bytes(values) > MAX_PIXEL_BYTES:
         raise TooLargeError("more pixels than any image of a chest")

@@ -1,19 +1,24 @@
 """Every file under a folder to its header: in parallel where that pays, once where a cache is kept."""
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 import joblib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kicc_ml.dicom.headers import Header, read_headers
+from kicc_ml.dicom.header_table import IDENTITY, SCHEMA, FoundFile, HeaderTable, file_rows, identity, to_table
+from kicc_ml.dicom.headers import read_headers
 from kicc_ml.progress import track
 from kicc_ml.pseudonym import pseudonym
 from kicc_ml.records import UserError
+
+logger = logging.getLogger(__name__)
 
 #: Folders and files right under a repository that hold no source images.
 NOT_SITES = {"masks", "truth"}
@@ -21,120 +26,135 @@ TABLE = "clinical.csv"
 #: Fewer files than this are read faster by one process than two processes are started.
 PARALLEL_FROM = 2000
 BATCH = 256
+#: Batches after which what was read is put down, so that a killed scan goes on from there.
+BATCHES_A_PART = 20
 #: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
 CACHE_FORMAT = "2"
 
-_COLUMN = {
-    **dict.fromkeys(("frames", "frame", "acquisition"), pa.int64()),
-    **dict.fromkeys(("phase", "kvp", "exposure_mas", "ctdi_vol_mgy", "tilt_tag_degrees"), pa.float64()),
-    **dict.fromkeys(("lossy", "burned_in"), pa.bool_()),
-    "study_started": pa.timestamp("us"),
-    "rows": pa.int64(),
-    "columns": pa.int64(),
-    "has_rescale": pa.bool_(),
-    "position_mm": pa.list_(pa.float64()),
-    "orientation": pa.list_(pa.float64()),
-    "pixel_spacing_mm": pa.list_(pa.float64()),
-    "slice_thickness_mm": pa.float64(),
-    "acquired": pa.timestamp("us"),
-}
-SCHEMA = pa.schema(
-    [(field.name, _COLUMN.get(field.name, pa.string())) for field in fields(Header)]
-    + [("size", pa.int64()), ("mtime_ns", pa.int64()), ("stamp", pa.string())]
-)
 
+def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
+    """Headers of all files under ``root``, in order of path.
 
-@dataclass(frozen=True)
-class FoundFile:
-    """A file under the root; ``path`` is relative to it. Size and time tell whether it has changed."""
-
-    path: str
-    site: str
-    size: int
-    mtime_ns: int
-
-
-def scan(root: Path, key: bytes, cache: Path | None = None) -> list[Header]:
-    """Headers of all files under ``root``, in order of path. ``cache`` (parquet) holds pseudonyms only.
-
+    ``cache`` is a parquet file that spares opening unchanged files again. While a scan runs its parts lie in a
+    folder beside it, from which a scan that was killed goes on. Both hold pseudonyms and shifted dates only.
+    Processes are joblib's: ``joblib.parallel_config(backend="dask")`` around the call spreads them over a cluster.
     Raises UserError where ``root`` is no folder.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
     found = list(walk(root))
-    known = _load(cache, key) if cache else {}
-    fresh = [file for file in found if file not in known]
-    read = dict(zip(fresh, _read_all(root, fresh, key), strict=True))
-    headers = {file: known[file] if file in known else read[file] for file in found}
-    if cache and headers != known:
-        _save(cache, headers, key)
-    return [header for file in found for header in headers[file]]
+    kept = _load(cache, key) if cache else SCHEMA.empty_table()
+    if cache and file_rows(kept).equals(identity(found)):
+        return HeaderTable(kept, key)
+    rows_of = _rows_by_file(kept)
+    fresh = [file for file in found if file not in rows_of]
+    parts = list(_read_parts(root, fresh, key, cache))
+    table = _in_order(pa.concat_tables([kept, *parts]), found)
+    if cache:
+        _save(cache, table, key)
+    return HeaderTable(table, key)
 
 
 def walk(root: Path) -> Iterator[FoundFile]:
-    """Regular files under ``root`` in order of path. The first folder is the site; dot names are left out."""
-    for folder, subfolders, names in os.walk(root):
-        inside = Path(folder).relative_to(root)
-        top = inside == Path()
-        subfolders[:] = sorted(name for name in subfolders if name[0] != "." and not (top and name in NOT_SITES))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name[0] == "." or (top and name == TABLE) or not path.is_file():
-                continue
-            status = path.stat()
-            yield FoundFile(str(inside / name), "" if top else inside.parts[0], status.st_size, status.st_mtime_ns)
+    """Regular files under ``root`` in order of path. The first folder is the site; dot names are left out.
+
+    A link to a folder is not followed. A folder that may not be read is named in the log.
+    """
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        site = inside.partition(os.sep)[0]
+        folders = []
+        for entry in _entries(root / inside):
+            path = f"{inside}{os.sep}{entry.name}" if inside else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.is_file() and path != TABLE:
+                status = entry.stat()
+                yield FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        waiting += [folder for folder in reversed(folders) if folder not in NOT_SITES]
 
 
-def _read_all(root: Path, files: Sequence[FoundFile], key: bytes) -> list[list[Header]]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        logger.warning("folder left out: %s", error)
+        return []
+
+
+def _read_parts(root: Path, files: Sequence[FoundFile], key: bytes, cache: Path | None) -> Iterator[pa.Table]:
+    """Headers of ``files`` in their order, some batches at a time, put down as they come where there is a cache."""
+    tables = iter(_read(root, files, key))
+    while some := list(islice(tables, BATCHES_A_PART)):
+        part = pa.concat_tables(some).combine_chunks()
+        if cache:
+            _write(_parts(cache) / f"{uuid4().hex}.parquet", part, key)
+        yield part
+
+
+def _read(root: Path, files: Sequence[FoundFile], key: bytes) -> Iterable[pa.Table]:
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     if len(files) < PARALLEL_FROM:
-        return [header for batch in batches for header in _read_batch(root, batch, key)]
-    pool = joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator")
-    answers = pool(joblib.delayed(_read_batch)(root, batch, key) for batch in batches)
-    return [header for batch in track(answers, "reading headers", total=len(batches)) for header in batch]
+        return (_read_batch(root, batch, key) for batch in batches)
+    pool = joblib.Parallel(n_jobs=-1, return_as="generator")
+    tables = pool(joblib.delayed(_read_batch)(root, batch, key) for batch in batches)
+    return track(tables, "reading headers", total=len(batches))
 
 
-def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> list[list[Header]]:
-    return [read_headers(root, file.path, file.site, key) for file in files]
+def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> pa.Table:
+    return to_table(files, [read_headers(root, file.path, file.site, key) for file in files], key)
 
 
-def _stamp(key: bytes) -> str:
+def _rows_by_file(table: pa.Table) -> dict[FoundFile, dict[int | None, int]]:
+    """Number of the row of each file, and of each frame of it; of rows that are there twice the last."""
+    columns = [table[name].to_pylist() for name in IDENTITY]
+    columns[:2] = [map(os.fsdecode, column) for column in columns[:2]]
+    rows: dict[FoundFile, dict[int | None, int]] = {}
+    for row, (frame, *state) in enumerate(zip(table["frame"].to_pylist(), *columns, strict=True)):
+        rows.setdefault(FoundFile(*state), {})[frame] = row
+    return rows
+
+
+def _in_order(table: pa.Table, found: Sequence[FoundFile]) -> pa.Table:
+    """The rows of the files that are there now, in their order."""
+    rows_of = _rows_by_file(table)
+    rows = [row for file in found for row in rows_of[file].values()]
+    return table.take(pa.array(rows, pa.int64())).combine_chunks()
+
+
+def _stamp(key: bytes) -> bytes:
     """Changes with the key, since the cached pseudonyms are then worth nothing, and with the format."""
-    return pseudonym(key, "header cache", CACHE_FORMAT)
+    return pseudonym(key, "header cache", CACHE_FORMAT).encode()
 
 
-def _load(cache: Path, key: bytes) -> dict[FoundFile, list[Header]]:
-    """Headers of an earlier scan; none where the cache is absent, damaged, or of another key or format."""
-    try:
-        rows = pq.read_table(cache, schema=SCHEMA, filters=[("stamp", "=", _stamp(key))]).to_pylist()
-    except (OSError, pa.ArrowException):
-        return {}
-    known: dict[FoundFile, list[Header]] = {}
-    for row in rows:
-        size, mtime_ns, _ = row.pop("size"), row.pop("mtime_ns"), row.pop("stamp")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-        }
-        header = Header(**values)
-        known.setdefault(FoundFile(header.path, header.site, size, mtime_ns), []).append(header)
-    return known
+def _parts(cache: Path) -> Path:
+    return cache.with_name(f".{cache.name}.parts")
 
 
-def _save(cache: Path, headers: dict[FoundFile, list[Header]], key: bytes) -> None:
-    """Replace the cache whole, so that a killed scan leaves the earlier one."""
-    stamp = _stamp(key)
-    rows = [
-        asdict(header) | {"size": file.size, "mtime_ns": file.mtime_ns, "stamp": stamp}
-        for file, group in headers.items()
-        for header in group
-        if _is_utf8(file.path)
-    ]
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f".{cache.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), partial)
-    os.replace(partial, cache)
+def _load(cache: Path, key: bytes) -> pa.Table:
+    """What earlier scans have read, a killed one too; nothing of what is damaged, or of another key or format."""
+    tables = [SCHEMA.empty_table()]
+    for file in (cache, *sorted(_parts(cache).glob("*.parquet"))):
+        try:
+            table = pq.read_table(file, memory_map=False)
+        except (OSError, pa.ArrowException):
+            continue
+        if (table.schema.metadata or {}).get(b"stamp") == _stamp(key):
+            tables.append(table.replace_schema_metadata(None))
+    return pa.concat_tables(tables)
 
 
-def _is_utf8(path: str) -> bool:
-    """Parquet holds UTF-8 only; a file of another name is read again every time."""
-    return path == path.encode("utf-8", "replace").decode()
+def _write(file: Path, table: pa.Table, key: bytes) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    pq.write_table(table.replace_schema_metadata({"stamp": _stamp(key)}), partial)
+    os.replace(partial, file)
+
+
+def _save(cache: Path, table: pa.Table, key: bytes) -> None:
+    """Replace the cache, then clear the parts; rows in both, of a scan killed in between, are the same."""
+    _write(cache, table, key)
+    shutil.rmtree(_parts(cache), ignore_errors=True)
