@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.orthanc import Orthanc, running_orthanc
+
 
 @pytest.fixture(scope="session", autouse=True)
 def pseudonym_keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -11,3 +13,10 @@ def pseudonym_keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KICC_KEYS", str(tmp_path_factory.mktemp("keys")))
         yield
+
+
+@pytest.fixture(scope="session")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """An empty DICOMweb service for the whole run; skips where Orthanc is not installed."""
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running

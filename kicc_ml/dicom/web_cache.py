@@ -1,0 +1,58 @@
+"""Where objects of a DICOMweb service are kept: files under pseudonyms, and beside them the UIDs to ask for.
+
+The cache holds what the service hands out, names included, and is what leads from a pseudonym back to the
+object. It lies with the user like the key, closed to others, and is written in no log and no output.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kicc_ml.records import UserError
+
+UIDS = "uids.json"
+
+
+@dataclass(frozen=True)
+class InstanceUids:
+    """The true UIDs of one object, which nothing but a request may carry."""
+
+    study: str
+    series: str
+    sop: str
+
+
+def cache_folder(url: str) -> Path:
+    """The cache of a service under ``$XDG_CACHE_HOME`` (default ``~/.cache``), named after its address."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "kicc_ml" / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def remember(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:
+    """Keep the UIDs of the series whose files will lie under ``cache/series``; ``sop_uids`` by file name."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (cache / series).mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"study": study_uid, "series": series_uid, "instances": dict(sop_uids)})
+    write_whole(cache / series / UIDS, lambda partial: partial.write_text(content))
+
+
+def uids_of(path: Path) -> InstanceUids:
+    """What to ask a service for so that the cached file ``path`` comes to be. Raises UserError where not known."""
+    try:
+        known = json.loads((path.parent / UIDS).read_text())
+        return InstanceUids(known["study"], known["series"], known["instances"][path.name])
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{path}: the cache no longer knows this object; index the DICOMweb service again") from None
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file beside ``path``, which takes its name when it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

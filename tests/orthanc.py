@@ -1,0 +1,88 @@
+"""A real DICOMweb service for tests: Debian's Orthanc on loopback, behind a password, with temporary storage."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import pytest
+import requests
+from dicomweb_client.api import DICOMwebClient
+
+USER, PASSWORD = "reader", "of the tests"
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+#: It is up within a second on an idle machine.
+READY_WITHIN_S = 30
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running service; its DICOMweb address is ``url``."""
+
+    url: str
+
+    def client(self) -> DICOMwebClient:
+        session = requests.Session()
+        session.auth = (USER, PASSWORD)
+        return DICOMwebClient(self.url, session=session)
+
+    def store(self, files: Iterable[Path]) -> None:
+        """Push DICOM files by STOW-RS, one request each."""
+        client = self.client()
+        for file in files:
+            answer = client.store_instances([pydicom.dcmread(file)])
+            assert not answer.get("FailedSOPSequence"), f"{file} was refused"
+
+
+@contextmanager
+def running_orthanc(folder: Path, **dicomweb: str) -> Iterator[Orthanc]:
+    """Orthanc with its storage in ``folder``, killed at the end; ``dicomweb`` are settings of its plug-in.
+
+    Skips the test where Orthanc or the plug-in is not installed.
+    """
+    binary = shutil.which("Orthanc")
+    if not binary or not PLUGIN.is_file():
+        pytest.skip("no Orthanc here: apt-get install orthanc orthanc-dicomweb")
+    port = _free_port()
+    process = _start(binary, folder, port, dicomweb)
+    try:
+        _wait_until_ready(process, f"http://127.0.0.1:{port}/system")
+        yield Orthanc(f"http://127.0.0.1:{port}/dicom-web")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _start(binary: str, folder: Path, port: int, dicomweb: dict[str, str]) -> subprocess.Popen:
+    settings = {
+        **{"StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage")},
+        **{"HttpPort": port, "HttpBindAddresses": ["127.0.0.1"], "RemoteAccessAllowed": False},
+        **{"DicomServerEnabled": False, "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}},
+        **{"Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/", **dicomweb}},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen([binary, str(folder / "orthanc.json")], stdout=log, stderr=log)
+
+
+def _wait_until_ready(process: subprocess.Popen, url: str) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            requests.get(url, auth=(USER, PASSWORD), timeout=5).raise_for_status()
+            return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    raise RuntimeError(f"Orthanc did not start within {READY_WITHIN_S} s; its log lies beside its storage")
