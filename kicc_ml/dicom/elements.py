@@ -27,17 +27,19 @@ KEYWORDS = (
     *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase"),
     *("ContrastBolusAgent", "KVP", "Exposure", "ExposureInuAs", "ExposureInmAs", "ExposureTime"),
     *("XRayTubeCurrent", "CTDIvol", "GantryDetectorTilt", "RescaleType", "LossyImageCompression", "BurnedInAnnotation"),
-    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
 )
+#: Read so that it can be kept out of what is printed, and never handed on.
+IDENTIFYING = ("PatientName",)
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: What a header may hold before its pixel data; functional groups of a thousand frames are about 2 MiB.
 MAX_HEADER_BYTES = 16 * 2**20
 #: What a deflated file may swell to; a thousand slices of 512 x 512 are 0.5 GiB.
 MAX_INFLATED_BYTES = 2**30
 
-TAG_OF = {keyword: Tag(keyword) for keyword in KEYWORDS}
-_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+TAG_OF = {keyword: Tag(keyword) for keyword in (*KEYWORDS, *IDENTIFYING)}
+_BINARY = {"US": "H", "US or SS": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
 
 class TooLargeError(Exception):
@@ -83,7 +85,7 @@ def open_dataset(stream: BinaryIO) -> FileDataset:
     if start[128:132] != b"DICM" and not bare:
         raise InvalidDicomError("neither a DICOM preamble nor a data element at the start")
     bounded = cast(BinaryIO, _Bounded(stream))
-    return pydicom.dcmread(bounded, stop_before_pixels=True, force=bare, specific_tags=[*KEYWORDS, *GROUPS])
+    return pydicom.dcmread(bounded, stop_before_pixels=True, force=bare, specific_tags=[*TAG_OF, *GROUPS])
 
 
 def transfer_syntax(dataset: Dataset) -> str:
@@ -93,9 +95,9 @@ def transfer_syntax(dataset: Dataset) -> str:
 
 
 def texts(dataset: Dataset) -> dict[str, str]:
-    """The values of :data:`KEYWORDS` that are there, as :func:`as_text` gives them."""
+    """The values of :data:`TAG_OF` that are there, as :func:`as_text` gives them."""
     charset = value_text(dataset, "SpecificCharacterSet", "")
-    return {keyword: value_text(dataset, keyword, charset) for keyword in KEYWORDS if TAG_OF[keyword] in dataset}
+    return {keyword: value_text(dataset, keyword, charset) for keyword in TAG_OF if TAG_OF[keyword] in dataset}
 
 
 def value_text(dataset: Dataset, keyword: str, charset: str) -> str:

