@@ -61,9 +61,9 @@ def montage(
     drawn as a white outline. Where a file states no spacing its axes
     are not to be trusted either: no scale bar, no R and L. The file appears whole or not at all.
     """
-    layers = _layers(masks, reference_lesion_xyz)
-    image, layers, spacing_mm = _upright(image_xyz, layers, affine_ras)
-    box = _field_of_view(layers, image.shape)
+    layers = layers_of(masks, reference_lesion_xyz)
+    image, layers, spacing_mm = upright(image_xyz, layers, affine_ras)
+    box = field_of_view(layers, image.shape)
     grey, layers = _window(image[box], units), {name: layer[box] for name, layer in layers.items()}
     if not spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, grey.shape[0] / grey.shape[2]])
@@ -77,7 +77,8 @@ def montage(
     return path
 
 
-def _layers(masks: Mapping[str, np.ndarray], reference: np.ndarray | None) -> dict[str, np.ndarray]:
+def layers_of(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What is drawn, from the bottom up: ``lung lesion consolidation reference``, as far as it is known."""
     layers = {name: np.asarray(mask, bool) for name, mask in masks.items()}
     if "lung" not in layers and {"left_lung", "right_lung"} <= layers.keys():
         layers["lung"] = layers["left_lung"] | layers["right_lung"]
@@ -96,7 +97,7 @@ def _window(image: np.ndarray, units: Units) -> np.ndarray:
     return np.clip(grey, 0, 255).astype(np.uint8)
 
 
-def _upright(
+def upright(
     image: np.ndarray, layers: Mapping[str, np.ndarray], affine_ras: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Turn all arrays so that indices run to the patient's left, back and feet, as columns and rows do."""
@@ -108,7 +109,8 @@ def _upright(
     return apply_orientation(image, to_lpi), turned, spacing_mm
 
 
-def _field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> tuple[slice, ...]:
+def field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box of the lung (else of the lesion, else of everything) with ``MARGIN_SHARE`` around it."""
     for name in ("lung", "lesion"):
         if name in layers and layers[name].any():
             box = ndimage.find_objects(layers[name].astype(np.uint8))[0]

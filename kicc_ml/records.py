@@ -150,6 +150,9 @@ class SeverityMap:
     lesion_ml: float | None
     lesion_g: float | None
     reasons: tuple[str, ...] = ()
+    lung_percent: Mapping[str, float | None] = field(default_factory=dict)  # involved, of ``right`` and ``left``
+    lesion_count: int | None = None  # connected, each of at least the smallest volume that counts
+    largest_lesion_ml: float | None = None
 
 
 def by_id(cases: Iterable[Case]) -> dict[str, Case]:

@@ -30,6 +30,10 @@ LEAST_ZONE_PERCENT = 0.5
 #: or a shred of trachea labelled as lung must not stretch the thirds.
 LEAST_LEVEL_SHARE = 0.02
 
+#: Connected lesions smaller than this are not counted: 0.1 mL is a ball of 6 mm, about what a reader calls a
+#: nodule rather than a dot. Ours; there is no published cut-off for ground glass.
+LEAST_LESION_ML = 0.1
+
 #: More of the lesion than this outside the lungs is reported.
 NOTABLE_OUTSIDE_PERCENT = 5.0
 
@@ -56,6 +60,7 @@ def grade(
     zone_score = {zone: None if share is None else zone_points(share) for zone, share in zone_percent.items()}
     ml = _voxel_ml(affine_ras, spacing_known, reasons)
     _report_outside(lesion, inside, reasons)
+    sizes_ml = _lesion_sizes_ml(inside, ml)
     return SeverityMap(
         zone_percent=zone_percent,
         zone_score=zone_score,
@@ -66,7 +71,17 @@ def grade(
         lesion_ml=None if ml is None else float(np.count_nonzero(inside) * ml),
         lesion_g=_weight_g(inside, hu_xyz, ml, reasons),
         reasons=tuple(reasons),
+        lung_percent=_lung_percent(masks, inside),
+        lesion_count=None if sizes_ml is None else len(sizes_ml),
+        largest_lesion_ml=None if sizes_ml is None else float(sizes_ml.max(initial=0)),
     )
+
+
+def change(before: SeverityMap, after: SeverityMap) -> dict[str, float | None]:
+    """After less before of every figure that both scans have; None where one of them lacks it."""
+    names = ("score", "percent_involved", "percent_consolidated", "lesion_ml", "lesion_g")
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in names}
+    return {name: None if None in pair else float(pair[1] - pair[0]) for name, pair in pairs.items()}
 
 
 def zone_points(percent: float) -> int:
@@ -108,6 +123,26 @@ def _consolidated(masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reas
         return None
     consolidation = np.asarray(masks["consolidation"], bool)
     return _percent(consolidation if lung is None else consolidation & lung, lung, "percent_consolidated", reasons)
+
+
+def _lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -> dict[str, float | None]:
+    """Percent involved of the right and the left lung; empty where they are not told apart."""
+    if not _has_sides(masks):
+        return {}
+    lungs = {side: np.asarray(masks[f"{side}_lung"], bool) for side in SIDES}
+    return {side: _percent(lesion & lung, lung, side, []) for side, lung in lungs.items()}
+
+
+def _lesion_sizes_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray | None:
+    """Volumes of the connected lesions (by faces) that count; None without a voxel size."""
+    if voxel_ml is None:
+        return None
+    if not lesion.any():
+        return np.zeros(0)
+    box = ndimage.find_objects(lesion.astype(np.uint8))[0]
+    pieces, _ = ndimage.label(lesion[box])
+    sizes_ml = np.bincount(pieces.ravel())[1:] * voxel_ml
+    return sizes_ml[sizes_ml >= LEAST_LESION_ML]
 
 
 def _zone_percent(

@@ -17,10 +17,11 @@ MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **{"records": set(), "pseudonym": set(), "progress": set(), "launch": {"records"}},
     **{room: PLAIN for room in READERS},
+    "page": PLAIN | {"severity", "montage"},
     **{room: PLAIN | READERS for room in MIDDLE},
     "runs": PLAIN | READERS | MIDDLE,
-    "predict": PLAIN | READERS | MIDDLE | {"runs"},
-    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch"},
+    "predict": PLAIN | READERS | MIDDLE | {"runs", "page"},
+    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page"},
     "train": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "evaluate"},
     "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch"},
 }

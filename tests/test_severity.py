@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kicc_ml.severity import ZONES, grade, zone_points
+from kicc_ml.severity import ZONES, change, grade, zone_points
 
 #: x to the patient's right, y to the front, z to the head; 2 x 2 x 3 mm.
 AFFINE_RAS = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -135,3 +135,36 @@ def test_lesion_outside_the_lungs_is_not_counted_and_said() -> None:
 def test_masks_without_a_lesion_are_refused() -> None:
     with pytest.raises(ValueError, match="no lesion"):
         grade({"lung": np.ones((2, 2, 2), bool)}, np.eye(4))
+
+
+def test_lesions_are_counted_apart_and_dots_are_not() -> None:
+    masks = two_lungs()
+    masks["lesion"][6:8, 6:8, 2:4] = True  # 8 voxels
+    masks["lesion"][26:30, 6:8, 20:22] = True  # 16 voxels
+    masks["lesion"][30, 12, 10] = True  # one
+    graded = grade(masks, np.diag([-5.0, -5.0, 5.0, 1.0]))  # 0.125 mL a voxel: each counts
+    assert (graded.lesion_count, graded.largest_lesion_ml) == (3, pytest.approx(2.0))
+    smaller = grade(masks, np.diag([-4.0, -4.0, 4.0, 1.0]))  # 0.064 mL: the dot does not
+    assert smaller.lesion_count == 2
+
+
+def test_no_lesion_is_none_of_no_size_and_without_voxel_size_it_is_not_known() -> None:
+    masks = two_lungs()
+    assert (grade(masks, AFFINE_RAS).lesion_count, grade(masks, AFFINE_RAS).largest_lesion_ml) == (0, 0.0)
+    assert grade(masks, AFFINE_RAS, spacing_known=False).lesion_count is None
+
+
+def test_each_lung_has_its_own_share() -> None:
+    masks = two_lungs()
+    masks["lesion"] |= masks["left_lung"]
+    assert grade(masks, AFFINE_RAS).lung_percent == {"right": 0.0, "left": 100.0}
+
+
+def test_change_is_after_less_before_and_unknown_where_one_is() -> None:
+    masks = two_lungs()
+    before = grade(masks, AFFINE_RAS, spacing_known=False)
+    masks["lesion"] |= masks["left_lung"]
+    after = grade(masks, AFFINE_RAS)
+    assert change(before, after)["score"] == 12
+    assert change(after, before)["percent_involved"] == pytest.approx(-50)
+    assert change(before, after)["lesion_ml"] is None

@@ -1,0 +1,111 @@
+"""One self-contained HTML file per patient: what a radiologist reads first, then the scan with the map on it.
+
+It opens from disk, asks for nothing from anywhere, and needs a canvas but no WebGL.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+
+from kicc_ml.page.scan import DisplayScan
+from kicc_ml.page.words import WORDS
+from kicc_ml.records import SeverityMap
+from kicc_ml.severity import SIDES, THIRDS, change
+
+#: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
+ZONE_FILL = ("#ffffff", "#fee391", "#fe9929", "#cc4c02", "#7a2803")
+ZONE_INK = ("#1a1a1a", "#1a1a1a", "#1a1a1a", "#ffffff", "#ffffff")
+
+Standing = Literal["inside", "outside", "unchecked"]
+
+
+@dataclass(frozen=True)
+class Risk:
+    """A predicted probability with its interval, and what is known of the model's calibration, in a sentence."""
+
+    endpoint: str
+    probability: float
+    low: float | None
+    high: float | None
+    calibration: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan to show, its severity, and the interval of the share involved where one is known."""
+
+    display: DisplayScan
+    severity: SeverityMap
+    involved_interval: tuple[float, float] | None = None
+    label: str = ""  # such as "day 5"; never a date unless the page is identified
+
+
+@dataclass(frozen=True)
+class PatientPage:
+    """Everything on a page.
+
+    ``standing`` says whether the scan is like those the model was validated on, ``standing_because`` why not.
+    ``identity`` (label to value) is shown only where the page stays in the hospital; ``provenance`` names model,
+    training sites and validation figures.
+    """
+
+    case_id: str
+    scan: Scan
+    previous: Scan | None = None
+    standing: Standing = "unchecked"
+    standing_because: tuple[str, ...] = ()
+    risks: tuple[Risk, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_page(path: Path, page: PatientPage) -> Path:
+    """Write a page whole or not at all; returns its path."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["word"] = _word
+    scans = [page.scan, *([page.previous] if page.previous else [])]
+    html = environment.get_template("page.html.j2").render(
+        page=page,
+        severity=page.scan.severity,
+        zones=zone_cells(page.scan.severity),
+        change=change(page.previous.severity, page.scan.severity) if page.previous else {},
+        payload=json.dumps([scan.display.payload() for scan in scans]),
+    )
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _word(name: str) -> jinja2.utils.markupsafe.Markup:
+    """A word in both languages; the page shows one of them."""
+    english, korean = (jinja2.utils.markupsafe.escape(text) for text in WORDS[name])
+    return jinja2.utils.markupsafe.Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')
+
+
+def zone_cells(severity: SeverityMap) -> list[dict[str, object]]:
+    """Zones as the diagram draws them: the patient's right at the left, from the top."""
+    cells = []
+    for column, side in enumerate(SIDES):
+        for row, third in enumerate(THIRDS):
+            score = severity.zone_score.get(f"{side}_{third}")
+            cells.append(
+                {
+                    "side": side,
+                    "third": third,
+                    "column": column,
+                    "row": row,
+                    "score": score,
+                    "percent": severity.zone_percent.get(f"{side}_{third}"),
+                    "fill": "#eeeeee" if score is None else ZONE_FILL[score],
+                    "ink": "#1a1a1a" if score is None else ZONE_INK[score],
+                }
+            )
+    return cells
