@@ -44,9 +44,14 @@ class FoundFile(NamedTuple):
     size: int
     mtime_ns: int
     ctime_ns: int
+    name: str = ""  # what it is called for people, where that is not its path
+
+    @property
+    def state(self) -> tuple[str, str, int, int, int]:
+        return self[:5]
 
 
-IDENTITY = FoundFile._fields
+IDENTITY = FoundFile._fields[:5]
 SCHEMA = pa.schema(
     [(name, _TYPE.get(name, pa.string())) for name in FIELDS]
     + [(name, pa.int64()) for name in ("size", "mtime_ns", "ctime_ns")]

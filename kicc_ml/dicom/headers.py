@@ -1,10 +1,9 @@
 """One DICOM file's header, read without its pixels. Nothing that identifies a person leaves this module."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from io import BufferedReader, FileIO
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,16 @@ from pydicom.errors import InvalidDicomError
 from kicc_ml.dicom.dates import acquired_at, moment
 from kicc_ml.dicom.elements import (
     TooLargeError,
-    expected_bytes,
     number,
     numbers,
-    open_dataset,
     pixel_spacing_mm,
     texts,
-    transfer_syntax,
     whole,
 )
 from kicc_ml.dicom.frames import frame_values
-from kicc_ml.dicom.pixel_length import element_length, is_truncated
-from kicc_ml.dicom.tags import read_tags
+from kicc_ml.dicom.parse import Parsed, parsed, refuse_giants
+from kicc_ml.dicom.pixel_length import is_truncated
+from kicc_ml.dicom.shown_path import shown_path
 from kicc_ml.dicom.views import view_position
 from kicc_ml.pseudonym import pseudonym
 
@@ -44,9 +41,6 @@ PHASES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercent
 #: Compressed syntaxes that always lose something, and those that lose unless the header denies it.
 LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
 LOSSY_UNLESS_DENIED = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
-#: More than any detector has on a side, and any series in one object.
-MAX_SIDE_PIXELS = 16_384
-MAX_PIXEL_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +87,25 @@ class Header:
     lossy: bool = False
     burned_in: bool = False  # Burned In Annotation says YES
     study_started: datetime | None = None
+    shown: str = ""  # the path as it may be printed, where folder or file are named after the patient
 
 
-def read_headers(root: Path, path: str, site: str, key: bytes) -> list[Header]:
+def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -> list[Header]:
     """Read ``root/path``: one header, or one per frame of a multi-frame object that places its frames.
 
     A multi-frame object that does not, or that has a fault, gives one header. Never raises for what a file
-    holds: the fault is in the answer.
+    holds: the fault is in the answer. ``name`` is what the file is called for people, where that is not its path.
     """
+    blank = Header(path, site, shown=name)
     try:
         with (root / path).open("rb", buffering=0) as stream:
-            return _headers(parsed(stream), stream, Header(path, site), key)
+            return _headers(parsed(stream), stream, blank, key)
     except InvalidDicomError:
-        return [Header(path, site, fault="not_dicom")]
+        return [replace(blank, fault="not_dicom")]
     except (TooLargeError, RecursionError, MemoryError):
-        return [Header(path, site, fault="too_large")]
+        return [replace(blank, fault="too_large")]
     except Exception:  # a hostile file can raise anything inside the parser; one file must not end the run
-        return [Header(path, site, fault="unreadable")]
+        return [replace(blank, fault="unreadable")]
 
 
 def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:
@@ -121,46 +117,10 @@ def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Heade
     return _headers(Parsed(values, frame_values(dataset, values), "", 0), None, Header(path, site), key)
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """Values by keyword, of the object and of each of its frames; ``order`` of bytes as in :mod:`struct`."""
-
-    values: Mapping[str, str]
-    frames: Sequence[Mapping[str, str]]
-    syntax: str
-    pixel_length: int
-    order: str = "<"
-
-
-def parsed(stream: FileIO) -> Parsed:
-    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data."""
-    if (walked := read_tags(stream)) is not None:
-        stream.seek(walked.pixel_at)
-        return Parsed(walked.values, (), walked.syntax, walked.pixel_length)
-    stream.seek(0)
-    return _parsed_by_pydicom(stream)
-
-
-def _parsed_by_pydicom(stream: FileIO) -> Parsed:
-    buffered = BufferedReader(stream)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
-            dataset = open_dataset(buffered)
-            values, length = texts(dataset), element_length(dataset, buffered)
-            frames = frame_values(dataset, values)
-        at = buffered.tell()
-    finally:
-        buffered.detach()
-    stream.seek(at)
-    order = "<" if dataset.original_encoding[1] is not False else ">"
-    return Parsed(values, frames, transfer_syntax(dataset), length, order)
-
-
 def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -> list[Header]:
     values = parsed.values
     if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
-        return [replace(blank, fault="not_an_image")]
+        return [replace(blank, fault="not_an_image", shown=_shown(values, blank, key))]
     refuse_giants(values)
     truncated = stream is not None and is_truncated(values, parsed.syntax, parsed.pixel_length, stream)
     object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
@@ -173,12 +133,6 @@ def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -
         Header(blank.path, blank.site, **object_values, **_of_frame(one), frame=index)
         for index, one in enumerate(frames)
     ]
-
-
-def refuse_giants(values: Mapping[str, str]) -> None:
-    sides = [number(values, name) or 0 for name in ("Rows", "Columns")]
-    if max(sides) > MAX_SIDE_PIXELS or expected_bytes(values) > MAX_PIXEL_BYTES:
-        raise TooLargeError("more pixels than any image of a chest")
 
 
 def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
@@ -197,8 +151,13 @@ def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str
         "columns": whole(values, "Columns") or 0,
         "contrast": values.get("ContrastBolusAgent", ""),
         "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
+        "shown": _shown(values, blank, key),
         "study_started": moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
     }
+
+
+def _shown(values: Mapping[str, str], blank: Header, key: bytes) -> str:
+    return shown_path(blank.shown or blank.path, values, key) or blank.shown
 
 
 def _of_frame(values: Mapping[str, str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ BATCH = 256
 #: Batches after which what was read is put down, so that a killed scan goes on from there.
 BATCHES_A_PART = 20
 #: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
-CACHE_FORMAT = "2"
+CACHE_FORMAT = "3"
 
 
 def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
@@ -42,12 +42,16 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
-    found = list(walk(root))
+    return read_found(root, list(walk(root)), key, cache)
+
+
+def read_found(root: Path, found: Sequence[FoundFile], key: bytes, cache: Path | None = None) -> HeaderTable:
+    """As :func:`scan`, of given files under ``root``."""
     kept = _load(cache, key) if cache else SCHEMA.empty_table()
     if cache and file_rows(kept).equals(identity(found)):
         return HeaderTable(kept, key)
     rows_of = _rows_by_file(kept)
-    fresh = [file for file in found if file not in rows_of]
+    fresh = [file for file in found if file.state not in rows_of]
     parts = list(_read_parts(root, fresh, key, cache))
     table = _in_order(pa.concat_tables([kept, *parts]), found)
     if cache:
@@ -70,9 +74,18 @@ def walk(root: Path) -> Iterator[FoundFile]:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
             elif entry.is_file() and path != TABLE:
-                status = entry.stat()
-                yield FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                yield found_file(path, site, entry.stat())
         waiting += [folder for folder in reversed(folders) if folder not in NOT_SITES]
+
+
+def found_file(path: str, site: str, status: os.stat_result, name: str = "") -> FoundFile:
+    return FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns, name)
+
+
+def is_source(parts: Sequence[str]) -> bool:
+    """Whether :func:`walk` would come upon a file, by the parts of its path."""
+    visible = all(part and part[0] != "." for part in parts)
+    return visible and parts[0] not in (NOT_SITES if len(parts) > 1 else {TABLE})
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -104,23 +117,23 @@ def _read(root: Path, files: Sequence[FoundFile], key: bytes) -> Iterable[pa.Tab
 
 
 def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> pa.Table:
-    return to_table(files, [read_headers(root, file.path, file.site, key) for file in files], key)
+    return to_table(files, [read_headers(root, file.path, file.site, key, file.name) for file in files], key)
 
 
-def _rows_by_file(table: pa.Table) -> dict[FoundFile, dict[int | None, int]]:
+def _rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
     """Number of the row of each file, and of each frame of it; of rows that are there twice the last."""
     columns = [table[name].to_pylist() for name in IDENTITY]
     columns[:2] = [map(os.fsdecode, column) for column in columns[:2]]
-    rows: dict[FoundFile, dict[int | None, int]] = {}
+    rows: dict[tuple, dict[int | None, int]] = {}
     for row, (frame, *state) in enumerate(zip(table["frame"].to_pylist(), *columns, strict=True)):
-        rows.setdefault(FoundFile(*state), {})[frame] = row
+        rows.setdefault(tuple(state), {})[frame] = row
     return rows
 
 
 def _in_order(table: pa.Table, found: Sequence[FoundFile]) -> pa.Table:
     """The rows of the files that are there now, in their order."""
     rows_of = _rows_by_file(table)
-    rows = [row for file in found for row in rows_of[file].values()]
+    rows = [row for file in found for row in rows_of[file.state].values()]
     return table.take(pa.array(rows, pa.int64())).combine_chunks()
 
 

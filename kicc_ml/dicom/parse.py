@@ -1,0 +1,57 @@
+"""One file's header as plain values: by the quick walker, or by pydicom where that is not sure."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedReader, FileIO
+
+from kicc_ml.dicom.elements import TooLargeError, expected_bytes, number, open_dataset, texts, transfer_syntax
+from kicc_ml.dicom.frames import frame_values
+from kicc_ml.dicom.pixel_length import element_length
+from kicc_ml.dicom.tags import read_tags
+
+#: More than any detector has on a side, and any series in one object.
+MAX_SIDE_PIXELS = 16_384
+MAX_PIXEL_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Values by keyword, of the object and of each of its frames; ``order`` of bytes as in :mod:`struct`."""
+
+    values: Mapping[str, str]
+    frames: Sequence[Mapping[str, str]]
+    syntax: str
+    pixel_length: int
+    order: str = "<"
+
+
+def parsed(stream: FileIO) -> Parsed:
+    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data."""
+    if (walked := read_tags(stream)) is not None:
+        stream.seek(walked.pixel_at)
+        return Parsed(walked.values, (), walked.syntax, walked.pixel_length)
+    stream.seek(0)
+    return parsed_by_pydicom(stream)
+
+
+def parsed_by_pydicom(stream: FileIO) -> Parsed:
+    buffered = BufferedReader(stream)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
+            dataset = open_dataset(buffered)
+            values, length = texts(dataset), element_length(dataset, buffered)
+            frames = frame_values(dataset, values)
+        at = buffered.tell()
+    finally:
+        buffered.detach()
+    stream.seek(at)
+    order = "<" if dataset.original_encoding[1] is not False else ">"
+    return Parsed(values, frames, transfer_syntax(dataset), length, order)
+
+
+def refuse_giants(values: Mapping[str, str]) -> None:
+    sides = [number(values, name) or 0 for name in ("Rows", "Columns")]
+    if max(sides) > MAX_SIDE_PIXELS or expected_bytes(values) > MAX_PIXEL_BYTES:
+        raise TooLargeError("more pixels than any image of a chest")
