@@ -305,31 +305,3 @@ class TestRadiographs:
     def test_radiograph_whose_modality_says_ct_is_refused(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.zeros((6, 8), np.uint16), Modality="CT")
         assert "no_position" in only(tmp_path).reasons
-
-
-class TestRealData:
-    @pytest.mark.parametrize("folder", ["dicom_edge", "dicom_cxr", "dicom_ct"])
-    def test_every_file_gets_a_verdict(self, real_data: Path, folder: str):
-        series, rows = index_sources([real_data / folder])
-        placed = [path for one in series for path in one.files] + [row.path for row in rows]
-        there = [path for path in (real_data / folder).rglob("*") if path.is_file()]
-        assert sorted(placed) == sorted(there)
-        assert all(one.reasons for one in series if not one.usable)
-
-    def test_spacing_agrees_with_the_published_table(self, real_data: Path):
-        table = pd.read_csv(real_data / "dicom_ct" / "series.csv").set_index("series")
-        usable = {one.site: one for one in index_repository(real_data / "dicom_ct") if one.usable}
-        assert set(usable) == {"covidctmd_P001", "covidctmd_cap001", "covidctmd_normal002"}
-        for site, series in usable.items():
-            assert series.slices == table.loc[site, "n_files"]
-            assert series.spacing_mm is not None
-            assert series.spacing_mm[2] == pytest.approx(float(table.loc[site, "slice_spacing_mm"]), abs=1e-3)
-
-    def test_broken_sagittal_series_is_refused(self, real_data: Path):
-        (broken,) = (one for one in index_repository(real_data / "dicom_ct") if one.site.startswith("ricord"))
-        assert (broken.verdict, broken.reasons) == ("refused", ("mixed_orientation",))
-
-    def test_modality_tag_that_lies_is_found(self, real_data: Path):
-        (liar,) = (one for one in index_repository(real_data / "dicom_cxr") if one.modality == "CT")
-        assert liar.files[0].name == "nih_test5.dcm"
-        assert "no_position" in liar.reasons
