@@ -9,7 +9,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from tests.dicom.phantoms import Grid
+from tests.dicom.phantoms import CORONAL, Grid, even_mm
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -48,6 +48,27 @@ def write_series(
         stored = (hu + added_hu - INTERCEPT).astype(np.uint16)
         paths.append(write_image(folder / f"{name}{999 - k}", stored, **(placed | tags | dict(tags_of(k)))))
     return paths
+
+
+def write_study(folder: Path, added_hu: int = 20) -> dict[str, list[Path]]:
+    """One CT examination as archives hold it: each reconstruction a series of its own, all in one folder.
+
+    The thin series in a lung kernel is the third of them by series number and file name.
+    """
+    low = {"rows": 16, "columns": 16, "pixel_spacing_mm": (6.0, 6.0)}
+    series = {
+        "thick": (Grid(even_mm(30, 7.0), **low), {"ConvolutionKernel": "B40f", "SliceThickness": 7}),
+        "bone": (Grid(even_mm(70, 3.0), **low), {"ConvolutionKernel": "BONE"}),
+        "thin": (Grid(even_mm(70, 3.0), **low), {"ConvolutionKernel": "B60f"}),
+        "upper part": (Grid(even_mm(70, 3.0)[40:], **low), {"ConvolutionKernel": "B60f", "AcquisitionNumber": 2}),
+        "coronal": (Grid(even_mm(70, 3.0), CORONAL, **low), {"ConvolutionKernel": "B60f"}),
+    }
+    return {
+        name: write_series(
+            folder, grid, f"{number}-", added_hu=number * added_hu, SeriesInstanceUID=f"1.2.3.1.{number}", **tags
+        )
+        for number, (name, (grid, tags)) in enumerate(series.items(), start=1)
+    }
 
 
 def write_image(path: Path, stored: np.ndarray, **tags: Any) -> Path:

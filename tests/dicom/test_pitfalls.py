@@ -95,6 +95,10 @@ class TestMissingSlice:
         between = volume.array[..., [self.GONE - 1, self.GONE + 1]].mean(axis=2)
         np.testing.assert_allclose(volume.array[..., self.GONE], between, atol=RESAMPLED_HU)
 
+    def test_a_gap_too_wide_to_guess_at_is_refused_all_the_same(self, folder: Path):
+        write_series(folder, EVEN.without(*range(6, 14)))
+        assert (only(folder, RESAMPLE).verdict, only(folder, RESAMPLE).reasons) == ("refused", ("missing_slice",))
+
     def test_simpleitk_and_monai_stretch_the_spacing_over_the_gap(self, folder: Path):
         write_series(folder, self.GRID)
         for reading in (simpleitk_reads(folder), monai_reads(folder)):

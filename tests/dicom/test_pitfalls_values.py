@@ -13,7 +13,9 @@ import SimpleITK
 from monai.data import PydicomReader
 from pydicom.dataelem import DataElement
 
-from kicc_ml.dicom.index import index_sources, to_frame
+from kicc_ml.data.index_image import IndexRule, index_image
+from kicc_ml.dicom.index import index_sources
+from kicc_ml.dicom.index_frame import to_frame
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.records import Series
 from tests.dicom.peers import monai_reads, simpleitk_reads
@@ -25,6 +27,7 @@ from tests.dicom.phantom_files import (
     write_image,
     write_radiograph,
     write_series,
+    write_study,
 )
 from tests.dicom.phantoms import Grid, errors_hu, even_mm
 
@@ -43,6 +46,32 @@ def folder(tmp_path: Path) -> Path:
 def only(folder: Path) -> Series:
     (series,), _ = index_sources([folder.parent])
     return series
+
+
+class TestSeveralSeriesInAStudy:
+    def test_the_thin_axial_one_over_the_whole_lung_is_taken_and_the_others_are_logged(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ):
+        files = write_study(folder)
+        series, rows = index_sources([folder.parent])
+        assert [one.verdict for one in series] == ["usable"] * 5
+        assert rows == []
+        with caplog.at_level("INFO"):
+            taken, obstacles = index_image("CT", series, {}, IndexRule())
+        assert taken is not None
+        assert set(taken.files) == set(files["thin"])
+        assert not obstacles
+        logged = "\n".join(record.getMessage() for record in caplog.records)
+        for reason in ("thicker", "its kernel is neither", "covers less of the lungs", "not axial"):
+            assert logged.count(reason) == 1
+
+    def test_simpleitk_takes_the_first_series(self, folder: Path):
+        write_study(folder)
+        assert simpleitk_reads(folder).spacing_z_mm == pytest.approx(7.0)
+
+    def test_monai_piles_all_of_them_into_one_volume(self, folder: Path):
+        files = write_study(folder)
+        assert monai_reads(folder).slices == sum(len(paths) for paths in files.values())
 
 
 class TestNoRescale:
