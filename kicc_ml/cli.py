@@ -2,24 +2,30 @@
 
 import json
 import logging
-from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from kicc_ml.data.summary import summary as summarise
 from kicc_ml.data.summary_tables import render, to_frame
-from kicc_ml.dicom.index import index_sources
-from kicc_ml.dicom.index import to_frame as index_frame
+from kicc_ml.dicom.cluster import on_cluster
+from kicc_ml.dicom.geometry import GeometryPolicy
+from kicc_ml.dicom.index import read_index
+from kicc_ml.dicom.index_frame import frame_of
+from kicc_ml.dicom.index_report import render as index_page
+from kicc_ml.dicom.index_summary import last_line
+from kicc_ml.dicom.index_summary import tables as index_tables
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
 from kicc_ml.predict import predict_series, segmenter_of
 from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
 from kicc_ml.synthetic.presets import PRESETS
 from kicc_ml.synthetic.repository import synthesize as write_repository
+
+Gaps = Literal["refuse", "resample"]
+Tilt = Literal["refuse", "shear"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
@@ -68,36 +74,36 @@ def summary(
 
 @app.command()
 def index(
-    sources: Annotated[list[Path], typer.Argument(help="folders of DICOM files")],
+    sources: Annotated[list[str], typer.Argument(help="folders, zip or DICOM files, addresses of DICOMweb services")],
     out: Annotated[Path | None, typer.Option(help="write the index as parquet")] = None,
+    html: Annotated[Path | None, typer.Option(help="write the index as a page")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="decode every image too; what fails is refused")] = False,
+    gaps: Annotated[Gaps, typer.Option(help="what becomes of a stack with gaps or uneven spacing")] = "refuse",
+    tilt: Annotated[Tilt, typer.Option(help="what becomes of a stack of a tilted gantry")] = "refuse",
+    dask: Annotated[str, typer.Option(help="scheduler of a Dask cluster to read on, as tcp://HOST:8786")] = "",
+    all_series: Annotated[bool, typer.Option("--series", help="list the series, however many there are")] = False,
 ) -> None:
-    """A verdict with reasons for each series, and for each file that is in none. Headers only."""
-    series, file_rows = index_sources(sources)
-    frame = index_frame(series, file_rows, sources)
+    """A verdict with reasons for each series, and for each file that is in none.
+
+    Headers only, unless --decode is given. What was read is kept in the user's cache folder (pseudonyms only), so
+    that unchanged files are not opened again and a stopped scan goes on.
+    """
+    with on_cluster(dask):
+        found = read_index(sources, GeometryPolicy(gaps, tilt), decode=decode, cached=True)
+    frame = frame_of(found)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(out)
+    if html:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(index_page(frame), encoding="utf-8")
     if as_json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=False, indent=1))
         return
-    table = Table("site", "series", "modality", "files", "slices", "spacing, mm", "verdict", "reasons")
-    for one in series:
-        spacing = " x ".join(f"{mm:.3g}" for mm in one.spacing_mm) if one.spacing_mm else "unknown"
-        cells = (
-            one.site,
-            one.uid,
-            one.modality,
-            len(one.files),
-            one.slices,
-            spacing,
-            one.verdict,
-            ", ".join(one.reasons),
-        )
-        table.add_row(*map(str, cells))
-    console.print(table)
-    counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
-    console.print(", ".join(f"{count} {kind} {verdict}" for (kind, verdict), count in sorted(counts.items())))
+    for table in index_tables(frame, all_series):
+        console.print(table)
+    console.print(last_line(frame))
 
 
 @app.command()

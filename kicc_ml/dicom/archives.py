@@ -88,7 +88,7 @@ def _name(info: zipfile.ZipInfo) -> str:
     if not info.flag_bits & UTF_8:  # zipfile took it for code page 437, of which every byte is a letter
         name = readable(os.fsdecode(name.encode("cp437")))
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-    return "" if info.is_dir() or not is_source(parts) else "/".join(parts)
+    return "" if info.is_dir() or not parts or not is_source(parts) else "/".join(parts)
 
 
 def _write_member(source: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limit: int) -> int:

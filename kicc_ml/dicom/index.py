@@ -1,129 +1,154 @@
-"""A repository's or an export's folders to a list of series, each with a verdict; headers only."""
+"""Repositories, exports and DICOMweb services to series, each with a verdict; headers only unless told to decode."""
 
+import hashlib
 import logging
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pandas as pd
+import joblib
+import pyarrow.compute as pc
 
-from kicc_ml.dicom.judge import FileRow, judge
+from kicc_ml.dicom.archives import members, unpacked, user_cache
+from kicc_ml.dicom.geometry import GeometryPolicy
+from kicc_ml.dicom.header_table import FoundFile, HeaderTable
+from kicc_ml.dicom.headers import Header
+from kicc_ml.dicom.judge import REFUSE, FileRow, judge
+from kicc_ml.dicom.pixels import decoding_fault
 from kicc_ml.dicom.reasons import REASONS
-from kicc_ml.dicom.scan import scan
-from kicc_ml.pseudonym import repository_key
+from kicc_ml.dicom.scan import found_file, read_found, scan, walk
+from kicc_ml.dicom.shown_path import readable
+from kicc_ml.pseudonym import repository_key, service_key
 from kicc_ml.records import Series, UserError
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = (
-    *(
-        "kind",
-        "site",
-        "series",
-        "modality",
-        "files",
-        "slices",
-        "rows",
-        "columns",
-        "spacing_mm",
-        "verdict",
-        "reasons",
-    ),
-    *(
-        "patient",
-        "study",
-        "vendor",
-        "model",
-        "kernel",
-        "projection",
-        "acquired",
-        "slice_thickness_mm",
-        "units",
-    ),
-)
+WEB = ("http://", "https://")
 
 
-def index_repository(root: Path, cache: Path | None = None) -> list[Series]:
+@dataclass(frozen=True)
+class Indexed:
+    """What one source holds. ``shown`` has the names of files that are not shown by their path under ``root``."""
+
+    root: Path
+    key: bytes
+    series: Sequence[Series]
+    file_rows: Sequence[FileRow]
+    shown: Mapping[Path, str] = field(default_factory=dict)
+
+    def name(self, path: Path) -> str:
+        """How a file is called in what is printed."""
+        below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        return self.shown.get(path) or readable(str(below))
+
+
+def index_repository(root: Path, cache: Path | None = None, policy: GeometryPolicy = REFUSE) -> list[Series]:
     """All series of ``root/<site>/**``, refused ones included; an empty list where there is no image.
 
     ``cache`` is a parquet file that spares opening unchanged files again; it holds pseudonyms only.
     Raises UserError where ``root`` is no folder.
     """
-    series, rows = judge(root, scan(root, repository_key(root), cache))
-    _log(root, series, rows)
-    return series
+    key = repository_key(root)
+    found = _judged(root, scan(root, key, cache), key, policy, decode=False)
+    _log(found)
+    return list(found.series)
 
 
-def index_sources(sources: Sequence[Path]) -> tuple[list[Series], list[FileRow]]:
-    """Series and files without a place in one, of several folders; the first folder below each is the site.
+def index_sources(
+    sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False
+) -> tuple[list[Series], list[FileRow]]:
+    """Series and files without a place in one, of several sources: see :func:`read_index`."""
+    found = read_index(sources, policy, decode=decode)
+    return [one for each in found for one in each.series], [one for each in found for one in each.file_rows]
 
-    Raises UserError for a source that is no folder, or where there is not one file in any.
+
+def read_index(
+    sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False, cached: bool = False
+) -> list[Indexed]:
+    """The index of each source: a folder, a zip file, a single file, or the address of a DICOMweb service.
+
+    The first folder below a source is the site. ``decode`` also decodes every image. ``cached`` keeps what was read
+    of headers in the user's cache folder, never in a source. Raises UserError for a source that is none, or where
+    there is not one file in any.
     """
+    found = [_index(str(source), policy, decode, cached) for source in sources]
+    if not any(one.series or one.file_rows for one in found):
+        raise UserError(f"no file under {', '.join(map(str, sources))}; give a folder that holds DICOM files")
+    for one in found:
+        _log(one)
+    return found
+
+
+def _index(source: str, policy: GeometryPolicy, decode: bool, cached: bool) -> Indexed:
+    if source.startswith(WEB):
+        return _index_web(source, policy, decode)
+    root, files, key = _place(Path(source))
+    cache = user_cache() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.parquet"
+    return _judged(root, read_found(root, files, key, cache if cached else None), key, policy, decode)
+
+
+def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> Indexed:
+    # imported here: what reads from disk needs no HTTP
+    from kicc_ml.dicom.web import index_web
+    from kicc_ml.dicom.web_cache import cache_folder
+    from kicc_ml.dicom.web_client import address
+
+    if decode:
+        logger.warning("%s: pixel data of a DICOMweb service is decoded when it is fetched, not by the index", url)
+    series, rows = index_web(url, policy=policy)
+    return Indexed(cache_folder(address(url)), service_key(address(url)), series, rows)
+
+
+def _place(source: Path) -> tuple[Path, list[FoundFile], bytes]:
+    """Root, files and key of a source on disk."""
+    if source.is_dir():
+        return source, list(walk(source)), repository_key(source)
+    if not source.is_file():
+        raise UserError(f"{source}: no such folder or file; give a folder, a zip file or the address of a service")
+    if is_zip(source):
+        folder = unpacked(source)
+        return folder, list(members(folder)), repository_key(source)
+    return source.parent, [found_file(source.name, "", source.stat())], repository_key(source.parent)
+
+
+def is_zip(source: Path) -> bool:
+    """By name or by content."""
+    if source.suffix.lower() == ".zip":
+        return True
+    with source.open("rb") as stream:
+        return stream.read(4) == b"PK\3\4"
+
+
+def _judged(root: Path, table: HeaderTable, key: bytes, policy: GeometryPolicy, decode: bool) -> Indexed:
+    """The verdicts, patient by patient, so that headers are objects for one patient at a time."""
     series: list[Series] = []
     rows: list[FileRow] = []
-    for source in sources:
-        found, dropped = judge(source, scan(source, repository_key(source)))
-        series += found
+    for headers in table.by_patient():
+        if decode:
+            headers = with_decoding_faults(root, headers)
+        judged, dropped = judge(root, headers, policy)
+        series += judged
         rows += dropped
-    if not series and not rows:
-        raise UserError(f"no file under {', '.join(map(str, sources))}; give a folder that holds DICOM files")
-    return series, rows
+    series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
+    rows.sort(key=lambda row: (row.site, row.path, row.reason))
+    renamed = table.table.filter(pc.not_equal(table.table["shown"], ""))
+    paths = [root / os.fsdecode(path) for path in renamed["path"].to_pylist()]
+    return Indexed(root, key, series, rows, dict(zip(paths, renamed["shown"].to_pylist(), strict=True)))
 
 
-def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()) -> pd.DataFrame:
-    """One row per series and per file that is in none (:data:`COLUMNS`); paths relative to their source."""
-    rows = [_series_row(one, sources) for one in series] + [_file_row(one, sources) for one in file_rows]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"slices": "Int64", "rows": "Int64", "columns": "Int64"}).assign(
-        acquired=pd.to_datetime(frame["acquired"]),
-        slice_thickness_mm=frame["slice_thickness_mm"].astype(float),
-    )
+def with_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
+    """``headers`` with the fault of each image that cannot be decoded."""
+    paths = sorted({header.path for header in headers if not header.fault})
+    pool = joblib.Parallel(n_jobs=-1, prefer="threads")  # the work is done by decoders in processes of their own
+    faults = dict(zip(paths, pool(joblib.delayed(decoding_fault)(root / path) for path in paths), strict=True))
+    return [replace(header, fault=header.fault or faults[header.path]) for header in headers]
 
 
-def _series_row(series: Series, sources: Sequence[Path]) -> dict[str, object]:
-    plain = (
-        "site",
-        "patient",
-        "study",
-        "modality",
-        "slices",
-        "rows",
-        "columns",
-        "verdict",
-        "vendor",
-        "model",
-    )
-    more = ("kernel", "projection", "acquired", "slice_thickness_mm", "units")
-    return {name: getattr(series, name) for name in (*plain, *more)} | {
-        "kind": "series",
-        "series": series.uid,
-        "files": [_relative(path, sources) for path in series.files],
-        "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
-        "reasons": list(series.reasons),
-    }
-
-
-def _file_row(row: FileRow, sources: Sequence[Path]) -> dict[str, object]:
-    blank = dict.fromkeys(("series", "modality", "patient", "study", "vendor", "model", "kernel", "projection"), "")
-    path = _relative(row.path, sources)
-    return blank | {
-        "kind": "file",
-        "site": row.site,
-        "files": [path],
-        "verdict": "refused",
-        "reasons": [row.reason],
-    }
-
-
-def _relative(path: Path, sources: Sequence[Path]) -> str:
-    source = next((source for source in sources if path.is_relative_to(source)), None)
-    name = str(path.relative_to(source) if source else path)
-    return name.encode("utf-8", "backslashreplace").decode()  # names of CP949 archives are no UTF-8
-
-
-def _log(root: Path, series: Sequence[Series], rows: Sequence[FileRow]) -> None:
-    verdicts = Counter(one.verdict for one in series)
-    logger.info("%s: %s; %d files in no series", root, dict(verdicts), len(rows))
-    refused = (reason for one in series if not one.usable for reason in one.reasons)
-    for reason, count in Counter([*refused, *(row.reason for row in rows)]).most_common():
+def _log(found: Indexed) -> None:
+    verdicts = Counter(one.verdict for one in found.series)
+    logger.info("%s: %s; %d files in no series", found.root, dict(verdicts), len(found.file_rows))
+    refused = (reason for one in found.series if not one.usable for reason in one.reasons)
+    for reason, count in Counter([*refused, *(row.reason for row in found.file_rows)]).most_common():
         logger.info("%5d  %s: %s", count, reason, REASONS[reason])

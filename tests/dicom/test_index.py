@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from kicc_ml.dicom import scan
-from kicc_ml.dicom.index import index_repository, index_sources, to_frame
+from kicc_ml.dicom.index import index_repository, index_sources
+from kicc_ml.dicom.index_frame import to_frame
 from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.pseudonym import pseudonym, repository_key
 from kicc_ml.records import Series, UserError

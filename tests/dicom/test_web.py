@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +25,8 @@ from pydicom.uid import generate_uid
 
 from kicc_ml.dicom import web, web_client
 from kicc_ml.dicom.headers import read_headers
-from kicc_ml.dicom.index import index_repository, to_frame
+from kicc_ml.dicom.index import index_repository, index_sources
+from kicc_ml.dicom.index_frame import to_frame
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.dicom.web import fetch, index_web
 from kicc_ml.pseudonym import pseudonym, repository_key, service_key
@@ -133,7 +136,6 @@ def test_volumes_read_from_the_service_equal_those_from_disk(
     usable = {one.uid: one for one in index_web(pushed.url, cache=tmp_path / "cache", site=SITE)[0] if one.usable}
     assert len(usable) >= 6
     for from_disk in (one for one in index_repository(repository) if one.usable):
-        fetch(usable[from_disk.uid])
         here, there = read_volume(usable[from_disk.uid]), read_volume(from_disk)
         np.testing.assert_array_equal(here.array, there.array)
         np.testing.assert_array_equal(here.affine_ras, there.affine_ras)
@@ -259,6 +261,16 @@ def test_no_name_and_no_uid_is_in_a_log_an_error_or_the_index(
     assert any(secret in "".join(requested) for secret in known), "nothing to look for"
     assert {secret for secret in known if secret in said} == set()
     assert set(frame["site"]) == {"127.0.0.1"}, "the institution's name must not stand for it"
+
+
+def test_an_address_is_a_source_of_the_index_like_a_folder(
+    scan: Series, orthanc: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    series, _ = index_sources([orthanc.url])
+    (mine,) = [one for one in series if one.uid == scan.uid]
+    assert (mine.site, mine.verdict, mine.spacing_mm) == ("127.0.0.1", "usable", scan.spacing_mm)
+    assert mine.files[0].is_relative_to(tmp_path / "home" / "kicc_ml" / "dicomweb")
 
 
 def test_the_cache_is_closed_to_others(scan: Series, tmp_path: Path):
@@ -445,6 +457,22 @@ def test_nobody_at_the_address_is_said_to_be_nobody(tmp_path: Path):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         with pytest.raises(UserError, match="does not answer; check address and network"):
             index_web(url, cache=tmp_path / "cache")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
+def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path):
+    made = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(["openssl", "req", "-x509", *made], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *about: None  # the refusal, seen from the other side
+    Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(UserError, match=r"certificate is not trusted.*REQUESTS_CA_BUNDLE"):
+        index_web(f"https://127.0.0.1:{server.server_port}", cache=tmp_path / "cache")
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path):
