@@ -1,6 +1,7 @@
 """Values of DICOM data elements as plain text and numbers, whoever parsed the file."""
 
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -134,11 +135,12 @@ def text(source: Dataset | Mapping[str, str], name: str) -> str:
 
 def numbers(source: Dataset | Mapping[str, str], name: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None where the value is absent, of another count, or no number."""
+    value = source.get(name)
     try:
-        found = tuple(float(part) for part in text(source, name).split("\\"))
+        found = tuple(map(float, (value if isinstance(value, str) else text(source, name)).split("\\")))
     except ValueError:
         return None
-    return found if len(found) == count and all(abs(part) < float("inf") for part in found) else None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
 
 
 def number(source: Dataset | Mapping[str, str], name: str) -> float | None:

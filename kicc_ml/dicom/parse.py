@@ -1,5 +1,7 @@
 """One file's header as plain values: by the quick walker, or by pydicom where that is not sure."""
 
+import os
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,10 @@ from kicc_ml.dicom.tags import read_tags
 #: More than any detector has on a side, and any series in one object.
 MAX_SIDE_PIXELS = 16_384
 MAX_PIXEL_BYTES = 8 * 2**30
+#: Headers of so many files are remembered, for whoever reads the pixels right after the index: some 10 MiB.
+RECENT_FILES = 2000
+#: Two changes within a tick of the file system's clock look alike, so a file is remembered once it has come to rest.
+AT_REST_NS = 10**8
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,33 @@ class Parsed:
     order: str = "<"
 
 
+_recent: dict[tuple[int, ...], tuple[Parsed, int]] = {}
+
+
 def parsed(stream: FileIO) -> Parsed:
-    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data."""
+    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data.
+
+    A file that has not changed since is not parsed twice by one process.
+    """
+    state = os.fstat(stream.fileno())
+    identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    known = _recent.get(identity)
+    if known is None:
+        header = _parsed(stream)
+        known = header, stream.tell()
+        if not header.frames and time.time_ns() - state.st_ctime_ns > AT_REST_NS:
+            _remember(identity, known)
+    stream.seek(known[1])
+    return known[0]
+
+
+def _remember(identity: tuple[int, ...], known: tuple[Parsed, int]) -> None:
+    if len(_recent) >= RECENT_FILES:
+        _recent.clear()
+    _recent[identity] = known
+
+
+def _parsed(stream: FileIO) -> Parsed:
     if (walked := read_tags(stream)) is not None:
         stream.seek(walked.pixel_at)
         return Parsed(walked.values, (), walked.syntax, walked.pixel_length)

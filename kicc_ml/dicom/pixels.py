@@ -8,10 +8,12 @@ guessed: a CT read with the wrong sign is off by thousands of Hounsfield units.
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pydicom
 from pydicom.encaps import generate_fragments, parse_basic_offsets, parse_fragments
@@ -25,12 +27,15 @@ from pydicom.uid import (
 from kicc_ml.dicom.codestream import PROCESSES, Codestream, describe
 from kicc_ml.dicom.decode_pool import DecodingError, decoded
 from kicc_ml.dicom.elements import TooLargeError, number, numbers, open_dataset, pixel_spacing_mm, whole
-from kicc_ml.dicom.headers import parsed, refuse_giants
+from kicc_ml.dicom.headers import Header
+from kicc_ml.dicom.parse import parsed, refuse_giants
 from kicc_ml.dicom.pixel_length import is_truncated
+from kicc_ml.progress import track
 from kicc_ml.records import UserError
 
 #: Without a stated transfer syntax a file is what its bytes look like to the parser: never compressed.
 UNCOMPRESSED = {"", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+PLAIN = UNCOMPRESSED - {DeflatedExplicitVRLittleEndian}
 DIGEST_CHUNK_BYTES = 2**20
 
 
@@ -53,10 +58,9 @@ class Image:
     slope: float | None
     intercept: float | None
     padding: tuple[float, float] | None
-    bits_stored: int
-    signed: bool
+    stored_range: tuple[int, int]  # the lowest and highest values that fit the bits stored
     inverted: bool  # MONOCHROME1: high values are dark
-    rescale_type: str = ""
+    rescale_type: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,18 @@ def decoding_fault(path: Path) -> str:
     except Exception as error:  # a damaged file raises anything
         return _not_an_image(path, error).code
     return ""
+
+
+def with_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
+    """``headers`` with the code of what keeps a file from being decoded as its fault; all its frames then have it.
+
+    What has a fault already is not tried, nor what cannot fail: uncompressed pixels that are all there.
+    """
+    paths = sorted({one.path for one in headers if not one.fault and one.transfer_syntax not in PLAIN})
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        found = pool.map(lambda path: decoding_fault(root / path), paths)
+        fault_of = dict(zip(paths, track(found, "decoding", total=len(paths)), strict=True))
+    return [replace(one, fault=fault) if (fault := fault_of.get(one.path)) else one for one in headers]
 
 
 def pixel_digest(path: Path) -> str:
@@ -322,8 +338,7 @@ def _image(source: _Source, index: int) -> Image:
         slope=number(values, "RescaleSlope"),
         intercept=number(values, "RescaleIntercept"),
         padding=None if padding is None else (padding, padding if limit is None else limit),
-        bits_stored=cells.bits_stored,
-        signed=cells.signed,
+        stored_range=cells.range,
         inverted=values.get("PhotometricInterpretation") == "MONOCHROME1",
         rescale_type=values.get("RescaleType", "").upper(),
     )

@@ -1,16 +1,21 @@
 """A series to an array in patient space, whatever files it lies in; and the door for MONAI's LoadImage."""
 
+import multiprocessing
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from monai.data import ImageReader
 
-from kicc_ml.dicom import geometry
+from kicc_ml.dicom import display, geometry, repair
 from kicc_ml.dicom.geometry import NotAVolume
+from kicc_ml.dicom.headers import read_headers
 from kicc_ml.dicom.image_files import (
     NIFTI_SUFFIXES,
     RADIOGRAPH_SUFFIXES,
@@ -19,15 +24,18 @@ from kicc_ml.dicom.image_files import (
     read_nifti,
     read_radiograph,
 )
-from kicc_ml.dicom.judge import judge
-from kicc_ml.dicom.pixels import Image, read_image
+from kicc_ml.dicom.judge import HOUNSFIELD, judge
+from kicc_ml.dicom.pixels import Image, read_frames, read_image
 from kicc_ml.dicom.reasons import REASONS
-from kicc_ml.dicom.scan import scan
+from kicc_ml.dicom.scan import walk
+from kicc_ml.dicom.stacks import SPACING_TOLERANCE_MM
 from kicc_ml.records import Series, UserError, Volume
 
 #: Air outside the field of view is padded below it by some scanners; -1024 is the floor of 12-bit CT.
 HU_FLOOR = -1024
 HU_CEILING = np.iinfo(np.int16).max
+#: Scanners use slopes near 1 and intercepts of some thousands; beyond this nothing is left of the scale of HU.
+LARGEST_RESCALE = 1e5
 
 
 def read_volume(series: Series) -> Volume:
@@ -39,6 +47,10 @@ def read_volume(series: Series) -> Volume:
     """
     if not series.usable:
         raise UserError(f"series {series.uid} of site {series.site!r} was refused: {_in_words(series)}")
+    if series.origin:
+        from kicc_ml.dicom.web import fetch  # only whoever reads over the network waits for its libraries
+
+        fetch(series)
     name = series.files[0].name.lower()
     if name.endswith(NIFTI_SUFFIXES):
         return _from_nifti(series)
@@ -52,31 +64,85 @@ def _in_words(series: Series) -> str:
 
 
 def _read_ct(series: Series) -> Volume:
-    images = [read_image(path) for path in series.files]
-    affine_ras = _affine_ras(images)
-    whole = all(image.slope is not None and _is_whole(image) for image in images)
-    kind = np.int16 if whole else np.float32
-    volume_zyx = np.empty((len(images), series.rows, series.columns), kind)
-    for slice_yx, image, path in zip(volume_zyx, images, series.files, strict=True):
-        slice_yx[:] = hounsfield(image, path)
+    volume_zyx, slices = _filled(series)
+    volume_zyx, affine_ras = _placed(volume_zyx, slices, series)
     return Volume(volume_zyx.transpose(2, 1, 0), affine_ras, "hu")
 
 
-def _is_whole(image: Image) -> bool:
-    return float(image.slope or 0.5).is_integer() and float(image.intercept or 0).is_integer()
+def _filled(series: Series) -> tuple[np.ndarray, list[Image]]:
+    """HU ``[z, y, x]`` of all slices, and what their headers say now. Each file is opened once."""
+    shape = (series.slices, series.rows, series.columns)
+    try:
+        return _filled_as(np.empty(shape, np.int16), series)
+    except _NotWhole:
+        return _filled_as(np.empty(shape, np.float32), series)
 
 
-def hounsfield(image: Image, path: Path) -> np.ndarray:
-    """HU ``[row, column]``: slope x stored + intercept (PS3.3 C.11.1.1.2), clipped, padding at -1024.
+def _filled_as(volume_zyx: np.ndarray, series: Series) -> tuple[np.ndarray, list[Image]]:
+    slices: list[Image | None] = [None] * len(volume_zyx)
 
-    MONOCHROME1 says how to show a CT, not what it measured: nothing is inverted.
+    def fill(start: int) -> None:
+        """Every n-th slice; of a multi-frame object, which is one file, all."""
+        for index, image, path in _images(series, start, threads):
+            hounsfield(image, path, out=volume_zyx[index])
+            slices[index] = replace(image, stored=np.empty(0))
+
+    threads = 1 if series.frames else _threads()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(threads)):
+            pass
+    return volume_zyx, [one for one in slices if one is not None]
+
+
+def _threads() -> int:
+    """Reading and decoding go on beside Python; a process that is one of several keeps to itself."""
+    return 1 if multiprocessing.parent_process() else joblib.cpu_count()
+
+
+def _images(series: Series, start: int, step: int) -> Iterator[tuple[int, Image, Path]]:
+    if series.frames:
+        (path,) = series.files
+        yield from ((index, image, path) for index, image in enumerate(read_frames(path, series.frames)))
+    else:
+        for index in range(start, len(series.files), step):
+            yield index, read_image(series.files[index]), series.files[index]
+
+
+class _NotWhole(Exception):
+    """A slice whose slope or intercept is no whole number, where whole numbers are to be filled in."""
+
+
+def hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
+    """Write slope x stored + intercept (PS3.3 C.11.1.1.2) ``[row, column]``, clipped, padding at -1024, into ``out``.
+
+    MONOCHROME1 says how to show a CT, not what it measured: nothing is inverted. Raises NotAVolume where the
+    values are not HU, _NotWhole where ``out`` holds whole numbers and HU are none.
     """
     if not image.slope or image.intercept is None:
         raise NotAVolume("no_rescale", f"{path}: no rescale slope and intercept, its values are not HU")
-    hu = image.stored.astype(np.float32) * np.float32(image.slope) + np.float32(image.intercept)
-    if image.padding:
-        hu[_padded(image)] = HU_FLOOR
-    return hu.clip(HU_FLOOR, HU_CEILING)
+    if image.rescale_type not in HOUNSFIELD or max(abs(image.slope), abs(image.intercept)) > LARGEST_RESCALE:
+        raise NotAVolume("not_hu", f"{path}: rescaled by {image.slope:g} and {image.intercept:g} to values not in HU")
+    if image.stored.shape != out.shape:
+        raise NotAVolume("split_matrix", f"{path}: {image.stored.shape} pixels where the series has {out.shape}")
+    if out.dtype.kind == "i" and not (image.slope.is_integer() and image.intercept.is_integer()):
+        raise _NotWhole
+    if image.slope == 1 and image.stored.dtype.itemsize == 2 and out.dtype.kind == "i":
+        _shifted(image.stored, int(image.intercept), out)
+    else:
+        np.clip(image.stored * image.slope + image.intercept, HU_FLOOR, HU_CEILING, out=out, casting="unsafe")
+    if image.padding and max(image.padding) * image.slope + image.intercept > HU_FLOOR:  # else it is at the floor
+        out[_padded(image)] = HU_FLOOR
+
+
+def _shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
+    """``stored + intercept`` within the limits of HU, in 16 bits throughout: first what would pass them is cut off."""
+    limits = np.iinfo(stored.dtype)
+    floor, ceiling = (int(np.clip(end - intercept, limits.min, limits.max)) for end in (HU_FLOOR, HU_CEILING))
+    if floor > limits.min:
+        stored = np.maximum(stored, stored.dtype.type(floor), out=out.view(stored.dtype))
+    if ceiling < limits.max:
+        stored = np.minimum(stored, stored.dtype.type(ceiling), out=out.view(stored.dtype))
+    np.add(stored.view(np.int16), np.array(intercept).astype(np.int16), out=out)  # sums wrap around into place
 
 
 def _padded(image: Image) -> np.ndarray:
@@ -84,38 +150,34 @@ def _padded(image: Image) -> np.ndarray:
     return (image.stored >= low) & (image.stored <= high)
 
 
-def _affine_ras(images: Sequence[Image]) -> np.ndarray:
-    """The affine from the files as they are now; raises NotAVolume where they are no longer an even stack."""
-    if not all(image.position_mm and image.orientation and image.pixel_spacing_mm for image in images):
+def _placed(volume_zyx: np.ndarray, slices: Sequence[Image], series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """The volume on a regular grid and its affine, from the files as they are now.
+
+    Raises NotAVolume where they have a fault that the series was not repaired of.
+    """
+    if not all(one.position_mm and one.orientation and one.pixel_spacing_mm for one in slices):
         raise NotAVolume("no_position", "a file has lost its position since it was indexed; index again")
-    positions_mm = np.array([image.position_mm for image in images])
-    orientation = geometry.common_orientation(np.array([image.orientation for image in images]))
-    pixel_spacing_mm = np.array(images[0].pixel_spacing_mm)
-    for fault in geometry.faults(positions_mm, orientation, pixel_spacing_mm):
-        raise fault
-    return geometry.affine_ras(positions_mm, orientation, pixel_spacing_mm)
+    positions_mm = np.array([one.position_mm for one in slices])
+    orientation = geometry.common_orientation(np.array([one.orientation for one in slices]))
+    spacings_mm = np.array([one.pixel_spacing_mm for one in slices])
+    if np.ptp(spacings_mm, axis=0).max() > SPACING_TOLERANCE_MM:
+        raise NotAVolume("split_matrix", "slices differ in pixel spacing since they were indexed; index again")
+    for fault in geometry.faults(positions_mm, orientation, spacings_mm[0]):
+        if fault.code not in series.reasons:
+            raise fault
+    return repair.placed(volume_zyx, positions_mm, orientation, spacings_mm[0], series.reasons)
 
 
 def _read_cxr(series: Series) -> Volume:
-    image = read_image(series.files[0])
-    array_xy = _brightness(image).T
-    between_rows_mm, between_columns_mm = image.pixel_spacing_mm or (1.0, 1.0)
-    scale = np.diag([between_columns_mm, between_rows_mm, 1.0, 1.0])
-    return Volume(array_xy, scale, series.units, spacing_known=image.pixel_spacing_mm is not None)
-
-
-def _brightness(image: Image) -> np.ndarray:
-    """Stored values, turned over for MONOCHROME1 within the range of the bits, so that air is dark; float32.
-
-    Padding takes the darkest value of the picture.
-    """
-    values = image.stored.astype(np.float32)
-    if image.inverted:
-        low = -(2 ** (image.bits_stored - 1)) if image.signed else 0
-        values = 2 * low + 2**image.bits_stored - 1 - values
+    """As its maker wants it shown: see :mod:`kicc_ml.dicom.display`. Padding takes the darkest value."""
+    path = series.files[0]
+    image = read_image(path, series.frames[0] if series.frames else None)
+    values = display.shown(path, image.stored, image.stored_range, image.inverted).values
     if image.padding and not (padded := _padded(image)).all():
         values[padded] = values[~padded].min()
-    return values
+    between_rows_mm, between_columns_mm = image.pixel_spacing_mm or (1.0, 1.0)
+    scale = np.diag([between_columns_mm, between_rows_mm, 1.0, 1.0])
+    return Volume(values.T, scale, series.units, spacing_known=image.pixel_spacing_mm is not None)
 
 
 def _from_nifti(series: Series) -> Volume:
@@ -169,7 +231,8 @@ def series_at(path: Path) -> Series:
     if name.endswith(RADIOGRAPH_SUFFIXES):
         return radiograph_series(path, site="", patient=path.name)
     # pseudonyms under a key of the moment: nothing that would need the repository's is handed out
-    found, _ = judge(path, scan(path, secrets.token_bytes(32)))
+    key = secrets.token_bytes(32)
+    found, _ = judge(path, (one for file in walk(path) for one in read_headers(path, file.path, file.site, key)))
     usable = [series for series in found if series.usable]
     if len(usable) == 1:
         return usable[0]
