@@ -62,6 +62,7 @@ def index_web(
             series += judged
             rows += dropped
     series.sort(key=lambda one: (one.site, one.files))
+    rows.sort(key=lambda row: (row.site, row.path, row.reason))
     return [replace(one, origin=url) for one in series], rows
 
 

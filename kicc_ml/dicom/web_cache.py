@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kicc_ml.dicom.archives import user_cache
 from kicc_ml.records import UserError
 
 UIDS = "uids.json"
@@ -26,9 +27,8 @@ class InstanceUids:
 
 
 def cache_folder(url: str) -> Path:
-    """The cache of a service under ``$XDG_CACHE_HOME`` (default ``~/.cache``), named after its address."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "kicc_ml" / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    """The cache of a service in the user's cache folder, named after its address."""
+    return user_cache() / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def remember(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:
