@@ -7,12 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from kicc_ml.data.clinical import features, read_clinical
 from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, index_image
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
+from kicc_ml.dicom.geometry import GeometryPolicy
 from kicc_ml.dicom.index import index_repository
 from kicc_ml.dicom.pixels import read_image
 from kicc_ml.pseudonym import pseudonym, repository_key
@@ -51,6 +53,8 @@ def repository(
     guard_endpoints: Collection[str] = ENDPOINTS,
     person_conflict: PersonConflict = "refuse",
     index_cache: str | Path | None = None,
+    gaps: Literal["refuse", "resample"] = "refuse",
+    tilt: Literal["refuse", "shear"] = "refuse",
 ) -> list[Case]:
     """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
 
@@ -62,6 +66,8 @@ def repository(
         person_conflict: one person at two hospitals is an error ("refuse"), or only the case of the earliest
             admission is kept, else of the first row ("drop").
         index_cache: where the index keeps what it has read.
+        gaps, tilt: what becomes of a CT with gaps or uneven spacing, and of one of a tilted gantry
+            (:class:`kicc_ml.dicom.geometry.GeometryPolicy`).
 
     Returns:
         one case per row of the table, in its order; a row without images is kept as a clinical-only case.
@@ -71,7 +77,7 @@ def repository(
     """
     root = Path(root)
     table = read_clinical(clinical_path(root), hospitals(root))
-    series = index_repository(root, Path(index_cache) if index_cache else None)
+    series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints)
     key = repository_key(root)
     cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
