@@ -30,6 +30,12 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The one hospital's folder of the repository ``tmp_path``."""
+    return tmp_path / "seoul"
+
+
 def slice_dataset(stored: np.ndarray, **tags: Any) -> FileDataset:
     """One image of ``stored`` [row, column]: a CT slice with ``tags`` put over; a tag of None is left out."""
     meta = FileMetaDataset()

@@ -1,7 +1,8 @@
-"""CT series with exactly one defect each, written from a phantom with known truth: where the slices lie.
+"""CT series with exactly one defect each, written from a phantom with known truth: which slices make the volume.
 
 Beside what kicc_ml must do stands what SimpleITK 2.5 and MONAI 1.6 make of the same files, as measured: most
-cases pass both without an error. A case a reader handles is said to be handled.
+cases pass both without an error. A case a reader handles is said to be handled. Where the slices lie is
+``test_pitfalls_geometry``; what their values mean, ``test_pitfalls_values``.
 """
 
 from collections.abc import Callable
@@ -13,62 +14,29 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from kicc_ml.dicom.geometry import GeometryPolicy
-from kicc_ml.dicom.judge import FileRow, judge
-from kicc_ml.dicom.scan import scan
+from kicc_ml.dicom.judge import FileRow
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Series
-from tests.dicom.peers import monai_reads, simpleitk_reads, simpleitk_reads_file
+from tests.dicom.judging import RESAMPLE, ROUNDING_HU, assert_true_to_the_phantom, judged, only
+from tests.dicom.peers import monai_reads, simpleitk_reads
 from tests.dicom.phantom_files import (
     SECONDARY_CAPTURE,
     write_colour_page,
-    write_enhanced,
     write_image,
     write_series,
 )
 from tests.dicom.phantoms import (
     CORONAL,
-    CURVATURE_HU_MM2,
     Grid,
     errors_hu,
     even_mm,
-    scanned,
-    tilted,
 )
 
-#: The phantom is stored in whole HU.
-ROUNDING_HU = 0.51
 #: A resampled value is rounded once more.
 RESAMPLED_HU = 1.01
 #: Float noise of the affine: positions are written to a billionth of a millimetre.
 PLACE_MM = 1e-5
 
 EVEN = Grid(even_mm())
-REFUSE = GeometryPolicy()
-RESAMPLE = GeometryPolicy(gaps="resample")
-SHEAR = GeometryPolicy(tilt="shear")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The one hospital's folder of the repository ``tmp_path``."""
-    return tmp_path / "seoul"
-
-
-def judged(folder: Path, policy: GeometryPolicy = REFUSE) -> tuple[list[Series], list[FileRow]]:
-    return judge(folder.parent, scan(folder.parent, b"key of the test"), policy)
-
-
-def only(folder: Path, policy: GeometryPolicy = REFUSE) -> Series:
-    (series,), _ = judged(folder, policy)
-    return series
-
-
-def assert_true_to_the_phantom(series: Series, grid: Grid = EVEN, added_hu: int = 0) -> None:
-    """As many slices as the grid, at its spacing, and every voxel the phantom's value where the affine puts it."""
-    volume = read_volume(series)
-    assert volume.array.shape == (grid.columns, grid.rows, len(grid.offsets_mm))
-    assert errors_hu(volume.array - added_hu, volume.affine_ras).max() <= ROUNDING_HU
 
 
 def dropped(rows: list[FileRow]) -> dict[str, str]:
@@ -148,7 +116,7 @@ class TestDuplicatedSlice:
         assert (series.verdict, series.reasons) == ("repaired", ("duplicate_slice",))
         assert [row.reason for row in rows] == ["duplicate_slice"]
         assert rows[0].path in (twin, folder / "zz-copy")
-        assert_true_to_the_phantom(series)
+        assert_true_to_the_phantom(series, EVEN)
 
     def test_simpleitk_and_monai_keep_both_and_squeeze_the_volume(self, folder: Path, twin: Path):
         assert simpleitk_reads(folder).slices == monai_reads(folder).slices == 21
@@ -184,7 +152,7 @@ class TestSeveralAcquisitionsInOneSeries:
         assert (long.verdict, long.reasons) == (short.verdict, short.reasons) == ("repaired", (code,))
         assert short.uid == f"{long.uid}-2"
         assert rows == []
-        assert_true_to_the_phantom(long)
+        assert_true_to_the_phantom(long, EVEN)
         assert_true_to_the_phantom(short, self.SHORT, added_hu=40)
 
     @pytest.mark.parametrize("slices", [20, 6])
@@ -196,14 +164,14 @@ class TestSeveralAcquisitionsInOneSeries:
         series, _ = judged(folder)
         assert [one.reasons for one in series] == [("split_acquisition",)] * 2
         by_name = {one.files[0].name[0]: one for one in series}
-        assert_true_to_the_phantom(by_name["a"])
+        assert_true_to_the_phantom(by_name["a"], EVEN)
         assert_true_to_the_phantom(by_name["b"], other, added_hu=40)
 
     def test_step_and_shoot_is_one_acquisition_whatever_its_numbers(self, folder: Path):
         write_series(folder, EVEN, tags_of=lambda k: {"AcquisitionNumber": 1 + k // 4})
         series = only(folder)
         assert (series.verdict, series.reasons) == ("usable", ())
-        assert_true_to_the_phantom(series)
+        assert_true_to_the_phantom(series, EVEN)
 
     def test_another_matrix_is_told_apart(self, folder: Path):
         fine = Grid(even_mm(12), rows=60, columns=60, pixel_spacing_mm=(1.5, 1.5))
@@ -211,7 +179,7 @@ class TestSeveralAcquisitionsInOneSeries:
         write_series(folder, fine, "b")
         coarse_series, fine_series = judged(folder)[0]
         assert coarse_series.reasons == fine_series.reasons == ("split_matrix",)
-        assert_true_to_the_phantom(coarse_series)
+        assert_true_to_the_phantom(coarse_series, EVEN)
         assert_true_to_the_phantom(fine_series, fine)
 
     def test_another_orientation_is_told_apart(self, folder: Path):
@@ -222,7 +190,7 @@ class TestSeveralAcquisitionsInOneSeries:
         assert axial_series.reasons == ("split_orientation",)
         assert coronal_series.reasons == ("split_orientation", "coronal")
         assert (axial_series.plane, coronal_series.plane) == ("axial", "coronal")
-        assert_true_to_the_phantom(axial_series)
+        assert_true_to_the_phantom(axial_series, EVEN)
         assert_true_to_the_phantom(coronal_series, coronal)
 
     def test_different_images_at_one_place_without_a_telling_tag_are_refused(self, folder: Path):
@@ -294,7 +262,7 @@ class TestPictureThatIsNoSlice:
         (series,), rows = judged(folder)
         assert (series.verdict, series.reasons) == ("repaired", (reason,))
         assert dropped(rows) == {foreign.name: reason}
-        assert_true_to_the_phantom(series)
+        assert_true_to_the_phantom(series, EVEN)
 
     def test_scout_that_does_not_say_so_is_split_off_by_its_orientation(self, folder: Path):
         write_series(folder, EVEN, "a")
@@ -303,7 +271,7 @@ class TestPictureThatIsNoSlice:
         assert (main.verdict, main.reasons) == ("repaired", ("split_orientation",))
         assert scout.verdict == "refused"
         assert "single_slice" in scout.reasons
-        assert_true_to_the_phantom(main)
+        assert_true_to_the_phantom(main, EVEN)
 
     @pytest.mark.parametrize("add", [add for add, _ in FOREIGN])
     def test_simpleitk_takes_it_for_a_slice(self, folder: Path, add: Callable[[Path], Path]):
@@ -324,113 +292,3 @@ class TestPictureThatIsNoSlice:
         add_dose_page(folder)
         with pytest.raises(ValueError, match="same shape"):
             monai_reads(folder)
-
-
-@pytest.mark.parametrize("degrees", [5, 12, -20])
-class TestGantryTilt:
-    def test_it_is_refused_and_measured(self, folder: Path, degrees: float):
-        write_series(folder, tilted(degrees))
-        series = only(folder)
-        assert (series.verdict, series.reasons[0]) == ("refused", "gantry_tilt")
-        assert series.tilt_degrees is not None
-        assert abs(series.tilt_degrees) == pytest.approx(abs(degrees), abs=0.01)
-
-    def test_on_request_it_is_sheared_back(self, folder: Path, degrees: float):
-        grid = tilted(degrees)
-        write_series(folder, grid)
-        series = only(folder, SHEAR)
-        assert (series.verdict, series.reasons[0]) == ("repaired", "gantry_tilt")
-        volume = read_volume(series)
-        axes = volume.affine_ras[:3, :3] / volume.spacing_mm
-        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
-        assert volume.spacing_mm == pytest.approx((1.8, 2.0, 3 * np.cos(np.radians(degrees))), abs=1e-4)
-        inside = scanned(grid, volume.array.shape, volume.affine_ras)
-        assert inside.sum() > 0.99 * (grid.rows - 2) * grid.columns * len(grid.offsets_mm)
-        errors = errors_hu(volume.array, volume.affine_ras)
-        assert errors[inside].max() <= CURVATURE_HU_MM2 * 2.0**2 / 8 + RESAMPLED_HU
-
-    def test_simpleitk_loses_the_shear_silently(self, folder: Path, degrees: float):
-        write_series(folder, tilted(degrees))
-        reading = simpleitk_reads(folder)
-        assert errors_hu(reading.array_xyz, reading.affine_ras).max() > 300
-
-    def test_monai_keeps_the_shear_in_its_affine(self, folder: Path, degrees: float):
-        """Right as far as it goes: whoever resamples by spacing and direction alone loses the shear there."""
-        write_series(folder, tilted(degrees))
-        reading = monai_reads(folder)
-        assert errors_hu(reading.array_xyz, reading.affine_ras).max() <= ROUNDING_HU
-        axes = reading.affine_ras[:3, :3] / np.linalg.norm(reading.affine_ras[:3, :3], axis=0)
-        assert abs(axes[:, 1] @ axes[:, 2]) == pytest.approx(np.sin(np.radians(abs(degrees))), abs=1e-4)
-
-
-class TestInstanceNumberOutOfOrder:
-    @pytest.fixture(autouse=True)
-    def series_out_of_order(self, folder: Path) -> None:
-        numbers = np.random.default_rng(0).permutation(20)
-        write_series(folder, EVEN, tags_of=lambda k: {"InstanceNumber": int(numbers[k]) + 1})
-
-    def test_order_follows_position(self, folder: Path):
-        assert (only(folder).verdict, only(folder).reasons) == ("usable", ())
-        assert_true_to_the_phantom(only(folder))
-
-    def test_simpleitk_sorts_by_position_too(self, folder: Path):
-        reading = simpleitk_reads(folder)
-        assert errors_hu(reading.array_xyz, reading.affine_ras).max() <= ROUNDING_HU
-
-    def test_monai_scrambles_the_volume(self, folder: Path):
-        reading = monai_reads(folder)
-        assert abs(reading.spacing_z_mm) < 3
-        assert errors_hu(reading.array_xyz, reading.affine_ras).max() > 300
-
-
-class TestNoPosition:
-    @pytest.fixture(autouse=True)
-    def series_without_position(self, folder: Path) -> None:
-        write_series(folder, EVEN, ImagePositionPatient=None)
-
-    def test_it_is_refused(self, folder: Path):
-        assert (only(folder).verdict, only(folder).reasons) == ("refused", ("no_position",))
-
-    def test_simpleitk_makes_up_a_spacing_of_one(self, folder: Path):
-        assert simpleitk_reads(folder).spacing_z_mm == pytest.approx(1.0)
-
-    def test_monai_makes_up_an_affine_of_the_identity(self, folder: Path):
-        assert monai_reads(folder).spacing_z_mm == pytest.approx(1.0)
-
-
-class TestEnhancedMultiFrame:
-    ORDER = tuple(int(k) for k in np.random.default_rng(1).permutation(20))
-
-    def test_frames_are_ordered_by_their_own_positions(self, folder: Path):
-        path = write_enhanced(folder / "enhanced", EVEN, self.ORDER)
-        (series,), rows = judged(folder)
-        assert (series.verdict, series.reasons, rows) == ("usable", (), [])
-        assert series.files == (path,)
-        assert [self.ORDER[frame] for frame in series.frames] == list(range(20))
-        assert_true_to_the_phantom(series)
-
-    def test_missing_frame_is_a_missing_slice(self, folder: Path):
-        write_enhanced(folder / "enhanced", EVEN, [k for k in self.ORDER if k != 8])
-        assert (only(folder).verdict, only(folder).reasons) == ("refused", ("missing_slice",))
-
-    @pytest.mark.parametrize("tag", ["TemporalPositionIndex", "FrameAcquisitionNumber"])
-    def test_two_phases_in_one_object_are_told_apart(self, folder: Path, tag: str):
-        order = [*self.ORDER, *(k for k in self.ORDER if k >= 8)]
-        late = [frame >= 20 for frame in range(32)]
-        added_hu = [40 * phase for phase in late]
-        write_enhanced(folder / "enhanced", EVEN, order, added_hu, lambda frame: {tag: 1 + late[frame]})
-        long, short = judged(folder)[0]
-        assert (long.reasons, short.reasons) == (("split_acquisition",), ("split_acquisition",))
-        assert (long.uid + "-2", long.slices, short.slices) == (short.uid, 20, 12)
-        assert_true_to_the_phantom(long)
-        assert_true_to_the_phantom(short, EVEN.without(*range(8)), added_hu=40)
-
-    def test_simpleitk_keeps_the_order_of_the_file(self, folder: Path):
-        reading = simpleitk_reads_file(write_enhanced(folder / "enhanced", EVEN, self.ORDER))
-        assert reading.slices == 20
-        assert errors_hu(reading.array_xyz, reading.affine_ras).max() > 300
-
-    def test_monai_has_neither_place_nor_hounsfield_units(self, folder: Path):
-        reading = monai_reads(write_enhanced(folder / "enhanced", EVEN, self.ORDER))
-        np.testing.assert_allclose(np.abs(reading.affine_ras).max(), 1.0)
-        assert reading.array_xyz.min() >= 0

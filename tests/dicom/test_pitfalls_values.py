@@ -1,6 +1,6 @@
 """Series and radiographs with exactly one defect each: what their values mean, what they show, whom they name.
 
-The other half of ``test_pitfalls``, which is about where slices lie; here too with what two readers make of it.
+Continues ``test_pitfalls``; here too with what SimpleITK 2.5 and MONAI 1.6 make of the same files.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.index_frame import to_frame
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.records import Series
+from tests.dicom.judging import ROUNDING_HU
 from tests.dicom.peers import monai_reads, simpleitk_reads
 from tests.dicom.phantom_files import (
     CR_IMAGE,
@@ -31,16 +32,7 @@ from tests.dicom.phantom_files import (
 )
 from tests.dicom.phantoms import Grid, errors_hu, even_mm
 
-#: The phantom is stored in whole HU.
-ROUNDING_HU = 0.51
-
 EVEN = Grid(even_mm(6))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The one hospital's folder of the repository ``tmp_path``."""
-    return tmp_path / "seoul"
 
 
 def only(folder: Path) -> Series:
