@@ -1,0 +1,140 @@
+"""What was measured as a structured report (TID 1500): a number with its code, its unit and its place.
+
+A workstation reads the segments by reference; a registry reads the zones without opening an image.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from kicc_ml.dicom.derived import CONSOLIDATION, SEGMENTS, Source
+from kicc_ml.records import SeverityMap
+
+CT_OF_CHEST = Code("169069000", "SCT", "CT of chest")
+MASS = Code("118538004", "SCT", "Mass")
+#: No standard scheme has these; the designator is of this project (PS3.16 section 8).
+SHARE_INVOLVED = Code("INVOLVED", "99KICC", "Share of lung involved")
+SHARE_CONSOLIDATED = Code("CONSOLIDATED", "99KICC", "Share of lung consolidated")
+ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
+TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
+MILLILITRE = Code("ml", "UCUM", "milliliter")
+GRAM = Code("g", "UCUM", "gram")
+PERCENT = Code("%", "UCUM", "Percent")
+POINTS = Code("{score}", "UCUM", "score")
+
+SIDE = {"right": codes.SCT.Right, "left": codes.SCT.Left}
+ZONE = {
+    "upper": codes.SCT.UpperZoneOfLung,
+    "middle": codes.SCT.MiddleZoneOfLung,
+    "lower": codes.SCT.LowerZoneOfLung,
+}
+
+
+def severity_report(source: Source, severity: SeverityMap, segmentation: Dataset) -> Dataset:
+    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map; what is None is left out."""
+    groups = [_both_lungs(source, severity), *_zones(source, severity), *_segments(source, severity, segmentation)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = hd.sr.MeasurementReport(
+            observation_context=_context(source),
+            procedure_reported=CT_OF_CHEST,
+            imaging_measurements=groups,
+            title=codes.DCM.ImagingMeasurementReport,
+            referenced_images=None if source.series.frames else source.images,  # its geometry is read per file
+        )
+        return hd.sr.Comprehensive3DSR(
+            evidence=[*source.images, segmentation],
+            content=report,
+            series_description="Severity of COVID-19 pneumonia, research use only",
+            **source.series_arguments("report"),
+        )
+
+
+def _context(source: Source) -> hd.sr.ObservationContext:
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=source.uid("device"), manufacturer_name="kicc_ml", model_name=source.model[:16]
+    )
+    observer = hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    return hd.sr.ObservationContext(observer_device_context=observer)
+
+
+def _measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Measurement]:
+    return [
+        hd.sr.Measurement(name=name, value=round(float(value), 3), unit=unit)
+        for name, value, unit in rows
+        if value is not None
+    ]
+
+
+def _group(
+    source: Source, name: str, site: hd.sr.FindingSite, measurements: Sequence[hd.sr.Measurement]
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"report {name}"), identifier=name),
+        finding_type=codes.DCM.AbnormalOpacity,
+        algorithm_id=hd.sr.AlgorithmIdentification(
+            "kicc_ml", source.version, parameters=[f"weights {source.model[:16]}"]
+        ),
+        finding_sites=[site],
+        measurements=measurements,
+    )
+
+
+def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    measurements = _measurements(
+        (TOTAL_SCORE, severity.score, POINTS),
+        (SHARE_INVOLVED, severity.percent_involved, PERCENT),
+        (SHARE_CONSOLIDATED, severity.percent_consolidated, PERCENT),
+        (codes.SCT.Volume, severity.lesion_ml, MILLILITRE),
+        (MASS, severity.lesion_g, GRAM),
+    )
+    return _group(source, "both lungs", hd.sr.FindingSite(codes.SCT.Lung), measurements)
+
+
+def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+    groups = []
+    for zone, score in severity.zone_score.items():
+        side, third = zone.split("_")
+        site = hd.sr.FindingSite(ZONE[third], laterality=SIDE[side])
+        measurements = _measurements(
+            (ZONE_SCORE, score, POINTS), (SHARE_INVOLVED, severity.zone_percent.get(zone), PERCENT)
+        )
+        if measurements:
+            groups.append(_group(source, zone.replace("_", " "), site, measurements))
+    return groups
+
+
+def _segments(
+    source: Source, severity: SeverityMap, segmentation: Dataset
+) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
+    """The volume of the lungs and of the lesion, each bound to its segments."""
+    number = {one.SegmentLabel: int(one.SegmentNumber) for one in segmentation.SegmentSequence}
+    wanted: Mapping[str, Code] = {
+        "ground_glass": codes.DCM.GroundGlassOpacity,
+        "lesion": codes.SCT.Lesion,
+        "consolidation": CONSOLIDATION,
+    }
+    groups = []
+    for region, finding in wanted.items():
+        label = SEGMENTS[region][0]
+        if label not in number:
+            continue
+        segment = hd.sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=number[label],
+            source_series=hd.sr.SourceSeriesForSegmentation(source.images[0].SeriesInstanceUID),
+        )
+        groups.append(
+            hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"tracking {region}"), identifier=label),
+                referenced_segment=segment,
+                finding_type=finding,
+                finding_sites=[hd.sr.FindingSite(codes.SCT.Lung)],
+            )
+        )
+    return groups
