@@ -117,7 +117,9 @@ def cases(
 
 @app.command()
 def predict(
-    source: Annotated[Path, typer.Option("-i", help="DICOM folder, NIfTI, or a folder of these")],
+    source: Annotated[
+        str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address")
+    ],
     out: Annotated[Path, typer.Option("-o", help="results, one folder per case")],
     run: Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")],
 ) -> None:

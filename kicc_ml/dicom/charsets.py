@@ -1,6 +1,7 @@
 """Text of a header in the encodings hospitals really use, stated rightly, wrongly or not at all."""
 
 import re
+import warnings
 
 import pydicom.charset
 
@@ -47,7 +48,9 @@ def _candidates(charset: str, escaped: bool) -> list[str]:
 def _by_pydicom(raw: bytes, charset: str) -> str:
     """Other code extensions (Japanese, Chinese), by pydicom, which replaces what it cannot decode."""
     try:
-        encodings = pydicom.charset.convert_encodings(charset.split("\\"))
-        return pydicom.charset.decode_bytes(raw, encodings, {0x5C})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encodings = pydicom.charset.convert_encodings(charset.split("\\"))
+            return pydicom.charset.decode_bytes(raw, encodings, {0x5C})
     except Exception:  # an unknown code extension must not stop the intake
         return raw.decode("ascii", "replace")

@@ -12,6 +12,9 @@ from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.dicom.remedies import REMEDIES
 
 VERDICTS = ("usable", "repaired", "refused")
+#: Said of a series whatever its verdict: these alone cost nothing.
+NOTES = {"oblique", "coronal", "sagittal", "burned_in", "lossy_compression"}
+NOTES |= {"split_orientation", "split_matrix", "split_kernel", "split_acquisition"}
 #: With more series than this a list of them no longer fits a screen.
 FEW_SERIES = 40
 
@@ -30,22 +33,15 @@ def by_reason(frame: pd.DataFrame) -> pd.DataFrame:
     Worst is what costs most series, then what costs most files; what was mended or is only said comes last.
     """
     rows = frame[["kind", "verdict", "reasons"]].explode("reasons").dropna(subset=["reasons"])
-    counts = pd.DataFrame(
-        {
-            "lost series": _count(rows[(rows["kind"] == "series") & (rows["verdict"] == "refused")]),
-            "other series": _count(rows[(rows["kind"] == "series") & (rows["verdict"] != "refused")]),
-            "files": _count(rows[rows["kind"] == "file"]),
-        }
-    )
+    of_series = rows["kind"] == "series"
+    lost = of_series & (rows["verdict"] == "refused") & ~rows["reasons"].isin(NOTES)
+    groups = {"lost series": lost, "other series": of_series & ~lost, "files": ~of_series}
+    counts = pd.DataFrame({name: rows.loc[chosen, "reasons"].value_counts() for name, chosen in groups.items()})
     counts = counts.fillna(0).astype(int).rename_axis("reason").reset_index()
     counts["in words"] = counts["reason"].map(REASONS)
     counts["remedy"] = counts["reason"].map(REMEDIES).fillna("")
     order = ["lost series", "files", "other series", "reason"]
     return counts.sort_values(order, ascending=[False, False, False, True], ignore_index=True)
-
-
-def _count(rows: pd.DataFrame) -> pd.Series:
-    return rows["reasons"].value_counts()
 
 
 def tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table]:

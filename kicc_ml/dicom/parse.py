@@ -73,13 +73,13 @@ def parsed_by_pydicom(stream: FileIO) -> Parsed:
             warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
             dataset = open_dataset(buffered)
             values, length = texts(dataset), element_length(dataset, buffered)
-            frames = frame_values(dataset, values)
+            frames, syntax = frame_values(dataset, values), transfer_syntax(dataset)
         at = buffered.tell()
     finally:
         buffered.detach()
     stream.seek(at)
     order = "<" if dataset.original_encoding[1] is not False else ">"
-    return Parsed(values, frames, transfer_syntax(dataset), length, order)
+    return Parsed(values, frames, syntax, length, order)
 
 
 def refuse_giants(values: Mapping[str, str]) -> None:

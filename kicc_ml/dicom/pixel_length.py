@@ -5,6 +5,7 @@ import struct
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -47,7 +48,7 @@ def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, 
 
 def is_compressed(syntax: str) -> bool:
     """Whether pixel data is encapsulated; a UID that is no transfer syntax known is not taken to be."""
-    uid = UID(syntax)
+    uid = UID(syntax, IGNORE)
     return uid.is_transfer_syntax and not uid.is_private and uid.is_compressed
 
 
