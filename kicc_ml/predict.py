@@ -4,34 +4,30 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy import ndimage
-from torch import Tensor, nn
+from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.datasets import loader
-from kicc_ml.data.resampling import resample
-from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.inference import Segmenter
 from kicc_ml.models.baselines import baseline_probabilities, clinical_bf, endpoints_be
-from kicc_ml.models.segmentation import mirrored_logits
+from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.progress import track
-from kicc_ml.records import REGIONS, Case, Series, SeverityMap, Units, UserError, Volume, by_id
+from kicc_ml.records import REGIONS, Case, Series, SeverityMap, UserError, Volume, by_id
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade
 
 logger = logging.getLogger(__name__)
 
-THRESHOLD = 0.5
 LESION_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
 SEVERITY_COLUMNS = (
     "severity_score",
     "percent_involved",
@@ -43,66 +39,6 @@ SEVERITY_COLUMNS = (
 PREDICTION_COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label"]
 REGION_SUFFIX = ".nii.gz"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
-
-
-@dataclass(frozen=True)
-class Segmenter:
-    """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT."""
-
-    networks: Sequence[nn.Module]
-    canonical: CanonicalCT
-    patch_size: Sequence[int]
-    regions: Sequence[str]
-    units: Units
-    spacing_known: bool
-    lesion_threshold: float
-
-    @torch.inference_mode()
-    def probabilities(self, volume: Volume) -> Tensor:
-        """``probability_cxyz`` of the learnt regions, in their order, on the grid of ``volume``; float32 0..1."""
-        canonical = self.canonical(volume)
-        channels = [REGIONS.index(region) for region in self.regions]
-        mean_cxyz = torch.zeros(len(channels), *canonical.image_cxyz.shape[1:])
-        for network in self.networks:
-            logits_bcxyz = mirrored_logits(network, canonical.image_cxyz[None], self.patch_size)
-            mean_cxyz += logits_bcxyz[0, channels].float().sigmoid() / len(self.networks)
-        return resample(mean_cxyz, canonical.affine_ras, volume.affine_ras, volume.array.shape)
-
-    def segment(self, volume: Volume) -> dict[str, np.ndarray]:
-        """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``.
-
-        Raises UserError where its values are not of the kind the networks learnt from.
-        """
-        if volume.units != self.units:
-            raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
-        probability_cxyz = self.probabilities(volume).numpy()
-        return decide(dict(zip(self.regions, probability_cxyz, strict=True)), self.lesion_threshold)
-
-
-def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD) -> dict[str, np.ndarray]:
-    """Masks that fit together: a lung voxel has one side, a lesion lies in the lungs, consolidation in a lesion."""
-    mask = {
-        region: array > (lesion_threshold if region == "lesion" else THRESHOLD) for region, array in probability.items()
-    }
-    if "lung" in mask:
-        mask["lung"] = _without_shreds(mask["lung"])
-    if "lung" in mask and "left_lung" in mask and "right_lung" in mask:
-        leftward = probability["left_lung"] > probability["right_lung"]
-        mask["left_lung"] = mask["lung"] & leftward
-        mask["right_lung"] = mask["lung"] & ~leftward
-    if "lesion" in mask and "lung" in mask:
-        mask["lesion"] &= mask["lung"]
-    if "consolidation" in mask and "lesion" in mask:
-        mask["consolidation"] &= mask["lesion"]
-    return mask
-
-
-def _without_shreds(mask_xyz: np.ndarray) -> np.ndarray:
-    """Without pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
-    pieces_xyz, count = ndimage.label(mask_xyz)
-    sizes = np.bincount(pieces_xyz.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return (sizes >= max(1, LEAST_PIECE_SHARE * sizes.max()))[pieces_xyz]
 
 
 def write_case(folder: Path, masks: Mapping[str, np.ndarray], volume: Volume) -> SeverityMap:
@@ -151,8 +87,8 @@ def finished_case(folder: Path) -> SeverityMap | None:
     return SeverityMap(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def segmenter_of(folds: Sequence[Fold]) -> Segmenter:
-    """One segmenter from the folds of a run: their probabilities are averaged.
+def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
+    """One segmenter from the folds of a run: their probabilities are averaged. ``fast`` leaves mirror images out.
 
     Raises UserError where the run is no segmentation run, or its folds differ in how they see a CT.
     """
@@ -162,37 +98,38 @@ def segmenter_of(folds: Sequence[Fold]) -> Segmenter:
     if any(fold.config["data"]["canonical"] != first.config["data"]["canonical"] for fold in folds):
         raise UserError(f"the folds beside {first.folder} differ in data.canonical; give one fold")
     threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
-    networks = [fold.network for fold in folds]
-    return _segmenter(networks, first.canonical, first.patch_size, replace(first.about, lesion_threshold=threshold))
-
-
-def _segmenter(
-    networks: Sequence[nn.Module], canonical: CanonicalCT, patch_size: Sequence[int], about: About
-) -> Segmenter:
+    networks = [fold.network.to(device) for fold in folds]
     return Segmenter(
         networks,
-        canonical,
-        patch_size,
-        about.regions,
-        about.units,
-        about.spacing_known,
-        about.lesion_threshold,
+        first.canonical,
+        first.patch_size,
+        first.about.regions,
+        first.about.units,
+        first.about.spacing_known,
+        threshold,
+        ((),) if fast else _looks(first.about),
     )
+
+
+def _looks(about: About) -> Sequence[Look]:
+    """Mirror images as the networks saw them in training: up and down too where no file states how it lies."""
+    return TWO_LOOKS if about.spacing_known else FOUR_LOOKS
 
 
 @torch.inference_mode()
 def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule) -> About:
     """``about`` with the threshold of highest mean lesion Dice over the fold's validation cases.
 
-    One of ``LESION_THRESHOLDS``; left at ``THRESHOLD`` where no validation case has a lesion.
+    One of ``LESION_THRESHOLDS``; left as it is where no validation case has a lesion.
     """
     network.eval()
     lesion = REGIONS.index("lesion")
     dice = []
     for batch in data.val_dataloader():
-        truth = batch["mask_bcxyz"][:, lesion] > 0.5
+        truth = batch["mask_bcxyz"][0, lesion] > 0.5
         if truth.any():
-            probability = mirrored_logits(network, batch["image_bcxyz"], data.patch_size)[:, lesion].sigmoid()
+            image_cxyz = batch["image_bcxyz"][0]
+            (probability,) = blended_probabilities([network], image_cxyz, data.patch_size, [lesion], _looks(about))
             found = [probability > threshold for threshold in LESION_THRESHOLDS]
             dice.append([float(2 * (one & truth).sum() / (one.sum() + truth.sum())) for one in found])
     return replace(about, lesion_threshold=LESION_THRESHOLDS[int(np.mean(dice, axis=0).argmax())]) if dice else about
@@ -202,7 +139,16 @@ def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
-    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about)
+    segmenter = Segmenter(
+        [network.eval()],
+        data.canonical,
+        data.patch_size,
+        about.regions,
+        about.units,
+        about.spacing_known,
+        about.lesion_threshold,
+        _looks(about),
+    )
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)

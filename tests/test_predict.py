@@ -16,10 +16,9 @@ from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.dicom.image_files import nifti_series
+from kicc_ml.inference import Segmenter, decide
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.predict import (
-    Segmenter,
-    decide,
     held_out_outcome,
     outcome_probabilities,
     predict_series,
@@ -109,19 +108,6 @@ def test_a_network_that_sees_coarser_voxels_still_answers_on_the_scans_grid():
     truth = np.isin(volume.array, (LEFT, RIGHT, LESION))
     assert lung.shape == truth.shape
     assert 2 * (lung & truth).sum() / (lung.sum() + truth.sum()) > 0.7
-
-
-def test_networks_of_an_ensemble_are_averaged_as_probabilities_not_as_logits():
-    class Constant(nn.Module):
-        def __init__(self, probability: float) -> None:
-            super().__init__()
-            self.logit = float(torch.logit(torch.tensor(probability)))
-
-        def forward(self, image_bcxyz: Tensor) -> Tensor:
-            return torch.full((len(image_bcxyz), len(REGIONS), *image_bcxyz.shape[2:]), self.logit)
-
-    probability = segmenter(Constant(0.98), Constant(0.3)).probabilities(scan())
-    np.testing.assert_allclose(probability.numpy(), (0.98 + 0.3) / 2, atol=1e-4)
 
 
 def test_only_what_was_learnt_is_predicted():
@@ -246,6 +232,10 @@ def test_folds_of_a_run_become_one_ensemble():
     built = segmenter_of([fold("seoul"), fold("busan")])
     assert len(built.networks) == 2
     assert built.regions == ["lung", "lesion"]
+
+
+def test_fast_looks_at_the_scan_once_and_by_default_at_its_mirror_image_too():
+    assert [len(segmenter_of([fold("seoul")], fast=fast).looks) for fast in (True, False)] == [1, 2]
 
 
 def test_folds_that_see_a_ct_differently_are_not_averaged():

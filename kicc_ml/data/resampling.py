@@ -46,11 +46,38 @@ def resample(
     return _resample_oblique(image_cxyz, index_map, to_shape, mode, padding)
 
 
+def source_box(
+    affine_ras: np.ndarray, shape: Sequence[int], to_affine_ras: np.ndarray, to_shape: Sequence[int]
+) -> tuple[slice, ...]:
+    """The part of a grid that :func:`resample` needs for a target grid: whole blocks, and one more on every side."""
+    index_map = np.linalg.inv(affine_ras) @ to_affine_ras
+    block = _blocks(index_map, shape)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in to_shape])).reshape(3, -1)
+    places = index_map[:3, :3] @ corners + index_map[:3, 3:]
+    first = np.floor(places.min(axis=1) / block - 1).astype(int) * block
+    last = np.ceil(places.max(axis=1) / block + 2).astype(int) * block
+    first = np.clip(first, 0, (np.array(shape) - 1) // block * block)
+    last = np.clip(last, first + 1, shape)
+    return tuple(slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
+
+
+def moved_origin(affine_ras: np.ndarray, first_voxel: Sequence[int]) -> np.ndarray:
+    """The affine of the part of a grid that begins at ``first_voxel``."""
+    shift = np.eye(4)
+    shift[:3, 3] = first_voxel
+    return affine_ras @ shift
+
+
+def _blocks(index_map: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """How many source voxels along each axis are averaged to one."""
+    step = np.linalg.norm(index_map[:3, :3], axis=1)
+    return np.where(step > AVERAGE_ABOVE, np.minimum(np.rint(step), shape), 1).astype(int)
+
+
 def _average_blocks(image_cxyz: torch.Tensor, index_map: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
     """Average whole blocks of source voxels along axes where the step of the target is long."""
-    step = np.linalg.norm(index_map[:3, :3], axis=1)
     sizes = np.array(image_cxyz.shape[1:])
-    block = np.where(step > AVERAGE_ABOVE, np.minimum(np.rint(step), sizes), 1).astype(int)
+    block = _blocks(index_map, sizes)
     if (block == 1).all():
         return image_cxyz, index_map
     short = (-sizes) % block

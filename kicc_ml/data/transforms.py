@@ -14,7 +14,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from kicc_ml.data.resampling import resample
+from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.records import UserError, Volume
 
 #: An image without units is stretched between these percentiles of its own values: a bright marker or
@@ -23,6 +23,9 @@ PERCENTILES = (0.5, 99.5)
 
 #: Share of a canonical voxel that a region must fill, by linear interpolation, to own it.
 MASK_SHARE = 0.5
+
+#: Voxels of the scan that are scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
+SLAB_VOXELS = 8_000_000
 
 #: Largest distance, in voxels, between the corners of a mask's grid and of its image's grid.
 SAME_GRID_VOXELS = 0.1
@@ -72,11 +75,16 @@ def scale_to_unit(array: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def scale_by_percentiles(array: np.ndarray) -> np.ndarray:
     """0..1 between ``PERCENTILES`` of the finite values of the image itself."""
+    return scale_to_unit(array, *percentile_limits(array))
+
+
+def percentile_limits(array: np.ndarray) -> tuple[float, float]:
+    """``PERCENTILES`` of the finite values of an image. Raises UserError where there is none."""
     finite = array[np.isfinite(array)] if np.issubdtype(array.dtype, np.floating) else array
     if finite.size == 0:
         raise UserError("the image holds no finite value; export it again")
     low, high = np.percentile(finite, PERCENTILES)
-    return scale_to_unit(array, float(low), float(high))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -96,12 +104,20 @@ class CanonicalCT:
 
     def __call__(self, volume: Volume) -> Canonical:
         grid = self.grid(volume)
-        in_hu = volume.units == "hu"
-        unit = scale_to_unit(volume.array, *self.window_hu) if in_hu else scale_by_percentiles(volume.array)
-        image_cxyz = resample(
-            torch.from_numpy(unit)[None], volume.affine_ras, grid.affine_ras, grid.shape, padding="zeros"
-        )
-        return Canonical(image_cxyz.contiguous(), grid.affine_ras)
+        low, high = self.window_hu if volume.units == "hu" else percentile_limits(volume.array)
+        image_cxyz = torch.empty(1, *grid.shape)
+        thickness = max(1, SLAB_VOXELS * grid.shape[2] // volume.array.size)
+        for first in range(0, grid.shape[2], thickness):
+            slab = Grid(
+                moved_origin(grid.affine_ras, (0, 0, first)), (*grid.shape[:2], min(thickness, grid.shape[2] - first))
+            )
+            box = source_box(volume.affine_ras, volume.array.shape, slab.affine_ras, slab.shape)
+            unit_cxyz = torch.from_numpy(scale_to_unit(volume.array[box], low, high))[None]
+            own_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in box])
+            image_cxyz[..., first : first + thickness] = resample(
+                unit_cxyz, own_affine_ras, slab.affine_ras, slab.shape, padding="zeros"
+            )
+        return Canonical(image_cxyz, grid.affine_ras)
 
     def grid(self, volume: Volume) -> Grid:
         """The canonical grid of a volume, from its geometry alone."""

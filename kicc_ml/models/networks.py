@@ -7,12 +7,14 @@ from monai.networks.nets import DynUNet, SegResNet, UNet
 from torch import nn
 
 from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.slice_unet import SliceUNet
 from kicc_ml.records import UserError
 
 NETWORKS: Mapping[str, type[nn.Module]] = {
     "monai.networks.nets.UNet": UNet,
     "monai.networks.nets.DynUNet": DynUNet,
     "monai.networks.nets.SegResNet": SegResNet,
+    "kicc_ml.models.slice_unet.SliceUNet": SliceUNet,
     "kicc_ml.models.outcome.OutcomeNetwork": OutcomeNetwork,
 }
 

@@ -20,12 +20,26 @@ def budget_spent(trainer: pl.Trainer) -> float:
         epochs = trainer.current_epoch
         within = trainer.fit_loop.epoch_loop.batch_progress.current.completed / batches if batches else 0.0
         shares.append((epochs + min(within, 1.0)) / trainer.max_epochs)
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    timer = next((one for one in callbacks if isinstance(one, Timer)), None)
-    if timer is not None and timer.time_remaining() is not None:
+    if (timer := _clock(trainer)) is not None:
         elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
         shares.append(elapsed / max(elapsed + (remaining or 0.0), 1e-9))
     return min(1.0, max(shares))
+
+
+def budget_in_words(trainer: pl.Trainer) -> str:
+    """What :func:`budget_spent` counts, for whoever watches the training."""
+    counted = [f"{count} {what}" for what in ("steps", "epochs") if (count := getattr(trainer, f"max_{what}") or 0) > 0]
+    if (timer := _clock(trainer)) is not None:
+        seconds = (timer.time_elapsed() or 0.0) + (timer.time_remaining() or 0.0)
+        counted.append(f"the clock: {seconds / 60:.4g} minutes")
+    return " or ".join(counted) + ", whichever is spent first" * (len(counted) > 1)
+
+
+def _clock(trainer: pl.Trainer) -> Timer | None:
+    """The timer that ends a training under ``max_time``, if there is one."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    timer = next((one for one in callbacks if isinstance(one, Timer)), None)
+    return None if timer is None or timer.time_remaining() is None else timer
 
 
 def rate_factor(spent: float) -> float:

@@ -5,33 +5,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from monai.inferers import sliding_window_inference
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from kicc_ml.models.schedule import decayed
+from kicc_ml.models.windows import blended_probabilities
 from kicc_ml.records import REGIONS
 
 #: Keeps the Dice of an empty reference finite; about one voxel, so that a lone false positive still costs.
 DICE_SMOOTHING = 1.0
-
-#: Share of a patch by which windows overlap; with Gaussian weights, more of it costs more than it gains.
-WINDOW_OVERLAP = 0.25
-WINDOWS_AT_ONCE = 2
-
-#: Where each region is found in a mirrored patient.
-MIRROR_CHANNELS = [
-    REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
-]
-
-
-def window_logits(network: nn.Module, image_bcxyz: Tensor, patch_size: Sequence[int]) -> Tensor:
-    """Logits of a whole volume from windows of the size the network was trained on, blended by Gaussian weights."""
-    logits = sliding_window_inference(
-        image_bcxyz, tuple(patch_size), WINDOWS_AT_ONCE, network, WINDOW_OVERLAP, mode="gaussian"
-    )
-    assert isinstance(logits, Tensor)
-    return logits
 
 
 def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
@@ -51,20 +33,22 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
     return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
 
 
-def mirrored_logits(network: nn.Module, image_bcxyz: Tensor, patch_size: Sequence[int]) -> Tensor:
-    """Mean of :func:`window_logits` over a volume and its left-right mirror image, whose sides are exchanged back.
+def deep_loss(logits_bhcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
+    """Deep supervision: the loss of every head, each counting half as much as the one above it.
 
-    Twice the work; networks are trained on mirrored patches, so both looks are as good.
+    Heads (h) are enlarged to the size of the mask, as MONAI's DynUNet gives them; the weights as in nnU-Net.
     """
-    mirrored = window_logits(network, image_bcxyz.flip(2), patch_size).flip(2)
-    return (window_logits(network, image_bcxyz, patch_size) + mirrored[:, MIRROR_CHANNELS]) / 2
+    weights = [0.5**head for head in range(logits_bhcxyz.shape[1])]
+    heads = [masked_dice_cross_entropy(logits, mask_bcxyz, known_bc) for logits in logits_bhcxyz.unbind(1)]
+    return torch.stack([weight * loss for weight, loss in zip(weights, heads, strict=True)]).sum() / sum(weights)
 
 
 class SegmentationTask(pl.LightningModule):
     """Trains a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per entry of ``REGIONS``.
 
     A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``: patches to train on,
-    whole volumes to validate on, which are seen through windows of ``patch_size``.
+    whole volumes to validate on, one at a time, which are seen through windows of ``patch_size``. A network in training
+    mode may give several heads, stacked along a second axis.
     """
 
     monitor, monitor_mode = "val/dice", "max"
@@ -81,24 +65,26 @@ class SegmentationTask(pl.LightningModule):
         return self.network(image_bcxyz)
 
     def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
-        logits_bcxyz = self(batch["image_bcxyz"]).float()
-        loss = masked_dice_cross_entropy(logits_bcxyz, batch["mask_bcxyz"], batch["mask_known_bc"])
+        image_bcxyz, mask_bcxyz, known_bc = (batch[key] for key in ("image_bcxyz", "mask_bcxyz", "mask_known_bc"))
+        logits = self(image_bcxyz).float()
+        loss_of = deep_loss if logits.ndim > mask_bcxyz.ndim else masked_dice_cross_entropy
+        loss = loss_of(logits, mask_bcxyz, known_bc)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} on {', '.join(batch['case_id'])}")
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(logits_bcxyz))
+            raise FloatingPointError(f"the loss is {loss.item()} on {', '.join(_culprits(logits, batch))}")
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(logits))
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
-        positive_bcxyz = window_logits(self.network, batch["image_bcxyz"], self.patch_size) > 0
-        mask_bcxyz = batch["mask_bcxyz"] > 0.5
-        space = tuple(range(2, positive_bcxyz.ndim))
-        overlap = 2 * (positive_bcxyz & mask_bcxyz).sum(space)
-        size = positive_bcxyz.sum(space) + mask_bcxyz.sum(space)
-        self._overlap.append(torch.stack([overlap, size, batch["mask_known_bc"]], dim=-1).cpu())
+        every = range(len(REGIONS))
+        found_cxyz = blended_probabilities([self.network], batch["image_bcxyz"][0], self.patch_size, every) > 0.5
+        mask_cxyz = batch["mask_bcxyz"][0].cpu() > 0.5
+        overlap_c = 2 * (found_cxyz & mask_cxyz).sum((1, 2, 3))
+        size_c = found_cxyz.sum((1, 2, 3)) + mask_cxyz.sum((1, 2, 3))
+        self._overlap.append(torch.stack([overlap_c, size_c, batch["mask_known_bc"][0].cpu()], dim=-1))
 
     def on_validation_epoch_end(self) -> None:
         """Dice per case, then the mean over cases that have the region or were given one; unlabelled ones left out."""
-        overlap, size, known = torch.cat(self._overlap).double().unbind(-1)
+        overlap, size, known = torch.stack(self._overlap).double().unbind(-1)
         self._overlap.clear()
         counted = (known > 0) & (size > 0)
         means = {}
@@ -111,3 +97,11 @@ class SegmentationTask(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         return decayed(optimizer, self)
+
+
+def _culprits(logits: Tensor, batch: Mapping[str, Any]) -> list[str]:
+    """The cases whose own logits or image are no numbers; the whole batch where none stands out."""
+    sound_b = torch.stack([part.flatten(1).isfinite().all(1) for part in (logits, batch["image_bcxyz"])]).all(0)
+    return [case_id for case_id, sound in zip(batch["case_id"], sound_b.tolist(), strict=True) if not sound] or list(
+        batch["case_id"]
+    )

@@ -14,6 +14,7 @@ SETTINGS = {
         **{"spatial_dims": 3, "kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]},
         "filters": [4, 8, 8],
     },
+    "kicc_ml.models.slice_unet.SliceUNet": {"channels": [4, 8], "strides": [2], "neighbours": 1},
 }
 
 

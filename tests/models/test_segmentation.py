@@ -5,13 +5,7 @@ import torch
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from kicc_ml.models.segmentation import (
-    DICE_SMOOTHING,
-    SegmentationTask,
-    masked_dice_cross_entropy,
-    mirrored_logits,
-    window_logits,
-)
+from kicc_ml.models.segmentation import DICE_SMOOTHING, SegmentationTask, deep_loss, masked_dice_cross_entropy
 from kicc_ml.records import REGIONS
 
 CHANNELS = len(REGIONS)
@@ -90,18 +84,6 @@ class Threshold(nn.Module):
         return torch.cat([lesion if channel == LESION else never for channel in range(CHANNELS)], dim=1)
 
 
-def test_windows_of_a_voxelwise_network_blend_to_what_it_says_of_the_whole():
-    image_bcxyz = torch.rand(1, 1, 19, 14, 9)
-    network = Threshold()
-    torch.testing.assert_close(
-        window_logits(network, image_bcxyz, (8, 8, 4)), network(image_bcxyz), rtol=1e-4, atol=1e-3
-    )
-
-
-def test_a_volume_smaller_than_the_window_keeps_its_own_size():
-    assert window_logits(Threshold(), torch.rand(1, 1, 5, 4, 3), (8, 8, 8)).shape == (1, CHANNELS, 5, 4, 3)
-
-
 def task() -> SegmentationTask:
     return SegmentationTask(Threshold(), (8, 8, 8), learning_rate=1e-3, weight_decay=0.0)
 
@@ -160,11 +142,24 @@ def test_a_loss_that_is_no_number_names_the_case():
         task().training_step(image, 0)
 
 
-def test_a_mirrored_patient_gets_the_mirrored_answer_with_sides_exchanged():
-    torch.manual_seed(0)
-    network = nn.Conv3d(1, len(REGIONS), 3, padding=1)
-    image = torch.rand(1, 1, 8, 8, 8)
-    answer, of_mirrored = (mirrored_logits(network, one, (8, 8, 8)) for one in (image, image.flip(2)))
-    left, right = REGIONS.index("left_lung"), REGIONS.index("right_lung")
-    torch.testing.assert_close(of_mirrored[:, left], answer[:, right].flip(1))
-    torch.testing.assert_close(of_mirrored[:, REGIONS.index("lesion")], answer[:, REGIONS.index("lesion")].flip(1))
+def test_a_loss_that_is_no_number_names_only_the_case_that_causes_it():
+    pair = {key: torch.cat([value] * 2) for key, value in validation_case(4, 4).items() if key != "case_id"}
+    pair["image_bcxyz"][1, 0, 0, 0, 0] = torch.nan
+    with pytest.raises(FloatingPointError) as caught:
+        task().training_step(pair | {"case_id": ["sound", "broken"]}, 0)
+    assert "broken" in str(caught.value)
+    assert "sound" not in str(caught.value)
+
+
+def test_deep_supervision_of_equal_heads_is_the_loss_of_one():
+    logits, mask = batch()
+    known = torch.ones(2, CHANNELS, dtype=torch.bool)
+    one = masked_dice_cross_entropy(logits, mask, known)
+    torch.testing.assert_close(deep_loss(torch.stack([logits] * 3, dim=1), mask, known), one)
+
+
+def test_a_deeper_head_counts_half_as_much_as_the_one_above():
+    (good, mask), (bad, _) = batch(seed=0), batch(seed=1)
+    known = torch.ones(2, CHANNELS, dtype=torch.bool)
+    above, below = (masked_dice_cross_entropy(one, mask, known) for one in (good, bad))
+    torch.testing.assert_close(deep_loss(torch.stack([good, bad], dim=1), mask, known), (2 * above + below) / 3)

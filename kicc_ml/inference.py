@@ -1,0 +1,132 @@
+"""From a scan to masks on its own grid, in bounded memory: lungs first, lesions only where lungs are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d
+
+from kicc_ml.data.resampling import moved_origin, resample
+from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.models.windows import TWO_LOOKS, Look, blended_probabilities
+from kicc_ml.records import REGIONS, Units, UserError, Volume
+
+THRESHOLD = 0.5
+LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
+
+#: A smaller volume is looked at whole: finding its lungs first would take as long as it saves.
+LUNGS_FIRST_VOXELS = 1_000_000
+
+#: Voxels of the halved volume about the lungs that are looked at too: lungs found coarsely end a little early, and
+#: the network should see what lies beside them as it did in training.
+LUNG_MARGIN = 8
+
+#: Voxels of the scan's own grid that are decided on at a time.
+SLAB_VOXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT.
+
+    ``looks`` are mirrorings to average over; every one takes as long as the first.
+    """
+
+    networks: Sequence[nn.Module]
+    canonical: CanonicalCT
+    patch_size: Sequence[int]
+    regions: Sequence[str]
+    units: Units
+    spacing_known: bool
+    lesion_threshold: float
+    looks: Sequence[Look] = TWO_LOOKS
+
+    def segment(self, volume: Volume) -> dict[str, np.ndarray]:
+        """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``.
+
+        Raises UserError where its values are not of the kind the networks learnt from.
+        """
+        if volume.units != self.units:
+            raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
+        canonical = self.canonical(volume)
+        probability_cxyz = self.probabilities(canonical.image_cxyz)
+        return self._on_grid(probability_cxyz, canonical.affine_ras, volume)
+
+    def probabilities(self, image_cxyz: Tensor) -> Tensor:
+        """``probability_cxyz`` of the learnt regions, in their order, on the canonical grid; 0 away from the lungs."""
+        channels = [REGIONS.index(region) for region in self.regions]
+        box = (slice(None), *self._lung_box(image_cxyz))
+        found_cxyz = blended_probabilities(self.networks, image_cxyz[box], self.patch_size, channels, self.looks)
+        if "lung" in self.regions:
+            _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
+        probability_cxyz = torch.zeros(len(channels), *image_cxyz.shape[1:])
+        probability_cxyz[box] = found_cxyz
+        return probability_cxyz
+
+    def _lung_box(self, image_cxyz: Tensor) -> tuple[slice, ...]:
+        """Where the lungs are, found by the first network in voxels twice as large; everything where none are."""
+        whole = tuple(slice(0, size) for size in image_cxyz.shape[1:])
+        if "lung" not in self.regions or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS:
+            return whole
+        halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
+        lung = [REGIONS.index("lung")]
+        found_xyz = blended_probabilities(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
+        return _box_around(without_shreds(found_xyz.numpy()), whole)
+
+    def _on_grid(self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume) -> dict[str, np.ndarray]:
+        """Masks on the grid of the scan, a slab at a time, so that no enlarged probabilities are held."""
+        shape = volume.array.shape
+        masks = {region: np.zeros(shape, bool) for region in self.regions}
+        thickness = max(1, SLAB_VOXELS // (shape[0] * shape[1]))
+        for first in range(0, shape[2], thickness):
+            slab = slice(first, min(first + thickness, shape[2]))
+            to_affine = moved_origin(volume.affine_ras, (0, 0, first))
+            near_cxyz = resample(probability_cxyz, affine_ras, to_affine, (*shape[:2], slab.stop - first)).numpy()
+            decided = decide(dict(zip(self.regions, near_cxyz, strict=True)), self.lesion_threshold)
+            for region, mask_xyz in decided.items():
+                masks[region][..., slab] = mask_xyz
+        return masks
+
+
+def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD) -> dict[str, np.ndarray]:
+    """Masks that fit together: a lung voxel has one side, a lesion lies in the lungs, consolidation in a lesion."""
+    mask = {
+        region: array > (lesion_threshold if region == "lesion" else THRESHOLD) for region, array in probability.items()
+    }
+    if "lung" in mask and "left_lung" in mask and "right_lung" in mask:
+        leftward = probability["left_lung"] > probability["right_lung"]
+        mask["left_lung"] = mask["lung"] & leftward
+        mask["right_lung"] = mask["lung"] & ~leftward
+    if "lesion" in mask and "lung" in mask:
+        mask["lesion"] &= mask["lung"]
+    if "consolidation" in mask and "lesion" in mask:
+        mask["consolidation"] &= mask["lesion"]
+    return mask
+
+
+def without_shreds(mask_xyz: np.ndarray) -> np.ndarray:
+    """Without pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
+    pieces_xyz, count = ndimage.label(mask_xyz)
+    sizes = np.bincount(pieces_xyz.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return (sizes >= max(1, LEAST_PIECE_SHARE * sizes.max()))[pieces_xyz]
+
+
+def _drop_shreds(probability_xyz: np.ndarray) -> None:
+    """Set to 0 what passes ``THRESHOLD`` but is a shred; what lies below stays, so that edges are interpolated."""
+    found_xyz = probability_xyz > THRESHOLD
+    probability_xyz[found_xyz & ~without_shreds(found_xyz)] = 0
+
+
+def _box_around(halved_xyz: np.ndarray, whole: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The box of a mask of doubled voxels, with ``LUNG_MARGIN``, in single ones; ``whole`` where it is empty."""
+    if not halved_xyz.any():
+        return whole
+    boxes = ndimage.find_objects(halved_xyz.astype(np.uint8))[0]
+    return tuple(
+        slice(max(0, 2 * (box.start - LUNG_MARGIN)), min(everything.stop, 2 * (box.stop + LUNG_MARGIN)))
+        for box, everything in zip(boxes, whole, strict=True)
+    )
