@@ -34,7 +34,7 @@ class SliceUNet(nn.Module):
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch types the keyword for 4-D tensors
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
-        batch, channels, size_x, size_y, size_z = image_bcxyz.shape
+        batch, _, size_x, size_y, size_z = image_bcxyz.shape
         ends = (self.neighbours, self.neighbours, 0, 0, 0, 0)
         seen_bcxyzn = nn.functional.pad(image_bcxyz, ends, mode="replicate").unfold(4, 2 * self.neighbours + 1, 1)
         slices_bcxy = seen_bcxyzn.permute(0, 4, 1, 5, 2, 3).reshape(batch * size_z, -1, size_x, size_y)

@@ -1,6 +1,6 @@
 """Volumes seen through windows: nothing is left out, mirrored looks are put back, folds are averaged."""
 
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import pytest
@@ -92,5 +92,5 @@ def test_windows_cover_every_voxel_and_overlap(length: int, size: int):
     starts = windows._starts(length, size)
     covered = {place for start in starts for place in range(start, min(start + size, length))}
     assert covered == set(range(length))
-    steps = {later - earlier for earlier, later in zip(starts, starts[1:], strict=False)}
+    steps = {later - earlier for earlier, later in pairwise(starts)}
     assert all(step <= size * (1 - windows.WINDOW_OVERLAP) for step in steps)
