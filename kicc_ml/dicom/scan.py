@@ -36,7 +36,8 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
     """Headers of all files under ``root``, in order of path.
 
     ``cache`` is a parquet file that spares opening unchanged files again. While a scan runs its parts lie in a
-    folder beside it, from which a scan that was killed goes on. Both hold pseudonyms and shifted dates only.
+    folder beside it, from which a scan that was killed goes on. Both hold pseudonyms and shifted dates only, beside
+    the paths.
     Processes are joblib's: ``joblib.parallel_config(backend="dask")`` around the call spreads them over a cluster.
     Raises UserError where ``root`` is no folder.
     """
@@ -163,6 +164,7 @@ def _write(file: Path, table: pa.Table, key: bytes) -> None:
     """Whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}")
+    partial.touch(mode=0o600)  # paths are in it as they are, and may be named after patients
     pq.write_table(table.replace_schema_metadata({"stamp": _stamp(key)}), partial)
     os.replace(partial, file)
 
