@@ -17,14 +17,15 @@ MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **{"records": set(), "pseudonym": set(), "progress": set(), "launch": {"records"}},
     **{room: PLAIN for room in READERS},
+    "trust": PLAIN,
     "page": PLAIN | {"severity", "montage"},
     **{room: PLAIN | READERS for room in MIDDLE},
     "runs": PLAIN | READERS | MIDDLE,
     "inference": PLAIN | READERS | MIDDLE,
-    "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page"},
-    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page"},
+    "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust"},
+    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust"},
     "train": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "evaluate"},
-    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch"},
+    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

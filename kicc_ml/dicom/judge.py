@@ -81,11 +81,18 @@ def _judge_radiographs(root: Path, headers: list[Header]) -> tuple[list[Series],
     kept, twice = without_repeats(headers)
     series = []
     for header in kept:
-        faults = _radiograph_faults(header)
+        copies = [other for other in twice if other.sop == header.sop]
+        faults = [*_radiograph_faults(header), *_contradictions(header, copies)]
         verdict: Verdict = "refused" if faults else "usable"
         reasons = [*faults, *_notes([header])]
         series.append(described(root, [header], verdict, reasons, modality="CXR", uid=header.sop))
     return series, [(header, "duplicate_slice") for header in twice]
+
+
+def _contradictions(header: Header, copies: Sequence[Header]) -> list[str]:
+    """Files that are one object by UID must say the same of its picture; which of them lies is a guess."""
+    shown = {(one.photometric, one.rows, one.columns) for one in (header, *copies)}
+    return ["contradicting_copies"] if len(shown) > 1 else []
 
 
 def _radiograph_faults(header: Header) -> list[str]:
@@ -161,7 +168,7 @@ def _contradicts(header: Header) -> bool:
 
 def _is_placed(header: Header) -> bool:
     stated = header.position_mm and header.orientation and header.pixel_spacing_mm
-    return bool(stated) and geometry.is_orientation(header.orientation)
+    return bool(stated) and geometry.is_orientation(np.array(header.orientation))
 
 
 def _unusable_because(headers: Sequence[Header]) -> list[str]:

@@ -28,6 +28,7 @@ REASONS: dict[str, str] = {
     "too_few_slices": "too few slices to judge their spacing",
     "not_hu": "CT whose rescaled values are stated to be something else than Hounsfield units",
     "no_rescale": "CT without rescale slope and intercept: its values are not Hounsfield units",
+    "contradicting_copies": "two files are one radiograph by UID, but say different things of its picture",
     "lateral_view": "not a frontal radiograph (lateral, oblique or decubitus)",
     "for_processing": "radiograph for processing, not for presentation",
     "not_3d": "the file does not hold one three-dimensional volume",

@@ -306,3 +306,10 @@ class TestRadiographs:
     def test_radiograph_whose_modality_says_ct_is_refused(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.zeros((6, 8), np.uint16), Modality="CT")
         assert "no_position" in only(tmp_path).reasons
+
+
+def test_radiographs_of_one_uid_that_contradict_each_other_are_refused(tmp_path: Path, write_cxr: Callable[..., Path]):
+    stored = np.arange(48, dtype=np.uint16).reshape(6, 8)
+    write_cxr(stored, "one", SOPInstanceUID="1.2.3.9")
+    write_cxr(stored, "other", SOPInstanceUID="1.2.3.9", PhotometricInterpretation="MONOCHROME1")
+    assert (only(tmp_path).verdict, only(tmp_path).reasons) == ("refused", ("contradicting_copies",))

@@ -59,7 +59,7 @@ EXPECTED = {
     ),
     "dicom_cxr": (
         ("nih_test5.dcm", "refused", "no_position"),  # says CT
-        ("rsna_cr_pa_TAGGED_mono1.dcm", "usable", ""),
+        ("rsna_cr_pa_TAGGED_mono1.dcm", "refused", "contradicting_copies"),
         ("rsna_cr_pa_mono2.dcm", "refused", "duplicate_slice"),  # one SOP Instance UID for both
         ("*", "usable", ""),
     ),
