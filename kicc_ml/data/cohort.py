@@ -14,6 +14,7 @@ import pandas as pd
 from kicc_ml.data.clinical import features, read_clinical
 from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, index_image
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
+from kicc_ml.data.ranking import CRITERIA
 from kicc_ml.dicom.geometry import GeometryPolicy
 from kicc_ml.dicom.index import index_repository
 from kicc_ml.dicom.pixels import read_image
@@ -55,6 +56,7 @@ def repository(
     index_cache: str | Path | None = None,
     gaps: Literal["refuse", "resample"] = "refuse",
     tilt: Literal["refuse", "shear"] = "refuse",
+    ct_ranking: Sequence[str] = tuple(CRITERIA),
 ) -> list[Case]:
     """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
 
@@ -68,6 +70,8 @@ def repository(
         index_cache: where the index keeps what it has read.
         gaps, tilt: what becomes of a CT with gaps or uneven spacing, and of one of a tilted gantry
             (:class:`kicc_ml.dicom.geometry.GeometryPolicy`).
+        ct_ranking: criteria by which one of several CT series of a study is taken, the weightiest first
+            (:mod:`kicc_ml.data.ranking`).
 
     Returns:
         one case per row of the table, in its order; a row without images is kept as a clinical-only case.
@@ -78,7 +82,7 @@ def repository(
     root = Path(root)
     table = read_clinical(clinical_path(root), hospitals(root))
     series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
-    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints)
+    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking)
     key = repository_key(root)
     cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
     flow.log()
