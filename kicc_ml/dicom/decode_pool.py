@@ -25,6 +25,8 @@ from kicc_ml.dicom.decode_worker import MEMORY_BYTES, REPLY, SECONDS
 #: Types of values a decoder may give.
 VALUE_TYPES = {b"u1": np.uint8, b"i1": np.int8, b"u2": np.uint16, b"i2": np.int16, b"u4": np.uint32, b"i4": np.int32}
 MESSAGE_BYTES = 500
+#: A slice of 512 x 512 goes through without waiting; more than this an ordinary user may not ask for.
+PIPE_BYTES = 2**20
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 
@@ -50,6 +52,7 @@ class _Worker:
             [sys.executable, "-P", "-m", "kicc_ml.dicom.decode_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            pipesize=PIPE_BYTES,
             env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # an interrupt is for whoever waits here
         )

@@ -8,12 +8,10 @@ guessed: a CT read with the wrong sign is off by thousands of Hounsfield units.
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pydicom
 from pydicom.encaps import generate_fragments, parse_basic_offsets, parse_fragments
@@ -27,15 +25,12 @@ from pydicom.uid import (
 from kicc_ml.dicom.codestream import PROCESSES, Codestream, describe
 from kicc_ml.dicom.decode_pool import DecodingError, decoded
 from kicc_ml.dicom.elements import TooLargeError, number, numbers, open_dataset, pixel_spacing_mm, whole
-from kicc_ml.dicom.headers import Header
 from kicc_ml.dicom.parse import parsed, refuse_giants
 from kicc_ml.dicom.pixel_length import is_truncated
-from kicc_ml.progress import track
 from kicc_ml.records import UserError
 
 #: Without a stated transfer syntax a file is what its bytes look like to the parser: never compressed.
 UNCOMPRESSED = {"", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
-PLAIN = UNCOMPRESSED - {DeflatedExplicitVRLittleEndian}
 DIGEST_CHUNK_BYTES = 2**20
 
 
@@ -143,18 +138,6 @@ def decoding_fault(path: Path) -> str:
     except Exception as error:  # a damaged file raises anything
         return _not_an_image(path, error).code
     return ""
-
-
-def with_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
-    """``headers`` with the code of what keeps a file from being decoded as its fault; all its frames then have it.
-
-    What has a fault already is not tried, nor what cannot fail: uncompressed pixels that are all there.
-    """
-    paths = sorted({one.path for one in headers if not one.fault and one.transfer_syntax not in PLAIN})
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        found = pool.map(lambda path: decoding_fault(root / path), paths)
-        fault_of = dict(zip(paths, track(found, "decoding", total=len(paths)), strict=True))
-    return [replace(one, fault=fault) if (fault := fault_of.get(one.path)) else one for one in headers]
 
 
 def pixel_digest(path: Path) -> str:

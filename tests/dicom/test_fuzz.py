@@ -1,0 +1,313 @@
+"""Damaged and hostile files through index and reading: each is a sound image or refused with a reason, in time.
+
+``python -m tests.dicom.test_fuzz 10000`` runs as many mutations as one likes and prints what became of them;
+``KICC_FUZZ`` sets their number for the slow test.
+"""
+
+import os
+import random
+import struct
+import sys
+import tempfile
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from PIL import Image as Picture
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from kicc_ml.dicom.index import index_sources
+from kicc_ml.dicom.pixels import read_image
+from kicc_ml.dicom.reasons import REASONS
+from kicc_ml.dicom.volume import HU_FLOOR, read_volume
+from kicc_ml.records import Series, UserError
+from tests.dicom.phantom_files import write_enhanced, write_radiograph, write_series
+from tests.dicom.phantoms import Grid, even_mm
+
+SECONDS_A_FILE = 10
+SLICES = 4
+GRID = Grid(even_mm(SLICES, 5.0), rows=40, columns=36, pixel_spacing_mm=(6.0, 6.0))
+COMPRESSED_BY_PYDICOM = (RLELossless, JPEG2000Lossless, JPEGLSLossless)
+UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+
+
+def write_sources(root: Path) -> list[Path]:
+    """Sound files to damage: CT in many transfer syntaxes, enhanced CT, a radiograph; real ones where they are."""
+    plain = write_series(root / "explicit", GRID)
+    for syntax in (*UNCOMPRESSED, *COMPRESSED_BY_PYDICOM):
+        for path in plain:
+            recode(path, root / syntax.replace(".", "_") / path.name, syntax)
+    for path in plain:
+        one = pydicom.dcmread(path)
+        save_with(one, jpeg_lossless(one), JPEGLosslessSV1, root / "lossless" / path.name)
+        save_with(in_8_bits(one), jpeg(one), JPEGBaseline8Bit, root / "baseline" / path.name)
+    write_enhanced(root / "enhanced" / "one", GRID, range(SLICES))
+    write_radiograph(root / "cxr" / "one", np.arange(1440, dtype=np.uint16).reshape(40, 36))
+    phantoms = sorted(path for path in root.rglob("*") if path.is_file())
+    return 3 * phantoms + real_files()  # most real ones are refused as they are
+
+
+def real_files() -> list[Path]:
+    folder = Path(os.environ.get("KICC_DATA", ""), "dicom_edge")
+    return sorted(path for path in folder.rglob("*") if path.is_file()) if "KICC_DATA" in os.environ else []
+
+
+def recode(source: Path, target: Path, syntax: str) -> None:
+    one = pydicom.dcmread(source)
+    if syntax in COMPRESSED_BY_PYDICOM:
+        one.compress(syntax, encoding_plugin="pyjpegls" if syntax == JPEGLSLossless else "pylibjpeg")
+    elif syntax == ExplicitVRBigEndian:
+        one.PixelData = one.pixel_array.astype(">u2").tobytes()
+    one.file_meta.TransferSyntaxUID = syntax
+    target.parent.mkdir(exist_ok=True)
+    little = syntax != ExplicitVRBigEndian
+    pydicom.dcmwrite(
+        target, one, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=little, force_encoding=True
+    )
+
+
+def save_with(one: pydicom.FileDataset, stream: bytes, syntax: str, target: Path) -> None:
+    one.PixelData = encapsulate([stream])
+    one["PixelData"].is_undefined_length = True
+    one.file_meta.TransferSyntaxUID = syntax
+    target.parent.mkdir(exist_ok=True)
+    one.save_as(target)
+
+
+def in_8_bits(one: pydicom.FileDataset) -> pydicom.FileDataset:
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.RescaleSlope = 8, 8, 7, 16
+    return one
+
+
+def jpeg(one: pydicom.FileDataset) -> bytes:
+    with tempfile.SpooledTemporaryFile() as file:
+        Picture.fromarray((np.arange(1440).reshape(40, 36) % 256).astype(np.uint8)).save(file, "JPEG")
+        file.seek(0)
+        return file.read()
+
+
+def jpeg_lossless(one: pydicom.FileDataset) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SimpleITK.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetCompressor("JPEG")
+        writer.UseCompressionOn()
+        writer.SetFileName(f"{folder}/coded.dcm")
+        writer.Execute(SimpleITK.GetImageFromArray(one.pixel_array[None]))
+        coded = pydicom.dcmread(f"{folder}/coded.dcm", force=True)
+        return next(pydicom.encaps.generate_frames(coded.PixelData, number_of_frames=1))
+
+
+# --- mutations: bytes of a sound file to bytes of a damaged one
+
+
+def bytes_flipped(data: bytes, rng: random.Random) -> bytes:
+    damaged = bytearray(data)
+    end = len(data) if rng.random() < 0.5 else min(len(data), 2000)  # half of them in the header
+    for _ in range(rng.choice((1, 3, 20))):
+        damaged[rng.randrange(end)] = rng.randrange(256)
+    return bytes(damaged)
+
+
+def cut_short(data: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data))]
+
+
+def piece_lost_or_doubled(data: bytes, rng: random.Random) -> bytes:
+    start, size = rng.randrange(len(data)), rng.choice((1, 2, 7, 64, 500))
+    return data[:start] + data[start : start + size] * rng.choice((0, 2)) + data[start + size :]
+
+
+def length_falsified(data: bytes, rng: random.Random) -> bytes:
+    """A length is 16 bits behind a short value representation, or 32 bits; giant, odd or nil here."""
+    spot = rng.randrange(132, max(133, min(len(data) - 8, 3000)))
+    lie = rng.choice((struct.pack("<I", 0xFFFFFFFF), struct.pack("<I", 2**31 - 1), struct.pack("<H", 65535), b"\0\0"))
+    return data[:spot] + lie + data[spot + len(lie) :]
+
+
+WORDS = (
+    "",
+    "0",
+    "-1",
+    "1e308",
+    "nan",
+    "inf",
+    "abc",
+    "99999999999999999999",
+    "1\\2\\3",
+    "\x1b$)C\xc8",
+    "0.0\\0.0",
+    "9" * 5000,
+)
+NUMBERS = (0, 1, 2, 7, 8, 12, 15, 16, 17, 32, 255, 4096, 16384, 65535)
+
+
+def value_falsified(data: bytes, rng: random.Random) -> bytes:
+    """A text or a number in the header replaced by an absurd one."""
+    with warnings.catch_warnings(action="ignore"):
+        one = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data), force=True)
+        element = rng.choice([tag for tag in one.keys() if tag != 0x7FE00010] or [None])  # noqa: SIM118
+        if element is None:
+            return data
+        vr = one.get_item(element).VR
+        try:
+            if vr in ("US", "SS"):
+                one[element].value = rng.choice(NUMBERS)
+            elif vr in ("DS", "IS", "CS", "UI", "LO", "DA", "TM", "SH", "PN"):
+                one[element]._value = rng.choice(WORDS)
+            written = pydicom.filebase.DicomBytesIO()
+            pydicom.dcmwrite(written, one)
+            return written.getvalue()
+        except Exception:  # what pydicom will not write is damaged some other way
+            return bytes_flipped(data, rng)
+
+
+def nested_deep(data: bytes, rng: random.Random) -> bytes:
+    """A sequence in a sequence in a sequence, before the pixel data; explicit files only are likely to be parsed."""
+    depth = rng.choice((10, 100, 2000, 20000))
+    opened = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    closed = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    at = max(data.find(b"\x08\x00\x20\x00"), 132)
+    return data[:at] + opened * depth + closed * (depth if rng.random() < 0.5 else 0) + data[at:]
+
+
+def bomb(data: bytes, rng: random.Random) -> bytes:
+    """A deflated data set that swells a thousandfold."""
+    meta_end = data.find(b"\x08\x00", 300)
+    head = data[:meta_end].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    swollen = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 2**26) + bytes(2**26)
+    return head + deflate.compress(data[meta_end:] + swollen) + deflate.flush()
+
+
+MUTATIONS: tuple[tuple[Callable[[bytes, random.Random], bytes], int], ...] = (
+    (bytes_flipped, 30),
+    (cut_short, 10),
+    (piece_lost_or_doubled, 15),
+    (length_falsified, 20),
+    (value_falsified, 20),
+    (nested_deep, 4),
+    (bomb, 1),
+)
+
+
+# --- what must hold of each
+
+
+def outcome(folder: Path, damaged: Path, decode: bool) -> str:
+    """Index the folder, read what is usable and the damaged file itself; how it went, in a word."""
+    series, rows = index_sources([folder], decode=decode)
+    listed = [path for one in series for path in one.files] + [row.path for row in rows]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert sorted(set(listed)) == files
+    assert {row.reason for row in rows} <= set(REASONS)
+    for one in series:
+        assert set(one.reasons) <= set(REASONS)
+        assert one.usable or one.reasons
+        if one.usable:
+            check_volume(one)
+    check_image(damaged)
+    reasons = [row.reason for row in rows if row.path == damaged]
+    verdicts = [one.verdict for one in series if damaged in one.files]
+    return f"refused file: {reasons[0]}" if reasons else f"in a series: {verdicts[0]}"
+
+
+def check_volume(series: Series) -> None:
+    with suppress(UserError), coded():
+        volume = read_volume(series)
+        assert np.isfinite(volume.array).all()
+        assert np.isfinite(volume.affine_ras).all()
+        if volume.units == "hu":
+            assert volume.array.min() >= HU_FLOOR
+
+
+def check_image(path: Path) -> None:
+    with suppress(UserError), coded():
+        image = read_image(path)
+        assert image.stored.ndim == 2
+        assert image.stored.size
+
+
+@contextmanager
+def coded() -> Iterator[None]:
+    """Lets those refusals through that give a documented reason."""
+    try:
+        yield
+    except UserError as refusal:
+        if getattr(refusal, "code", None) not in REASONS:
+            raise AssertionError("a refusal without a reason") from refusal
+        raise
+
+
+def outcomes(root: Path, count: int, seed: int) -> Iterator[tuple[str, float]]:
+    """What became of each of ``count`` mutations, and in how many seconds."""
+    sources = write_sources(root / "sources")
+    rng = random.Random(seed)
+    mutations, weights = zip(*MUTATIONS, strict=True)
+    for number in range(count):
+        source = rng.choice(sources)
+        (mutation,) = rng.choices(mutations, weights)
+        folder = root / "case" / "seoul"
+        folder.mkdir(parents=True, exist_ok=True)
+        if source.is_relative_to(root):
+            for other in source.parent.iterdir():
+                (folder / other.name).write_bytes(other.read_bytes())
+        damaged = folder / source.name
+        damaged.write_bytes(mutation(source.read_bytes(), rng))
+        start = time.perf_counter()
+        try:
+            word = outcome(folder.parent, damaged, decode=rng.random() < 0.5)
+        except Exception as error:
+            raise AssertionError(f"mutation {number}, seed {seed}: {mutation.__name__} of {source.name}") from error
+        yield f"{mutation.__name__}: {word}", time.perf_counter() - start
+        for path in folder.iterdir():
+            path.unlink()
+
+
+def run(root: Path, count: int, seed: int) -> Counter[str]:
+    words: Counter[str] = Counter()
+    for word, seconds in outcomes(root, count, seed):
+        assert seconds < SECONDS_A_FILE, word
+        words[word] += 1
+    return words
+
+
+def test_damaged_files_are_sound_images_or_refused_with_a_reason(tmp_path: Path):
+    words = run(tmp_path, 200, seed=1)
+    assert sum(words.values()) == 200
+    assert any("refused file" in word for word in words)
+    assert any("usable" in word for word in words)
+
+
+@pytest.mark.slow
+def test_thousands_of_damaged_files_are_sound_images_or_refused_with_a_reason(tmp_path: Path):
+    count = int(os.environ.get("KICC_FUZZ", "2000"))
+    assert sum(run(tmp_path, count, seed=2).values()) == count
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        begun = time.perf_counter()
+        for what, times in sorted(run(Path(scratch), int(sys.argv[1]), seed=int(sys.argv[2])).items()):
+            print(f"{times:6d}  {what}")
+        print(f"{time.perf_counter() - begun:.0f} s")
