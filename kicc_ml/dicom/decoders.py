@@ -72,7 +72,7 @@ def _by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
 def _bare_header(coded: Codestream) -> bytes:
     """A DICOM file up to its pixel data."""
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+    from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
 
     bare = Dataset()
     bare.SOPClassUID, bare.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
@@ -83,7 +83,7 @@ def _bare_header(coded: Codestream) -> bytes:
     bare.BitsAllocated = 8 if coded.precision <= 8 else 16
     bare.BitsStored, bare.HighBit, bare.PixelRepresentation = coded.precision, coded.precision - 1, 0
     bare.file_meta = FileMetaDataset()
-    bare.file_meta.TransferSyntaxUID = GDCM_SYNTAX[coded.process]
+    bare.file_meta.TransferSyntaxUID = UID(GDCM_SYNTAX[coded.process])
     written = io.BytesIO()
     bare.save_as(written, enforce_file_format=True)
     return written.getvalue()
@@ -105,8 +105,10 @@ def _jpeg_2000(stream: bytes, coded: Codestream) -> np.ndarray:
 def _rle(stream: bytes, coded: Codestream) -> np.ndarray:
     import rle
 
-    size = {"rows": coded.rows, "columns": coded.columns, "bits_allocated": coded.precision}
-    return np.frombuffer(rle.decode_pixel_data(stream, version=2, **size), f"<u{coded.precision // 8}")
+    values = rle.decode_pixel_data(
+        stream, version=2, rows=coded.rows, columns=coded.columns, bits_allocated=coded.precision
+    )
+    return np.frombuffer(values, f"<u{coded.precision // 8}")
 
 
 DECODERS: dict[Process, Callable[[bytes, Codestream], np.ndarray]] = {

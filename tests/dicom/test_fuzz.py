@@ -4,6 +4,7 @@
 ``KICC_FUZZ`` sets their number for the slow test.
 """
 
+import io
 import os
 import random
 import struct
@@ -11,7 +12,6 @@ import sys
 import tempfile
 import time
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +43,7 @@ from tests.dicom.phantom_files import write_enhanced, write_radiograph, write_se
 from tests.dicom.phantoms import Grid, even_mm
 
 SECONDS_A_FILE = 10
+BOMB_BYTES = 2**26
 SLICES = 4
 GRID = Grid(even_mm(SLICES, 5.0), rows=40, columns=36, pixel_spacing_mm=(6.0, 6.0))
 COMPRESSED_BY_PYDICOM = (RLELossless, JPEG2000Lossless, JPEGLSLossless)
@@ -163,8 +164,8 @@ NUMBERS = (0, 1, 2, 7, 8, 12, 15, 16, 17, 32, 255, 4096, 16384, 65535)
 def value_falsified(data: bytes, rng: random.Random) -> bytes:
     """A text or a number in the header replaced by an absurd one."""
     with warnings.catch_warnings(action="ignore"):
-        one = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data), force=True)
-        element = rng.choice([tag for tag in one.keys() if tag != 0x7FE00010] or [None])  # noqa: SIM118
+        one = pydicom.dcmread(io.BytesIO(data), force=True)
+        element = rng.choice([tag for tag in one.keys() if tag != 0x7FE00010] or [None])  # noqa: SIM118 - a Dataset
         if element is None:
             return data
         vr = one.get_item(element).VR
@@ -173,7 +174,7 @@ def value_falsified(data: bytes, rng: random.Random) -> bytes:
                 one[element].value = rng.choice(NUMBERS)
             elif vr in ("DS", "IS", "CS", "UI", "LO", "DA", "TM", "SH", "PN"):
                 one[element]._value = rng.choice(WORDS)
-            written = pydicom.filebase.DicomBytesIO()
+            written = io.BytesIO()
             pydicom.dcmwrite(written, one)
             return written.getvalue()
         except Exception:  # what pydicom will not write is damaged some other way
@@ -193,11 +194,16 @@ def nested_deep(data: bytes, rng: random.Random) -> bytes:
 
 def bomb(data: bytes, rng: random.Random) -> bytes:
     """A deflated data set that swells a thousandfold."""
-    meta_end = data.find(b"\x08\x00", 300)
-    head = data[:meta_end].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    swollen = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 2**26) + bytes(2**26)
-    return head + deflate.compress(data[meta_end:] + swollen) + deflate.flush()
+    with warnings.catch_warnings(action="ignore"):
+        one = pydicom.dcmread(io.BytesIO(data), force=True)
+        one.add_new(0x00091001, "OB", bytes(BOMB_BYTES))
+        one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        written = io.BytesIO()
+        try:
+            pydicom.dcmwrite(written, one, implicit_vr=False, little_endian=True)
+        except Exception:  # what pydicom will not write is damaged some other way
+            return bytes_flipped(data, rng)
+        return written.getvalue()
 
 
 MUTATIONS: tuple[tuple[Callable[[bytes, random.Random], bytes], int], ...] = (
