@@ -1,4 +1,8 @@
-"""``kicc-ml``: everything that is neither training nor scoring."""
+"""``kicc-ml``: everything that is neither training nor scoring.
+
+PyTorch and SciPy are imported by the commands that need them: they take seconds, and half of the memory in which
+an index of a large repository is made.
+"""
 
 import json
 import logging
@@ -19,15 +23,14 @@ from kicc_ml.dicom.index_summary import last_line
 from kicc_ml.dicom.index_summary import tables as index_tables
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
-from kicc_ml.predict import predict_series, segmenter_of
-from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
 from kicc_ml.synthetic.presets import PRESETS
-from kicc_ml.synthetic.repository import synthesize as write_repository
 
 Gaps = Literal["refuse", "resample"]
 Tilt = Literal["refuse", "shear"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+HELP = "Everything that is neither training nor scoring."
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP, pretty_exceptions_enable=False)
 console = Console()
 
 
@@ -43,6 +46,8 @@ def synthesize(
     slices: Annotated[int | None, typer.Option(help="CT slices")] = None,
 ) -> None:
     """Write a synthetic KICC-19: DICOM in one folder per hospital, masks, and clinical.csv."""
+    from kicc_ml.synthetic.repository import synthesize as write_repository
+
     write_repository(
         out,
         preset,
@@ -65,6 +70,8 @@ def summary(
     """The cohort's Table 1, overall and by hospital, with what is missing."""
     figures = summarise(repository)
     if csv:
+        from kicc_ml.runs import write_table
+
         write_table(csv, to_frame(figures))
     if as_json:
         print(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
@@ -124,6 +131,9 @@ def predict(
     run: Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")],
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
+    from kicc_ml.predict import predict_series, segmenter_of
+    from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
+
     segmenter = segmenter_of([load_fold(folder) for folder in fold_folders(run)])
     series = scans_at(source, segmenter.units, segmenter.spacing_known)
     out.mkdir(parents=True, exist_ok=True)
