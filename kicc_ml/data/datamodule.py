@@ -1,5 +1,8 @@
 """Batches of plain tensors for the two tasks. Constructors store; work begins in ``prepare_data``.
 
+As a task gets them; the training loader itself gives patches as the store holds them, small and packed
+(float16, ``region_bits_bxyz``), and ``on_after_batch_transfer`` augments and unpacks them on the device:
+
 Segmentation   image_bcxyz float32, mask_bcxyz float32 (channels: REGIONS), mask_known_bc bool
 Outcome        ct_bcxyz, ct_known_b, cxr_bcxy, cxr_known_b, clinical_bf (NaN = missing), endpoints_be,
                endpoints_known_be; keys of a modality that no case is asked for are absent
@@ -16,7 +19,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from kicc_ml.data.augment import AugmentConfig, BatchAugmentd
-from kicc_ml.data.datasets import Patients, TrainPatches, WholeVolumes, loader
+from kicc_ml.data.datasets import Labelled, Patients, TrainPatches, WholeVolumes, loader
+from kicc_ml.data.region_bits import unpack
 from kicc_ml.data.sampling import EpochSampler
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
@@ -30,7 +34,9 @@ class PatchDataModule(pl.LightningDataModule):
     """Segmentation: random patches to train on, whole volumes (batch of one) to select on.
 
     ``lesion_share`` of the patches are centred on a lesion voxel, in cases that have one. Cases go round in
-    ever new orders, so that each is seen equally often. Only cases with a CT and a known region take part.
+    ever new orders, so that each is seen equally often; ``empty_share`` gives those that are known to have no
+    lesion that share of the patches instead. Only cases with a CT and a known region take part. With several
+    processes, ``batch_size`` is that of each.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class PatchDataModule(pl.LightningDataModule):
         batch_size: int = 2,
         patches_per_epoch: int = 200,
         lesion_share: float = 0.5,
+        empty_share: float | None = None,
         num_workers: int = 0,
         seed: int = 0,
         augment: AugmentConfig | None = None,
@@ -56,6 +63,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.patches_per_epoch = patches_per_epoch
         self.lesion_share = lesion_share
+        self.empty_share = empty_share
         self.num_workers = num_workers
         self.seed = seed
         self.augment = augment
@@ -84,17 +92,32 @@ class PatchDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         size_x, size_y, size_z = (int(n) for n in self.patch_size)
-        patches = TrainPatches(self.train_cases, self.volumes, (size_x, size_y, size_z), self.lesion_share, self.seed)
-        sampler = EpochSampler(self.patches_per_epoch, *_rank_and_world(self))
+        sources = self._labelled(self.train_cases)
+        patches = TrainPatches(
+            [source for source in sources if not source.is_empty],
+            [source for source in sources if source.is_empty],
+            (size_x, size_y, size_z),
+            self.lesion_share,
+            self.empty_share,
+            self.seed,
+        )
+        sampler = _sampler(self, self.patches_per_epoch, self.batch_size)
         return loader(patches, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader:
-        return loader(WholeVolumes(self.val_cases, self.volumes), 1, self.num_workers)
+        return loader(WholeVolumes(self._labelled(self.val_cases)), 1, self.num_workers)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        if self.augment is None or not _is_training(self):
+        if "region_bits_bxyz" not in batch:
             return batch
-        return _augmented(batch, ("image_bcxyz", "mask_bcxyz"), self._augmentation(self.augment))
+        if self.augment is not None:
+            batch = _augmented(batch, ("image_bcxyz", "region_bits_bxyz"), self._augmentation(self.augment))
+        mask_bcxyz = unpack(batch["region_bits_bxyz"])
+        kept = {key: value for key, value in batch.items() if key != "region_bits_bxyz"}
+        return kept | {"image_bcxyz": batch["image_bcxyz"].float(), "mask_bcxyz": mask_bcxyz}
+
+    def _labelled(self, cases: Sequence[Case]) -> list[Labelled]:
+        return [Labelled(case.case_id, case.site, self.volumes[case.case_id]) for case in cases]
 
     def _augmentation(self, config: AugmentConfig) -> AugmentConfig:
         """As configured; mirrored along every axis where a file states no geometry, so could lie in any way."""
@@ -175,7 +198,9 @@ class PatientDataModule(pl.LightningDataModule):
     def dataset(self, cases: Sequence[Case]) -> Patients:
         """Samples of any cases of the fold, for whoever predicts."""
         return Patients(
-            cases,
+            [
+                replace(case, ct=None, cxr=None, masks={}) for case in cases
+            ],  # thousands of paths stay out of the workers
             self.features or (),
             self.endpoints,
             self.ct,
@@ -186,7 +211,7 @@ class PatientDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        sampler = EpochSampler(len(self.train_cases), *_rank_and_world(self))
+        sampler = _sampler(self, len(self.train_cases), self.batch_size)
         return loader(self.dataset(self.train_cases), self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader:
@@ -215,9 +240,16 @@ def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
     return [found[case_id] for case_id in (*split.train, *split.val, *split.test)]
 
 
-def _rank_and_world(module: pl.LightningDataModule) -> tuple[int, int]:
+def _sampler(module: pl.LightningDataModule, length: int, batch_size: int) -> EpochSampler:
+    """The sampler of this process, which follows Lightning's count of batches; a checkpoint brings that back.
+
+    Not its count of epochs: a checkpoint written at the end of one counts it twice when ``max_steps`` is set.
+    """
     trainer = module.trainer
-    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+    if trainer is None:
+        return EpochSampler(length, batch_size)
+    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    return EpochSampler(length, batch_size, trainer.global_rank, trainer.world_size, lambda: total.processed)
 
 
 def _is_training(module: pl.LightningDataModule) -> bool:

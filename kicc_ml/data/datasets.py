@@ -9,9 +9,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kicc_ml.data.augment import SEED_LIMIT
-from kicc_ml.data.sampling import patch_start, shuffled
+from kicc_ml.data.sampling import in_turn, patch_start, shuffled
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.records import Case
+from kicc_ml.records import REGIONS, Case
+
+LESION = REGIONS.index("lesion")
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -23,29 +25,48 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class TrainPatches(Dataset):
-    """Patches at (epoch, index); reads only the patch from the store."""
+class Labelled:
+    """A stored volume and whose it is. Not the whole case: its hundreds of file paths would go to every worker."""
 
-    cases: Sequence[Case]
-    volumes: Mapping[str, StoredVolume]
+    case_id: str
+    site: str
+    volume: StoredVolume
+
+    @property
+    def is_empty(self) -> bool:
+        """A scan that is known to have no lesion."""
+        return bool(self.volume.mask_known_c[LESION]) and not len(self.volume.lesion_index)
+
+
+@dataclass(frozen=True)
+class TrainPatches(Dataset):
+    """Patches at (epoch, index); reads only the patch from the store, and leaves it packed as it lies there.
+
+    ``region_bits_bxyz`` is unpacked on the device, where a batch is augmented. ``empty`` are the scans without a
+    lesion (see :func:`kicc_ml.data.sampling.in_turn`); ``lesion_share`` of the others' patches lie about a lesion.
+    """
+
+    others: Sequence[Labelled]
+    empty: Sequence[Labelled]
     patch_size: tuple[int, int, int]
     lesion_share: float
+    empty_share: float | None
     seed: int
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
         epoch, index = place
-        case = self.cases[shuffled(len(self.cases), self.seed, epoch, index)]
-        volume = self.volumes[case.case_id]
+        source = in_turn(self.others, self.empty, self.empty_share, self.seed, epoch, index)
+        volume = source.volume
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         on_lesion = rng.random() < self.lesion_share
         centres = volume.lesion_index if on_lesion else np.zeros((0, 3), np.int32)
         patch = volume.patch(patch_start(volume.shape, self.patch_size, centres, rng), self.patch_size)
         return {
             "image_bcxyz": torch.from_numpy(patch.image_cxyz),
-            "mask_bcxyz": torch.from_numpy(patch.mask_cxyz).float(),
+            "region_bits_bxyz": torch.from_numpy(patch.bits_xyz),
             "mask_known_bc": torch.from_numpy(volume.mask_known_c),
-            "case_id": case.case_id,
-            "site": case.site,
+            "case_id": source.case_id,
+            "site": source.site,
             "sample_seed": int(rng.integers(SEED_LIMIT)),
         }
 
@@ -54,21 +75,19 @@ class TrainPatches(Dataset):
 class WholeVolumes(Dataset):
     """Whole stored volumes with their masks, in the order of the cases."""
 
-    cases: Sequence[Case]
-    volumes: Mapping[str, StoredVolume]
+    sources: Sequence[Labelled]
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.sources)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        case = self.cases[index]
-        volume = self.volumes[case.case_id]
+        source = self.sources[index]
         return {
-            "image_bcxyz": torch.from_numpy(volume.image_cxyz.astype(np.float32)),
-            "mask_bcxyz": torch.from_numpy(volume.mask_cxyz.astype(np.float32)),
-            "mask_known_bc": torch.from_numpy(volume.mask_known_c),
-            "case_id": case.case_id,
-            "site": case.site,
+            "image_bcxyz": torch.from_numpy(source.volume.image_cxyz.astype(np.float32)),
+            "mask_bcxyz": torch.from_numpy(source.volume.mask_cxyz.astype(np.float32)),
+            "mask_known_bc": torch.from_numpy(source.volume.mask_known_c),
+            "case_id": source.case_id,
+            "site": source.site,
             "sample_seed": index,
         }
 
@@ -122,13 +141,17 @@ def _row(values: Mapping[str, float], names: Sequence[str]) -> torch.Tensor:
 
 
 def loader(dataset: Dataset, batch_size: int, num_workers: int, sampler: Sampler | None = None) -> DataLoader:
-    """A loader whose batches are those of :func:`collate`; workers stay alive from epoch to epoch."""
+    """A loader whose batches are those of :func:`collate`; workers stay alive from epoch to epoch.
+
+    A generator of its own keeps it from drawing from the global one, on which the rest of a training depends.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate,
+        generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
     )

@@ -1,37 +1,70 @@
-"""What is drawn depends on (seed, epoch, index) alone: not on workers, batches or what was drawn before."""
+"""What is drawn depends on (seed, epoch, index) alone: not on workers, batches or what was drawn before.
 
-from collections.abc import Iterator
+So a training that goes on after an interruption needs no state but its place.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from torch.utils.data import Sampler
+
+Source = TypeVar("Source")
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index), so that a dataset without state can draw for that place in the training.
 
-    Lightning calls ``set_epoch``. With several processes each takes every ``world``-th index.
+    The place follows from ``batches_done``, the batches of ``batch_size`` that a process has trained on since the
+    very beginning: an interrupted training goes on within its epoch. With several processes each takes every
+    ``world``-th index, all equally many, so that none waits for another at the end: ``length`` is rounded up.
     """
 
-    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
-        self.length = length
+    def __init__(
+        self,
+        length: int,
+        batch_size: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        batches_done: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.length = -(-length // world)
+        self.batch_size = batch_size
         self.rank = rank
         self.world = world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.batches_done = batches_done
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.length, self.world))
+        return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, index) for index in range(self.rank, self.length, self.world))
+        batches_per_epoch = -(-self.length // self.batch_size)
+        epoch, batches = divmod(self.batches_done(), batches_per_epoch)
+        for place in range(batches * self.batch_size, self.length):
+            yield epoch, self.rank + place * self.world
 
 
 def shuffled(count: int, seed: int, epoch: int, index: int) -> int:
     """The ``index``-th of ``count`` things in an epoch that goes round them in ever new orders."""
     lap, place = divmod(index, count)
     return int(np.random.default_rng([seed, epoch, lap]).permutation(count)[place])
+
+
+def in_turn(
+    others: Sequence[Source], empty: Sequence[Source], empty_share: float | None, seed: int, epoch: int, index: int
+) -> Source:
+    """The source of the ``index``-th patch of an epoch.
+
+    ``empty_share`` of all places, evenly spread, go round ``empty``; the rest round ``others``. Where it is None or
+    one of the two has none, they go round all of them, each equally often.
+    """
+    if empty_share is None or not others or not empty:
+        everything = [*others, *empty]
+        return everything[shuffled(len(everything), seed, epoch, index)]
+    of_empty = int(index * empty_share)
+    if int((index + 1) * empty_share) > of_empty:
+        return empty[shuffled(len(empty), seed, epoch, of_empty)]
+    return others[shuffled(len(others), seed, epoch, index - of_empty)]
 
 
 def patch_start(

@@ -4,7 +4,7 @@ One folder per image, named by the content of its source files and everything th
 a renamed repository is recognised and a changed window, spacing or file is not::
 
     <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window)
-                 masks.npy         uint8 0/1 [len(REGIONS), x, y, z]; absent where no region is known
+                 regions.npy       uint8 [x, y, z], a bit per region; absent where none is known
                  lesion_index.npy  int32 [n, 3], up to MAX_LESION_VOXELS voxels of the lesion
                  meta.json         affine, shape, which regions are known, the parameters
 """
@@ -25,6 +25,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from kicc_ml.data.digests import Digests
+from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.dicom.image_files import read_mask
@@ -35,7 +36,7 @@ from kicc_ml.records import REGIONS, Case, Series, UserError
 logger = logging.getLogger(__name__)
 
 #: Part of every key: raise it when reading or writing changes what a stored volume holds.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: Enough to centre patches all over a lesion, small enough (48 KiB) to read with each patch.
 MAX_LESION_VOXELS = 4096
@@ -181,7 +182,7 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR, image: str) -> t
     }
     if masks:
         empty = np.zeros(result.image_cxyz.shape[1:], np.uint8)
-        arrays["masks"] = np.stack([masks.get(region, empty) for region in REGIONS])
+        arrays["regions"] = pack([masks.get(region, empty) for region in REGIONS])
     meta = {
         "format": FORMAT_VERSION,
         "affine_ras": result.affine_ras.tolist(),

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.records import REGIONS
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A box cut out of a stored volume: float32 image, uint8 masks; 0 beyond the volume."""
+    """A box cut out of a stored volume: float16 image, uint8 region bits; 0 beyond the volume."""
 
     image_cxyz: np.ndarray
-    mask_cxyz: np.ndarray
+    bits_xyz: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,27 +53,32 @@ class StoredVolume:
         return np.load(self.folder / "image.npy", mmap_mode="r")
 
     @property
-    def mask_cxyz(self) -> np.ndarray:
-        """uint8 0/1 in the order of REGIONS; 0 where a region is not known."""
+    def bits_xyz(self) -> np.ndarray:
+        """uint8: the bits of the regions a voxel lies in (:mod:`kicc_ml.data.region_bits`); 0 where none is known."""
         if not self.meta["regions"]:
-            return np.broadcast_to(np.uint8(0), (len(REGIONS), *self.shape))
-        return np.load(self.folder / "masks.npy", mmap_mode="r")
+            return np.broadcast_to(np.uint8(0), self.shape)
+        return np.load(self.folder / "regions.npy", mmap_mode="r")
+
+    @property
+    def mask_cxyz(self) -> np.ndarray:
+        """uint8 0/1 in the order of REGIONS, in memory; 0 where a region is not known."""
+        return unpack_array(np.asarray(self.bits_xyz))
 
     @property
     def lesion_index(self) -> np.ndarray:
         """int32 [n, 3]: voxels to centre patches on; n = 0 where there is no lesion or none is known."""
-        return np.load(self.folder / "lesion_index.npy")
+        return np.load(self.folder / "lesion_index.npy", mmap_mode="r")
 
     def patch(self, start_xyz: Sequence[int], size_xyz: Sequence[int]) -> Patch:
         """The box of ``size_xyz`` voxels from ``start_xyz`` (which may lie outside: 0 there)."""
         return Patch(
-            _cut(self.image_cxyz, start_xyz, size_xyz, np.float32),
-            _cut(self.mask_cxyz, start_xyz, size_xyz, np.uint8),
+            _cut(self.image_cxyz, start_xyz, size_xyz),
+            _cut(self.bits_xyz[None], start_xyz, size_xyz)[0],
         )
 
 
-def _cut(array_cxyz: np.ndarray, start: Sequence[int], size: Sequence[int], dtype: type) -> np.ndarray:
-    result = np.zeros((array_cxyz.shape[0], *size), dtype)
+def _cut(array_cxyz: np.ndarray, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    result = np.zeros((array_cxyz.shape[0], *size), array_cxyz.dtype)
     source, target = [slice(None)], [slice(None)]
     for first, count, length in zip(start, size, array_cxyz.shape[1:], strict=True):
         low, high = min(max(first, 0), length), min(max(first + count, 0), length)

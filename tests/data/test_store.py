@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from kicc_ml.data import store as store_module
+from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
@@ -145,7 +146,7 @@ def test_cases_of_the_same_content_share_a_folder_and_a_fate(tmp_path: Path) -> 
     assert len(folders(store.root)) == 1
 
 
-@pytest.mark.parametrize("fails_at", ["image", "masks", "rename"])
+@pytest.mark.parametrize("fails_at", ["image", "regions", "rename"])
 def test_a_full_disk_stops_with_a_remedy_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
 ) -> None:
@@ -183,11 +184,11 @@ from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.records import Case
 save = np.save
-def die_at_masks(path, array):
+def die_at_regions(path, array):
     save(path, array)
-    if path.stem == "masks":
+    if path.stem == "regions":
         os.kill(os.getpid(), signal.SIGKILL)
-np.save = die_at_masks
+np.save = die_at_regions
 ct = nifti_series(Path({str(tmp_path / "1.nii.gz")!r}), site="a", patient="1", units="hu")
 case = Case("1", "a", "1", ct=ct, masks={{"lesion": Path({str(case.masks["lesion"])!r})}})
 VolumeStore(Path({str(tmp_path / "store")!r})).prepare([case], CanonicalCT(spacing_mm=(2.0, 2.0, 2.0)))
@@ -228,10 +229,10 @@ def big_volume(folder: Path, shape: tuple[int, ...]) -> StoredVolume:
     """Sparse files: nothing of the volume is on disk until it is written."""
     folder.mkdir()
     image = np.lib.format.open_memmap(folder / "image.npy", "w+", np.float16, (1, *shape))
-    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(REGIONS), *shape))
+    bits = np.lib.format.open_memmap(folder / "regions.npy", "w+", np.uint8, shape)
     image[0, 500:502, 300, 100] = 0.5
-    masks[3, 501, 300, 100] = 1
-    del image, masks
+    bits[501, 300, 100] = 1 << REGIONS.index("lesion")
+    del image, bits
     meta = {"affine_ras": np.eye(4).tolist(), "shape": shape, "spacing_known": True, "regions": ["lesion"]}
     (folder / "meta.json").write_text(json.dumps(meta))
     return StoredVolume(folder)
@@ -243,11 +244,11 @@ def test_a_patch_of_a_large_volume_touches_little_memory(tmp_path: Path) -> None
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
-    volume = big_volume(tmp_path / "big", (1024, 1024, 256))  # 0.5 GiB of image, 1.25 GiB of masks
+    volume = big_volume(tmp_path / "big", (1024, 1024, 256))  # 0.5 GiB of image, 0.25 GiB of masks
     before = resident_mib()
     patch = volume.patch((490, 290, 90), (16, 16, 16))
     assert patch.image_cxyz[0, 10, 10, 10] == 0.5
-    assert patch.mask_cxyz[3, 11, 10, 10] == 1
+    assert patch.bits_xyz[11, 10, 10] == 1 << REGIONS.index("lesion")
     assert resident_mib() - before < 64
 
 
@@ -257,9 +258,9 @@ def test_a_patch_beyond_the_volume_is_zero_there(tmp_path: Path) -> None:
     volume = store.load([case], CANONICAL)["1"]
     patch = volume.patch((-2, -3, 1), (16, 16, 4))
     assert patch.image_cxyz.shape == (1, 16, 16, 4)
-    assert patch.image_cxyz.dtype == np.float32
+    assert patch.image_cxyz.dtype == np.float16
     np.testing.assert_array_equal(patch.image_cxyz[:, 2:14, 3:13], volume.image_cxyz[..., 1:5])
-    np.testing.assert_array_equal(patch.mask_cxyz[:, 2:14, 3:13], volume.mask_cxyz[..., 1:5])
+    np.testing.assert_array_equal(unpack_array(patch.bits_xyz)[:, 2:14, 3:13], volume.mask_cxyz[..., 1:5])
     assert not patch.image_cxyz[:, :2].any()
     assert not patch.image_cxyz[:, 14:].any()
     assert not volume.patch((50, 0, 0), (4, 4, 4)).image_cxyz.any()

@@ -1,0 +1,68 @@
+"""Noise, blur, low resolution, brightness, contrast and gamma of a batch; in place where it can be.
+
+Blur and low resolution are linear and separable, so together they are one matrix per axis and sample: three
+matrix products, whatever the width of the blur.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def add_noise(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, seed_b: torch.Tensor) -> None:
+    """Gaussian noise, in place; each sample's from a seed of its own, so that it does not depend on the batch."""
+    generator = torch.Generator(image_bxyz.device)
+    for sample in sigma_b.nonzero().flatten().tolist():
+        generator.manual_seed(int(seed_b[sample]))
+        noise = torch.empty_like(image_bxyz[sample]).normal_(generator=generator)
+        image_bxyz[sample].add_(noise, alpha=float(sigma_b[sample]))
+
+
+def smooth(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, zoom_b: torch.Tensor) -> None:
+    """Gaussian blur (``sigma_b`` voxels, 0 for none), then low resolution (``zoom_b`` of the voxels per axis).
+
+    In place. Low resolution keeps the nearest voxel of each coarse one and interpolates linearly back.
+    """
+    chosen = ((sigma_b > 0) | (zoom_b < 1)).nonzero().flatten().tolist()
+    if not chosen:
+        return
+    x, y, z = (
+        torch.stack([_smoothing_matrix(size, float(sigma_b[i]), float(zoom_b[i])) for i in chosen]).to(image_bxyz)
+        for size in image_bxyz.shape[1:]
+    )
+    part = image_bxyz[chosen]
+    part = (x @ part.flatten(2)).view_as(part)
+    part = y[:, None] @ part
+    image_bxyz[chosen] = (part.flatten(1, 2) @ z.mT).view_as(part)
+
+
+def _smoothing_matrix(size: int, sigma: float, zoom: float) -> torch.Tensor:
+    """``(to, from)`` along an axis of ``size`` voxels; rows add up to 1, also at the edge."""
+    matrix = torch.eye(size)
+    if sigma > 0:
+        distance = torch.arange(size) - torch.arange(size)[:, None]
+        matrix = torch.exp(-0.5 * (distance / sigma) ** 2)
+        matrix = matrix / matrix.sum(dim=1, keepdim=True)
+    if zoom < 1:
+        coarse = F.interpolate(matrix.T[None], max(1, round(size * zoom)), mode="nearest-exact")
+        matrix = F.interpolate(coarse, size, mode="linear", align_corners=False)[0].T
+    return matrix
+
+
+def stretch(image_bxyz: torch.Tensor, brightness_b: torch.Tensor, contrast_b: torch.Tensor) -> None:
+    """``brightness_b`` added, then contrast about the mean, in place: one multiplication and one addition."""
+    if not (brightness_b.any() or (contrast_b != 1).any()):
+        return
+    contrast = _per_sample(contrast_b, image_bxyz)
+    mean = image_bxyz.mean(dim=(1, 2, 3), keepdim=True)
+    image_bxyz.mul_(contrast).add_(_per_sample(brightness_b, image_bxyz) + mean * (1 - contrast))
+
+
+def bend(image_bxyz: torch.Tensor, gamma_b: torch.Tensor) -> None:
+    """Clipped to 0..1 and raised to the power ``gamma_b``, in place."""
+    image_bxyz.clamp_(0, 1)
+    if (gamma_b != 1).any():
+        image_bxyz.pow_(_per_sample(gamma_b, image_bxyz))
+
+
+def _per_sample(values_b: torch.Tensor, image_bxyz: torch.Tensor) -> torch.Tensor:
+    return values_b.to(image_bxyz).view(-1, 1, 1, 1)
