@@ -17,7 +17,7 @@ import torch
 import yaml
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from evaluate import evaluate_runs, print_results
 from kicc_ml.data.splits import read_splits, write_splits
@@ -26,6 +26,7 @@ from kicc_ml.launch import build, plain, sweep_folds, with_clear_errors
 from kicc_ml.models.baselines import clinical_bf, endpoints_be
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.predict import with_lesion_threshold
 from kicc_ml.records import Case, Split, UserError
 from kicc_ml.runs import (
@@ -44,6 +45,8 @@ from kicc_ml.runs import (
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
 NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
+
+CHECKPOINTS = "checkpoints"
 
 logger = logging.getLogger("train")
 
@@ -75,8 +78,9 @@ def train(cfg: DictConfig) -> None:
     if isinstance(network, OutcomeNetwork):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
     task = build(cfg.model)(network)
-    trainer = build(cfg.trainer)(logger=loggers(folder), callbacks=callbacks(folder, task, split))
-    trainer.fit(task, data, ckpt_path=cfg.ckpt_path)
+    checkpoint = checkpoint_of(cfg, folder)
+    trainer = build(cfg.trainer)(logger=loggers(folder, checkpoint), callbacks=callbacks(folder, task, split))
+    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     load_best(task, trainer)
     if trainer.is_global_zero:
         about = about_data(data)
@@ -148,16 +152,26 @@ def fit_inputs(
     network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
 
 
-def loggers(folder: Path) -> list[Logger]:
+def checkpoint_of(cfg: DictConfig, folder: Path) -> Path | None:
+    """Where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one."""
+    if cfg.ckpt_path is None:
+        return None
+    path = folder / CHECKPOINTS / "last.ckpt" if cfg.ckpt_path == "last" else Path(cfg.ckpt_path)
+    return path if path.is_file() or cfg.ckpt_path != "last" else None
+
+
+def loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
     """``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
-    return [CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="tensorboard", version="")]
+    return [metrics_logger(folder, checkpoint), TensorBoardLogger(folder, name="tensorboard", version="")]
 
 
 def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
-    """The last checkpoint and, where somebody was held back to select on, the best; one progress bar."""
+    """The best checkpoint, where somebody was held back to select on; what a resumption needs; a progress bar."""
     best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
     return [
-        ModelCheckpoint(folder / "checkpoints", filename="best", save_last=True, enable_version_counter=False, **best),
+        ModelCheckpoint(folder / CHECKPOINTS, filename="best", enable_version_counter=False, **best),
+        last_checkpoint(folder / CHECKPOINTS),
+        RandomStates(),
         RichProgressBar(),
     ]
 
