@@ -69,7 +69,7 @@ def write_page(path: Path, page: PatientPage) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["word"] = _word
+    environment.globals["word"] = word
     scans = [page.scan, *([page.previous] if page.previous else [])]
     html = environment.get_template("page.html.j2").render(
         page=page,
@@ -84,7 +84,7 @@ def write_page(path: Path, page: PatientPage) -> Path:
     return path
 
 
-def _word(name: str) -> jinja2.utils.markupsafe.Markup:
+def word(name: str) -> jinja2.utils.markupsafe.Markup:
     """A word in both languages; the page shows one of them."""
     english, korean = (jinja2.utils.markupsafe.escape(text) for text in WORDS[name])
     return jinja2.utils.markupsafe.Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')

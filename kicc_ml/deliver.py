@@ -1,0 +1,136 @@
+"""What a clinician gets of a predicted CT: page, montage, sheet and, for the PACS, DICOM; all of a case or none."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kicc_ml.dicom.derived import Source
+from kicc_ml.dicom.export import Findings, export
+from kicc_ml.montage import montage
+from kicc_ml.page.page import PatientPage, Scan, Standing, write_page
+from kicc_ml.page.scan import display_scan
+from kicc_ml.page.summary_pdf import summary_pdf
+from kicc_ml.records import Series, SeverityMap, Volume
+from kicc_ml.trust import involved_interval, reference_of, scan_features
+
+PAGE = "page.html"
+MONTAGE = "montage.png"
+SHEET = "summary.pdf"
+DICOM = "dicom"
+#: Columns of held-out rows that the interval is made from.
+PREDICTED, TRUTH = "percent_involved", "percent_involved_truth"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A run's cases, each as the fold predicted it that held its hospital out: ``site``, the features of
+    :mod:`kicc_ml.trust`, and the share of lung involved, predicted and true. Empty where there is no such run.
+    """
+
+    rows: pd.DataFrame
+
+    def without(self, site: str) -> "HeldOut":
+        """The other hospitals: what a case of that hospital may be judged against."""
+        return HeldOut(self.rows[self.rows["site"] != site] if "site" in self.rows else self.rows)
+
+    def standing(self, volume: Volume, masks: Mapping[str, np.ndarray]) -> tuple[Standing, tuple[str, ...]]:
+        """Whether a scan is like these hospitals', and why not."""
+        reference = reference_of(self.rows) if "noise_hu" in self.rows else None
+        if reference is None or volume.units != "hu":
+            return "unchecked", ()
+        reasons = tuple(reference.reasons(scan_features(volume, masks)))
+        return ("outside" if reasons else "inside"), reasons
+
+    def interval(self, percent: float | None) -> tuple[float, float] | None:
+        """The interval of the share of lung involved; None where the truth is known of too few hospitals."""
+        if percent is None or TRUTH not in self.rows:
+            return None
+        known = self.rows.dropna(subset=[PREDICTED, TRUTH])
+        predicted, truth, sites = (known[name].tolist() for name in (PREDICTED, TRUTH, "site"))
+        return involved_interval(percent, predicted, truth, sites)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model behind a result: a hash of its weights, and what is said of it on every output."""
+
+    weights: str
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One predicted CT. ``probability_xyz`` is that of the lesion, where it was kept."""
+
+    case_id: str
+    volume: Volume
+    masks: Mapping[str, np.ndarray]
+    severity: SeverityMap
+    probability_xyz: np.ndarray | None = None
+
+
+def patient_page(
+    result: Result,
+    held_out: HeldOut,
+    model: Model,
+    identity: Mapping[str, str] | None = None,
+    previous: Result | None = None,
+) -> PatientPage:
+    """The content of a case's page; ``identity`` only where it stays inside the hospital."""
+    standing, because = held_out.standing(result.volume, result.masks)
+    interval = held_out.interval(result.severity.percent_involved)
+    return PatientPage(
+        case_id=result.case_id,
+        scan=Scan(display_scan(result.volume, result.masks), result.severity, interval),
+        previous=Scan(display_scan(previous.volume, previous.masks), previous.severity) if previous else None,
+        standing=standing,
+        standing_because=because,
+        provenance=model.provenance,
+        identity=identity or {},
+    )
+
+
+def deliver(folder: Path, result: Result, page: PatientPage) -> None:
+    """Write montage, page and sheet into the folder of a case, whole or not at all."""
+    partial = folder / ".partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        _montage(result, partial / MONTAGE)
+        write_page(partial / PAGE, page)
+        (partial / SHEET).write_bytes(summary_pdf(page, partial / MONTAGE))
+        for path in partial.iterdir():
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Series, model: Model) -> list[Path]:
+    """Write ``folder/dicom`` for the PACS that ``series`` came from; returns its files."""
+    findings = Findings(
+        result.volume,
+        result.masks,
+        result.probability_xyz,
+        result.severity,
+        folder / MONTAGE,
+        (folder / SHEET).read_bytes(),
+        identified=bool(page.identity),
+    )
+    return export(Source(series, model.weights, version("kicc_ml")), findings, folder / DICOM)
+
+
+def _montage(result: Result, path: Path) -> None:
+    montage(
+        result.volume.array,
+        result.masks,
+        result.volume.affine_ras,
+        path,
+        title=result.case_id,
+        severity=result.severity,
+        units=result.volume.units,
+        spacing_known=result.volume.spacing_known,
+    )

@@ -1,0 +1,50 @@
+"""All patients of a folder on one page, worst first, each with a link to its own."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from kicc_ml.page.page import ZONE_FILL, word
+from kicc_ml.records import SeverityMap
+from kicc_ml.severity import ZONES
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A patient in the list; ``link`` is the page's address as seen from the list, "" where there is none."""
+
+    case_id: str
+    severity: SeverityMap
+    link: str = ""
+
+    @property
+    def fills(self) -> list[str]:
+        """Colours of the six zones, right upper to left lower."""
+        scores = [self.severity.zone_score.get(zone) for zone in ZONES]
+        return ["#eeeeee" if score is None else ZONE_FILL[score] for score in scores]
+
+
+def worst_first(entries: Sequence[Entry]) -> list[Entry]:
+    """By score, then by the share of lung involved; what has neither comes last."""
+
+    def key(entry: Entry) -> tuple[float, float, str]:
+        score, share = entry.severity.score, entry.severity.percent_involved
+        return (-1 if score is None else score, -1.0 if share is None else share, entry.case_id)
+
+    return sorted(entries, key=key, reverse=True)
+
+
+def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
+    """Write the list whole or not at all; returns its path."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["word"] = word
+    html = environment.get_template("listing.html.j2").render(entries=worst_first(entries))
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+    return path
