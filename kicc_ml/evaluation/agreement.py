@@ -1,26 +1,124 @@
-"""Agreement of a measured quantity with its reference."""
+"""Agreement of a measured quantity with its reference.
+
+Design of every interval here: cases independent of each other, differences about normal and of one spread. Source of
+the limits: Bland & Altman, Stat Methods Med Res 1999;8:135; of ICC(2,1): Shrout & Fleiss, Psychol Bull 1979;86:420,
+its interval as in McGraw & Wong, Psychol Methods 1996;1:30 and R's psych. Correlation is not agreement: it stands
+beside for comparison with the literature.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
+
+from kicc_ml.evaluation.bootstrap import CONFIDENCE, Interval
+from kicc_ml.evaluation.delong import Z
+
+TAIL = (1 + CONFIDENCE) / 2
+
+#: Fisher's transformation has variance 1 / (n - 3).
+LEAST_CORRELATED = 4
+
+
+@dataclass(frozen=True)
+class BlandAltman:
+    """Mean difference (measured less reference) and the limits between which 95 % of differences lie.
+
+    Each with its 95 % interval. ``spread`` is the SD of the differences.
+    """
+
+    n: int
+    bias: float
+    bias_interval: Interval
+    spread: float
+    lower: float
+    lower_interval: Interval
+    upper: float
+    upper_interval: Interval
+
+
+def bland_altman(measured_n: np.ndarray, reference_n: np.ndarray) -> BlandAltman | None:
+    """Limits of agreement; None with fewer than three pairs."""
+    n = len(measured_n)
+    if n < 3:
+        return None
+    difference_n = measured_n - reference_n
+    bias, spread = float(difference_n.mean()), float(difference_n.std(ddof=1))
+    t = stats.t.ppf(TAIL, n - 1)
+    half_of_bias = t * spread / np.sqrt(n)
+    half_of_limit = t * spread * np.sqrt(1 / n + Z**2 / (2 * (n - 1)))
+    lower, upper = bias - Z * spread, bias + Z * spread
+    return BlandAltman(
+        n=n,
+        bias=bias,
+        bias_interval=_around(bias, half_of_bias),
+        spread=spread,
+        lower=lower,
+        lower_interval=_around(lower, half_of_limit),
+        upper=upper,
+        upper_interval=_around(upper, half_of_limit),
+    )
 
 
 def icc_2_1(rating_nk: np.ndarray) -> float | None:
-    """ICC(2,1): two-way random effects, absolute agreement, single rater (Shrout & Fleiss, Psychol Bull
-    1979).
+    """ICC(2,1): two-way random effects, absolute agreement, single rater.
 
     ``rating_nk`` holds n subjects by k raters. None with fewer than two of either, or where nothing varies.
     """
     subjects, raters = rating_nk.shape
     if subjects < 2 or raters < 2:
         return None
-    grand = rating_nk.mean()
-    between_subjects = raters * ((rating_nk.mean(axis=1) - grand) ** 2).sum() / (subjects - 1)
-    between_raters = subjects * ((rating_nk.mean(axis=0) - grand) ** 2).sum() / (raters - 1)
-    residual_nk = rating_nk - rating_nk.mean(axis=1, keepdims=True) - rating_nk.mean(axis=0) + grand
-    residual = (residual_nk**2).sum() / ((subjects - 1) * (raters - 1))
+    between_subjects, between_raters, residual = _mean_squares(rating_nk)
     whole = between_subjects + (raters - 1) * residual + raters * (between_raters - residual) / subjects
     return float((between_subjects - residual) / whole) if whole > 0 else None
+
+
+def icc_interval(rating_nk: np.ndarray) -> Interval:
+    """95 % interval of ICC(2,1) by F quantiles with Satterthwaite's degrees of freedom."""
+    icc = icc_2_1(rating_nk)
+    subjects, raters = rating_nk.shape
+    if icc is None or subjects < 3:
+        return Interval(None, None, "fewer than three subjects, or no variation")
+    between_subjects, between_raters, residual = _mean_squares(rating_nk)
+    if residual <= 0:
+        return Interval(None, None, "the raters differ by a constant; no spread to estimate")
+    ratio = between_raters / residual
+    top = (
+        (raters - 1) * (subjects - 1) * (raters * icc * ratio + subjects * (1 + (raters - 1) * icc) - raters * icc) ** 2
+    )
+    bottom = (subjects - 1) * raters**2 * icc**2 * ratio**2 + (subjects * (1 + (raters - 1) * icc) - raters * icc) ** 2
+    degrees = top / bottom
+    spread = raters * between_raters + (raters * subjects - raters - subjects) * residual
+    upper_f = stats.f.ppf(TAIL, subjects - 1, degrees)
+    lower_f = stats.f.ppf(TAIL, degrees, subjects - 1)
+    low = subjects * (between_subjects - upper_f * residual) / (upper_f * spread + subjects * between_subjects)
+    high = subjects * (lower_f * between_subjects - residual) / (spread + subjects * lower_f * between_subjects)
+    return Interval(float(low), float(high))
+
+
+def pearson(measured_n: np.ndarray, reference_n: np.ndarray) -> tuple[float | None, Interval]:
+    """Pearson's r with its interval by Fisher's z; None with too few pairs or where one side does not vary."""
+    if len(measured_n) < LEAST_CORRELATED or np.ptp(measured_n) == 0 or np.ptp(reference_n) == 0:
+        return None, Interval(None, None, f"fewer than {LEAST_CORRELATED} pairs, or no variation")
+    found = stats.pearsonr(measured_n, reference_n)
+    bounds = found.confidence_interval(CONFIDENCE)
+    return float(found.statistic), Interval(float(bounds.low), float(bounds.high))
 
 
 def within(measured_n: np.ndarray, reference_n: np.ndarray, points: float) -> float:
     """Share of cases whose value is at most ``points`` off."""
     return float((np.abs(measured_n - reference_n) <= points).mean())
+
+
+def _mean_squares(rating_nk: np.ndarray) -> tuple[float, float, float]:
+    """Between subjects, between raters, residual."""
+    subjects, raters = rating_nk.shape
+    grand = rating_nk.mean()
+    between_subjects = raters * ((rating_nk.mean(axis=1) - grand) ** 2).sum() / (subjects - 1)
+    between_raters = subjects * ((rating_nk.mean(axis=0) - grand) ** 2).sum() / (raters - 1)
+    residual_nk = rating_nk - rating_nk.mean(axis=1, keepdims=True) - rating_nk.mean(axis=0) + grand
+    return between_subjects, between_raters, (residual_nk**2).sum() / ((subjects - 1) * (raters - 1))
+
+
+def _around(value: float, half: float) -> Interval:
+    return Interval(float(value - half), float(value + half))

@@ -1,8 +1,9 @@
-"""Figures of the report as inline SVG: they print sharply and need no file beside the page."""
+"""Figures of the report. As SVG they print sharply and need no file beside the page."""
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -11,11 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kicc_ml.evaluation.outcome import rows_of
+from kicc_ml.evaluation.rows import Rows, rows_of
 
 #: Okabe & Ito's palette, told apart by colour-blind readers; with a marker each, also in grey print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
-MODEL_STYLE: dict[Any, Any] = {"network": (BLUE, "o"), "clinical": (ORANGE, "s")}
+PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+MODEL_STYLE: dict[str, tuple[str, str]] = {"network": (BLUE, "o"), "clinical": (ORANGE, "s")}
+
+#: Of models with other names, as in a benchmark of somebody's predictions.
+OTHER_STYLES = ((GREEN, "^"), (PURPLE, "v"), (YELLOW, "P"), (SKY, "X"))
 
 #: Groups of a calibration plot; fewer where a model gives fewer distinct probabilities.
 CALIBRATION_GROUPS = 8
@@ -23,12 +28,12 @@ CALIBRATION_GROUPS = 8
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "kicc_ml"}
 
 
-def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[str, Any]]) -> str:
+def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[str, Any]]) -> Figure:
     """Every case as a dot, the mean of each hospital with its interval beside it.
 
     ``figures`` maps a hospital to ``{mean, low, high}``, as ``multisite.site_figures`` gives it.
     """
-    axes = _axes(6.4, 0.9 + 0.42 * len(figures))
+    axes = _axes(5.2, 0.9 + 0.3 * len(figures))
     generator = np.random.default_rng(0)  # only spreads dots so that they do not hide each other
     for row, (site, figure) in enumerate(figures.items()):
         dots = cases.loc[cases["site"].astype(str) == site, f"{region}_dice"].dropna().to_numpy(float)
@@ -37,45 +42,109 @@ def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[st
             _point(axes, figure["mean"], figure, row, BLUE, "o")
     _name_rows(axes, [f"{site} (n={figure['n']})" for site, figure in figures.items()])
     axes.set(xlim=(0, 1.02), xlabel=f"Dice, {region.replace('_', ' ')}")
-    return _svg(axes)
+    return _figure(axes)
 
 
-def forest(by_model: Mapping[str, Mapping[str, dict[str, Any]]], overall: Mapping[str, dict[str, Any]]) -> str:
-    """AUC of each hospital with interval, and of all (within-site pairs) in the last row, by model."""
+def forest(
+    by_model: Mapping[str, Mapping[str, dict[str, Any]]],
+    overall: Mapping[str, dict[str, Any]],
+    meta: Mapping[str, dict[str, Any]],
+) -> Figure:
+    """AUC of each hospital with interval, by model; below the line what holds for all of them.
+
+    These are the share of pairs within hospitals, the random-effects mean, and the prediction interval of a hospital
+    not yet seen (dashed). ``meta`` holds :class:`kicc_ml.evaluation.meta_analysis.Pooled` as a dictionary, by model.
+    """
     sites = sorted({site for figures in by_model.values() for site in figures})
-    axes = _axes(6.4, 1.1 + 0.36 * (len(sites) + 1))
+    axes = _axes(6.4, 1.3 + 0.3 * (len(sites) + 3))
+    style = styles(list(by_model))
     for shift, (model, figures) in zip(_shifts(len(by_model)), by_model.items(), strict=True):
-        colour, marker = MODEL_STYLE.get(model, (GREEN, "^"))
+        colour, marker = style[model]
         for row, figure in enumerate([*(figures.get(site) for site in sites), overall.get(model)]):
             if figure and figure["value"] is not None:
                 _point(axes, figure["value"], figure, row + shift, colour, marker)
-        axes.plot([], [], color=colour, marker=marker, label=model)
+        if (pooled := meta.get(model)) and pooled["mean"] is not None:
+            _point(axes, pooled["mean"], pooled, len(sites) + 1 + shift, colour, "D")
+            ends = [pooled["predicted_low"], pooled["predicted_high"]]
+            axes.plot(ends, [len(sites) + 2 + shift] * 2, color=colour, lw=1.6, ls=(0, (3, 1.5)))
+        axes.plot([], [], color=colour, marker=marker, label=model.replace("_", " "))
     axes.axhline(len(sites) - 0.5, color="black", lw=0.6)
     axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
-    _name_rows(axes, [*sites, "all hospitals"])
+    counts = next(iter(by_model.values()), {})
+    named = [f"{site} ({_count(counts.get(site))})" for site in sites]
+    _name_rows(axes, [*named, "pairs within hospitals", "random-effects mean", "a new hospital"])
     axes.set(xlim=(0, 1.02), xlabel="AUC (95 % interval; no bar: not estimable)")
-    axes.legend(loc="upper left", fontsize=8, frameon=False, bbox_to_anchor=(1.0, 1.0))
-    return _svg(axes)
+    axes.legend(loc="upper center", fontsize=8, frameon=False, bbox_to_anchor=(0.5, 1.0), ncols=4)
+    axes.set_ylim(len(sites) + 2.6, -1.4)
+    return _figure(axes)
 
 
-def calibration(predictions: pd.DataFrame) -> str:
-    """Observed against predicted risk in groups of equal size, for one endpoint."""
-    axes = _axes(3.6, 3.4)
+def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Observed against predicted risk of one endpoint: smooth curves, groups of equal size, and how risks spread.
+
+    Ticks above the axis are the risks of those with the event, below it of those without, of the first model.
+    """
+    axes = _axes(3.6, 3.5)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
-    for model, (colour, marker) in MODEL_STYLE.items():
-        rows = rows_of(predictions[predictions["model"] == model])
-        if rows.label_n.size:
-            groups = np.array_split(np.argsort(rows.probability_n, kind="stable"), CALIBRATION_GROUPS)
-            predicted = [rows.probability_n[group].mean() for group in groups if group.size]
-            observed = [rows.label_n[group].mean() for group in groups if group.size]
-            axes.plot(predicted, observed, color=colour, marker=marker, ms=4, lw=1, label=model)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="predicted risk", ylabel="observed share")
-    if len(axes.lines) > 1:  # beside the diagonal
+    known = predictions.dropna(subset=["label", "probability"])
+    shown = styles(two_of(list(dict.fromkeys(known["model"]))))
+    for place, (model, (colour, marker)) in enumerate(shown.items()):
+        rows = rows_of(known[known["model"] == model])
+        groups = np.array_split(np.argsort(rows.probability_n, kind="stable"), CALIBRATION_GROUPS)
+        points = [(rows.probability_n[group].mean(), rows.label_n[group].mean()) for group in groups if group.size]
+        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=3.5, lw=0, alpha=0.7)
+        curve = curves.get(model, {"predicted": [], "observed": []})
+        axes.plot(curve["predicted"], curve["observed"], color=colour, lw=1.6, label=model.replace("_", " "))
+        if place == 0:
+            _spread_of_risk(axes, rows, colour)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.14, 1.02), xlabel="predicted risk", ylabel="observed share")
+    if shown:
         axes.legend(fontsize=8, frameon=False, loc="upper left")
-    return _svg(axes)
+    return _figure(axes)
 
 
-def agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> str:
+def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Net benefit over the threshold of one endpoint, with its interval, beside treating all and treating none."""
+    axes = _axes(3.9, 3.5)
+    shown = {model: curves[model] for model in two_of(list(curves)) if curves[model]["threshold"]}
+    for (model, curve), (colour, _) in zip(shown.items(), styles(list(shown)).values(), strict=True):
+        low, high = (np.array(curve[end], float) for end in ("low", "high"))
+        axes.fill_between(curve["threshold"], low, high, color=colour, alpha=0.12, lw=0)
+        axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=1.6, label=model.replace("_", " "))
+    for curve in list(shown.values())[:1]:
+        axes.plot(curve["threshold"], curve["treat_all"], color="black", lw=0.9, ls="--", label="treat all")
+    axes.axhline(0, color=GREY, lw=0.9, label="treat none")
+    top = max((max(curve["net_benefit"]) for curve in shown.values()), default=0.1)
+    axes.set(
+        ylim=(-0.35 * top - 0.005, 1.35 * top + 0.005), xlabel="threshold of risk", ylabel="net benefit per patient"
+    )
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
+    return _figure(axes)
+
+
+def bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapping[str, Any]) -> Figure:
+    """Difference against mean of graded and true value, with bias and limits of agreement and their intervals."""
+    known = cases[[column, f"{column}_truth"]].apply(pd.to_numeric).dropna()
+    axes = _axes(4.2, 3.3)
+    difference = known[column] - known[f"{column}_truth"]
+    axes.scatter(known.mean(axis=1), difference, s=14, color=BLUE, alpha=0.6, lw=0)
+    for name, style in (("lower", "--"), ("bias", "-"), ("upper", "--")):
+        if name in limits:
+            figure = limits[name]
+            axes.axhspan(figure["low"], figure["high"], color=GREY, alpha=0.18, lw=0)
+            axes.axhline(figure["value"], color="black", lw=0.9, ls=style)
+            axes.annotate(
+                f"{figure['value']:.1f}",
+                (1.01, figure["value"]),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize=8,
+            )
+    axes.set(xlabel=f"mean of both, {label}", ylabel="predicted less true")
+    return _figure(axes)
+
+
+def agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> Figure:
     """Graded against true value, one dot per case, with the line of identity."""
     known = cases[[column, f"{column}_truth"]].apply(pd.to_numeric).dropna()
     axes = _axes(3.4, 3.3)
@@ -83,7 +152,7 @@ def agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> str:
     axes.scatter(known[f"{column}_truth"], known[column], s=14, color=BLUE, alpha=0.6, lw=0)
     axes.set(xlabel=f"{label}, true masks", ylabel=f"{label}, predicted", aspect="equal")
     axes.set(xlim=(-0.03 * top, 1.03 * top), ylim=(-0.03 * top, 1.03 * top))
-    return _svg(axes)
+    return _figure(axes)
 
 
 def _axes(width: float, height: float) -> Axes:
@@ -107,12 +176,42 @@ def _name_rows(axes: Axes, names: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _svg(axes: Axes) -> str:
-    """The figure without prologue, metadata and name spaces, which HTML does without."""
+def styles(models: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker by model: the two that are compared have their own, others one each in order."""
+    others = cycle(OTHER_STYLES)
+    return {model: MODEL_STYLE.get(model) or next(others) for model in models}
+
+
+def two_of(models: Sequence[str]) -> list[str]:
+    """The models that are drawn: the network and the clinical one, or the first two of others."""
+    return [model for model in MODEL_STYLE if model in models] or list(models[:2])
+
+
+def _spread_of_risk(axes: Axes, rows: Rows, colour: str) -> None:
+    for label, bottom, top in ((1, -0.065, -0.03), (0, -0.105, -0.07)):
+        axes.vlines(rows.probability_n[rows.label_n == label], bottom, top, color=colour, lw=0.4, alpha=0.6)
+    axes.text(1.04, -0.047, "event", fontsize=6, va="center", color=GREY)
+    axes.text(1.04, -0.087, "none", fontsize=6, va="center", color=GREY)
+
+
+def _count(figure: Mapping[str, Any] | None) -> str:
+    return f"{figure['events']}/{figure['n']}" if figure and "events" in figure else "0"
+
+
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as a file of its own, the same each time."""
     text = io.StringIO()
     with mpl.rc_context(STYLE):
-        axes.get_figure().savefig(  # type: ignore[union-attr]
-            text, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None}
-        )
-    drawing = text.getvalue()[text.getvalue().index("<svg") :]
-    return re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", drawing)
+        figure.savefig(text, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
+    return text.getvalue()
+
+
+def inline(svg: str) -> str:
+    """The figure without prologue and name spaces, which HTML does without."""
+    return re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kicc_ml.evaluation.outcome import one_class_reason
+from kicc_ml.evaluation.rows import one_class_reason
 from kicc_ml.records import ENDPOINTS, REGIONS
 
 

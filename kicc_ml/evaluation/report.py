@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import jinja2
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.evaluation import figures, outcome, segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
-from kicc_ml.evaluation.summary import models_of, to_json
+from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
+from kicc_ml.evaluation.summary import models_of, numbers, to_json
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -23,16 +26,21 @@ METRIC_NAMES = {
     "nsd_3mm": "surface Dice 3 mm",
     "hd95_mm": "HD95, mm",
     "volume_error_ml": "volume error, mL",
+    "lesionwise_precision": "lesion-wise precision",
+    "lesionwise_recall": "lesion-wise recall",
+    "lesionwise_f1": "lesion-wise F1",
     "auroc": "AUC within hospitals",
     "auroc_pooled": "AUC pooled",
     "auprc": "average precision",
     "brier": "Brier",
+    "scaled_brier": "scaled Brier",
+    "observed_expected": "observed / expected",
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
 }
 
-#: The network and the model it has to beat stand side by side in tables of hospitals and in forest plots.
-COMPARED = ("network", "clinical")
+#: Graded quantities that have a true value beside them: their name in figures and the top of the axis.
+GRADED = {"severity_score": ("severity score", 24.0), "percent_involved": ("% of lung involved", 100.0)}
 
 
 def write_report(
@@ -43,7 +51,7 @@ def write_report(
     run: Mapping[str, str],
     overlays: Sequence[tuple[str, Path]] = (),
 ) -> Path:
-    """Write ``cases.csv``, ``summary.json`` and ``report.html`` into ``folder``; return the page's path.
+    """Write ``cases.csv summary.json summary.csv report.html figures/*.svg`` into ``folder``; return the page's path.
 
     ``summary`` is that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables. ``run`` holds
     ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
@@ -53,7 +61,12 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / "cases.csv", cases.to_csv(index=False))
     _write_whole(folder / "summary.json", to_json(summary))
-    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, overlays))
+    _write_whole(folder / "summary.csv", numbers(summary).to_csv(index=False))
+    drawn = drawings(summary, cases, predictions)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, svg in drawn.items():
+        _write_whole(folder / "figures" / f"{_file_name(name)}.svg", svg)
+    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, overlays, drawn))
 
 
 def render(
@@ -61,7 +74,8 @@ def render(
     cases: pd.DataFrame,
     predictions: pd.DataFrame,
     run: Mapping[str, str],
-    overlays: Sequence[tuple[str, Path]] = (),
+    overlays: Sequence[tuple[str, Path]],
+    drawn: Mapping[str, str],
 ) -> str:
     """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
     environment = jinja2.Environment(
@@ -71,7 +85,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure_text, "words": _words, "heading": _heading}
+    environment.filters |= {"figure": figure_text, "words": _words, "heading": _heading, "p": _p}
     return environment.get_template("report.html.j2").render(
         summary=summary,
         run=run,
@@ -82,9 +96,12 @@ def render(
         endpoints=endpoints_of(predictions),
         models=models_of(predictions),
         segmentation_metrics=segmentation.METRICS,
-        outcome_metrics=outcome.METRICS,
+        detection_metrics=segmentation.DETECTION,
+        in_pieces=segmentation.IN_PIECES,
+        outcome_tables=(outcome.DISCRIMINATION, outcome.CALIBRATION),
+        subgroup_metrics=SUBGROUP_METRICS,
         metric_names=METRIC_NAMES,
-        drawings=_drawings(summary, cases, predictions),
+        drawings={name: Markup(figures.inline(svg)) for name, svg in drawn.items()},
         overlays=[(caption, _data_uri(path)) for caption, path in overlays],
     )
 
@@ -128,9 +145,9 @@ def _with_masks(cases: pd.DataFrame) -> int:
 
 
 def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
-    """Per endpoint those of ``COMPARED`` that predicted it."""
+    """Per endpoint those of ``COMPARED`` that predicted it; of models with other names the first two."""
     judged = {
-        endpoint: [name for name in COMPARED if name in models and models[name]["brier"]["value"] is not None]
+        endpoint: figures.two_of([name for name in models if models[name]["brier"]["value"] is not None])
         for endpoint, models in summary["outcome"].items()
     }
     return {endpoint: models for endpoint, models in judged.items() if models}
@@ -167,36 +184,42 @@ def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "dice": {
-            region: Markup(figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice")))
-            for region in regions_of(cases)
-        },
-        "forest": {
-            endpoint: Markup(_forest(summary, endpoint, models_of(predictions)))
-            for endpoint in endpoints_of(predictions)
-        },
-        "calibration": {
-            endpoint: Markup(figures.calibration(predictions[predictions["endpoint"] == endpoint]))
-            for endpoint in endpoints_of(predictions)
-        },
-        "severity": [
-            Markup(figures.agreement(cases, column, label, top))
-            for column, label, top in (
-                ("severity_score", "severity score", 24.0),
-                ("percent_involved", "% of lung involved", 100.0),
-            )
-            if {column, f"{column}_truth"} <= set(cases.columns)
-        ],
+def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:
+    """Every figure as SVG by name: ``dice_<region>``, ``forest_<endpoint>`` and so on."""
+    found = {
+        f"dice_{region}": figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice"))
+        for region in regions_of(cases)
     }
+    for endpoint in endpoints_of(predictions):
+        rows = predictions[predictions["endpoint"] == endpoint]
+        found[f"forest_{endpoint}"] = _forest(summary, endpoint, models_of(rows))
+        found[f"calibration_{endpoint}"] = figures.calibration(rows, summary["calibration_curve"][endpoint])
+        found[f"decision_{endpoint}"] = figures.decision_curve(summary["decision_curve"][endpoint])
+    for column, (label, top) in GRADED.items():
+        if {column, f"{column}_truth"} <= set(cases.columns):
+            found[f"agreement_{column}"] = figures.agreement(cases, column, label, top)
+    if "agreement_percent_involved" in found:
+        limits = summary["severity"]["percent_involved"]["bland_altman"]
+        found["bland_altman"] = figures.bland_altman(cases, "percent_involved", GRADED["percent_involved"][0], limits)
+    return {name: figures.to_svg(figure) for name, figure in found.items()}
 
 
-def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> str:
-    shown = [model for model in COMPARED if model in models] or models[:1]
+def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure:
+    shown = figures.two_of(models)
     by_model = {model: site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
     overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
-    return figures.forest(by_model, overall)
+    meta = {model: summary["meta_analysis"][endpoint][model]["reml"] for model in shown}
+    return figures.forest(by_model, overall, meta)
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def _words(name: str) -> str:

@@ -4,32 +4,48 @@ Two tables come in. ``cases``: one row per case with ``case_id``, ``site``, ``fo
 :func:`kicc_ml.evaluation.segmentation.case_columns`, and where they are known ``severity_score``,
 ``severity_score_truth``, ``percent_involved``, ``percent_involved_truth``. ``predictions``: one row per case,
 endpoint and model with ``case_id``, ``site``, ``fold``, ``endpoint``, ``model``, ``probability``, ``label``
-(empty where unknown). Either may have no rows. The same shape comes out whatever was run: what there is no
+(empty where unknown). Either may have no rows. A third, ``groups``, may hold ``case_id`` and what
+:data:`kicc_ml.evaluation.subgroups.GROUPINGS` lists. The same shape comes out whatever was run: what there is no
 data for is None with a reason.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kicc_ml.evaluation import agreement, outcome, segmentation
-from kicc_ml.evaluation.bootstrap import mean_interval
+from kicc_ml.evaluation.bootstrap import Interval, mean_interval
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
+from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
+from kicc_ml.evaluation.rows import rows_of, unknown
+from kicc_ml.evaluation.subgroups import subgroups
 from kicc_ml.records import ENDPOINTS, REGIONS, UserError
 
 #: Models in the order of tables and figures.
 MODELS = ("network", "clinical", "age_sex", "extent", "boosting", "prevalence")
 
+#: The network and the model it has to beat stand side by side in tables of hospitals and in figures.
+COMPARED = ("network", "clinical")
+
+#: Of ``summary.csv``.
+NUMBER_COLUMNS = ("value", "low", "high", "n", "events", "sites", "over", "model", "against", "metric", "reason")
+
+#: Points of curves, which are figures only together.
+CURVES = ("decision_curve", "calibration_curve")
+
 #: Metrics that are a length, in millimetres or, where spacing is unknown, in voxels.
 LENGTHS = ("nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
 
 #: Shares cannot leave 0 to 1, so neither do their intervals.
-SHARES = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm")
+SHARES = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", *segmentation.DETECTION)
 
 
-def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def summarise(
+    cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0, groups: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """The content of ``summary.json``. Raises UserError where a case is predicted twice by a model."""
     _refuse_doubled(cases, ["case_id"], "cases")
     _refuse_doubled(predictions, ["case_id", "endpoint", "model"], "predictions")
@@ -38,6 +54,11 @@ def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0) -> 
         **_figures(cases, predictions, seed),
         "sites": {site: _figures(at_site(cases, site), at_site(predictions, site), seed) for site in sites},
         "not_evaluable": not_evaluable(cases, predictions),
+        "meta_analysis": meta_analyses(predictions),
+        "comparisons": comparisons(predictions, seed),
+        "decision_curve": decision_curves(predictions, seed),
+        "calibration_curve": calibration_curves(predictions),
+        "subgroups": [] if groups is None else subgroups(_headline(predictions), groups, seed),
     }
 
 
@@ -46,10 +67,35 @@ def to_json(summary: dict[str, Any]) -> str:
     return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def numbers(summary: dict[str, Any]) -> pd.DataFrame:
+    """Every figure of the summary as a row: where it stands, value, interval, counts, reason."""
+    return pd.DataFrame(list(_walk(summary, ())), columns=["figure", *NUMBER_COLUMNS])
+
+
 def models_of(predictions: pd.DataFrame) -> list[str]:
     """Models that predicted, the network first, unknown names last."""
     present = set(predictions["model"]) if "model" in predictions else set()
     return [name for name in MODELS if name in present] + sorted(present - set(MODELS))
+
+
+def _walk(node: Any, path: tuple[str, ...]) -> Iterator[list[Any]]:
+    if isinstance(node, list):
+        node = {str(place): child for place, child in enumerate(node)}
+    if not isinstance(node, dict):
+        return
+    named = node | {"value": node.get("value", node.get("mean", node.get("difference")))}
+    if "low" in node:
+        yield [".".join(path), *(named.get(column) for column in NUMBER_COLUMNS)]
+    for key, child in node.items():
+        if key not in CURVES:
+            yield from _walk(child, (*path, str(key)))
+
+
+def _headline(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Of the models that stand side by side; of all, where these did not predict."""
+    if "model" not in predictions or not (shown := predictions["model"].isin(COMPARED)).any():
+        return predictions
+    return predictions[shown]
 
 
 def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
@@ -57,7 +103,9 @@ def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[
     return {
         "n": len(people),
         "segmentation": {
-            region: {metric: _segmentation_figure(cases, region, metric, seed) for metric in segmentation.METRICS}
+            region: {
+                metric: _segmentation_figure(cases, region, metric, seed) for metric in segmentation.metrics_of(region)
+            }
             for region in REGIONS
         },
         "outcome": _outcome_figures(predictions, seed),
@@ -104,9 +152,9 @@ def _outcome_figures(predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
 def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str, seed: int) -> dict[str, Any]:
     rows = predictions[predictions["endpoint"] == endpoint] if "endpoint" in predictions else predictions
     if rows.empty:
-        absent = outcome.unknown("not predicted")
+        absent = unknown("not predicted")
         return {"network": {metric: dict(absent) for metric in outcome.METRICS}}
-    return {model: outcome.score(outcome.rows_of(rows[rows["model"] == model]), seed) for model in models_of(rows)}
+    return {model: outcome.score(rows_of(rows[rows["model"] == model]), seed) for model in models_of(rows)}
 
 
 def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
@@ -121,11 +169,33 @@ def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
             "within_1": agreement.within(score, score_truth, 1),
             "within_2": agreement.within(score, score_truth, 2),
         }
-    icc = agreement.icc_2_1(np.stack([percent, percent_truth], axis=1))
-    involved: dict[str, Any] = {"icc": icc, "n": int(percent.size)}
+    return {"score": points | {"n": int(score.size)}, "percent_involved": _agreement(percent, percent_truth)}
+
+
+def _agreement(measured_n: np.ndarray, reference_n: np.ndarray) -> dict[str, Any]:
+    both_n2 = np.stack([measured_n, reference_n], axis=1)
+    icc = agreement.icc_2_1(both_n2)
+    figures: dict[str, Any] = {"icc": icc, "n": int(measured_n.size)}
     if icc is None:
-        involved["reason"] = "needs two graded pairs that differ"
-    return {"score": points | {"n": int(score.size)}, "percent_involved": involved}
+        figures["reason"] = "needs two graded pairs that differ"
+    r, r_interval = agreement.pearson(measured_n, reference_n)
+    figures["icc_interval"] = _bounds(agreement.icc_interval(both_n2))
+    figures["pearson"] = {"value": r} | _bounds(r_interval)
+    limits = agreement.bland_altman(measured_n, reference_n)
+    figures["bland_altman"] = {"reason": "fewer than three graded pairs"} if limits is None else _limits(limits)
+    return figures
+
+
+def _limits(limits: agreement.BlandAltman) -> dict[str, Any]:
+    return {
+        name: {"value": getattr(limits, name)} | _bounds(getattr(limits, f"{name}_interval"))
+        for name in ("bias", "lower", "upper")
+    }
+
+
+def _bounds(interval: Interval) -> dict[str, Any]:
+    bounds = {"low": interval.low, "high": interval.high}
+    return bounds | ({"reason": interval.reason} if interval.reason else {})
 
 
 def _pairs(cases: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,8 @@ def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path
     assert "http" not in text
     assert "url(" not in text.replace("url(#", "")
     assert "&lt;demo&gt;" in text
-    assert sorted(path.name for path in page.parent.iterdir()) == ["cases.csv", "report.html", "summary.json"]
+    written = ["cases.csv", "figures", "report.html", "summary.csv", "summary.json"]
+    assert sorted(path.name for path in page.parent.iterdir()) == written
     assert json.loads((page.parent / "summary.json").read_text())["n"] == 24
 
 

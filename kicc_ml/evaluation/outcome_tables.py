@@ -1,0 +1,82 @@
+"""What stands beside the figures of the outcome models: meta-analysis, comparisons, curves.
+
+Everything here is plain lists and numbers for ``summary.json``; what does not exist is None with its reason.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kicc_ml.evaluation.calibration import smooth_curve
+from kicc_ml.evaluation.comparison import compare
+from kicc_ml.evaluation.decision_curve import decision_curve
+from kicc_ml.evaluation.discrimination import site_pairs
+from kicc_ml.evaluation.meta_analysis import logit_areas, pool_areas
+from kicc_ml.evaluation.rows import Rows, rows_of
+
+#: Points kept of a smooth curve, at equal shares of the cases.
+CURVE_POINTS = 101
+
+#: The model that the others are there to judge.
+JUDGED = "network"
+
+
+def per_model(predictions: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
+    """Endpoint, model and rows of everything that was predicted."""
+    if not predictions.empty:
+        for (endpoint, model), table in predictions.groupby(["endpoint", "model"], sort=False):
+            yield str(endpoint), str(model), rows_of(table)
+
+
+def meta_analyses(predictions: pd.DataFrame) -> dict[str, Any]:
+    """``<endpoint>.<model>.{reml,dersimonian_laird}`` of the hospitals' areas, and which had to be ``left_out``."""
+    found: dict[str, Any] = {}
+    for endpoint, model, rows in per_model(predictions):
+        pairs = site_pairs(rows)
+        left_out = sorted(set(rows.site_n) - set(logit_areas(pairs)[2]))
+        methods = {"reml": pool_areas(pairs, "REML"), "dersimonian_laird": pool_areas(pairs, "DL")}
+        figures = {name: _without_empty_reason(vars(pooled)) for name, pooled in methods.items()}
+        found.setdefault(endpoint, {})[model] = figures | {"left_out": [str(site) for site in left_out]}
+    return found
+
+
+def comparisons(predictions: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+    """The network against each other model; where there is no network, every two."""
+    if predictions.empty:
+        return []
+    models = list(dict.fromkeys(predictions["model"]))
+    pairs = [(JUDGED, model) for model in models if model != JUDGED]
+    rows = compare(predictions, pairs if JUDGED in models else list(combinations(models, 2)), seed)
+    return [_without_empty_reason(row) for row in rows]
+
+
+def decision_curves(predictions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+    """``<endpoint>.<model>`` as columns of equal length."""
+    found: dict[str, Any] = {}
+    for endpoint, model, rows in per_model(predictions):
+        curve = decision_curve(rows, seed=seed)
+        found.setdefault(endpoint, {})[model] = {name: _plain(curve[name]) for name in curve}
+    return found
+
+
+def calibration_curves(predictions: pd.DataFrame) -> dict[str, Any]:
+    """``<endpoint>.<model>.{predicted,observed}``, empty with a ``reason`` where there is no curve."""
+    found: dict[str, Any] = {}
+    for endpoint, model, rows in per_model(predictions):
+        curve = smooth_curve(rows)
+        size = len(curve.predicted_n)
+        place_p = np.unique(np.linspace(0, size - 1, min(CURVE_POINTS, size)).astype(int))
+        columns = {"predicted": _plain(curve.predicted_n[place_p]), "observed": _plain(curve.observed_n[place_p])}
+        found.setdefault(endpoint, {})[model] = columns | ({"reason": curve.reason} if curve.reason else {})
+    return found
+
+
+def _plain(values: Any) -> list[Any]:
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
+def _without_empty_reason(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "reason" or value}

@@ -1,0 +1,54 @@
+"""Cases with a known outcome and what a model said of them: what every outcome statistic takes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Cases with a known label: ``label_n`` 0 or 1, ``probability_n`` in 0..1, ``site_n`` the hospital."""
+
+    label_n: np.ndarray
+    probability_n: np.ndarray
+    site_n: np.ndarray
+
+    def at(self, keep_n: np.ndarray) -> "Rows":
+        return Rows(self.label_n[keep_n], self.probability_n[keep_n], self.site_n[keep_n])
+
+    @property
+    def why_one_class(self) -> str:
+        """Why nothing can be told apart here, or ``""``."""
+        return one_class_reason(self.label_n)
+
+
+def rows_of(predictions: pd.DataFrame) -> Rows:
+    """Rows of one endpoint and one model that have both label and probability."""
+    known = predictions.dropna(subset=["label", "probability"])
+    return Rows(known["label"].to_numpy(float), known["probability"].to_numpy(float), known["site"].to_numpy(str))
+
+
+def paired_rows(predictions: pd.DataFrame, one: str, other: str) -> tuple[Rows, Rows]:
+    """Rows of two models of one endpoint over the cases that both predicted, in the same order."""
+    known = predictions.dropna(subset=["label", "probability"])
+    tables = [known[known["model"] == model].set_index("case_id").sort_index() for model in (one, other)]
+    shared = tables[0].index.intersection(tables[1].index)
+    first, second = (rows_of(table.loc[shared]) for table in tables)
+    return first, second
+
+
+def one_class_reason(label_n: np.ndarray) -> str:
+    """Says in words that labels are all missing, all 0 or all 1; empty where both classes occur."""
+    if not len(label_n):
+        return "no case with a known outcome"
+    if not (label_n == 1).any():
+        return f"no event among {len(label_n)} cases"
+    if not (label_n == 0).any():
+        return f"all {len(label_n)} cases have the event"
+    return ""
+
+
+def unknown(reason: str) -> dict[str, object]:
+    """A figure that cannot be computed: None with the reason, never NaN and never left out."""
+    return {"value": None, "low": None, "high": None, "reason": reason}

@@ -1,0 +1,54 @@
+"""The same figures for parts of the patients.
+
+Estimand and design are those of :func:`kicc_ml.evaluation.outcome.score`, of the patients of the group. A group is
+told from another only by intervals that do not overlap at all; many groups are looked at, so one that stands out is a
+question and no finding.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from kicc_ml.evaluation.outcome import score
+from kicc_ml.evaluation.rows import rows_of
+
+#: Lower ends of age bands in years, with their names. A setting of the report, not a published KICC figure.
+AGE_BANDS = {0: "under 50", 50: "50 to 64", 65: "65 to 79", 80: "80 and over"}
+
+#: Columns of the table of groups that are looked at, in this order, where they are there.
+GROUPINGS = ("sex", "age_band", "vendor", "projection", "dose_class")
+
+#: Shown for each group.
+SHOWN = ("auroc", "auroc_pooled", "observed_expected", "brier")
+
+
+def age_band(age_years: float | None) -> str | None:
+    """The name of the band an age is in; None for an unknown age."""
+    if age_years is None or pd.isna(age_years):
+        return None
+    return AGE_BANDS[max(start for start in AGE_BANDS if start <= age_years)]
+
+
+def subgroups(predictions: pd.DataFrame, groups: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+    """One row per endpoint, model, grouping and group: ``n events`` and the figures of ``SHOWN``.
+
+    ``groups`` holds ``case_id`` and any of ``GROUPINGS``; a case without a value is in the group ``unknown``. No rows
+    without predictions or groupings. A figure that does not exist is None with its reason.
+    """
+    if predictions.empty or "case_id" not in groups:
+        return []
+    joined = predictions.merge(groups, on="case_id", how="left", validate="many_to_one")
+    return [row for grouping in GROUPINGS if grouping in groups for row in _of(joined, grouping, seed)]
+
+
+def _of(predictions: pd.DataFrame, grouping: str, seed: int) -> Iterator[dict[str, Any]]:
+    named = predictions[grouping].astype(object).where(predictions[grouping].notna(), "unknown")
+    order = [*AGE_BANDS.values()] if grouping == "age_band" else []
+    for (endpoint, model), table in predictions.assign(group=named).groupby(["endpoint", "model"], sort=False):
+        present = sorted(set(table["group"]), key=lambda name: (order.index(name) if name in order else 99, str(name)))
+        for group in present:
+            rows = rows_of(table[table["group"] == group])
+            row = {"endpoint": endpoint, "model": model, "grouping": grouping, "group": str(group)}
+            row |= {"n": len(rows.label_n), "events": int(rows.label_n.sum())}
+            yield row | score(rows, seed, SHOWN)

@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from kicc_ml.evaluation.comparison import compare, compare_segmentations, mean_difference, paired_difference
+from kicc_ml.evaluation.delong import paired_test
+from kicc_ml.evaluation.outcome import score
+from kicc_ml.evaluation.rows import Rows
+
+
+def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[Rows, Rows]:
+    """A model that sees the risk, and one that sees half of it."""
+    generator = np.random.default_rng(seed)
+    seen, unseen = generator.normal(size=(2, n))
+    label = (generator.random(n) < expit(seen + unseen)).astype(float)
+    site = generator.integers(0, sites, n).astype(str)
+    return Rows(label, expit(seen + unseen), site), Rows(label, expit(seen), site)
+
+
+def table(**by_model: Rows) -> pd.DataFrame:
+    return pd.concat(
+        pd.DataFrame(
+            {"case_id": np.arange(len(rows.label_n)), "site": rows.site_n, "label": rows.label_n}
+            | {"endpoint": "icu", "model": model, "probability": rows.probability_n}
+        )
+        for model, rows in by_model.items()
+    )
+
+
+def test_a_model_that_sees_more_is_better_and_the_order_only_turns_the_sign() -> None:
+    one, other = models()
+    found, turned = paired_difference(one, other, "auroc"), paired_difference(other, one, "auroc")
+    assert found.excludes_zero
+    assert found.low is not None
+    assert found.low > 0
+    assert found.p is not None
+    assert found.p < 0.05
+    assert (turned.value, turned.p) == pytest.approx((-found.value, found.p))
+
+
+def test_p_below_5_percent_and_an_interval_without_0_are_the_same_thing() -> None:
+    for seed in range(12):
+        one, other = models(n=120, seed=seed)
+        found = paired_difference(one, other, "auroc", seed)
+        assert found.p is not None
+        assert (found.p < 0.05) == found.excludes_zero
+
+
+def test_what_both_models_share_cancels() -> None:
+    """The interval of a difference is narrower than that of either model."""
+    one, _ = models()
+    close = Rows(one.label_n, expit(0.9 * np.log(one.probability_n / (1 - one.probability_n))), one.site_n)
+    same = paired_difference(one, close, "auroc")
+    assert (same.value, same.low, same.reason) == (0.0, None, "no spread between resamples")
+    alone, together = score(one)["brier"], paired_difference(one, close, "brier")
+    assert together.low is not None
+    assert together.high is not None
+    assert together.high - together.low < 0.1 * (alone["high"] - alone["low"])
+
+
+def test_one_hospital_is_compared_by_delongs_paired_test() -> None:
+    one, other = models(sites=1)
+    found, test = paired_difference(one, other, "auroc"), paired_test(one, other)
+    assert (found.value, found.low, found.p) == pytest.approx((test.difference, test.low, test.p))
+    assert found.over == "cases"
+
+
+def test_only_cases_that_both_predicted_are_compared_and_all_are_paired_by_id() -> None:
+    one, other = models()
+    rows = table(network=one, clinical=other)
+    missing = rows[~((rows["model"] == "clinical") & (rows["case_id"] < 30))]
+    shuffled = missing.sample(frac=1, random_state=0)
+    found = {row["metric"]: row for row in compare(shuffled, [("network", "clinical")])}
+    kept = np.arange(len(one.label_n)) >= 30
+    expected = paired_difference(one.at(kept), other.at(kept), "auroc")
+    assert found["auroc"]["n"] == kept.sum()
+    assert found["auroc"]["difference"] == pytest.approx(expected.value)
+    assert found["auroc"]["better"] == found["brier"]["better"] == "network"
+
+
+def test_holm_is_over_the_comparisons_of_a_metric_and_never_below_p() -> None:
+    one, other = models(n=150)
+    third = Rows(one.label_n, np.random.default_rng(5).random(150), one.site_n)
+    rows = compare(table(a=one, b=other, c=third), [("a", "b"), ("a", "c"), ("b", "c")])
+    areas = [row for row in rows if row["metric"] == "auroc"]
+    assert len(areas) == 3
+    assert all(row["p_holm"] >= row["p"] for row in areas)
+    assert min(row["p_holm"] for row in areas) == pytest.approx(3 * min(row["p"] for row in areas))
+
+
+def test_a_difference_whose_interval_holds_0_is_nobodys_win() -> None:
+    one, _ = models(n=60)
+    other = Rows(
+        one.label_n, np.clip(one.probability_n + np.random.default_rng(1).normal(0, 0.01, 60), 0, 1), one.site_n
+    )
+    assert {row["better"] for row in compare(table(a=one, b=other), [("a", "b")]) if row["metric"] == "auroc"} == {
+        "neither"
+    }
+
+
+def test_one_class_cannot_be_compared_and_says_so() -> None:
+    one, _ = models(n=30)
+    nobody = Rows(np.zeros(30), one.probability_n, one.site_n)
+    found = paired_difference(nobody, nobody, "auroc")
+    assert (found.value, found.reason) == (None, "no event among 30 cases")
+    assert mean_difference(np.empty(0), np.empty(0), np.empty(0, str)).reason == "no case that both have"
+
+
+def test_segmentations_are_compared_by_the_mean_over_the_same_cases() -> None:
+    generator = np.random.default_rng(0)
+    site = np.repeat(list("abcd"), 10)
+    first = pd.DataFrame({"case_id": range(40), "site": site, "lesion_dice": generator.uniform(0.5, 0.9, 40)})
+    second = first.assign(lesion_dice=first["lesion_dice"] - 0.1 + generator.normal(0, 0.02, 40)).iloc[5:]
+    (row,) = compare_segmentations({"one": first, "two": second}, "lesion_dice")
+    assert row["n"] == 35
+    assert row["difference"] == pytest.approx((first["lesion_dice"] - second["lesion_dice"]).mean())
+    assert row["better"] == "one"

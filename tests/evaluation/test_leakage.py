@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from kicc_ml.evaluation.leakage import PROBE_FOLDS, duplicates, site_probe, validation_gap
+from kicc_ml.evaluation.rows import Rows
+
+SITE = np.repeat(["daegu", "seoul", "busan", "jeju"], [60, 25, 10, 6])
+
+
+def features(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(len(SITE), 12))
+
+
+def test_hospitals_that_leave_no_mark_are_not_flagged_more_often_than_by_chance() -> None:
+    flags = [site_probe(features(seed), SITE, seed).flagged for seed in range(8)]
+    assert sum(flags) <= 1
+
+
+def test_a_mark_of_one_hospital_is_flagged_even_of_a_small_one() -> None:
+    marked = features()
+    marked[SITE == "jeju", :6] += 3
+    probe = site_probe(marked, SITE)
+    assert probe.flagged
+    assert probe.chance == 0.25
+    assert probe.low is not None
+    assert probe.low > 0.25
+
+
+def test_hospitals_with_too_few_patients_are_named_and_missing_values_are_no_error() -> None:
+    holes = features()
+    holes[::7, 2] = np.nan
+    few = np.where(np.arange(len(SITE)) == 0, "ulsan", SITE)
+    assert site_probe(holes, few).left_out == ("ulsan",)
+    alone = site_probe(features()[:60], SITE[:60])
+    assert (alone.accuracy, alone.reason) == (None, f"fewer than two hospitals with {PROBE_FOLDS} patients")
+
+
+def images() -> tuple[pd.DataFrame, np.ndarray]:
+    feature = np.random.default_rng(1).normal(size=(6, 64))
+    feature[4] = 0.7 * feature[0] + 30  # another window
+    feature[5] = feature[1] + np.random.default_rng(2).normal(0, 0.05, 64)  # saved again
+    rows = pd.DataFrame(
+        {
+            "case_id": ["a1", "a2", "b1", "b2", "c1", "c2"],
+            "site": ["a", "a", "b", "b", "c", "c"],
+            "person": ["p1", "p2", "p3", "p4", "p5", "p2"],
+            "digest": ["x", "y", "x", "", np.nan, "z"],
+        }
+    )
+    return rows, feature
+
+
+def test_the_same_image_of_two_persons_is_found_exactly_and_nearly() -> None:
+    rows, feature = images()
+    found = duplicates(rows, feature)
+    assert set(zip(found["kind"], found["one"], found["other"], strict=True)) == {
+        ("exact", "a1", "b1"),
+        ("near", "a1", "c1"),
+    }
+    assert found.loc[found["kind"] == "near", "similarity"].item() == pytest.approx(1)
+    assert found.loc[found["kind"] == "exact", ["site_one", "site_other"]].values.tolist() == [["a", "b"]]
+
+
+def test_two_images_of_one_person_are_no_duplicate_and_missing_digests_match_nothing() -> None:
+    rows, feature = images()
+    assert "c2" not in set(duplicates(rows, feature)["other"])
+    assert len(duplicates(rows)) == 1
+    rows["digest"] = ""
+    assert duplicates(rows).empty
+
+
+def test_constant_and_missing_vectors_match_nothing() -> None:
+    rows, feature = images()
+    feature[:] = 3.0
+    feature[2] = np.nan
+    assert set(duplicates(rows, feature)["kind"]) == {"exact"}
+
+
+def test_the_gap_is_what_patient_level_validation_gains_from_knowing_the_hospital() -> None:
+    generator = np.random.default_rng(0)
+    label = (generator.random(400) < 0.4).astype(float)
+    site = generator.integers(0, 8, 400).astype(str)
+    honest = generator.normal(label, 1.5)
+    gap = validation_gap(Rows(label, honest + label, site), Rows(label, honest, site))
+    assert gap.low is not None
+    assert gap.low > 0
+    assert validation_gap(Rows(label, honest, site), Rows(label, honest, site)).value == 0
