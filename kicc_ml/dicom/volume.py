@@ -126,12 +126,18 @@ def hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
         raise NotAVolume("split_matrix", f"{path}: {image.stored.shape} pixels where the series has {out.shape}")
     if out.dtype.kind == "i" and not (image.slope.is_integer() and image.intercept.is_integer()):
         raise _NotWhole
-    if image.slope == 1 and image.stored.dtype.itemsize == 2 and out.dtype.kind == "i":
+    if image.slope == 1 and out.dtype.kind == "i" and _within_16_bits(image.stored.dtype, image.intercept):
         _shifted(image.stored, int(image.intercept), out)
     else:
         np.clip(image.stored * image.slope + image.intercept, HU_FLOOR, HU_CEILING, out=out, casting="unsafe")
     if image.padding and max(image.padding) * image.slope + image.intercept > HU_FLOOR:  # else it is at the floor
         out[_padded(image)] = HU_FLOOR
+
+
+def _within_16_bits(kind: np.dtype, intercept: float) -> bool:
+    """Whether some stored values of 16 bits give HU within the limits, so that the rest can be cut off first."""
+    limits = np.iinfo(kind)
+    return kind.itemsize == 2 and limits.min <= HU_CEILING - intercept and HU_FLOOR - intercept <= limits.max
 
 
 def _shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:

@@ -12,13 +12,16 @@ import SimpleITK
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from pydicom.dataelem import DataElement
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from kicc_ml.dicom.geometry import NotAVolume
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_repository
-from kicc_ml.dicom.volume import RepositoryReader, read_volume
+from kicc_ml.dicom.pixels import Image
+from kicc_ml.dicom.volume import RepositoryReader, hounsfield, read_volume
 from kicc_ml.records import UserError, Volume
+from tests.dicom.phantom_files import write_enhanced, write_series
+from tests.dicom.phantoms import Grid, even_mm
 
 Writer = Callable[..., list[Path]]
 ImageWriter = Callable[..., Path]
@@ -149,6 +152,47 @@ def test_pixels_that_cannot_be_decoded_are_the_users_error_and_name_the_file(tmp
     paths[1].write_bytes(paths[1].read_bytes()[:-50])
     with pytest.raises(UserError, match="098"):
         read_volume(series)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.uint8, np.int32])
+@pytest.mark.parametrize("intercept", [-40000, -32768, -1024, -1000, 0, 7, 1000, 32767, 40000])
+@pytest.mark.parametrize("slope", [1, 2, -1])
+def test_hounsfield_units_do_not_wrap_around_at_the_ends_of_the_stored_type(kind: type, intercept: int, slope: int):
+    ends = np.iinfo(kind)
+    stored = np.array([[ends.min, ends.min + 1, 0, 1, 100], [1024, 2000, 255, ends.max - 1, ends.max]]).astype(kind)
+    scale = {"slope": float(slope), "intercept": float(intercept), "rescale_type": "HU"}
+    nowhere = {"position_mm": None, "orientation": None, "pixel_spacing_mm": None}
+    image = Image(stored, **scale, **nowhere, padding=None, stored_range=(ends.min, ends.max), inverted=False)
+    hu = np.empty(stored.shape, np.int16)
+    hounsfield(image, Path("one"), out=hu)
+    expected = (stored.astype(np.int64) * slope + intercept).clip(-1024, 32767)
+    np.testing.assert_array_equal(hu, expected)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_enhanced_object_equals_the_same_slices_in_single_files(tmp_path: Path, syntax: str):
+    grid = Grid(even_mm(6, 4.0), rows=40, columns=36)
+    write_series(tmp_path / "single", grid)
+    path = write_enhanced(tmp_path / "enhanced" / "one", grid, (3, 1, 0, 5, 4, 2))
+    if syntax == RLELossless:
+        one = pydicom.dcmread(path)
+        one.compress(syntax)
+        one.save_as(path)
+    single, enhanced = read_only(tmp_path / "single"), read_only(tmp_path / "enhanced")
+    np.testing.assert_array_equal(single.array, enhanced.array)
+    np.testing.assert_allclose(single.affine_ras, enhanced.affine_ras)
+
+
+@pytest.mark.parametrize(("tag", "value"), [("RescaleType", "MGML"), ("RescaleSlope", "1e300")])
+def test_values_that_are_no_longer_hounsfield_units_are_refused(tmp_path: Path, write_ct: Writer, tag: str, value: str):
+    paths = write_ct([0, 5, 10])
+    (series,) = index_repository(tmp_path)
+    one = pydicom.dcmread(paths[1])
+    setattr(one, tag, value)
+    one.save_as(paths[1])
+    with pytest.raises(NotAVolume) as refusal:
+        read_volume(series)
+    assert refusal.value.code == "not_hu"
 
 
 class TestRadiographs:
