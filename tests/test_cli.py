@@ -51,8 +51,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def kicc_ml(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+def kicc_ml(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[int, str, str]]:
     """Run the command line; gives exit status, standard output and standard error."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["kicc-ml", *map(str, arguments)])
@@ -118,6 +121,36 @@ def test_index_prints_the_reason_of_a_refusal(repository: Path, kicc_ml: Run):
     assert status == 0
     assert "missing_slice" in out
     assert "1 series refused, 1 series usable" in out
+
+
+def test_index_with_a_policy_and_decoding_writes_its_page(repository: Path, kicc_ml: Run, tmp_path: Path):
+    page = tmp_path / "sub" / "index.html"
+    status, out, _ = kicc_ml("index", repository, "--gaps", "resample", "--decode", "--html", page)
+    assert status == 0
+    assert "1 series repaired, 1 series usable" in out
+    assert "missing_slice" in page.read_text()
+
+
+def test_index_twice_from_the_cache_says_the_same(repository: Path, kicc_ml: Run):
+    assert kicc_ml("index", repository, "--json") == kicc_ml("index", repository, "--json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dask", "tcp://127.0.0.1"], "no scheduler answers"),
+        (["--gaps", "guess"], "guess"),
+        (["--tilt", "guess"], "guess"),
+    ],
+)
+def test_a_setting_of_the_index_that_cannot_be_is_status_2(
+    repository: Path, kicc_ml: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+):
+    pytest.importorskip("distributed", reason="kicc_ml[dask] is not installed")
+    monkeypatch.setattr("kicc_ml.dicom.cluster.CONNECT_SECONDS", 0.5)
+    status, _, err = kicc_ml("index", repository, *arguments)
+    assert status == 2
+    assert said in err
 
 
 def test_cases_are_one_a_line(repository: Path, kicc_ml: Run, tmp_path: Path):
