@@ -36,6 +36,9 @@ IDENTIFYING = ("PatientName",)
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 #: What a header may hold before its pixel data; functional groups of a thousand frames are about 2 MiB.
 MAX_HEADER_BYTES = 16 * 2**20
+#: Charged for each read beside its bytes, since time goes with the number of elements: half a million of them, or
+#: 3,000 frames whose groups have no stated length.
+READ_COST_BYTES = 32
 #: What a deflated file may swell to; a thousand slices of 512 x 512 are 0.5 GiB.
 MAX_INFLATED_BYTES = 2**30
 
@@ -58,7 +61,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         if size < 0:  # pydicom reads to the end only what it then inflates
             return _checked_inflation(self.stream.read(MAX_INFLATED_BYTES))
-        self.left -= size
+        self.left -= size + READ_COST_BYTES
         if self.left < 0:
             raise TooLargeError(f"the header has more than {MAX_HEADER_BYTES} bytes")
         return self.stream.read(size)

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
-from kicc_ml.dicom.elements import TooLargeError, value_text, whole
+from kicc_ml.dicom.elements import GROUPS, TooLargeError, value_text, whole
 
 #: No chest CT has more; a dynamic one of 320 slices has 30 phases of them.
 MAX_FRAMES = 10_000
+
+#: Some twenty macros a frame.
+MAX_ITEMS = 20 * MAX_FRAMES
+ITEM = b"\xfe\xff\x00\xe0"
 
 #: In which macro a value stands, and under which keyword, for each keyword of a single-frame image.
 PLACES = {
@@ -39,9 +45,10 @@ def frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[str, 
     Stack ID nor In-Stack Position is trusted to say where a frame lies.
     """
     frames = whole(values, "NumberOfFrames") or 1
-    groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if frames > MAX_FRAMES:
         raise TooLargeError(f"{frames} frames in one object")
+    _refuse_endless(dataset)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if frames < 2 and not groups:
         return []
     charset = values.get("SpecificCharacterSet", "")
@@ -50,6 +57,14 @@ def frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[str, 
     placed = [{**values, **shared, **one} for one in own]
     complete = len(placed) == frames and all("ImagePositionPatient" in one for one in placed)
     return placed if complete else []
+
+
+def _refuse_endless(dataset: Dataset) -> None:
+    """Before pydicom makes an object of every item."""
+    for name in GROUPS:
+        element = dataset.get_item(Tag(name)) if name in dataset else None
+        if isinstance(element, RawDataElement) and (element.value or b"").count(ITEM) > MAX_ITEMS:
+            raise TooLargeError(f"more than {MAX_ITEMS} items in functional groups")
 
 
 def _group_values(group: Dataset | None, charset: str) -> dict[str, str]:

@@ -326,9 +326,7 @@ class TestHostile:
         assert size > MAX_HEADER_BYTES
         assert header(tmp_path / "a").fault == "too_large"
 
-    @pytest.mark.parametrize(
-        "tags", [{"Rows": 65535, "Columns": 65535}, {"NumberOfFrames": 2_000_000_000}, {"NumberOfFrames": "9" * 12}]
-    )
+    @pytest.mark.parametrize("tags", [{"Rows": 65535, "Columns": 65535}, {"NumberOfFrames": 2_000_000_000}])
     def test_more_pixels_than_any_image_is_too_large(self, tmp_path: Path, write_image: Writer, tags: dict):
         assert header(write_image(tmp_path / "a", np.zeros((4, 4), np.uint16), **tags)).fault == "too_large"
 
