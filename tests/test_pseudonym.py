@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kicc_ml.pseudonym import pseudonym, repository_key
+from kicc_ml.pseudonym import pseudonym, repository_key, shift_days
 
 
 @pytest.fixture
@@ -82,3 +82,11 @@ def test_a_process_that_comes_second_takes_the_key_of_the_first(
     monkeypatch.setattr("kicc_ml.pseudonym.secrets.token_hex", made_meanwhile)
     assert repository_key(repository) == b"of the first"
     assert [path.read_bytes() for path in keys.iterdir()] == [b"of the first"]
+
+
+def test_days_of_shift_are_the_patients_own_and_never_none():
+    shifts = {number: shift_days(b"key", f"patient {number}") for number in range(2000)}
+    assert all(-365 <= days <= -1 for days in shifts.values())
+    assert len(set(shifts.values())) > 350
+    assert shifts == {number: shift_days(b"key", f"patient {number}") for number in range(2000)}
+    assert shifts != {number: shift_days(b"yek", f"patient {number}") for number in range(2000)}
