@@ -152,9 +152,9 @@ def number(source: Dataset | Mapping[str, str], name: str) -> float | None:
 
 
 def whole(source: Dataset | Mapping[str, str], name: str) -> int | None:
-    """A whole number; None for more than 32 bits, which no integer element of DICOM holds."""
+    """A whole number; None for one that takes more than 64 bits, which no table holds."""
     found = number(source, name)
-    return None if found is None or abs(found) >= 2**32 else int(found)
+    return None if found is None or abs(found) >= 2**63 else int(found)
 
 
 def pixel_spacing_mm(source: Dataset | Mapping[str, str]) -> tuple[float, ...] | None:

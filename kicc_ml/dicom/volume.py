@@ -16,6 +16,7 @@ from monai.data import ImageReader
 from kicc_ml.dicom import display, geometry, repair
 from kicc_ml.dicom.geometry import NotAVolume
 from kicc_ml.dicom.headers import read_headers
+from kicc_ml.dicom.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, hounsfield, padded
 from kicc_ml.dicom.image_files import (
     NIFTI_SUFFIXES,
     RADIOGRAPH_SUFFIXES,
@@ -24,18 +25,12 @@ from kicc_ml.dicom.image_files import (
     read_nifti,
     read_radiograph,
 )
-from kicc_ml.dicom.judge import HOUNSFIELD, judge
+from kicc_ml.dicom.judge import judge
 from kicc_ml.dicom.pixels import Image, read_frames, read_image
 from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.dicom.scan import walk
 from kicc_ml.dicom.stacks import SPACING_TOLERANCE_MM
 from kicc_ml.records import Series, UserError, Volume
-
-#: Air outside the field of view is padded below it by some scanners; -1024 is the floor of 12-bit CT.
-HU_FLOOR = -1024
-HU_CEILING = np.iinfo(np.int16).max
-#: Scanners use slopes near 1 and intercepts of some thousands; beyond this nothing is left of the scale of HU.
-LARGEST_RESCALE = 1e5
 
 
 def read_volume(series: Series) -> Volume:
@@ -74,7 +69,7 @@ def _filled(series: Series) -> tuple[np.ndarray, list[Image]]:
     shape = (series.slices, series.rows, series.columns)
     try:
         return _filled_as(np.empty(shape, np.int16), series)
-    except _NotWhole:
+    except NotWholeError:
         return _filled_as(np.empty(shape, np.float32), series)
 
 
@@ -108,54 +103,6 @@ def _images(series: Series, start: int, step: int) -> Iterator[tuple[int, Image,
             yield index, read_image(series.files[index]), series.files[index]
 
 
-class _NotWhole(Exception):
-    """A slice whose slope or intercept is no whole number, where whole numbers are to be filled in."""
-
-
-def hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
-    """Write slope x stored + intercept (PS3.3 C.11.1.1.2) ``[row, column]``, clipped, padding at -1024, into ``out``.
-
-    MONOCHROME1 says how to show a CT, not what it measured: nothing is inverted. Raises NotAVolume where the
-    values are not HU, _NotWhole where ``out`` holds whole numbers and HU are none.
-    """
-    if not image.slope or image.intercept is None:
-        raise NotAVolume("no_rescale", f"{path}: no rescale slope and intercept, its values are not HU")
-    if image.rescale_type not in HOUNSFIELD or max(abs(image.slope), abs(image.intercept)) > LARGEST_RESCALE:
-        raise NotAVolume("not_hu", f"{path}: rescaled by {image.slope:g} and {image.intercept:g} to values not in HU")
-    if image.stored.shape != out.shape:
-        raise NotAVolume("split_matrix", f"{path}: {image.stored.shape} pixels where the series has {out.shape}")
-    if out.dtype.kind == "i" and not (image.slope.is_integer() and image.intercept.is_integer()):
-        raise _NotWhole
-    if image.slope == 1 and out.dtype.kind == "i" and _within_16_bits(image.stored.dtype, image.intercept):
-        _shifted(image.stored, int(image.intercept), out)
-    else:
-        np.clip(image.stored * image.slope + image.intercept, HU_FLOOR, HU_CEILING, out=out, casting="unsafe")
-    if image.padding and max(image.padding) * image.slope + image.intercept > HU_FLOOR:  # else it is at the floor
-        out[_padded(image)] = HU_FLOOR
-
-
-def _within_16_bits(kind: np.dtype, intercept: float) -> bool:
-    """Whether some stored values of 16 bits give HU within the limits, so that the rest can be cut off first."""
-    limits = np.iinfo(kind)
-    return kind.itemsize == 2 and limits.min <= HU_CEILING - intercept and HU_FLOOR - intercept <= limits.max
-
-
-def _shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
-    """``stored + intercept`` within the limits of HU, in 16 bits throughout: first what would pass them is cut off."""
-    limits = np.iinfo(stored.dtype)
-    floor, ceiling = (int(np.clip(end - intercept, limits.min, limits.max)) for end in (HU_FLOOR, HU_CEILING))
-    if floor > limits.min:
-        stored = np.maximum(stored, stored.dtype.type(floor), out=out.view(stored.dtype))
-    if ceiling < limits.max:
-        stored = np.minimum(stored, stored.dtype.type(ceiling), out=out.view(stored.dtype))
-    np.add(stored.view(np.int16), np.array(intercept).astype(np.int16), out=out)  # sums wrap around into place
-
-
-def _padded(image: Image) -> np.ndarray:
-    low, high = sorted(image.padding or (0, 0))
-    return (image.stored >= low) & (image.stored <= high)
-
-
 def _placed(volume_zyx: np.ndarray, slices: Sequence[Image], series: Series) -> tuple[np.ndarray, np.ndarray]:
     """The volume on a regular grid and its affine, from the files as they are now.
 
@@ -179,8 +126,8 @@ def _read_cxr(series: Series) -> Volume:
     path = series.files[0]
     image = read_image(path, series.frames[0] if series.frames else None)
     values = display.shown(path, image.stored, image.stored_range, image.inverted).values
-    if image.padding and not (padded := _padded(image)).all():
-        values[padded] = values[~padded].min()
+    if image.padding and not (padding := padded(image)).all():
+        values[padding] = values[~padding].min()
     between_rows_mm, between_columns_mm = image.pixel_spacing_mm or (1.0, 1.0)
     scale = np.diag([between_columns_mm, between_rows_mm, 1.0, 1.0])
     return Volume(values.T, scale, series.units, spacing_known=image.pixel_spacing_mm is not None)

@@ -34,10 +34,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from kicc_ml.dicom.hounsfield import HU_FLOOR
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.pixels import read_image
 from kicc_ml.dicom.reasons import REASONS
-from kicc_ml.dicom.volume import HU_FLOOR, read_volume
+from kicc_ml.dicom.volume import read_volume
 from kicc_ml.records import Series, UserError
 from tests.dicom.phantom_files import write_enhanced, write_radiograph, write_series
 from tests.dicom.phantoms import Grid, even_mm

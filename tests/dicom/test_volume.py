@@ -15,10 +15,11 @@ from pydicom.dataelem import DataElement
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from kicc_ml.dicom.geometry import NotAVolume
+from kicc_ml.dicom.hounsfield import hounsfield
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_repository
 from kicc_ml.dicom.pixels import Image
-from kicc_ml.dicom.volume import RepositoryReader, hounsfield, read_volume
+from kicc_ml.dicom.volume import RepositoryReader, read_volume
 from kicc_ml.records import UserError, Volume
 from tests.dicom.phantom_files import write_enhanced, write_series
 from tests.dicom.phantoms import Grid, even_mm
