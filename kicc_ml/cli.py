@@ -12,21 +12,25 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from kicc_ml.data.export_table import export_masks, export_tables, read_tables
 from kicc_ml.data.summary import summary as summarise
 from kicc_ml.data.summary_tables import render, to_frame
 from kicc_ml.dicom.cluster import on_cluster
+from kicc_ml.dicom.export_dataset import READABLE, Selection, export_series, refuse_overlap
 from kicc_ml.dicom.geometry import GeometryPolicy
 from kicc_ml.dicom.index import read_index
 from kicc_ml.dicom.index_frame import frame_of
 from kicc_ml.dicom.index_report import render as index_page
 from kicc_ml.dicom.index_summary import last_line
 from kicc_ml.dicom.index_summary import tables as index_tables
+from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
 from kicc_ml.synthetic.presets import PRESETS
 
 Gaps = Literal["refuse", "resample"]
 Tilt = Literal["refuse", "shear"]
+Modality = Literal["CT", "CXR"]
 
 HELP = "Everything that is neither training nor scoring."
 
@@ -111,6 +115,34 @@ def index(
     for table in index_tables(frame, all_series):
         console.print(table)
     console.print(last_line(frame))
+
+
+@app.command("export-dataset")
+def export_dataset(
+    sources: Annotated[list[str], typer.Argument(help="folders, zip or DICOM files, addresses of DICOMweb services")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the copy, outside every source")],
+    site: Annotated[list[str] | None, typer.Option(help="only this hospital; may be given again")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="only series of this kind")] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(help="instead of usable and repaired; may be given again")
+    ] = None,
+) -> None:
+    """Write a de-identified copy of the series (PS3.15), their masks and clinical table: a repository of its own.
+
+    Pixel data are copied byte for byte. Pictures that may show a name are left out and counted. A stopped export
+    goes on with the same command.
+    """
+    refuse_overlap(sources, out)
+    found = read_index(sources, cached=True)
+    tables = read_tables(found)  # a bad table is said before anything is written
+    exported = export_series(found, Selection(site or (), modality or "", verdict or READABLE), out)
+    rows, masks = export_tables(tables, exported, out), export_masks(exported, out)
+    for reason, count in exported.left_out.most_common():
+        console.print(f"left out: {count} series: {REASONS[reason]}", markup=False)
+    for name, fault in exported.set_aside.items():
+        console.print(f"set aside: {name}: {fault}", markup=False)
+    print(f"{len(exported.written)} series, {exported.files} files, {masks} masks, {rows} patients: {out}")
+    raise typer.Exit(3 if exported.set_aside else 0)
 
 
 @app.command()

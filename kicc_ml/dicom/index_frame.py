@@ -58,7 +58,7 @@ def _series_row(series: Series, source: Indexed) -> dict[str, object]:
     shift = timedelta(days=shift_days(source.key, series.patient))
     return {name: getattr(series, name) for name in PLAIN} | {
         "kind": "series",
-        "site": _site(series.site, series.files[0], source),
+        "site": shown_site(series.site, series.files[0], source),
         "series": series.uid,
         "files": [source.name(path) for path in series.files],
         "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
@@ -71,7 +71,7 @@ def _series_row(series: Series, source: Indexed) -> dict[str, object]:
 def _file_row(row: FileRow, source: Indexed) -> dict[str, object]:
     return dict.fromkeys(TEXTS, "") | {
         "kind": "file",
-        "site": _site(row.site, row.path, source),
+        "site": shown_site(row.site, row.path, source),
         "files": [source.name(row.path)],
         "verdict": "refused",
         "reasons": [row.reason],
@@ -79,7 +79,7 @@ def _file_row(row: FileRow, source: Indexed) -> dict[str, object]:
     }
 
 
-def _site(site: str, path: Path, source: Indexed) -> str:
+def shown_site(site: str, path: Path, source: Indexed) -> str:
     """The site, or what stands for it where the folder taken for one is named after the patient."""
     first, slash, _ = source.shown.get(path, "").partition("/")
     return first if site and slash else readable(site)
