@@ -1,6 +1,7 @@
-"""Score the held-out predictions of a run and write its report.
+"""Score the held-out predictions of a run, or anybody's predictions of a cohort, and write the report.
 
 python evaluate.py runs=runs/lesion_ct
+python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR
 """
 
 import json
@@ -20,11 +21,13 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from kicc_ml.benchmark import evaluate_predictions, model_names
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.evaluation.report import site_table, write_report
 from kicc_ml.evaluation.segmentation import case_columns, score_case
+from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
@@ -43,11 +46,15 @@ PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scik
 
 @dataclass(frozen=True)
 class Scores:
-    """The rows behind a report: one per segmented case, one per outcome prediction, and the folds they are from."""
+    """The rows behind a report: one per segmented case, one per outcome prediction, the folds they are from.
+
+    ``groups`` holds what subgroups the cases of the cohort belong to.
+    """
 
     cases: pd.DataFrame
     predictions: pd.DataFrame
     folds: Sequence[Path]
+    groups: pd.DataFrame
 
 
 def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
@@ -61,7 +68,8 @@ def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
         return pages[0]
     cases = pd.concat([one.cases for one in scores], ignore_index=True)
     predictions = pd.concat([one.predictions for one in scores], ignore_index=True)
-    return write_results(together, Scores(cases, predictions, [fold for one in scores for fold in one.folds]))
+    groups = pd.concat([one.groups for one in scores], ignore_index=True).drop_duplicates("case_id")
+    return write_results(together, Scores(cases, predictions, [fold for one in scores for fold in one.folds], groups))
 
 
 def score(folds: Sequence[Path]) -> Scores:
@@ -77,11 +85,12 @@ def score(folds: Sequence[Path]) -> Scores:
     ]
     rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
     predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
-    return Scores(rows, predictions, folds)
+    everyone = {case_id: case for of_fold in cases.values() for case_id, case in of_fold.items()}
+    return Scores(rows, predictions, folds, groups_of(everyone.values()))
 
 
 def write_results(folder: Path, scores: Scores) -> Path:
-    summary = summarise(scores.cases, scores.predictions)
+    summary = summarise(scores.cases, scores.predictions, groups=scores.groups)
     summary["quarantined"] = quarantined(scores.folds)
     run = about(folder, scores.folds)
     return write_report(folder, summary, scores.cases, scores.predictions, run, overlays(scores.cases, scores.folds))
@@ -201,9 +210,18 @@ def print_results(page: Path) -> int:
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    if not cfg.runs:
-        raise UserError("say what to judge: python evaluate.py runs=runs/NAME")
-    raise SystemExit(print_results(evaluate_runs([Path(cfg.runs)], Path(cfg.runs))))
+    if cfg.runs:
+        page = evaluate_runs([Path(cfg.runs)], Path(cfg.runs))
+    elif cfg.predictions and cfg.cohort:
+        given = [cfg.predictions] if isinstance(cfg.predictions, str) else cfg.predictions
+        named = model_names([Path(path) for path in given])
+        folder = Path(cfg.report_dir or f"reports/{'_'.join(named)}")
+        page = evaluate_predictions(named, by_id(build(cfg.cohort)), folder)
+    else:
+        raise UserError(
+            "say what to judge: python evaluate.py runs=runs/NAME, or predictions=CSV_OR_FOLDER cohort=NAME"
+        )
+    raise SystemExit(print_results(page))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust", "deliver"},
     "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver"},
     "train": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "evaluate"},
-    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver"},
+    "benchmark": PLAIN | READERS | MIDDLE,
+    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "benchmark"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

@@ -27,6 +27,9 @@ MOST_UNDEFINED = 0.5
 
 CONFIDENCE = 0.95
 
+#: Shares are kept this far from 0 and 1 on the logit scale, and ratios from 0 on that of the logarithm.
+LEAST = 1e-6
+
 #: Weights looked at together: what a processor keeps at hand, whatever the number of cases.
 BLOCK = 2**18
 
@@ -105,7 +108,7 @@ def t_interval(
     replicate_r: np.ndarray,
     drawn: Resampling,
     scale: Scale = "identity",
-    least: float = 1e-6,
+    least: float = LEAST,
     degrees: float | None = None,
 ) -> Interval:
     """``replicate_r[0]`` ± t x SD of the others on ``scale``; ``least`` keeps logits of shares finite.
@@ -122,7 +125,7 @@ def t_interval(
     return around(float(replicate_r[0]), half, scale, least)
 
 
-def spread_of(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity", least: float = 1e-6) -> float:
+def spread_of(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity", least: float = LEAST) -> float:
     """SD of replicates on ``scale``, freed of the bootstrap's factor sqrt((units - 1) / units).
 
     The variance of a resampled mean divides by the number of units, not by one less (Davison & Hinkley, Bootstrap
@@ -132,7 +135,7 @@ def spread_of(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identi
     return float(spread * np.sqrt(drawn.units / (drawn.units - 1)))
 
 
-def around(value: float, half: float, scale: Scale, least: float = 1e-6) -> Interval:
+def around(value: float, half: float, scale: Scale, least: float = LEAST) -> Interval:
     """``value`` ± ``half`` on ``scale``, brought back."""
     low, high = from_scale(to_scale(np.array(value), scale, least) + np.array([-half, half]), scale)
     return Interval(float(low), float(high))
@@ -145,7 +148,7 @@ def mean_interval(value_n: np.ndarray, site_n: np.ndarray, seed: int = 0) -> tup
     return t_interval(replicate_r, drawn), drawn.over
 
 
-def to_scale(value: np.ndarray, scale: Scale, least: float = 1e-6) -> np.ndarray:
+def to_scale(value: np.ndarray, scale: Scale, least: float = LEAST) -> np.ndarray:
     if scale == "logit":
         return special.logit(np.clip(value, least, 1 - least))
     return np.log(np.maximum(value, least)) if scale == "log" else value

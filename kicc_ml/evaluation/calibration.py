@@ -60,8 +60,9 @@ def scaled_brier(rows: Rows, drawn: Resampling) -> np.ndarray:
 
 
 def observed_expected(rows: Rows, drawn: Resampling) -> np.ndarray:
-    """Events over the sum of the probabilities, per replicate."""
-    return ratio(drawn.total(rows.label_n), drawn.total(rows.probability_n))
+    """Events over the sum of the probabilities, per replicate; NaN without events, whose ratio has no logarithm."""
+    events_r = drawn.total(rows.label_n)
+    return np.where(events_r > 0, ratio(events_r, drawn.total(rows.probability_n)), np.nan)
 
 
 def calibration_slope(rows: Rows, drawn: Resampling) -> np.ndarray:

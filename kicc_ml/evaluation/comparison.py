@@ -85,15 +85,17 @@ def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: i
     return with_holm(rows)
 
 
-def compare_segmentations(cases: Mapping[str, pd.DataFrame], column: str, seed: int = 0) -> list[dict[str, Any]]:
-    """Every two of several tables of cases by the mean of ``column`` (``lesion_dice``), over the cases both have."""
-    rows = []
+def compare_segmentations(
+    cases: Mapping[str, pd.DataFrame], region: str, metric: str = "dice", seed: int = 0
+) -> list[dict[str, Any]]:
+    """Every two of several tables of cases by the mean of ``<region>_<metric>``, over the cases that both have."""
+    column, rows = f"{region}_{metric}", []
     for one, other in combinations(cases, 2):
         both = cases[one][["case_id", "site", column]].merge(cases[other][["case_id", column]], on="case_id")
         both = both.dropna()
         first_n, second_n = (both[f"{column}_{side}"].to_numpy(float) for side in "xy")
         difference = mean_difference(first_n, second_n, both["site"].to_numpy(str), seed)
-        rows.append(_row(one, other, column, difference))
+        rows.append({"endpoint": region} | _row(one, other, metric, difference))
     return with_holm(rows)
 
 

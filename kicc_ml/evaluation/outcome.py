@@ -14,19 +14,36 @@ from typing import Any
 import numpy as np
 
 from kicc_ml.evaluation import calibration, discrimination
-from kicc_ml.evaluation.bootstrap import LEAST_SITES, Interval, Resampling, Scale, degrees_of, resample, t_interval
+from kicc_ml.evaluation.bootstrap import (
+    LEAST,
+    LEAST_SITES,
+    Interval,
+    Resampling,
+    Scale,
+    degrees_of,
+    resample,
+    t_interval,
+)
 from kicc_ml.evaluation.delong import delong_interval, logit_interval
 from kicc_ml.evaluation.discrimination import site_pairs, within_site_auroc
 from kicc_ml.evaluation.rows import Rows, unknown
 
 
+#: A resample in which every pair is ordered right counts on the logit scale as if half a pair were not.
+HALF_A_PAIR = 0.5
+
+
 @dataclass(frozen=True)
 class Metric:
-    """``replicates`` over a resampling, the scale of the interval, and whether both classes are needed."""
+    """``replicates`` over a resampling, and the scale of the interval.
+
+    ``two_classes``: needs both. ``by_pairs``: made of pairs of an event and a non-event, so it can be exactly 1.
+    """
 
     replicates: Callable[[Rows, Resampling], np.ndarray]
     scale: Scale
     two_classes: bool = True
+    by_pairs: bool = False
 
     def over(self, rows: Rows, drawn: Resampling) -> np.ndarray:
         """The figure of the sample and of each replicate."""
@@ -34,8 +51,8 @@ class Metric:
 
 
 WEIGHTED: Mapping[str, Metric] = {
-    "auroc_pooled": Metric(discrimination.pooled_auroc, "logit"),
-    "auprc": Metric(discrimination.average_precision, "logit"),
+    "auroc_pooled": Metric(discrimination.pooled_auroc, "logit", by_pairs=True),
+    "auprc": Metric(discrimination.average_precision, "logit", by_pairs=True),
     "brier": Metric(calibration.brier, "logit", two_classes=False),
     "scaled_brier": Metric(calibration.scaled_brier, "identity"),
     "observed_expected": Metric(calibration.observed_expected, "log"),
@@ -98,7 +115,8 @@ def _score_within_site(rows: Rows, seed: int) -> dict[str, Any]:
         return figure(pairs.area, logit_interval(pairs.area, pairs.spread), "cases") | _counts(within)
     drawn = resample(within.site_n, seed)
     replicate_r = within_site_auroc(pairs, drawn.weight_ru)
-    interval = t_interval(replicate_r, drawn, "logit", 0.5 / len(within.label_n), degrees_of(pairs.pairs_s))
+    least = HALF_A_PAIR / pairs.pairs_s.sum()
+    interval = t_interval(replicate_r, drawn, "logit", least, degrees_of(pairs.pairs_s))
     return figure(pairs.area, interval, "sites") | _counts(within)
 
 
@@ -112,7 +130,8 @@ def _score_weighted(name: str, rows: Rows, drawn: Resampling) -> dict[str, Any]:
         return unknown("probabilities are constant or separate the labels perfectly")
     if analytic:
         return figure(float(replicate_r[0]), analytic(rows), "cases")
-    interval = t_interval(replicate_r, drawn, metric.scale, 0.5 / len(rows.label_n))
+    pairs = rows.label_n.sum() * (1 - rows.label_n).sum()
+    interval = t_interval(replicate_r, drawn, metric.scale, HALF_A_PAIR / pairs if metric.by_pairs else LEAST)
     return figure(float(replicate_r[0]), interval, drawn.over)
 
 

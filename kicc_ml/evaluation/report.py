@@ -118,7 +118,7 @@ def site_table(summary: dict[str, Any]) -> Table:
 
 def figure_text(figure: Mapping[str, Any] | None, digits: int = 2) -> str:
     """``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value."""
-    value = None if figure is None else figure.get("value", figure.get("mean"))
+    value = None if figure is None else figure.get("value", figure.get("mean", figure.get("difference")))
     if figure is None or value is None:
         return "–"
     if figure.get("low") is None:

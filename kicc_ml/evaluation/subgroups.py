@@ -5,13 +5,15 @@ told from another only by intervals that do not overlap at all; many groups are 
 question and no finding.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import rows_of
+from kicc_ml.records import Case
 
 #: Lower ends of age bands in years, with their names. A setting of the report, not a published KICC figure.
 AGE_BANDS = {0: "under 50", 50: "50 to 64", 65: "65 to 79", 80: "80 and over"}
@@ -28,6 +30,22 @@ def age_band(age_years: float | None) -> str | None:
     if age_years is None or pd.isna(age_years):
         return None
     return AGE_BANDS[max(start for start in AGE_BANDS if start <= age_years)]
+
+
+def groups_of(cases: Iterable[Case]) -> pd.DataFrame:
+    """``case_id`` and those of ``GROUPINGS`` that any case has; vendor is that of the CT, else of the radiograph."""
+    rows = [
+        {
+            "case_id": case.case_id,
+            "sex": {1.0: "men", 0.0: "women"}.get(case.clinical.get("sex", math.nan)),
+            "age_band": age_band(case.clinical.get("age_years")),
+            "vendor": next((series.vendor for series in (case.ct, case.cxr) if series and series.vendor), None),
+            "projection": case.cxr.projection or None if case.cxr else None,
+            "dose_class": case.ct.dose_class or None if case.ct else None,
+        }
+        for case in cases
+    ]
+    return pd.DataFrame(rows, columns=["case_id", *GROUPINGS]).dropna(axis="columns", how="all")
 
 
 def subgroups(predictions: pd.DataFrame, groups: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def test_segmentations_are_compared_by_the_mean_over_the_same_cases() -> None:
     site = np.repeat(list("abcd"), 10)
     first = pd.DataFrame({"case_id": range(40), "site": site, "lesion_dice": generator.uniform(0.5, 0.9, 40)})
     second = first.assign(lesion_dice=first["lesion_dice"] - 0.1 + generator.normal(0, 0.02, 40)).iloc[5:]
-    (row,) = compare_segmentations({"one": first, "two": second}, "lesion_dice")
+    (row,) = compare_segmentations({"one": first, "two": second}, "lesion")
     assert row["n"] == 35
     assert row["difference"] == pytest.approx((first["lesion_dice"] - second["lesion_dice"]).mean())
     assert row["better"] == "one"

@@ -1,0 +1,81 @@
+"""Anybody's predictions: a CSV of probabilities or a folder of masks, refused unless every case is there once."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from kicc_ml.evaluation.multisite import endpoints_of
+from kicc_ml.records import Case, UserError
+
+COLUMNS = ("case_id", "endpoint", "probability")
+MASK_SUFFIX = ".nii.gz"
+
+#: Ids named in a message; the others are counted.
+NAMED = 5
+
+
+def read_probabilities(path: Path, cases: Mapping[str, Case], model: str) -> pd.DataFrame:
+    """A CSV of ``COLUMNS`` as rows ``case_id site fold endpoint model probability label``.
+
+    Raises UserError where a column is missing, a probability is no number from 0 to 1, or an endpoint of the file does
+    not have every case of the cohort exactly once; missing, doubled and unknown cases are named together.
+    """
+    table = pd.read_csv(path, dtype={"case_id": str, "endpoint": str})
+    if absent := [column for column in COLUMNS if column not in table]:
+        raise UserError(f"{path}: no column {', '.join(absent)}; a prediction file has {','.join(COLUMNS)}")
+    table["probability"] = pd.to_numeric(table["probability"], errors="coerce")
+    if (wrong := ~table["probability"].between(0, 1)).any():
+        first = table.loc[wrong].iloc[0]
+        raise UserError(
+            f"{path}: {int(wrong.sum())} probabilities are not numbers from 0 to 1, "
+            f"the first that of {first['case_id']}, {first['endpoint']}"
+        )
+    known = {endpoint for case in cases.values() for endpoint in case.endpoints}
+    strange = sorted(set(table["endpoint"].fillna("empty")) - known)
+    if strange or table.empty:
+        named = f"endpoint {', '.join(strange)}" if strange else "no rows"
+        raise UserError(f"{path}: {named}; the cohort knows {', '.join(sorted(known)) or 'no endpoint'}")
+    found = {endpoint: table.loc[table["endpoint"] == endpoint, "case_id"] for endpoint in endpoints_of(table)}
+    require_each_once(path, found, set(cases))
+    site = {case_id: case.site for case_id, case in cases.items()}
+    label = [
+        cases[case].endpoints.get(endpoint) for case, endpoint in zip(table["case_id"], table["endpoint"], strict=True)
+    ]
+    placed = table.assign(site=table["case_id"].map(site), label=pd.Series(label, table.index, dtype=float))
+    return placed.assign(fold="", model=model)[["case_id", "site", "fold", "endpoint", "model", "probability", "label"]]
+
+
+def mask_files(folder: Path, expected: Collection[str], known: Collection[str]) -> dict[str, Path]:
+    """``<case_id>.nii.gz`` of a folder by case id.
+
+    Raises UserError unless each case in ``expected`` has one; a file of another case in ``known`` is left alone, one of
+    no known case is refused.
+    """
+    found = {path.name.removesuffix(MASK_SUFFIX): path for path in sorted(folder.glob(f"*{MASK_SUFFIX}"))}
+    wanted = [case_id for case_id in found if case_id in expected or case_id not in known]
+    require_each_once(folder, {"masks": wanted}, set(expected))
+    return {case_id: found[case_id] for case_id in wanted}
+
+
+def require_each_once(path: Path, found: Mapping[str, Iterable[str]], expected: Collection[str]) -> None:
+    """Raise one UserError that names missing, doubled and unknown cases of all parts (endpoints, say) of ``path``."""
+    faults = {part: fault for part, ids in found.items() if (fault := _faults(ids, expected))}
+    if faults:
+        named = "; ".join(f"{part}: {fault}" for part, fault in faults.items())
+        raise UserError(f"{path}: {named}. Every case must be there exactly once; kicc-ml cases lists them")
+
+
+def _faults(found: Iterable[str], expected: Collection[str]) -> str:
+    count = Counter(map(str, found))
+    faults = {
+        "missing": sorted(set(expected) - set(count)),
+        "twice or more": sorted(case_id for case_id, times in count.items() if times > 1),
+        "not in the cohort": sorted(set(count) - set(expected)),
+    }
+    return ", ".join(f"{len(ids)} {fault} ({_some(ids)})" for fault, ids in faults.items() if ids)
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
