@@ -89,17 +89,22 @@ class _Worker:
         if type_code not in VALUE_TYPES or size != np.prod(shape) * kind.itemsize:
             self.end()  # what else it has to say cannot be understood
             raise DecodingError(f"{size} bytes of type {type_code!r} for a picture of {shape}")
-        return np.frombuffer(self._read(size), kind).reshape(shape)
+        values = np.empty(shape, kind)
+        self._read_into(values.data.cast("B"))
+        return values
 
     def _read(self, size: int) -> bytearray:
         data = bytearray(size)
-        view, got = memoryview(data), 0
-        while got < size:
+        self._read_into(memoryview(data))
+        return data
+
+    def _read_into(self, view: memoryview) -> None:
+        got = 0
+        while got < len(view):
             count = self._replies.readinto(view[got:])  # type: ignore[attr-defined]
             if not count:
                 raise EOFError
             got += count
-        return data
 
     def _last_words(self) -> str:
         self.end()
