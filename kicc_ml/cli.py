@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from kicc_ml.data.doctor import examine, in_one_line
+from kicc_ml.data.doctor import table as findings_table
 from kicc_ml.data.export_table import export_masks, export_tables, read_tables
 from kicc_ml.data.summary import summary as summarise
 from kicc_ml.data.summary_tables import render, to_frame
@@ -115,6 +117,22 @@ def index(
     for table in index_tables(frame, all_series):
         console.print(table)
     console.print(last_line(frame))
+
+
+@app.command()
+def doctor(
+    source: Annotated[str, typer.Argument(help="folder, zip file, or address of a DICOMweb service")],
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="decode every image too")] = False,
+) -> None:
+    """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
+    found = examine(source, decode=decode)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    if any(one.severity != "note" for one in found.findings):
+        console.print(findings_table(found))
+    print(in_one_line(found))
 
 
 @app.command("export-dataset")

@@ -163,29 +163,25 @@ def _refuse_bad_cells(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], s
     try:
         schema.validate(cells, lazy=True)
     except SchemaErrors as errors:
-        raise TableError(_list_bad_cells(path, errors.failure_cases, kinds)) from None
+        raise _bad_cells(path, errors.failure_cases, kinds) from None
 
 
-def _list_bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> str:
+def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> TableError:
     """One line per bad cell: where it is, what it holds, what is allowed."""
     doubled = failures["check"].str.startswith("a patient")
     failures = failures[~doubled | (failures["column"] == "patient_id")]  # pandera repeats the row per column
-    failures = failures.sort_values(["index", "column"])
-    shown = [_describe(failure, kinds) for failure in failures.head(SHOWN_CELLS).to_dict("records")]
-    more = [f"  ... and {len(failures) - SHOWN_CELLS} more"] if len(failures) > SHOWN_CELLS else []
     unit = "row" if path.suffix == ".parquet" else "line"
-    lines = [
-        f"{path}: {len(failures)} bad cell(s); correct them:",
-        *(f"  {unit} {cell}" for cell in shown),
-        *more,
-    ]
-    return "\n".join(lines)
+    bad = failures.sort_values(["index", "column"]).to_dict("records")
+    cells = [(f"{unit} {one['index']}, {one['column']}", _allowed(one, kinds)) for one in bad]
+    values = ["empty" if pd.isna(one["failure_case"]) else repr(one["failure_case"]) for one in bad]
+    shown = [f"  {cell}: {value} (allowed: {allowed})" for (cell, allowed), value in zip(cells, values, strict=True)]
+    more = [f"  ... and {len(bad) - SHOWN_CELLS} more"] if len(bad) > SHOWN_CELLS else []
+    lines = [f"{path}: {len(bad)} bad cell(s); correct them:", *shown[:SHOWN_CELLS], *more]
+    return TableError("\n".join(lines), cells)
 
 
-def _describe(failure: dict, kinds: dict[str, Kind]) -> str:
-    value, column = failure["failure_case"], failure["column"]
-    allowed = ALLOWED[kinds[column]] if failure["check"] == "not_nullable" else failure["check"]
-    return f"{failure['index']}, {column}: {'empty' if pd.isna(value) else repr(value)} (allowed: {allowed})"
+def _allowed(failure: dict, kinds: dict[str, Kind]) -> str:
+    return ALLOWED[kinds[failure["column"]]] if failure["check"] == "not_nullable" else str(failure["check"])
 
 
 def _typed(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The cells of a table file as text, each with the line it stands on; what they mean is another matter."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,14 @@ from kicc_ml.records import UserError
 
 
 class TableError(UserError):
-    """The clinical table cannot be used; the message lists every reason at once."""
+    """The clinical table cannot be used; the message lists every reason at once.
+
+    ``bad_cells`` are pairs of where a cell stands ("line 4, sex") and what is allowed there, without what it holds.
+    """
+
+    def __init__(self, message: str, bad_cells: Sequence[tuple[str, str]] = ()):
+        super().__init__(message)
+        self.bad_cells = tuple(bad_cells)
 
 
 def read_cells(path: Path) -> pd.DataFrame:

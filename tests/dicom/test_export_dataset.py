@@ -34,6 +34,13 @@ KEPT = {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "RescaleTy
 OTHER_FILES = {"dose_page", "localizer", "duplicate_slice"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache_in_a_temporary_folder(tmp_path_factory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     """One hospital with every habit (Korean names, private tags, dose pages ...), and more in its headers."""
