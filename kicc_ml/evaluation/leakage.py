@@ -30,6 +30,9 @@ PROBE_FOLDS = 5
 NEAR = 0.98
 
 
+GAP_METRICS = ("auroc", "auroc_pooled")
+
+
 @dataclass(frozen=True)
 class SiteProbe:
     """Balanced accuracy of naming the hospital, with its 95 % interval and the chance level.
@@ -68,14 +71,14 @@ def site_probe(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> Sit
     return _balanced(right_n @ at_ns, at_ns.sum(axis=0), left_out)
 
 
-def validation_gap(patient_level: Rows, leave_one_site_out: Rows, seed: int = 0) -> Difference:
-    """How much the within-site AUC falls when the hospital of a patient is not in training.
+def validation_gap(patient_level: Rows, leave_one_site_out: Rows, seed: int = 0) -> dict[str, Difference]:
+    """How much the AUC falls when the hospital of a patient is not in training, by ``GAP_METRICS``.
 
     Both rows hold the same cases in the same order, predicted by the same kind of model under the two splits. Estimand
-    and design as of :func:`kicc_ml.evaluation.comparison.paired_difference`. An interval above 0: the model had learnt
-    hospitals.
+    and design as of :func:`kicc_ml.evaluation.comparison.paired_difference`. A pooled gap above 0: the model had learnt
+    which hospitals have more events. A gap within hospitals: it had learnt what predicts at these hospitals only.
     """
-    return paired_difference(patient_level, leave_one_site_out, "auroc", seed)
+    return {metric: paired_difference(patient_level, leave_one_site_out, metric, seed) for metric in GAP_METRICS}
 
 
 def duplicates(rows: pd.DataFrame, feature_nf: np.ndarray | None = None, near: float = NEAR) -> pd.DataFrame:

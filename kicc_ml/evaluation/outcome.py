@@ -28,7 +28,6 @@ from kicc_ml.evaluation.delong import delong_interval, logit_interval
 from kicc_ml.evaluation.discrimination import site_pairs, within_site_auroc
 from kicc_ml.evaluation.rows import Rows, unknown
 
-
 #: A resample in which every pair is ordered right counts on the logit scale as if half a pair were not.
 HALF_A_PAIR = 0.5
 

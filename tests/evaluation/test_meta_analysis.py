@@ -26,9 +26,7 @@ def test_hospitals_without_a_logit_or_a_variance_are_left_out() -> None:
     assert list(logit_areas(pairs)[2]) == ["b", "e"]
 
 
-def test_effects_that_differ_by_chance_have_no_heterogeneity_and_a_new_hospital_is_still_less_certain_than_the_mean() -> (
-    None
-):
+def test_effects_that_differ_by_chance_leave_a_new_hospital_less_certain_than_the_mean() -> None:
     found = pool(0.7 + np.array([0.15, -0.3, 0.2, -0.1, -0.4]), VARIANCE)
     assert found.tau_squared == 0
     assert found.low is not None
