@@ -6,8 +6,10 @@ python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,22 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from evaluate import evaluate_runs, print_results
+from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.splits import read_splits, write_splits
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.launch import build, plain, sweep_folds, with_clear_errors
+from kicc_ml.launch import build, plain, sweep_folds, with_clear_errors, with_values
 from kicc_ml.models.baselines import clinical_bf, endpoints_be
+from kicc_ml.models.ema import averaged_weights
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
+from kicc_ml.models.schedule import budget_in_words
+from kicc_ml.plan import FIELDS, make_plan, planned_fields, predicted_gib
 from kicc_ml.predict import with_lesion_threshold
 from kicc_ml.records import Case, Split, UserError
 from kicc_ml.runs import (
     CONFIG,
+    PLAN,
     PREDICTIONS,
     QUARANTINE,
     SPLIT,
@@ -48,6 +55,9 @@ NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
 
 CHECKPOINTS = "checkpoints"
 
+#: Weights are averaged over about the last hundred steps: the shortest trainings have a few hundred.
+AVERAGE_DECAY = 0.99
+
 logger = logging.getLogger("train")
 
 
@@ -55,7 +65,9 @@ def prepare(cfg: DictConfig) -> list[str]:
     """Index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
     run_dir = Path(cfg.run_dir)
     everybody = build(cfg.cohort)
-    data = data_module(cfg, everybody, whole(everybody))
+    # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
+    planned_cfg, _ = with_plan(cfg, everybody)
+    data = data_module(planned_cfg, everybody, whole(everybody))
     data.prepare_data()
     data.setup()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -71,7 +83,11 @@ def train(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     folder = fold_folder(cfg.run_dir, cfg.split.fold)
     (split,) = read_splits(folder / SPLIT)
-    data = data_module(cfg, build(cfg.cohort), split)
+    cases = build(cfg.cohort)
+    cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
+    if plan:
+        write_yaml(folder / PLAN, plan)
+    data = data_module(cfg, cases, split)
     data.prepare_data()
     data.setup()
     network = build_network(plain(cfg.network), about_data(data).sizes)
@@ -80,6 +96,7 @@ def train(cfg: DictConfig) -> None:
     task = build(cfg.model)(network)
     checkpoint = checkpoint_of(cfg, folder)
     trainer = build(cfg.trainer)(logger=loggers(folder, checkpoint), callbacks=callbacks(folder, task, split))
+    announce(split.fold, trainer, cfg)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     load_best(task, trainer)
     if trainer.is_global_zero:
@@ -96,6 +113,25 @@ def report(parts: Sequence[DictConfig]) -> None:
     """Scores, report and severity maps of each part and, where there are several, of all together."""
     runs = [Path(cfg.run_dir) for cfg in parts]
     raise SystemExit(print_results(evaluate_runs(runs, together=runs[0].parent)))
+
+
+def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:
+    """Settings in which no value is ``planned`` any more, and what was decided on which ground."""
+    settings = plain(cfg)
+    if not planned_fields(settings):
+        return cfg, {}
+    found = fingerprint(cases)
+    fields = make_plan(found, settings, cfg.plan.memory_gib)
+    plan = {"fields": fields, "fingerprint": asdict(found)}
+    return with_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
+
+
+def announce(fold: str, trainer: pl.Trainer, cfg: DictConfig) -> None:
+    """What the learning rate follows and, for patches, the peak of memory, before the training begins."""
+    words = f"fold {fold}: the learning rate follows {budget_in_words(trainer)}"
+    if "patch_size" in cfg.data:
+        words += f"; training will hold about {predicted_gib(plain(cfg)):.2f} GiB more than the process does now"
+    print(words, file=sys.stderr)
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
@@ -171,15 +207,16 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     return [
         ModelCheckpoint(folder / CHECKPOINTS, filename="best", enable_version_counter=False, **best),
         last_checkpoint(folder / CHECKPOINTS),
+        averaged_weights(AVERAGE_DECAY),
         RandomStates(),
         RichProgressBar(),
     ]
 
 
 def load_best(task: pl.LightningModule, trainer: pl.Trainer) -> None:
-    """Take the weights of the best checkpoint; the last ones where nobody was held back to select on."""
-    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if path:
+    """Take the weights of the best checkpoint; the last ones stay where nobody was held back to select on."""
+    callback = trainer.checkpoint_callback
+    if isinstance(callback, ModelCheckpoint) and callback.monitor and (path := callback.best_model_path):
         task.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
 
 

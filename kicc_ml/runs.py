@@ -18,6 +18,7 @@ from torch import nn
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.models.networks import build_network
+from kicc_ml.plan import filled
 from kicc_ml.records import REGIONS, Units, UserError
 
 CONFIG = "config.yaml"
@@ -25,6 +26,7 @@ SPLIT = "split.json"
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
+PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def load_fold(folder: Path) -> Fold:
         config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             about = About(**json.loads(file.metadata()["about"]))
+        if (folder / PLAN).is_file():
+            config = filled(config, yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))["fields"])
         network = build_network(config["network"], about.sizes)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:

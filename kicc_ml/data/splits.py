@@ -106,7 +106,14 @@ def patient_kfold(
 def all_cases(
     cases: Sequence[Case], *, val_fraction: float = 0.1, seed: int = 0, fold: str | None = None
 ) -> list[Split]:
-    """One fold ``all`` without a test: a model for use elsewhere, trained on all but a small part."""
+    """One fold ``all`` without a test: a model for use elsewhere, trained on all but a small part.
+
+    With ``val_fraction`` 0 it is trained on all there is, and its last weights are kept: where cases are few, one more
+    to learn from is worth more than one to select on.
+    """
+    if val_fraction == 0:
+        ordered = sorted(by_id(cases).values(), key=lambda case: case.case_id)
+        return [Split(ALL, _ids(ordered), (), (), {case.case_id: case.person for case in ordered})]
     return _splits(cases, {ALL: []}, val_fraction, seed, fold)
 
 

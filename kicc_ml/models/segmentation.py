@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
 from kicc_ml.models.windows import blended_probabilities
 from kicc_ml.records import REGIONS
@@ -66,7 +67,9 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
         image_bcxyz, mask_bcxyz, known_bc = (batch[key] for key in ("image_bcxyz", "mask_bcxyz", "mask_known_bc"))
-        logits = self(image_bcxyz).float()
+        with fast_autocast(self.device.type):
+            logits = self(image_bcxyz)
+        logits = logits.float()
         loss_of = deep_loss if logits.ndim > mask_bcxyz.ndim else masked_dice_cross_entropy
         loss = loss_of(logits, mask_bcxyz, known_bc)
         if not torch.isfinite(loss):

@@ -9,7 +9,7 @@ import torch
 from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
-from kicc_ml.models.precision import fast_bf16
+from kicc_ml.models.precision import fast_autocast
 from kicc_ml.records import REGIONS
 
 #: Share of a window by which neighbours overlap; with Gaussian weights, more of it costs more than it gains.
@@ -71,7 +71,7 @@ def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: 
     mean: Tensor | None = None
     for network, look in product(networks, looks):
         axes = [axis + 2 for axis in look]
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device.type)):
+        with fast_autocast(device.type):
             logits_bcxyz = network(image_bcxyz.flip(axes) if axes else image_bcxyz)
         probability = (logits_bcxyz.flip(axes) if axes else logits_bcxyz).float().sigmoid()
         probability = probability[:, MIRROR_CHANNELS] if 0 in look else probability

@@ -1,0 +1,63 @@
+"""What a training step will take in memory, found without taking it."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from kicc_ml.models.precision import fast_autocast
+from kicc_ml.models.segmentation import deep_loss, masked_dice_cross_entropy
+from kicc_ml.records import REGIONS
+
+#: Copies of every weight: itself, its gradient, AdamW's two moments, the moving average, and half of one in bf16.
+WEIGHT_COPIES = 5.5
+
+#: Times a batch (image and masks, float32) is held at once while it is cut, augmented and handed over.
+BATCH_COPIES = 3
+
+#: What allocators keep beyond what is asked for: freed blocks of sizes that do not fit the next request.
+SLACK = 1.15
+
+
+def training_bytes(network: nn.Module, batch_size: int, patch_size: Sequence[int]) -> int:
+    """Peak bytes of training ``network`` on patches (x, y, z), above what the process and its data hold before.
+
+    The step is rehearsed on tensors without content: what it keeps for the way back is summed, and the gradients of
+    the two largest of them added, which exist at once at the worst moment.
+    """
+    rehearsed = deepcopy(network).train()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        _empty(rehearsed, mode)
+        image_bcxyz = torch.empty(batch_size, 1, *patch_size)
+        mask_bcxyz = torch.empty(batch_size, len(REGIONS), *patch_size)
+        known_bc = torch.ones(batch_size, len(REGIONS), dtype=torch.bool)
+        weights = {parameter.untyped_storage() for parameter in rehearsed.parameters()}
+        kept: dict[torch.UntypedStorage, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage not in weights:
+                kept[storage] = storage.nbytes()
+            return tensor
+
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            with fast_autocast("cpu"):
+                logits = rehearsed(image_bcxyz)
+            loss_of = deep_loss if logits.ndim > mask_bcxyz.ndim else masked_dice_cross_entropy
+            loss_of(logits.float(), mask_bcxyz, known_bc)
+    parameters = sum(parameter.numel() * 4 for parameter in network.parameters())
+    batch = (image_bcxyz.numel() + mask_bcxyz.numel()) * 4
+    held = sum(kept.values()) + sum(sorted(kept.values())[-2:])
+    return int(SLACK * (held + BATCH_COPIES * batch) + WEIGHT_COPIES * parameters)
+
+
+def _empty(network: nn.Module, mode: FakeTensorMode) -> None:
+    """Leave of a network's weights their shapes only."""
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(mode.from_tensor(parameter.detach())))
+        for name, buffer in module.named_buffers(recurse=False):
+            module.register_buffer(name, mode.from_tensor(buffer))
