@@ -49,11 +49,15 @@ class Segmenter:
 
         Raises UserError where its values are not of the kind the networks learnt from.
         """
+        return self.segment_keeping(volume, {})
+
+    def segment_keeping(self, volume: Volume, kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``."""
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
         canonical = self.canonical(volume)
         probability_cxyz = self.probabilities(canonical.image_cxyz)
-        return self._on_grid(probability_cxyz, canonical.affine_ras, volume)
+        return self._on_grid(probability_cxyz, canonical.affine_ras, volume, kept)
 
     def probabilities(self, image_cxyz: Tensor) -> Tensor:
         """``probability_cxyz`` of the learnt regions, in their order, on the canonical grid; 0 away from the lungs."""
@@ -76,7 +80,9 @@ class Segmenter:
         found_xyz = blended_probabilities(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
         return _box_around(without_shreds(found_xyz.numpy()), whole)
 
-    def _on_grid(self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume) -> dict[str, np.ndarray]:
+    def _on_grid(
+        self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, kept: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Masks on the grid of the scan, a slab at a time, so that no enlarged probabilities are held."""
         shape = volume.array.shape
         masks = {region: np.zeros(shape, bool) for region in self.regions}
@@ -88,6 +94,8 @@ class Segmenter:
             decided = decide(dict(zip(self.regions, near_cxyz, strict=True)), self.lesion_threshold)
             for region, mask_xyz in decided.items():
                 masks[region][..., slab] = mask_xyz
+            for region, array_xyz in kept.items():
+                array_xyz[..., slab] = near_cxyz[list(self.regions).index(region)]
         return masks
 
 

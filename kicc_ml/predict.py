@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.datasets import loader
+from kicc_ml.deliver import Result
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.inference import Segmenter
@@ -24,6 +25,7 @@ from kicc_ml.progress import track
 from kicc_ml.records import REGIONS, Case, Series, SeverityMap, UserError, Volume, by_id
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade
+from kicc_ml.trust import FEATURES, scan_features
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +40,31 @@ SEVERITY_COLUMNS = (
 )
 PREDICTION_COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label"]
 REGION_SUFFIX = ".nii.gz"
+FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
 
+#: What is added to the folder of a case: from its series and its result.
+Finish = Callable[[Series, Result, Path], None]
 
-def write_case(folder: Path, masks: Mapping[str, np.ndarray], volume: Volume) -> SeverityMap:
-    """Write the masks as NIfTI on the scan's grid and ``severity.json``."""
+
+def write_case(
+    folder: Path,
+    masks: Mapping[str, np.ndarray],
+    volume: Volume,
+    severity: SeverityMap,
+    features: Mapping[str, float | None],
+) -> None:
+    """Write the masks as NIfTI (uint8 0/1) on the scan's grid, the features and, last, ``severity.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     for region, mask_xyz in masks.items():
         write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
-    hu_xyz = volume.array if volume.units == "hu" else None
-    severity = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
+    write_json(folder / FEATURES_FILE, features)
     write_json(folder / SEVERITY_FILE, asdict(severity))
-    return severity
+
+
+def severity_of(volume: Volume, masks: Mapping[str, np.ndarray]) -> SeverityMap:
+    hu_xyz = volume.array if volume.units == "hu" else None
+    return grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
 
 
 def severity_columns(severity: SeverityMap) -> dict[str, Any]:
@@ -58,33 +73,52 @@ def severity_columns(severity: SeverityMap) -> dict[str, Any]:
 
 
 def predict_series(
-    segmenter: Segmenter, series: Mapping[str, Series], out: Path
+    segmenter: Segmenter, series: Mapping[str, Series], out: Path, finish: Finish | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Segment CT series by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
 
-    A case that is already there whole is kept. Returns one row per case, and the reasons by case id.
+    ``finish`` adds to the folder of a case (page, DICOM), or refuses it, before anything else is written there. A
+    case that is there whole is kept. Returns one row per case, and the reasons by case id.
     """
     rows, quarantined = [], {}
     for case_id, one in track(series.items(), description="predict", total=len(series)):
         started = time.perf_counter()
         try:
-            severity = finished_case(out / case_id)
-            if severity is None:
-                volume = read_volume(one)
-                severity = write_case(out / case_id, segmenter.segment(volume), volume)
+            row = finished_row(out / case_id) or predict_one(segmenter, case_id, one, out / case_id, finish)
         except (UserError, OSError, ValueError, RuntimeError) as error:
             quarantined[case_id] = str(error)
             logger.warning("%s set aside: %s", case_id, error)
             continue
-        seconds = round(time.perf_counter() - started, 3)
-        rows.append({"case_id": case_id, **severity_columns(severity), "seconds": seconds})
-    return pd.DataFrame(rows, columns=["case_id", *SEVERITY_COLUMNS, "seconds"]), quarantined
+        rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
+    return pd.DataFrame(rows, columns=["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"]), quarantined
 
 
-def finished_case(folder: Path) -> SeverityMap | None:
-    """The severity of a case predicted before, or None; ``severity.json`` is written last."""
-    path = folder / SEVERITY_FILE
-    return SeverityMap(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+def predict_one(
+    segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
+) -> dict[str, Any]:
+    """Predict one CT into its folder; its severity and features as columns."""
+    volume = read_volume(series)
+    probability_xyz = np.zeros(volume.array.shape, np.float32) if finish else None
+    masks = segmenter.segment_keeping(volume, {} if probability_xyz is None else {"lesion": probability_xyz})
+    severity = severity_of(volume, masks)
+    features = scan_features(volume, masks) if volume.units == "hu" else {}
+    if finish:
+        finish(series, Result(case_id, volume, masks, severity, probability_xyz), folder)
+    write_case(folder, masks, volume, severity, features)
+    return severity_columns(severity) | features
+
+
+def finished_row(folder: Path) -> dict[str, Any] | None:
+    """The columns of a case predicted before, or None; ``severity.json`` is written last."""
+    if not (folder / SEVERITY_FILE).is_file():
+        return None
+    features = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
+    return severity_columns(read_severity(folder)) | features
+
+
+def read_severity(folder: Path) -> SeverityMap:
+    """The severity of a predicted case."""
+    return SeverityMap(**json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")))
 
 
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:

@@ -81,7 +81,7 @@ def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, 
 
     ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume``.
     """
-    lung = masks["lung"] if "lung" in masks else masks["left_lung"] | masks["right_lung"]
+    lung = lung_of(masks)
     aerated = lung & ~masks["lesion"] if "lesion" in masks else lung
     known = volume.spacing_known
     along = int(np.abs(volume.affine_ras[2, :3]).argmax())
@@ -96,6 +96,14 @@ def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, 
         "cut_percent": _cut_percent(lung),
         "side_percent": None if right is None or not lung.any() else float(100 * right.sum() / lung.sum()),
     }
+
+
+def lung_of(masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Both lungs, however they were segmented; empty where they were not."""
+    if "lung" in masks:
+        return masks["lung"]
+    sides = [masks[name] for name in ("left_lung", "right_lung") if name in masks]
+    return np.logical_or.reduce(sides) if sides else np.zeros_like(next(iter(masks.values())))
 
 
 def _soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ import yaml
 from evaluate import evaluate_runs, overlays, print_results, quarantined, reference_severity, score_segmented
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.predict import severity_columns, write_case
+from kicc_ml.predict import severity_columns, severity_of, write_case
 from kicc_ml.records import Case, SeverityMap, UserError
 from kicc_ml.runs import CONFIG, PREDICTIONS, write_json, write_table
 
@@ -45,7 +45,9 @@ def predicted_as(folder: Path, case: Case, masks: dict[str, np.ndarray]) -> tupl
     """Lay down a prediction as the line does, and give its row of ``predictions.csv`` and its folder."""
     assert case.ct is not None
     out = folder / "severity" / case.case_id
-    severity = write_case(out, masks, read_volume(case.ct))
+    volume = read_volume(case.ct)
+    severity = severity_of(volume, masks)
+    write_case(out, masks, volume, severity, {})
     return pd.Series({"case_id": case.case_id, "site": case.site, "fold": "seoul", **severity_columns(severity)}), out
 
 

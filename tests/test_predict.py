@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.deliver import Result
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.inference import Segmenter, decide
 from kicc_ml.models.outcome import OutcomeNetwork
@@ -23,6 +24,7 @@ from kicc_ml.predict import (
     outcome_probabilities,
     predict_series,
     segmenter_of,
+    severity_of,
     with_lesion_threshold,
     write_case,
 )
@@ -180,6 +182,23 @@ def test_a_file_that_is_cut_short_is_set_aside_and_the_rest_go_on(tmp_path: Path
     assert "broken set aside" in caplog.text
 
 
+def test_what_finishes_a_case_sees_the_probability_behind_its_masks_and_may_refuse_it(tmp_path: Path):
+    series = {"kept": save_scan(tmp_path / "kept.nii.gz"), "refused": save_scan(tmp_path / "refused.nii.gz")}
+    seen = {}
+
+    def finish(series: Series, result: Result, folder: Path) -> None:
+        if result.case_id == "refused":
+            raise UserError("no lungs were found")
+        seen[result.case_id] = result
+
+    rows, quarantined = predict_series(segmenter(), series, tmp_path / "out", finish)
+    assert (list(rows["case_id"]), quarantined) == (["kept"], {"refused": "no lungs were found"})
+    assert not (tmp_path / "out" / "refused").exists()
+    probability_xyz = seen["kept"].probability_xyz
+    inside = seen["kept"].masks["lesion"]
+    assert probability_xyz[inside].min() > 0.5 > probability_xyz[phantom_ras() == SOFT].max()
+
+
 class Counting(ByValue):
     calls = 0
 
@@ -210,7 +229,9 @@ def test_a_case_killed_before_its_severity_was_written_is_predicted_again(tmp_pa
 
 def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
     volume = scan("SAR")
-    severity = write_case(tmp_path, segmenter().segment(volume), volume)
+    masks = segmenter().segment(volume)
+    severity = severity_of(volume, masks)
+    write_case(tmp_path, masks, volume, severity, {})
     hu = phantom_ras()
     lesion, lung = (hu == LESION).sum(), np.isin(hu, (LEFT, RIGHT, LESION)).sum()
     assert severity.percent_involved == pytest.approx(100 * lesion / lung)
