@@ -144,6 +144,9 @@ def export_dataset(
     verdict: Annotated[
         list[str] | None, typer.Option(help="instead of usable and repaired; may be given again")
     ] = None,
+    secondary_captures: Annotated[
+        bool, typer.Option("--secondary-captures", help="radiographs stored as such too; look at them for names first")
+    ] = False,
 ) -> None:
     """Write a de-identified copy of the series (PS3.15), their masks and clinical table: a repository of its own.
 
@@ -153,7 +156,8 @@ def export_dataset(
     refuse_overlap(sources, out)
     found = read_index(sources, cached=True)
     tables = read_tables(found)  # a bad table is said before anything is written
-    exported = export_series(found, Selection(site or (), modality or "", verdict or READABLE), out)
+    selection = Selection(site or (), modality or "", verdict or READABLE, secondary_captures)
+    exported = export_series(found, selection, out)
     rows, masks = export_tables(tables, exported, out), export_masks(exported, out)
     for reason, count in exported.left_out.most_common():
         console.print(f"left out: {count} series: {REASONS[reason]}", markup=False)
@@ -179,20 +183,62 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("-o", help="results, one folder per case")],
     run: Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")],
+    device: Annotated[str, typer.Option(help="where the network runs, as cuda or cuda:1")] = "cpu",
+    fast: Annotated[bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")] = False,
+    report: Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture and PDF")] = False,
+    push: Annotated[str, typer.Option(help="store these in the DICOMweb service at this address")] = "",
+    identified: Annotated[
+        bool, typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital")
+    ] = False,
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
+    from kicc_ml.clinic import Clinic, held_out_of, model_of
     from kicc_ml.predict import predict_series, segmenter_of
     from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
 
-    segmenter = segmenter_of([load_fold(folder) for folder in fold_folders(run)])
+    folds = [load_fold(folder) for folder in fold_folders(run)]
+    segmenter = segmenter_of(folds, device, fast=fast)
+    held_out = held_out_of(run)
+    clinic = Clinic(held_out, model_of(folds, held_out), dicom or bool(push), identified, push)
     series = scans_at(source, segmenter.units, segmenter.spacing_known)
     out.mkdir(parents=True, exist_ok=True)
-    rows, quarantined = predict_series(segmenter, series, out)
+    finish = clinic if report or clinic.dicom or identified else None
+    rows, quarantined = predict_series(segmenter, series, out, finish)
     write_table(out / PREDICTIONS, rows)
     for case_id, reason in quarantined.items():
-        console.print(f"set aside: {case_id}: {reason}")
+        console.print(f"set aside: {case_id}: {reason}", markup=False)
     print(f"{len(rows)} predicted: {out / PREDICTIONS}")
     raise typer.Exit(3 if quarantined else 0)
+
+
+@app.command()
+def view(
+    out: Annotated[Path, typer.Argument(help="folder of predictions, or of a run")],
+    browse: Annotated[bool, typer.Option("--browse/--no-browse", help="open the list in the browser")] = True,
+) -> None:
+    """All patients of a folder on one page, worst first, each with a link to its own page."""
+    from kicc_ml.clinic import list_patients
+
+    listing = list_patients(out)
+    if browse:
+        typer.launch(listing.resolve().as_uri())
+    print(f"patients: {listing}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder with held-out predictions")],
+    push: Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")] = "",
+) -> None:
+    """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture and PDF, beside each case's masks."""
+    from kicc_ml.clinic import export_run
+
+    written, set_aside = export_run(run, lambda cohort: build(cohort), push)
+    for case_id, reason in set_aside.items():
+        console.print(f"set aside: {case_id}: {reason}", markup=False)
+    print(f"{written} cases: {run / 'severity'}/<case>/dicom")
+    raise typer.Exit(3 if set_aside else 0)
 
 
 def main() -> None:

@@ -26,11 +26,10 @@ CHARACTERISTICS: Mapping[str, Action] = {
     **dict.fromkeys(("PatientSize", "PatientWeight"), "decimal"),
     **{"PatientSex": "text", "PatientAge": "age"},
 }
-#: Which device and reconstruction made the picture and how it is shown; and coded terms.
+#: Which device and reconstruction made the picture, and in what its values are.
 KEPT_TEXT = (
     *("Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "FilterType", "RescaleType", "StackID"),
-    *("ModalityLUTType", "WindowCenterWidthExplanation", "PositionReferenceIndicator"),
-    *("CodeValue", "CodingSchemeDesignator", "CodeMeaning"),
+    *("ModalityLUTType", "PositionReferenceIndicator"),
 )
 KEPT_BYTES = ("PixelData", "LUTData")
 #: No date of the person's own is moved: it would tell the days to every other.

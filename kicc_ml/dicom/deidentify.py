@@ -8,7 +8,7 @@ Manufacturer, model and kernel are not in the profile's table; serial numbers an
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydicom.config import IGNORE
@@ -16,13 +16,13 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from kicc_ml.dicom.deid_profile import PIXEL_DATA, action
 from kicc_ml.dicom.elements import as_text, transfer_syntax, value_text
 from kicc_ml.dicom.headers import MODALITY_OF_CLASS
-from kicc_ml.dicom.judge import GREY, RADIOGRAPHY
+from kicc_ml.dicom.judge import GREY, RADIOGRAPHY, SECONDARY_CAPTURE
 from kicc_ml.dicom.replacements import Replacements, new_uid
 from kicc_ml.dicom.views import view_position
 
@@ -32,9 +32,6 @@ PERSONS = (
     *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson"),
     *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "NameOfPhysiciansReadingStudy"),
 )
-#: Coding schemes whose terms are published; those of a hospital (99...) may say anything.
-CODING_SCHEMES = {"DCM", "SCT", "SRT", "SNM3", "UCUM", "LN", "RADLEX", "FMA", "UMLS"}
-CODE = tuple(map(Tag, ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")))
 #: View Position of a radiograph that only its description, which goes, called lateral.
 LATERAL = "LL"
 #: Implementation Class UID of what this module writes, a UUID made from the package's name.
@@ -55,14 +52,17 @@ class NotExportedError(Exception):
         self.code = code
 
 
-def write_deidentified(source: Path, target: Path, key: bytes, patient: str) -> None:
+def write_deidentified(
+    source: Path, target: Path, key: bytes, patient: str, *, secondary_captures: bool = False
+) -> None:
     """Write the de-identified copy of an image, whole or not at all; ``patient`` is the pseudonym.
 
+    Secondary captures, as which radiographs too are stored, only where the caller has looked at them.
     Raises NotExportedError for a picture in which a name may be seen, and whatever pydicom raises on a damaged file.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote the values they complain about
-        copy = deidentified(read_to_pixels(source), key, patient, str(source))
+        copy = deidentified(read_to_pixels(source), key, patient, str(source), secondary_captures)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
@@ -78,12 +78,12 @@ def read_to_pixels(path: Path) -> Dataset:
         return read_partial(stream, lambda tag, vr, length: tag > PIXEL_DATA, force=True)
 
 
-def deidentified(source: Dataset, key: bytes, patient: str, instance: str) -> Dataset:
+def deidentified(source: Dataset, key: bytes, patient: str, instance: str, secondary_captures: bool = False) -> Dataset:
     """The copy of a data set, file meta information included. ``instance`` stands for a UID that it lacks.
 
     Raises NotExportedError.
     """
-    _refuse_pictures_with_text(source)
+    _refuse_pictures_with_text(source, secondary_captures)
     charset = value_text(source, "SpecificCharacterSet", "")
     replacements = Replacements(key, patient, _identifying(source, charset))
     copy = Dataset()
@@ -97,9 +97,10 @@ def deidentified(source: Dataset, key: bytes, patient: str, instance: str) -> Da
     return copy
 
 
-def _refuse_pictures_with_text(source: Dataset) -> None:
+def _refuse_pictures_with_text(source: Dataset, secondary_captures: bool) -> None:
+    allowed = {*MODALITY_OF_CLASS, *([SECONDARY_CAPTURE] if secondary_captures else [])}
     checks = {
-        "secondary_capture": value_text(source, "SOPClassUID", "") not in MODALITY_OF_CLASS,
+        "secondary_capture": value_text(source, "SOPClassUID", "") not in allowed,
         "dose_page": value_text(source, "PhotometricInterpretation", "") not in GREY,
         "burned_in": value_text(source, "BurnedInAnnotation", "").upper() == "YES" or _overlaid(source),
     }
@@ -123,10 +124,9 @@ def _identifying(source: Dataset, charset: str) -> dict[str, str]:
 
 def _replaced(source: Dataset, charset: str, replacements: Replacements) -> Iterator[DataElement | RawDataElement]:
     """The elements of a data set, or of an item of a sequence, as they are in the copy."""
-    foreign = CODE[1] in source and value_text(source, "CodingSchemeDesignator", charset) not in CODING_SCHEMES
     for tag in sorted(source.keys()):
         element = source.get_item(tag)
-        if element is None or (foreign and tag in CODE):
+        if element is None:
             continue
         vr = _vr(tag, element)
         what = action(tag, vr)
@@ -135,11 +135,18 @@ def _replaced(source: Dataset, charset: str, replacements: Replacements) -> Iter
         elif what == "empty":
             yield DataElement(tag, vr, [] if vr == "SQ" else None)
         elif what == "items":
-            yield DataElement(tag, "SQ", [_item(item, charset, replacements) for item in source[tag].value])
+            yield DataElement(tag, "SQ", _items(source[tag].value, charset, replacements))
         elif what != "drop":
             value = _text(element, vr, charset)
             replaced = "\\".join(map(getattr(replacements, what), value.split("\\")))
             yield element if replaced == value else DataElement(tag, vr, replaced, validation_mode=IGNORE)
+
+
+def _items(items: Iterable[Dataset], charset: str, replacements: Replacements) -> list[Dataset]:
+    """Of a sequence of coded terms none: their meaning is text, and hospitals write their own under any scheme."""
+    if any("CodingSchemeDesignator" in item for item in items):
+        return []
+    return [_item(item, charset, replacements) for item in items]
 
 
 def _item(item: Dataset, charset: str, replacements: Replacements) -> Dataset:

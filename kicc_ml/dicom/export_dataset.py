@@ -28,11 +28,15 @@ OF_THE_TARGET = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @dataclass(frozen=True)
 class Selection:
-    """Which series are exported; what is empty is no condition."""
+    """Which series are exported; what is empty is no condition.
+
+    ``secondary_captures`` are those that the index takes for radiographs: somebody has to look at them first.
+    """
 
     sites: Collection[str] = ()
     modality: str = ""
     verdicts: Collection[str] = READABLE
+    secondary_captures: bool = False
 
     def __post_init__(self) -> None:
         if unknown := set(self.verdicts) - set(VERDICTS):
@@ -86,7 +90,10 @@ def export_series(found: Sequence[Indexed], selection: Selection, out: Path) -> 
         raise UserError(f"no series is selected; there are the sites {', '.join(sites)}, and kicc-ml index lists them")
     exported = Exported(left_out=Counter(filter(None, (_shows_text(series) for _, series in chosen))))
     kept = [(source, series) for source, series in chosen if not _shows_text(series)]
-    jobs = [(series, source.key, series_folder(source, series, out)) for source, series in _each_file_once(kept)]
+    jobs = [
+        (series, source.key, series_folder(source, series, out), selection.secondary_captures)
+        for source, series in _each_file_once(kept)
+    ]
     many = sum(len(series.files) for _, series in kept) >= PARALLEL_FROM
     pool = joblib.Parallel(n_jobs=-1 if many else 1, return_as="generator")
     results = track(pool(joblib.delayed(_copy_series)(*job) for job in jobs), "writing series", len(jobs))
@@ -118,22 +125,22 @@ def _each_file_once(chosen: Sequence[tuple[Indexed, Series]]) -> list[tuple[Inde
     ]
 
 
-def _copy_series(series: Series, key: bytes, folder: Path) -> list[_Copied]:
+def _copy_series(series: Series, key: bytes, folder: Path, captures: bool) -> list[_Copied]:
     if series.origin:
         from kicc_ml.dicom.web import fetch  # only whoever reads over the network waits for its libraries
 
         fetch(series)
     digits = len(str(len(series.files)))
     return [
-        _copy_file(path, folder / f"{number:0{digits}d}.dcm", key, series.patient)
+        _copy_file(path, folder / f"{number:0{digits}d}.dcm", key, series.patient, captures)
         for number, path in enumerate(series.files, start=1)
     ]
 
 
-def _copy_file(source: Path, target: Path, key: bytes, patient: str) -> _Copied:
+def _copy_file(source: Path, target: Path, key: bytes, patient: str, captures: bool) -> _Copied:
     try:
         if not target.exists():
-            write_deidentified(source, target, key, patient)
+            write_deidentified(source, target, key, patient, secondary_captures=captures)
     except NotExportedError as refusal:
         return _Copied(source, left_out=refusal.code)
     except Exception as error:  # a hostile file can raise anything inside the parser, in words that quote a name

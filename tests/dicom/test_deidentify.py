@@ -134,13 +134,11 @@ def test_elements_behind_the_pixel_data_go(copied, tmp_path):
     assert b"SECRET" not in copied(rewritten(write_image(tmp_path / "source", STORED), sign))
 
 
-def test_a_code_of_the_hospitals_own_goes_and_a_published_one_stays(copied):
-    def region(scheme: str, meaning: str) -> Dataset:
-        return item(CodeValue="51185008", CodingSchemeDesignator=scheme, CodeMeaning=meaning)
-
-    raw = copied(AnatomicRegionSequence=[region("SCT", "Chest"), region("99SEOUL", "SECRET")])
-    own, published = sorted(parsed(raw).AnatomicRegionSequence, key=len)
-    assert (b"SECRET" in raw, len(own), published.CodeMeaning) == (False, 0, "Chest")
+def test_coded_terms_go_since_a_hospital_may_mean_anything_by_them(copied):
+    term = item(CodeValue="028", CodingSchemeDesignator="DCM", CodeMeaning="SECRET")
+    raw = copied(ProcedureCodeSequence=[term], ReferencedImageSequence=[item(PurposeOfReferenceCodeSequence=[term])])
+    assert b"SECRET" not in raw
+    assert not parsed(raw).ReferencedImageSequence[0].PurposeOfReferenceCodeSequence
 
 
 def test_uids_are_mapped_alike_in_every_file_and_sequence(copied):
@@ -259,6 +257,12 @@ def test_a_picture_that_may_show_a_name_is_refused(copied, tmp_path, code, tags)
         copied(**tags)
     assert refused.value.code == code
     assert not list(tmp_path.glob("*copy*"))
+
+
+def test_a_radiograph_stored_as_a_secondary_capture_is_written_where_somebody_has_looked(tmp_path):
+    source = write_radiograph(tmp_path / "source", STORED, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    write_deidentified(source, tmp_path / "copy.dcm", KEY, PATIENT, secondary_captures=True)
+    assert parsed((tmp_path / "copy.dcm").read_bytes()).PixelData == STORED.tobytes()
 
 
 def test_a_dose_page_and_an_overlay_among_the_pixels_are_refused(copied, tmp_path):

@@ -29,7 +29,7 @@ from kicc_ml.synthetic.repository import synthesize
 SHORTEST = 4
 TEXTS = {"LO", "SH", "ST", "LT", "UT", "AE"}
 #: Kept on purpose: what the picture is made by, and of what.
-KEPT = {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "RescaleType", "CodeValue"}
+KEPT = {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "RescaleType"}
 #: Why a usable series is called repaired although the files it is made of have no fault.
 OTHER_FILES = {"dose_page", "localizer", "duplicate_slice"}
 
@@ -238,10 +238,10 @@ def test_a_damaged_file_is_set_aside_by_name_and_the_exit_status_is_3(source, tm
     (found,) = read_index([source])
     victim = next(series for series in found.series if series.modality == "CT").files[2]
 
-    def broken(path: Path, *arguments) -> None:
+    def broken(path: Path, *arguments, **options) -> None:
         if path == victim:
             raise ValueError("Hong^Gildong")
-        write_deidentified(path, *arguments)
+        write_deidentified(path, *arguments, **options)
 
     monkeypatch.setattr("kicc_ml.dicom.export_dataset.write_deidentified", broken)
     ran = CliRunner().invoke(app, ["export-dataset", str(source), "-o", str(tmp_path / "out"), "--modality", "CT"])
