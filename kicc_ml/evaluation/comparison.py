@@ -99,6 +99,20 @@ def compare_segmentations(
     return with_holm(rows)
 
 
+def compare_runs(
+    predictions: Mapping[str, pd.DataFrame], cases: Mapping[str, pd.DataFrame], model: str = "network", seed: int = 0
+) -> list[dict[str, Any]]:
+    """Runs against each other, by name: ``model`` of their predictions, and lesion Dice of their ``cases.csv``.
+
+    A run that has no such rows takes no part in that comparison. Rows as of :func:`compare`; ``p_holm`` is over all
+    rows of a measure.
+    """
+    named = [table[table["model"] == model].assign(model=run) for run, table in predictions.items() if len(table)]
+    outcomes = compare(pd.concat(named), list(combinations(predictions, 2)), seed) if named else []
+    segmented = {run: table for run, table in cases.items() if "lesion_dice" in table}
+    return [*outcomes, *compare_segmentations(segmented, "lesion", seed=seed)]
+
+
 def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add ``p_holm``, corrected over the rows of the same metric that have a p; None where there is none."""
     corrected: dict[int, float] = {}

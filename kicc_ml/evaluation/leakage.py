@@ -25,8 +25,9 @@ from kicc_ml.evaluation.rows import Rows
 #: Folds of the probe. A hospital needs a patient for each, else it is left out and named.
 PROBE_FOLDS = 5
 
-#: Correlation of two feature vectors from which on they are taken for the same image saved again. Radiographs of
-#: different people, resized to 32 x 32, seldom pass 0.9; a JPEG of the same film stays above 0.99.
+#: Correlation of two feature vectors from which on they are taken for the same image saved again. Of 160,634 pairs of
+#: public radiographs of different persons at 32 x 32 (KICC_DATA), 40 pass 0.9 and one 0.95, which is a copy; known copies
+#: lie above 0.999.
 NEAR = 0.98
 
 

@@ -99,7 +99,7 @@ def pool_areas(pairs: SitePairs, method: Literal["REML", "DL"] = "REML") -> Pool
     effect_k, variance_k, _ = logit_areas(pairs)
     pooled = pool(effect_k, variance_k, method)
     if pooled.mean is None:
-        return pooled
+        return replace(pooled, reason=f"{pooled.k} hospitals with an interval of their own; {LEAST_SITES} are needed")
     areas: dict[str, Any] = {name: float(special.expit(getattr(pooled, name))) for name in ON_LOGIT_SCALE}
     return replace(pooled, **areas)
 

@@ -85,7 +85,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure_text, "words": _words, "heading": _heading, "p": _p}
+    environment.filters |= {"figure": figure_text, "words": words, "heading": _heading, "p": p_text}
     return environment.get_template("report.html.j2").render(
         summary=summary,
         run=run,
@@ -154,7 +154,7 @@ def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _site_header(summary: dict[str, Any]) -> list[str]:
-    judged = [f"{_words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()]
+    judged = [f"{words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()]
     return ["hospital", "n", "lesion Dice", "severity ±2", *judged]
 
 
@@ -212,7 +212,7 @@ def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure
     return figures.forest(by_model, overall, meta)
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
@@ -222,13 +222,13 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
     return "ICU" if name == "icu" else name.replace("_", " ")
 
 
 def _heading(endpoint: str) -> str:
-    words = _words(endpoint)
-    return words[:1].upper() + words[1:]
+    name = words(endpoint)
+    return name[:1].upper() + name[1:]
 
 
 def _data_uri(picture: Path) -> str:

@@ -3,10 +3,17 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from kicc_ml.evaluation.comparison import compare, compare_segmentations, mean_difference, paired_difference
+from kicc_ml.evaluation.comparison import (
+    compare,
+    compare_runs,
+    compare_segmentations,
+    mean_difference,
+    paired_difference,
+)
 from kicc_ml.evaluation.delong import paired_test
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.terminal import comparison_table
 
 
 def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[Rows, Rows]:
@@ -105,6 +112,25 @@ def test_one_class_cannot_be_compared_and_says_so() -> None:
     found = paired_difference(nobody, nobody, "auroc")
     assert (found.value, found.reason) == (None, "no event among 30 cases")
     assert mean_difference(np.empty(0), np.empty(0), np.empty(0, str)).reason == "no case that both have"
+
+
+def test_runs_are_compared_by_what_both_have() -> None:
+    one, other = models()
+    predictions = {"small": table(network=other, clinical=one), "large": table(network=one), "masks": pd.DataFrame()}
+    site = np.tile(list("abcd"), 5)
+    dice = {
+        run: pd.DataFrame({"case_id": range(20), "site": site, "lesion_dice": np.linspace(low, 0.8, 20)})
+        for run, low in (("masks", 0.3), ("large", 0.5))
+    }
+    rows = compare_runs(predictions, dice | {"small": pd.DataFrame()})
+    assert [(row["endpoint"], row["metric"], row["model"], row["against"], row["better"]) for row in rows] == [
+        ("icu", "auroc", "small", "large", "large"),
+        ("icu", "brier", "small", "large", "large"),
+        ("lesion", "dice", "masks", "large", "large"),
+    ]
+    shown = comparison_table(rows)
+    assert shown.row_count == 3
+    assert compare_runs({}, {}) == []
 
 
 def test_segmentations_are_compared_by_the_mean_over_the_same_cases() -> None:
