@@ -1,6 +1,6 @@
 """Damaged and hostile files through index and reading: each is a sound image or refused with a reason, in time.
 
-``python -m tests.dicom.test_fuzz 10000 1`` (number, seed) runs as many mutations as one likes and prints what became of them;
+``python -m tests.dicom.test_fuzz 10000 1`` runs that many mutations from that seed and prints what became of them;
 ``KICC_FUZZ`` sets their number for the slow test.
 """
 
