@@ -22,7 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kicc_ml.benchmark import evaluate_predictions, model_names
+from kicc_ml.clinic import HeldOutCase, model_of
 from kicc_ml.data.masks import reference_masks
+from kicc_ml.deliver import HeldOut
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.evaluation.report import site_table, write_report
@@ -31,10 +33,10 @@ from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
-from kicc_ml.predict import REGION_SUFFIX, SEVERITY_FILE
+from kicc_ml.predict import REGION_SUFFIX, read_severity
 from kicc_ml.progress import track
-from kicc_ml.records import Case, SeverityMap, UserError, Volume, by_id
-from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folders
+from kicc_ml.records import Case, UserError, Volume, by_id
+from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold
 from kicc_ml.severity import grade
 
 logger = logging.getLogger("evaluate")
@@ -60,7 +62,7 @@ class Scores:
 def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
     """Score each run, write its report into it and, of several, one over all into ``together``; returns the last.
 
-    Each gets ``cases.csv summary.json report.html``, and a montage beside the severity map of each case.
+    Each gets ``cases.csv summary.json report.html``, and a montage and a page beside the severity map of each case.
     """
     scores = [score(fold_folders(run)) for run in runs]
     pages = [write_results(run, one) for run, one in zip(runs, scores, strict=True)]
@@ -86,7 +88,23 @@ def score(folds: Sequence[Path]) -> Scores:
     rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
     predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
     everyone = {case_id: case for of_fold in cases.values() for case_id, case in of_fold.items()}
-    return Scores(rows, predictions, folds, groups_of(everyone.values()))
+    scores = Scores(rows, predictions, folds, groups_of(everyone.values()))
+    write_pages(scores, cases)
+    return scores
+
+
+def write_pages(scores: Scores, cases: Mapping[Path, Mapping[str, Case]]) -> None:
+    """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
+    held_out = HeldOut(scores.cases)
+    for folder in scores.folds:
+        of_fold = [
+            row.case_id for row in scores.cases.itertuples() if fold_folder(folder.parent, str(row.fold)) == folder
+        ]
+        if of_fold:
+            model = model_of([load_fold(folder)], held_out)
+            for case_id in track(of_fold, description=f"pages {folder.name}"):
+                case = cases[folder][str(case_id)]
+                HeldOutCase(case, folder.parent / "severity" / str(case_id)).write_page(held_out, model)
 
 
 def write_results(folder: Path, scores: Scores) -> Path:
@@ -136,7 +154,7 @@ def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> d
 def draw(
     folder: Path, volume: Volume, predicted: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
 ) -> None:
-    severity = SeverityMap(**json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")))
+    severity = read_severity(folder)
     montage(
         volume.array,
         predicted,

@@ -28,6 +28,7 @@ from kicc_ml.dicom.index_summary import tables as index_tables
 from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
+from kicc_ml.records import by_id
 from kicc_ml.synthetic.presets import PRESETS
 
 Gaps = Literal["refuse", "resample"]
@@ -184,12 +185,15 @@ def predict(
     out: Annotated[Path, typer.Option("-o", help="results, one folder per case")],
     run: Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")],
     device: Annotated[str, typer.Option(help="where the network runs, as cuda or cuda:1")] = "cpu",
-    fast: Annotated[bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")
+    ] = False,
     report: Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")] = False,
     dicom: Annotated[bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture and PDF")] = False,
     push: Annotated[str, typer.Option(help="store these in the DICOMweb service at this address")] = "",
     identified: Annotated[
-        bool, typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital")
+        bool,
+        typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital"),
     ] = False,
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
@@ -232,9 +236,12 @@ def export(
     push: Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")] = "",
 ) -> None:
     """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture and PDF, beside each case's masks."""
-    from kicc_ml.clinic import export_run
+    from kicc_ml.clinic import export_run, held_out_of
+    from kicc_ml.runs import fold_folders, load_fold
 
-    written, set_aside = export_run(run, lambda cohort: build(cohort), push)
+    folds = [load_fold(folder) for folder in fold_folders(run)]
+    cases = by_id(build(folds[0].config["cohort"]))
+    written, set_aside = export_run(folds, cases, held_out_of(run), push)
     for case_id, reason in set_aside.items():
         console.print(f"set aside: {case_id}: {reason}", markup=False)
     print(f"{written} cases: {run / 'severity'}/<case>/dicom")

@@ -35,13 +35,13 @@ CALLABLE = frozenset(
         "kicc_ml.models.segmentation.SegmentationTask",
         "kicc_ml.models.outcome.OutcomeTask",
         "kicc_ml.predict.held_out_segmentation",
-        "kicc_ml.predict.held_out_outcome",
+        "kicc_ml.predict_outcome.held_out_outcome",
         "pytorch_lightning.Trainer",
     }
 )
 
 
-def build(node: DictConfig) -> Any:
+def build(node: DictConfig | Mapping[str, Any]) -> Any:
     """``hydra.utils.instantiate`` for what is in ``CALLABLE``; raises UserError for any other ``_target_``.
 
     What needs live objects is ``_partial_: true`` in its file and called with them afterwards, since Hydra would turn

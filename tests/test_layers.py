@@ -25,10 +25,11 @@ MAY_IMPORT = {
     "runs": PLAIN | READERS | MIDDLE | {"plan"},
     "inference": PLAIN | READERS | MIDDLE,
     "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust", "deliver"},
-    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver"},
+    "clinic": PLAIN | READERS | MIDDLE | {"runs", "predict", "page", "trust", "deliver"},
+    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE,
-    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "benchmark"},
+    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "benchmark"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

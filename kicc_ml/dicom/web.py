@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pydicom
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -19,7 +20,7 @@ from kicc_ml.dicom.geometry import GeometryPolicy
 from kicc_ml.dicom.headers import Header, headers_of, read_headers
 from kicc_ml.dicom.judge import REFUSE, FileRow, judge
 from kicc_ml.dicom.web_cache import cache_folder, remember, uids_of, write_whole
-from kicc_ml.dicom.web_client import NotServed, address, connect, retrieve, series_metadata, series_uids
+from kicc_ml.dicom.web_client import NotServed, address, connect, retrieve, series_metadata, series_uids, store
 from kicc_ml.progress import track
 from kicc_ml.pseudonym import pseudonym, service_key
 from kicc_ml.records import Series, UserError
@@ -128,3 +129,10 @@ def _fetch_file(client: DICOMwebClient, path: Path) -> None:
             raise UserError(f"{path}: came incomplete ({header.fault}); fetch again, or have the archive check it")
 
     write_whole(path, write)
+
+
+def push(url: str, files: Sequence[Path]) -> None:
+    """Store DICOM files in a service by STOW-RS, one request each. Raises UserError at the first it does not take."""
+    client = connect(address(url))
+    for file in files:
+        store(client, pydicom.dcmread(file))

@@ -116,6 +116,14 @@ def retrieve(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
     return found
 
 
+def store(client: DICOMwebClient, made: Dataset) -> None:
+    """Push one object by STOW-RS. Raises UserError where the service does not take it."""
+    with clear_errors(client):
+        answer = client.store_instances([made])
+    if answer.get("FailedSOPSequence"):
+        raise UserError(f"{client.base_url} did not take a {made.Modality} object; may it store, and has it room?")
+
+
 @contextmanager
 def clear_errors(client: DICOMwebClient) -> Iterator[None]:
     """What goes wrong on the way becomes a UserError; its cause is dropped, since it quotes the URL with UIDs."""
