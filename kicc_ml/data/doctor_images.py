@@ -9,6 +9,7 @@ from kicc_ml.dicom.index import Indexed
 from kicc_ml.dicom.index_summary import NOTES
 from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.dicom.remedies import REMEDIES
+from kicc_ml.dicom.shown_path import readable
 from kicc_ml.records import Series
 
 #: A lesion of ground glass may be smaller than a slice this thick (Fleischner Society: 1.5 mm or thinner).
@@ -129,8 +130,9 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
 
 
 def _of_paths(found: Indexed) -> Iterator[Finding]:
-    if found.shown:
-        count, example = len(found.shown), next(iter(found.shown.values()))
+    renamed = [shown for path, shown in found.shown.items() if shown != readable(str(path.relative_to(found.root)))]
+    if renamed:
+        count, example = len(renamed), renamed[0]
         sentence = f"{counted(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"
         remedy = "rename files and folders before they leave the hospital"
         yield Finding("should mend", "privacy", "identifying_path", sentence, count, example, remedy)

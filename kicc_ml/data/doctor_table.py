@@ -1,6 +1,7 @@
 """What a sender should mend in the clinical table of a source, by itself and beside the images."""
 
 from collections.abc import Iterator
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -67,8 +68,11 @@ def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
 
 
 def _without_partner(cells: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
-    rows = cells[["site", "patient_id"]].dropna()
-    row_of = {pseudonym(found.key, *pair): line for line, *pair in rows.itertuples()}
+    folders = {normalize("NFC", one.site): one.site for one in found.series}  # a Mac takes Hangul apart
+    row_of = {
+        pseudonym(found.key, folders.get(normalize("NFC", site), site), patient): line
+        for line, site, patient in cells[["site", "patient_id"]].dropna().itertuples()
+    }
     pictured = {one.patient for one in found.series}
     if alone := [line for patient, line in row_of.items() if patient not in pictured]:
         sentence = f"{counted(len(alone), 'patient')} of the table without any image"

@@ -1,6 +1,7 @@
 """Clinical table and masks of an exported repository: pseudonyms for identifiers, dates moved with the images'."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from kicc_ml.dicom.shown_path import readable
 from kicc_ml.pseudonym import pseudonym
 from kicc_ml.records import UserError
 
+#: Columns that by their name number a person or a place, however short the number.
+REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mobile|fax|zip|postcode)$")
+#: These are replaced.
+IDENTIFIERS = ("patient_id", "person_id")
 #: Whole numbers from here on, in a column without a unit, are telephone or register numbers and no finding.
 REGISTER_NUMBER_FROM = 100_000
 
@@ -62,6 +67,8 @@ def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None =
 def _identifies(name: str, cells: pd.Series) -> bool:
     if name.endswith("_date"):
         return "birth" in name
+    if REGISTER.search(name):
+        return name not in IDENTIFIERS
     if UNIT_AT_END.search(name) or not pd.api.types.is_numeric_dtype(cells):
         return False
     return bool(((cells >= REGISTER_NUMBER_FROM) & (cells % 1 == 0)).any())

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pydicom
@@ -157,6 +158,14 @@ def test_images_without_a_row_and_one_person_at_two_hospitals_are_told(tmp_path)
     assert found["no_row"].example == "seoul/2"
     assert found["person_at_two_sites"].severity == "must mend"
     assert found["no_age"].example == "line 3, age_years"
+
+
+def test_a_folder_that_a_mac_has_spelt_finds_its_rows(tmp_path):
+    write(tmp_path / normalize("NFD", "서울") / "1", PatientID="7")
+    (tmp_path / "clinical.csv").write_text("site,patient_id,age_years,sex\n서울,7,50,M\n", encoding="utf-8")
+    assert (
+        in_one_line(examine(str(tmp_path))) == "Nothing to mend: 0 CT series and 1 radiograph of 1 patient can be used."
+    )
 
 
 def test_a_table_that_is_not_utf_8_is_told_with_the_remedy(tmp_path):

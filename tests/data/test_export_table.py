@@ -13,11 +13,11 @@ from kicc_ml.pseudonym import pseudonym
 from kicc_ml.records import Series
 
 KEY = b"a key"
-TABLE = """site,patient_id,person_id,age_years,sex,birth_date,admission_date,icu,icu_date,telephone,ward,beds,\
+TABLE = """site,patient_id,person_id,age_years,sex,birth_date,admission_date,icu,icu_date,telephone,ward,chart_no,beds,\
 ct_scans,crp_mg_l
-seoul,007,RRN-1,50,M,1970-01-02,2020-03-01,1,2020-03-04,1012345678,East 3,3,1,250000
-busan,007,,61,F,1959-01-02,2020-03-01,0,,1023456789,West,4,0,3.5
-seoul,008,RRN-1,,,,,,,,,,,
+seoul,007,RRN-1,50,M,1970-01-02,2020-03-01,1,2020-03-04,1012345678,East 3,83,3,1,250000
+busan,007,,61,F,1959-01-02,2020-03-01,0,,1023456789,West,84,4,0,3.5
+seoul,008,RRN-1,,,,,,,,,,,,
 """
 
 
@@ -44,7 +44,7 @@ def test_days_between_dates_of_a_patient_stay_and_birth_dates_go(copy):
 
 
 def test_register_numbers_and_text_go_and_measurements_stay(copy):
-    assert not {"telephone", "ward"} & set(copy)
+    assert not {"telephone", "ward", "chart_no"} & set(copy)
     assert list(copy["crp_mg_l"])[:2] == [250000, 3.5]  # a unit says that it is one
     assert {"icu", "age_years", "ct_scans", "beds"} <= set(copy)
 
