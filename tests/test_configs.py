@@ -91,7 +91,7 @@ def test_every_listed_cohort_split_and_task_has_a_file():
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-@pytest.mark.parametrize("trainer", ["cpu", "gpu"])
+@pytest.mark.parametrize("trainer", ["cpu", "gpu", "ddp"])
 def test_every_experiment_composes_without_an_open_end(experiment: str, trainer: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("KICC_DATA", raising=False)
     cfg = configuration("train", [f"experiment={experiment}", f"trainer={trainer}"])

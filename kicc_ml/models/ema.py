@@ -1,5 +1,7 @@
 """Averaged weights: those a fold is judged by are the mean over its last steps, not the last one."""
 
+from functools import partial
+
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -11,9 +13,10 @@ def averaged_weights(decay: float) -> WeightAveraging:
     the weights it began with (Tarvainen and Valpola, NeurIPS 2017, Mean Teacher). Average and current weights both lie
     in the checkpoint: what is resumed equals what was not interrupted.
     """
+    return WeightAveraging(avg_fn=partial(_mixed, decay))
 
-    def mixed(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        return kept * average + (1 - kept) * current
 
-    return WeightAveraging(avg_fn=mixed)
+def _mixed(decay: float, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    """Not within the function above: with several processes it is sent to each of them."""
+    kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+    return kept * average + (1 - kept) * current
