@@ -17,7 +17,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from kicc_ml.evaluation.bootstrap import LEAST_SITES, Resampling, degrees_of, resample, spread_of, t_interval
-from kicc_ml.evaluation.delong import paired_test
+from kicc_ml.evaluation.delong import normal_test, paired_test
 from kicc_ml.evaluation.discrimination import evaluable_sites, site_pairs, within_site_auroc
 from kicc_ml.evaluation.outcome import WEIGHTED
 from kicc_ml.evaluation.rows import Rows, paired_rows
@@ -140,21 +140,16 @@ def _within_site(one: Rows, other: Rows, seed: int) -> Difference:
 
 def _few_sites(one: Rows, other: Rows) -> Difference:
     """Hospitals as strata: DeLong's paired variances, weighed as their pairs."""
-    tests, pairs = [], []
-    for site in evaluable_sites(one):
-        at = one.site_n == site
-        tests.append(paired_test(one.at(at), other.at(at)))
-        pairs.append(float(one.at(at).label_n.sum() * (1 - one.at(at).label_n).sum()))
-    share = np.array(pairs) / np.sum(pairs)
-    value = float(share @ np.array([test.difference for test in tests], float))
-    errors = [None if test.z is None else test.difference / test.z for test in tests]  # type: ignore[operator]
-    if any(error is None for error in errors):
-        reason = next(test.reason for test in tests if test.reason)
+    pairs = site_pairs(one)
+    tests = [paired_test(one.at(one.site_n == site), other.at(one.site_n == site)) for site in pairs.site_s]
+    share_s = pairs.pairs_s / pairs.pairs_s.sum()
+    value = float(share_s @ np.array([test.difference for test in tests], float))
+    errors = [test.error for test in tests if test.error is not None]
+    if len(errors) < len(tests):
+        reason = "a hospital with fewer than two events or non-events"
         return Difference(value, None, None, None, len(one.label_n), "cases", reason)
-    error = float(np.sqrt(((share * np.array(errors, float)) ** 2).sum()))
-    half = stats.norm.ppf(0.975) * error
-    p = float(2 * stats.norm.sf(abs(value) / error))
-    return Difference(value, value - half, value + half, p, len(one.label_n), "cases")
+    test = normal_test(value, float(np.linalg.norm(share_s * np.array(errors))))
+    return Difference(value, test.low, test.high, test.p, len(one.label_n), "cases", test.reason)
 
 
 def _from_replicates(difference_r: np.ndarray, drawn: Resampling, n: int, degrees: float | None = None) -> Difference:

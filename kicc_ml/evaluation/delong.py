@@ -38,13 +38,14 @@ class Placements:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """``difference`` of two areas with its 95 % interval, z and two-sided p; None with a ``reason``."""
+    """``difference`` of two areas, its standard error and 95 % interval, z and two-sided p; None with a ``reason``."""
 
-    difference: float | None
-    low: float | None
-    high: float | None
-    z: float | None
-    p: float | None
+    difference: float | None = None
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    z: float | None = None
+    p: float | None = None
     reason: str = ""
 
 
@@ -87,18 +88,21 @@ def logit_interval(area: float, spread: float | None) -> Interval:
 def paired_test(one: Rows, other: Rows) -> PairedTest:
     """Difference of the areas of two models (``one`` less ``other``) over the same cases in the same order."""
     if reason := one.why_one_class:
-        return PairedTest(None, None, None, None, None, reason)
+        return PairedTest(reason=reason)
     first, second = placements(one), placements(other)
     difference = first.area - second.area
     if min(first.event_m.size, first.other_n.size) < 2:
-        return PairedTest(difference, None, None, None, None, "fewer than two events or non-events")
-    spread = _variance(first.event_m - second.event_m, first.other_n - second.other_n)
-    if spread <= 0:
-        return PairedTest(difference, None, None, None, None, "both models order every pair alike")
-    error = np.sqrt(spread)
-    z = difference / error
-    p = float(2 * stats.norm.sf(abs(z)))
-    return PairedTest(difference, difference - Z * error, difference + Z * error, float(z), p)
+        return PairedTest(difference, reason="fewer than two events or non-events")
+    error = float(np.sqrt(_variance(first.event_m - second.event_m, first.other_n - second.other_n)))
+    return normal_test(difference, error)
+
+
+def normal_test(difference: float, error: float) -> PairedTest:
+    """A difference with its standard error as a test; without p where the error is 0."""
+    if error == 0:
+        return PairedTest(difference, error, reason="both models order every pair alike")
+    p = float(2 * stats.norm.sf(abs(difference) / error))
+    return PairedTest(difference, error, difference - Z * error, difference + Z * error, difference / error, p)
 
 
 def _variance(event_m: np.ndarray, other_n: np.ndarray) -> float:

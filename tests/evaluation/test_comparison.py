@@ -11,6 +11,7 @@ from kicc_ml.evaluation.comparison import (
     paired_difference,
 )
 from kicc_ml.evaluation.delong import paired_test
+from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
 from kicc_ml.evaluation.terminal import comparison_table
@@ -71,6 +72,21 @@ def test_one_hospital_is_compared_by_delongs_paired_test() -> None:
     found, test = paired_difference(one, other, "auroc"), paired_test(one, other)
     assert (found.value, found.low, found.p) == pytest.approx((test.difference, test.low, test.p))
     assert found.over == "cases"
+
+
+def test_two_hospitals_are_strata_and_a_difference_of_exactly_0_has_an_interval_around_it() -> None:
+    one, other = models(sites=2, n=200)
+    found = paired_difference(one, other, "auroc")
+    pairs = site_pairs(one).pairs_s
+    tests = [paired_test(one.at(one.site_n == site), other.at(one.site_n == site)) for site in "01"]
+    assert found.value == pytest.approx(np.average([test.difference for test in tests], weights=pairs))
+    assert found.low is not None
+    assert found.low < found.value < found.high
+    label, site = np.array([1, 1, 0, 0] * 2, float), np.repeat(["a", "b"], 4)
+    first, second = np.array([0.9, 0.4, 0.5, 0.1] * 2), np.array([0.4, 0.9, 0.1, 0.5] * 2)
+    level = paired_difference(Rows(label, first, site), Rows(label, second, site), "auroc")
+    assert (level.value, level.p) == (0.0, 1.0)
+    assert level.low is not None
 
 
 def test_only_cases_that_both_predicted_are_compared_and_all_are_paired_by_id() -> None:
