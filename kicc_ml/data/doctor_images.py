@@ -120,8 +120,9 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
     looked_at = [one.files[0] for one in found.series]
     looked_at += [row.path for row in found.file_rows if row.reason in PICTURES]
     held = defaultdict(list)
+    burned_in = {one.files[0] for one in found.series if "burned_in" in one.reasons}  # in any slice
     for path in dict.fromkeys(looked_at):
-        for code in identity_faults(path):
+        for code in identity_faults(path) | ({"burned_in"} if path in burned_in else set()):
             held[code].append(path)
     for code, (severity, stake, words, remedy) in IDENTITY.items():
         if paths := held.get(code):
