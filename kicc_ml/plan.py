@@ -57,6 +57,9 @@ FIRST_CHANNELS, MOST_CHANNELS = 32, 256
 #: Samples in a batch: fewer make noisy gradients, more are better spent on larger patches.
 LEAST_BATCH, MOST_BATCH = 2, 16
 
+#: Slices in a patch of a network that goes slice by slice: neighbours are alike, patches from elsewhere teach more.
+SLICES_IN_PATCH = 8
+
 #: Patches (voxels) on which the memory of a network is rehearsed to find what each voxel takes.
 REHEARSED = ((64, 64, 16), (64, 64, 64))
 
@@ -83,7 +86,8 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
     if {"patch_size", "batch_size"} & set(wanted):
         voxels = _voxels(filled(settings, plan), memory_gib)
         if "patch_size" in wanted:
-            plan["patch_size"] = _patch_size(shape, _steps(filled(settings, plan)["network"]), voxels // LEAST_BATCH)
+            seen = [*shape[:2], min(shape[2], SLICES_IN_PATCH)] if _is_flat(settings) else shape
+            plan["patch_size"] = _patch_size(seen, _steps(filled(settings, plan)["network"]), voxels // LEAST_BATCH)
         if "batch_size" in wanted:
             patch = filled(settings, plan)["data"]["patch_size"]
             plan["batch_size"] = int(np.clip(voxels // prod(patch), LEAST_BATCH, MOST_BATCH))
@@ -160,27 +164,32 @@ def _target_grid(found: Fingerprint, spacing_mm: Sequence[float] | None) -> tupl
 
 def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequence[float]) -> dict[str, Any]:
     """Strides, kernels and channels, level by level, of those that are planned."""
-    flat = settings["network"]["_target_"].endswith("SliceUNet")
-    strides, kernels = [], [[3, 3, 3]]
+    strides: list[list[int]] = []
+    kernels: list[list[int]] = []
     spacing, left = np.array(spacing_mm, float), np.array(shape, float)
-    while len(strides) < MOST_HALVINGS:
+    while True:
         near = spacing < MOST_ANISOTROPY * spacing[:2].min()
+        kernels.append([3 if axis else 1 for axis in near.tolist()])
         halved = near & (left >= 2 * LEAST_BOTTOM_VOXELS)
-        if not halved[:2].all():
+        if len(strides) == MOST_HALVINGS or not halved[:2].all():
             break
         strides.append([2 if axis else 1 for axis in halved.tolist()])
         spacing, left = np.where(halved, spacing * 2, spacing), np.where(halved, left / 2, left)
-        kernels.append([3 if axis else 1 for axis in near.tolist()])
     channels = [min(FIRST_CHANNELS * 2**level, MOST_CHANNELS) for level in range(len(strides) + 1)]
     padded = [[1, 1, 1], *strides] if settings["network"]["_target_"].endswith("DynUNet") else strides
     values = {
-        "strides": [2] * len(strides) if flat else padded,
+        "strides": [2] * len(strides) if _is_flat(settings) else padded,
         "upsample_kernel_size": strides,
         "kernel_size": kernels,
         "channels": channels,
         "filters": channels,
     }
     return {name: values[name] for name in planned_fields(settings) if name in values}
+
+
+def _is_flat(settings: Mapping[str, Any]) -> bool:
+    """Whether the network goes slice by slice."""
+    return bool(settings["network"]["_target_"].endswith("SliceUNet"))
 
 
 def _steps(network: Mapping[str, Any]) -> list[int]:
