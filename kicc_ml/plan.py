@@ -57,8 +57,10 @@ FIRST_CHANNELS, MOST_CHANNELS = 32, 256
 #: Samples in a batch: fewer make noisy gradients, more are better spent on larger patches.
 LEAST_BATCH, MOST_BATCH = 2, 16
 
-#: Slices in a patch of a network that goes slice by slice: neighbours are alike, patches from elsewhere teach more.
+#: Patches of a network that goes slice by slice: neighbouring slices are alike, and what lies outside the body is
+#: empty, so more patches from elsewhere teach more than larger ones.
 SLICES_IN_PATCH = 8
+PLANE_IN_PATCH = 0.75
 
 #: Patches (voxels) on which the memory of a network is rehearsed to find what each voxel takes.
 REHEARSED = ((64, 64, 16), (64, 64, 64))
@@ -86,7 +88,7 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
     if {"patch_size", "batch_size"} & set(wanted):
         voxels = _voxels(filled(settings, plan), memory_gib)
         if "patch_size" in wanted:
-            seen = [*shape[:2], min(shape[2], SLICES_IN_PATCH)] if _is_flat(settings) else shape
+            seen = _seen_flat(shape) if _is_flat(settings) else shape
             plan["patch_size"] = _patch_size(seen, _steps(filled(settings, plan)["network"]), voxels // LEAST_BATCH)
         if "batch_size" in wanted:
             patch = filled(settings, plan)["data"]["patch_size"]
@@ -190,6 +192,10 @@ def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequ
 def _is_flat(settings: Mapping[str, Any]) -> bool:
     """Whether the network goes slice by slice."""
     return bool(settings["network"]["_target_"].endswith("SliceUNet"))
+
+
+def _seen_flat(shape: Sequence[float]) -> list[float]:
+    return [shape[0] * PLANE_IN_PATCH, shape[1] * PLANE_IN_PATCH, min(shape[2], SLICES_IN_PATCH)]
 
 
 def _steps(network: Mapping[str, Any]) -> list[int]:
