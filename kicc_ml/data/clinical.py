@@ -4,7 +4,8 @@ What a column holds follows from its name, so that a hospital may add its own:
 
 - ``site``, ``patient_id``, ``person_id``: identifiers, always text (leading zeros are part of them);
 - ``age_years`` 0-120; ``sex`` ``M``/``F``; ``ct_scans``, ``cxr_images``: whole numbers;
-- ``oxygen``, ``ventilation``, ``icu``, ``death``: endpoints, 0/1; ``*_date``: an ISO date;
+- ``oxygen``, ``ventilation``, ``icu``, ``death``: endpoints, 0/1; ``*_date``: an ISO date, of the column that is named
+  before it (:mod:`kicc_ml.data.temporal_guard`);
 - a name that ends in a unit (``crp_mg_l``): a number of at least 0;
 - any other column is 0/1 where most of its filled cells are, else a number where most are numbers,
   else text, which is set aside with a warning.
@@ -41,6 +42,18 @@ YES_NO = ("underlying_disease", "fever", "cough", *ENDPOINTS)
 UNIT_AT_END = re.compile(
     r"_(1e9_l|1e12_l|[munp]?g_(m|d)?l|i?u_l|[mu]mol_l|mmhg|kpa|percent|seconds|hours|days|years|kg|kg_m2|cm"
     r"|celsius|per_min|l_min|mm_h|ratio|points)$"
+)
+#: A column with one of these words in its name is no feature: it is a treatment, given because of how ill a patient is,
+#: or it tells what came later. A name that means neither has to be put otherwise.
+LATER_WORDS = frozenset(
+    (
+        *("treatment", "therapy", "medication", "antibiotic", "antibiotics", "antiviral", "antivirals", "prophylaxis"),
+        *("steroid", "steroids", "dexamethasone", "methylprednisolone", "remdesivir", "lopinavir", "kaletra"),
+        *("hydroxychloroquine", "chloroquine", "interferon", "tocilizumab", "heparin", "plasma", "vasopressor"),
+        *("intubation", "intubated", "ventilator", "hfnc", "cpap", "niv", "ecmo", "crrt", "dialysis", "prone"),
+        *("los", "stay", "discharge", "discharged", "outcome", "survival", "survived", "died", "deceased", "mortality"),
+        *("peak", "worst", "nadir", "highest", "lowest", "maximum", "final", "complication", "complications", "ards"),
+    )
 )
 MAX_AGE_YEARS = 120
 #: A longer list of bad cells helps nobody; the rest is counted.
@@ -87,10 +100,16 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
 
 
 def feature_names(table: pd.DataFrame) -> list[str]:
-    """Columns to predict from: age, sex, and every number or 0/1 that is no endpoint and no image count."""
-    left_out = {*REQUIRED, *ENDPOINTS, *IMAGE_COUNTS}
+    """Columns to predict from: age, sex, and every number or 0/1 that is no endpoint, image count or later column."""
+    left_out = {*REQUIRED, *ENDPOINTS, *IMAGE_COUNTS, *later_columns(table)}
     others = [str(column) for column in table.select_dtypes("number") if column not in left_out]
     return ["age_years", "sex", *others]
+
+
+def later_columns(table: pd.DataFrame) -> list[str]:
+    """Columns that are named like a treatment or like what came later (``LATER_WORDS``)."""
+    numbers = [str(column) for column in table.select_dtypes("number") if column not in ENDPOINTS]
+    return [column for column in numbers if LATER_WORDS & set(column.lower().split("_"))]
 
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
@@ -187,6 +206,10 @@ def _allowed(failure: dict, kinds: dict[str, Kind]) -> str:
 def _typed(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFrame:
     if ignored := [column for column, kind in kinds.items() if kind == "text"]:
         logger.warning("%s: columns of text are not used: %s", path, ", ".join(ignored))
+    dates = {column.removesuffix("_date") for column, kind in kinds.items() if kind == "date"} - {"admission"}
+    if unused := sorted(dates - set(kinds)):
+        names = ", ".join(f"{name}_date" for name in unused)
+        logger.warning("%s: dates of no column are not used: %s; a value's date is named <column>_date", path, names)
     table = cells.drop(columns=ignored)
     for column in table:
         kind = kinds[str(column)]

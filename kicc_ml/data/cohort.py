@@ -5,16 +5,19 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import pandas as pd
 
-from kicc_ml.data.clinical import features, read_clinical
+from kicc_ml.data.clinical import features, later_columns, read_clinical
+from kicc_ml.data.flow import Cohort, Flow
 from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, index_image
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.data.ranking import CRITERIA
+from kicc_ml.data.temporal_guard import guarded
 from kicc_ml.dicom.geometry import GeometryPolicy
 from kicc_ml.dicom.index import index_repository
 from kicc_ml.dicom.pixels import read_image
@@ -32,20 +35,6 @@ class NoHospitalsError(UserError):
     """A repository without hospital folders: nothing to train on, but a table can be summarised."""
 
 
-@dataclass
-class Flow:
-    """What became of rows and images on the way to the cohort: counts under plain words, for a flow chart."""
-
-    rows: int = 0
-    cases: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def log(self) -> None:
-        logger.info("cohort: %d rows of the table, %d cases", self.rows, self.cases)
-        for what, count in sorted(self.counts.items()):
-            logger.info("cohort: %s: %d", what, count)
-
-
 def repository(
     root: str | Path,
     *,
@@ -57,14 +46,15 @@ def repository(
     gaps: Literal["refuse", "resample"] = "refuse",
     tilt: Literal["refuse", "shear"] = "refuse",
     ct_ranking: Sequence[str] = tuple(CRITERIA),
-) -> list[Case]:
+    composites: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Cohort:
     """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
 
     Args:
         root: the repository.
         ct_window_days, cxr_window_days: first and last day, from admission, of an index image; None: any day.
-        guard_endpoints: an image later than the day of one of these is not used; empty for a task that
-            predicts no outcome, such as segmentation.
+        guard_endpoints: an image or a dated value later than the day of one of these is not used; empty for a
+            task that predicts no outcome, such as segmentation.
         person_conflict: one person at two hospitals is an error ("refuse"), or only the case of the earliest
             admission is kept, else of the first row ("drop").
         index_cache: where the index keeps what it has read.
@@ -72,12 +62,13 @@ def repository(
             (:class:`kicc_ml.dicom.geometry.GeometryPolicy`).
         ct_ranking: criteria by which one of several CT series of a study is taken, the weightiest first
             (:mod:`kicc_ml.data.ranking`).
+        composites: further endpoints by name, each of which is met where any of those listed is.
 
     Returns:
         one case per row of the table, in its order; a row without images is kept as a clinical-only case.
 
     Raises:
-        UserError: no hospitals, no table or a bad one, one person at two hospitals.
+        UserError: no hospitals, no table or a bad one, one person at two hospitals, a composite of unknown endpoints.
     """
     root = Path(root)
     table = read_clinical(clinical_path(root), hospitals(root))
@@ -86,6 +77,7 @@ def repository(
     key = repository_key(root)
     cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
     flow.log()
+    cases = Cohort([with_composites(case, composites) for case in cases], flow)
     if not any(case.ct or case.cxr for case in cases):
         logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
     return cases
@@ -135,7 +127,10 @@ def join(
     """The core of :func:`repository`: rows of a read clinical table and the index of images, by pseudonym."""
     flow = Flow(rows=len(table))
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    values = features(table).to_dict("records")
+    values: list[Any] = features(table).to_dict("records")
+    if later := later_columns(table):
+        flow.counts["columns not used: a treatment, or what came later"] = len(later)
+        logger.warning("columns that name a treatment or what came later are not used: %s", ", ".join(later))
     patients = [pseudonym(key, row["site"], row["patient_id"]) for row in rows]
     images_of = _images_of(patients, series, flow)
     cases = [
@@ -156,6 +151,15 @@ def join(
 def case_id(site: str, patient: str) -> str:
     """``<site>_<patient pseudonym>``, safe as a file name and on a command line."""
     return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)}_{patient}"
+
+
+def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
+    """Further endpoints: 1 where any of the parts is, 0 where all are 0, unknown otherwise."""
+    if unknown := sorted({part for parts in composites.values() for part in parts} - set(ENDPOINTS)):
+        raise UserError(f"composites: {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+    met = {name: [case.endpoints[part] for part in parts] for name, parts in composites.items()}
+    added = {name: 1.0 if 1.0 in parts else float(sum(parts)) for name, parts in met.items()}  # NaN + 0 is NaN
+    return replace(case, endpoints={**case.endpoints, **added})
 
 
 def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow) -> dict[str, list[Series]]:
@@ -212,7 +216,7 @@ def _size(image: Series) -> tuple[str, int, int, int]:
 
 def _case(
     row: Mapping,
-    values: Mapping,
+    values: Mapping[str, float],
     patient: str,
     images: Sequence[Series],
     rule: IndexRule,
@@ -221,7 +225,8 @@ def _case(
 ) -> Case:
     ct, ct_obstacles = index_image("CT", images, row, rule)
     cxr, cxr_obstacles = index_image("CXR", images, row, rule)
-    flow.counts.update(ct_obstacles + cxr_obstacles)
+    clinical, late = guarded(values, row, rule)
+    flow.counts.update(ct_obstacles + cxr_obstacles + late)
     kinds = " and ".join(name for name, image in (("CT", ct), ("CXR", cxr)) if image)
     flow.counts[f"cases with {kinds or 'no image'}"] += 1
     return Case(
@@ -230,7 +235,7 @@ def _case(
         person=patient,
         ct=ct,
         cxr=cxr,
-        clinical={str(name): value for name, value in values.items()},
+        clinical=clinical,
         endpoints={name: float("nan") if row.get(name) is None else row[name] for name in ENDPOINTS},
         masks=masks.get(ct.uid, {}) if ct else {},
         admitted=row.get("admission_date"),

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from kicc_ml.data.cohort import repository
-from kicc_ml.records import Case
+from kicc_ml.data.flow import Cohort
 from kicc_ml.synthetic.repository import synthesize
 
 
-def synthetic(root: str | Path, preset: str, seed: int, **reading: Any) -> list[Case]:
+def synthetic(root: str | Path, preset: str, seed: int, **reading: Any) -> Cohort:
     """The cases of a synthetic repository under ``root``; ``reading`` goes to :func:`kicc_ml.data.cohort.repository`.
 
     A repository that is already whole is not written again, an interrupted one is completed.

@@ -6,11 +6,13 @@
 import logging
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from kicc_ml.data.clinical import MAX_AGE_YEARS
+from kicc_ml.data.flow import Cohort, Flow
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.dicom.image_files import nifti_series, radiograph_series
 from kicc_ml.records import Case, UserError
@@ -37,7 +39,7 @@ PROJECTION = re.compile(r"^(AP|PA)\b")
 PART_OF_DECADE_YEARS = {"early": 2, "mid": 5, "late": 8}
 
 
-def covid_ct_seg(root: str | Path | None) -> list[Case]:
+def covid_ct_seg(root: str | Path | None) -> Cohort:
     """CT volumes of coronacases and radiopaedia with expert masks of lung and lesion; each source is a site.
 
     Read from ``<root>/ct_volumes/covid_seg_u8/<id>_{ct,lung,lesion}.nii.gz``. Grey values are 8 bit and
@@ -53,7 +55,7 @@ def covid_ct_seg(root: str | Path | None) -> list[Case]:
     volumes = sorted(folder.glob("*_ct.nii.gz"))
     if not volumes:
         raise UserError(f"{folder} holds no <id>_ct.nii.gz; lay the volumes and their masks there")
-    return [_ct_case(path) for path in volumes]
+    return Cohort([_ct_case(path) for path in volumes], Flow(rows=len(volumes), cases=len(volumes)))
 
 
 def _ct_case(path: Path) -> Case:
@@ -66,7 +68,7 @@ def _ct_case(path: Path) -> Case:
     return Case(name, site, person=name, ct=series, masks=masks)
 
 
-def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop") -> list[Case]:
+def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop") -> Cohort:
     """Frontal radiographs of COVID-19 patients with a known outcome (ICU or death); the country is the site.
 
     Read from ``<root>/cxr/metadata.csv`` and ``<root>/cxr/images/<image_id>.jpg``. One case per person: the
@@ -101,17 +103,21 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
     cases = [case for case in cases if case.case_id in set(usable["image_id"])]
     if not cases:
         raise UserError(f"{folder / 'metadata.csv'}: no frontal COVID-19 image with a known outcome")
-    for what, images in {
-        "all": table,
-        "frontal COVID-19": frontal,
-        "outcome known": known,
-        "before it": usable,
-    }.items():
-        logger.info("covid_cxr, %s: %d images of %d persons", what, len(images), images["person"].nunique())
-    logger.info("covid_cxr: %d cases; %d left out, of a person seen in another country", len(cases), dropped)
+    flow = _flow({"in all": table, "frontal COVID-19": frontal, "outcome known": known, "before it": usable})
+    flow.counts["cases left out: the person was seen in another country"] = dropped
+    flow.cases = len(cases)
+    flow.log()
     if unreadable := [case.case_id for case in cases if case.cxr is None]:
         logger.warning("covid_cxr: %d images cannot be read, for example %s", len(unreadable), unreadable[0])
-    return sorted(cases, key=lambda case: case.person)
+    return Cohort(sorted(cases, key=lambda case: case.person), flow)
+
+
+def _flow(stages: Mapping[str, pd.DataFrame]) -> Flow:
+    """Images and persons at each stage; the first is the table."""
+    flow = Flow(rows=len(next(iter(stages.values()))))
+    for stage, images in stages.items():
+        flow.counts.update({f"images {stage}": len(images), f"persons {stage}": images["person"].nunique()})
+    return flow
 
 
 def _folder(root: str | Path | None, inside: Path) -> Path:

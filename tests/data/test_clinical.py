@@ -143,3 +143,20 @@ def test_lines_of_another_length_are_refused(table):
 def test_a_missing_table_is_the_users_error(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_clinical(tmp_path / "clinical.csv", ["A"])
+
+
+@pytest.mark.parametrize("column", ["los_days", "remdesivir", "steroids_given", "peak_crp_mg_l", "Ventilator_days"])
+def test_what_names_a_treatment_or_what_came_later_is_no_feature(table, column):
+    read = read_clinical(table(HEAD.replace("fever", column) + GOOD), ["A"])
+    assert feature_names(read) == ["age_years", "sex", "crp_mg_l"]
+
+
+def test_words_of_the_list_inside_other_words_bar_nothing(table):
+    read = read_clinical(table(HEAD.replace("fever", "closed_loss") + GOOD), ["A"])
+    assert "closed_loss" in feature_names(read)
+
+
+def test_a_date_of_no_column_is_a_warning_since_it_guards_nothing(table, caplog):
+    read_clinical(table(HEAD.replace("fever", "crp_date") + GOOD.replace(",M,1,", ",M,2020-03-02,")), ["A"])
+    assert "crp_date" in caplog.text
+    assert "icu_date" not in caplog.text

@@ -9,11 +9,11 @@ import pytest
 
 from kicc_ml.data import cohort
 from kicc_ml.data.clinical import read_clinical
-from kicc_ml.data.cohort import NoHospitalsError, hospitals, join, mask_folders, repository
+from kicc_ml.data.cohort import NoHospitalsError, hospitals, join, mask_folders, repository, with_composites
 from kicc_ml.data.index_image import IndexRule
 from kicc_ml.data.persons import PersonConflictError
 from kicc_ml.pseudonym import KEY_NAME, pseudonym
-from kicc_ml.records import Series, UserError
+from kicc_ml.records import Case, Series, UserError
 
 KEY = b"a key"
 TABLE = """site,patient_id,person_id,age_years,sex,admission_date,fever,icu,icu_date
@@ -91,6 +91,42 @@ def test_an_image_after_the_endpoint_is_not_used(joined):
     assert flow.counts["CT series not used: taken after an endpoint"] == 1
 
 
+PLANTED = """site,patient_id,age_years,sex,admission_date,fever,crp_mg_l,crp_mg_l_date,icu,icu_date,dexamethasone
+A,1,50,M,2020-03-01,1,300,2020-03-06,1,2020-03-05,1
+A,2,60,F,2020-03-01,0,20,2020-03-04,1,2020-03-05,0
+B,1,70,M,2020-03-01,0,5,2020-03-02,0,,0
+"""
+
+
+def test_a_planted_value_of_after_the_endpoint_is_stopped_and_counted(joined):
+    cases, flow = joined([], PLANTED)
+    assert [case.clinical["crp_mg_l"] for case in cases[1:]] == [20, 5]
+    assert cases[0].clinical["crp_mg_l"] != cases[0].clinical["crp_mg_l"]  # NaN
+    assert flow.counts["values of crp_mg_l not used: dated after an endpoint"] == 1
+
+
+def test_a_planted_treatment_is_no_feature_and_named(joined, caplog):
+    cases, flow = joined([], PLANTED)
+    assert set(cases[0].clinical) == {"age_years", "sex", "fever", "crp_mg_l"}
+    assert "dexamethasone" in caplog.text
+    assert flow.counts["columns not used: a treatment, or what came later"] == 1
+
+
+@pytest.mark.parametrize(
+    ("icu", "death", "either"), [(1, 0, 1), (1, np.nan, 1), (0, 0, 0), (0, np.nan, np.nan), (np.nan, np.nan, np.nan)]
+)
+def test_a_composite_is_met_by_any_part_and_known_absent_by_all(icu: float, death: float, either: float):
+    case = Case("a", "s", "p", endpoints={"icu": float(icu), "death": float(death)})
+    found = with_composites(case, {"icu_or_death": ("icu", "death")}).endpoints
+    np.testing.assert_array_equal(found["icu_or_death"], either)
+    assert set(found) == {"icu", "death", "icu_or_death"}
+
+
+def test_a_composite_of_what_is_no_endpoint_is_refused():
+    with pytest.raises(UserError, match="pneumonia"):
+        with_composites(Case("a", "s", "p"), {"severe": ("icu", "pneumonia")})
+
+
 def test_masks_follow_the_series_they_belong_to(joined, tmp_path):
     folder = tmp_path / "masks" / "1.2.3"
     folder.mkdir(parents=True)
@@ -150,6 +186,7 @@ def test_a_repository_is_read_from_its_folders(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         cases = repository(str(tmp_path), ct_window_days=[0, 3], cxr_window_days=None)
     assert [case.site for case in cases] == ["A", "A", "B"]
+    assert cases.flow.as_json()["counts"]["cases with no image"] == 3
     assert "no patient of the table has a usable image" in caplog.text
     assert "cohort: 3 rows of the table, 3 cases" in caplog.text
 
