@@ -20,6 +20,7 @@ import yaml
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from torch import nn
 
 from evaluate import evaluate_runs, print_results
 from kicc_ml.data.fingerprint import fingerprint
@@ -34,9 +35,11 @@ from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.models.schedule import budget_in_words
 from kicc_ml.plan import FIELDS, make_plan, planned_fields, predicted_gib
 from kicc_ml.predict import with_lesion_threshold
+from kicc_ml.predict_outcome import recalibrate
 from kicc_ml.records import Case, Split, UserError
 from kicc_ml.runs import (
     CONFIG,
+    FLOW,
     PLAN,
     PREDICTIONS,
     QUARANTINE,
@@ -72,6 +75,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     data.setup()
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / QUARANTINE, data.quarantined)
+    write_json(run_dir / FLOW, everybody.flow.as_json())
     splits = build(cfg.split)(data.train_cases)
     lay_down(cfg, splits)
     done = finished_folds(run_dir)
@@ -90,23 +94,32 @@ def train(cfg: DictConfig) -> None:
     data = data_module(cfg, cases, split)
     data.prepare_data()
     data.setup()
-    network = build_network(plain(cfg.network), about_data(data).sizes)
+    about, network = about_data(data), None
+    if cfg.network is not None:  # an experiment may be of baselines alone
+        network = build_network(plain(cfg.network), about.sizes)
+        if not fit(cfg, network, data, folder).is_global_zero:
+            return
+        if about.regions:
+            about = with_lesion_threshold(network, about, data)
+        if isinstance(network, OutcomeNetwork):
+            recalibrate(network, data)
+        save_network(folder, network, about)
+    rows, quarantined = build(cfg.predict)(network, about, data, Path(cfg.run_dir))
+    write_json(folder / QUARANTINE, quarantined)
+    write_table(folder / PREDICTIONS, rows)
+
+
+def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path) -> pl.Trainer:
+    """Train the network; it ends with its best weights."""
     if isinstance(network, OutcomeNetwork):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
     task = build(cfg.model)(network)
     checkpoint = checkpoint_of(cfg, folder)
-    trainer = build(cfg.trainer)(logger=loggers(folder, checkpoint), callbacks=callbacks(folder, task, split))
-    announce(split.fold, trainer, cfg)
+    trainer = build(cfg.trainer)(logger=loggers(folder, checkpoint), callbacks=callbacks(folder, task, data.split))
+    announce(data.split.fold, trainer, cfg)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     load_best(task, trainer)
-    if trainer.is_global_zero:
-        about = about_data(data)
-        if about.regions:
-            about = with_lesion_threshold(network, about, data)
-        save_network(folder, network, about)
-        rows, quarantined = build(cfg.predict)(network, about, data, Path(cfg.run_dir))
-        write_json(folder / QUARANTINE, quarantined)
-        write_table(folder / PREDICTIONS, rows)
+    return trainer
 
 
 def report(parts: Sequence[DictConfig]) -> None:

@@ -23,6 +23,8 @@ CALLABLE = frozenset(
         "kicc_ml.data.embedded.synthetic",
         "kicc_ml.data.public.covid_ct_seg",
         "kicc_ml.data.public.covid_cxr",
+        "kicc_ml.data.clinical_tables.catanzaro",
+        "kicc_ml.data.clinical_tables.wuhan",
         "kicc_ml.data.splits.leave_one_site_out",
         "kicc_ml.data.splits.site_kfold",
         "kicc_ml.data.splits.patient_kfold",

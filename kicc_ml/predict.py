@@ -13,16 +13,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
-from kicc_ml.data.datasets import loader
+from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.deliver import Result
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.inference import Segmenter
-from kicc_ml.models.baselines import baseline_probabilities, clinical_bf, endpoints_be
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.progress import track
-from kicc_ml.records import REGIONS, Case, Series, SeverityMap, UserError, Volume, by_id
+from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade
 from kicc_ml.trust import FEATURES, scan_features
@@ -38,7 +36,6 @@ SEVERITY_COLUMNS = (
     "lesion_ml",
     "lesion_g",
 )
-PREDICTION_COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label"]
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
@@ -191,52 +188,3 @@ def held_out_segmentation(
     rows.insert(1, "site", [cases[case_id].site for case_id in rows["case_id"]])
     rows.insert(2, "fold", data.split.fold)
     return rows, quarantined
-
-
-def held_out_outcome(
-    network: nn.Module, about: About, data: PatientDataModule, run_dir: Path
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Probabilities of the fold's test patients, network and baselines side by side; one row per prediction.
-
-    Columns ``case_id, site, fold, endpoint, model, probability, label``; an unknown label is empty. The baselines
-    are fitted on the same training side (validation patients included, since they select nothing).
-    """
-    cases = by_id(data.cases)
-    test = [cases[case_id] for case_id in data.split.test]
-    fitting = [cases[case_id] for case_id in (*data.split.train, *data.split.val)]
-    features = about.features
-    network_be = outcome_probabilities(network, data, test)
-    rows = []
-    for column, endpoint in enumerate(data.endpoints):
-        models = {"network": network_be[:, column]} | baseline_probabilities(
-            clinical_bf(fitting, features),
-            endpoints_be(fitting, [endpoint])[:, 0],
-            clinical_bf(test, features),
-            features,
-        )
-        for model, probability_b in models.items():
-            rows += [
-                _prediction(case, data.split.fold, endpoint, model, probability)
-                for case, probability in zip(test, probability_b, strict=True)
-            ]
-    return pd.DataFrame(rows, columns=PREDICTION_COLUMNS), {}
-
-
-@torch.inference_mode()
-def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
-    """(case, endpoint) probabilities of a fold's network."""
-    network.eval()
-    batches = loader(data.dataset(cases), data.batch_size, data.num_workers) if cases else ()
-    probability_be = [network(batch).float().sigmoid().numpy() for batch in batches]
-    return np.concatenate([np.zeros((0, len(data.endpoints))), *probability_be])
-
-
-def _prediction(case: Case, fold: str, endpoint: str, model: str, probability: float) -> dict[str, Any]:
-    label = case.endpoints.get(endpoint, np.nan)
-    return dict(
-        zip(
-            PREDICTION_COLUMNS,
-            (case.case_id, case.site, fold, endpoint, model, float(probability), label),
-            strict=True,
-        )
-    )

@@ -26,6 +26,7 @@ SPLIT = "split.json"
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
+FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
 PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
 
 

@@ -1,6 +1,7 @@
 """Outcome prediction from CT, radiograph and clinical table, any of which a patient may lack."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
@@ -50,23 +51,37 @@ class ClinicalEncoder(nn.Module):
         return self.body(self.standardised(clinical_bf))
 
 
-def image_encoder(spatial_dims: int, channels: Sequence[int], width: int) -> nn.Sequential:
-    """Strided convolutions, global average, one token: (batch, 1, ...) -> (batch, width)."""
-    pairs = zip([1, *channels[:-1]], channels, strict=True)
-    steps: list[nn.Module] = [
-        Convolution(spatial_dims, before, after, strides=2, kernel_size=3, norm=("group", {"num_groups": 4}))
-        for before, after in pairs
-    ]
-    pool = nn.AdaptiveAvgPool3d(1) if spatial_dims == 3 else nn.AdaptiveAvgPool2d(1)
-    return nn.Sequential(*steps, pool, nn.Flatten(), nn.Linear(channels[-1], width))
+class ImageEncoder(nn.Module):
+    """Strided convolutions, then mean and maximum over space: (batch, 1, ...) -> (batch, width).
+
+    The mean sees how much of a lung is affected, the maximum a finding that is small.
+    """
+
+    def __init__(self, spatial_dims: int, channels: Sequence[int], width: int):
+        super().__init__()
+        norm = ("group", {"num_groups": 4})
+        steps = [
+            Convolution(spatial_dims, before, after, strides=2, kernel_size=3, norm=norm)
+            for before, after in pairwise([1, *channels])
+        ]
+        self.body = nn.Sequential(*steps)
+        self.head = nn.Linear(2 * channels[-1], width)
+
+    def forward(self, image: Tensor) -> Tensor:
+        found_bcn = self.body(image).flatten(2)
+        return self.head(torch.cat([found_bcn.mean(-1), found_bcn.amax(-1)], dim=1))
 
 
 class OutcomeNetwork(nn.Module):
     """One token per modality, a learned token where it is missing, and a linear path from the clinical table.
 
-    The linear path starts as the logistic regression that small cohorts support; the fused tokens add to it.
+    The linear path starts as the logistic regression that small cohorts support; the fused tokens add to it. Both start
+    at nothing, so that the first prediction is the prevalence. In training each modality is withheld now and then
+    (``dropout``), the table too, so that a patient without it is a patient seen before. A table of which every cell is
+    missing is a missing table.
+
     ``forward`` takes a batch with ``clinical_bf`` and, as configured, ``ct_bcxyz`` + ``ct_known_b`` and
-    ``cxr_bcxy`` + ``cxr_known_b``; it returns one logit per endpoint.
+    ``cxr_bcxy`` + ``cxr_known_b``; it returns one logit per endpoint, recalibrated unless in training.
     """
 
     def __init__(
@@ -83,35 +98,56 @@ class OutcomeNetwork(nn.Module):
         self.clinical = ClinicalEncoder(features, width)
         encoders = {"ct": (ct, 3), "cxr": (cxr, 2)}
         self.images = nn.ModuleDict(
-            {name: image_encoder(dims, channels, width) for name, (wanted, dims) in encoders.items() if wanted}
+            {name: ImageEncoder(dims, channels, width) for name, (wanted, dims) in encoders.items() if wanted}
         )
-        self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in self.images})
-        self.linear = nn.Linear(2 * features, endpoints)
-        tokens = 1 + len(self.images)
-        self.fuse = nn.Sequential(
-            nn.LayerNorm(tokens * width), nn.Dropout(dropout), nn.Linear(tokens * width, endpoints)
-        )
+        modalities = ("clinical", *self.images)
+        self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in modalities})
+        self.linear = nn.Linear(2 * features, endpoints, bias=False)
+        joined = len(modalities) * width
+        self.fuse = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(dropout), nn.Linear(joined, endpoints))
         nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.fuse[-1].weight)  # type: ignore[arg-type]
         self.modality_dropout = dropout
+        self.register_buffer("intercept_e", torch.zeros(endpoints))
+        self.register_buffer("slope_e", torch.ones(endpoints))
+
+    intercept_e: Tensor
+    slope_e: Tensor
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        clinical_bf = batch["clinical_bf"]
-        tokens = [self.clinical(clinical_bf), *(self._token(name, batch) for name in self.images)]
-        return self.linear(self.clinical.standardised(clinical_bf)) + self.fuse(torch.cat(tokens, dim=1))
+        known_b = {name: self._known(name, batch) for name in self.missing}
+        tokens = [self._token(name, batch, known_b[name]) for name in self.missing]
+        linear_be = self.linear(self.clinical.standardised(batch["clinical_bf"])) * known_b["clinical"][:, None]
+        logits_be = linear_be + self.fuse(torch.cat(tokens, dim=1))
+        return logits_be if self.training else self.intercept_e + self.slope_e * logits_be
 
-    def _token(self, name: str, batch: Mapping[str, Tensor]) -> Tensor:
-        """The image's token, or the learned one where the patient lacks it (and, in training, now and then)."""
-        image = batch["ct_bcxyz" if name == "ct" else "cxr_bcxy"]
-        known_b = batch[f"{name}_known_b"]
+    def _known(self, name: str, batch: Mapping[str, Tensor]) -> Tensor:
+        """Who has the modality; in training some are taken for patients who lack it."""
+        known_b = ~batch["clinical_bf"].isnan().all(1) if name == "clinical" else batch[f"{name}_known_b"]
         if self.training:
             known_b = known_b & (torch.rand(len(known_b), device=known_b.device) >= self.modality_dropout)
-        return torch.where(known_b[:, None], self.images[name](image), self.missing[name].expand(len(image), -1))
+        return known_b
+
+    def _token(self, name: str, batch: Mapping[str, Tensor], known_b: Tensor) -> Tensor:
+        """The modality's token, or the learned one where it is missing."""
+        if name == "clinical":
+            token_bw = self.clinical(batch["clinical_bf"])
+        else:
+            token_bw = self.images[name](batch["ct_bcxyz" if name == "ct" else "cxr_bcxy"])
+        return torch.where(known_b[:, None], token_bw, self.missing[name].expand_as(token_bw))
 
     @torch.no_grad()
     def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None:
         """Fit what is fitted before the first step: the clinical scaling, and the bias at the training prevalence."""
         self.clinical.fit(clinical_bf)
-        self.linear.bias.copy_(torch.logit(prevalence_e.clamp(0.01, 0.99)))
+        self.fuse[-1].bias.copy_(torch.logit(prevalence_e.clamp(0.01, 0.99)))  # type: ignore[operator]
+
+    @torch.no_grad()
+    def set_recalibration(self, intercept_e: Sequence[float], slope_e: Sequence[float]) -> None:
+        """Further to any that is set: new logits are ``intercept + slope x`` what ``forward`` gave so far."""
+        intercept, slope = torch.tensor(intercept_e), torch.tensor(slope_e)
+        self.intercept_e.copy_(intercept + slope * self.intercept_e)
+        self.slope_e.mul_(slope)
 
 
 def masked_cross_entropy(logits_be: Tensor, endpoints_be: Tensor, known_be: Tensor) -> Tensor:

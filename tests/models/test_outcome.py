@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
 from kicc_ml.models.outcome import ClinicalEncoder, OutcomeNetwork, OutcomeTask, masked_cross_entropy
 
@@ -40,7 +40,13 @@ def network(seed: int = 0, **settings: bool) -> OutcomeNetwork:
     torch.manual_seed(seed)
     built = OutcomeNetwork(FEATURES, ENDPOINTS, channels=(4, 8), width=8, **settings)
     built.fit_inputs(as_tensor(clinical()), torch.full((ENDPOINTS,), 0.3))
+    for weight in (built.linear.weight, built.fuse[-1].weight, *built.missing.values()):  # as if trained: none at zero
+        nn.init.normal_(weight)
     return built
+
+
+def untrained() -> OutcomeNetwork:
+    return OutcomeNetwork(FEATURES, ENDPOINTS, channels=(4, 8), width=8)
 
 
 def test_clinical_inputs_are_imputed_and_scaled_as_scikit_learn_does():
@@ -132,19 +138,60 @@ def test_with_no_endpoint_known_the_loss_is_zero_not_nan():
     assert loss.item() == 0
 
 
-def test_training_starts_at_the_prevalence_of_each_endpoint():
+def test_the_first_prediction_is_the_prevalence_of_each_endpoint_whoever_the_patient():
     prevalence_e = torch.tensor([0.25, 0.05, 0.5, 0.9])
-    starting = network()
+    starting = untrained()
     starting.fit_inputs(as_tensor(clinical()), prevalence_e)
-    assert not starting.linear.weight.any()
-    torch.testing.assert_close(starting.linear.bias.sigmoid(), prevalence_e)
+    torch.testing.assert_close(starting(batch()).sigmoid(), prevalence_e.expand(4, -1))
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0])
 def test_an_endpoint_with_one_class_starts_at_a_finite_logit(prevalence: float):
-    starting = network()
+    starting = untrained()
     starting.fit_inputs(as_tensor(clinical()), torch.full((ENDPOINTS,), prevalence))
     assert starting.eval()(batch()).isfinite().all()
+
+
+def test_an_empty_table_is_a_missing_one_and_its_imputed_values_change_nothing():
+    predictor, patients = network().eval(), batch()
+    patients["clinical_bf"][1] = float("nan")
+    before = predictor(patients)
+    predictor.clinical.median_f += 3.0
+    after = predictor(patients)
+    torch.testing.assert_close(after[1], before[1], rtol=0, atol=0)
+    assert not after[0].equal(before[0])
+
+
+@pytest.mark.parametrize("modality", ["clinical", "ct", "cxr"])
+def test_each_modality_is_withheld_now_and_then_in_training_and_never_afterwards(modality: str):
+    patients = batch(400) | {"clinical_bf": torch.zeros(400, FEATURES)}
+    learner = network().train()
+    known_b = learner._known(modality, patients)
+    assert 0.1 < 1 - known_b.float().mean() < 0.3
+    assert learner.eval()._known(modality, patients).all()
+
+
+def test_recalibration_moves_what_is_predicted_and_not_what_is_trained():
+    predictor, patients = network(), batch()
+    before = predictor.eval()(patients)
+    predictor.set_recalibration([0.5, 0.0, -1.0, 0.0], [1.0, 0.5, 2.0, 1.0])
+    intercept_e, slope_e = torch.tensor([0.5, 0.0, -1.0, 0.0]), torch.tensor([1.0, 0.5, 2.0, 1.0])
+    torch.testing.assert_close(predictor(patients), intercept_e + slope_e * before)
+    predictor.set_recalibration([0.0] * 4, [2.0] * 4)
+    torch.testing.assert_close(predictor(patients), 2 * (intercept_e + slope_e * before))
+    alike = network_alike(predictor)
+    torch.manual_seed(0)
+    trained = predictor.train()(patients)
+    torch.manual_seed(0)
+    torch.testing.assert_close(trained, alike(patients))
+
+
+def network_alike(other: OutcomeNetwork) -> OutcomeNetwork:
+    """The same weights without a recalibration."""
+    state = other.state_dict() | {"intercept_e": torch.zeros(ENDPOINTS), "slope_e": torch.ones(ENDPOINTS)}
+    alike = network()
+    alike.load_state_dict(state)
+    return alike.train()
 
 
 def test_a_few_steps_fit_what_the_table_says():

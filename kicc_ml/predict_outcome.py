@@ -1,0 +1,91 @@
+"""Outcome probabilities of the patients a fold held out: its network and the baselines side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from kicc_ml.data.datamodule import PatientDataModule
+from kicc_ml.data.datasets import loader
+from kicc_ml.models.baselines import baseline_predictions, clinical_bf, endpoints_be
+from kicc_ml.models.nested import Predicted, inner_groups
+from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.recalibration import fit_recalibration, operating_point
+from kicc_ml.records import Case, by_id
+from kicc_ml.runs import About
+
+COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label", "operating_point"]
+
+
+def held_out_outcome(
+    network: nn.Module | None, about: About, data: PatientDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Probabilities of the fold's test patients, by the network if there is one and by every baseline.
+
+    One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
+    could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
+    these select nothing for them.
+    """
+    test, fitting = (_cases(data, sides) for sides in (("test",), ("train", "val")))
+    features, group_b = about.features, inner_groups(fitting)
+    of_network = [] if network is None else network_predictions(network, data, test)
+    rows = []
+    for column, endpoint in enumerate(data.endpoints):
+        models = {"network": of_network[column]} if of_network else {}
+        label_b = endpoints_be(fitting, [endpoint])[:, 0]
+        fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
+        models |= baseline_predictions(fitting_bf, label_b, group_b, test_bf, features)
+        rows += [_rows(test, data.split.fold, endpoint, model, one) for model, one in models.items()]
+    return pd.concat(rows, ignore_index=True), {}
+
+
+def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:
+    """One per endpoint; the operating point is chosen on the fold's validation patients."""
+    val = _cases(data, ("val",))
+    val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
+    label_be = endpoints_be(val, data.endpoints)
+    return [
+        Predicted(probability_be[:, column], operating_point(val_be[:, column], label_be[:, column]))
+        for column in range(len(data.endpoints))
+    ]
+
+
+@torch.inference_mode()
+def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
+    """(case, endpoint) probabilities of a fold's network."""
+    network.eval()
+    batches = loader(data.dataset(cases), data.batch_size, data.num_workers) if cases else ()
+    probability_be = [network(batch).float().sigmoid().numpy() for batch in batches]
+    return np.concatenate([np.zeros((0, len(data.endpoints))), *probability_be])
+
+
+def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
+    """Fit the network's recalibration on the fold's validation patients, on whom no weight was trained.
+
+    They selected the checkpoint, one among a few, which flatters their loss a little.
+    """
+    val = _cases(data, ("val",))
+    val_be, label_be = outcome_probabilities(network, data, val), endpoints_be(val, data.endpoints)
+    fitted = [fit_recalibration(val_be[:, column], label_be[:, column]) for column in range(len(data.endpoints))]
+    network.set_recalibration([one.intercept for one in fitted], [one.slope for one in fitted])
+
+
+def _cases(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
+    cases = by_id(data.cases)
+    return [cases[case_id] for side in sides for case_id in getattr(data.split, side)]
+
+
+def _rows(cases: Sequence[Case], fold: str, endpoint: str, model: str, one: Predicted) -> pd.DataFrame:
+    rows = pd.DataFrame({"case_id": [case.case_id for case in cases], "site": [case.site for case in cases]})
+    label_b = endpoints_be(cases, [endpoint])[:, 0]
+    return rows.assign(
+        fold=fold,
+        endpoint=endpoint,
+        model=model,
+        probability=one.probability_b,
+        label=label_b,
+        operating_point=one.operating_point,
+    )[COLUMNS]
