@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
-import torch
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
-from kicc_ml.data.resampling import moved_origin, resample
+from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.models.windows import TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.records import REGIONS, Units, UserError, Volume
@@ -25,7 +25,7 @@ LUNGS_FIRST_VOXELS = 1_000_000
 LUNG_MARGIN = 8
 
 #: Voxels of the scan's own grid that are decided on at a time.
-SLAB_VOXELS = 4_000_000
+SLAB_VOXELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,24 @@ class Segmenter:
         """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``."""
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
-        canonical = self.canonical(volume)
-        probability_cxyz = self.probabilities(canonical.image_cxyz)
-        return self._on_grid(probability_cxyz, canonical.affine_ras, volume, kept)
+        image_cxyz, affine_ras = self._around_lungs(volume)
+        probability_cxyz = self.probabilities(image_cxyz)
+        del image_cxyz  # as large as the scan itself
+        return self._on_grid(probability_cxyz, affine_ras, volume, kept)
 
     def probabilities(self, image_cxyz: Tensor) -> Tensor:
-        """``probability_cxyz`` of the learnt regions, in their order, on the canonical grid; 0 away from the lungs."""
+        """``probability_cxyz`` (float16) of the learnt regions, in their order, of a canonical image or part of it."""
         channels = [REGIONS.index(region) for region in self.regions]
-        box = (slice(None), *self._lung_box(image_cxyz))
-        found_cxyz = blended_probabilities(self.networks, image_cxyz[box], self.patch_size, channels, self.looks)
+        found_cxyz = blended_probabilities(self.networks, image_cxyz, self.patch_size, channels, self.looks)
         if "lung" in self.regions:
             _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
-        probability_cxyz = torch.zeros(len(channels), *image_cxyz.shape[1:])
-        probability_cxyz[box] = found_cxyz
-        return probability_cxyz
+        return found_cxyz
+
+    def _around_lungs(self, volume: Volume) -> tuple[Tensor, np.ndarray]:
+        """The canonical image and its affine; of a large scan the part about its lungs alone."""
+        canonical = self.canonical(volume)
+        box = self._lung_box(canonical.image_cxyz)
+        return canonical.image_cxyz[:, *box].clone(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
 
     def _lung_box(self, image_cxyz: Tensor) -> tuple[slice, ...]:
         """Where the lungs are, found by the first network in voxels twice as large; everything where none are."""
@@ -83,20 +87,31 @@ class Segmenter:
     def _on_grid(
         self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, kept: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Masks on the grid of the scan, a slab at a time, so that no enlarged probabilities are held."""
-        shape = volume.array.shape
-        masks = {region: np.zeros(shape, bool) for region in self.regions}
-        thickness = max(1, SLAB_VOXELS // (shape[0] * shape[1]))
-        for first in range(0, shape[2], thickness):
-            slab = slice(first, min(first + thickness, shape[2]))
-            to_affine = moved_origin(volume.affine_ras, (0, 0, first))
-            near_cxyz = resample(probability_cxyz, affine_ras, to_affine, (*shape[:2], slab.stop - first)).numpy()
-            decided = decide(dict(zip(self.regions, near_cxyz, strict=True)), self.lesion_threshold)
-            for region, mask_xyz in decided.items():
-                masks[region][..., slab] = mask_xyz
+        """Masks on the grid of the scan, a slab at a time, so that no enlarged probabilities are held.
+
+        What lies away from the lungs is never touched, and takes no memory.
+        """
+        masks = {region: np.zeros(volume.array.shape, bool) for region in self.regions}
+        reached = source_box(volume.affine_ras, volume.array.shape, affine_ras, probability_cxyz.shape[1:])
+        thickness = max(1, SLAB_VOXELS // prod(axis.stop - axis.start for axis in reached[1:]))
+        for first in range(reached[0].start, reached[0].stop, thickness):
+            slab = (slice(first, min(first + thickness, reached[0].stop)), *reached[1:])
+            near = dict(zip(self.regions, _slab(probability_cxyz, affine_ras, volume, slab), strict=True))
+            for region, mask_xyz in decide(near, self.lesion_threshold).items():
+                masks[region][slab] = mask_xyz
             for region, array_xyz in kept.items():
-                array_xyz[..., slab] = near_cxyz[list(self.regions).index(region)]
+                array_xyz[slab] = near[region]
         return masks
+
+
+def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab: tuple[slice, ...]) -> np.ndarray:
+    """Probabilities (float32) in a part of the scan's own grid; 0 where nothing was looked at."""
+    to_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in slab])
+    to_shape = [axis.stop - axis.start for axis in slab]
+    box = source_box(affine_ras, probability_cxyz.shape[1:], to_affine_ras, to_shape)
+    part_cxyz = probability_cxyz[:, *box].float()
+    own_affine_ras = moved_origin(affine_ras, [axis.start for axis in box])
+    return resample(part_cxyz, own_affine_ras, to_affine_ras, to_shape, padding="zeros").numpy()
 
 
 def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ PERCENTILES = (0.5, 99.5)
 MASK_SHARE = 0.5
 
 #: Voxels of the scan that are scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
-SLAB_VOXELS = 8_000_000
+SLAB_VOXELS = 4_000_000
 
 #: Largest distance, in voxels, between the corners of a mask's grid and of its image's grid.
 SAME_GRID_VOXELS = 0.1
@@ -66,7 +66,9 @@ def rescaled_grid(grid: Grid, shape: Sequence[int], voxel_ratio: Sequence[float]
 
 def scale_to_unit(array: np.ndarray, low: float, high: float) -> np.ndarray:
     """Clip to ``low..high`` and map to float32 0..1. NaN becomes 0; a constant image is all 0."""
-    unit = np.nan_to_num(np.asarray(array, dtype=np.float32), nan=low)
+    unit = array.astype(np.float32)
+    if np.issubdtype(array.dtype, np.floating):
+        np.nan_to_num(unit, copy=False, nan=low)
     np.clip(unit, low, high, out=unit)
     unit -= np.float32(low)
     unit /= np.float32(high - low if high > low else 1.0)

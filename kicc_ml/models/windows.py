@@ -41,7 +41,7 @@ def blended_probabilities(
     channels: Sequence[int],
     looks: Sequence[Look] = ((),),
 ) -> Tensor:
-    """Mean probability over networks and looks of the regions at ``channels``: float32 (channel, x, y, z) in 0..1.
+    """Mean probability over networks and looks of the regions at ``channels``: float16 (channel, x, y, z) in 0..1.
 
     A look is the axes (0 = x) along which the volume is mirrored first. The volume is seen through windows at least
     as large as ``patch_size`` and as large as ``VOXELS_AT_ONCE`` allows. No more than one window's logits are held.
@@ -49,8 +49,8 @@ def blended_probabilities(
     shape = image_cxyz.shape[1:]
     window = window_size(shape, patch_size)
     weight_xyz = compute_importance_map(window, mode="gaussian", sigma_scale=0.125, dtype=torch.float32)
-    total_cxyz = torch.zeros(len(channels), *shape)
-    weight_sum_xyz = torch.zeros(shape)
+    total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest thing there is
+    weight_sum_xyz = torch.zeros(shape, dtype=torch.float16)
     every_place, at_once = list(_places(shape, window)), max(1, VOXELS_AT_ONCE // prod(window))
     for first in range(0, len(every_place), at_once):
         places = every_place[first : first + at_once]
