@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import torch
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
@@ -32,7 +33,8 @@ SLAB_VOXELS = 1_000_000
 class Segmenter:
     """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT.
 
-    ``looks`` are mirrorings to average over; every one takes as long as the first.
+    ``looks`` are mirrorings to average over; every one takes as long as the first. ``companions`` are folds of the same
+    run whose plan sees a CT in other voxels; their probabilities count by their number of networks.
     """
 
     networks: Sequence[nn.Module]
@@ -43,6 +45,7 @@ class Segmenter:
     spacing_known: bool
     lesion_threshold: float
     looks: Sequence[Look] = TWO_LOOKS
+    companions: Sequence["Segmenter"] = ()
 
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
         """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``.
@@ -51,13 +54,20 @@ class Segmenter:
         """
         return self.segment_keeping(volume, {})
 
+    @torch.inference_mode()
     def segment_keeping(self, volume: Volume, kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``."""
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
-        image_cxyz, affine_ras = self._around_lungs(volume)
-        probability_cxyz = self.probabilities(image_cxyz)
-        del image_cxyz  # as large as the scan itself
+        probability_cxyz, affine_ras = self._looked_at(volume)
+        total = len(self.networks) + sum(len(other.networks) for other in self.companions)
+        probability_cxyz *= len(self.networks) / total
+        for other in self.companions:
+            found_cxyz, found_affine_ras = other._looked_at(volume)
+            found_cxyz = resample(
+                found_cxyz.float(), found_affine_ras, affine_ras, probability_cxyz.shape[1:], padding="zeros"
+            )
+            probability_cxyz += found_cxyz * (len(other.networks) / total)
         return self._on_grid(probability_cxyz, affine_ras, volume, kept)
 
     def probabilities(self, image_cxyz: Tensor) -> Tensor:
@@ -67,6 +77,11 @@ class Segmenter:
         if "lung" in self.regions:
             _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
         return found_cxyz
+
+    def _looked_at(self, volume: Volume) -> tuple[Tensor, np.ndarray]:
+        """``probability_cxyz`` about the lungs and its affine; the image, as large as the scan, is held no longer."""
+        image_cxyz, affine_ras = self._around_lungs(volume)
+        return self.probabilities(image_cxyz), affine_ras
 
     def _around_lungs(self, volume: Volume) -> tuple[Tensor, np.ndarray]:
         """The canonical image and its affine; of a large scan the part about its lungs alone."""

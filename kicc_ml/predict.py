@@ -14,10 +14,12 @@ import torch
 from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule
+from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.deliver import Result
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.inference import Segmenter
+from kicc_ml.models.precision import on_device
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.progress import track
 from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume
@@ -121,24 +123,41 @@ def read_severity(folder: Path) -> SeverityMap:
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
     """One segmenter from the folds of a run: their probabilities are averaged. ``fast`` leaves mirror images out.
 
-    Raises UserError where the run is no segmentation run, or its folds differ in how they see a CT.
+    Folds whose plans see a CT differently are asked apart. Raises UserError where the run is no segmentation run, or
+    the device is not there.
     """
     first = folds[0]
     if not first.about.regions:
         raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
-    if any(fold.config["data"]["canonical"] != first.config["data"]["canonical"] for fold in folds):
-        raise UserError(f"the folds beside {first.folder} differ in data.canonical; give one fold")
     threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
-    networks = [fold.network.to(device) for fold in folds]
+    about = replace(first.about, lesion_threshold=threshold)
+    looks: Sequence[Look] = ((),) if fast else _looks(about)
+    alike: dict[CanonicalCT, list[Fold]] = {}
+    for fold in folds:
+        alike.setdefault(fold.canonical, []).append(fold)
+    groups = [
+        _segmenter([on_device(fold.network, device) for fold in group], canonical, group[0].patch_size, about, looks)
+        for canonical, group in alike.items()
+    ]
+    return replace(groups[0], companions=groups[1:])
+
+
+def _segmenter(
+    networks: Sequence[nn.Module],
+    canonical: CanonicalCT,
+    patch_size: Sequence[int],
+    about: About,
+    looks: Sequence[Look],
+) -> Segmenter:
     return Segmenter(
         networks,
-        first.canonical,
-        first.patch_size,
-        first.about.regions,
-        first.about.units,
-        first.about.spacing_known,
-        threshold,
-        ((),) if fast else _looks(first.about),
+        canonical,
+        patch_size,
+        about.regions,
+        about.units,
+        about.spacing_known,
+        about.lesion_threshold,
+        looks,
     )
 
 
@@ -170,16 +189,7 @@ def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
-    segmenter = Segmenter(
-        [network.eval()],
-        data.canonical,
-        data.patch_size,
-        about.regions,
-        about.units,
-        about.spacing_known,
-        about.lesion_threshold,
-        _looks(about),
-    )
+    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about))
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)

@@ -62,7 +62,8 @@ class Fold:
     def canonical(self) -> CanonicalCT:
         """How this fold's network wants to see a CT."""
         settings = self.config["data"]["canonical"]
-        return CanonicalCT(**{key: value for key, value in settings.items() if key != "_target_"})
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        return CanonicalCT(**{key: value for key, value in values.items() if key != "_target_"})
 
     @property
     def patch_size(self) -> Sequence[int]:

@@ -254,9 +254,27 @@ def test_fast_looks_at_the_scan_once_and_by_default_at_its_mirror_image_too():
     assert [len(segmenter_of([fold("seoul")], fast=fast).looks) for fast in (True, False)] == [1, 2]
 
 
-def test_folds_that_see_a_ct_differently_are_not_averaged():
-    with pytest.raises(UserError, match=r"data\.canonical"):
-        segmenter_of([fold("seoul"), fold("busan", spacing_mm=[1.0, 1.0, 1.0])])
+def test_folds_that_see_a_ct_in_other_voxels_are_asked_apart_and_count_alike():
+    class Sure(ByValue):
+        def __init__(self, lesion: float) -> None:
+            super().__init__()
+            self.lesion = lesion
+
+        def forward(self, image_bcxyz: Tensor) -> Tensor:
+            logits = super().forward(image_bcxyz)
+            logits[:, REGIONS.index("lesion")] = torch.logit(torch.tensor(self.lesion))
+            return logits
+
+    folds = [replace(fold("a"), network=Sure(0.9)), replace(fold("b"), network=Sure(0.9))]
+    folds.append(replace(fold("c", spacing_mm=[2.5, 2.5, 4.0]), network=Sure(0.3)))
+    kept = np.zeros(scan().array.shape, np.float32)
+    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept})
+    np.testing.assert_allclose(kept, 0.7, atol=5e-3)
+
+
+def test_a_device_that_is_not_there_is_the_users_to_mend():
+    with pytest.raises(UserError, match="cuda:99"):
+        segmenter_of([replace(fold("a"), network=nn.Conv3d(1, 1, 1))], "cuda:99")
 
 
 def test_an_outcome_run_cannot_segment():

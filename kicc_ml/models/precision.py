@@ -1,6 +1,9 @@
 """Which number format a device multiplies fastest in."""
 
 import torch
+from torch import nn
+
+from kicc_ml.records import UserError
 
 #: Without one of these, bf16 is emulated on a CPU and gains nothing.
 CPU_BF16 = ("avx512_bf16", "amx_bf16")
@@ -17,3 +20,11 @@ def fast_bf16(device_type: str) -> bool:
 def fast_autocast(device_type: str) -> torch.autocast:
     """Training and inference alike: convolutions in bf16 where that is faster, everything in float32 elsewhere."""
     return torch.autocast(device_type, torch.bfloat16, enabled=fast_bf16(device_type))
+
+
+def on_device(network: nn.Module, name: str) -> nn.Module:
+    """The network, moved. Raises UserError for a device that this machine or this build of torch does not have."""
+    try:
+        return network.to(torch.device(name))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"there is no device {name} here ({str(error).splitlines()[0]}); say cpu") from error
