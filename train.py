@@ -26,6 +26,7 @@ from evaluate import evaluate_runs, print_results
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.splits import read_splits, write_splits
 from kicc_ml.data.store import VolumeStore
+from kicc_ml.extent import with_extent
 from kicc_ml.launch import build, plain, sweep_folds, with_clear_errors, with_values
 from kicc_ml.models.baselines import clinical_bf, endpoints_be
 from kicc_ml.models.ema import averaged_weights
@@ -77,6 +78,8 @@ def prepare(cfg: DictConfig) -> list[str]:
     write_json(run_dir / QUARANTINE, data.quarantined)
     write_json(run_dir / FLOW, everybody.flow.as_json())
     splits = build(cfg.split)(data.train_cases)
+    for split in splits:
+        with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
     lay_down(cfg, splits)
     done = finished_folds(run_dir)
     return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
@@ -87,7 +90,7 @@ def train(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     folder = fold_folder(cfg.run_dir, cfg.split.fold)
     (split,) = read_splits(folder / SPLIT)
-    cases = build(cfg.cohort)
+    cases = with_features(cfg, build(cfg.cohort), split)
     cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
     if plan:
         write_yaml(folder / PLAN, plan)
@@ -126,6 +129,11 @@ def report(parts: Sequence[DictConfig]) -> None:
     """Scores, report and severity maps of each part and, where there are several, of all together."""
     runs = [Path(cfg.run_dir) for cfg in parts]
     raise SystemExit(print_results(evaluate_runs(runs, together=runs[0].parent)))
+
+
+def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
+    """The cases of a fold with the extent of disease on CT among their features, where ``features_from`` is given."""
+    return with_extent(cases, split, Path(cfg.features_from)) if cfg.features_from else cases
 
 
 def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:

@@ -27,6 +27,7 @@ CALLABLE = frozenset(
         "kicc_ml.data.clinical_tables.wuhan",
         "kicc_ml.data.splits.leave_one_site_out",
         "kicc_ml.data.splits.site_kfold",
+        "kicc_ml.data.splits.site_pairs",
         "kicc_ml.data.splits.patient_kfold",
         "kicc_ml.data.splits.all_cases",
         "kicc_ml.data.datamodule.PatchDataModule",
@@ -38,6 +39,7 @@ CALLABLE = frozenset(
         "kicc_ml.models.outcome.OutcomeTask",
         "kicc_ml.predict.held_out_segmentation",
         "kicc_ml.predict_outcome.held_out_outcome",
+        "kicc_ml.extent.held_out_extent",
         "pytorch_lightning.Trainer",
     }
 )

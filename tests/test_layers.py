@@ -27,8 +27,9 @@ MAY_IMPORT = {
     "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust", "deliver"},
     "clinic": PLAIN | READERS | MIDDLE | {"runs", "predict", "page", "trust", "deliver"},
     "predict_outcome": PLAIN | MIDDLE | {"runs"},
+    "extent": PLAIN | MIDDLE | {"runs", "predict"},
     "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic"},
-    "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "launch", "evaluate"},
+    "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE,
     "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "benchmark"},
 }

@@ -13,7 +13,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -21,6 +23,8 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from kicc_ml.records import Case, Split, UserError, by_id
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ALL = "all"
 POOLED = "other"
@@ -74,6 +78,52 @@ def site_kfold(
         )
     parts = GroupKFold(folds, shuffle=True, random_state=seed).split(cases, groups=sites)
     return _splits(cases, _numbered(cases, parts), val_fraction, seed, fold)
+
+
+def site_pairs(
+    cases: Sequence[Case],
+    *,
+    groups: int = 4,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    fold: str | None = None,
+) -> list[Split]:
+    """A fold for every two of ``groups`` groups of whole sites, ``without-1-2`` and so on, trained on the others.
+
+    For any two sites there is a fold that saw neither. Each case is tested once: group 1 by ``without-1-2``, group 2 by
+    ``without-2-3`` and the last by the one without it and the first.
+
+    Raises:
+        UserError: fewer sites than groups or fewer than three groups, no fold of that name.
+    """
+    sites = [case.site for case in cases]
+    if groups < 3 or len(set(sites)) < groups:
+        raise UserError(
+            f"site_pairs: {groups} groups of {len(set(sites))} site(s) cannot be; set split.groups between 3 and the "
+            "number of sites"
+        )
+    parts = GroupKFold(groups, shuffle=True, random_state=seed).split(cases, groups=sites)
+    members = [[cases[position] for position in test] for _, test in parts]
+    folds = {f"without-{i + 1}-{j + 1}": (i, j) for i, j in combinations(range(groups), 2)}
+    wanted = _named(folds, fold)
+    return [_without(name, cases, members, pair, val_fraction, seed) for name, pair in wanted.items()]
+
+
+def _without(
+    name: str,
+    cases: Sequence[Case],
+    members: Sequence[Sequence[Case]],
+    pair: tuple[int, int],
+    val_fraction: float,
+    seed: int,
+) -> Split:
+    """Neither group of the pair is trained on; one of them is tested if the pair is the one that tests it."""
+    first, second = pair
+    tested = second if (first, second) == (0, len(members) - 1) else first if second == first + 1 else None
+    test = [] if tested is None else members[tested]
+    held_out = {case.person for group in pair for case in members[group]}
+    remaining = [case for case in cases if case.person not in held_out]
+    return _split(name, [*remaining, *test], test, val_fraction, seed)
 
 
 def patient_kfold(
@@ -177,10 +227,14 @@ def _splits(
     by_id(cases)
     if not 0 < val_fraction < 1:
         raise UserError(f"split.val_fraction={val_fraction} must lie between 0 and 1, for example 0.2")
-    if fold is not None and fold not in tests:
-        raise UserError(f"there is no fold {fold}; this split has: {', '.join(tests)}")
-    wanted = tests if fold is None else {fold: tests[fold]}
-    return [_split(name, cases, test, val_fraction, seed) for name, test in wanted.items()]
+    return [_split(name, cases, test, val_fraction, seed) for name, test in _named(tests, fold).items()]
+
+
+def _named(folds: Mapping[str, T], fold: str | None) -> Mapping[str, T]:
+    """All folds, or the one of that name."""
+    if fold is not None and fold not in folds:
+        raise UserError(f"there is no fold {fold}; this split has: {', '.join(folds)}")
+    return folds if fold is None else {fold: folds[fold]}
 
 
 def _split(fold: str, cases: Sequence[Case], test: Sequence[Case], val_fraction: float, seed: int) -> Split:

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from kicc_ml.data.splits import (
     patient_kfold,
     read_splits,
     site_kfold,
+    site_pairs,
     write_splits,
 )
 from kicc_ml.records import Case, UserError
@@ -29,6 +32,7 @@ def cohort(seed: int, sites: int | None = None, shared_persons: bool = True) -> 
 
 def every_split(cases: list[Case], seed: int) -> list:
     ways = (leave_one_site_out, lambda c, seed: site_kfold(c, folds=3, seed=seed), patient_kfold, all_cases)
+    ways += (site_pairs,) * (len({case.site for case in cases}) >= 6)
     return [split for way in ways for split in way(cases, seed=seed)]
 
 
@@ -53,6 +57,37 @@ def test_every_case_is_tested_once_and_by_a_model_that_never_saw_its_site(seed):
         assert sorted(one for split in splits for one in split.test) == sorted(site)
         for split in splits:
             assert not {site[one] for one in split.test} & {site[one] for one in (*split.train, *split.val)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_for_any_two_sites_some_model_of_site_pairs_saw_neither_and_every_case_is_tested_once(seed):
+    cases = cohort(seed, sites=9, shared_persons=False)
+    site = {case.case_id: case.site for case in cases}
+    splits = site_pairs(cases, seed=seed)
+    assert len(splits) == 6
+    assert sorted(one for split in splits for one in split.test) == sorted(site)
+    seen = [{site[one] for one in (*split.train, *split.val)} for split in splits]
+    for one, other in product(set(site.values()), repeat=2):
+        assert any(not {one, other} & of_fold for of_fold in seen)
+    for split, of_fold in zip(splits, seen, strict=True):
+        assert not {site[one] for one in split.test} & of_fold
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_person_of_a_left_out_site_is_trained_on_nowhere_else(seed):
+    cases = cohort(seed, sites=8)
+    person = {case.case_id: case.person for case in cases}
+    site = {case.case_id: case.site for case in cases}
+    for split in site_pairs(cases, seed=seed):
+        side = {*split.train, *split.val}
+        seen = {site[one] for one in side}
+        assert not {person[one] for one in side} & {case.person for case in cases if case.site not in seen}
+
+
+@pytest.mark.parametrize(("sites", "groups"), [(3, 4), (5, 2)])
+def test_too_few_sites_or_groups_for_pairs_are_refused(sites, groups):
+    with pytest.raises(UserError, match=r"split\.groups"):
+        site_pairs(cohort(0, sites=sites), groups=groups)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
