@@ -14,7 +14,7 @@ import pandas as pd
 
 from kicc_ml.data.clinical import features, later_columns, read_clinical
 from kicc_ml.data.flow import Cohort, Flow
-from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, index_image
+from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, Serial, index_image
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.data.ranking import CRITERIA
 from kicc_ml.data.temporal_guard import guarded
@@ -46,6 +46,7 @@ def repository(
     gaps: Literal["refuse", "resample"] = "refuse",
     tilt: Literal["refuse", "shear"] = "refuse",
     ct_ranking: Sequence[str] = tuple(CRITERIA),
+    serial: Serial = "first",
     composites: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Cohort:
     """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
@@ -62,6 +63,7 @@ def repository(
             (:class:`kicc_ml.dicom.geometry.GeometryPolicy`).
         ct_ranking: criteria by which one of several CT series of a study is taken, the weightiest first
             (:mod:`kicc_ml.data.ranking`).
+        serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint.
         composites: further endpoints by name, each of which is met where any of those listed is.
 
     Returns:
@@ -73,7 +75,7 @@ def repository(
     root = Path(root)
     table = read_clinical(clinical_path(root), hospitals(root))
     series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
-    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking)
+    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial)
     key = repository_key(root)
     cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
     flow.log()

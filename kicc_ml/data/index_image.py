@@ -1,8 +1,8 @@
 """Which of a patient's images may be used to predict, and which of those is taken.
 
-The index image is the first usable one within a window around admission that was taken no later than the
-day of any guarded endpoint (a table states days, not minutes). Without an admission date it is the earliest
-usable one. Among several CT series of the chosen study one is taken by :mod:`kicc_ml.data.ranking`, and the
+The index image is the first usable one (or, where asked for, the latest) within a window around admission that was
+taken no later than the day of any guarded endpoint (a table states days, not minutes). Without an admission date any
+usable one counts. Among several CT series of the chosen study one is taken by :mod:`kicc_ml.data.ranking`, and the
 others are logged with why not; among radiographs of one moment a PA comes before an AP.
 """
 
@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Literal, get_args
 
 from kicc_ml.data.ranking import CRITERIA, passed_over_because, ranked
 from kicc_ml.records import ENDPOINTS, Series, UserError
 
 logger = logging.getLogger(__name__)
+
+Serial = Literal["first", "latest"]
 
 #: Days from admission. A setting, not a published figure: an image may precede admission by a day, and over
 #: about a week COVID-19 pneumonia progresses most.
@@ -26,14 +29,15 @@ PROJECTIONS_PREFERRED = ("PA", "AP", "")
 
 @dataclass(frozen=True)
 class IndexRule:
-    """Windows in days from admission (None: any day), the endpoints an image must not be later than, and the
-    criteria by which one of several CT series of a study is taken.
+    """Windows in days from admission (None: any day), the endpoints an image must not be later than, the criteria by
+    which one of several CT series of a study is taken, and which of several studies is.
     """
 
     ct_window_days: Sequence[int] | None = WINDOW_DAYS
     cxr_window_days: Sequence[int] | None = WINDOW_DAYS
     guard_endpoints: Collection[str] = ENDPOINTS
     ct_ranking: Sequence[str] = tuple(CRITERIA)
+    serial: Serial = "first"
 
     def __post_init__(self) -> None:
         for days in (self.ct_window_days, self.cxr_window_days):
@@ -41,6 +45,10 @@ class IndexRule:
                 raise UserError(f"window {list(days)}: give [first, last] day from admission, or null")
         if unknown := sorted(set(self.guard_endpoints) - set(ENDPOINTS)):
             raise UserError(f"guard_endpoints {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+        if self.serial not in get_args(Serial):
+            raise UserError(
+                f"serial={self.serial} is unknown; of serial images the {' or '.join(get_args(Serial))} one"
+            )
         ranked([], self.ct_ranking)
 
     def window_days(self, modality: str) -> Sequence[int] | None:
@@ -68,11 +76,24 @@ def index_image(
             candidates.append(image)
     if not candidates:
         return None, obstacles
-    first = min(candidates, key=lambda image: (image.acquired or datetime.max, image.study))
-    of_study = [image for image in candidates if image.study == first.study]
+    study = _study(candidates, rule.serial)
+    of_study = [image for image in candidates if image.study == study]
     if modality == "CT":
         return _ct_of_study(of_study, rule.ct_ranking), obstacles
+    if rule.serial == "latest":
+        of_study = [image for image in of_study if _latest(image) == max(map(_latest, of_study))]
     return min(of_study, key=_moment_and_projection), obstacles
+
+
+def _study(images: Sequence[Series], serial: Serial) -> str:
+    """The study that is taken; one without a time only where no other has one."""
+    if serial == "latest":
+        return max(images, key=lambda image: (_latest(image), image.study)).study
+    return min(images, key=lambda image: (image.acquired or datetime.max, image.study)).study
+
+
+def _latest(image: Series) -> datetime:
+    return image.acquired or datetime.min
 
 
 def last_guarded_day(row: Mapping, endpoints: Collection[str]) -> date | None:

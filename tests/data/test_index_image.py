@@ -81,3 +81,23 @@ def test_a_pa_radiograph_is_preferred_to_an_ap_of_the_same_moment():
 def test_a_window_that_ends_before_it_starts_is_refused():
     with pytest.raises(UserError, match="first, last"):
         IndexRule(ct_window_days=(7, -1))
+
+
+def test_of_serial_images_the_latest_before_the_endpoint_can_be_taken():
+    row = ADMITTED | {"icu": 1.0, "icu_date": date(2020, 3, 14)}
+    latest = IndexRule(serial="latest")
+    assert index_image("CT", [ct(11), ct(13), ct(15)], row, latest)[0] == ct(13)
+    films = [ct(day, modality="CXR", study="one stay") for day in (11, 13, 15)]
+    assert index_image("CXR", films, row, latest)[0] == films[1]
+    assert index_image("CXR", films, row, IndexRule())[0] == films[0]
+
+
+def test_an_undated_image_is_the_latest_only_where_no_other_is_dated():
+    latest = IndexRule(serial="latest")
+    assert index_image("CT", [ct(None), ct(2)], {}, latest)[0] == ct(2)
+    assert index_image("CXR", [ct(None, modality="CXR")], {}, latest)[0] == ct(None, modality="CXR")
+
+
+def test_another_word_for_serial_images_is_refused():
+    with pytest.raises(UserError, match="first or latest"):
+        IndexRule(serial="pooled")  # type: ignore[arg-type]
