@@ -44,7 +44,7 @@ def test_a_planned_network_takes_the_planned_patch_and_answers_at_every_voxel(ne
 
 @pytest.mark.parametrize("memory_gib", [2.0, 6.0])
 def test_what_is_planned_stays_within_the_memory_and_uses_most_of_it(memory_gib: float):
-    wanted = settings(SLICES)
+    wanted = settings(DYNUNET)
     complete = filled(wanted, make_plan(THICK, wanted, memory_gib))
     assert 0.5 * memory_gib < predicted_gib(complete) <= memory_gib
     assert complete["data"]["batch_size"] >= LEAST_BATCH

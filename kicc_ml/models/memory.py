@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from kicc_ml.models.precision import fast_autocast
-from kicc_ml.models.segmentation import deep_loss, masked_dice_cross_entropy
+from kicc_ml.models.segmentation import training_loss
 from kicc_ml.records import REGIONS
 
 #: Copies of every weight: itself, its gradient, AdamW's two moments, the moving average, and half of one in bf16.
@@ -46,8 +46,7 @@ def training_bytes(network: nn.Module, batch_size: int, patch_size: Sequence[int
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             with fast_autocast("cpu"):
                 logits = rehearsed(image_bcxyz)
-            loss_of = deep_loss if logits.ndim > mask_bcxyz.ndim else masked_dice_cross_entropy
-            loss_of(logits.float(), mask_bcxyz, known_bc)
+            training_loss(logits, mask_bcxyz, known_bc)
     parameters = sum(parameter.numel() * 4 for parameter in network.parameters())
     batch = (image_bcxyz.numel() + mask_bcxyz.numel()) * 4
     held = sum(kept.values()) + sum(sorted(kept.values())[-2:])

@@ -34,11 +34,15 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
     return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
 
 
-def deep_loss(logits_bhcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
-    """Deep supervision: the loss of every head, each counting half as much as the one above it.
+def training_loss(logits: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
+    """The loss of what a network in training answers: ``bcxyz``, or several heads ``bhcxyz`` (deep supervision).
 
-    Heads (h) are enlarged to the size of the mask, as MONAI's DynUNet gives them; the weights as in nnU-Net.
+    Heads are enlarged to the size of the first, as MONAI's DynUNet gives them; each counts half as much as the one
+    above it, as in nnU-Net. Where fewer slices are answered than there are, they are the middle ones.
     """
+    first = (mask_bcxyz.shape[-1] - logits.shape[-1]) // 2
+    mask_bcxyz = mask_bcxyz[..., first : first + logits.shape[-1]]
+    logits_bhcxyz = logits.float() if logits.ndim > mask_bcxyz.ndim else logits.float()[:, None]
     weights = [0.5**head for head in range(logits_bhcxyz.shape[1])]
     heads = [masked_dice_cross_entropy(logits, mask_bcxyz, known_bc) for logits in logits_bhcxyz.unbind(1)]
     return torch.stack([weight * loss for weight, loss in zip(weights, heads, strict=True)]).sum() / sum(weights)
@@ -69,9 +73,7 @@ class SegmentationTask(pl.LightningModule):
         image_bcxyz, mask_bcxyz, known_bc = (batch[key] for key in ("image_bcxyz", "mask_bcxyz", "mask_known_bc"))
         with fast_autocast(self.device.type):
             logits = self(image_bcxyz)
-        logits = logits.float()
-        loss_of = deep_loss if logits.ndim > mask_bcxyz.ndim else masked_dice_cross_entropy
-        loss = loss_of(logits, mask_bcxyz, known_bc)
+        loss = training_loss(logits, mask_bcxyz, known_bc)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} on {', '.join(_culprits(logits, batch))}")
         self.log("train/loss", loss, prog_bar=True, batch_size=len(logits))

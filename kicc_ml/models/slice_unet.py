@@ -11,9 +11,10 @@ class SliceUNet(nn.Module):
     """MONAI's residual 2-D U-Net over axial slices; ``neighbours`` slices on either side are further channels.
 
     Takes and gives volumes like a 3-D network: (batch, in_channels, x, y, z) -> (batch, out_channels, x, y, z). Beyond
-    the first and last slice the outermost one is repeated. x and y must be multiples of the product of ``strides``.
-    Batch normalisation, so that a voxel's answer depends on its surroundings alone, not on how much of the body is
-    looked at: lungs can be cut out first.
+    the first and last slice the outermost one is repeated; in training, where these are the ends of a patch and not of
+    a scan, they are context alone, and only the slices between them are answered. x and y must be multiples of the
+    product of ``strides``. Batch normalisation, so that a voxel's answer depends on its surroundings alone, not on how
+    much of the body is looked at: lungs can be cut out first.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class SliceUNet(nn.Module):
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch types the keyword for 4-D tensors
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
-        batch, _, size_x, size_y, size_z = image_bcxyz.shape
-        ends = (self.neighbours, self.neighbours, 0, 0, 0, 0)
-        seen_bcxyzn = nn.functional.pad(image_bcxyz, ends, mode="replicate").unfold(4, 2 * self.neighbours + 1, 1)
-        slices_bcxy = seen_bcxyzn.permute(0, 4, 1, 5, 2, 3).reshape(batch * size_z, -1, size_x, size_y)
+        if not self.training:
+            ends = (self.neighbours, self.neighbours, 0, 0, 0, 0)
+            image_bcxyz = nn.functional.pad(image_bcxyz, ends, mode="replicate")
+        seen_bzcnxy = image_bcxyz.unfold(4, 2 * self.neighbours + 1, 1).permute(0, 4, 1, 5, 2, 3)
+        batch, slices, _, _, size_x, size_y = seen_bzcnxy.shape
+        slices_bcxy = seen_bzcnxy.reshape(batch * slices, -1, size_x, size_y)
         logits_bcxy = self.plane(slices_bcxy.contiguous(memory_format=torch.channels_last))
-        return logits_bcxy.reshape(batch, size_z, -1, size_x, size_y).permute(0, 2, 3, 4, 1)
+        return logits_bcxy.reshape(batch, slices, -1, size_x, size_y).permute(0, 2, 3, 4, 1)

@@ -83,14 +83,18 @@ def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: 
 def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, ...]:
     """The patch, grown along each axis to the whole volume while a window stays below ``VOXELS_AT_ONCE``.
 
-    A network that was trained on a size can take any multiple of the powers of two in it.
+    Along z it grows as far as that allows. A network that was trained on a size can take any multiple of the powers of
+    two in it.
     """
     window = [int(size) for size in patch_size]
     for axis, (length, size) in enumerate(zip(shape, patch_size, strict=True)):
         step = gcd(int(size), 2**MOST_HALVINGS)
         whole = -(-int(length) // step) * step
-        if whole * prod(window) // window[axis] <= max(VOXELS_AT_ONCE, prod(window)):
+        room = max(VOXELS_AT_ONCE, prod(window)) * window[axis] // prod(window)
+        if whole <= room:
             window[axis] = whole
+        elif axis == 2:
+            window[axis] = max(window[axis], room // step * step)
     return tuple(window)
 
 

@@ -5,7 +5,7 @@ import torch
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from kicc_ml.models.segmentation import DICE_SMOOTHING, SegmentationTask, deep_loss, masked_dice_cross_entropy
+from kicc_ml.models.segmentation import DICE_SMOOTHING, SegmentationTask, masked_dice_cross_entropy, training_loss
 from kicc_ml.records import REGIONS
 
 CHANNELS = len(REGIONS)
@@ -155,11 +155,18 @@ def test_deep_supervision_of_equal_heads_is_the_loss_of_one():
     logits, mask = batch()
     known = torch.ones(2, CHANNELS, dtype=torch.bool)
     one = masked_dice_cross_entropy(logits, mask, known)
-    torch.testing.assert_close(deep_loss(torch.stack([logits] * 3, dim=1), mask, known), one)
+    torch.testing.assert_close(training_loss(torch.stack([logits] * 3, dim=1), mask, known), one)
 
 
 def test_a_deeper_head_counts_half_as_much_as_the_one_above():
     (good, mask), (bad, _) = batch(seed=0), batch(seed=1)
     known = torch.ones(2, CHANNELS, dtype=torch.bool)
     above, below = (masked_dice_cross_entropy(one, mask, known) for one in (good, bad))
-    torch.testing.assert_close(deep_loss(torch.stack([good, bad], dim=1), mask, known), (2 * above + below) / 3)
+    torch.testing.assert_close(training_loss(torch.stack([good, bad], dim=1), mask, known), (2 * above + below) / 3)
+
+
+def test_where_only_the_middle_slices_are_answered_only_they_are_judged():
+    logits, mask = batch()
+    known = torch.ones(2, CHANNELS, dtype=torch.bool)
+    middle = masked_dice_cross_entropy(logits[..., 1:-1], mask[..., 1:-1], known)
+    torch.testing.assert_close(training_loss(logits[..., 1:-1], mask, known), middle)

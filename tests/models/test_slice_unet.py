@@ -33,3 +33,11 @@ def test_beyond_the_ends_the_outermost_slice_is_repeated():
     image = torch.rand(1, 1, 8, 8, 3)
     longer = torch.cat([image[..., :1], image, image[..., -1:]], dim=-1)
     torch.testing.assert_close(network(1)(image), network(1)(longer)[..., 1:-1])
+
+
+def test_in_training_the_ends_of_a_patch_are_context_alone():
+    image = torch.rand(1, 1, 8, 8, 6)
+    in_training = network(1)
+    in_training.plane.eval()  # the same statistics either way
+    in_training.training = True
+    torch.testing.assert_close(in_training(image), network(1)(image)[..., 1:-1])

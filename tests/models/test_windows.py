@@ -45,7 +45,7 @@ def test_windows_of_a_voxelwise_network_blend_to_what_it_says_of_the_whole(
 
 def test_several_windows_go_through_the_network_at_once_within_the_limit(small_windows: None):
     network = Grey()
-    blended_probabilities([network], torch.rand(1, 20, 20, 10), (8, 8, 4), EVERY)
+    blended_probabilities([network], torch.rand(1, 20, 20, 4), (8, 8, 4), EVERY)
     assert max(prod(seen) for seen in network.shapes) == windows.VOXELS_AT_ONCE
     assert max(seen[0] for seen in network.shapes) == 2
 
@@ -54,7 +54,7 @@ def test_a_volume_smaller_than_the_window_keeps_its_own_size():
     assert blended_probabilities([Grey()], torch.rand(1, 5, 4, 3), (8, 8, 8), EVERY).shape == (len(REGIONS), 5, 4, 3)
 
 
-@pytest.mark.parametrize(("shape", "window"), [((180, 150, 75), (192, 160, 4)), ((60, 60, 10), (64, 64, 10))])
+@pytest.mark.parametrize(("shape", "window"), [((180, 150, 75), (192, 160, 8)), ((60, 60, 10), (64, 64, 10))])
 def test_a_window_grows_to_the_volume_while_memory_allows(
     shape: tuple[int, ...], window: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ):
