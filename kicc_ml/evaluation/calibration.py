@@ -32,6 +32,9 @@ STEEPEST_SLOPE = 50.0
 
 NEWTON_STEPS = 30
 
+#: A last step this small leaves an error of about its square.
+CONVERGED = 1e-6
+
 #: Share of cases in each local line of the smooth curve (the default of R's lowess).
 SMOOTHING = 2 / 3
 
@@ -152,7 +155,7 @@ def _newton(
         hessian_rkk = (weighted_rn @ products_nkk).reshape(-1, size, size) + ridge
         step_rk = np.linalg.solve(hessian_rkk, gradient_rk[..., None])[..., 0]
         coefficient_rk = coefficient_rk + np.clip(step_rk, -5, 5)
-        moving_r = np.abs(step_rk).max(axis=1) > 1e-9
+        moving_r = np.abs(step_rk).max(axis=1) > CONVERGED
         if not (moving_r & (np.abs(coefficient_rk).max(axis=1) < STEEPEST_SLOPE)).any():
             break
-    return np.where(np.abs(step_rk).max(axis=1, keepdims=True) < 1e-6, coefficient_rk, np.nan)
+    return np.where(np.abs(step_rk).max(axis=1, keepdims=True) <= CONVERGED, coefficient_rk, np.nan)

@@ -17,6 +17,7 @@ from kicc_ml.evaluation import calibration, discrimination
 from kicc_ml.evaluation.bootstrap import (
     LEAST,
     LEAST_SITES,
+    REPLICATES,
     Interval,
     Resampling,
     Scale,
@@ -72,7 +73,9 @@ ANALYTIC: Mapping[str, Callable[[Rows], Interval]] = {
 }
 
 
-def score(rows: Rows, seed: int = 0, metrics: Sequence[str] = METRICS) -> dict[str, dict[str, Any]]:
+def score(
+    rows: Rows, seed: int = 0, metrics: Sequence[str] = METRICS, resamples: int = REPLICATES
+) -> dict[str, dict[str, Any]]:
     """``metrics`` of one model for one endpoint, each as ``{value, low, high, n, events, sites, over}``.
 
     For ``auroc`` the counts are those of the hospitals that contribute pairs. What cannot be computed is None with
@@ -80,10 +83,10 @@ def score(rows: Rows, seed: int = 0, metrics: Sequence[str] = METRICS) -> dict[s
     """
     if not len(rows.label_n):
         return {name: unknown(rows.why_one_class) for name in metrics}
-    drawn = resample(rows.site_n, seed)
+    drawn = resample(rows.site_n, seed, resamples)
     return {
         name: _counts(rows)
-        | (_score_within_site(rows, seed) if name == "auroc" else _score_weighted(name, rows, drawn))
+        | (_score_within_site(rows, seed, resamples) if name == "auroc" else _score_weighted(name, rows, drawn))
         for name in metrics
     }
 
@@ -105,14 +108,14 @@ def figure(value: float, interval: Interval, over: str) -> dict[str, Any]:
     return found | ({"reason": interval.reason} if interval.reason else {})
 
 
-def _score_within_site(rows: Rows, seed: int) -> dict[str, Any]:
+def _score_within_site(rows: Rows, seed: int, resamples: int) -> dict[str, Any]:
     pairs = site_pairs(rows)
     if not pairs.site_s.size:
         return unknown(rows.why_one_class or "no hospital has both events and non-events")
     within = rows.at(np.isin(rows.site_n, pairs.site_s))
     if pairs.site_s.size < LEAST_SITES:
         return figure(pairs.area, logit_interval(pairs.area, pairs.spread), "cases") | _counts(within)
-    drawn = resample(within.site_n, seed)
+    drawn = resample(within.site_n, seed, resamples)
     replicate_r = within_site_auroc(pairs, drawn.weight_ru)
     least = HALF_A_PAIR / pairs.pairs_s.sum()
     interval = t_interval(replicate_r, drawn, "logit", least, degrees_of(pairs.pairs_s))
