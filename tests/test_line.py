@@ -146,6 +146,24 @@ def test_an_outcome_run_sets_the_baselines_beside_the_network(outcome_run: Path)
     assert summary["outcome"]["oxygen"]["network"]["auroc_pooled"]["value"] is not None
 
 
+def test_a_clinical_run_is_of_baselines_alone_and_says_who_was_left_out(repository: Path, folder: Path):
+    page = finished(train(repository, folder / "clinical", "experiment=clinical"))
+    rows = pd.concat([pd.read_csv(page.parent / site / "predictions.csv") for site in SITES])
+    assert set(rows["model"]) == {"clinical", "age_sex", "boosting", "prevalence"}
+    assert not list(page.parent.rglob("weights.safetensors"))
+    flow = json.loads((page.parent / "flow.json").read_text())
+    assert flow["rows"] == flow["cases"] == 16
+    assert sum(count for what, count in flow["counts"].items() if what.startswith("cases with ")) == 16
+
+
+def test_extent_of_a_run_that_saw_the_tested_hospital_is_refused_before_anything_is_trained(
+    repository: Path, lesion_run: Path, folder: Path
+):
+    message = refused(train(repository, folder / "leak", *OUTCOME, f"features_from={lesion_run}"))
+    assert "experiment=extent" in message
+    assert not list((folder / "leak").rglob("weights.safetensors"))
+
+
 def test_a_summary_holds_no_nan(lesion_run: Path, outcome_run: Path):
     def refuse(name: str) -> None:
         raise AssertionError(name)
