@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool3d
 
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.data.transforms import CanonicalCT
-from kicc_ml.models.windows import TWO_LOOKS, Look, blended_probabilities
+from kicc_ml.models.windows import MOST_HALVINGS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.records import REGIONS, Units, UserError, Volume
 
 THRESHOLD = 0.5
@@ -24,6 +24,9 @@ LUNGS_FIRST_VOXELS = 1_000_000
 #: Voxels of the halved volume about the lungs that are looked at too: lungs found coarsely end a little early, and
 #: the network should see what lies beside them as it did in training.
 LUNG_MARGIN = 8
+
+#: Boxes begin at multiples of this, so that networks with strides see what they would see in the whole volume.
+BOX_STEP = 2**MOST_HALVINGS
 
 #: Voxels of the scan's own grid that are decided on at a time.
 SLAB_VOXELS = 1_000_000
@@ -165,6 +168,9 @@ def _box_around(halved_xyz: np.ndarray, whole: tuple[slice, ...]) -> tuple[slice
         return whole
     boxes = ndimage.find_objects(halved_xyz.astype(np.uint8))[0]
     return tuple(
-        slice(max(0, 2 * (box.start - LUNG_MARGIN)), min(everything.stop, 2 * (box.stop + LUNG_MARGIN)))
+        slice(
+            max(0, 2 * (box.start - LUNG_MARGIN)) // BOX_STEP * BOX_STEP,
+            min(everything.stop, 2 * (box.stop + LUNG_MARGIN)),
+        )
         for box, everything in zip(boxes, whole, strict=True)
     )

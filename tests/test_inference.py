@@ -50,6 +50,7 @@ def lungs_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a large scan: its lungs are looked for before anything else."""
     monkeypatch.setattr(inference, "LUNGS_FIRST_VOXELS", 1)
     monkeypatch.setattr(inference, "LUNG_MARGIN", 2)
+    monkeypatch.setattr(inference, "BOX_STEP", 4)
 
 
 def test_lungs_first_finds_the_same_lesion_and_looks_at_less(lungs_first: None):

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from math import gcd, prod
 
-import numpy as np
 import torch
-from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
 from kicc_ml.models.precision import fast_autocast
@@ -25,6 +23,11 @@ MOST_HALVINGS = 5
 MIRROR_CHANNELS = [
     REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
 ]
+
+#: Weights fall off from the middle of a window with this share of its size as standard deviation (as in nnU-Net), no
+#: lower than this along each axis: half precision could not hold less. A floor on their product, as MONAI has it, would
+#: weigh all windows alike wherever they are thin.
+WEIGHT_SIGMA, LEAST_WEIGHT = 0.125, 0.03
 
 Look = tuple[int, ...]
 #: As it lies, and left and right exchanged: networks are trained on both.
@@ -48,7 +51,7 @@ def blended_probabilities(
     """
     shape = image_cxyz.shape[1:]
     window = window_size(shape, patch_size)
-    weight_xyz = compute_importance_map(window, mode="gaussian", sigma_scale=0.125, dtype=torch.float32)
+    weight_xyz = _weights(shape, window)
     total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest thing there is
     weight_sum_xyz = torch.zeros(shape, dtype=torch.float16)
     every_place, at_once = list(_places(shape, window)), max(1, VOXELS_AT_ONCE // prod(window))
@@ -98,16 +101,28 @@ def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, .
     return tuple(window)
 
 
+def _weights(shape: Sequence[int], window: Sequence[int]) -> Tensor:
+    """How much each voxel of a window counts; alike along an axis that one window covers."""
+    weight_xyz = torch.ones(())
+    for length, size in zip(shape, window, strict=True):
+        away = (torch.arange(size) - (size - 1) / 2) / (WEIGHT_SIGMA * size)
+        along = torch.exp(-0.5 * away**2).clamp(min=LEAST_WEIGHT) if size < length else torch.ones(size)
+        weight_xyz = weight_xyz[..., None] * along
+    return weight_xyz
+
+
 def _places(shape: Sequence[int], window: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """First voxels of windows that cover a volume, spread evenly, overlapping by at least ``WINDOW_OVERLAP``."""
+    """First voxels of windows that cover a volume, overlapping by at least ``WINDOW_OVERLAP``."""
     return product(*(_starts(length, size) for length, size in zip(shape, window, strict=True)))
 
 
 def _starts(length: int, size: int) -> list[int]:
-    if length <= size:
-        return [0]
-    count = 1 + -(-(length - size) // max(1, int(size * (1 - WINDOW_OVERLAP))))
-    return np.rint(np.linspace(0, length - size, count)).astype(int).tolist()
+    """In steps that strides divide: a network with strides answers otherwise when what it sees is moved by less."""
+    step = gcd(size, 2**MOST_HALVINGS)
+    while step > max(1, WINDOW_OVERLAP * size):
+        step //= 2
+    stride = max(step, int(size * (1 - WINDOW_OVERLAP)) // step * step)
+    return list(range(0, max(length - size, 0) + stride, stride)) if length > size else [0]
 
 
 def _cut(image_cxyz: Tensor, place: Sequence[int], window: Sequence[int]) -> Tensor:

@@ -94,3 +94,17 @@ def test_windows_cover_every_voxel_and_overlap(length: int, size: int):
     assert covered == set(range(length))
     steps = {later - earlier for earlier, later in pairwise(starts)}
     assert all(step <= size * (1 - windows.WINDOW_OVERLAP) for step in steps)
+
+
+def test_where_windows_meet_an_answer_comes_from_those_that_see_what_lies_about_it(small_windows: None):
+    """A network that is wrong at the border of what it is shown, as convolutions are, is not wrong in a volume."""
+
+    class WrongAtTheBorder(nn.Module):
+        def forward(self, image_bcxyz: Tensor) -> Tensor:
+            logits = torch.full((len(image_bcxyz), len(REGIONS), *image_bcxyz.shape[2:]), 8.0)
+            logits[:, :, 0] = logits[:, :, -1] = -8.0
+            return logits
+
+    found = blended_probabilities([WrongAtTheBorder()], torch.rand(1, 40, 8, 4), (8, 8, 4), [LESION])[0]
+    assert (found[1:-1] > 0.5).all()
+    assert (found[0] < 0.5).all()
