@@ -10,8 +10,9 @@ def averaged_weights(decay: float) -> WeightAveraging:
     """Lightning's callback with an exponential moving average that forgets faster while it is young.
 
     The n-th step counts ``1 - min(decay, (1 + n) / (10 + n))``, so that a training of few steps is not weighed down by
-    the weights it began with (Tarvainen and Valpola, NeurIPS 2017, Mean Teacher). Average and current weights both lie
-    in the checkpoint: what is resumed equals what was not interrupted.
+    the weights it began with (Tarvainen and Valpola, NeurIPS 2017, Mean Teacher). Statistics of batch normalisation are
+    averages already and are taken as they are. Average and current weights both lie in the checkpoint: what is resumed
+    equals what was not interrupted.
     """
     return WeightAveraging(avg_fn=partial(_mixed, decay))
 
