@@ -89,7 +89,8 @@ def predict_series(
             logger.warning("%s set aside: %s", case_id, error)
             continue
         rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
-    return pd.DataFrame(rows, columns=["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"]), quarantined
+    columns = dict.fromkeys(["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"])  # lung_ml is both
+    return pd.DataFrame(rows, columns=list(columns)), quarantined
 
 
 def predict_one(

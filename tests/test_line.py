@@ -164,6 +164,19 @@ def test_extent_of_a_run_that_saw_the_tested_hospital_is_refused_before_anything
     assert not list((folder / "leak").rglob("weights.safetensors"))
 
 
+def test_outcome_models_get_extent_of_segmenters_that_saw_neither_hospital(repository: Path, folder: Path):
+    page = finished(train(repository, folder / "extent", "experiment=extent", *LESION[1:]))
+    cases = pd.read_csv(page.parent / "cases.csv")
+    assert not cases["case_id"].duplicated().any()
+    assert set(cases["site"]) == set(SITES)
+    features = f"features_from={page.parent}"
+    page = finished(train(repository, folder / "with-extent", "experiment=clinical", features))
+    rows = pd.concat([pd.read_csv(page.parent / site / "predictions.csv") for site in SITES])
+    assert {"extent", "clinical_extent", "clinical"} <= set(rows["model"])
+    by_model = rows.pivot(index=["case_id", "endpoint"], columns="model", values="probability")
+    assert (by_model["clinical_extent"] != by_model["clinical"]).any()
+
+
 def test_a_summary_holds_no_nan(lesion_run: Path, outcome_run: Path):
     def refuse(name: str) -> None:
         raise AssertionError(name)

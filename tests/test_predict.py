@@ -194,6 +194,11 @@ def test_what_finishes_a_case_sees_the_probability_behind_its_masks_and_may_refu
     assert probability_xyz[inside].min() > 0.5 > probability_xyz[phantom_ras() == SOFT].max()
 
 
+def test_every_column_of_the_table_has_a_name_of_its_own(tmp_path: Path):
+    rows, _ = predict_series(segmenter(), {"a": save_scan(tmp_path / "a.nii.gz")}, tmp_path / "out")
+    assert rows.columns.is_unique
+
+
 class Counting(ByValue):
     calls = 0
 
