@@ -75,7 +75,8 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
 
     Raises UserError where not even the smallest patch fits into ``memory_gib``.
     """
-    wanted, plan = planned_fields(settings), {}
+    wanted = planned_fields(settings)
+    plan: dict[str, Any] = {}
     if "spacing_mm" in wanted:
         plan["spacing_mm"] = _spacing_mm(
             found, _voxels(filled(settings, _depth(settings, (1, 1, 1), (128,) * 3)), memory_gib)

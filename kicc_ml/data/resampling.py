@@ -68,7 +68,7 @@ def moved_origin(affine_ras: np.ndarray, first_voxel: Sequence[int]) -> np.ndarr
     return affine_ras @ shift
 
 
-def _blocks(index_map: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def _blocks(index_map: np.ndarray, shape: Sequence[int] | np.ndarray) -> np.ndarray:
     """How many source voxels along each axis are averaged to one."""
     step = np.linalg.norm(index_map[:3, :3], axis=1)
     return np.where(step > AVERAGE_ABOVE, np.minimum(np.rint(step), shape), 1).astype(int)

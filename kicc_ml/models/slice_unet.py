@@ -32,7 +32,7 @@ class SliceUNet(nn.Module):
         seen = in_channels * (2 * neighbours + 1)
         self.plane = UNet(
             2, seen, out_channels, channels, strides, num_res_units=num_res_units, norm="batch", dropout=dropout
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch types the keyword for 4-D tensors
+        ).to(memory_format=torch.channels_last)
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
         if not self.training:
