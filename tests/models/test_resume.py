@@ -1,5 +1,9 @@
 """An interrupted training, wherever it stopped, ends as the uninterrupted one: bit for bit."""
 
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +11,17 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from safetensors.torch import load_file
 from torch import nn
 
+import train as script
 from kicc_ml.data.augment import AugmentConfig
 from kicc_ml.data.datamodule import PatchDataModule
+from kicc_ml.launch import configuration
+from kicc_ml.models import resume
+from kicc_ml.models.ema import averaged_weights
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.models.segmentation import SegmentationTask
 from kicc_ml.records import REGIONS
@@ -27,7 +37,7 @@ class Stopped(Exception):
 
 
 class StopAt(Callback):
-    """Ends the process's training where a power cut would: after the checkpoint of a step, before the next batch."""
+    """Ends a training where a power cut would: after the checkpoint of a step, before the next batch."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -49,7 +59,11 @@ def small_data(folder: Path, **settings: Any) -> PatchDataModule:
 
 
 def train(
-    folder: Path, data: PatchDataModule, checkpoint: Path | None = None, stop_at: int = -1, **settings: Any
+    folder: Path,
+    data: PatchDataModule,
+    checkpoint: Path | None = None,
+    stop_at: int = -1,
+    more: Sequence[Callback] = (),
 ) -> SegmentationTask:
     task = small_task()
     trainer = pl.Trainer(
@@ -62,10 +76,12 @@ def train(
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[
+            averaged_weights(0.9),
             RandomStates(),
             ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1),
             ModelCheckpoint(folder, "{epoch}-end", save_top_k=-1, save_on_train_epoch_end=True),
             ModelCheckpoint(folder, "{epoch}-validated", "val/dice", save_top_k=-1, save_on_train_epoch_end=False),
+            *more,
             StopAt(stop_at),
         ],
     )
@@ -114,6 +130,37 @@ def test_a_training_that_starts_anew_starts_its_metrics_anew(tmp_path: Path) -> 
 
 
 def test_the_last_checkpoint_is_written_within_an_epoch_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    callback = last_checkpoint(tmp_path)
-    assert callback._train_time_interval is not None
-    assert not callback._save_on_train_epoch_end
+    monkeypatch.setattr(resume, "SAVE_EVERY", timedelta(microseconds=1))
+    with pytest.raises(Stopped):
+        train(tmp_path, small_data(tmp_path), stop_at=5, more=[last_checkpoint(tmp_path)])
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
+@pytest.mark.slow
+def test_a_fold_taken_up_again_by_the_script_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = ("--patients", "8", "--sites", "2", "--matrix", "48", "--slices", "24", "--seed", "3")
+    command = [Path(sys.executable).with_name("kicc-ml"), "synthesize", "--preset", "demo", *size, tmp_path / "cohort"]
+    subprocess.run(command, check=True)
+
+    def fold(run: str, ckpt_path: str = "null") -> DictConfig:
+        where = [f"cohort.root={tmp_path}/cohort", f"run_dir={tmp_path}/{run}", f"store_dir={tmp_path}/store"]
+        small = ["data.canonical.spacing_mm=[6,6,8]", "data.patch_size=[48,48,24]", "network.channels=[4,8,8,8]"]
+        steps = ["data.patches_per_epoch=6", "trainer.max_time=null", f"trainer.max_steps={STEPS}"]
+        chosen = ["experiment=lesion_ct", "cohort=repository", "network=unet_light", f"ckpt_path={ckpt_path}"]
+        names = script.prepare(configuration("train", [*chosen, *where, *small, *steps]))
+        return configuration("train", [*chosen, *where, *small, *steps, f"split.fold={names[0]}"])
+
+    monkeypatch.setattr(resume, "SAVE_EVERY", timedelta(microseconds=1))
+    script.train(fold("whole"))
+    with monkeypatch.context() as power_cut:
+        callbacks = script.callbacks
+        power_cut.setattr(script, "callbacks", lambda *given: [*callbacks(*given), StopAt(5)])
+        with pytest.raises(Stopped):
+            script.train(fold("broken"))
+    script.train(fold("broken", ckpt_path="last"))
+    whole, broken = (load_file(next(tmp_path.glob(f"{run}/*/weights.safetensors"))) for run in ("whole", "broken"))
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    tables = [pd.read_csv(next(tmp_path.glob(f"{run}/*/metrics.csv"))) for run in ("whole", "broken")]
+    pd.testing.assert_frame_equal(*tables, check_like=True, check_exact=True)
