@@ -46,15 +46,17 @@ def blended_probabilities(
 ) -> Tensor:
     """Mean probability over networks and looks of the regions at ``channels``: float16 (channel, x, y, z) in 0..1.
 
-    A look is the axes (0 = x) along which the volume is mirrored first. The volume is seen through windows at least
-    as large as ``patch_size`` and as large as ``VOXELS_AT_ONCE`` allows. No more than one window's logits are held.
+    A look is the axes (0 = x) along which the volume is mirrored first. The volume is seen through windows of
+    ``patch_size``; larger ones, as ``VOXELS_AT_ONCE`` allows, where that does not change what a network says. Only the
+    logits of one pass are held.
     """
     shape = image_cxyz.shape[1:]
-    window = window_size(shape, patch_size)
+    fixed = any(map(depends_on_window, networks))
+    window = tuple(map(int, patch_size)) if fixed else window_size(shape, patch_size)
     weight_xyz = _weights(shape, window)
     total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest thing there is
     weight_sum_xyz = torch.zeros(shape, dtype=torch.float16)
-    every_place, at_once = list(_places(shape, window)), max(1, VOXELS_AT_ONCE // prod(window))
+    every_place, at_once = list(_places(shape, window, not fixed)), max(1, VOXELS_AT_ONCE // prod(window))
     for first in range(0, len(every_place), at_once):
         places = every_place[first : first + at_once]
         image_bcxyz = torch.stack([_cut(image_cxyz, place, window) for place in places])
@@ -81,6 +83,12 @@ def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: 
         mean = probability if mean is None else mean.add_(probability)
     assert mean is not None
     return mean.div_(len(networks) * len(looks))
+
+
+def depends_on_window(network: nn.Module) -> bool:
+    """Whether a network normalises by all that it is shown, so that it knows windows of its patch size alone."""
+    kinds = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm)
+    return any(isinstance(module, kinds) for module in network.modules())
 
 
 def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, ...]:
@@ -111,18 +119,22 @@ def _weights(shape: Sequence[int], window: Sequence[int]) -> Tensor:
     return weight_xyz
 
 
-def _places(shape: Sequence[int], window: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """First voxels of windows that cover a volume, overlapping by at least ``WINDOW_OVERLAP``."""
-    return product(*(_starts(length, size) for length, size in zip(shape, window, strict=True)))
+def _places(shape: Sequence[int], window: Sequence[int], aligned: bool) -> Iterator[tuple[int, ...]]:
+    """First voxels of windows that cover a volume, overlapping by at least ``WINDOW_OVERLAP``.
+
+    ``aligned`` begins them in steps that strides divide, the last one reaching beyond the volume by less than a step: a
+    network with strides answers otherwise when what it sees is moved by less.
+    """
+    steps = [gcd(size, 2**MOST_HALVINGS) if aligned else 1 for size in window]
+    return product(*(_starts(*axis) for axis in zip(shape, window, steps, strict=True)))
 
 
-def _starts(length: int, size: int) -> list[int]:
-    """In steps that strides divide: a network with strides answers otherwise when what it sees is moved by less."""
-    step = gcd(size, 2**MOST_HALVINGS)
+def _starts(length: int, size: int, step: int) -> list[int]:
     while step > max(1, WINDOW_OVERLAP * size):
         step //= 2
     stride = max(step, int(size * (1 - WINDOW_OVERLAP)) // step * step)
-    return list(range(0, max(length - size, 0) + stride, stride)) if length > size else [0]
+    last = -(-max(length - size, 0) // step) * step
+    return [*range(0, last, stride), last]
 
 
 def _cut(image_cxyz: Tensor, place: Sequence[int], window: Sequence[int]) -> Tensor:
