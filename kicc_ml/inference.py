@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool3d
 
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.data.transforms import CanonicalCT
-from kicc_ml.models.windows import MOST_HALVINGS, TWO_LOOKS, Look, blended_probabilities
+from kicc_ml.models.windows import TWO_LOOKS, Look, blended_probabilities, strides_divide
 from kicc_ml.records import REGIONS, Units, UserError, Volume
 
 THRESHOLD = 0.5
@@ -22,14 +22,11 @@ LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a p
 LUNGS_FIRST_VOXELS = 1_000_000
 
 #: Voxels of the halved volume about the lungs that are looked at too: lungs found coarsely end a little early, and
-#: the network should see what lies beside them as it did in training.
-LUNG_MARGIN = 8
-
-#: Boxes begin at multiples of this, so that networks with strides see what they would see in the whole volume.
-BOX_STEP = 2**MOST_HALVINGS
+#: with less than some 20 voxels about them the answers within differ (lesion Dice 0.99 of those of the whole volume).
+LUNG_MARGIN = (11, 11, 3)
 
 #: Voxels of the scan's own grid that are decided on at a time.
-SLAB_VOXELS = 1_000_000
+SLAB_VOXELS = 200_000
 
 
 @dataclass(frozen=True)
@@ -87,10 +84,10 @@ class Segmenter:
         return self.probabilities(image_cxyz), affine_ras
 
     def _around_lungs(self, volume: Volume) -> tuple[Tensor, np.ndarray]:
-        """The canonical image and its affine; of a large scan the part about its lungs alone."""
+        """The canonical image (float16) and its affine; of a large scan the part about its lungs alone."""
         canonical = self.canonical(volume)
         box = self._lung_box(canonical.image_cxyz)
-        return canonical.image_cxyz[:, *box].clone(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
+        return canonical.image_cxyz[:, *box].half(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
 
     def _lung_box(self, image_cxyz: Tensor) -> tuple[slice, ...]:
         """Where the lungs are, found by the first network in voxels twice as large; everything where none are."""
@@ -100,7 +97,7 @@ class Segmenter:
         halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
         lung = [REGIONS.index("lung")]
         found_xyz = blended_probabilities(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
-        return _box_around(without_shreds(found_xyz.numpy()), whole)
+        return _box_around(without_shreds(found_xyz.numpy()), whole, self.patch_size)
 
     def _on_grid(
         self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, kept: Mapping[str, np.ndarray]
@@ -162,15 +159,15 @@ def _drop_shreds(probability_xyz: np.ndarray) -> None:
     probability_xyz[found_xyz & ~without_shreds(found_xyz)] = 0
 
 
-def _box_around(halved_xyz: np.ndarray, whole: tuple[slice, ...]) -> tuple[slice, ...]:
-    """The box of a mask of doubled voxels, with ``LUNG_MARGIN``, in single ones; ``whole`` where it is empty."""
+def _box_around(halved_xyz: np.ndarray, whole: tuple[slice, ...], patch_size: Sequence[int]) -> tuple[slice, ...]:
+    """The box of a mask of doubled voxels, with ``LUNG_MARGIN``, in single ones; ``whole`` where it is empty.
+
+    It begins where strides divide, so that networks see what they would see in the whole volume.
+    """
     if not halved_xyz.any():
         return whole
     boxes = ndimage.find_objects(halved_xyz.astype(np.uint8))[0]
     return tuple(
-        slice(
-            max(0, 2 * (box.start - LUNG_MARGIN)) // BOX_STEP * BOX_STEP,
-            min(everything.stop, 2 * (box.stop + LUNG_MARGIN)),
-        )
-        for box, everything in zip(boxes, whole, strict=True)
+        slice(max(0, 2 * (box.start - margin)) // step * step, min(everything.stop, 2 * (box.stop + margin)))
+        for box, everything, margin, step in zip(boxes, whole, LUNG_MARGIN, strides_divide(patch_size), strict=True)
     )

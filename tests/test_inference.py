@@ -42,15 +42,14 @@ def chest() -> Volume:
 
 
 def segmenter(network: nn.Module) -> Segmenter:
-    return Segmenter([network], CanonicalCT(None, WINDOW), (32, 32, 8), REGIONS, "hu", True, 0.5, ((),))
+    return Segmenter([network], CanonicalCT(None, WINDOW), (40, 40, 8), REGIONS, "hu", True, 0.5, ((),))
 
 
 @pytest.fixture
 def lungs_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a large scan: its lungs are looked for before anything else."""
     monkeypatch.setattr(inference, "LUNGS_FIRST_VOXELS", 1)
-    monkeypatch.setattr(inference, "LUNG_MARGIN", 2)
-    monkeypatch.setattr(inference, "BOX_STEP", 4)
+    monkeypatch.setattr(inference, "LUNG_MARGIN", (2, 2, 2))
 
 
 def test_lungs_first_finds_the_same_lesion_and_looks_at_less(lungs_first: None):

@@ -25,7 +25,7 @@ PERCENTILES = (0.5, 99.5)
 MASK_SHARE = 0.5
 
 #: Voxels of the scan that are scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
-SLAB_VOXELS = 4_000_000
+SLAB_VOXELS = 1_000_000
 
 #: Largest distance, in voxels, between the corners of a mask's grid and of its image's grid.
 SAME_GRID_VOXELS = 0.1

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.records import REGIONS
 
-#: Share of a window by which neighbours overlap; with Gaussian weights, more of it costs more than it gains.
-WINDOW_OVERLAP = 0.25
+#: Share of a window by which neighbours overlap; with Gaussian weights, more of it costs more than it gains. Of thin
+#: windows at least two voxels, so that what is the last slice of one lies within another.
+WINDOW_OVERLAP, LEAST_OVERLAP = 0.25, 2
 
-#: Voxels looked at in one pass: a pair of lungs in 2 mm voxels, some hundred MiB in the networks built here.
-VOXELS_AT_ONCE = 1_500_000
+#: Voxels looked at in one pass: five slices about the lungs in 1 mm voxels, a hundred MiB in the networks built here.
+VOXELS_AT_ONCE = 500_000
 
 #: Windows keep sizes that a network can halve as often as its patch; none halves more often than this.
-MOST_HALVINGS = 5
+MOST_HALVINGS = 4
 
 #: Where each region is found in a mirrored patient.
 MIRROR_CHANNELS = [
@@ -53,9 +54,9 @@ def blended_probabilities(
     shape = image_cxyz.shape[1:]
     fixed = any(map(depends_on_window, networks))
     window = tuple(map(int, patch_size)) if fixed else window_size(shape, patch_size)
-    weight_xyz = _weights(shape, window)
+    along_x, along_y, along_z = _weights(shape, window)
+    weight_xyz = along_x[:, None, None] * along_y[:, None] * along_z
     total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest thing there is
-    weight_sum_xyz = torch.zeros(shape, dtype=torch.float16)
     every_place, at_once = list(_places(shape, window, not fixed)), max(1, VOXELS_AT_ONCE // prod(window))
     for first in range(0, len(every_place), at_once):
         places = every_place[first : first + at_once]
@@ -65,14 +66,13 @@ def blended_probabilities(
             inside = tuple(slice(start, start + size) for start, size in zip(place, window, strict=True))
             kept = tuple(slice(0, min(size, n - s)) for s, size, n in zip(place, window, shape, strict=True))
             total_cxyz[:, *inside] += (probability_cxyz * weight_xyz)[:, *kept]
-            weight_sum_xyz[inside] += weight_xyz[kept]
-    return total_cxyz.div_(weight_sum_xyz)
+    return _divide_by_weights(total_cxyz, window, every_place)
 
 
 def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: Sequence[Look]) -> Tensor:
     """Mean of the sigmoid over networks and looks, each mirrored back with its sides exchanged, one at a time."""
     device = next(iter(networks[0].parameters()), image_bcxyz).device
-    image_bcxyz = image_bcxyz.to(device)
+    image_bcxyz = image_bcxyz.to(device, torch.float32)
     mean: Tensor | None = None
     for network, look in product(networks, looks):
         axes = [axis + 2 for axis in look]
@@ -98,8 +98,7 @@ def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, .
     two in it.
     """
     window = [int(size) for size in patch_size]
-    for axis, (length, size) in enumerate(zip(shape, patch_size, strict=True)):
-        step = gcd(int(size), 2**MOST_HALVINGS)
+    for axis, (length, step) in enumerate(zip(shape, strides_divide(patch_size), strict=True)):
         whole = -(-int(length) // step) * step
         room = max(VOXELS_AT_ONCE, prod(window)) * window[axis] // prod(window)
         if whole <= room:
@@ -109,14 +108,29 @@ def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, .
     return tuple(window)
 
 
-def _weights(shape: Sequence[int], window: Sequence[int]) -> Tensor:
-    """How much each voxel of a window counts; alike along an axis that one window covers."""
-    weight_xyz = torch.ones(())
+def strides_divide(patch_size: Sequence[int]) -> list[int]:
+    """Along each axis, steps that the strides of a network which takes such patches divide."""
+    return [gcd(int(size), 2**MOST_HALVINGS) for size in patch_size]
+
+
+def _weights(shape: Sequence[int], window: Sequence[int]) -> list[Tensor]:
+    """How much the voxels of a window count along each axis; alike along an axis that one window covers."""
+    along = []
     for length, size in zip(shape, window, strict=True):
         away = (torch.arange(size) - (size - 1) / 2) / (WEIGHT_SIGMA * size)
-        along = torch.exp(-0.5 * away**2).clamp(min=LEAST_WEIGHT) if size < length else torch.ones(size)
-        weight_xyz = weight_xyz[..., None] * along
-    return weight_xyz
+        along.append(torch.exp(-0.5 * away**2).clamp(min=LEAST_WEIGHT) if size < length else torch.ones(size))
+    return along
+
+
+def _divide_by_weights(total_cxyz: Tensor, window: Sequence[int], places: Sequence[tuple[int, ...]]) -> Tensor:
+    """The weighted mean from the weighted sum, in place. Windows stand in rows, so weights divide axis by axis."""
+    shape = total_cxyz.shape[1:]
+    for axis, along in enumerate(_weights(shape, window)):
+        sums = torch.zeros(max(place[axis] for place in places) + window[axis])
+        for start in {place[axis] for place in places}:
+            sums[start : start + window[axis]] += along
+        total_cxyz /= sums[: shape[axis]].to(total_cxyz.dtype).view(-1, *[1] * (2 - axis))
+    return total_cxyz
 
 
 def _places(shape: Sequence[int], window: Sequence[int], aligned: bool) -> Iterator[tuple[int, ...]]:
@@ -125,14 +139,15 @@ def _places(shape: Sequence[int], window: Sequence[int], aligned: bool) -> Itera
     ``aligned`` begins them in steps that strides divide, the last one reaching beyond the volume by less than a step: a
     network with strides answers otherwise when what it sees is moved by less.
     """
-    steps = [gcd(size, 2**MOST_HALVINGS) if aligned else 1 for size in window]
+    steps = strides_divide(window) if aligned else [1, 1, 1]
     return product(*(_starts(*axis) for axis in zip(shape, window, steps, strict=True)))
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:
     while step > max(1, WINDOW_OVERLAP * size):
         step //= 2
-    stride = max(step, int(size * (1 - WINDOW_OVERLAP)) // step * step)
+    overlap = max(WINDOW_OVERLAP * size, LEAST_OVERLAP)
+    stride = max(step, int(size - overlap) // step * step)
     last = -(-max(length - size, 0) // step) * step
     return [*range(0, last, stride), last]
 

@@ -76,12 +76,13 @@ def with_monai():
     return {region: masks[region] for region in REGIONS}
 
 ours = Segmenter([network], canonical, settings["patch"], REGIONS, "hu", True, 0.5, ((),))
-seconds = []
+seconds, peak = [], 0
 for _ in range(runs):
+    masks = None
     started = time.perf_counter()
     masks = with_monai() if way == "monai" else ours.segment(volume)
     seconds.append(time.perf_counter() - started)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 np.save(folder + f"/{way}.npy", np.stack([masks["lung"], masks["lesion"]]))
 print(json.dumps({"seconds": seconds, "bytes": peak}))
 """
