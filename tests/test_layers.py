@@ -31,7 +31,10 @@ MAY_IMPORT = {
     "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE,
-    "evaluate": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "benchmark"},
+    "evaluate": PLAIN
+    | READERS
+    | MIDDLE
+    | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "benchmark"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

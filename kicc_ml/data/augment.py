@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 
 from kicc_ml.data.augment_geometry import source_voxels
-from kicc_ml.data.augment_grey import add_noise, bend, smooth, stretch
+from kicc_ml.data.augment_grey import add_noise, bend, smooth, stretch, which
 from kicc_ml.data.region_bits import MIRROR_CHANNELS, with_sides_exchanged
 
 #: Seeds of the noise, one per sample: below 2**31, which every generator takes.
@@ -136,13 +136,15 @@ def apply(
 
 def _augment(image_bxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameters: AugmentParameters) -> None:
     """In place. What does nothing to any of the samples is passed over."""
-    moved = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1).nonzero().flatten().tolist()
-    if moved:
+    moved_b = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1)
+    if moved_b.any():
+        moved = which(moved_b)
         source = source_voxels(parameters.index_map_b33[moved].to(image_bxyz.device), image_bxyz.shape[1:])
         image_bxyz[moved] = source.linear(image_bxyz[moved])
         if bits_bxyz is not None:
             bits_bxyz[moved] = source.nearest(bits_bxyz[moved])
-    if bits_bxyz is not None and (swapped := parameters.swap_sides_b.nonzero().flatten().tolist()):
+    if bits_bxyz is not None and parameters.swap_sides_b.any():
+        swapped = which(parameters.swap_sides_b)
         bits_bxyz[swapped] = with_sides_exchanged(bits_bxyz[swapped])
     add_noise(image_bxyz, parameters.noise_sigma_b, parameters.noise_seed_b)
     smooth(image_bxyz, parameters.blur_sigma_b, parameters.low_resolution_b)

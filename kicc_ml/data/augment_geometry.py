@@ -27,9 +27,9 @@ class SourceVoxels:
         return _between(image_bxyz.reshape(-1), self.lower, self.strides, self.weights).view_as(image_bxyz)
 
     def nearest(self, bits_bxyz: torch.Tensor) -> torch.Tensor:
-        voxel = self.lower
+        voxel = self.lower.clone()
         for stride, weight in zip(self.strides, self.weights, strict=True):
-            voxel = voxel + (weight > 0.5).int() * stride
+            voxel.add_(weight.round().int(), alpha=stride)
         return bits_bxyz.reshape(-1).index_select(0, voxel).view_as(bits_bxyz)
 
 
@@ -42,13 +42,13 @@ def source_voxels(index_map_b33: torch.Tensor, shape_xyz: Sequence[int]) -> Sour
     stride_of = (size_y * size_z, size_z, 1)
     axes = [axis for axis, size in enumerate(shape_xyz) if size > 1]
     sample = torch.arange(len(index_map_b33), dtype=torch.int32, device=index_map_b33.device)
-    voxel = (sample * size_x * size_y * size_z).view(-1, 1, 1, 1).expand(-1, *shape_xyz)
+    voxel = (sample * size_x * size_y * size_z).view(-1, 1, 1, 1).repeat(1, *shape_xyz)
     weights = []
     for axis in axes:
         lower, weight = _neighbours(index_map_b33[:, axis], axis, shape_xyz)
-        voxel = voxel + lower * stride_of[axis]
+        voxel.add_(lower, alpha=stride_of[axis])
         weights.append(weight.view(-1))
-    return SourceVoxels(voxel.reshape(-1), [stride_of[axis] for axis in axes], weights)
+    return SourceVoxels(voxel.view(-1), [stride_of[axis] for axis in axes], weights)
 
 
 def _neighbours(row_b3: torch.Tensor, axis: int, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,17 +58,17 @@ def _neighbours(row_b3: torch.Tensor, axis: int, shape: Sequence[int]) -> tuple[
         row_b3[:, to, None] * (torch.arange(n, device=row_b3.device) - (n - 1) / 2) for to, n in enumerate(shape)
     )
     from_face_bxyz = (x[:, :, None] + y[:, None, :] + size / 2)[..., None] + z[:, None, None, :]
-    mirrored = from_face_bxyz.abs_().sub_(size).abs_().neg_().add_(size)  # about both outer faces
-    position = mirrored.sub_(0.5).clamp_(0, size - 1)
+    from_other_bxyz = from_face_bxyz.abs_().sub_(size).abs_()  # mirrored about both outer faces
+    position = from_other_bxyz.neg_().add_(size - 0.5).clamp_(0, size - 1)
     lower = position.floor().clamp_(max=size - 2)
     return lower.int(), position.sub_(lower)
 
 
 def _between(
-    flat: torch.Tensor, base: torch.Tensor, strides: Sequence[int], weights: Sequence[torch.Tensor], offset: int = 0
+    flat: torch.Tensor, lower: torch.Tensor, strides: Sequence[int], weights: Sequence[torch.Tensor], offset: int = 0
 ) -> torch.Tensor:
     """Linear interpolation along the first axis between two that are interpolated along the others."""
     if not strides:
-        return flat[offset:].index_select(0, base)
-    low = _between(flat, base, strides[1:], weights[1:], offset)
-    return low.lerp_(_between(flat, base, strides[1:], weights[1:], offset + strides[0]), weights[0])
+        return flat[offset:].index_select(0, lower)
+    near = _between(flat, lower, strides[1:], weights[1:], offset)
+    return near.lerp_(_between(flat, lower, strides[1:], weights[1:], offset + strides[0]), weights[0])

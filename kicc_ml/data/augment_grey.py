@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 
 
+def which(chosen_b: torch.Tensor) -> slice | list[int]:
+    """An index of the chosen samples; where it is all of them one that copies nothing."""
+    return slice(None) if chosen_b.all() else chosen_b.nonzero().flatten().tolist()
+
+
 def add_noise(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, seed_b: torch.Tensor) -> None:
     """Gaussian noise, in place; each sample's from a seed of its own, so that it does not depend on the batch."""
     generator = torch.Generator(image_bxyz.device)
@@ -22,11 +27,13 @@ def smooth(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, zoom_b: torch.Tensor
 
     In place. Low resolution keeps the nearest voxel of each coarse one and interpolates linearly back.
     """
-    chosen = ((sigma_b > 0) | (zoom_b < 1)).nonzero().flatten().tolist()
-    if not chosen:
+    chosen_b = (sigma_b > 0) | (zoom_b < 1)
+    if not chosen_b.any():
         return
+    chosen = which(chosen_b)
+    drawn = list(zip(sigma_b[chosen].tolist(), zoom_b[chosen].tolist(), strict=True))
     x, y, z = (
-        torch.stack([_smoothing_matrix(size, float(sigma_b[i]), float(zoom_b[i])) for i in chosen]).to(image_bxyz)
+        torch.stack([_smoothing_matrix(size, sigma, zoom) for sigma, zoom in drawn]).to(image_bxyz)
         for size in image_bxyz.shape[1:]
     )
     part = image_bxyz[chosen]
