@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from kicc_ml.records import Series, UserError
 from kicc_ml.severity import grade
 from tests.dicom.phantom_files import write_enhanced, write_series
 from tests.dicom.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
+from tests.orthanc import Orthanc, running_orthanc
 
 MODEL = "ab" * 32
 #: Balls at places in the patient (LPS, mm from the middle), so that a flip or a shift shows.
@@ -218,10 +219,17 @@ def test_empty_masks_are_refused_with_the_reason(tmp_path: Path):
         export(Source(series, MODEL, "0.1.0"), replace(findings, masks=empty), tmp_path / "out")
 
 
-def test_orthanc_takes_finds_and_returns_every_object(written, orthanc):
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """A service of its own: the one of the whole run is expected to hold what its tests pushed."""
+    with running_orthanc(tmp_path_factory.mktemp("archive")) as running:
+        yield running
+
+
+def test_orthanc_takes_finds_and_returns_every_object(written, archive: Orthanc):
     _, _, folder = written
-    orthanc.store(sorted(folder.iterdir()))
-    client = orthanc.client()
+    archive.store(sorted(folder.iterdir()))
+    client = archive.client()
     for path in folder.iterdir():
         made = pydicom.dcmread(path)
         (hit,) = client.search_for_instances(search_filters={"SOPInstanceUID": made.SOPInstanceUID})
