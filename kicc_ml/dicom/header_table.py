@@ -4,6 +4,7 @@ What is written down holds pseudonyms only, and dates moved by the patient's :fu
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from kicc_ml.pseudonym import shift_days
 
 #: So many headers are objects at a time.
 CHUNK = 1024
+FILE_NAMES = sys.getfilesystemencoding()
 DATES = ("acquired", "study_started")
 
 _TYPE = {
@@ -112,10 +114,10 @@ def to_headers(table: pa.Table, key: bytes) -> list[Header]:
 
 def identity(files: Sequence[FoundFile]) -> pa.Table:
     """What tells one state of a file from another, as columns."""
-    columns: dict[str, list[Any]] = {name: [getattr(file, name) for file in files] for name in IDENTITY}
-    for name in ("path", "site"):
-        columns[name] = list(map(os.fsencode, columns[name]))
-    return pa.table(columns, pa.schema([SCHEMA.field(name) for name in IDENTITY]))
+    columns = [list(column) for column in zip(*files, strict=True)] or [[] for _ in IDENTITY]
+    # as os.fsencode does, without its call for each of a million names
+    paths, sites = ([name.encode(FILE_NAMES, "surrogateescape") for name in column] for column in columns[:2])
+    return pa.table([paths, sites, *columns[2:5]], pa.schema([SCHEMA.field(name) for name in IDENTITY]))
 
 
 def file_rows(table: pa.Table) -> pa.Table:

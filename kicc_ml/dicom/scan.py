@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from uuid import uuid4
 
@@ -92,7 +93,7 @@ def is_source(parts: Sequence[str]) -> bool:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+            return sorted([entry for entry in entries if entry.name[0] != "."], key=attrgetter("name"))
     except OSError as error:
         logger.warning("folder left out: %s", error)
         return []
