@@ -28,7 +28,7 @@ from kicc_ml.dicom.index_summary import tables as index_tables
 from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
-from kicc_ml.records import by_id
+from kicc_ml.records import UserError, by_id
 from kicc_ml.synthetic.presets import PRESETS
 
 Gaps = Literal["refuse", "resample"]
@@ -228,6 +228,28 @@ def view(
     if browse:
         typer.launch(listing.resolve().as_uri())
     print(f"patients: {listing}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, two or more, that were evaluated")],
+) -> None:
+    """Runs set side by side on the same held-out cases: paired differences of AUC and of lesion Dice, by Holm."""
+    from kicc_ml.evaluation.comparison import compare_runs
+    from kicc_ml.evaluation.terminal import comparison_table
+    from kicc_ml.runs import held_out_tables
+
+    if len({str(run) for run in runs}) < 2:
+        raise UserError("one run cannot be compared; give two run folders or more")
+    tables = {str(run): held_out_tables(run) for run in runs}
+    rows = compare_runs(
+        {run: table[0] for run, table in tables.items()}, {run: table[1] for run, table in tables.items()}
+    )
+    if not rows:
+        raise UserError(
+            "the runs have neither endpoints nor lesions in common; evaluate them: python evaluate.py runs=RUN"
+        )
+    console.print(comparison_table(rows))
 
 
 @app.command()

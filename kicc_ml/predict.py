@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -103,7 +104,11 @@ def predict_one(
     severity = severity_of(volume, masks)
     features = scan_features(volume, masks) if volume.units == "hu" else {}
     if finish:
-        finish(series, Result(case_id, volume, masks, severity, probability_xyz), folder)
+        try:
+            finish(series, Result(case_id, volume, masks, severity, probability_xyz), folder)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)  # all of a case, or none
+            raise
     write_case(folder, masks, volume, severity, features)
     return severity_columns(severity) | features
 

@@ -87,6 +87,20 @@ def fold_folders(run: str | Path) -> list[Path]:
     return found
 
 
+def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Outcome predictions of a run's folds, and its ``cases.csv``; an empty table for what it has not.
+
+    Raises UserError where there is no finished run.
+    """
+    tables = [pd.read_csv(folder / PREDICTIONS) for folder in fold_folders(run)]
+    outcomes = [table for table in tables if "probability" in table]
+    cases = run / "cases.csv"
+    return (
+        pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
+        pd.read_csv(cases) if cases.is_file() else pd.DataFrame(),
+    )
+
+
 def about_data(data: PatchDataModule | PatientDataModule) -> About:
     """What a fold's training cases decide: the network's sizes, and the meaning of what goes in and comes out."""
     sites = sorted({case.site for case in data.train_cases})

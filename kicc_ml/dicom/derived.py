@@ -86,7 +86,11 @@ class Source:
         return generate_uid(entropy_srcs=[self.images[0].SeriesInstanceUID, self.model, kind])
 
     def _complete(self, image: Dataset) -> None:
-        """What a derived object must state and old exporters leave out; type 2 attributes stay empty."""
+        """What a derived object must state and old exporters leave out; type 2 attributes stay empty. Texts are
+        written in UTF-8: a Korean name in ISO 2022 IR 149 is one that highdicom does not take.
+        """
+        image.decode()
+        image.SpecificCharacterSet = "ISO_IR 192"
         image.FrameOfReferenceUID = image.get("FrameOfReferenceUID") or generate_uid(
             entropy_srcs=[image.SeriesInstanceUID, "frame of reference"]
         )

@@ -201,6 +201,15 @@ def test_simpleitk_reads_the_segmentation_of_a_regular_stack_at_its_place(tmp_pa
     np.testing.assert_allclose(image.GetOrigin(), corner[:3] * [-1, -1, 1], atol=1e-3)
 
 
+def test_a_korean_name_is_that_of_the_source(tmp_path: Path):
+    name = "Hong^Gildong=洪^吉洞=홍^길동"
+    charset = ["", "ISO 2022 IR 149"]
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL), SpecificCharacterSet=charset, PatientName=name)
+    series, findings = found_in(tmp_path / "scan")
+    for path in export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out"):
+        assert str(pydicom.dcmread(path).PatientName) == name, path.name
+
+
 def test_nothing_is_written_if_one_object_fails(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
     series, findings = found_in(tmp_path / "scan")

@@ -1,0 +1,83 @@
+"""Scans of a hospital that asks: refused in plain words, or delivered with page and DICOM; listed worst first."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from kicc_ml.clinic import Clinic, list_patients
+from kicc_ml.deliver import HeldOut, Model, Result
+from kicc_ml.dicom.index import index_sources
+from kicc_ml.dicom.volume import read_volume
+from kicc_ml.predict import severity_of, write_case
+from kicc_ml.records import Series, UserError
+from kicc_ml.trust import NotForThisModel
+from tests.dicom.phantom_files import write_series
+from tests.dicom.phantoms import Grid, even_mm
+
+MODEL = Model("ab" * 32, {"model": "ab"})
+NOTHING = HeldOut(pd.DataFrame())
+KOREAN = {"SpecificCharacterSet": ["", "ISO 2022 IR 149"], "PatientName": "Hong^Gildong=洪^吉洞=홍^길동"}
+
+
+def predicted(folder: Path, added_hu: int = 0, **tags: object) -> tuple[Series, Result]:
+    """A chest-sized phantom: its sparse half taken for lung, a ball of it for lesion."""
+    grid = Grid(even_mm(24, 8.0), rows=40, columns=40, pixel_spacing_mm=(7.0, 7.0))
+    write_series(folder / "site" / "scan", grid, added_hu=added_hu, **tags)
+    (series,), _ = index_sources([folder])
+    volume = read_volume(series)
+    lung = np.zeros(volume.array.shape, bool)
+    lung[8:32, 8:32, 4:20] = True
+    lesion = np.zeros_like(lung)
+    lesion[10:14, 10:14, 6:9] = True
+    right = lung & (np.arange(40) < 20)[:, None, None]
+    masks = {"right_lung": right, "left_lung": lung & ~right, "lesion": lesion}
+    return series, Result("seoul_1", volume, masks, severity_of(volume, masks))
+
+
+@pytest.fixture(autouse=True)
+def chest_in_hu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phantom holds no air: what is Hounsfield is tested in test_trust."""
+    monkeypatch.setattr("kicc_ml.trust.LEAST_AIR_SHARE", 0.0)
+    monkeypatch.setattr("kicc_ml.trust.LEAST_SOFT_SHARE", 0.0)
+
+
+def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path: Path):
+    series, result = predicted(tmp_path, **KOREAN)
+    Clinic(NOTHING, MODEL)(series, result, tmp_path / "plain")
+    assert "길동" not in (tmp_path / "plain" / "page.html").read_text(encoding="utf-8")
+    Clinic(NOTHING, MODEL, identified=True)(series, result, tmp_path / "named")
+    assert "홍 길동" in (tmp_path / "named" / "page.html").read_text(encoding="utf-8")
+
+
+def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):
+    series, result = predicted(tmp_path, **KOREAN)
+    Clinic(NOTHING, MODEL)(series, result, tmp_path / "plain")
+    assert not (tmp_path / "plain" / "dicom").exists()
+    Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "both")
+    names = {pydicom.dcmread(path).PatientName for path in (tmp_path / "both" / "dicom").iterdir()}
+    assert {str(name) for name in names} == {KOREAN["PatientName"]}
+
+
+def test_a_scan_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    empty = {name: np.zeros_like(mask) for name, mask in result.masks.items()}
+    none = Result(result.case_id, result.volume, empty, severity_of(result.volume, empty))
+    with pytest.raises(NotForThisModel, match="no lungs were found"):
+        Clinic(NOTHING, MODEL)(series, none, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    folder = tmp_path / "out" / "seoul_1"
+    Clinic(NOTHING, MODEL)(series, result, folder)
+    write_case(folder, result.masks, result.volume, result.severity, {})
+    assert 'href="seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_predictions_is_the_users_error(tmp_path: Path):
+    with pytest.raises(UserError, match="holds no prediction"):
+        list_patients(tmp_path)
