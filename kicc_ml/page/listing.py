@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
-from kicc_ml.page.page import ZONE_FILL, word
+from kicc_ml.page.page import ZONE_FILL, environment
 from kicc_ml.records import SeverityMap
 from kicc_ml.severity import ZONES
 
@@ -39,11 +37,7 @@ def worst_first(entries: Sequence[Entry]) -> list[Entry]:
 
 def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
     """Write the list whole or not at all; returns its path."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["word"] = word
-    html = environment.get_template("listing.html.j2").render(entries=worst_first(entries))
+    html = environment().get_template("listing.html.j2").render(entries=worst_first(entries))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8")
     os.replace(partial, path)

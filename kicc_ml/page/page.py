@@ -66,22 +66,31 @@ class PatientPage:
 
 def write_page(path: Path, page: PatientPage) -> Path:
     """Write a page whole or not at all; returns its path."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["word"] = word
     scans = [page.scan, *([page.previous] if page.previous else [])]
-    html = environment.get_template("page.html.j2").render(
-        page=page,
-        severity=page.scan.severity,
-        zones=zone_cells(page.scan.severity),
-        change=change(page.previous.severity, page.scan.severity) if page.previous else {},
-        payload=json.dumps([scan.display.payload() for scan in scans]),
+    html = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            severity=page.scan.severity,
+            zones=zone_cells(page.scan.severity),
+            change=change(page.previous.severity, page.scan.severity) if page.previous else {},
+            payload=json.dumps([scan.display.payload() for scan in scans]),
+        )
     )
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8")
     os.replace(partial, path)
     return path
+
+
+def environment() -> jinja2.Environment:
+    """Templates of this folder, with :func:`word`; what is put into them is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    made.globals["word"] = word
+    return made
 
 
 def word(name: str) -> jinja2.utils.markupsafe.Markup:
