@@ -204,11 +204,10 @@ def predict(
     folds = [load_fold(folder) for folder in fold_folders(run)]
     segmenter = segmenter_of(folds, device, fast=fast)
     held_out = held_out_of(run)
-    clinic = Clinic(held_out, model_of(folds, held_out), dicom or bool(push), identified, push)
+    clinic = Clinic(held_out, model_of(folds, held_out), report or identified, dicom or bool(push), identified, push)
     series = scans_at(source, segmenter.units, segmenter.spacing_known)
     out.mkdir(parents=True, exist_ok=True)
-    finish = clinic if report or clinic.dicom or identified else None
-    rows, quarantined = predict_series(segmenter, series, out, finish)
+    rows, quarantined = predict_series(segmenter, series, out, clinic)
     write_table(out / PREDICTIONS, rows)
     for case_id, reason in quarantined.items():
         console.print(f"set aside: {case_id}: {reason}", markup=False)

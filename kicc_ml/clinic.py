@@ -1,6 +1,7 @@
 """What becomes of the scans of a hospital that asks: refused in plain words, or delivered with a word on trust."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.deliver import PAGE, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
+from kicc_ml.deliver import DICOM, PAGE, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
 from kicc_ml.dicom.identified import identity_of
 from kicc_ml.dicom.image_files import NIFTI_SUFFIXES, read_mask
 from kicc_ml.dicom.volume import read_volume
@@ -21,13 +22,15 @@ from kicc_ml.records import Case, Series, UserError
 from kicc_ml.runs import PREDICTIONS, WEIGHTS, Fold
 from kicc_ml.trust import check_hounsfield, check_lungs
 
+logger = logging.getLogger(__name__)
+
 CASES = "cases.csv"
 LISTING = "index.html"
 
 
 @dataclass(frozen=True)
 class Clinic:
-    """Finishes a new scan: checks it, then writes its page and, where asked, DICOM for its PACS.
+    """Finishes a new scan: checks it, then writes its page and DICOM for its PACS, as far as asked.
 
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
     DICOMweb service that takes the objects.
@@ -35,23 +38,39 @@ class Clinic:
 
     held_out: HeldOut
     model: Model
+    report: bool = False
     dicom: bool = False
     identified: bool = False
     push: str = ""
+
+    @property
+    def keeps_probability(self) -> bool:
+        return self.dicom
+
+    def is_whole(self, series: Series, folder: Path) -> bool:
+        wanted = [PAGE] * (self.report or self.dicom) + [DICOM] * (self.dicom and _is_dicom(series))
+        return all((folder / name).exists() for name in wanted)
 
     def __call__(self, series: Series, result: Result, folder: Path) -> None:
         """Raises NotForThisModel for values that are no HU and for a scan without lungs."""
         if result.volume.units == "hu":
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
-        from_dicom = not series.files[0].name.lower().endswith(NIFTI_SUFFIXES)
-        identity = identity_of(series.files[0]) if self.identified and from_dicom else {}
+        if not (self.report or self.dicom):
+            return
+        identity = identity_of(series.files[0]) if self.identified and _is_dicom(series) else {}
         page = patient_page(result, self.held_out, self.model, identity)
         deliver(folder, result, page)
-        if self.dicom and from_dicom:
+        if self.dicom and not _is_dicom(series):
+            logger.warning("%s is no DICOM: there is no study its results could be returned to", result.case_id)
+        elif self.dicom:
             written = deliver_dicom(folder, result, page, series, self.model)
             if self.push:
                 send(self.push, written)
+
+
+def _is_dicom(series: Series) -> bool:
+    return not series.files[0].name.lower().endswith(NIFTI_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -95,12 +114,12 @@ def export_run(
             held = HeldOutCase(cases[case_id], fold.folder.parent / "severity" / case_id)
             try:
                 objects = held.write_dicom(held_out, model)
-            except UserError as error:
-                set_aside[case_id] = str(error)
+                if push:
+                    send(push, objects)
+            except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
+                set_aside[case_id] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 continue
             written += 1
-            if push:
-                send(push, objects)
     return written, set_aside
 
 

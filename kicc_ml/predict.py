@@ -4,10 +4,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -43,8 +43,18 @@ REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
 
-#: What is added to the folder of a case: from its series and its result.
-Finish = Callable[[Series, Result, Path], None]
+
+class Finish(Protocol):
+    """What a new scan gets beside its masks, or is refused by (UserError), before they are written."""
+
+    @property
+    def keeps_probability(self) -> bool:
+        """Whether the probability of the lesion is wanted on the grid of the scan: 4 bytes a voxel."""
+
+    def is_whole(self, series: Series, folder: Path) -> bool:
+        """Whether a case that was predicted before has all of it."""
+
+    def __call__(self, series: Series, result: Result, folder: Path) -> None: ...
 
 
 def write_case(
@@ -77,17 +87,19 @@ def predict_series(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Segment CT series by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
 
-    ``finish`` adds to the folder of a case (page, DICOM), or refuses it, before anything else is written there. A
-    case that is there whole is kept. Returns one row per case, and the reasons by case id.
+    A case that is there whole is kept. Returns one row per case, and the reasons by case id.
     """
     rows, quarantined = [], {}
     for case_id, one in track(series.items(), description="predict", total=len(series)):
         started = time.perf_counter()
         try:
-            row = finished_row(out / case_id) or predict_one(segmenter, case_id, one, out / case_id, finish)
-        except (UserError, OSError, ValueError, RuntimeError) as error:
-            quarantined[case_id] = str(error)
-            logger.warning("%s set aside: %s", case_id, error)
+            whole = finish is None or finish.is_whole(one, out / case_id)
+            row = finished_row(out / case_id) if whole else None
+            row = row or predict_one(segmenter, case_id, one, out / case_id, finish)
+        except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+            quarantined[case_id] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            logger.warning("%s set aside: %s", case_id, quarantined[case_id])
+            logger.debug("%s failed", case_id, exc_info=True)
             continue
         rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
     columns = dict.fromkeys(["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"])  # lung_ml is both
@@ -99,18 +111,25 @@ def predict_one(
 ) -> dict[str, Any]:
     """Predict one CT into its folder; its severity and features as columns."""
     volume = read_volume(series)
-    probability_xyz = np.zeros(volume.array.shape, np.float32) if finish else None
+    probability_xyz = np.zeros(volume.array.shape, np.float32) if finish and finish.keeps_probability else None
     masks = segmenter.segment_keeping(volume, {} if probability_xyz is None else {"lesion": probability_xyz})
     severity = severity_of(volume, masks)
     features = scan_features(volume, masks) if volume.units == "hu" else {}
     if finish:
-        try:
-            finish(series, Result(case_id, volume, masks, severity, probability_xyz), folder)
-        except Exception:
-            shutil.rmtree(folder, ignore_errors=True)  # all of a case, or none
-            raise
+        _finish(finish, series, Result(case_id, volume, masks, severity, probability_xyz), folder)
     write_case(folder, masks, volume, severity, features)
     return severity_columns(severity) | features
+
+
+def _finish(finish: Finish, series: Series, result: Result, folder: Path) -> None:
+    """All of a case or none: what was begun goes again, unless it was begun beside an earlier result."""
+    predicted_before = (folder / SEVERITY_FILE).is_file()
+    try:
+        finish(series, result, folder)
+    except Exception:
+        if not predicted_before:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def finished_row(folder: Path) -> dict[str, Any] | None:

@@ -15,6 +15,14 @@ def pseudonym_keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactor
         yield
 
 
+@pytest.fixture(scope="module")
+def cache_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What commands keep of sources goes elsewhere. To be asked for, since matplotlib keeps its fonts there too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An empty DICOMweb service for the whole run; skips where Orthanc is not installed."""

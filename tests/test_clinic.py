@@ -9,6 +9,7 @@ import pytest
 
 from kicc_ml.clinic import Clinic, list_patients
 from kicc_ml.deliver import HeldOut, Model, Result
+from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.predict import severity_of, write_case
@@ -46,15 +47,15 @@ def chest_in_hu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
-    Clinic(NOTHING, MODEL)(series, result, tmp_path / "plain")
+    Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
     assert "길동" not in (tmp_path / "plain" / "page.html").read_text(encoding="utf-8")
-    Clinic(NOTHING, MODEL, identified=True)(series, result, tmp_path / "named")
+    Clinic(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
     assert "홍 길동" in (tmp_path / "named" / "page.html").read_text(encoding="utf-8")
 
 
 def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
-    Clinic(NOTHING, MODEL)(series, result, tmp_path / "plain")
+    Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
     assert not (tmp_path / "plain" / "dicom").exists()
     Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "both")
     names = {pydicom.dcmread(path).PatientName for path in (tmp_path / "both" / "dicom").iterdir()}
@@ -70,10 +71,29 @@ def test_a_scan_without_lungs_is_refused_before_anything_is_written(tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_report_a_scan_is_checked_and_nothing_else(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    Clinic(NOTHING, MODEL)(series, result, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert Clinic(NOTHING, MODEL).is_whole(series, tmp_path / "out")
+    assert not Clinic(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
+
+
+def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    _, result = predicted(tmp_path)
+    write_nifti(tmp_path / "scan.nii.gz", result.volume.array, result.volume.affine_ras)
+    series = nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
+    clinic = Clinic(NOTHING, MODEL, dicom=True)
+    clinic(series, result, tmp_path / "out")
+    assert "is no DICOM" in caplog.text
+    assert not (tmp_path / "out" / "dicom").exists()
+    assert clinic.is_whole(series, tmp_path / "out")
+
+
 def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Path):
     series, result = predicted(tmp_path)
     folder = tmp_path / "out" / "seoul_1"
-    Clinic(NOTHING, MODEL)(series, result, folder)
+    Clinic(NOTHING, MODEL, report=True)(series, result, folder)
     write_case(folder, result.masks, result.volume, result.severity, {})
     assert 'href="seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
 

@@ -177,26 +177,50 @@ def test_a_file_that_is_cut_short_is_set_aside_and_the_rest_go_on(tmp_path: Path
     assert "broken set aside" in caplog.text
 
 
-def test_what_finishes_a_case_sees_the_probability_behind_its_masks_and_may_refuse_it(tmp_path: Path):
-    series = {"kept": save_scan(tmp_path / "kept.nii.gz"), "refused": save_scan(tmp_path / "refused.nii.gz")}
-    seen = {}
+@dataclass
+class Finishing:
+    """Keeps what it is given, beside a file in the folder; fails for a case of the name ``refused``."""
 
-    def finish(series: Series, result: Result, folder: Path) -> None:
+    seen: dict[str, Result]
+    fails: type[Exception] = UserError
+    keeps_probability: bool = True
+
+    def is_whole(self, series: Series, folder: Path) -> bool:
+        return (folder / "page").exists()
+
+    def __call__(self, series: Series, result: Result, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "page").touch()
         if result.case_id == "refused":
-            raise UserError("no lungs were found")
-        seen[result.case_id] = result
+            raise self.fails("no lungs were found")
+        self.seen[result.case_id] = result
 
-    rows, quarantined = predict_series(segmenter(), series, tmp_path / "out", finish)
-    assert (list(rows["case_id"]), quarantined) == (["kept"], {"refused": "no lungs were found"})
-    assert not (tmp_path / "out" / "refused").exists()
-    probability_xyz = seen["kept"].probability_xyz
-    inside = seen["kept"].masks["lesion"]
+
+def test_what_finishes_a_case_sees_the_probability_behind_its_masks(tmp_path: Path):
+    finish = Finishing({})
+    predict_series(segmenter(), {"kept": save_scan(tmp_path / "kept.nii.gz")}, tmp_path / "out", finish)
+    probability_xyz, inside = finish.seen["kept"].probability_xyz, finish.seen["kept"].masks["lesion"]
     assert probability_xyz[inside].min() > 0.5 > probability_xyz[phantom_ras() == SOFT].max()
 
 
-def test_every_column_of_the_table_has_a_name_of_its_own(tmp_path: Path):
-    rows, _ = predict_series(segmenter(), {"a": save_scan(tmp_path / "a.nii.gz")}, tmp_path / "out")
-    assert rows.columns.is_unique
+@pytest.mark.parametrize("fails", [UserError, AttributeError])
+def test_a_case_that_cannot_be_finished_leaves_nothing_and_the_rest_go_on(tmp_path: Path, fails: type[Exception]):
+    series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("refused", "kept")}
+    rows, quarantined = predict_series(segmenter(), series, tmp_path / "out", Finishing({}, fails))
+    assert list(rows["case_id"]) == ["kept"]
+    assert "no lungs were found" in quarantined["refused"]
+    assert not (tmp_path / "out" / "refused").exists()
+
+
+def test_a_case_predicted_before_without_a_page_gets_one_and_keeps_its_masks_if_that_fails(tmp_path: Path):
+    series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("refused", "kept")}
+    predict_series(segmenter(), series, tmp_path / "out")
+    finish = Finishing({})
+    predict_series(segmenter(), series, tmp_path / "out", finish)
+    assert list(finish.seen) == ["kept"]
+    assert (tmp_path / "out" / "refused" / "lesion.nii.gz").is_file()
+    predict_series(segmenter(), {"kept": series["kept"]}, tmp_path / "out", again := Finishing({}))
+    assert again.seen == {}
 
 
 class Counting(ByValue):

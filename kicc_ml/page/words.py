@@ -41,7 +41,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "ventilation": ("mechanical ventilation", "기계 환기"),
     "icu": ("intensive care", "중환자실"),
     "death": ("death", "사망"),
-    "no_outcome": ("No outcome was predicted: no clinical data were given.", "임상 자료가 없어 경과를 예측하지 않음."),
+    "no_outcome": ("No outcome was predicted.", "경과를 예측하지 않음."),
     "viewer": ("Scan and map", "CT 영상과 병변 지도"),
     "axial": ("axial", "축상면"),
     "coronal": ("coronal", "관상면"),

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from unicodedata import normalize
 
@@ -17,12 +16,7 @@ from kicc_ml.data.findings import SEVERITIES, STAKES, Finding, worst_first
 from kicc_ml.synthetic.repository import synthesize
 from tests.dicom.phantom_files import write_radiograph
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_in_a_temporary_folder(tmp_path_factory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,7 @@ KEPT = {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "RescaleTy
 OTHER_FILES = {"dose_page", "localizer", "duplicate_slice"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache_in_a_temporary_folder(tmp_path_factory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 
 
 @pytest.fixture(scope="module")
