@@ -82,8 +82,8 @@ def wuhan(root: str | Path | None) -> Cohort:
     table = still_there.drop(columns=list(WUHAN_LABS.values())).join(labs).reset_index()
     table = table.assign(site="wuhan", death=table["outcome"], sex=table["gender"].map({1: 1.0, 2: 0.0}))
     table = table.rename(columns={"age": "age_years"})
-    flow = Flow(rows=len(patients))
-    flow.counts["left or died within 24 hours"] = len(patients) - len(table)
+    flow = Flow(rows=len(patients), unit="patients of the table")
+    flow.excluded["left or died within 24 hours"] = len(patients) - len(table)
     flow.counts["results drawn later than 24 hours, not used"] = int(
         (drawn["drawn"] - drawn["admitted"] > LANDMARK).sum()
     )

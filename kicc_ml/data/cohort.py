@@ -145,7 +145,7 @@ def join(
     ]
     cases = [replace(case, person=patients[first]) for case, first in zip(cases, link_persons(traces), strict=True)]
     cases, dropped = resolve_conflicts(cases, person_conflict)
-    flow.counts["cases dropped: the person is a patient of another hospital"] = dropped
+    flow.excluded["the person is a patient of another hospital"] = dropped
     flow.cases = len(cases)
     return cases, flow
 

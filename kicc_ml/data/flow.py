@@ -13,20 +13,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Flow:
-    """Rows of the table, cases, and counts under plain words, for a flow chart."""
+    """Rows of the table, those that became no case by reason, cases, and further counts under plain words.
+
+    ``rows`` less ``excluded`` are the ``cases``; ``unit`` says what a row is. Of ``counts`` those that begin with
+    ``cases`` describe the cases, the others are what of them was not used.
+    """
 
     rows: int = 0
     cases: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    excluded: Counter[str] = field(default_factory=Counter)
+    unit: str = "rows of the table"
 
     def log(self) -> None:
-        logger.info("cohort: %d rows of the table, %d cases", self.rows, self.cases)
-        for what, count in sorted(self.counts.items()):
+        logger.info("cohort: %d %s, %d cases", self.rows, self.unit, self.cases)
+        for what, count in [*self.excluded.items(), *sorted(self.counts.items())]:
             logger.info("cohort: %s: %d", what, count)
 
     def as_json(self) -> dict[str, Any]:
-        """``rows``, ``cases`` and ``counts``, in the order in which they were met."""
-        return {"rows": self.rows, "cases": self.cases, "counts": dict(self.counts)}
+        """The fields, what was counted in the order in which it was met."""
+        return vars(self) | {"counts": dict(self.counts), "excluded": dict(self.excluded)}
 
 
 class Cohort(list[Case]):

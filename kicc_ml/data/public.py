@@ -6,7 +6,6 @@
 import logging
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -55,7 +54,7 @@ def covid_ct_seg(root: str | Path | None) -> Cohort:
     volumes = sorted(folder.glob("*_ct.nii.gz"))
     if not volumes:
         raise UserError(f"{folder} holds no <id>_ct.nii.gz; lay the volumes and their masks there")
-    return Cohort([_ct_case(path) for path in volumes], Flow(rows=len(volumes), cases=len(volumes)))
+    return Cohort([_ct_case(path) for path in volumes], Flow(rows=len(volumes), cases=len(volumes), unit="volumes"))
 
 
 def _ct_case(path: Path) -> Case:
@@ -103,21 +102,16 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
     cases = [case for case in cases if case.case_id in set(usable["image_id"])]
     if not cases:
         raise UserError(f"{folder / 'metadata.csv'}: no frontal COVID-19 image with a known outcome")
-    flow = _flow({"in all": table, "frontal COVID-19": frontal, "outcome known": known, "before it": usable})
-    flow.counts["cases left out: the person was seen in another country"] = dropped
-    flow.cases = len(cases)
+    flow = Flow(rows=len(table), cases=len(cases), unit="images of the table")
+    flow.excluded["no frontal radiograph of COVID-19"] = len(table) - len(frontal)
+    flow.excluded["outcome not known"] = len(frontal) - len(known)
+    flow.excluded["taken in or after intensive care, or after death"] = len(known) - len(usable)
+    flow.excluded["a later image of the person, or of one seen in another country"] = len(usable) - len(cases)
+    flow.counts["cases of persons seen in another country too, left out there"] = dropped
     flow.log()
     if unreadable := [case.case_id for case in cases if case.cxr is None]:
         logger.warning("covid_cxr: %d images cannot be read, for example %s", len(unreadable), unreadable[0])
     return Cohort(sorted(cases, key=lambda case: case.person), flow)
-
-
-def _flow(stages: Mapping[str, pd.DataFrame]) -> Flow:
-    """Images and persons at each stage; the first is the table."""
-    flow = Flow(rows=len(next(iter(stages.values()))))
-    for stage, images in stages.items():
-        flow.counts.update({f"images {stage}": len(images), f"persons {stage}": images["person"].nunique()})
-    return flow
 
 
 def _folder(root: str | Path | None, inside: Path) -> Path:

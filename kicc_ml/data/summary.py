@@ -76,9 +76,10 @@ def summary(
     ``cxr_images`` of the table. A scan is a study with a usable CT, a radiograph a usable image.
 
     Returns:
-        the keys of ``ITEMS``, ``missing`` (empty cells per column), ``images_from`` (``index``, ``table`` or
-        None), ``disagreement`` (where the table states another number of images), ``reason`` (why a key is
-        None), and the same keys under ``by_site.<site>``. Counts are over the known cells.
+        the keys of ``ITEMS``, ``known`` (of how many patients a count is), ``missing`` (empty cells per column),
+        ``images_from`` (``index``, ``table`` or None), ``disagreement`` (where the table states another number of
+        images), ``reason`` (why a key is None), and the same keys under ``by_site.<site>``. Counts are over the
+        known cells.
 
     Raises:
         UserError: ``root`` is no folder; no table, or a bad one.
@@ -125,6 +126,7 @@ def _describe(table: pd.DataFrame, counted: pd.DataFrame | None, cutoffs: Cutoff
     }
     return {
         **{item: values[item] for item in ITEMS},
+        "known": {item: int(flag.notna().sum()) for item, flag in flags.items()},
         "reason": {item: _reason(item) for item in ITEMS if values[item] is None},
         "missing": {str(column): int(count) for column, count in table.isna().sum().items()},
         "images_from": None if images is None else "table" if counted is None else "index",

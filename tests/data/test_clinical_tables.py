@@ -97,4 +97,4 @@ def test_the_public_tables_have_the_patients_and_deaths_of_their_papers_less_the
     assert (len(waves), sum(case.endpoints["death"] for case in waves)) == (367, 53)
     assert {case.site for case in waves} == set("abcd")
     patients = wuhan(os.environ["KICC_DATA"])
-    assert len(patients) == patients.flow.rows - patients.flow.counts["left or died within 24 hours"] == 252
+    assert len(patients) == patients.flow.rows - patients.flow.excluded["left or died within 24 hours"] == 252

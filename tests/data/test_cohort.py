@@ -153,7 +153,7 @@ def test_one_person_at_two_hospitals_is_refused_under_pseudonyms(joined):
 def test_one_person_at_two_hospitals_can_be_dropped_from_the_later(joined):
     cases, flow = joined([], TABLE.replace("B,1,y,70,,2020-03-01", "B,1,x,70,,2020-02-01"), policy="drop")
     assert [case.site for case in cases] == ["A", "B"]
-    assert flow.counts["cases dropped: the person is a patient of another hospital"] == 1
+    assert flow.excluded["the person is a patient of another hospital"] == 1
 
 
 def test_a_study_filed_at_two_hospitals_reveals_the_person(joined):

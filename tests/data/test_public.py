@@ -159,3 +159,15 @@ def test_no_public_person_or_duplicate_is_two_cases():
     assert (used["covid"] & used["is_frontal"]).all()
     assert not (used["in_icu_at_image"] == 1).any()
     assert len(used) > 80
+
+
+def test_rows_less_those_excluded_are_the_cases(tmp_path):
+    rows = [
+        {"image_id": "a", "person_group": "G1", "death": "0", "is_frontal": "0"},
+        {"image_id": "b", "person_group": "G2", "intubated": "1"},
+        {"image_id": "c", "person_group": "G3", "went_icu": "1", "in_icu_at_image": "1"},
+        {"image_id": "d", "person_group": "G4", "death": "0", "offset_days": "0"},
+        {"image_id": "e", "person_group": "G4", "death": "0", "offset_days": "5"},
+    ]
+    flow = covid_cxr(lay_cxr(tmp_path, rows)).flow
+    assert (flow.rows, flow.cases, list(flow.excluded.values())) == (5, 1, [1, 1, 1, 1])
