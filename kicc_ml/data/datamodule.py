@@ -10,6 +10,7 @@ Both           case_id, site, sample_seed: lists of one entry per sample
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import nan
@@ -35,8 +36,9 @@ class PatchDataModule(pl.LightningDataModule):
 
     ``lesion_share`` of the patches are centred on a lesion voxel, in cases that have one. Cases go round in
     ever new orders, so that each is seen equally often; ``empty_share`` gives those that are known to have no
-    lesion that share of the patches instead. Only cases with a CT and a known region take part. With several
-    processes, ``batch_size`` is that of each.
+    lesion that share of the patches instead. Only cases with a CT and a known region take part. Where more than
+    ``most_val_cases`` are held back, that many are selected on, hospitals taking turns. With several processes,
+    ``batch_size`` is that of each.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class PatchDataModule(pl.LightningDataModule):
         patches_per_epoch: int = 200,
         lesion_share: float = 0.5,
         empty_share: float | None = None,
+        most_val_cases: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
         augment: AugmentConfig | None = None,
@@ -64,6 +67,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.patches_per_epoch = patches_per_epoch
         self.lesion_share = lesion_share
         self.empty_share = empty_share
+        self.most_val_cases = most_val_cases
         self.num_workers = num_workers
         self.seed = seed
         self.augment = augment
@@ -81,7 +85,8 @@ class PatchDataModule(pl.LightningDataModule):
         self.volumes = self.store.load(_of_fold(self.cases, self.split), self.canonical)
         labelled = {case_id for case_id, volume in self.volumes.items() if volume.mask_known_c.any()}
         self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in labelled]
-        self.val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
+        val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
+        self.val_cases = _in_turn(val_cases, self.most_val_cases)
         if not self.train_cases:
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
@@ -238,6 +243,16 @@ def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
             f"{unknown[0]}; was split.json made for other data?"
         )
     return [found[case_id] for case_id in (*split.train, *split.val, *split.test)]
+
+
+def _in_turn(cases: Sequence[Case], most: int | None) -> list[Case]:
+    """At most ``most`` of the cases, each hospital's first before any hospital's second."""
+    turns: Counter[str] = Counter()
+    turn = {}
+    for case in cases:
+        turn[case.case_id] = turns[case.site]
+        turns[case.site] += 1
+    return sorted(cases, key=lambda case: turn[case.case_id])[:most]
 
 
 def _sampler(module: pl.LightningDataModule, length: int, batch_size: int) -> EpochSampler:

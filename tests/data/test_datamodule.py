@@ -194,6 +194,15 @@ def test_a_scan_counts_as_empty_only_where_its_lesions_were_looked_for(tmp_path:
     assert {case_id: seen.count(case_id) for case_id in seen} == {"c0": 18, "c1": 4, "c2": 18}
 
 
+def test_of_many_held_back_scans_a_few_are_selected_on_from_every_hospital(tmp_path: Path) -> None:
+    cases = [replace(segmentation_case(tmp_path, n), site=f"h{min(n // 3, 2)}") for n in range(12)]
+    split, store = split_of(cases, 2, 10), VolumeStore(tmp_path / "store")
+    few = started(PatchDataModule(cases, split, store, CANONICAL, (8, 8, 8), most_val_cases=3)).val_cases
+    assert len(few) == 3
+    assert {case.site for case in few} == {case.site for case in cases[2:]}
+    assert len(started(PatchDataModule(cases, split, store, CANONICAL, (8, 8, 8))).val_cases) == 10
+
+
 def test_a_fold_without_masks_or_lesions_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cases = [segmentation_case(tmp_path, number, lesion_voxels=0) for number in range(3)]
     store = VolumeStore(tmp_path / "store")
