@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -113,6 +114,7 @@ def _read(root: Path, files: Sequence[FoundFile], key: bytes) -> Iterable[pa.Tab
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     if len(files) < PARALLEL_FROM:
         return (_read_batch(root, batch, key) for batch in batches)
+    warnings.filterwarnings("ignore", "A worker stopped", module="joblib")  # it renews workers that have grown
     pool = joblib.Parallel(n_jobs=-1, return_as="generator")
     tables = pool(joblib.delayed(_read_batch)(root, batch, key) for batch in batches)
     return track(tables, "reading headers", total=len(batches))
