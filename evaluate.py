@@ -28,6 +28,8 @@ from kicc_ml.deliver import HeldOut
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.evaluation.report import site_table, write_report
+from kicc_ml.evaluation.score_figures import score_figures, scored_images
+from kicc_ml.evaluation.score_table import score_table
 from kicc_ml.evaluation.segmentation import case_columns, score_case
 from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
@@ -50,13 +52,15 @@ PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scik
 class Scores:
     """The rows behind a report: one per segmented case, one per outcome prediction, the folds they are from.
 
-    ``groups`` holds what subgroups the cases of the cohort belong to.
+    ``groups`` holds what subgroups the cases of the cohort belong to, ``image_scores`` one row per radiologist's score
+    that was predicted.
     """
 
     cases: pd.DataFrame
     predictions: pd.DataFrame
     folds: Sequence[Path]
     groups: pd.DataFrame
+    image_scores: pd.DataFrame
 
 
 def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
@@ -71,7 +75,9 @@ def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
     cases = pd.concat([one.cases for one in scores], ignore_index=True)
     predictions = pd.concat([one.predictions for one in scores], ignore_index=True)
     groups = pd.concat([one.groups for one in scores], ignore_index=True).drop_duplicates("case_id")
-    return write_results(together, Scores(cases, predictions, [fold for one in scores for fold in one.folds], groups))
+    image_scores = pd.concat([one.image_scores for one in scores], ignore_index=True)
+    folds = [fold for one in scores for fold in one.folds]
+    return write_results(together, Scores(cases, predictions, folds, groups, image_scores))
 
 
 def score(folds: Sequence[Path]) -> Scores:
@@ -79,16 +85,19 @@ def score(folds: Sequence[Path]) -> Scores:
     cases = cohorts_of(folds)
     tables = {folder: pd.read_csv(folder / PREDICTIONS) for folder in folds}
     outcomes = [table for table in tables.values() if "probability" in table]
+    image_scores = [table for table in tables.values() if "score" in table]
     segmented = [
         score_segmented(row, cases[folder], folder.parent / "severity" / str(row["case_id"]))
         for folder, table in tables.items()
-        if "probability" not in table
+        if not {"probability", "score"} & set(table)
         for _, row in track(list(table.iterrows()), description=f"score {folder.name}")
     ]
     rows = pd.DataFrame(segmented) if segmented else pd.DataFrame(columns=["case_id", "site", "fold"])
-    predictions = pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
+    predictions, scored = (
+        pd.concat(some, ignore_index=True) if some else pd.DataFrame() for some in (outcomes, image_scores)
+    )
     everyone = {case_id: case for of_fold in cases.values() for case_id, case in of_fold.items()}
-    scores = Scores(rows, predictions, folds, groups_of(everyone.values()))
+    scores = Scores(rows, predictions, folds, groups_of(everyone.values()), scored)
     write_pages(scores, cases)
     return scores
 
@@ -108,10 +117,12 @@ def write_pages(scores: Scores, cases: Mapping[Path, Mapping[str, Case]]) -> Non
 
 
 def write_results(folder: Path, scores: Scores) -> Path:
-    summary = summarise(scores.cases, scores.predictions, groups=scores.groups)
+    cases = pd.concat([scores.cases, scored_images(scores.image_scores)], ignore_index=True)
+    summary = summarise(cases, scores.predictions, groups=scores.groups)
+    summary["image_scores"] = score_figures(scores.image_scores)
     summary["quarantined"] = quarantined(scores.folds)
     run = about(folder, scores.folds)
-    return write_report(folder, summary, scores.cases, scores.predictions, run, overlays(scores.cases, scores.folds))
+    return write_report(folder, summary, cases, scores.predictions, run, overlays(scores.cases, scores.folds))
 
 
 def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
@@ -220,6 +231,8 @@ def print_results(page: Path) -> int:
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(site_table(summary))
+    if summary.get("image_scores"):
+        console.print(score_table(summary["image_scores"]))
     for case_id, reason in summary["quarantined"].items():
         console.print(f"set aside: {case_id}: {reason}")
     print(f"report: {page}")

@@ -23,6 +23,7 @@ CALLABLE = frozenset(
         "kicc_ml.data.embedded.synthetic",
         "kicc_ml.data.public.covid_ct_seg",
         "kicc_ml.data.public.covid_cxr",
+        "kicc_ml.data.public.covid_cxr_severity",
         "kicc_ml.data.clinical_tables.catanzaro",
         "kicc_ml.data.clinical_tables.wuhan",
         "kicc_ml.data.splits.leave_one_site_out",
@@ -39,6 +40,7 @@ CALLABLE = frozenset(
         "kicc_ml.models.outcome.OutcomeTask",
         "kicc_ml.predict.held_out_segmentation",
         "kicc_ml.predict_outcome.held_out_outcome",
+        "kicc_ml.predict_severity.held_out_severity",
         "kicc_ml.extent.held_out_extent",
         "pytorch_lightning.Trainer",
     }

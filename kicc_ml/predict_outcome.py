@@ -29,7 +29,7 @@ def held_out_outcome(
     could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
     these select nothing for them.
     """
-    test, fitting = (_cases(data, sides) for sides in (("test",), ("train", "val")))
+    test, fitting = (cases_on(data, sides) for sides in (("test",), ("train", "val")))
     features, group_b = about.features, inner_groups(fitting)
     of_network = [] if network is None else network_predictions(network, data, test)
     rows = []
@@ -44,7 +44,7 @@ def held_out_outcome(
 
 def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:
     """One per endpoint; the operating point is chosen on the fold's validation patients."""
-    val = _cases(data, ("val",))
+    val = cases_on(data, ("val",))
     val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
     label_be = endpoints_be(val, data.endpoints)
     return [
@@ -67,13 +67,14 @@ def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
 
     They selected the checkpoint, one among a few, which flatters their loss a little.
     """
-    val = _cases(data, ("val",))
+    val = cases_on(data, ("val",))
     val_be, label_be = outcome_probabilities(network, data, val), endpoints_be(val, data.endpoints)
     fitted = [fit_recalibration(val_be[:, column], label_be[:, column]) for column in range(len(data.endpoints))]
     network.set_recalibration([one.intercept for one in fitted], [one.slope for one in fitted])
 
 
-def _cases(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
+def cases_on(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
+    """The cases of some sides (``train``, ``val``, ``test``) of a fold, in its order."""
     cases = by_id(data.cases)
     return [cases[case_id] for side in sides for case_id in getattr(data.split, side)]
 

@@ -19,6 +19,11 @@ REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
 #: What can be predicted for a patient; column names of the clinical table.
 ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
 
+#: What radiologists score on a radiograph, and the most that it can be: extent and opacity of both lungs (Wong HYF et
+#: al., Radiology 2020;296:E72, as in Cohen JP et al., Cureus 2020;12:e9448), Brixia of six zones (Borghesi A & Maroldi
+#: R, Radiol Med 2020;125:509).
+CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
+
 Verdict = Literal["usable", "repaired", "refused"]
 Units = Literal["hu", "arbitrary"]
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust", "deliver"},
     "clinic": PLAIN | READERS | MIDDLE | {"runs", "predict", "page", "trust", "deliver"},
     "predict_outcome": PLAIN | MIDDLE | {"runs"},
+    "predict_severity": PLAIN | MIDDLE | {"runs", "predict_outcome"},
     "extent": PLAIN | MIDDLE | {"runs", "predict"},
     "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},

@@ -6,6 +6,8 @@
 import logging
 import math
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +16,7 @@ from kicc_ml.data.clinical import MAX_AGE_YEARS
 from kicc_ml.data.flow import Cohort, Flow
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.dicom.image_files import nifti_series, radiograph_series
-from kicc_ml.records import Case, UserError
+from kicc_ml.records import CXR_SCORES, Case, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ CXR_COLUMNS = {
     *("image_id", "site", "person_group", "near_duplicate_group", "sex", "age", "covid", "modality", "view"),
     *("is_frontal", *NUMBERS, *ENDPOINT_COLUMNS.values()),
 }
+READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
+SCORE_COLUMNS = ("geographic_extent", "opacity", *READERS)
 #: "AP Supine" and "AP erect" are AP.
 PROJECTION = re.compile(r"^(AP|PA)\b")
 #: "early 40s" is taken as 42, "mid 50s" as 55, "late 60s" as 68; "50+" as 50.
@@ -114,6 +118,41 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
     return Cohort(sorted(cases, key=lambda case: case.person), flow)
 
 
+def covid_cxr_severity(root: str | Path | None) -> Cohort:
+    """Frontal radiographs that radiologists scored, whatever the disease and the day; the country is the site.
+
+    Read as :func:`covid_cxr` does, persons joined alike. One case per image, so that a person may have several.
+
+    Returns:
+        cases whose ``endpoints`` are the scores of ``records.CXR_SCORES`` as shares of the most they can be, NaN where
+        not given. ``brixia`` is the mean of two readers, each of whom stands beside it.
+
+    Source:
+        as of :func:`covid_cxr`; Brixia: Signoroni A et al., Med Image Anal 2021;71:102046.
+
+    Raises:
+        UserError: folder, table or columns missing; no scored image.
+    """
+    folder = _folder(root, COVID_CXR)
+    table = _read_metadata(folder / "metadata.csv", CXR_COLUMNS | set(SCORE_COLUMNS))
+    scores = _shares(table)
+    scored = table[scores.notna().any(axis=1) & (table["is_frontal"] == "1") & (table["modality"] == "X-ray")]
+    if scored.empty:
+        raise UserError(f"{folder / 'metadata.csv'}: no frontal radiograph with a score ({', '.join(SCORE_COLUMNS)})")
+    cases = [replace(_cxr_case(folder, scored.loc[[row]]), endpoints=scores.loc[row].to_dict()) for row in scored.index]
+    flow = Flow(rows=len(table), cases=len(cases), unit="images of the table")
+    flow.excluded["no scored frontal radiograph"] = len(table) - len(scored)
+    flow.log()
+    return Cohort(sorted(cases, key=lambda case: case.case_id), flow)
+
+
+def _shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each image in 0..1: those of ``CXR_SCORES`` and each reader's Brixia."""
+    points = table[list(SCORE_COLUMNS)].apply(pd.to_numeric, errors="coerce").rename(columns=READERS)
+    points["brixia"] = points[list(READERS.values())].mean(axis=1)
+    return points / [CXR_SCORES[score.split("_reader_")[0]] for score in points]
+
+
 def _folder(root: str | Path | None, inside: Path) -> Path:
     """The data set's folder, or what to do about its absence."""
     if root is None or not str(root):
@@ -129,14 +168,14 @@ def _folder(root: str | Path | None, inside: Path) -> Path:
     return folder
 
 
-def _read_metadata(path: Path) -> pd.DataFrame:
+def _read_metadata(path: Path, columns: Collection[str] = CXR_COLUMNS) -> pd.DataFrame:
     """The CXR table with persons joined over near-duplicates and the columns used turned into numbers."""
     try:
         # damaged accents in free text are of no concern: nothing is looked up by them
         table = pd.read_csv(path, dtype=str, encoding_errors="replace")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; lay the set's table there") from error
-    if missing := sorted(CXR_COLUMNS - set(table)):
+    if missing := sorted(set(columns) - set(table)):
         raise UserError(f"{path}: column(s) missing: {', '.join(missing)}")
     traces = table[["person_group", "near_duplicate_group"]].to_dict("index")
     first = link_persons([{item for item in one.items() if not pd.isna(item[1])} for one in traces.values()])

@@ -36,7 +36,7 @@ class ClinicalEncoder(nn.Module):
         self.median_f = ((lower_f + upper_f) / 2).nan_to_num(0.0)  # torch's median is the lower of the middle two
         filled_bf = self._imputed(clinical_bf)
         self.mean_f = filled_bf.mean(0)
-        spread_f = filled_bf.std(0, correction=0)
+        spread_f = (filled_bf - self.mean_f).square().mean(0).sqrt()
         self.scale_f = torch.where(spread_f > 0, spread_f, torch.ones_like(spread_f))
 
     def standardised(self, clinical_bf: Tensor) -> Tensor:

@@ -31,16 +31,21 @@ def log_odds(probability_b: np.ndarray) -> np.ndarray:
 
 
 def fit_recalibration(probability_b: np.ndarray, label_b: np.ndarray) -> Recalibration:
-    """The likeliest intercept and slope given the priors; nothing changes where no label is known (all NaN)."""
+    """The likeliest intercept and slope given the priors; nothing changes where no label is known (all NaN).
+
+    A label may be a share of a scale instead of 0 or 1 (fractional logistic regression: Papke & Wooldridge, J Appl
+    Econom 1996;11:619).
+    """
     known_b = ~np.isnan(label_b)
     if not known_b.any():
         return Recalibration()
-    odds_b, sign_b = log_odds(probability_b[known_b]), 2 * label_b[known_b] - 1
+    odds_b, label_b = log_odds(probability_b[known_b]), label_b[known_b]
     centre = odds_b.mean()  # a slope turns about the middle, else it would do the intercept's work too
 
     def loss(change: np.ndarray) -> float:
         shift, slope_change = change
-        misfit = np.logaddexp(0, -sign_b * (odds_b + shift + slope_change * (odds_b - centre))).sum()
+        changed_b = odds_b + shift + slope_change * (odds_b - centre)
+        misfit = (np.logaddexp(0, changed_b) - label_b * changed_b).sum()  # cross-entropy
         return float(misfit + (change**2).sum() / (2 * PRIOR_SD**2))
 
     shift, slope_change = minimize(loss, np.zeros(2)).x

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kicc_ml.data.public import CXR_COLUMNS, age_years, covid_ct_seg, covid_cxr
+from kicc_ml.data.public import CXR_COLUMNS, SCORE_COLUMNS, age_years, covid_ct_seg, covid_cxr, covid_cxr_severity
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.records import UserError
 
@@ -19,7 +19,7 @@ FRONTAL = {"covid": "1", "is_frontal": "1", "modality": "X-ray", "view": "AP Sup
 def lay_cxr(root: Path, rows: list[dict]) -> Path:
     images = root / "cxr" / "images"
     images.mkdir(parents=True)
-    table = pd.DataFrame([FRONTAL | row for row in rows]).reindex(columns=sorted(CXR_COLUMNS))
+    table = pd.DataFrame([FRONTAL | row for row in rows]).reindex(columns=sorted({*CXR_COLUMNS, *SCORE_COLUMNS}))
     table.to_csv(root / "cxr" / "metadata.csv", index=False)
     for name in table["image_id"]:
         Image.new("L", (8, 6)).save(images / f"{name}.jpg")
@@ -171,3 +171,28 @@ def test_rows_less_those_excluded_are_the_cases(tmp_path):
     ]
     flow = covid_cxr(lay_cxr(tmp_path, rows)).flow
     assert (flow.rows, flow.cases, list(flow.excluded.values())) == (5, 1, [1, 1, 1, 1])
+
+
+def test_every_scored_frontal_image_is_a_case_with_shares_of_the_scale(tmp_path):
+    root = lay_cxr(
+        tmp_path,
+        [
+            {"image_id": "a", "person_group": "G1", "brixia_S": "9", "brixia_J": "12", "covid": "0"},
+            {"image_id": "b", "person_group": "G1", "geographic_extent": "4", "opacity": "1.5"},
+            {"image_id": "c", "person_group": "G2", "opacity": "6", "is_frontal": "0"},
+            {"image_id": "d", "person_group": "G3", "death": "1"},
+        ],
+    )
+    a, b = cases = covid_cxr_severity(root)
+    assert [case.person for case in cases] == ["G1", "G1"]
+    assert (a.endpoints["brixia"], a.endpoints["brixia_reader_1"]) == (10.5 / 18, 9 / 18)
+    assert (b.endpoints["geographic_extent"], b.endpoints["opacity"]) == (0.5, 0.25)
+    assert math.isnan(a.endpoints["opacity"])
+    assert math.isnan(b.endpoints["brixia"])
+    assert cases.flow.excluded == {"no scored frontal radiograph": 2}
+
+
+def test_a_table_without_scores_says_which_columns_it_needs(tmp_path):
+    root = lay_cxr(tmp_path, [{"image_id": "a", "person_group": "G1", "death": "1"}])
+    with pytest.raises(UserError, match="brixia_S"):
+        covid_cxr_severity(root)

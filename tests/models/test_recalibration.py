@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from statsmodels.api import GLM, add_constant, families
 
 from kicc_ml.models.recalibration import fit_recalibration, log_odds, operating_point
 
@@ -48,3 +49,13 @@ def test_the_operating_point_parts_what_can_be_parted():
 
 def test_with_one_class_there_is_no_operating_point():
     assert np.isnan(operating_point(np.array([0.2, 0.4]), np.zeros(2)))
+
+
+def test_of_shares_it_is_the_fractional_logistic_regression():
+    rng = np.random.default_rng(0)
+    odds = rng.normal(-1, 1.5, 5_000)
+    share = expit(0.8 + 0.5 * odds + rng.normal(0, 0.3, odds.size))
+    free = GLM(share, add_constant(odds), family=families.Binomial()).fit().params
+    found = fit_recalibration(expit(odds), share)
+    assert found.intercept == pytest.approx(free[0], abs=0.01)
+    assert found.slope == pytest.approx(free[1], abs=0.01)

@@ -1,0 +1,29 @@
+"""Radiologists' scores of images, predicted, as a table for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from kicc_ml.evaluation.report import figure_text, heading, words
+
+HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "less that of the mean", "ICC")
+COLUMNS = ("pearson", "mae", "mae_less_mean", "icc")
+
+
+def score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Of :func:`kicc_ml.evaluation.score_figures.score_figures`, in the order of ``HEADINGS``."""
+    return [
+        [heading(score), words(model), str(figures["mae"]["n"])]
+        + [figure_text(figures.get(column)) for column in COLUMNS]
+        for score, models in image_scores.items()
+        for model, figures in models.items()
+    ]
+
+
+def score_table(image_scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(*HEADINGS, title="Scores of radiographs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for row in score_rows(image_scores):
+        table.add_row(*row)
+    return table
