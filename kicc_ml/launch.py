@@ -23,6 +23,7 @@ CALLABLE = frozenset(
         "kicc_ml.data.embedded.synthetic",
         "kicc_ml.data.public.covid_ct_seg",
         "kicc_ml.data.public.covid_cxr",
+        "kicc_ml.data.public.covid_cxr_masks",
         "kicc_ml.data.public.covid_cxr_severity",
         "kicc_ml.data.clinical_tables.catanzaro",
         "kicc_ml.data.clinical_tables.wuhan",

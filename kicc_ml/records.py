@@ -26,6 +26,7 @@ CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
 
 Verdict = Literal["usable", "repaired", "refused"]
 Units = Literal["hu", "arbitrary"]
+Modality = Literal["CT", "CXR"]
 
 
 class UserError(Exception):
@@ -104,7 +105,9 @@ class Case:
     """A patient at a hospital: the index images that are there, the clinical row, what is known of the outcome.
 
     ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region (see ``REGIONS``,
-    and ``ground_glass``) to a NIfTI on the grid of the CT. ``person`` groups what must stay on one side of a split.
+    and ``ground_glass``) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the pixels of the radiograph,
+    that make it up together: none where it is known to be absent. ``person`` groups what must stay on one side of a
+    split.
     """
 
     case_id: str
@@ -116,6 +119,10 @@ class Case:
     endpoints: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, Path] = field(default_factory=dict)
     admitted: date | None = None
+    cxr_masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    def image(self, modality: Modality) -> Series | None:
+        return self.ct if modality == "CT" else self.cxr
 
 
 @dataclass(frozen=True)

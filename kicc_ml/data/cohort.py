@@ -241,4 +241,5 @@ def _case(
         endpoints={name: float("nan") if row.get(name) is None else row[name] for name in ENDPOINTS},
         masks=masks.get(ct.uid, {}) if ct else {},
         admitted=row.get("admission_date"),
+        cxr_masks={region: (path,) for region, path in masks.get(cxr.uid, {}).items()} if cxr else {},
     )

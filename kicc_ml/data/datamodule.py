@@ -36,7 +36,7 @@ class PatchDataModule(pl.LightningDataModule):
 
     ``lesion_share`` of the patches are centred on a lesion voxel, in cases that have one. Cases go round in
     ever new orders, so that each is seen equally often; ``empty_share`` gives those that are known to have no
-    lesion that share of the patches instead. Only cases with a CT and a known region take part. Where more than
+    lesion that share of the patches instead. Only cases with an image and a known region take part. Where more than
     ``most_val_cases`` are held back, that many are selected on, hospitals taking turns. With several processes,
     ``batch_size`` is that of each.
     """
@@ -46,7 +46,7 @@ class PatchDataModule(pl.LightningDataModule):
         cases: Sequence[Case],
         split: Split,
         store: VolumeStore,
-        canonical: CanonicalCT,
+        canonical: CanonicalCT | CanonicalCXR,
         patch_size: Sequence[int] = (96, 96, 48),
         batch_size: int = 2,
         patches_per_epoch: int = 200,
@@ -90,7 +90,7 @@ class PatchDataModule(pl.LightningDataModule):
         if not self.train_cases:
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
-                "CT with a mask; lay masks under masks/<SeriesInstanceUID>/"
+                f"{self.canonical.modality} with a mask; lay masks under masks/<SeriesInstanceUID>/"
             )
         if not any(len(self.volumes[case.case_id].lesion_index) for case in self.train_cases):
             logger.warning("fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold)
@@ -125,8 +125,10 @@ class PatchDataModule(pl.LightningDataModule):
         return [Labelled(case.case_id, case.site, self.volumes[case.case_id]) for case in cases]
 
     def _augmentation(self, config: AugmentConfig) -> AugmentConfig:
-        """As configured; mirrored along every axis where a file states no geometry, so could lie in any way."""
-        if all(self.volumes[case.case_id].spacing_known for case in self.train_cases):
+        """As configured; mirrored along every axis where a CT states no geometry, so could lie in any way."""
+        if self.canonical.modality == "CXR" or all(
+            self.volumes[case.case_id].spacing_known for case in self.train_cases
+        ):
             return config
         return replace(config, flip_xyz=(0.5, 0.5, 0.5))
 
@@ -176,9 +178,9 @@ class PatientDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         cases = _of_fold(self.cases, self.split)
         if self.canonical_ct is not None:
-            self.quarantined |= self.store.prepare(cases, self.canonical_ct, image="ct")
+            self.quarantined |= self.store.prepare(cases, self.canonical_ct)
         if self.canonical_cxr is not None:
-            self.quarantined |= self.store.prepare(cases, self.canonical_cxr, image="cxr")
+            self.quarantined |= self.store.prepare(cases, self.canonical_cxr)
 
     def setup(self, stage: str | None = None) -> None:
         """Look up the prepared images. A patient whose image was quarantined stays, without it."""
@@ -195,10 +197,10 @@ class PatientDataModule(pl.LightningDataModule):
         if self.features is None:
             self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))
         if self.canonical_ct is not None:
-            self.ct = self.store.load(wanted, self.canonical_ct, image="ct")
+            self.ct = self.store.load(wanted, self.canonical_ct)
             _require_one_shape(self.ct)
         if self.canonical_cxr is not None:
-            self.cxr = self.store.load(wanted, self.canonical_cxr, image="cxr")
+            self.cxr = self.store.load(wanted, self.canonical_cxr)
 
     def dataset(self, cases: Sequence[Case]) -> Patients:
         """Samples of any cases of the fold, for whoever predicts."""

@@ -60,10 +60,11 @@ class TrainPatches(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         on_lesion = rng.random() < self.lesion_share
         centres = volume.lesion_index if on_lesion else np.zeros((0, 3), np.int32)
-        patch = volume.patch(patch_start(volume.shape, self.patch_size, centres, rng), self.patch_size)
+        size = self.patch_size[: len(volume.shape)]  # a radiograph lies flat in the store
+        patch = volume.patch(patch_start(volume.shape, size, centres, rng), size)
         return {
-            "image_bcxyz": torch.from_numpy(patch.image_cxyz),
-            "region_bits_bxyz": torch.from_numpy(patch.bits_xyz),
+            "image_bcxyz": torch.from_numpy(patch.image_cxyz).view(-1, *self.patch_size),
+            "region_bits_bxyz": torch.from_numpy(patch.bits_xyz).view(self.patch_size),
             "mask_known_bc": torch.from_numpy(volume.mask_known_c),
             "case_id": source.case_id,
             "site": source.site,
@@ -73,7 +74,7 @@ class TrainPatches(Dataset):
 
 @dataclass(frozen=True)
 class WholeVolumes(Dataset):
-    """Whole stored volumes with their masks, in the order of the cases."""
+    """Whole stored volumes with their masks, in the order of the cases; a radiograph is one slice."""
 
     sources: Sequence[Labelled]
 
@@ -82,9 +83,10 @@ class WholeVolumes(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         source = self.sources[index]
+        shape = (-1, *source.volume.shape, 1)[:4]
         return {
-            "image_bcxyz": torch.from_numpy(source.volume.image_cxyz.astype(np.float32)),
-            "mask_bcxyz": torch.from_numpy(source.volume.mask_cxyz.astype(np.float32)),
+            "image_bcxyz": torch.from_numpy(source.volume.image_cxyz.astype(np.float32)).view(shape),
+            "mask_bcxyz": torch.from_numpy(source.volume.mask_cxyz.astype(np.float32)).view(shape),
             "mask_known_bc": torch.from_numpy(source.volume.mask_known_c),
             "case_id": source.case_id,
             "site": source.site,

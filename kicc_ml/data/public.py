@@ -35,6 +35,8 @@ CXR_COLUMNS = {
     *("is_frontal", *NUMBERS, *ENDPOINT_COLUMNS.values()),
 }
 READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
+#: Findings that together are the lesion.
+OPACITIES = ("ggo", "consolidation")
 SCORE_COLUMNS = ("geographic_extent", "opacity", *READERS)
 #: "AP Supine" and "AP erect" are AP.
 PROJECTION = re.compile(r"^(AP|PA)\b")
@@ -144,6 +146,48 @@ def covid_cxr_severity(root: str | Path | None) -> Cohort:
     flow.excluded["no scored frontal radiograph"] = len(table) - len(scored)
     flow.log()
     return Cohort(sorted(cases, key=lambda case: case.case_id), flow)
+
+
+def covid_cxr_masks(root: str | Path | None) -> Cohort:
+    """Frontal radiographs with masks of the lungs or of opacities, whatever the disease; the country is the site.
+
+    Read as :func:`covid_cxr` does, persons joined alike, with ``<root>/cxr/lung_masks/<image_id>.png`` and
+    ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``, whose union is the lesion. An image with any other
+    finding mask was looked at and has none; the lungs among those (``__left_lung``, ``__right_lung``) are empty and not
+    used. One case per image, so that a person may have several.
+
+    Source:
+        as of :func:`covid_cxr`; masks: Figure 1 and GeneralBlockchain's covid-19-chest-xray-segmentations-dataset.
+
+    Raises:
+        UserError: folder, table or columns missing; no image with a mask.
+    """
+    folder = _folder(root, COVID_CXR)
+    table = _read_metadata(folder / "metadata.csv")
+    masks = {image_id: _cxr_masks(folder, image_id) for image_id in table["image_id"]}
+    marked = table[table["image_id"].map(lambda image_id: bool(masks[image_id]))]
+    frontal = marked[(marked["is_frontal"] == "1") & (marked["modality"] == "X-ray")]
+    if frontal.empty:
+        raise UserError(f"{folder}: no frontal radiograph has a mask in lung_masks or finding_masks")
+    cases = [
+        replace(_cxr_case(folder, frontal.loc[[row]]), cxr_masks=masks[frontal.loc[row, "image_id"]])
+        for row in frontal.index
+    ]
+    flow = Flow(rows=len(table), cases=len(cases), unit="images of the table")
+    flow.excluded["no mask"] = len(table) - len(marked)
+    flow.excluded["no frontal radiograph"] = len(marked) - len(frontal)
+    flow.log()
+    return Cohort(sorted(cases, key=lambda case: case.case_id), flow)
+
+
+def _cxr_masks(folder: Path, image_id: str) -> dict[str, tuple[Path, ...]]:
+    masks: dict[str, tuple[Path, ...]] = {}
+    if (lung := folder / "lung_masks" / f"{image_id}.png").is_file():
+        masks["lung"] = (lung,)
+    findings = {path.stem.rsplit("__", 1)[-1]: path for path in (folder / "finding_masks").glob(f"{image_id}__*.png")}
+    if findings:
+        masks["lesion"] = tuple(findings[name] for name in OPACITIES if name in findings)
+    return masks
 
 
 def _shares(table: pd.DataFrame) -> pd.DataFrame:

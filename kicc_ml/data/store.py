@@ -3,7 +3,7 @@
 One folder per image, named by the content of its source files and everything that shaped the result, so that
 a renamed repository is recognised and a changed window, spacing or file is not::
 
-    <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window)
+    <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window); radiographs flat
                  regions.npy       uint8 [x, y, z], a bit per region; absent where none is known
                  lesion_index.npy  int32 [n, 3], up to MAX_LESION_VOXELS voxels of the lesion
                  meta.json         affine, shape, which regions are known, the parameters
@@ -19,19 +19,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from kicc_ml.data.digests import Digests
+from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.progress import track
-from kicc_ml.records import REGIONS, Case, Series, UserError
+from kicc_ml.records import REGIONS, Case, Series, UserError, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -69,22 +69,16 @@ class VolumeStore:
 
     root: Path
 
-    def prepare(
-        self,
-        cases: Iterable[Case],
-        canonical: CanonicalCT | CanonicalCXR,
-        *,
-        image: Literal["ct", "cxr"] = "ct",
-    ) -> dict[str, str]:
+    def prepare(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, str]:
         """Write what is not there yet. Returns the quarantined cases: case id -> reason.
 
-        Cases without that image are passed over. A case that cannot be read does not stop the others; a
+        Cases without an image of that modality are passed over. A case that cannot be read does not stop the others; a
         store that cannot be written raises StoreError.
         """
         _clear(Path(self.root))
-        folders, quarantined = self._folders(cases, canonical, image)
+        folders, quarantined = self._folders(cases, canonical)
         todo = {folder: case for folder, case in folders.values() if not folder.is_dir()}
-        failed = dict(_write_all(todo, canonical, image))
+        failed = dict(_write_all(todo, canonical))
         for case_id, (folder, _) in folders.items():
             if reason := failed.get(folder):
                 quarantined[case_id] = reason
@@ -92,44 +86,44 @@ class VolumeStore:
             logger.warning("%s is left out: %s", case_id, reason)
         return quarantined
 
-    def load(
-        self,
-        cases: Iterable[Case],
-        canonical: CanonicalCT | CanonicalCXR,
-        *,
-        image: Literal["ct", "cxr"] = "ct",
-    ) -> dict[str, StoredVolume]:
+    def load(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, StoredVolume]:
         """Case id -> prepared image; without what was not prepared, was quarantined or does not exist."""
-        folders, _ = self._folders(cases, canonical, image)
+        folders, _ = self._folders(cases, canonical)
         return {case_id: StoredVolume(folder) for case_id, (folder, _) in folders.items() if folder.is_dir()}
 
     def _folders(
-        self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR, image: str
+        self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR
     ) -> tuple[dict[str, tuple[Path, Case]], dict[str, str]]:
         """Where each case belongs, and why not for those whose files cannot be read."""
         folders: dict[str, tuple[Path, Case]] = {}
         unreadable: dict[str, str] = {}
         with Digests(Path(self.root)) as digests:
-            for case in [case for case in cases if getattr(case, image) is not None]:
+            for case in cases:
+                if (series := case.image(canonical.modality)) is None:
+                    continue
                 try:
-                    key = _key(case, canonical, image, digests)
+                    key = _key(case, series, canonical, digests)
                     folders[case.case_id] = (Path(self.root) / key, case)
                 except OSError as error:
                     unreadable[case.case_id] = str(error)
         return folders, unreadable
 
 
-def _key(case: Case, canonical: CanonicalCT | CanonicalCXR, image: str, digests: Digests) -> str:
-    series: Series = getattr(case, image)
-    masks = case.masks if image == "ct" else {}
+def _key(case: Case, series: Series, canonical: CanonicalCT | CanonicalCXR, digests: Digests) -> str:
     identity = {
         "format": FORMAT_VERSION,
         "canonical": [type(canonical).__name__, asdict(canonical)],
         "read_as": [series.units, series.spacing_mm is not None],
         "files": sorted(digests.of(path) for path in series.files),
-        "masks": {region: digests.of(path) for region, path in sorted(masks.items())},
+        "masks": _mask_digests(case, canonical, digests),
     }
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _mask_digests(case: Case, canonical: CanonicalCT | CanonicalCXR, digests: Digests) -> dict:
+    if canonical.modality == "CXR":
+        return {region: [digests.of(path) for path in paths] for region, paths in sorted(case.cxr_masks.items())}
+    return {region: digests.of(path) for region, path in sorted(case.masks.items())}
 
 
 def _clear(root: Path) -> None:
@@ -143,24 +137,22 @@ def _clear(root: Path) -> None:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_all(
-    todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR, image: str
-) -> Iterator[tuple[Path, str]]:
+def _write_all(todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR) -> Iterator[tuple[Path, str]]:
     """Folder and reason of what failed."""
     if not todo:
         return
     processes = 1 if len(todo) < SERIAL_BELOW else min(os.cpu_count() or 1, MAX_PROCESSES)
-    jobs = (delayed(_write)(folder, case, canonical, image) for folder, case in todo.items())
+    jobs = (delayed(_write)(folder, case, canonical) for folder, case in todo.items())
     outcomes = Parallel(n_jobs=processes, return_as="generator_unordered")(jobs)
-    for folder, reason in track(outcomes, description=f"preparing {image}", total=len(todo)):
+    for folder, reason in track(outcomes, description=f"preparing {canonical.modality}", total=len(todo)):
         if reason:
             yield folder, reason
 
 
-def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR, image: str) -> tuple[Path, str]:
+def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[Path, str]:
     """Prepare one image; the reason of a failure, or an empty string."""
     try:
-        arrays, meta = _content(case, canonical, image)
+        arrays, meta = _content(case, canonical)
     except UserError as error:
         return folder, str(error)
     except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
@@ -170,12 +162,12 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR, imag
     return folder, ""
 
 
-def _content(case: Case, canonical: CanonicalCT | CanonicalCXR, image: str) -> tuple[dict[str, np.ndarray], dict]:
-    volume = read_volume(getattr(case, image))
+def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[str, np.ndarray], dict]:
+    series = case.image(canonical.modality)
+    assert series is not None
+    volume = read_volume(series)
     result = canonical(volume)
-    masks: dict[str, np.ndarray] = {}
-    if isinstance(canonical, CanonicalCT):
-        masks = canonical.masks(with_derived_regions(_read_masks(case)), volume)
+    masks = canonical.masks(with_derived_regions(_read_masks(case, volume)), volume)
     arrays = {
         "image": result.image_cxyz.numpy().astype(np.float16),
         "lesion_index": _sample_lesion(masks.get("lesion")),
@@ -194,7 +186,11 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR, image: str) -> t
     return arrays, meta
 
 
-def _read_masks(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _read_masks(case: Case, volume: Volume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    if volume.array.ndim == 2:
+        return {
+            region: (mask_xy, volume.affine_ras) for region, mask_xy in flat_masks(case, volume.array.shape).items()
+        }
     return {region: read_mask(path) for region, path in case.masks.items()}
 
 
@@ -218,7 +214,7 @@ def with_derived_regions(
 
 
 def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
-    """Up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3]; always the same ones."""
+    """Up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3] ([n, 2] of a radiograph); always the same ones."""
     if mask_xyz is None:
         return np.zeros((0, 3), np.int32)
     index = np.argwhere(mask_xyz).astype(np.int32)

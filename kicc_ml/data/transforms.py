@@ -6,7 +6,7 @@ volume keeps its own axes (the nearest ones are permuted and flipped), so an obl
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from kicc_ml.data.resampling import moved_origin, resample, source_box
-from kicc_ml.records import UserError, Volume
+from kicc_ml.records import Modality, UserError, Volume
 
 #: An image without units is stretched between these percentiles of its own values: a bright marker or
 #: a few dead pixels must not set the scale.
@@ -100,6 +100,7 @@ class CanonicalCT:
     ``PERCENTILES``. Beyond the field of view is air (0).
     """
 
+    modality: ClassVar[Modality] = "CT"
     spacing_mm: tuple[float, float, float] | None = (2.0, 2.0, 4.0)
     window_hu: tuple[float, float] = (-1024.0, 600.0)
     matrix: tuple[int | None, int | None, int | None] | None = None
@@ -143,14 +144,18 @@ class CanonicalCT:
         if not volume.spacing_known:  # then an image counts in voxels, whatever its file says
             mask_affine_ras = mask_affine_ras @ np.diag([*1 / np.linalg.norm(mask_affine_ras[:3, :3], axis=0), 1])
         require_same_grid(mask_xyz.shape, mask_affine_ras, volume)
-        grid = self.grid(volume)
-        share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
-        share = resample(share, mask_affine_ras, grid.affine_ras, grid.shape, padding="zeros")[0]
-        return (share > MASK_SHARE).numpy().astype(np.uint8)
+        return _mask_on(self.grid(volume), mask_xyz, mask_affine_ras)
 
     def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
         """Masks by name, each (array ``[x, y, z]``, affine_ras), put on the canonical grid of ``volume``."""
         return {name: self.mask(array, affine, volume) for name, (array, affine) in masks.items()}
+
+
+def _mask_on(grid: Grid, mask_xyz: np.ndarray, affine_ras: np.ndarray) -> np.ndarray:
+    """uint8 0/1: 1 where the share of a voxel that the mask fills passes ``MASK_SHARE``."""
+    share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
+    share = resample(share, affine_ras, grid.affine_ras, grid.shape, padding="zeros")[0]
+    return (share > MASK_SHARE).numpy().astype(np.uint8)
 
 
 def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, volume: Volume) -> None:
@@ -170,19 +175,31 @@ def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, vo
 class CanonicalCXR:
     """A radiograph ``[x, y]`` to ``(1, size, size)`` in 0..1 between ``PERCENTILES`` of its own values.
 
-    The aspect is kept: the shorter side is padded with 0 (black) on both sides.
+    The aspect is kept: the shorter side is padded with 0 (black) on both sides. A volume of one slice ``[x, y, 1]``
+    stays one.
     """
 
+    modality: ClassVar[Modality] = "CXR"
     size: int = 128
 
     def __call__(self, volume: Volume) -> Canonical:
-        unit = scale_by_percentiles(volume.array)[None, :, :, None]
-        ratio = max(volume.array.shape) / self.size
-        shape = (self.size, self.size, 1)
-        own = Grid(volume.affine_ras, (*volume.array.shape, 1))
-        grid = rescaled_grid(own, shape, (ratio, ratio, 1.0))
-        image_cxyz = resample(torch.from_numpy(unit), own.affine_ras, grid.affine_ras, shape, padding="zeros")
-        return Canonical(image_cxyz[..., 0].contiguous(), grid.affine_ras)
+        array_xyz = volume.array.reshape(*volume.array.shape[:2], 1)
+        unit = torch.from_numpy(scale_by_percentiles(array_xyz))[None]
+        grid = self.grid(volume)
+        image_cxyz = resample(unit, volume.affine_ras, grid.affine_ras, grid.shape, padding="zeros")
+        flat = (1, *grid.shape[: volume.array.ndim])
+        return Canonical(image_cxyz.reshape(flat).contiguous(), grid.affine_ras)
+
+    def grid(self, volume: Volume) -> Grid:
+        """The canonical grid of a radiograph: ``size`` pixels along its longer side, one slice."""
+        own = Grid(volume.affine_ras, (*volume.array.shape[:2], 1))
+        ratio = max(own.shape) / self.size
+        return rescaled_grid(own, (self.size, self.size, 1), (ratio, ratio, 1.0))
+
+    def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
+        """Masks by name, each (array ``[x, y]`` on the pixels of ``volume``, its affine_ras), as uint8 0/1."""
+        grid = self.grid(volume)
+        return {name: _mask_on(grid, array[..., None], affine)[..., 0] for name, (array, affine) in masks.items()}
 
 
 class Canonicald(MapTransform):

@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kicc_ml.data.public import CXR_COLUMNS, SCORE_COLUMNS, age_years, covid_ct_seg, covid_cxr, covid_cxr_severity
+from kicc_ml.data.public import (
+    CXR_COLUMNS,
+    SCORE_COLUMNS,
+    age_years,
+    covid_ct_seg,
+    covid_cxr,
+    covid_cxr_masks,
+    covid_cxr_severity,
+)
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.records import UserError
 
@@ -196,3 +204,24 @@ def test_a_table_without_scores_says_which_columns_it_needs(tmp_path):
     root = lay_cxr(tmp_path, [{"image_id": "a", "person_group": "G1", "death": "1"}])
     with pytest.raises(UserError, match="brixia_S"):
         covid_cxr_severity(root)
+
+
+def test_an_image_with_finding_masks_is_known_to_have_no_other_lesion(tmp_path):
+    root = lay_cxr(tmp_path, [{"image_id": name, "person_group": name} for name in ("none", "ggo", "both", "lung")])
+    for name in ("none__left_lung", "ggo__ggo", "ggo__left_lung", "both__ggo", "both__consolidation"):
+        (root / "cxr" / "finding_masks").mkdir(exist_ok=True)
+        Image.new("1", (8, 6)).save(root / "cxr" / "finding_masks" / f"{name}.png")
+    (root / "cxr" / "lung_masks").mkdir()
+    Image.new("1", (8, 6)).save(root / "cxr" / "lung_masks" / "lung.png")
+    masks = {
+        case.case_id: {region: len(files) for region, files in case.cxr_masks.items()} for case in covid_cxr_masks(root)
+    }
+    assert masks == {"none": {"lesion": 0}, "ggo": {"lesion": 1}, "both": {"lesion": 2}, "lung": {"lung": 1}}
+
+
+@real_data
+def test_the_real_masks_are_of_120_lungs_and_59_images_with_findings():
+    cases = covid_cxr_masks(os.environ["KICC_DATA"])
+    assert sum("lung" in case.cxr_masks for case in cases) == 120
+    assert sum("lesion" in case.cxr_masks for case in cases) == 59
+    assert len({case.person for case in cases}) < len(cases) == 142

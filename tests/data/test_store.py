@@ -219,8 +219,8 @@ def test_radiographs_are_stored_flat(tmp_path: Path) -> None:
     Image.fromarray(grey).save(tmp_path / "x.png")
     cxr = radiograph_series(tmp_path / "x.png", site="a", patient="x")
     case, store = Case("x", "a", "x", cxr=cxr), VolumeStore(tmp_path / "store")
-    store.prepare([case], CanonicalCXR(size=32), image="cxr")
-    volume = store.load([case], CanonicalCXR(size=32), image="cxr")["x"]
+    store.prepare([case], CanonicalCXR(size=32))
+    volume = store.load([case], CanonicalCXR(size=32))["x"]
     assert volume.image_cxyz.shape == (1, 32, 32)
     assert not volume.mask_known_c.any()
 

@@ -1,0 +1,76 @@
+"""A frontal radiograph as it hangs: the patient's right on its left. Where it lies, and what is marked on it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from kicc_ml.dicom.image_files import RADIOGRAPH_SUFFIXES, read_mask, read_radiograph
+from kicc_ml.dicom.volume import read_volume
+from kicc_ml.records import Case, Series, UserError, Volume
+
+#: A piece of lung smaller than this share of the largest is a shred of drawing; the lung behind a large heart is more.
+LEAST_PIECE_SHARE = 0.1
+
+
+def read_scan(series: Series) -> Volume:
+    """:func:`read_volume`, a radiograph as a volume of one slice (:func:`frontal`)."""
+    volume = read_volume(series)
+    return frontal(volume) if series.modality == "CXR" else volume
+
+
+def frontal(volume: Volume) -> Volume:
+    """A radiograph ``[x, y]`` as ``[x, y, 1]`` in the patient: x runs to the left, y to the feet, z to the back.
+
+    A slice is as thick as a column is wide: a shadow has no depth.
+    """
+    column_mm, row_mm = volume.spacing_mm
+    affine_ras = np.array([[-column_mm, 0, 0, 0], [0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [0, 0, 0, 1.0]])
+    return Volume(volume.array[..., None], affine_ras, volume.units, volume.spacing_known)
+
+
+def flat_masks(case: Case, shape_xy: Sequence[int]) -> dict[str, np.ndarray]:
+    """What is marked on the radiograph of a case, by region: bool ``[x, y]`` on its pixels, whatever affine a file has.
+
+    Where lungs are marked together they are told apart if their mask falls into two pieces.
+
+    Raises:
+        UserError: a mask of another size than the radiograph.
+    """
+    masks = {region: _union(paths, shape_xy) for region, paths in case.cxr_masks.items()}
+    if "lung" in masks and not {"left_lung", "right_lung"} & set(masks):
+        masks |= sides(masks["lung"])
+    return masks
+
+
+def sides(lung_xy: np.ndarray) -> Mapping[str, np.ndarray]:
+    """``right_lung`` and ``left_lung`` of a mask in two pieces, the right one on the picture's left; else nothing."""
+    pieces_xy, count = ndimage.label(lung_xy)
+    sizes = np.bincount(pieces_xy.ravel(), minlength=count + 1)[1:]
+    whole = 1 + np.flatnonzero(sizes >= LEAST_PIECE_SHARE * sizes.max(initial=0))
+    if len(whole) != 2:
+        return {}
+    middles = [ndimage.center_of_mass(pieces_xy == piece)[0] for piece in whole]
+    right, left = whole[np.argsort(middles)]
+    return {"right_lung": pieces_xy == right, "left_lung": pieces_xy == left}
+
+
+def _union(paths: Sequence[Path], shape_xy: Sequence[int]) -> np.ndarray:
+    union_xy = np.zeros(tuple(shape_xy), bool)
+    for path in paths:
+        mask_xy = _read(path)
+        if mask_xy.shape != union_xy.shape:
+            raise UserError(
+                f"{path}: a mask of {' x '.join(map(str, mask_xy.shape))} pixels for a radiograph of "
+                f"{' x '.join(map(str, shape_xy))}; save it on the pixels of the radiograph"
+            )
+        union_xy |= mask_xy
+    return union_xy
+
+
+def _read(path: Path) -> np.ndarray:
+    if path.name.lower().endswith(RADIOGRAPH_SUFFIXES):
+        return read_radiograph(path) > 0
+    mask_xyz, _ = read_mask(path)
+    return mask_xyz[..., 0] if mask_xyz.shape[2] == 1 else mask_xyz
