@@ -22,7 +22,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kicc_ml.benchmark import evaluate_predictions, model_names
-from kicc_ml.clinic import HeldOutCase, model_of
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.deliver import HeldOut
 from kicc_ml.dicom.image_files import read_mask
@@ -33,11 +32,13 @@ from kicc_ml.evaluation.score_table import score_table
 from kicc_ml.evaluation.segmentation import case_columns, score_case
 from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
+from kicc_ml.held_out import HeldOutCase, model_of
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
 from kicc_ml.predict import REGION_SUFFIX, read_severity
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError, Volume, by_id
+from kicc_ml.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold
 from kicc_ml.severity import grade
 
@@ -53,7 +54,7 @@ class Scores:
     """The rows behind a report: one per segmented case, one per outcome prediction, the folds they are from.
 
     ``groups`` holds what subgroups the cases of the cohort belong to, ``image_scores`` one row per radiologist's score
-    that was predicted.
+    that was predicted, ``everyone`` the cases by id.
     """
 
     cases: pd.DataFrame
@@ -61,6 +62,7 @@ class Scores:
     folds: Sequence[Path]
     groups: pd.DataFrame
     image_scores: pd.DataFrame
+    everyone: Mapping[str, Case]
 
 
 def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
@@ -70,6 +72,9 @@ def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
     """
     scores = [score(fold_folders(run)) for run in runs]
     pages = [write_results(run, one) for run, one in zip(runs, scores, strict=True)]
+    outcomes = next((outcome_record(run) for run, one in zip(runs, scores, strict=True) if len(one.predictions)), None)
+    for one in scores:
+        write_pages(one, outcomes or OutcomeRecord())
     if len(runs) == 1:
         return pages[0]
     cases = pd.concat([one.cases for one in scores], ignore_index=True)
@@ -77,7 +82,7 @@ def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
     groups = pd.concat([one.groups for one in scores], ignore_index=True).drop_duplicates("case_id")
     image_scores = pd.concat([one.image_scores for one in scores], ignore_index=True)
     folds = [fold for one in scores for fold in one.folds]
-    return write_results(together, Scores(cases, predictions, folds, groups, image_scores))
+    return write_results(together, Scores(cases, predictions, folds, groups, image_scores, {}))
 
 
 def score(folds: Sequence[Path]) -> Scores:
@@ -97,12 +102,10 @@ def score(folds: Sequence[Path]) -> Scores:
         pd.concat(some, ignore_index=True) if some else pd.DataFrame() for some in (outcomes, image_scores)
     )
     everyone = {case_id: case for of_fold in cases.values() for case_id, case in of_fold.items()}
-    scores = Scores(rows, predictions, folds, groups_of(everyone.values()), scored)
-    write_pages(scores, cases)
-    return scores
+    return Scores(rows, predictions, folds, groups_of(everyone.values()), scored, everyone)
 
 
-def write_pages(scores: Scores, cases: Mapping[Path, Mapping[str, Case]]) -> None:
+def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
@@ -112,8 +115,8 @@ def write_pages(scores: Scores, cases: Mapping[Path, Mapping[str, Case]]) -> Non
         if of_fold:
             model = model_of([load_fold(folder)], held_out)
             for case_id in track(of_fold, description=f"pages {folder.name}"):
-                case = cases[folder][str(case_id)]
-                HeldOutCase(case, folder.parent / "severity" / str(case_id)).write_page(held_out, model)
+                case, severity = scores.everyone[str(case_id)], folder.parent / "severity" / str(case_id)
+                HeldOutCase(case, severity, outcomes).write_page(held_out, model)
 
 
 def write_results(folder: Path, scores: Scores) -> Path:

@@ -195,20 +195,30 @@ def predict(
         bool,
         typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital"),
     ] = False,
+    outcome_run: Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")] = None,
+    clinical: Annotated[
+        Path | None, typer.Option(help="clinical table for these, with the columns site and patient_id")
+    ] = None,
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
-    from kicc_ml.clinic import Clinic, held_out_of, model_of
+    from kicc_ml.clinic import Clinic, outcomes_of, risk_table
+    from kicc_ml.held_out import held_out_of, model_of, with_outcome
+    from kicc_ml.history import earliest_first
     from kicc_ml.predict import predict_series, segmenter_of
     from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
 
     folds = [load_fold(folder) for folder in fold_folders(run)]
     segmenter = segmenter_of(folds, device, fast=fast)
     held_out = held_out_of(run)
-    clinic = Clinic(held_out, model_of(folds, held_out), report or identified, dicom or bool(push), identified, push)
-    series = scans_at(source, segmenter.units, segmenter.spacing_known)
+    model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
+    model = with_outcome(model, outcomes.model.folds) if outcomes else model
+    series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known))
+    clinic = Clinic(held_out, model, report or identified, dicom or bool(push), identified, push, outcomes, series)
     out.mkdir(parents=True, exist_ok=True)
     rows, quarantined = predict_series(segmenter, series, out, clinic)
     write_table(out / PREDICTIONS, rows)
+    if outcomes:
+        write_table(out / "outcomes.csv", risk_table(out))
     for case_id, reason in quarantined.items():
         console.print(f"set aside: {case_id}: {reason}", markup=False)
     print(f"{len(rows)} predicted: {out / PREDICTIONS}")
@@ -255,14 +265,19 @@ def compare(
 def export(
     run: Annotated[Path, typer.Argument(help="run folder with held-out predictions")],
     push: Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")] = "",
+    outcome_run: Annotated[
+        Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")
+    ] = None,
 ) -> None:
     """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture and PDF, beside each case's masks."""
-    from kicc_ml.clinic import export_run, held_out_of
+    from kicc_ml.held_out import export_run, held_out_of
+    from kicc_ml.risk import OutcomeRecord, outcome_record
     from kicc_ml.runs import fold_folders, load_fold
 
     folds = [load_fold(folder) for folder in fold_folders(run)]
     cases = by_id(build(folds[0].config["cohort"]))
-    written, set_aside = export_run(folds, cases, held_out_of(run), push)
+    outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
+    written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, push)
     for case_id, reason in set_aside.items():
         console.print(f"set aside: {case_id}: {reason}", markup=False)
     print(f"{written} cases: {run / 'severity'}/<case>/dicom")

@@ -1,31 +1,69 @@
 """What becomes of the scans of a hospital that asks: refused in plain words, or delivered with a word on trust."""
 
-import hashlib
+import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
+from kicc_ml.data.patient_table import PatientTable, read_patients
 from kicc_ml.deliver import DICOM, PAGE, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
 from kicc_ml.dicom.identified import identity_of
-from kicc_ml.dicom.image_files import NIFTI_SUFFIXES, read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.dicom.web import push as send
+from kicc_ml.held_out import masks_in
+from kicc_ml.history import (
+    Scanned,
+    is_dicom,
+    patient_id_of,
+    previous_of,
+    read_history,
+    scanned,
+    write_scanned,
+)
+from kicc_ml.new_patient import OutcomeModel
 from kicc_ml.page.listing import Entry, write_listing
-from kicc_ml.page.page import write_page
-from kicc_ml.predict import REGION_SUFFIX, SEVERITY_FILE, read_severity
-from kicc_ml.progress import track
-from kicc_ml.records import Case, Series, UserError
-from kicc_ml.runs import PREDICTIONS, WEIGHTS, Fold
+from kicc_ml.page.page import PatientPage, Scan
+from kicc_ml.page.scan import display_scan
+from kicc_ml.predict import SEVERITY_FILE, read_severity, severity_columns
+from kicc_ml.records import Risk, Series, UserError
+from kicc_ml.risk import outcome_record
+from kicc_ml.runs import fold_folders, load_fold, write_json
 from kicc_ml.trust import check_hounsfield, check_lungs
 
 logger = logging.getLogger(__name__)
 
-CASES = "cases.csv"
 LISTING = "index.html"
+OUTCOME_FILE = "outcome.json"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Predicts the outcome of a new patient: by which model, and with what clinical table if there is one."""
+
+    model: OutcomeModel
+    patients: PatientTable | None = None
+
+    def of(self, series: Series, result: Result) -> tuple[tuple[Risk, ...], str]:
+        """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
+        values = self.patients.of(series.site, patient_id_of(series)) if self.patients else {}
+        image = {"CT": "ct", "CXR": "cxr"}[series.modality]
+        extent = {f"ct_{name}": value for name, value in severity_columns(result.severity).items() if value is not None}
+        known = dict(values) | (extent if image == "ct" else {})
+        risks = self.model.risks({image: result.volume}, known)
+        return risks, f"{series.modality}, {self.model.known(known)} of {len(self.model.features)} values of the table"
+
+
+def outcomes_of(run: Path | None, table: Path | None) -> Outcomes | None:
+    """None without an outcome run. Raises UserError for a table without one, which would be of no use."""
+    if run is None:
+        if table is not None:
+            raise UserError("--clinical is for predicting outcomes: give the run that does, with --outcome-run")
+        return None
+    model = OutcomeModel([load_fold(folder) for folder in fold_folders(run)], outcome_record(run))
+    return Outcomes(model, read_patients(table) if table else None)
 
 
 @dataclass(frozen=True)
@@ -33,7 +71,8 @@ class Clinic:
     """Finishes a new scan: checks it, then writes its page and DICOM for its PACS, as far as asked.
 
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
-    DICOMweb service that takes the objects.
+    DICOMweb service that takes the objects. ``scans`` are those predicted together, by case id: the patient's previous
+    one is shown beside.
     """
 
     held_out: HeldOut
@@ -42,13 +81,16 @@ class Clinic:
     dicom: bool = False
     identified: bool = False
     push: str = ""
+    outcomes: Outcomes | None = None
+    scans: Mapping[str, Series] = field(default_factory=dict)
 
     @property
     def keeps_probability(self) -> bool:
         return self.dicom
 
     def is_whole(self, series: Series, folder: Path) -> bool:
-        wanted = [PAGE] * (self.report or self.dicom) + [DICOM] * (self.dicom and _is_dicom(series))
+        wanted = [PAGE] * (self.report or self.dicom) + [DICOM] * (self.dicom and is_dicom(series))
+        wanted += [OUTCOME_FILE] * (self.outcomes is not None)
         return all((folder / name).exists() for name in wanted)
 
     def __call__(self, series: Series, result: Result, folder: Path) -> None:
@@ -56,105 +98,44 @@ class Clinic:
         if result.volume.units == "hu":
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
-        if not (self.report or self.dicom):
-            return
-        identity = identity_of(series.files[0]) if self.identified and _is_dicom(series) else {}
+        own = scanned(result.case_id, series, folder.parent)
+        with result.stages("outcome"):
+            risks, risks_from = self.outcomes.of(series, result) if self.outcomes else ((), "")
+        if self.report or self.dicom:
+            with result.stages("page and sheet"):
+                page = replace(self._page(series, result, own, folder.parent), risks=risks, risks_from=risks_from)
+                deliver(folder, result, page)
+            with result.stages("DICOM"):
+                self._to_pacs(series, result, page, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.outcomes:
+            write_json(folder / OUTCOME_FILE, {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]})
+        if own:
+            write_scanned(folder, own)
+
+    def _page(self, series: Series, result: Result, own: Scanned | None, out: Path) -> PatientPage:
+        identity = identity_of(series.files[0]) if self.identified and is_dicom(series) else {}
         page = patient_page(result, self.held_out, self.model, identity)
-        deliver(folder, result, page)
-        if self.dicom and not _is_dicom(series):
+        before = previous_of(own, read_history(out)) if own else None
+        previous = self._previous(own, before, out) if own and before else None
+        return replace(page, previous=previous, seconds=dict(result.stages.seconds))
+
+    def _previous(self, own: Scanned, before: Scanned, out: Path) -> Scan:
+        """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
+        folder, series = out / before.case_id, self.scans.get(before.case_id)
+        display = display_scan(read_volume(series), masks_in(folder)) if series else None
+        link = f"../{before.case_id}/{PAGE}" if (folder / PAGE).is_file() else ""
+        return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
+
+    def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
+        if not self.dicom:
+            return
+        if not is_dicom(series):
             logger.warning("%s is no DICOM: there is no study its results could be returned to", result.case_id)
-        elif self.dicom:
-            written = deliver_dicom(folder, result, page, series, self.model)
-            if self.push:
-                send(self.push, written)
-
-
-def _is_dicom(series: Series) -> bool:
-    return not series.files[0].name.lower().endswith(NIFTI_SUFFIXES)
-
-
-@dataclass(frozen=True)
-class HeldOutCase:
-    """A case of a run as the fold predicted it that held its hospital out, from the files of that prediction."""
-
-    case: Case
-    folder: Path
-
-    def result(self) -> Result:
-        """Raises UserError where the scan can no longer be read."""
-        assert self.case.ct is not None
-        masks = {
-            path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in self.folder.glob(f"*{REGION_SUFFIX}")
-        }
-        return Result(self.case.case_id, read_volume(self.case.ct), masks, read_severity(self.folder))
-
-    def write_page(self, held_out: HeldOut, model: Model) -> None:
-        """The page, judged by the other hospitals alone."""
-        page = patient_page(self.result(), held_out.without(self.case.site), model)
-        write_page(self.folder / PAGE, page)
-
-    def write_dicom(self, held_out: HeldOut, model: Model) -> list[Path]:
-        """Page, sheet and DICOM; without a Parametric Map, since a run keeps masks and no probabilities."""
-        assert self.case.ct is not None
-        result = self.result()
-        page = patient_page(result, held_out.without(self.case.site), model)
-        deliver(self.folder, result, page)
-        return deliver_dicom(self.folder, result, page, self.case.ct, model)
-
-
-def export_run(
-    folds: Sequence[Fold], cases: Mapping[str, Case], held_out: HeldOut, push: str
-) -> tuple[int, dict[str, str]]:
-    """DICOM of every held-out CT of a run's folds; how many were written, and why the others were not."""
-    written, set_aside = 0, {}
-    for fold in folds:
-        model = model_of([fold], held_out)
-        rows = pd.read_csv(fold.folder / PREDICTIONS, dtype={"case_id": str})
-        for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
-            held = HeldOutCase(cases[case_id], fold.folder.parent / "severity" / case_id)
-            try:
-                objects = held.write_dicom(held_out, model)
-                if push:
-                    send(push, objects)
-            except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
-                set_aside[case_id] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                continue
-            written += 1
-    return written, set_aside
-
-
-def held_out_of(run: Path) -> HeldOut:
-    """The held-out cases of a run that was evaluated (its ``cases.csv``); empty for one fold or without."""
-    path = run / CASES
-    return HeldOut(pd.read_csv(path) if path.is_file() else pd.DataFrame())
-
-
-def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:
-    """The model of a run: a hash over the weights of its folds, its training hospitals and how it was validated."""
-    digest = hashlib.sha256()
-    for fold in folds:
-        digest.update((fold.folder / WEIGHTS).read_bytes())
-    sites = sorted({site for fold in folds for site in fold.about.sites})
-    provenance = {
-        "software": f"kicc_ml {version('kicc_ml')}",
-        "run": f"{folds[0].folder.parent.name}, {len(folds)} model{'s' if len(folds) > 1 else ''}",
-        "weights (SHA-256)": digest.hexdigest()[:16],
-        "training hospitals": ", ".join(sites),
-        "validation": _validation(held_out.rows),
-    }
-    return Model(digest.hexdigest(), provenance)
-
-
-def _validation(rows: pd.DataFrame) -> str:
-    """What the run's held-out cases say, in a sentence."""
-    if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
-        return "none beside these weights"
-    said = [f"lesion Dice {rows['lesion_dice'].mean():.2f}"]
-    if {"severity_score", "severity_score_truth"} <= set(rows):
-        known = rows.dropna(subset=["severity_score", "severity_score_truth"])
-        off = (known["severity_score"] - known["severity_score_truth"]).abs()
-        said.append(f"score within 2 points in {100 * (off <= 2).mean():.0f} %")
-    return f"{', '.join(said)} ({len(rows)} scans of {rows['site'].nunique()} hospitals, each held out)"
+            return
+        written = deliver_dicom(folder, result, page, series, self.model)
+        if self.push:
+            send(self.push, written)
 
 
 def list_patients(out: Path) -> Path:
@@ -165,9 +146,26 @@ def list_patients(out: Path) -> Path:
     folders = sorted(path.parent for path in out.rglob(SEVERITY_FILE))
     if not folders:
         raise UserError(f"{out} holds no prediction (no {SEVERITY_FILE}); run kicc-ml predict, or give a run folder")
-    return write_listing(out / LISTING, [_entry(folder, out) for folder in folders])
+    history = {one.case_id: one for one in read_history(out)}
+    return write_listing(out / LISTING, [_entry(folder, out, history) for folder in folders])
 
 
-def _entry(folder: Path, out: Path) -> Entry:
-    page = folder / PAGE
-    return Entry(folder.name, read_severity(folder), page.relative_to(out).as_posix() if page.is_file() else "")
+def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
+    page, own = folder / PAGE, history.get(folder.name)
+    before = previous_of(own, history.values()) if own else None
+    return Entry(
+        folder.name,
+        read_severity(folder),
+        page.relative_to(out).as_posix() if page.is_file() else "",
+        read_severity(out / before.case_id) if before else None,
+    )
+
+
+def risk_table(out: Path) -> pd.DataFrame:
+    """The risks of all patients of a folder: ``case_id endpoint probability low high``."""
+    rows = [
+        {"case_id": path.parent.name, **risk}
+        for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))
+        for risk in json.loads(path.read_text(encoding="utf-8"))["risks"]
+    ]
+    return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high"])

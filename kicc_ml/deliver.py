@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import pandas as pd
 from kicc_ml.dicom.derived import Source
 from kicc_ml.dicom.export import Findings, export
 from kicc_ml.montage import montage
-from kicc_ml.page.page import PatientPage, Scan, Standing, write_page
+from kicc_ml.page.page import Doubt, PatientPage, Scan, Standing, write_page
 from kicc_ml.page.scan import display_scan
 from kicc_ml.page.summary_pdf import summary_pdf
+from kicc_ml.progress import Stages
 from kicc_ml.records import Series, SeverityMap, Volume
-from kicc_ml.trust import involved_interval, reference_of, scan_features
+from kicc_ml.trust import involved_interval, is_unusual, reference_of, scan_features
 
 PAGE = "page.html"
 MONTAGE = "montage.png"
@@ -24,6 +25,7 @@ SHEET = "summary.pdf"
 DICOM = "dicom"
 #: Columns of held-out rows that the interval is made from.
 PREDICTED, TRUTH = "percent_involved", "percent_involved_truth"
+UNCERTAIN = "uncertain_percent"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class HeldOut:
         predicted, truth, sites = (known[name].tolist() for name in (PREDICTED, TRUTH, "site"))
         return involved_interval(percent, predicted, truth, sites)
 
+    def doubt(self, uncertain_percent: float | None) -> Doubt:
+        """How much of the lung the model is unsure of, beside what it was unsure of at these hospitals."""
+        known = self.rows.dropna(subset=[UNCERTAIN]) if UNCERTAIN in self.rows else pd.DataFrame()
+        unusual = is_unusual(uncertain_percent, known[UNCERTAIN].tolist() if len(known) else [])
+        return "unknown" if unusual is None else "unusual" if unusual else "usual"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -65,13 +73,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Result:
-    """One predicted CT. ``probability_xyz`` is that of the lesion, where it was kept."""
+    """One predicted CT. ``probability_xyz`` is that of the lesion, where it was kept; ``stages`` goes on counting."""
 
     case_id: str
     volume: Volume
     masks: Mapping[str, np.ndarray]
     severity: SeverityMap
     probability_xyz: np.ndarray | None = None
+    stages: Stages = field(default_factory=Stages)
 
 
 def patient_page(
@@ -79,7 +88,6 @@ def patient_page(
     held_out: HeldOut,
     model: Model,
     identity: Mapping[str, str] | None = None,
-    previous: Result | None = None,
 ) -> PatientPage:
     """The content of a case's page; ``identity`` only where it stays inside the hospital."""
     standing, because = held_out.standing(result.volume, result.masks)
@@ -87,9 +95,9 @@ def patient_page(
     return PatientPage(
         case_id=result.case_id,
         scan=Scan(display_scan(result.volume, result.masks), result.severity, interval),
-        previous=Scan(display_scan(previous.volume, previous.masks), previous.severity) if previous else None,
         standing=standing,
         standing_because=because,
+        doubt=held_out.doubt(result.severity.uncertain_percent),
         provenance=model.provenance,
         identity=identity or {},
     )
@@ -119,8 +127,9 @@ def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Serie
         folder / MONTAGE,
         (folder / SHEET).read_bytes(),
         identified=bool(page.identity),
+        risks=page.risks,
     )
-    return export(Source(series, model.weights, version("kicc_ml")), findings, folder / DICOM)
+    return export(Source(series, model.weights, version("kicc_ml"), model.provenance), findings, folder / DICOM)
 
 
 def _montage(result: Result, path: Path) -> None:

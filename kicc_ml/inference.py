@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool3d
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.models.windows import TWO_LOOKS, Look, blended_probabilities, strides_divide
+from kicc_ml.progress import Stages
 from kicc_ml.records import REGIONS, Units, UserError, Volume
 
 THRESHOLD = 0.5
@@ -24,6 +25,10 @@ LUNGS_FIRST_VOXELS = 1_000_000
 #: Voxels of the halved volume about the lungs that are looked at too: lungs found coarsely end a little early, and
 #: with less than some 20 voxels about them the answers within differ (lesion Dice 0.99 of those of the whole volume).
 LUNG_MARGIN = (11, 11, 3)
+
+#: Between these mean probabilities the networks and their looks say of a lung voxel neither that it is lesion nor that
+#: it is not. Ours; the mean over folds and mirror images holds their disagreement, and no single one has to be kept.
+UNSURE = (0.2, 0.8)
 
 #: Voxels of the scan's own grid that are decided on at a time.
 SLAB_VOXELS = 200_000
@@ -52,23 +57,27 @@ class Segmenter:
 
         Raises UserError where its values are not of the kind the networks learnt from.
         """
-        return self.segment_keeping(volume, {})
+        return self.segment_keeping(volume, {}, Stages())
 
     @torch.inference_mode()
-    def segment_keeping(self, volume: Volume, kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``."""
+    def segment_keeping(self, volume: Volume, kept: Mapping[str, np.ndarray], stages: Stages) -> dict[str, np.ndarray]:
+        """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``.
+
+        So is ``uncertain`` (bool): lung whose lesion probability lies within ``UNSURE``.
+        """
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
-        probability_cxyz, affine_ras = self._looked_at(volume)
+        probability_cxyz, affine_ras = self._looked_at(volume, stages)
         total = len(self.networks) + sum(len(other.networks) for other in self.companions)
         probability_cxyz *= len(self.networks) / total
         for other in self.companions:
-            found_cxyz, found_affine_ras = other._looked_at(volume)
+            found_cxyz, found_affine_ras = other._looked_at(volume, stages)
             found_cxyz = resample(
                 found_cxyz.float(), found_affine_ras, affine_ras, probability_cxyz.shape[1:], padding="zeros"
             )
             probability_cxyz += found_cxyz * (len(other.networks) / total)
-        return self._on_grid(probability_cxyz, affine_ras, volume, kept)
+        with stages("back to the scan's grid"):
+            return self._on_grid(probability_cxyz, affine_ras, volume, kept)
 
     def probabilities(self, image_cxyz: Tensor) -> Tensor:
         """``probability_cxyz`` (float16) of the learnt regions, in their order, of a canonical image or part of it."""
@@ -78,15 +87,18 @@ class Segmenter:
             _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
         return found_cxyz
 
-    def _looked_at(self, volume: Volume) -> tuple[Tensor, np.ndarray]:
+    def _looked_at(self, volume: Volume, stages: Stages) -> tuple[Tensor, np.ndarray]:
         """``probability_cxyz`` about the lungs and its affine; the image, as large as the scan, is held no longer."""
-        image_cxyz, affine_ras = self._around_lungs(volume)
-        return self.probabilities(image_cxyz), affine_ras
+        image_cxyz, affine_ras = self._around_lungs(volume, stages)
+        with stages("lesions"):
+            return self.probabilities(image_cxyz), affine_ras
 
-    def _around_lungs(self, volume: Volume) -> tuple[Tensor, np.ndarray]:
+    def _around_lungs(self, volume: Volume, stages: Stages) -> tuple[Tensor, np.ndarray]:
         """The canonical image (float16) and its affine; of a large scan the part about its lungs alone."""
-        canonical = self.canonical(volume)
-        box = self._lung_box(canonical.image_cxyz)
+        with stages("to the networks' grid"):
+            canonical = self.canonical(volume)
+        with stages("lungs"):
+            box = self._lung_box(canonical.image_cxyz)
         return canonical.image_cxyz[:, *box].half(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
 
     def _lung_box(self, image_cxyz: Tensor) -> tuple[slice, ...]:
@@ -112,10 +124,11 @@ class Segmenter:
         for first in range(reached[0].start, reached[0].stop, thickness):
             slab = (slice(first, min(first + thickness, reached[0].stop)), *reached[1:])
             near = dict(zip(self.regions, _slab(probability_cxyz, affine_ras, volume, slab), strict=True))
-            for region, mask_xyz in decide(near, self.lesion_threshold).items():
+            decided = decide(near, self.lesion_threshold)
+            for region, mask_xyz in decided.items():
                 masks[region][slab] = mask_xyz
-            for region, array_xyz in kept.items():
-                array_xyz[slab] = near[region]
+            for name, array_xyz in kept.items():
+                array_xyz[slab] = uncertain(near, decided) if name == "uncertain" else near[name]
         return masks
 
 
@@ -143,6 +156,14 @@ def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRE
     if "consolidation" in mask and "lesion" in mask:
         mask["consolidation"] &= mask["lesion"]
     return mask
+
+
+def uncertain(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarray]) -> np.ndarray | bool:
+    """Lung (bool) of which the lesion's probability is within ``UNSURE``; nowhere where no lesion was learnt."""
+    if "lesion" not in probability:
+        return False
+    unsure = (probability["lesion"] > UNSURE[0]) & (probability["lesion"] < UNSURE[1])
+    return unsure & mask["lung"] if "lung" in mask else unsure
 
 
 def without_shreds(mask_xyz: np.ndarray) -> np.ndarray:

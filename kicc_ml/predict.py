@@ -22,7 +22,7 @@ from kicc_ml.dicom.volume import read_volume
 from kicc_ml.inference import Segmenter
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
-from kicc_ml.progress import track
+from kicc_ml.progress import Stages, track
 from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade
@@ -38,10 +38,12 @@ SEVERITY_COLUMNS = (
     "lung_ml",
     "lesion_ml",
     "lesion_g",
+    "uncertain_percent",
 )
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
+TIMING = "timing_s"  # in it, beside the severity: seconds by stage
 
 
 class Finish(Protocol):
@@ -63,13 +65,15 @@ def write_case(
     volume: Volume,
     severity: SeverityMap,
     features: Mapping[str, float | None],
+    stages: Stages,
 ) -> None:
     """Write the masks as NIfTI (uint8 0/1) on the scan's grid, the features and, last, ``severity.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for region, mask_xyz in masks.items():
-        write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
+    with stages("masks as NIfTI"):
+        for region, mask_xyz in masks.items():
+            write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
     write_json(folder / FEATURES_FILE, features)
-    write_json(folder / SEVERITY_FILE, asdict(severity))
+    write_json(folder / SEVERITY_FILE, asdict(severity) | {TIMING: stages.seconds})
 
 
 def severity_of(volume: Volume, masks: Mapping[str, np.ndarray]) -> SeverityMap:
@@ -110,14 +114,19 @@ def predict_one(
     segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
 ) -> dict[str, Any]:
     """Predict one CT into its folder; its severity and features as columns."""
-    volume = read_volume(series)
-    probability_xyz = np.zeros(volume.array.shape, np.float32) if finish and finish.keeps_probability else None
-    masks = segmenter.segment_keeping(volume, {} if probability_xyz is None else {"lesion": probability_xyz})
-    severity = severity_of(volume, masks)
-    features = scan_features(volume, masks) if volume.units == "hu" else {}
+    stages = Stages()
+    with stages("reading"):
+        volume = read_volume(series)
+    shape = volume.array.shape
+    probability_xyz = np.zeros(shape, np.float32) if finish and finish.keeps_probability else None
+    kept = {"uncertain": np.zeros(shape, bool)} | ({} if probability_xyz is None else {"lesion": probability_xyz})
+    masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
+    with stages("severity"):
+        severity = severity_of(volume, masks)
+        features = scan_features(volume, masks) if volume.units == "hu" else {}
     if finish:
-        _finish(finish, series, Result(case_id, volume, masks, severity, probability_xyz), folder)
-    write_case(folder, masks, volume, severity, features)
+        _finish(finish, series, Result(case_id, volume, masks, severity, probability_xyz, stages), folder)
+    write_case(folder, masks, volume, severity, features, stages)
     return severity_columns(severity) | features
 
 
@@ -142,7 +151,13 @@ def finished_row(folder: Path) -> dict[str, Any] | None:
 
 def read_severity(folder: Path) -> SeverityMap:
     """The severity of a predicted case."""
-    return SeverityMap(**json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")))
+    kept = json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8"))
+    return SeverityMap(**{name: value for name, value in kept.items() if name != TIMING})
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """What each stage of a case took; empty for one predicted by an earlier version."""
+    return json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")).get(TIMING, {})
 
 
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:

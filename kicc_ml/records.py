@@ -165,6 +165,24 @@ class SeverityMap:
     lung_percent: Mapping[str, float | None] = field(default_factory=dict)  # involved, of ``right`` and ``left``
     lesion_count: int | None = None  # connected, each of at least the smallest volume that counts
     largest_lesion_ml: float | None = None
+    uncertain_percent: float | None = None  # of the lung: where the model is sure neither of a lesion nor of none
+
+
+@dataclass(frozen=True)
+class Risk:
+    """The predicted probability of an endpoint.
+
+    ``low`` and ``high`` bound its 90 % interval, None where there is none. ``calibration`` says how such risks came out
+    at held-out hospitals. ``beside`` holds what other models say, by their name in ``evaluation.summary.MODELS`` or
+    ``without_images``.
+    """
+
+    endpoint: str
+    probability: float
+    low: float | None
+    high: float | None
+    calibration: str
+    beside: Mapping[str, float] = field(default_factory=dict)
 
 
 def by_id(cases: Iterable[Case]) -> dict[str, Case]:

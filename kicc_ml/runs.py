@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
-from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.models.networks import build_network
 from kicc_ml.plan import filled
 from kicc_ml.records import REGIONS, Units, UserError
+
+Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
 
 CONFIG = "config.yaml"
 SPLIT = "split.json"
@@ -61,13 +63,19 @@ class Fold:
     @property
     def canonical(self) -> CanonicalCT:
         """How this fold's network wants to see a CT."""
-        settings = self.config["data"]["canonical"]
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        return CanonicalCT(**{key: value for key, value in values.items() if key != "_target_"})
+        return canonical_of(CanonicalCT, self.config["data"]["canonical"])
 
     @property
     def patch_size(self) -> Sequence[int]:
         return self.config["data"]["patch_size"]
+
+
+def canonical_of(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
+    """What a run's settings say of how images are shown to its networks."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+    return kind(**{key: value for key, value in values.items() if key != "_target_"})
 
 
 def fold_folder(run_dir: str | Path, fold: str) -> Path:

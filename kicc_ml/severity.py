@@ -48,7 +48,8 @@ def grade(
 
     ``masks`` maps regions (``records.REGIONS``, or ``ground_glass``) to boolean ``[x, y, z]`` on one grid, in
     any orientation; ``affine_ras`` (4 x 4) says where the head is. A lesion counts where there is lung.
-    ``lesion`` may be given as ground glass and consolidation. What cannot be computed is None with a reason
+    ``lesion`` may be given as ground glass and consolidation; ``uncertain`` is what a model is unsure of. What
+    cannot be computed is None with a reason
     ``"field: why"``. Raises ValueError where neither lesion nor its parts are among the masks.
     """
     lesion = _lesion(masks)
@@ -61,6 +62,7 @@ def grade(
     ml = _voxel_ml(affine_ras, spacing_known, reasons)
     _report_outside(lesion, inside, reasons)
     sizes_ml = _lesion_sizes_ml(inside, ml)
+    unsure = masks.get("uncertain")
     return SeverityMap(
         zone_percent=zone_percent,
         zone_score=zone_score,
@@ -74,6 +76,7 @@ def grade(
         lung_percent=_lung_percent(masks, inside),
         lesion_count=None if sizes_ml is None else len(sizes_ml),
         largest_lesion_ml=None if sizes_ml is None else float(sizes_ml.max(initial=0)),
+        uncertain_percent=None if unsure is None else _percent(unsure, lung, "uncertain_percent", reasons),
     )
 
 

@@ -50,6 +50,9 @@ ROOM = 1.25
 #: Fewer hospitals than this cannot say what a new one looks like.
 LEAST_HOSPITALS = 3
 
+#: Of the held-out scans this share is less uncertain than one that is called more uncertain than usual.
+USUAL_SHARE, LEAST_SCANS = 0.95, 20
+
 #: Coverage of the interval of the share of lung involved.
 COVERAGE = 0.90
 
@@ -196,6 +199,16 @@ def _distance(value: float | None, reference: Reference, name: str) -> float:
 
 def _score(row: Mapping[Hashable, Any], reference: Reference) -> float:
     return max((_distance(row[name], reference, name) for name in reference.centre if _known(row[name])), default=0.0)
+
+
+def is_unusual(uncertain_percent: float | None, held_out: Sequence[float]) -> bool | None:
+    """Whether the model is unsure of more of a scan than of :data:`USUAL_SHARE` of held-out ones.
+
+    None where one of them is not known, or where they are too few for that share to be less than all.
+    """
+    if uncertain_percent is None or len(held_out) < LEAST_SCANS:
+        return None
+    return bool(uncertain_percent > np.quantile(held_out, USUAL_SHARE))
 
 
 def involved_interval(

@@ -13,6 +13,7 @@ from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.predict import severity_of, write_case
+from kicc_ml.progress import Stages
 from kicc_ml.records import Series, UserError
 from kicc_ml.trust import NotForThisModel
 from tests.dicom.phantom_files import write_series
@@ -74,7 +75,7 @@ def test_a_scan_without_lungs_is_refused_before_anything_is_written(tmp_path: Pa
 def test_without_a_report_a_scan_is_checked_and_nothing_else(tmp_path: Path):
     series, result = predicted(tmp_path)
     Clinic(NOTHING, MODEL)(series, result, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "page.html").exists()
     assert Clinic(NOTHING, MODEL).is_whole(series, tmp_path / "out")
     assert not Clinic(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
 
@@ -94,7 +95,7 @@ def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Pat
     series, result = predicted(tmp_path)
     folder = tmp_path / "out" / "seoul_1"
     Clinic(NOTHING, MODEL, report=True)(series, result, folder)
-    write_case(folder, result.masks, result.volume, result.severity, {})
+    write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
     assert 'href="seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
 
 

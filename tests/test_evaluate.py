@@ -13,6 +13,7 @@ from evaluate import evaluate_runs, overlays, print_results, quarantined, refere
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.predict import severity_columns, severity_of, write_case
+from kicc_ml.progress import Stages
 from kicc_ml.records import Case, SeverityMap, UserError
 from kicc_ml.runs import CONFIG, PREDICTIONS, write_json, write_table
 
@@ -47,7 +48,7 @@ def predicted_as(folder: Path, case: Case, masks: dict[str, np.ndarray]) -> tupl
     out = folder / "severity" / case.case_id
     volume = read_volume(case.ct)
     severity = severity_of(volume, masks)
-    write_case(out, masks, volume, severity, {})
+    write_case(out, masks, volume, severity, {}, Stages())
     return pd.Series({"case_id": case.case_id, "site": case.site, "fold": "seoul", **severity_columns(severity)}), out
 
 

@@ -9,6 +9,7 @@ from kicc_ml import inference
 from kicc_ml.data import transforms
 from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.inference import Segmenter, decide, without_shreds
+from kicc_ml.progress import Stages
 from kicc_ml.records import REGIONS, UserError, Volume
 
 AIR, SOFT, LUNG, LESION = -1000, 40, -850, -300
@@ -76,7 +77,7 @@ def test_where_no_lung_is_found_the_whole_volume_is_looked_at(lungs_first: None)
             return logits
 
     kept = np.zeros(chest().array.shape, np.float32)
-    segmenter(NeverLung()).segment_keeping(chest(), {"lesion": kept})
+    segmenter(NeverLung()).segment_keeping(chest(), {"lesion": kept}, Stages())
     assert (kept > 0.5).sum() == 1000
 
 

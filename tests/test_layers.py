@@ -25,17 +25,27 @@ MAY_IMPORT = {
     "runs": PLAIN | READERS | MIDDLE | {"plan"},
     "inference": PLAIN | READERS | MIDDLE,
     "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust", "deliver"},
-    "clinic": PLAIN | READERS | MIDDLE | {"runs", "predict", "page", "trust", "deliver"},
+    "risk": PLAIN | MIDDLE | {"runs"},
+    "new_patient": PLAIN | MIDDLE | {"runs", "risk"},
+    "history": PLAIN | {"dicom", "runs"},
+    "held_out": PLAIN | READERS | MIDDLE | {"runs", "predict", "page", "deliver", "risk"},
+    "clinic": PLAIN
+    | READERS
+    | MIDDLE
+    | {"runs", "predict", "page", "trust", "deliver", "held_out", "history", "risk", "new_patient"},
     "predict_outcome": PLAIN | MIDDLE | {"runs"},
     "predict_severity": PLAIN | MIDDLE | {"runs", "predict_outcome"},
     "extent": PLAIN | MIDDLE | {"runs", "predict"},
-    "cli": PLAIN | READERS | MIDDLE | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic"},
+    "cli": PLAIN
+    | READERS
+    | MIDDLE
+    | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "held_out", "history", "risk"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE,
     "evaluate": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "benchmark"},
+    | {"runs", "predict", "launch", "page", "trust", "deliver", "held_out", "risk", "benchmark"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

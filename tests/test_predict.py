@@ -23,6 +23,7 @@ from kicc_ml.predict import (
     with_lesion_threshold,
     write_case,
 )
+from kicc_ml.progress import Stages
 from kicc_ml.records import REGIONS, Series, UserError, Volume
 from kicc_ml.runs import About, Fold
 
@@ -255,7 +256,7 @@ def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
     volume = scan("SAR")
     masks = segmenter().segment(volume)
     severity = severity_of(volume, masks)
-    write_case(tmp_path, masks, volume, severity, {})
+    write_case(tmp_path, masks, volume, severity, {}, Stages())
     hu = phantom_ras()
     lesion, lung = (hu == LESION).sum(), np.isin(hu, (LEFT, RIGHT, LESION)).sum()
     assert severity.percent_involved == pytest.approx(100 * lesion / lung)
@@ -297,7 +298,7 @@ def test_folds_that_see_a_ct_in_other_voxels_are_asked_apart_and_count_alike():
     folds = [replace(fold("a"), network=Sure(0.9)), replace(fold("b"), network=Sure(0.9))]
     folds.append(replace(fold("c", spacing_mm=[2.5, 2.5, 4.0]), network=Sure(0.3)))
     kept = np.zeros(scan().array.shape, np.float32)
-    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept})
+    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept}, Stages())
     np.testing.assert_allclose(kept, 0.7, atol=5e-3)
 
 

@@ -7,7 +7,7 @@ prediction made twice is the same object.
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import highdicom as hd
@@ -33,6 +33,10 @@ TYPE_2 = (
 
 #: Around the box of the lungs that a Parametric Map is cut to.
 BOX_MARGIN_VOXELS = 4
+
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+RESEARCH_USE = "Research use only"
+LONGEST_DESCRIPTION = 1024  # of value representation ST
 
 CONSOLIDATION = Code("9656002", "SCT", "Consolidation")
 #: Region of :data:`kicc_ml.records.REGIONS` (or ground glass) to label, category, type, laterality and colour.
@@ -60,11 +64,15 @@ SEGMENTS: Mapping[str, tuple[str, Code, Code, str, tuple[int, int, int]]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """A series whose predictions are written, and the model that made them; ``model`` is a hash of its weights."""
+    """A series whose predictions are written, and the model that made them.
+
+    ``model`` is a hash of its weights, ``provenance`` what is said of it: training hospitals, validation figures.
+    """
 
     series: Series
     model: str
     version: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> list[Dataset]:
@@ -122,6 +130,18 @@ class Source:
         return hd.AlgorithmIdentificationSequence(
             MANUFACTURER, codes.DCM.ArtificialIntelligence, self.version, parameters={"weights": self.model}
         )
+
+
+def state_origin(made: Dataset, source: Source) -> None:
+    """Who made an object, from what and how good it was: Contributing Equipment (PS3.3 C.12.1), for every viewer."""
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(PROCESSING_EQUIPMENT)]
+    equipment.Manufacturer, equipment.ManufacturerModelName = MANUFACTURER, MANUFACTURER
+    equipment.SoftwareVersions, equipment.DeviceSerialNumber = source.version, source.model[:16]
+    said = [RESEARCH_USE, *(f"{label}: {value}" for label, value in source.provenance.items())]
+    equipment.ContributionDescription = "; ".join(said)[:LONGEST_DESCRIPTION]
+    made.ContributingEquipmentSequence = [*made.get("ContributingEquipmentSequence", []), equipment]
+    made.SpecificCharacterSet = "ISO_IR 192"
 
 
 def segments_of(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,14 +11,22 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from kicc_ml.dicom.derived import CONSOLIDATION, SEGMENTS, Source
-from kicc_ml.records import SeverityMap
+from kicc_ml.dicom.derived import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
+from kicc_ml.records import Risk, SeverityMap
 
 CT_OF_CHEST = Code("169069000", "SCT", "CT of chest")
 MASS = Code("118538004", "SCT", "Mass")
 #: No standard scheme has these; the designator is of this project (PS3.16 section 8).
 SHARE_INVOLVED = Code("INVOLVED", "99KICC", "Share of lung involved")
 SHARE_CONSOLIDATED = Code("CONSOLIDATED", "99KICC", "Share of lung consolidated")
+SHARE_UNCERTAIN = Code("UNCERTAIN", "99KICC", "Share of lung of which the model is unsure")
+RISK = {
+    "risk": Code("RISK", "99KICC", "Predicted risk"),
+    "low": Code("RISK_LOW", "99KICC", "Predicted risk, lower bound of the 90 % interval"),
+    "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
+    "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
+    "without_images": Code("RISK_NO_IMAGES", "99KICC", "Predicted risk, images left out"),
+}
 ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
 TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
 MILLILITRE = Code("ml", "UCUM", "milliliter")
@@ -34,9 +42,10 @@ ZONE = {
 }
 
 
-def severity_report(source: Source, severity: SeverityMap, segmentation: Dataset) -> Dataset:
-    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map; what is None is left out."""
+def severity_report(source: Source, severity: SeverityMap, risks: Sequence[Risk], segmentation: Dataset) -> Dataset:
+    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map and of risks; what is None is left out."""
     groups = [_both_lungs(source, severity), *_zones(source, severity), *_segments(source, severity, segmentation)]
+    groups += [_risk(source, risk) for risk in risks]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = hd.sr.MeasurementReport(
@@ -71,15 +80,20 @@ def _measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Measurem
 
 
 def _group(
-    source: Source, name: str, site: hd.sr.FindingSite, measurements: Sequence[hd.sr.Measurement]
+    source: Source,
+    name: str,
+    finding: Code,
+    site: hd.sr.FindingSite | None,
+    measurements: Sequence[hd.sr.Measurement],
+    remarks: Sequence[str] = (),
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"report {name}"), identifier=name),
-        finding_type=codes.DCM.AbnormalOpacity,
+        finding_type=finding,
         algorithm_id=hd.sr.AlgorithmIdentification(
-            "kicc_ml", source.version, parameters=[f"weights {source.model[:16]}"]
+            "kicc_ml", source.version, parameters=[f"weights {source.model[:16]}", RESEARCH_USE, *remarks]
         ),
-        finding_sites=[site],
+        finding_sites=[site] if site else None,
         measurements=measurements,
     )
 
@@ -89,10 +103,24 @@ def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQ
         (TOTAL_SCORE, severity.score, POINTS),
         (SHARE_INVOLVED, severity.percent_involved, PERCENT),
         (SHARE_CONSOLIDATED, severity.percent_consolidated, PERCENT),
+        (SHARE_UNCERTAIN, severity.uncertain_percent, PERCENT),
         (codes.SCT.Volume, severity.lesion_ml, MILLILITRE),
         (MASS, severity.lesion_g, GRAM),
     )
-    return _group(source, "both lungs", hd.sr.FindingSite(codes.SCT.Lung), measurements)
+    origin = [f"{label}: {value}" for label, value in source.provenance.items()]
+    site = hd.sr.FindingSite(codes.SCT.Lung)
+    return _group(source, "both lungs", codes.DCM.AbnormalOpacity, site, measurements, origin)
+
+
+def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The risk of one endpoint with its interval, how such risks were calibrated, and what other models say."""
+    shares = {"risk": risk.probability, "low": risk.low, "high": risk.high, **risk.beside}
+    measurements = _measurements(
+        *((RISK[name], None if share is None else 100 * share, PERCENT) for name, share in shares.items())
+    )
+    remarks = [f"calibration: {risk.calibration}"] if risk.calibration else []
+    finding = Code(risk.endpoint.upper()[:16], "99KICC", f"Predicted outcome: {risk.endpoint}")
+    return _group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
 
 
 def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
@@ -104,7 +132,7 @@ def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQ
             (ZONE_SCORE, score, POINTS), (SHARE_INVOLVED, severity.zone_percent.get(zone), PERCENT)
         )
         if measurements:
-            groups.append(_group(source, zone.replace("_", " "), site, measurements))
+            groups.append(_group(source, zone.replace("_", " "), codes.DCM.AbnormalOpacity, site, measurements))
     return groups
 
 

@@ -2,16 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kicc_ml.dicom.derived import Source, parametric_map, segmentation
+from kicc_ml.dicom.derived import Source, parametric_map, segmentation, state_origin
 from kicc_ml.dicom.derived_pictures import picture, summary_pdf
 from kicc_ml.dicom.derived_report import severity_report
-from kicc_ml.records import SeverityMap, Volume
+from kicc_ml.records import Risk, SeverityMap, Volume
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Findings:
     montage: Path
     pdf: bytes
     identified: bool = False
+    risks: Sequence[Risk] = ()
 
 
 def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
@@ -38,9 +39,11 @@ def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
     objects = {"segmentation": segmentation(source, findings.volume, masks)}
     if findings.probability_xyz is not None:
         objects["map"] = parametric_map(source, findings.volume, findings.probability_xyz, lung)
-    objects["report"] = severity_report(source, findings.severity, objects["segmentation"])
+    objects["report"] = severity_report(source, findings.severity, findings.risks, objects["segmentation"])
     objects["picture"] = picture(source, findings.montage)
     objects["summary"] = summary_pdf(source, findings.pdf, findings.identified)
+    for made in objects.values():
+        state_origin(made, source)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     partial.mkdir(parents=True)
     try:

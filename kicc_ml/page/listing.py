@@ -7,16 +7,24 @@ from pathlib import Path
 
 from kicc_ml.page.page import ZONE_FILL, environment
 from kicc_ml.records import SeverityMap
-from kicc_ml.severity import ZONES
+from kicc_ml.severity import ZONES, change
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A patient in the list; ``link`` is the page's address as seen from the list, "" where there is none."""
+    """A patient in the list; ``link`` is the page's address as seen from the list, "" where there is none.
+
+    ``previous`` is the patient's scan before this one, if there is one.
+    """
 
     case_id: str
     severity: SeverityMap
     link: str = ""
+    previous: SeverityMap | None = None
+
+    @property
+    def change(self) -> dict[str, float | None]:
+        return change(self.previous, self.severity) if self.previous else {}
 
     @property
     def fills(self) -> list[str]:
@@ -37,7 +45,8 @@ def worst_first(entries: Sequence[Entry]) -> list[Entry]:
 
 def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
     """Write the list whole or not at all; returns its path."""
-    html = environment().get_template("listing.html.j2").render(entries=worst_first(entries))
+    followed = any(entry.previous for entry in entries)
+    html = environment().get_template("listing.html.j2").render(entries=worst_first(entries), followed=followed)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8")
     os.replace(partial, path)

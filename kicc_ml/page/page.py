@@ -14,7 +14,7 @@ import jinja2
 
 from kicc_ml.page.scan import DisplayScan
 from kicc_ml.page.words import WORDS
-from kicc_ml.records import SeverityMap
+from kicc_ml.records import Risk, SeverityMap
 from kicc_ml.severity import SIDES, THIRDS, change
 
 #: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
@@ -22,34 +22,30 @@ ZONE_FILL = ("#ffffff", "#fee391", "#fe9929", "#cc4c02", "#7a2803")
 ZONE_INK = ("#1a1a1a", "#1a1a1a", "#1a1a1a", "#ffffff", "#ffffff")
 
 Standing = Literal["inside", "outside", "unchecked"]
-
-
-@dataclass(frozen=True)
-class Risk:
-    """A predicted probability with its interval, and what is known of the model's calibration, in a sentence."""
-
-    endpoint: str
-    probability: float
-    low: float | None
-    high: float | None
-    calibration: str
+Doubt = Literal["usual", "unusual", "unknown"]
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan to show, its severity, and the interval of the share involved where one is known."""
+    """A scan to show, its severity, and the interval of the share involved where one is known.
 
-    display: DisplayScan
+    ``display`` is None for an earlier scan whose files are not at hand; ``link`` is then the address of its own page.
+    """
+
+    display: DisplayScan | None
     severity: SeverityMap
     involved_interval: tuple[float, float] | None = None
-    label: str = ""  # such as "day 5"; never a date unless the page is identified
+    days_before: int | None = None  # of an earlier scan; never a date
+    link: str = ""
 
 
 @dataclass(frozen=True)
 class PatientPage:
     """Everything on a page.
 
-    ``standing`` says whether the scan is like those the model was validated on, ``standing_because`` why not.
+    ``standing`` says whether the scan is like those the model was validated on, ``standing_because`` why not; ``doubt``
+    whether the model is unsure of more of it than of other scans. ``risks_from`` names what the risks were predicted
+    from. ``seconds`` is the time that each stage took.
     ``identity`` (label to value) is shown only where the page stays in the hospital; ``provenance`` names model,
     training sites and validation figures.
     """
@@ -59,14 +55,17 @@ class PatientPage:
     previous: Scan | None = None
     standing: Standing = "unchecked"
     standing_because: tuple[str, ...] = ()
+    doubt: Doubt = "unknown"
     risks: tuple[Risk, ...] = ()
+    risks_from: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_page(path: Path, page: PatientPage) -> Path:
     """Write a page whole or not at all; returns its path."""
-    scans = [page.scan, *([page.previous] if page.previous else [])]
+    shown = [scan for scan in (page.scan, page.previous) if scan and scan.display]
     html = (
         environment()
         .get_template("page.html.j2")
@@ -75,7 +74,8 @@ def write_page(path: Path, page: PatientPage) -> Path:
             severity=page.scan.severity,
             zones=zone_cells(page.scan.severity),
             change=change(page.previous.severity, page.scan.severity) if page.previous else {},
-            payload=json.dumps([scan.display.payload() for scan in scans]),
+            payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
+            beside=sorted({name for risk in page.risks for name in risk.beside}),
         )
     )
     partial = path.with_name(f".{path.name}.{os.getpid()}")

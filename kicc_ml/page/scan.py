@@ -27,13 +27,15 @@ MOST_SLICES = 200
 JPEG_QUALITY = 82
 
 #: Values of the map. A run is one little-endian uint16: the label in the upper two bits, the length below.
+UNCERTAIN = "uncertain"  # a map of its own, of zeros and ones
 LABELS = {"lung": 1, "lesion": 2, "consolidation": 3}
 LONGEST_RUN = (1 << 14) - 1
 
 
 @dataclass(frozen=True)
 class DisplayScan:
-    """What the page's viewer needs of one scan, as JSON-ready values; ``label_zyx`` is the map it will show.
+    """What the page's viewer needs of one scan, as JSON-ready values; ``label_zyx`` is the map it will show, and
+    ``uncertain_zyx`` (0/1) what the model is unsure of, None where that is not known.
 
     Axes run to the patient's left, back and feet; where ``sides`` is False nobody knows which side is which.
     """
@@ -43,12 +45,14 @@ class DisplayScan:
     spacing_mm: tuple[float, float, float]
     sides: bool
     hounsfield: bool
+    uncertain_zyx: np.ndarray | None = None
 
     def payload(self) -> dict[str, Any]:
         return {
             "slices": self.slices,
             "shape": self.label_zyx.shape,
             "runs": runs_of(self.label_zyx),
+            "uncertain": None if self.uncertain_zyx is None else runs_of(self.uncertain_zyx),
             "spacing": self.spacing_mm,
             "sides": self.sides,
             "hounsfield": self.hounsfield,
@@ -63,7 +67,7 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
 
     ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume`` (see ``records.REGIONS``).
     """
-    layers = layers_of(masks)
+    layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
     image, layers, spacing_mm = upright(volume.array, layers, volume.affine_ras)
     box = field_of_view(layers, image.shape)
     image, layers = image[box], {name: layer[box] for name, layer in layers.items()}
@@ -73,18 +77,25 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
         np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
         for size, most in zip(image.shape, (MOST_PIXELS, MOST_PIXELS, MOST_SLICES), strict=True)
     )
+    thin = np.ix_(columns, rows, levels)
     label_xyz = np.zeros((len(columns), len(rows), len(levels)), np.uint8)
     for name in (name for name in LABELS if name in layers):
-        label_xyz[layers[name][np.ix_(columns, rows, levels)]] = LABELS[name]
+        label_xyz[layers[name][thin]] = LABELS[name]
+    unsure_xyz = layers[UNCERTAIN][thin].astype(np.uint8) if UNCERTAIN in layers else None
     thinned_mm = spacing_mm * image.shape / np.array(label_xyz.shape)
     grey = _levels(image[:, :, levels], volume.units == "hu")
     return DisplayScan(
         slices=tuple(_jpeg(grey[:, :, z].T, (len(columns), len(rows))) for z in range(len(levels))),
-        label_zyx=np.ascontiguousarray(label_xyz.transpose(2, 1, 0)),
+        label_zyx=_as_slices(label_xyz),
         spacing_mm=(float(thinned_mm[0]), float(thinned_mm[1]), float(thinned_mm[2])),
         sides=volume.spacing_known,
         hounsfield=volume.units == "hu",
+        uncertain_zyx=None if unsure_xyz is None else _as_slices(unsure_xyz),
     )
+
+
+def _as_slices(array_xyz: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array_xyz.transpose(2, 1, 0))
 
 
 def _levels(image: np.ndarray, hounsfield: bool) -> np.ndarray:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from kicc_ml.page.page import PatientPage, zone_cells
 from kicc_ml.page.words import WORDS
-from kicc_ml.records import SeverityMap
+from kicc_ml.records import Risk, SeverityMap
+from kicc_ml.severity import change
 
 A4_INCHES = (8.27, 11.69)
 #: Korean names are printed where one of these fonts is installed; of a collection the first face is known.
@@ -37,7 +38,7 @@ def summary_pdf(page: PatientPage, montage: Path) -> bytes:
         _head(figure, page)
         _figures(figure, page)
         _zones(figure.add_axes((0.56, 0.56, 0.36, 0.22)), page.scan.severity)
-        picture = figure.add_axes((0.06, 0.22, 0.88, 0.32), anchor="N")
+        picture = figure.add_axes((0.06, 0.21, 0.88, 0.305), anchor="N")
         picture.imshow(np.asarray(Image.open(montage)))
         picture.set_axis_off()
         _provenance(figure, page)
@@ -73,7 +74,7 @@ def _figures(figure: Figure, page: PatientPage) -> None:
         low, high = page.scan.involved_interval
         figure.text(0.28, 0.755, f"{_word('interval')} {low:.0f}–{high:.0f} %", size=8, color="#555555")
     for line, (label, value) in enumerate(_rows(page)):
-        height = 0.732 - 0.0175 * line
+        height = 0.732 - 0.0155 * line
         figure.text(0.06, height, label, size=9)
         figure.text(0.48, height, value, size=9, ha="right")
 
@@ -84,16 +85,27 @@ def _rows(page: PatientPage) -> list[tuple[str, str]]:
     percents["consolidated"] = severity.percent_consolidated
     volumes = {"lung_volume": (severity.lung_ml, "mL"), "lesion_volume": (severity.lesion_ml, "mL")}
     volumes["lesion_weight"] = (severity.lesion_g, "g")
+    percents["uncertain_of"] = severity.uncertain_percent
     rows = [(_word(name), _value(share, "%")) for name, share in percents.items()]
     rows += [(_word(name), _value(*pair)) for name, pair in volumes.items()]
-    for risk in page.risks:
-        interval = "" if risk.low is None or risk.high is None else f" ({100 * risk.low:.0f}–{100 * risk.high:.0f})"
-        rows.append((f"{_word('outcome')}: {_word(risk.endpoint)}", f"{100 * risk.probability:.0f}{interval} %"))
-    return rows
+    if page.previous:
+        changed = change(page.previous.severity, severity)
+        units = {"percent_involved": ("involved", "%"), "lesion_ml": ("lesion_volume", "mL")}
+        rows += [
+            (f"{_word('since')}: {_word(word)}", _value(changed[name], unit, "+"))
+            for name, (word, unit) in units.items()
+        ]
+    return rows + [(f"{_word('outcome')}: {_word(risk.endpoint)}", _risk(risk)) for risk in page.risks]
 
 
-def _value(value: float | None, unit: str) -> str:
-    return _word("not_available") if value is None else f"{value:.0f} {unit}"
+def _risk(risk: Risk) -> str:
+    interval = "" if risk.low is None or risk.high is None else f" ({100 * risk.low:.0f}–{100 * risk.high:.0f})"
+    beside = [f"; {_word(name)} {100 * share:.0f} %" for name, share in risk.beside.items()]
+    return f"{100 * risk.probability:.0f}{interval} %{''.join(beside)}"
+
+
+def _value(value: float | None, unit: str, sign: str = "") -> str:
+    return _word("not_available") if value is None else f"{value:{sign}.0f} {unit}"
 
 
 def _zones(axes: Axes, severity: SeverityMap) -> None:
@@ -114,6 +126,9 @@ def _zones(axes: Axes, severity: SeverityMap) -> None:
 
 def _provenance(figure: Figure, page: PatientPage) -> None:
     lines = [f"{label}: {value}" for label, value in page.provenance.items()]
+    lines += [
+        f"{_word('calibration')}, {_word(one.endpoint)}: {one.calibration}" for one in page.risks if one.calibration
+    ]
     for line, text in enumerate(lines[:10]):
         figure.text(0.06, 0.2 - 0.0145 * line, text[:130], size=7.5, color="#444444")
     figure.text(0.06, 0.035, "\n".join(textwrap.wrap(_word("method"), 120)), size=7.5, color="#444444")

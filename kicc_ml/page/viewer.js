@@ -5,6 +5,7 @@
   var WINDOWS = { lung: [-1350, 150], soft: [-160, 240] };
   var COLOURS = { 2: [230, 159, 0], 3: [204, 70, 190] }; // Okabe and Ito: told apart by colour-blind readers
   var OUTLINE = [86, 180, 233];
+  var DOTS = [255, 255, 255];
 
   function bytes(base64) {
     var text = atob(base64), out = new Uint8Array(text.length);
@@ -12,8 +13,8 @@
     return out;
   }
 
-  function labels(scan) {
-    var runs = bytes(scan.runs), out = new Uint8Array(scan.shape[0] * scan.shape[1] * scan.shape[2]), at = 0;
+  function labels(scan, text) {
+    var runs = bytes(text), out = new Uint8Array(scan.shape[0] * scan.shape[1] * scan.shape[2]), at = 0;
     for (var i = 0; i < runs.length; i += 2) {
       var run = runs[i] | runs[i + 1] << 8, end = at + (run & 0x3fff);
       if (run >> 14) out.fill(run >> 14, at, end);
@@ -40,8 +41,9 @@
     this.scan = scan;
     this.depth = scan.shape[0]; this.rows = scan.shape[1]; this.columns = scan.shape[2];
     this.grey = new Uint8Array(this.depth * this.rows * this.columns);
-    this.label = labels(scan);
-    this.state = { plane: "axial", window: "lung", opacity: 0.45, map: true, axial: 0, coronal: 0 };
+    this.label = labels(scan, scan.runs);
+    this.unsure = scan.uncertain && labels(scan, scan.uncertain);
+    this.state = { plane: "axial", window: "lung", opacity: 0.45, map: true, unsure: "off", axial: 0, coronal: 0 };
     this.canvas = box.querySelector("canvas.plane");
     this.slider = box.querySelector("input.level");
     this.state.axial = scan.involved.indexOf(Math.max.apply(null, scan.involved));
@@ -87,7 +89,7 @@
     this.box.querySelectorAll("button[data-set]").forEach(function (button) {
       button.onclick = function () {
         var pair = button.getAttribute("data-set").split("=");
-        state[pair[0]] = pair[1];
+        state[pair[0]] = pair[0] === "unsure" && state.unsure === "on" ? "off" : pair[1];
         self.refresh();
       };
     });
@@ -134,6 +136,7 @@
     else if (key === "a" || key === "c") { state.plane = key === "a" ? "axial" : "coronal"; this.refresh(); }
     else if (key === "w") { state.window = state.window === "lung" ? "soft" : "lung"; this.refresh(); }
     else if (key === "m") { state.map = !state.map; this.draw(); }
+    else if (key === "u" && this.unsure) { state.unsure = state.unsure === "on" ? "off" : "on"; this.refresh(); }
     else done = false;
     if (done) event.preventDefault();
   };
@@ -178,7 +181,7 @@
     var image = pen.createImageData(width, height), lut = table(this.scan, this.state.window);
     for (var row = 0, at = 0; row < height; row++) for (var column = 0; column < width; column++, at += 4) {
       var shown = lut[this.grey[this.index(plane, row, column)]], tint = this.tint(plane, row, column, height);
-      var share = tint === OUTLINE ? 1 : this.state.opacity;
+      var share = tint === OUTLINE || tint === DOTS ? 1 : this.state.opacity;
       for (var c = 0; c < 3; c++) image.data[at + c] = tint ? shown * (1 - share) + tint[c] * share : shown;
       image.data[at + 3] = 255;
     }
@@ -188,7 +191,9 @@
 
   Viewer.prototype.tint = function (plane, row, column, height) {
     if (!this.state.map) return null;
-    var self = this, label = this.label[this.index(plane, row, column)];
+    var self = this, at = this.index(plane, row, column), label = this.label[at];
+    // Dots rather than a colour: they leave the lesion's own to be seen, and print.
+    if (this.state.unsure === "on" && this.unsure[at] && row % 2 === 0 && column % 2 === 0) return DOTS;
     if (label > 1) return COLOURS[label];
     if (label === 0) return null;
     function lung(r, c) { return self.label[self.index(plane, r, c)] > 0; }

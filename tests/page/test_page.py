@@ -2,15 +2,17 @@
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kicc_ml.page.page import PatientPage, Risk, Scan, write_page, zone_cells
+from kicc_ml.page.page import PatientPage, Scan, write_page, zone_cells
 from kicc_ml.page.scan import display_scan
 from kicc_ml.page.words import WORDS
+from kicc_ml.records import Risk
 from kicc_ml.severity import grade
 
 
@@ -24,7 +26,7 @@ def scan(chest) -> Scan:
 @pytest.fixture
 def opened(browser, page_path: Path, scan: Scan):
     """The page in a browser, with what it asked for and what it complained of."""
-    risk = Risk("oxygen", 0.31, 0.22, 0.43, "slope 0.9 on held-out hospitals")
+    risk = Risk("oxygen", 0.31, 0.22, 0.43, "slope 0.9 on held-out hospitals", {"clinical": 0.18})
     write_page(page_path, PatientPage("seoul_17", scan, risks=(risk,), provenance={"model": "12ab"}))
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.asked, page.complaints = [], []
@@ -118,8 +120,49 @@ def test_previous_scan_stands_beside_with_the_change(browser, page_path: Path, s
     page = browser.new_page()
     page.goto(page_path.as_uri())
     page.wait_for_selector(".viewer[data-ready=yes] >> nth=1")
-    assert "change: Severity score" in page.inner_text("table >> nth=0")
+    rows = [row.split("\t") for row in page.inner_text("table.change").splitlines()]
+    assert ["lesion volume", "120 mL", "120 mL", "+0 mL"] in rows
     page.close()
+
+
+def test_a_previous_scan_whose_files_are_gone_is_told_by_its_figures_and_a_link(browser, page_path: Path, scan: Scan):
+    before = replace(
+        scan, display=None, severity=replace(scan.severity, lesion_ml=20.0), days_before=6, link="../a.html"
+    )
+    write_page(page_path, PatientPage("seoul_17", scan, previous=before))
+    page = browser.new_page()
+    page.goto(page_path.as_uri())
+    page.wait_for_selector(".viewer[data-ready=yes]")
+    assert page.locator(".viewer").count() == 1
+    assert "+100 mL" in page.inner_text("table.change")
+    assert page.get_attribute("main a", "href") == "../a.html"
+    assert "6 days before" in page.inner_text("main")
+    page.close()
+
+
+def test_dots_mark_what_the_model_is_unsure_of_when_asked(browser, page_path: Path, chest):
+    volume, masks = chest
+    unsure = {**masks, "uncertain": masks["left_lung"]}
+    severity = grade(unsure, volume.affine_ras, volume.array)
+    write_page(page_path, PatientPage("seoul_17", Scan(display_scan(volume, unsure), severity), doubt="unusual"))
+    page = browser.new_page()
+    page.goto(page_path.as_uri())
+    page.wait_for_selector(".viewer[data-ready=yes]")
+    plain = pixels(page)
+    page.click("button[data-set='unsure=on']")
+    dotted = (pixels(page) != plain).any(axis=2)
+    assert np.nonzero(dotted)[1].mean() > plain.shape[1] / 2  # the left lung, on the picture's right
+    page.focus(".viewer")
+    page.keyboard.press("u")
+    assert (pixels(page) == plain).all()
+    assert "more than in 19 of 20" in page.inner_text("tr.doubt")
+    page.close()
+
+
+def test_a_risk_stands_with_its_interval_the_model_beside_and_its_calibration(opened):
+    cells = [row.split("\t") for row in opened.inner_text("table.risks").splitlines()]
+    assert ["oxygen", "31 %", "22–43 %", "18 %"] in cells
+    assert "Calibration, oxygen: slope 0.9" in opened.inner_text("main")
 
 
 def test_the_zone_diagram_is_coloured_by_score(scan: Scan):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kicc_ml.page.page import PatientPage, Risk, Scan
+from kicc_ml.page.page import PatientPage, Scan
 from kicc_ml.page.scan import display_scan
 from kicc_ml.page.summary_pdf import summary_pdf
+from kicc_ml.records import Risk
 from kicc_ml.severity import grade
 
 
