@@ -23,6 +23,7 @@ from rich.console import Console
 
 from kicc_ml.benchmark import evaluate_predictions, model_names
 from kicc_ml.data.masks import reference_masks
+from kicc_ml.data.radiograph import frontal
 from kicc_ml.deliver import HeldOut
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
@@ -35,12 +36,12 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.held_out import HeldOutCase, model_of
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
-from kicc_ml.predict import REGION_SUFFIX, read_severity
+from kicc_ml.overlay import radiograph_overlay
+from kicc_ml.predict import REGION_SUFFIX, read_severity, severity_of
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError, Volume, by_id
 from kicc_ml.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold
-from kicc_ml.severity import grade
 
 logger = logging.getLogger("evaluate")
 
@@ -109,14 +110,18 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
-        of_fold = [
-            row.case_id for row in scores.cases.itertuples() if fold_folder(folder.parent, str(row.fold)) == folder
-        ]
+        rows = ct_rows(scores.cases)
+        of_fold = [row.case_id for row in rows.itertuples() if fold_folder(folder.parent, str(row.fold)) == folder]
         if of_fold:
             model = model_of([load_fold(folder)], held_out)
             for case_id in track(of_fold, description=f"pages {folder.name}"):
                 case, severity = scores.everyone[str(case_id)], folder.parent / "severity" / str(case_id)
                 HeldOutCase(case, severity, outcomes).write_page(held_out, model)
+
+
+def ct_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without radiographs, which have a picture and no page."""
+    return rows[rows["modality"] == "CT"] if "modality" in rows else rows
 
 
 def write_results(folder: Path, scores: Scores) -> Path:
@@ -140,12 +145,15 @@ def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
 def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> dict[Any, Any]:
     """One row of ``cases.csv``: what was predicted, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
-    if case is None or case.ct is None:
+    modality = row.get("modality", "CT")
+    if case is None or (series := case.image(modality)) is None:
         raise UserError(
-            f"{row['case_id']} of {folder.parent} is no case with a CT in the run's cohort; was it changed?"
+            f"{row['case_id']} of {folder.parent} is no case with a {modality} in the run's cohort; was it changed?"
         )
-    volume = read_volume(case.ct)
+    volume = read_volume(series)
     predicted = {path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")}
+    if modality == "CXR":
+        predicted = {region: mask_xyz[..., 0] for region, mask_xyz in predicted.items()}
     reference = reference_masks(case, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     draw(folder, volume, predicted, reference)
@@ -160,15 +168,24 @@ def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> d
     """The reference masks graded by the same function as the predicted ones."""
     if "lesion" not in reference:
         return {}
-    hu_xyz = volume.array if volume.units == "hu" else None
-    severity = grade(reference, volume.affine_ras, hu_xyz, volume.spacing_known)
-    return {"severity_score_truth": severity.score, "percent_involved_truth": severity.percent_involved}
+    if volume.array.ndim == 2:
+        masks = {region: mask_xy[..., None] for region, mask_xy in reference.items()}
+        severity = severity_of(frontal(volume), masks, "CXR")
+        own = {"geographic_extent_truth": severity.geographic_extent}
+    else:
+        severity = severity_of(volume, reference)
+        own = {"severity_score_truth": severity.score}
+    return own | {"percent_involved_truth": severity.percent_involved}
 
 
 def draw(
     folder: Path, volume: Volume, predicted: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
 ) -> None:
     severity = read_severity(folder)
+    if volume.array.ndim == 2:
+        path, lesion_xy = folder / "montage.png", reference.get("lesion")
+        radiograph_overlay(volume.array, predicted, path, folder.name, severity, lesion_xy)
+        return
     montage(
         volume.array,
         predicted,

@@ -212,7 +212,12 @@ def predict(
     held_out = held_out_of(run)
     model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
     model = with_outcome(model, outcomes.model.folds) if outcomes else model
-    series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known))
+    modality = segmenter.canonical.modality
+    if modality == "CXR" and (report or dicom or push or identified):
+        raise UserError(
+            "pages and DICOM objects are made of CT alone: leave out --report, --dicom, --push, --identified"
+        )
+    series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
     clinic = Clinic(held_out, model, report or identified, dicom or bool(push), identified, push, outcomes, series)
     out.mkdir(parents=True, exist_ok=True)
     rows, quarantined = predict_series(segmenter, series, out, clinic)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
 from kicc_ml.data.resampling import moved_origin, resample, source_box
-from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.models.windows import TWO_LOOKS, Look, blended_probabilities, strides_divide
 from kicc_ml.progress import Stages
 from kicc_ml.records import REGIONS, Units, UserError, Volume
@@ -36,14 +36,14 @@ SLAB_VOXELS = 200_000
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT.
+    """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT or radiograph.
 
     ``looks`` are mirrorings to average over; every one takes as long as the first. ``companions`` are folds of the same
     run whose plan sees a CT in other voxels; their probabilities count by their number of networks.
     """
 
     networks: Sequence[nn.Module]
-    canonical: CanonicalCT
+    canonical: CanonicalCT | CanonicalCXR
     patch_size: Sequence[int]
     regions: Sequence[str]
     units: Units

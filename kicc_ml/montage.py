@@ -64,11 +64,11 @@ def montage(
     layers = layers_of(masks, reference_lesion_xyz)
     image, layers, spacing_mm = upright(image_xyz, layers, affine_ras)
     box = field_of_view(layers, image.shape)
-    grey, layers = _window(image[box], units), {name: layer[box] for name, layer in layers.items()}
+    grey, layers = window(image[box], units), {name: layer[box] for name, layer in layers.items()}
     if not spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, grey.shape[0] / grey.shape[2]])
     sheet = _sheet(grey, layers, spacing_mm, sides=spacing_known)
-    _write_words(sheet, title, severity, layers)
+    write_words(sheet, title, _in_words(severity) if severity else "", layers)
     if spacing_known:
         _draw_scale(sheet, TILE_PX / (grey.shape[0] * spacing_mm[0]))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -89,10 +89,11 @@ def layers_of(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = No
     return {name: layers[name] for name in ("lung", "lesion", "consolidation", "reference") if name in layers}
 
 
-def _window(image: np.ndarray, units: Units) -> np.ndarray:
+def window(image: np.ndarray, units: Units) -> np.ndarray:
+    """uint8: the lung window of HU; other values between their own 1st and 99th percentile."""
     low, high = LUNG_WINDOW_HU
     if units != "hu":
-        low, high = (float(bound) for bound in np.percentile(image[::2, ::2, ::2], (1, 99)))
+        low, high = (float(bound) for bound in np.percentile(image[(slice(None, None, 2),) * image.ndim], (1, 99)))
     grey = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
     return np.clip(grey, 0, 255).astype(np.uint8)
 
@@ -135,10 +136,10 @@ def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.nd
         row, column = divmod(place, AXIAL_COLUMNS)
         corner = (column * (TILE_PX + GAP_PX), HEADER_PX + row * (tile[1] + GAP_PX))
         plane = {name: layer[:, :, z] for name, layer in layers.items()}
-        sheet.paste(_overlay(grey[:, :, z], plane, tile, sides), corner)
+        sheet.paste(overlay(grey[:, :, z], plane, tile, sides), corner)
     y = _coronal_level(layers, grey.shape[1])
     plane = {name: layer[:, y, :] for name, layer in layers.items()}
-    sheet.paste(_overlay(grey[:, y, :], plane, coronal, sides), (coronal_left, HEADER_PX))
+    sheet.paste(overlay(grey[:, y, :], plane, coronal, sides), (coronal_left, HEADER_PX))
     return sheet
 
 
@@ -162,7 +163,7 @@ def _coronal_level(layers: Mapping[str, np.ndarray], rows: int) -> int:
     return rows // 2
 
 
-def _overlay(
+def overlay(
     grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tuple[int, int], sides: bool
 ) -> Image.Image:
     """One plane, columns along the first axis, at ``size`` (width, height) with fills, outlines, R/L if known."""
@@ -186,14 +187,12 @@ def _enlarged(mask_xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(mask_xy.T.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)) > 0
 
 
-def _write_words(
-    sheet: Image.Image, title: str, severity: SeverityMap | None, layers: Mapping[str, np.ndarray]
-) -> None:
+def write_words(sheet: Image.Image, title: str, said: str, layers: Mapping[str, np.ndarray]) -> None:
+    """Title and what is to be remembered above the picture, the legend of its layers below."""
     words = ImageDraw.Draw(sheet)
     words.text((8, 6), title, fill="white", font=ImageFont.load_default(20))
     small = ImageFont.load_default(14)
-    if severity is not None:
-        words.text((8, 33), _in_words(severity), fill="white", font=small)
+    words.text((8, 33), said, fill="white", font=small)
     left, top = 8, sheet.height - FOOTER_PX + 8
     for name in layers:
         colour, label = LEGEND[name]

@@ -15,17 +15,18 @@ import torch
 from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule
-from kicc_ml.data.transforms import CanonicalCT
-from kicc_ml.deliver import Result
+from kicc_ml.data.radiograph import read_scan
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.deliver import MONTAGE, Result
 from kicc_ml.dicom.image_files import write_nifti
-from kicc_ml.dicom.volume import read_volume
 from kicc_ml.inference import Segmenter
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
+from kicc_ml.overlay import radiograph_overlay
 from kicc_ml.progress import Stages, track
 from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume
 from kicc_ml.runs import About, Fold, write_json
-from kicc_ml.severity import grade
+from kicc_ml.severity import grade, grade_radiograph
 from kicc_ml.trust import FEATURES, scan_features
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ SEVERITY_COLUMNS = (
     "lesion_ml",
     "lesion_g",
     "uncertain_percent",
+    "geographic_extent",
 )
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
@@ -76,7 +78,10 @@ def write_case(
     write_json(folder / SEVERITY_FILE, asdict(severity) | {TIMING: stages.seconds})
 
 
-def severity_of(volume: Volume, masks: Mapping[str, np.ndarray]) -> SeverityMap:
+def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
+    """Of masks on the grid of ``volume``, which is one slice of a radiograph (``data.radiograph.frontal``)."""
+    if modality == "CXR":
+        return grade_radiograph(masks, volume.affine_ras)
     hu_xyz = volume.array if volume.units == "hu" else None
     return grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
 
@@ -89,7 +94,7 @@ def severity_columns(severity: SeverityMap) -> dict[str, Any]:
 def predict_series(
     segmenter: Segmenter, series: Mapping[str, Series], out: Path, finish: Finish | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Segment CT series by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
+    """Segment scans by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
 
     A case that is there whole is kept. Returns one row per case, and the reasons by case id.
     """
@@ -113,19 +118,23 @@ def predict_series(
 def predict_one(
     segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
 ) -> dict[str, Any]:
-    """Predict one CT into its folder; its severity and features as columns."""
+    """Predict one scan into its folder; its severity and features as columns. A radiograph gets a picture too."""
     stages = Stages()
     with stages("reading"):
-        volume = read_volume(series)
+        volume = read_scan(series)
     shape = volume.array.shape
     probability_xyz = np.zeros(shape, np.float32) if finish and finish.keeps_probability else None
     kept = {"uncertain": np.zeros(shape, bool)} | ({} if probability_xyz is None else {"lesion": probability_xyz})
     masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
     with stages("severity"):
-        severity = severity_of(volume, masks)
+        severity = severity_of(volume, masks, series.modality)
         features = scan_features(volume, masks) if volume.units == "hu" else {}
     if finish:
         _finish(finish, series, Result(case_id, volume, masks, severity, probability_xyz, stages), folder)
+    if series.modality == "CXR":
+        folder.mkdir(parents=True, exist_ok=True)
+        flat = {region: mask_xyz[..., 0] for region, mask_xyz in masks.items()}
+        radiograph_overlay(volume.array[..., 0], flat, folder / MONTAGE, case_id, severity)
     write_case(folder, masks, volume, severity, features, stages)
     return severity_columns(severity) | features
 
@@ -171,8 +180,8 @@ def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = Fal
         raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
     threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
     about = replace(first.about, lesion_threshold=threshold)
-    looks: Sequence[Look] = ((),) if fast else _looks(about)
-    alike: dict[CanonicalCT, list[Fold]] = {}
+    looks: Sequence[Look] = ((),) if fast else _looks(about, first.canonical)
+    alike: dict[CanonicalCT | CanonicalCXR, list[Fold]] = {}
     for fold in folds:
         alike.setdefault(fold.canonical, []).append(fold)
     groups = [
@@ -184,7 +193,7 @@ def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = Fal
 
 def _segmenter(
     networks: Sequence[nn.Module],
-    canonical: CanonicalCT,
+    canonical: CanonicalCT | CanonicalCXR,
     patch_size: Sequence[int],
     about: About,
     looks: Sequence[Look],
@@ -201,9 +210,9 @@ def _segmenter(
     )
 
 
-def _looks(about: About) -> Sequence[Look]:
-    """Mirror images as the networks saw them in training: up and down too where no file states how it lies."""
-    return TWO_LOOKS if about.spacing_known else FOUR_LOOKS
+def _looks(about: About, canonical: CanonicalCT | CanonicalCXR) -> Sequence[Look]:
+    """Mirror images as the networks saw them in training: up and down too where a CT does not state how it lies."""
+    return TWO_LOOKS if about.spacing_known or canonical.modality == "CXR" else FOUR_LOOKS
 
 
 @torch.inference_mode()
@@ -213,13 +222,13 @@ def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModul
     One of ``LESION_THRESHOLDS``; left as it is where no validation case has a lesion.
     """
     network.eval()
-    lesion = REGIONS.index("lesion")
+    lesion, looks = REGIONS.index("lesion"), _looks(about, data.canonical)
     dice = []
     for batch in data.val_dataloader():
         truth = batch["mask_bcxyz"][0, lesion] > 0.5
         if truth.any():
             image_cxyz = batch["image_bcxyz"][0]
-            (probability,) = blended_probabilities([network], image_cxyz, data.patch_size, [lesion], _looks(about))
+            (probability,) = blended_probabilities([network], image_cxyz, data.patch_size, [lesion], looks)
             found = [probability > threshold for threshold in LESION_THRESHOLDS]
             dice.append([float(2 * (one & truth).sum() / (one.sum() + truth.sum())) for one in found])
     return replace(about, lesion_threshold=LESION_THRESHOLDS[int(np.mean(dice, axis=0).argmax())]) if dice else about
@@ -229,12 +238,14 @@ def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
-    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about))
+    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about, data.canonical))
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)
-    series = {case_id: case.ct for case_id, case in cases.items() if case.ct is not None}
+    modality = data.canonical.modality
+    series = {case_id: image for case_id, case in cases.items() if (image := case.image(modality)) is not None}
     rows, quarantined = predict_series(segmenter, series, run_dir / "severity")
     rows.insert(1, "site", [cases[case_id].site for case_id in rows["case_id"]])
     rows.insert(2, "fold", data.split.fold)
+    rows.insert(3, "modality", modality)
     return rows, quarantined

@@ -166,6 +166,7 @@ class SeverityMap:
     lesion_count: int | None = None  # connected, each of at least the smallest volume that counts
     largest_lesion_ml: float | None = None
     uncertain_percent: float | None = None  # of the lung: where the model is sure neither of a lesion nor of none
+    geographic_extent: int | None = None  # of a radiograph, 0-8
 
 
 @dataclass(frozen=True)

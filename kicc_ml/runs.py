@@ -38,7 +38,8 @@ class About:
 
     ``sizes`` are the network's parameters that the data decided; ``regions`` those it learnt to segment;
     ``features`` and ``endpoints`` the columns of the outcome network, in order; ``sites`` the training hospitals;
-    ``units`` and ``spacing_known`` those of the CTs it learnt from; ``lesion_threshold`` is fitted inside the fold.
+    ``units`` and ``spacing_known`` those of the images it learnt to segment; ``lesion_threshold`` is fitted inside the
+    fold.
     """
 
     sizes: Mapping[str, int]
@@ -61,9 +62,11 @@ class Fold:
     config: Mapping[str, Any]
 
     @property
-    def canonical(self) -> CanonicalCT:
-        """How this fold's network wants to see a CT."""
-        return canonical_of(CanonicalCT, self.config["data"]["canonical"])
+    def canonical(self) -> CanonicalCT | CanonicalCXR:
+        """How this fold's network wants to see a CT, or a radiograph if it segments those."""
+        settings = self.config["data"]["canonical"]
+        flat = settings["_target_"].endswith(CanonicalCXR.__name__)
+        return canonical_of(CanonicalCXR, settings) if flat else canonical_of(CanonicalCT, settings)
 
     @property
     def patch_size(self) -> Sequence[int]:
@@ -115,13 +118,13 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
     if isinstance(data, PatchDataModule):
         known_c = np.any([data.volumes[case.case_id].mask_known_c for case in data.train_cases], axis=0)
         regions = [region for region, known in zip(REGIONS, known_c, strict=True) if known]
-        cts = [case.ct for case in data.train_cases if case.ct is not None]
+        images = [image for case in data.train_cases if (image := case.image(data.canonical.modality)) is not None]
         return About(
             {"in_channels": 1, "out_channels": len(REGIONS)},
             sites,
             regions,
-            units="hu" if any(ct.units == "hu" for ct in cts) else "arbitrary",
-            spacing_known=any(ct.spacing_mm is not None for ct in cts),
+            units="hu" if any(image.units == "hu" for image in images) else "arbitrary",
+            spacing_known=any(image.spacing_mm is not None for image in images),
         )
     features, endpoints = list(data.features or ()), list(data.endpoints)
     return About({"features": len(features), "endpoints": len(endpoints)}, sites, (), features, endpoints)

@@ -7,6 +7,7 @@ share of lung involved and consolidated, the volume (mL) and the weight (g) of t
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -77,6 +78,27 @@ def grade(
         lesion_count=None if sizes_ml is None else len(sizes_ml),
         largest_lesion_ml=None if sizes_ml is None else float(sizes_ml.max(initial=0)),
         uncertain_percent=None if unsure is None else _percent(unsure, lung, "uncertain_percent", reasons),
+    )
+
+
+def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> SeverityMap:
+    """Grade one frontal radiograph: shares of the lung fields, as seen, and their geographic extent.
+
+    ``masks`` are those of :func:`grade`, ``[x, y, 1]``. Each lung has 0 to 4 points at the cut-offs of
+    :func:`zone_points`, 8 in total: Wong HYF et al., Radiology 2020;296:E72. Thirds of each lung's height stand in
+    ``zone_percent``, without points. What is of a volume is None.
+    """
+    graded = grade(masks, affine_ras, spacing_known=False)
+    points = [zone_points(share) for share in graded.lung_percent.values() if share is not None]
+    own = [reason for reason in graded.reasons if reason.startswith(("percent_", "uncertain_", "lesion:"))]
+    if len(points) < len(SIDES):
+        own.append("geographic_extent: right and left lung are not both told apart")
+    return replace(
+        graded,
+        zone_score={},
+        score=None,
+        geographic_extent=sum(points) if len(points) == len(SIDES) else None,
+        reasons=("score, lung_ml, lesion_ml, lesion_g: a radiograph is a shadow without volume", *own),
     )
 
 

@@ -12,11 +12,12 @@ SCRIPTS = (ROOT / "train.py", ROOT / "evaluate.py")
 
 #: What each room may import, itself aside. The scripts and ``cli`` stand at the end of the line.
 PLAIN = {"records", "pseudonym", "progress"}
-READERS = {"dicom", "severity", "montage", "synthetic"}
+READERS = {"dicom", "severity", "montage", "overlay", "synthetic"}
 MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **{"records": set(), "pseudonym": set(), "progress": set(), "launch": {"records"}},
     **{room: PLAIN for room in READERS},
+    "overlay": PLAIN | {"montage"},
     "trust": PLAIN,
     "deliver": PLAIN | {"severity", "montage", "dicom", "page", "trust"},
     "page": PLAIN | {"severity", "montage"},

@@ -10,11 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from kicc_ml.data.transforms import CanonicalCT
+from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.deliver import Result
-from kicc_ml.dicom.image_files import nifti_series
+from kicc_ml.dicom.image_files import nifti_series, radiograph_series, read_mask
 from kicc_ml.inference import Segmenter, decide
 from kicc_ml.predict import (
     predict_series,
@@ -319,12 +320,16 @@ class GreyIsProbability(torch.nn.Module):
         return torch.logit(image_bcxyz, eps=1e-4).repeat(1, len(REGIONS), 1, 1, 1)
 
 
+SEEN = CanonicalCT()
+
+
 @dataclass(frozen=True)
 class Validation:
     """Batches to select on, as a data module gives them."""
 
     batches: list[dict[str, torch.Tensor]]
     patch_size: tuple[int, int, int] = (8, 8, 8)
+    canonical: CanonicalCT = SEEN
 
     def val_dataloader(self) -> list[dict[str, torch.Tensor]]:
         return self.batches
@@ -346,3 +351,34 @@ def test_the_lesion_threshold_stays_where_no_validation_case_has_a_lesion():
     batch = faint_lesion() | {"mask_bcxyz": torch.zeros(1, len(REGIONS), 8, 8, 8)}
     about = About(sizes={}, sites=())
     assert with_lesion_threshold(GreyIsProbability(), about, Validation([batch])) == about  # type: ignore[arg-type]
+
+
+class DarkIsLung(nn.Module):
+    """Dark is lung, its darker half on either side of the middle, and what is a little lighter is lesion."""
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        lung, lesion = (image_bcxyz > 0.1) & (image_bcxyz < 0.7), (image_bcxyz > 0.4) & (image_bcxyz < 0.7)
+        logits = torch.cat([lung, lung, lung, lesion, lesion & ~lesion], dim=1).float() * 16 - 8
+        middle = image_bcxyz.shape[2] // 2
+        logits[:, REGIONS.index("left_lung"), :middle] = -8
+        logits[:, REGIONS.index("right_lung"), middle:] = -8
+        return logits
+
+
+def test_a_radiograph_gets_masks_on_its_own_pixels_a_picture_and_its_extent(tmp_path: Path):
+    grey = np.full((50, 80), 250, np.uint8)  # rows, columns
+    grey[0], grey[10:40, 10:30], grey[10:40, 50:70], grey[25:40, 10:30] = 0, 50, 50, 130
+    Image.fromarray(grey).save(tmp_path / "x.png")
+    series = {"x": radiograph_series(tmp_path / "x.png", site="", patient="x")}
+    regions = ("lung", "left_lung", "right_lung", "lesion")
+    one = Segmenter((DarkIsLung(),), CanonicalCXR(80), (80, 80, 1), regions, "arbitrary", False, 0.5)
+    rows, quarantined = predict_series(one, series, tmp_path / "out")
+    assert not quarantined
+    found = {region: read_mask(tmp_path / "out" / "x" / f"{region}.nii.gz")[0] for region in regions}
+    right = (grey == 50) & (np.arange(80) < 40) | (grey == 130)
+    np.testing.assert_array_equal(found["right_lung"][..., 0], right.T)
+    np.testing.assert_array_equal(found["lesion"][..., 0], (grey == 130).T)
+    severity = json.loads((tmp_path / "out" / "x" / "severity.json").read_text())
+    assert severity["lung_percent"] == {"right": 50.0, "left": 0.0}
+    assert severity["geographic_extent"] == rows["geographic_extent"][0] == 3
+    assert (tmp_path / "out" / "x" / "montage.png").is_file()

@@ -1,21 +1,24 @@
-"""Reference masks of a case, on the grid of its CT."""
+"""Reference masks of a case, on the grid of its CT or radiograph."""
 
 import numpy as np
 import torch
 
 from kicc_ml.data.resampling import resample
-from kicc_ml.data.store import with_derived_regions
+from kicc_ml.data.store import read_masks
 from kicc_ml.data.transforms import require_same_grid
-from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.records import Case, Volume
 
 
 def reference_masks(case: Case, volume: Volume) -> dict[str, np.ndarray]:
     """The regions labelled for a case, bool ``[x, y, z]`` on the grid of ``volume``, its CT.
 
+    On a flat radiograph they are ``[x, y]``.
+
     Raises UserError where a mask lies on another grid.
     """
-    masks = with_derived_regions({region: read_mask(path) for region, path in case.masks.items()})
+    masks = read_masks(case, volume)
+    if volume.array.ndim == 2:
+        return {region: mask_xy for region, (mask_xy, _) in masks.items()}
     return {region: _on_grid(mask_xyz, affine_ras, volume) for region, (mask_xyz, affine_ras) in masks.items()}
 
 

@@ -167,7 +167,7 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[st
     assert series is not None
     volume = read_volume(series)
     result = canonical(volume)
-    masks = canonical.masks(with_derived_regions(_read_masks(case, volume)), volume)
+    masks = canonical.masks(read_masks(case, volume), volume)
     arrays = {
         "image": result.image_cxyz.numpy().astype(np.float16),
         "lesion_index": _sample_lesion(masks.get("lesion")),
@@ -186,12 +186,12 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[st
     return arrays, meta
 
 
-def _read_masks(case: Case, volume: Volume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_masks(case: Case, volume: Volume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What is labelled on ``volume``, the CT of a case or its flat radiograph, with what it makes up together."""
     if volume.array.ndim == 2:
-        return {
-            region: (mask_xy, volume.affine_ras) for region, mask_xy in flat_masks(case, volume.array.shape).items()
-        }
-    return {region: read_mask(path) for region, path in case.masks.items()}
+        flat = flat_masks(case, volume.array.shape)
+        return with_derived_regions({region: (mask_xy, volume.affine_ras) for region, mask_xy in flat.items()})
+    return with_derived_regions({region: read_mask(path) for region, path in case.masks.items()})
 
 
 def with_derived_regions(

@@ -57,6 +57,8 @@ def score_case(
 ) -> list[RegionScore]:
     """Score every region both sides have, boolean ``[x, y, z]`` each; ``spacing_mm`` None where not known.
 
+    Those of a radiograph are ``[x, y]``: it has no volume.
+
     Raises UserError where two masks of a region differ in shape.
     """
     return [
@@ -100,7 +102,7 @@ def _score_region(
         )
     distances = surface_distances(truth, predicted, spacing_mm or (1.0,) * truth.ndim)
     missed = 0.0 if truth.any() else None  # surface Dice where nothing was predicted
-    ml = None if spacing_mm is None else float(np.prod(spacing_mm) / 1000)
+    ml = None if spacing_mm is None or truth.ndim < 3 else float(np.prod(spacing_mm) / 1000)
     pieces = detect(truth, predicted) if region in IN_PIECES else None
     extra_voxels = np.count_nonzero(predicted) - np.count_nonzero(truth)
     return RegionScore(
@@ -128,4 +130,6 @@ def _reason(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, .
         because.append("nothing predicted")
     if spacing_mm is None:
         because.append("voxel size not known")
+    if truth.ndim < 3:
+        because.append("a radiograph has no volume")
     return "; ".join(because)

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from kicc_ml.dicom.sources import scans_at
 from kicc_ml.records import UserError
@@ -92,3 +93,13 @@ def test_a_series_of_pictures_is_no_nifti(tmp_path: Path):
     nifti(tmp_path / "rgb.nii.gz", (6, 5, 4, 3))
     with pytest.raises(UserError, match="no usable CT"):
         scans_at(tmp_path / "rgb.nii.gz", "hu", True)
+
+
+def test_radiographs_are_pictures_and_frontal_dicom_where_those_are_asked_for(tmp_path):
+    Image.new("L", (8, 6)).save(tmp_path / "one.jpg")
+    Image.new("L", (8, 6)).save(tmp_path / "two.PNG")
+    nifti(tmp_path / "ct.nii.gz")
+    found = scans_at(tmp_path, "arbitrary", False, "CXR")
+    assert {case_id: series.modality for case_id, series in found.items()} == {"one": "CXR", "two": "CXR"}
+    with pytest.raises(UserError, match="no usable CXR"):
+        scans_at(tmp_path / "ct.nii.gz", "arbitrary", False, "CXR")
