@@ -110,18 +110,21 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
-        rows = ct_rows(scores.cases)
-        of_fold = [row.case_id for row in rows.itertuples() if fold_folder(folder.parent, str(row.fold)) == folder]
-        if of_fold:
+        severity = folder.parent / "severity"
+        of_fold = [str(row.case_id) for row in ct_rows(scores.cases).itertuples() if _is_of(folder, str(row.fold))]
+        if of_fold and severity.is_dir():  # an outcome run beside it has folds of the same names
             model = model_of([load_fold(folder)], held_out)
             for case_id in track(of_fold, description=f"pages {folder.name}"):
-                case, severity = scores.everyone[str(case_id)], folder.parent / "severity" / str(case_id)
-                HeldOutCase(case, severity, outcomes).write_page(held_out, model)
+                HeldOutCase(scores.everyone[case_id], severity / case_id, outcomes).write_page(held_out, model)
 
 
 def ct_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Without radiographs, which have a picture and no page."""
     return rows[rows["modality"] == "CT"] if "modality" in rows else rows
+
+
+def _is_of(folder: Path, fold: str) -> bool:
+    return fold_folder(folder.parent, fold) == folder
 
 
 def write_results(folder: Path, scores: Scores) -> Path:

@@ -174,15 +174,15 @@ class Risk:
     """The predicted probability of an endpoint.
 
     ``low`` and ``high`` bound its 90 % interval, None where there is none. ``calibration`` says how such risks came out
-    at held-out hospitals. ``beside`` holds what other models say, by their name in ``evaluation.summary.MODELS`` or
-    ``without_images``.
+    at held-out hospitals: ``slope``, ``intercept``, ``O:E`` and, of whom, ``held_out``. ``beside`` holds what other
+    models say, by their name in ``evaluation.summary.MODELS`` or ``without_images``.
     """
 
     endpoint: str
     probability: float
     low: float | None
     high: float | None
-    calibration: str
+    calibration: Mapping[str, str]
     beside: Mapping[str, float] = field(default_factory=dict)
 
 

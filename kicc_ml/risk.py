@@ -68,14 +68,14 @@ class OutcomeRecord:
         held_out = (known[name].to_numpy() for name in ("probability", "label", "site"))
         return risk_interval(probability_m, *held_out)
 
-    def _calibration(self, endpoint: str) -> str:
-        """Slope, intercept and O:E of the run's summary, in a line; empty where there is none."""
+    def _calibration(self, endpoint: str) -> dict[str, str]:
+        """Slope, intercept and O:E of the run's summary with their intervals; empty where there is none."""
         figures = self.figures.get(endpoint, {}).get(SHOWN, {})
-        said = [f"{word} {_with_bounds(figures[name])}" for name, word in FIGURES.items() if _known(figures, name)]
-        if not said:
-            return ""
-        sites, n = (figures["calibration_intercept"].get(name) for name in ("sites", "n"))
-        return f"{', '.join(said)} ({n} patients of {sites} hospitals, each held out; 95 % intervals)"
+        said = {word: _with_bounds(figures[name]) for name, word in FIGURES.items() if _known(figures, name)}
+        if said:
+            n, sites = (figures["brier"].get(name) for name in ("n", "sites"))
+            said["held_out"] = f"{n} patients of {sites} hospitals, 95 % intervals"
+        return said
 
 
 def outcome_record(run: Path) -> OutcomeRecord:

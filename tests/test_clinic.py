@@ -1,13 +1,15 @@
 """Scans of a hospital that asks: refused in plain words, or delivered with page and DICOM; listed worst first."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
-from kicc_ml.clinic import Clinic, list_patients
+from kicc_ml.clinic import Clinic, list_patients, outcomes_of
 from kicc_ml.deliver import HeldOut, Model, Result
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
@@ -102,3 +104,27 @@ def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Pat
 def test_a_folder_without_predictions_is_the_users_error(tmp_path: Path):
     with pytest.raises(UserError, match="holds no prediction"):
         list_patients(tmp_path)
+
+
+def test_the_patients_earlier_scan_stands_on_the_page_with_the_change(tmp_path: Path):
+    out, scans = tmp_path / "out", {}
+    for name, day in (("before", "20200301"), ("now", "20200309")):
+        study = {"StudyInstanceUID": generate_uid(), "StudyDate": day, "AcquisitionDate": day, "PatientID": "P7"}
+        series, result = predicted(tmp_path / name, **study)
+        result = replace(
+            result, case_id=name, severity=replace(result.severity, lesion_ml={"before": 30, "now": 75}[name])
+        )
+        scans[name] = series
+        Clinic(NOTHING, MODEL, report=True, scans=scans)(series, result, out / name)
+        write_case(out / name, result.masks, result.volume, result.severity, {}, Stages())
+    page = (out / "now" / "page.html").read_text(encoding="utf-8")
+    assert "+45 mL" in page
+    assert page.count('<canvas class="plane"') == 2
+    assert "+45" in list_patients(out).read_text(encoding="utf-8")
+    assert "Since the previous scan" not in (out / "before" / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
+    assert outcomes_of(None, None) is None
+    with pytest.raises(UserError, match="--outcome-run"):
+        outcomes_of(None, tmp_path / "clinical.csv")

@@ -54,7 +54,7 @@ def record() -> OutcomeRecord:
     network = cases.assign(endpoint="icu", model="network")
     clinical = cases.assign(endpoint="icu", model="clinical", probability=0.07)
     figure = {"value": 0.9, "low": 0.5, "high": 1.3, "sites": 5, "n": 100}
-    names = ("calibration_slope", "calibration_intercept", "observed_expected")
+    names = ("calibration_slope", "calibration_intercept", "observed_expected", "brier")
     return OutcomeRecord(pd.concat([network, clinical]), {"icu": {"network": dict.fromkeys(names, figure)}})
 
 
@@ -62,9 +62,8 @@ def test_a_held_out_case_has_its_own_prediction_beside_the_clinical_models_and_t
     (risk,) = record().of_case("c7")
     assert risk.probability == pytest.approx(record().rows["probability"].iloc[7])
     assert risk.beside == {"clinical": 0.07}
-    assert "slope 0.90 (0.50 to 1.30)" in risk.calibration
-    assert "O:E 0.90" in risk.calibration
-    assert "100 patients of 5 hospitals" in risk.calibration
+    assert {risk.calibration[name] for name in ("slope", "intercept", "O:E")} == {"0.90 (0.50 to 1.30)"}
+    assert "100 patients of 5 hospitals" in risk.calibration["held_out"]
 
 
 def test_a_hospital_is_not_judged_by_its_own_outcomes():
@@ -76,6 +75,6 @@ def test_a_hospital_is_not_judged_by_its_own_outcomes():
 
 def test_nothing_is_claimed_without_held_out_predictions():
     risk = OutcomeRecord().risk("icu", [0.2, 0.4], {})
-    assert (risk.probability, risk.low, risk.high, risk.calibration) == (pytest.approx(0.3), None, None, "")
+    assert (risk.probability, risk.low, risk.high, risk.calibration) == (pytest.approx(0.3), None, None, {})
     assert OutcomeRecord().of_case("c7") == ()
     assert record().of_case("nobody") == ()

@@ -118,7 +118,7 @@ def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluat
     measurements = _measurements(
         *((RISK[name], None if share is None else 100 * share, PERCENT) for name, share in shares.items())
     )
-    remarks = [f"calibration: {risk.calibration}"] if risk.calibration else []
+    remarks = [f"calibration, {name}: {value}" for name, value in risk.calibration.items()]
     finding = Code(risk.endpoint.upper()[:16], "99KICC", f"Predicted outcome: {risk.endpoint}")
     return _group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
 

@@ -41,6 +41,7 @@ def summary_pdf(page: PatientPage, montage: Path) -> bytes:
         picture = figure.add_axes((0.06, 0.21, 0.88, 0.305), anchor="N")
         picture.imshow(np.asarray(Image.open(montage)))
         picture.set_axis_off()
+        _outcome(figure, page)
         _provenance(figure, page)
         sheet = io.BytesIO()
         figure.savefig(sheet, format="pdf", metadata={"Title": "Severity of COVID-19 pneumonia on CT"})
@@ -95,7 +96,21 @@ def _rows(page: PatientPage) -> list[tuple[str, str]]:
             (f"{_word('since')}: {_word(word)}", _value(changed[name], unit, "+"))
             for name, (word, unit) in units.items()
         ]
-    return rows + [(f"{_word('outcome')}: {_word(risk.endpoint)}", _risk(risk)) for risk in page.risks]
+    return rows
+
+
+def _outcome(figure: Figure, page: PatientPage) -> None:
+    """A line for each endpoint: risk, interval, what other models say, calibration at held-out hospitals."""
+    if not page.risks:
+        return
+    figure.text(0.06, 0.302, _word("outcome"), size=9.5, weight="bold")
+    figure.text(0.46, 0.302, _word("calibration"), size=7.5, color="#444444")
+    for line, risk in enumerate(page.risks[:5]):
+        height = 0.286 - 0.0155 * line
+        figure.text(0.06, height, _word(risk.endpoint), size=9)
+        figure.text(0.23, height, _risk(risk), size=9)
+        said = [f"{name} {value}" for name, value in risk.calibration.items() if name != "held_out"]
+        figure.text(0.46, height, ", ".join(said), size=7.5, color="#444444")
 
 
 def _risk(risk: Risk) -> str:
@@ -126,9 +141,6 @@ def _zones(axes: Axes, severity: SeverityMap) -> None:
 
 def _provenance(figure: Figure, page: PatientPage) -> None:
     lines = [f"{label}: {value}" for label, value in page.provenance.items()]
-    lines += [
-        f"{_word('calibration')}, {_word(one.endpoint)}: {one.calibration}" for one in page.risks if one.calibration
-    ]
     for line, text in enumerate(lines[:10]):
         figure.text(0.06, 0.2 - 0.0145 * line, text[:130], size=7.5, color="#444444")
     figure.text(0.06, 0.035, "\n".join(textwrap.wrap(_word("method"), 120)), size=7.5, color="#444444")

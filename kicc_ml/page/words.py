@@ -44,7 +44,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "risk": ("risk", "위험도"),
     "clinical": ("clinical model", "임상 모델"),
     "without_images": ("without images", "영상 제외"),
-    "calibration": ("Calibration", "보정"),
+    "figures": ("Figures", "수치"),
+    "calibration": ("Calibration at held-out hospitals", "학습에서 제외된 병원에서의 보정"),
+    "slope": ("slope", "기울기"),
+    "intercept": ("intercept", "절편"),
     "risks_from": ("Predicted from", "예측에 쓰인 자료"),
     "risk_note": (
         "Interval of the risk, not of the outcome: spread of the fold models, and how exactly the calibration at "

@@ -15,6 +15,8 @@ from kicc_ml.page.words import WORDS
 from kicc_ml.records import Risk
 from kicc_ml.severity import grade
 
+CALIBRATION = {"slope": "-0.91 (-16.11 to 12.19)", "O:E": "1.10 (0.10 to 12.62)", "held_out": "48 patients"}
+
 
 @pytest.fixture(scope="module")
 def scan(chest) -> Scan:
@@ -26,7 +28,7 @@ def scan(chest) -> Scan:
 @pytest.fixture
 def opened(browser, page_path: Path, scan: Scan):
     """The page in a browser, with what it asked for and what it complained of."""
-    risk = Risk("oxygen", 0.31, 0.22, 0.43, "slope 0.9 on held-out hospitals", {"clinical": 0.18})
+    risk = Risk("oxygen", 0.31, 0.22, 0.43, CALIBRATION, {"clinical": 0.18})
     write_page(page_path, PatientPage("seoul_17", scan, risks=(risk,), provenance={"model": "12ab"}))
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.asked, page.complaints = [], []
@@ -110,7 +112,7 @@ def test_nothing_is_wider_than_the_window(opened, width: int):
 
 
 def test_the_summary_is_above_the_fold(opened):
-    for text in ("of 24", "of the lung involved", "Not compared with the scans"):
+    for text in ("of 24", "of the lung involved", "Not compared with the scans", "Predicted outcome"):
         box = opened.locator(f"text={text}").first.bounding_box()
         assert box["y"] + box["height"] < 900
 
@@ -162,7 +164,7 @@ def test_dots_mark_what_the_model_is_unsure_of_when_asked(browser, page_path: Pa
 def test_a_risk_stands_with_its_interval_the_model_beside_and_its_calibration(opened):
     cells = [row.split("\t") for row in opened.inner_text("table.risks").splitlines()]
     assert ["oxygen", "31 %", "22–43 %", "18 %"] in cells
-    assert "Calibration, oxygen: slope 0.9" in opened.inner_text("main")
+    assert "oxygen\t-0.91 (-16.11 to 12.19)\t–\t1.10 (0.10 to 12.62)" in opened.inner_text(".calibration table")
 
 
 def test_the_zone_diagram_is_coloured_by_score(scan: Scan):

@@ -37,10 +37,18 @@ def words(pdf: bytes) -> str:
 
 
 def test_it_is_one_pdf_sheet_with_the_figures_of_the_page(scan: Scan, montage: Path):
-    risk = Risk("oxygen", 0.31, 0.22, 0.43, "")
+    risk = Risk("oxygen", 0.31, 0.22, 0.43, {"slope": "0.9"})
     text = words(summary_pdf(PatientPage("seoul_17", scan, risks=(risk,), provenance={"model": "12ab"}), montage))
     assert text.count("\f") == 1
-    for expected in ("seoul_17", "Research use only", "Not compared", "31 (22–43) %", "model: 12ab", "3–9 %"):
+    for expected in (
+        "seoul_17",
+        "Research use only",
+        "Not compared",
+        "31 (22–43) %",
+        "slope 0.9",
+        "model: 12ab",
+        "3–9 %",
+    ):
         assert expected in text
     assert f"{scan.severity.lesion_ml:.0f} mL" in text
 
