@@ -19,13 +19,14 @@ from kicc_ml.dicom.geometry import GeometryPolicy
 from kicc_ml.dicom.judge import judge
 from kicc_ml.dicom.scan import scan
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Series, UserError
+from kicc_ml.records import Risk, Series, UserError
 from kicc_ml.severity import grade
 from tests.dicom.phantom_files import write_enhanced, write_series
 from tests.dicom.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
 from tests.orthanc import Orthanc, running_orthanc
 
 MODEL = "ab" * 32
+PROVENANCE = {"training hospitals": "부산, daegu", "validation": "lesion Dice 0.61 (48 scans of 4 hospitals)"}
 #: Balls at places in the patient (LPS, mm from the middle), so that a flip or a shift shows.
 BALLS = {
     "right_lung": ((-22.0, 0.0, 2.0), 17.0),
@@ -59,7 +60,8 @@ def found_in(folder: Path) -> tuple[Series, Findings]:
     montage = folder.parent / f"{folder.name}.png"
     Image.new("RGB", (64, 48), (10, 20, 30)).save(montage)
     severity = grade(masks, volume.affine_ras, volume.array)
-    return series, Findings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF")
+    risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}, {"clinical": 0.18}), Risk("death", 0.05, None, None, {}))
+    return series, Findings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF", risks=risks)
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -67,7 +69,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("export")
     STACKS[request.param](folder / "scan")
     series, findings = found_in(folder / "scan")
-    export(Source(series, f"{request.param}", "0.1.0"), findings, folder / "out")
+    export(Source(series, f"{request.param}", "0.1.0", PROVENANCE), findings, folder / "out")
     return series, findings, folder / "out"
 
 
@@ -143,6 +145,32 @@ def test_report_holds_every_zone_with_its_place_and_points_to_the_segments(writt
     assert len(shares) == 7  # six zones and both lungs
     segmentation = pydicom.dcmread(folder / "segmentation.dcm")
     assert segmentation.SOPInstanceUID in str(report)
+
+
+def test_report_holds_the_risks_with_interval_model_beside_and_calibration(written):
+    report = pydicom.dcmread(written[2] / "report.dcm")
+    said = {}
+    for group in items(report, "125007"):
+        (finding,) = [child for child in group.ContentSequence if code_of(child) == "121071"]
+        values = {
+            code_of(child): float(child.MeasuredValueSequence[0].NumericValue)
+            for child in group.ContentSequence
+            if code_of(child).startswith("RISK")
+        }
+        said[finding.ConceptCodeSequence[0].CodeValue] = values
+    assert said["ICU"] == {"RISK": 31, "RISK_LOW": 22, "RISK_HIGH": 43, "RISK_CLINICAL": 18}
+    assert said["DEATH"] == {"RISK": 5}
+    texts = [str(element.value) for element in report.iterall() if element.keyword == "TextValue"]
+    assert "calibration, slope: 0.90" in texts
+    assert "training hospitals: 부산, daegu" in texts
+
+
+def test_every_object_says_by_what_it_was_made_and_how_good_that_is(written):
+    for path in written[2].iterdir():
+        equipment = pydicom.dcmread(path).ContributingEquipmentSequence[-1]  # highdicom names itself before
+        assert equipment.Manufacturer == "kicc_ml"
+        for said in ("Research use only", "부산, daegu", "lesion Dice 0.61"):
+            assert said in equipment.ContributionDescription, path.name
 
 
 def items(dataset: Dataset, code: str) -> list[Dataset]:
