@@ -11,7 +11,7 @@ from torch import nn
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.datasets import loader
 from kicc_ml.models.baselines import baseline_predictions, clinical_bf, endpoints_be
-from kicc_ml.models.nested import Predicted, inner_groups
+from kicc_ml.models.nested import Predicted, blended, inner_groups
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.recalibration import fit_recalibration, operating_point
 from kicc_ml.records import Case, by_id
@@ -23,7 +23,9 @@ COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label
 def held_out_outcome(
     network: nn.Module | None, about: About, data: PatientDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Probabilities of the fold's test patients, by the network if there is one and by every baseline.
+    """Probabilities of the fold's test patients, by the network if there is one, by every baseline, and by ``blend``.
+
+    The blend is of the network and the clinical model, weighed by the fold's validation patients.
 
     One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
     could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
@@ -38,17 +40,24 @@ def held_out_outcome(
         label_b = endpoints_be(fitting, [endpoint])[:, 0]
         fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
         models |= baseline_predictions(fitting_bf, label_b, group_b, test_bf, features)
+        if {"network", "clinical"} <= set(models):
+            models["blend"] = blended([models["network"], models["clinical"]], label_b)
         rows += [_rows(test, data.split.fold, endpoint, model, one) for model, one in models.items()]
     return pd.concat(rows, ignore_index=True), {}
 
 
 def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:
-    """One per endpoint; the operating point is chosen on the fold's validation patients."""
-    val = cases_on(data, ("val",))
+    """One per endpoint; the operating point is chosen on the fold's validation patients, the only ones of the training
+    side that the network predicts without having learnt from them.
+    """
+    train, val = (cases_on(data, (side,)) for side in ("train", "val"))
     val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
     label_be = endpoints_be(val, data.endpoints)
+    inner_ne = np.concatenate([np.full((len(train), len(data.endpoints)), np.nan), val_be])
     return [
-        Predicted(probability_be[:, column], operating_point(val_be[:, column], label_be[:, column]))
+        Predicted(
+            probability_be[:, column], operating_point(val_be[:, column], label_be[:, column]), inner_ne[:, column]
+        )
         for column in range(len(data.endpoints))
     ]
 

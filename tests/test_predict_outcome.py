@@ -52,9 +52,9 @@ def outcome_network() -> OutcomeNetwork:
 def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: PatientDataModule, tmp_path: Path):
     rows, quarantined = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
     assert quarantined == {}
-    assert len(rows) == 6 * 2 * 5
+    assert len(rows) == 6 * 2 * 6
     assert set(rows["case_id"]) == set(outcome_data.split.test)
-    assert set(rows["model"]) == {"network", *BASELINES}
+    assert set(rows["model"]) == {"network", "blend", *BASELINES}
     assert rows["probability"].between(0, 1).all()
 
 
@@ -110,3 +110,12 @@ def test_recalibration_of_the_network_is_fitted_on_validation_patients_and_kept_
     slope, intercept = network.state_dict()["slope_e"].numpy(), network.state_dict()["intercept_e"].numpy()
     np.testing.assert_allclose(after, intercept + slope * before, atol=1e-4)
     assert intercept[1] < -0.1  # nobody died
+
+
+def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little(
+    outcome_data: PatientDataModule, tmp_path: Path
+):
+    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
+    mean = (logit(icu["network"]) + logit(icu["clinical"])) / 2
+    assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients

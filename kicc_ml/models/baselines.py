@@ -7,6 +7,7 @@ on those of inner folds (:mod:`kicc_ml.models.nested`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -82,15 +83,23 @@ def baseline_predictions(
     known_b = ~np.isnan(label_b)
     train_bf, label_b, group_b = train_bf[known_b], label_b[known_b], group_b[known_b]
     prevalence = float(label_b.mean()) if len(label_b) else float("nan")
-    constant = Predicted(np.full(len(test_bf), prevalence), float("nan"))
+    constant = Predicted(np.full(len(test_bf), prevalence), float("nan"), np.full(len(known_b), prevalence))
     predicted = {"prevalence": constant}
     for model, used in columns_of(features).items():
         if len(np.unique(label_b)) < 2:
             predicted[model] = constant
             continue
         build = boosting if model == "boosting" else logistic_regression
-        predicted[model] = nested_prediction(build(), train_bf[:, used], label_b, group_b, test_bf[:, used])
+        one = nested_prediction(build(), train_bf[:, used], label_b, group_b, test_bf[:, used])
+        predicted[model] = replace(one, inner_n=_at(known_b, one.inner_n))
     return predicted
+
+
+def _at(known_n: np.ndarray, value_b: np.ndarray) -> np.ndarray:
+    """Values of the known rows in their places among all; NaN elsewhere."""
+    value_n = np.full(len(known_n), np.nan)
+    value_n[known_n] = value_b
+    return value_n
 
 
 def clinical_bf(cases: Sequence[Case], features: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin, TransformerMixin, clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
-from kicc_ml.models.recalibration import EDGE, fit_recalibration, operating_point
+from kicc_ml.models.recalibration import EDGE, fit_blend, fit_recalibration, operating_point
 from kicc_ml.records import Case
 
 #: Inner folds; fewer where there are fewer groups.
@@ -28,10 +28,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Of one model and endpoint: probabilities of the tested, and the threshold chosen inside the fold (or NaN)."""
+    """Of one model and endpoint: probabilities of the tested, and the threshold chosen inside the fold (or NaN).
+
+    ``inner_n`` are probabilities of the patients of the training side, each by a model not fitted on them, NaN where
+    there is none: what models are weighed by.
+    """
 
     probability_b: np.ndarray
     operating_point: float
+    inner_n: np.ndarray
 
 
 def inner_groups(cases: Sequence[Case]) -> np.ndarray:
@@ -51,7 +56,23 @@ def nested_prediction(
     chosen = int(np.argmin([log_loss(label_b, np.clip(one_b, EDGE, 1 - EDGE)) for one_b in inner_cb]))
     recalibrate = fit_recalibration(inner_cb[chosen], label_b)
     probability_b = _fitted(model, train_bf, label_b, test_bf, [model.candidates[chosen]])[0]
-    return Predicted(recalibrate(probability_b), operating_point(recalibrate(inner_cb[chosen]), label_b))
+    inner_n = recalibrate(inner_cb[chosen])
+    return Predicted(recalibrate(probability_b), operating_point(inner_n, label_b), inner_n)
+
+
+def blended(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
+    """Models together: log odds weighed by the training side's patients that every one predicts without having seen.
+
+    ``label_n`` is of all patients of the training side, NaN where unknown.
+    """
+    inner_mn = np.stack([model.inner_n for model in models])
+    weigh = fit_blend(inner_mn, label_n)
+    inner_n = weigh(inner_mn)
+    return Predicted(
+        weigh(np.stack([model.probability_b for model in models])),
+        operating_point(inner_n, np.where(np.isnan(inner_n), np.nan, label_n)),
+        inner_n,
+    )
 
 
 def _held_out(model: Model, train_bf: np.ndarray, label_b: np.ndarray, group_b: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""Recalibration and operating point, both fitted on predictions of patients held out inside the fold."""
+"""Recalibration, weights of models and operating point, all fitted on patients held out inside the fold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,20 +37,46 @@ def fit_recalibration(probability_b: np.ndarray, label_b: np.ndarray) -> Recalib
     A label may be a share of a scale instead of 0 or 1 (fractional logistic regression: Papke & Wooldridge, J Appl
     Econom 1996;11:619).
     """
-    known_b = ~np.isnan(label_b)
+    blend = fit_blend(probability_b[None], label_b, least=-np.inf)
+    return Recalibration(blend.intercept, blend.weight_m[0])
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Log odds of several models together: ``intercept`` and the sum of ``weight`` times each one's."""
+
+    intercept: float
+    weight_m: Sequence[float]
+
+    def __call__(self, probability_mb: np.ndarray) -> np.ndarray:
+        return expit(self.intercept + np.asarray(self.weight_m) @ log_odds(probability_mb))
+
+
+def fit_blend(probability_mb: np.ndarray, label_b: np.ndarray, least: float = 0.0) -> Blend:
+    """The likeliest intercept and weights of at least ``least``, given priors about the models' mean.
+
+    Stacking (Breiman, Mach Learn 1996;24:49: weights must not be negative), with the priors of ``PRIOR_SD`` again, so
+    that a rare endpoint is predicted by little else than the mean. Cases without label or without a probability of
+    every model are left out; where none remains, it is the mean.
+    """
+    known_b = ~np.isnan(label_b) & ~np.isnan(probability_mb).any(axis=0)
+    models = len(probability_mb)
     if not known_b.any():
-        return Recalibration()
-    odds_b, label_b = log_odds(probability_b[known_b]), label_b[known_b]
-    centre = odds_b.mean()  # a slope turns about the middle, else it would do the intercept's work too
+        return Blend(0.0, [1 / models] * models)
+    odds_mb, label_b = log_odds(probability_mb[:, known_b]), label_b[known_b]
+    mean_b, centre_m = odds_mb.mean(axis=0), odds_mb.mean(axis=1)
+    about_centre_mb = (
+        odds_mb - centre_m[:, None]
+    )  # a weight turns about the middle, else it would do the intercept's work
 
     def loss(change: np.ndarray) -> float:
-        shift, slope_change = change
-        changed_b = odds_b + shift + slope_change * (odds_b - centre)
+        changed_b = mean_b + change[0] + change[1:] @ about_centre_mb
         misfit = (np.logaddexp(0, changed_b) - label_b * changed_b).sum()  # cross-entropy
         return float(misfit + (change**2).sum() / (2 * PRIOR_SD**2))
 
-    shift, slope_change = minimize(loss, np.zeros(2)).x
-    return Recalibration(float(shift - slope_change * centre), float(1 + slope_change))
+    bounds = [(None, None), *[(least - 1 / models, None)] * models]
+    change = minimize(loss, np.zeros(1 + models), bounds=bounds).x
+    return Blend(float(change[0] - change[1:] @ centre_m), [float(1 / models + one) for one in change[1:]])
 
 
 def operating_point(probability_b: np.ndarray, label_b: np.ndarray) -> float:

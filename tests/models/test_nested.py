@@ -4,10 +4,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
-from kicc_ml.models.nested import Model, inner_groups, nested_prediction
+from kicc_ml.models.nested import Model, Predicted, blended, inner_groups, nested_prediction
 from kicc_ml.records import Case
 
 
@@ -74,3 +76,26 @@ def test_events_at_a_single_hospital_do_not_stop_the_fold():
     label_b = np.array([0.0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])
     found = nested_prediction(Model(None, [LogisticRegression()]), table_bf, label_b, group_b, table_bf)
     assert np.isfinite(found.probability_b).all()
+
+
+def test_inner_probabilities_are_of_models_that_did_not_see_the_patient():
+    rng = np.random.default_rng(0)
+    table_bf, group_b = rng.normal(size=(120, 60)), np.repeat(np.arange(6), 20).astype(str)
+    label_b = rng.integers(0, 2, 120).astype(float)  # noise: only who has seen a label can predict it
+    found = nested_prediction(
+        Model(None, [LogisticRegression(C=100.0, max_iter=5000)]), table_bf, label_b, group_b, table_bf
+    )
+    assert roc_auc_score(label_b, found.inner_n) < 0.65
+    assert roc_auc_score(label_b, found.probability_b) > 0.9
+
+
+def test_models_are_weighed_by_patients_that_both_predict_unseen():
+    rng = np.random.default_rng(0)
+    label_n = rng.integers(0, 2, 400).astype(float)
+    good_n, noise_n = expit(rng.normal(3 * label_n - 1.5)), expit(rng.normal(size=400))
+    good_n[200:] = np.nan  # a network predicts its validation patients alone
+    test = np.array([0.1, 0.9])
+    both = blended([Predicted(test, np.nan, good_n), Predicted(test[::-1], np.nan, noise_n)], label_n)
+    assert both.probability_b[1] > both.probability_b[0]
+    assert np.isnan(both.inner_n[200:]).all()
+    assert 0 < both.operating_point < 1

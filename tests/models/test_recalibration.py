@@ -6,7 +6,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from statsmodels.api import GLM, add_constant, families
 
-from kicc_ml.models.recalibration import fit_recalibration, log_odds, operating_point
+from kicc_ml.models.recalibration import fit_blend, fit_recalibration, log_odds, operating_point
 
 
 def drawn(patients: int, intercept: float, slope: float) -> tuple[np.ndarray, np.ndarray]:
@@ -59,3 +59,26 @@ def test_of_shares_it_is_the_fractional_logistic_regression():
     found = fit_recalibration(expit(odds), share)
     assert found.intercept == pytest.approx(free[0], abs=0.01)
     assert found.slope == pytest.approx(free[1], abs=0.01)
+
+
+def test_of_many_patients_a_blend_is_the_logistic_regression_on_both_log_odds():
+    rng = np.random.default_rng(0)
+    odds = rng.normal(-1, 1.5, (2, 20_000))
+    label = (rng.random(20_000) < expit(0.4 + 0.7 * odds[0] + 0.2 * odds[1])).astype(float)
+    free = LogisticRegression(C=np.inf).fit(odds.T, label)
+    found = fit_blend(expit(odds), label)
+    assert found.weight_m == pytest.approx(free.coef_[0], abs=0.01)
+    assert found.intercept == pytest.approx(free.intercept_[0], abs=0.01)
+
+
+def test_a_model_that_misleads_gets_no_weight_and_never_a_negative_one():
+    probability, label = drawn(5_000, 0.0, 1.0)
+    assert fit_blend(np.stack([probability, 1 - probability]), label).weight_m[1] == 0
+
+
+def test_without_a_patient_to_weigh_them_by_models_count_alike():
+    probability_mb = np.array([[0.2, np.nan], [np.nan, 0.6]])
+    assert fit_blend(probability_mb, np.array([0.0, 1.0])).weight_m == [0.5, 0.5]
+    two_deaths = np.isin(np.arange(40), (15, 30)).astype(float)
+    few = fit_blend(np.stack([np.full(40, 0.05), np.linspace(0.01, 0.2, 40)]), two_deaths).weight_m
+    assert few == pytest.approx([0.5, 0.5], abs=0.3)
