@@ -20,6 +20,13 @@ PLATE_MM = (380.0, 350.0)  # across, along
 LARGEST_PLATE = 256
 PHOTONS = 2.0e5  # per pixel without a patient
 TWELVE_BITS = 4095
+#: A reader's lung field is where a ray crosses this share of the deepest lung, and this much lung for each mm of other
+#: tissue: not behind the heart, nor below the dome of the diaphragm.
+LUNG_FIELD_SHARE, LUNG_PER_TISSUE = 0.25, 0.65
+#: HU that divide soft tissue from lung and air.
+TISSUE_FROM_HU = -500.0
+#: Ground glass of this depth adds about a twentieth of the contrast between lung and heart, which can just be seen.
+LEAST_LESION_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -45,18 +52,42 @@ def project(thorax: Thorax, projection: Projection, pose: Pose | None = None) ->
 
     The beam's divergence is that of slabs: each is magnified by its distance from the detector.
     """
-    pixels, pixel_mm = plate(thorax.grid)
-    first_y, step_y = thorax.grid.first_mm[1], thorax.grid.spacing_mm[1]
-    attenuation = np.clip(thorax.hu_xyz / 1000.0 + 1.0, 0, None) * np.float32(WATER_PER_MM * step_y)
-    last_y = first_y + step_y * (thorax.grid.shape[1] - 1)
-    shadow = np.zeros(pixels, np.float32)
-    for rows in np.array_split(np.arange(thorax.grid.shape[1]), SLABS):
+    attenuation = np.clip(thorax.hu_xyz / 1000.0 + 1.0, 0, None) * np.float32(WATER_PER_MM)
+    return _along_rays(attenuation, thorax.grid, projection, pose or Pose())
+
+
+def project_masks(thorax: Thorax, projection: Projection, pose: Pose) -> dict[str, np.ndarray]:
+    """What a reader would outline of the lungs and their opacities: bool ``[x, z]`` on the plate of :func:`project`.
+
+    An opacity is where rays, within the lung fields, cross ``LEAST_LESION_MM`` of lesion.
+    """
+    tissue = ~thorax.lung & (thorax.hu_xyz > TISSUE_FROM_HU)
+    lungs = {"left_lung": thorax.left_lung, "right_lung": thorax.right_lung}
+    parts = lungs | {"lesion": thorax.lesion, "tissue": tissue}
+    mm = {name: _along_rays(part.astype(np.float32), thorax.grid, projection, pose) for name, part in parts.items()}
+    lung_mm = mm["left_lung"] + mm["right_lung"]
+    field = (lung_mm > LUNG_FIELD_SHARE * lung_mm.max()) & (lung_mm > LUNG_PER_TISSUE * mm["tissue"])
+    leftward = mm["left_lung"] > mm["right_lung"]
+    return {
+        "left_lung": field & leftward,
+        "right_lung": field & ~leftward,
+        "lesion": field & (mm["lesion"] > LEAST_LESION_MM),
+    }
+
+
+def _along_rays(per_mm_xyz: np.ndarray, grid: Grid, projection: Projection, pose: Pose) -> np.ndarray:
+    """Line integrals ``[x, z]`` on the plate of something given per millimetre."""
+    pixels, pixel_mm = plate(grid)
+    first_y, step_y = grid.first_mm[1], grid.spacing_mm[1]
+    last_y = first_y + step_y * (grid.shape[1] - 1)
+    integral = np.zeros(pixels, np.float32)
+    for rows in np.array_split(np.arange(grid.shape[1]), SLABS):
         y = first_y + step_y * rows.mean()
         gap = AIR_GAP_MM + (last_y - y if projection == "AP" else y - first_y)
         magnified = FOCUS_MM[projection] / (FOCUS_MM[projection] - gap)
-        slab = attenuation[:, rows].sum(1)
-        shadow += _cast(slab, thorax.grid, pixel_mm, pixels, magnified, pose or Pose())
-    return shadow
+        slab = per_mm_xyz[:, rows].sum(1) * np.float32(step_y)
+        integral += _cast(slab, grid, pixel_mm, pixels, magnified, pose)
+    return integral
 
 
 def plate(grid: Grid) -> tuple[tuple[int, int], float]:

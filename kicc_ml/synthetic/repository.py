@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,9 +21,15 @@ from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
 from kicc_ml.synthetic.hospital import Hospital, hospitals, scan_ct
 from kicc_ml.synthetic.lesions import infect
 from kicc_ml.synthetic.presets import PRESETS, Preset, scaled
-from kicc_ml.synthetic.radiograph import draw_pose, expose, plate, project, radiograph_grid
+from kicc_ml.synthetic.radiograph import draw_pose, expose, plate, project, project_masks, radiograph_grid
 from kicc_ml.synthetic.thorax import Thorax, healthy_thorax
-from kicc_ml.synthetic.writer import ImageOrder, ct_affine_ras, write_ct, write_radiograph
+from kicc_ml.synthetic.writer import (
+    ImageOrder,
+    ct_affine_ras,
+    radiograph_affine_ras,
+    write_ct,
+    write_radiograph,
+)
 
 #: Voxels (across, slices) of a CT where nothing else is asked for: the demo has to be ready in seconds.
 SIZES = {"demo": (80, 40)}
@@ -150,12 +156,7 @@ def write_patient(out: Path, job: PatientImages, size: tuple[int, int]) -> None:
 
 
 def _write_ct(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) -> None:
-    with _whole_folder(out / "masks" / order.series_uid) as folder:
-        affine = ct_affine_ras(thorax.grid)
-        for name in MASKS:
-            mask = nibabel.Nifti1Image(getattr(thorax, name).astype(np.uint8), affine)
-            mask.header.set_xyzt_units("mm")
-            nibabel.save(mask, folder / f"{name}.nii.gz")
+    _write_masks(out, order, {name: getattr(thorax, name) for name in MASKS}, ct_affine_ras(thorax.grid))
     with _whole_folder(_series(out, order)) as folder:
         write_ct(folder, scan_ct(hospital, thorax, order.seed), thorax.grid, hospital, order)
 
@@ -164,8 +165,19 @@ def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: Imag
     projection = order.projection or "PA"
     pose = draw_pose(np.random.default_rng([order.seed, 0]), projection)
     image = expose(project(thorax, projection, pose), order.seed, hospital.cxr_modality == "DX")
+    pixel_mm = plate(thorax.grid)[1]
+    marked = {name: mask_xz[:, ::-1, None] for name, mask_xz in project_masks(thorax, projection, pose).items()}
+    _write_masks(out, order, marked, radiograph_affine_ras(pixel_mm))
     with _whole_folder(_series(out, order)) as folder:
-        write_radiograph(folder, image, plate(thorax.grid)[1], hospital, order)
+        write_radiograph(folder, image, pixel_mm, hospital, order)
+
+
+def _write_masks(out: Path, order: ImageOrder, masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> None:
+    with _whole_folder(out / "masks" / order.series_uid) as folder:
+        for name, array in masks.items():
+            mask = nibabel.Nifti1Image(array.astype(np.uint8), affine_ras)
+            mask.header.set_xyzt_units("mm")
+            nibabel.save(mask, folder / f"{name}.nii.gz")
 
 
 def _series(out: Path, order: ImageOrder) -> Path:

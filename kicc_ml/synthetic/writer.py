@@ -74,6 +74,14 @@ def ct_affine_ras(grid: Grid) -> np.ndarray:
     )
 
 
+def radiograph_affine_ras(pixel_mm: float) -> np.ndarray:
+    """The affine of ``[column, row, 1]`` of a radiograph as written: columns to the left, rows to the feet."""
+    affine_ras = np.zeros((4, 4))
+    affine_ras[0, 0] = affine_ras[2, 1] = affine_ras[1, 2] = -pixel_mm
+    affine_ras[3, 3] = 1.0
+    return affine_ras
+
+
 def write_ct(folder: Path, hu_xyz: np.ndarray, grid: Grid, hospital: Hospital, order: ImageOrder) -> None:
     """One axial series into an empty ``folder``: a file per slice, and what this hospital's habits add."""
     rng = np.random.default_rng([order.seed, 1])

@@ -16,6 +16,7 @@ from kicc_ml.synthetic.radiograph import (
     expose,
     plate,
     project,
+    project_masks,
     radiograph_grid,
 )
 from kicc_ml.synthetic.thorax import Thorax, healthy_thorax
@@ -89,3 +90,26 @@ def test_noise_and_pose_follow_their_seeds(healthy):
     shadow = project(healthy, "AP", pose)
     np.testing.assert_array_equal(expose(shadow, 5, True), expose(shadow, 5, True))
     assert (expose(shadow, 5, True) != expose(shadow, 6, True)).any()
+
+
+def test_the_fields_marked_are_the_dark_ones_of_either_side(healthy):
+    pose = Pose()
+    picture = expose(project(healthy, "PA", pose), 0, digital=True).astype(float)
+    marked = project_masks(healthy, "PA", pose)
+    right, left = marked["right_lung"], marked["left_lung"]
+    assert not (right & left).any()
+    assert np.argwhere(right)[:, 0].mean() < picture.shape[0] / 2 < np.argwhere(left)[:, 0].mean()
+    heart = ~(right | left)[picture.shape[0] // 2 - 3 : picture.shape[0] // 2 + 3]
+    assert heart.mean() > 0.9
+    assert np.median(picture[right | left]) < 0.75 * np.median(picture[~(right | left) & (picture > 0)])
+
+
+def test_marked_opacities_are_where_pneumonia_adds_to_the_shadow(healthy):
+    ill, pose = infect(healthy, 4, 0.3, 0.5), Pose(2.0, 5.0, -4.0)
+    added = project(ill, "AP", pose) - project(healthy, "AP", pose)
+    marked = project_masks(ill, "AP", pose)
+    field = marked["left_lung"] | marked["right_lung"]
+    assert marked["lesion"].any()
+    assert not (marked["lesion"] & ~field).any()
+    assert added[marked["lesion"]].mean() > 5 * added[field & ~marked["lesion"]].mean()
+    assert not project_masks(healthy, "AP", pose)["lesion"].any()

@@ -45,7 +45,7 @@ def test_masks_hold_the_burden_of_the_plan(made):
     plan = pd.read_csv(made / "truth" / "images.csv", dtype={"patient_id": str})
     burdens = sorted(plan.loc[plan["modality"] == "CT", "burden"])
     shares = []
-    for folder in (made / "masks").iterdir():
+    for folder in {path.parent for path in (made / "masks").rglob("ground_glass.nii.gz")}:
         mask = {p.name.removesuffix(".nii.gz"): nibabel.load(p).get_fdata() > 0 for p in folder.iterdir()}
         lesion, lung = mask["ground_glass"] | mask["consolidation"], mask["left_lung"] | mask["right_lung"]
         shares.append(lesion.sum() / lung.sum())
