@@ -205,6 +205,7 @@ def predict(
     from kicc_ml.held_out import held_out_of, model_of, with_outcome
     from kicc_ml.history import earliest_first
     from kicc_ml.predict import predict_series, segmenter_of
+    from kicc_ml.progress import Stages
     from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
 
     folds = [load_fold(folder) for folder in fold_folders(run)]
@@ -217,8 +218,10 @@ def predict(
         raise UserError(
             "pages and DICOM objects are made of CT alone: leave out --report, --dicom, --push, --identified"
         )
-    series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
-    clinic = Clinic(held_out, model, report or identified, dicom or bool(push), identified, push, outcomes, series)
+    with (intake := Stages())("intake"):
+        series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
+    pages, objects, intake_s = report or identified, dicom or bool(push), intake.seconds["intake"] / len(series)
+    clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, series, intake_s)
     out.mkdir(parents=True, exist_ok=True)
     rows, quarantined = predict_series(segmenter, series, out, clinic)
     write_table(out / PREDICTIONS, rows)

@@ -72,7 +72,7 @@ class Clinic:
 
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
     DICOMweb service that takes the objects. ``scans`` are those predicted together, by case id: the patient's previous
-    one is shown beside.
+    one is shown beside. ``intake_s`` is the time in which each was found and judged.
     """
 
     held_out: HeldOut
@@ -83,6 +83,7 @@ class Clinic:
     push: str = ""
     outcomes: Outcomes | None = None
     scans: Mapping[str, Series] = field(default_factory=dict)
+    intake_s: float = 0.0
 
     @property
     def keeps_probability(self) -> bool:
@@ -98,6 +99,7 @@ class Clinic:
         if result.volume.units == "hu":
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
+        result.stages.seconds["intake, by scan"] = round(self.intake_s, 3)
         own = scanned(result.case_id, series, folder.parent)
         with result.stages("outcome"):
             risks, risks_from = self.outcomes.of(series, result) if self.outcomes else ((), "")

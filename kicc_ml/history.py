@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from kicc_ml.dicom.identified import identity_of
-from kicc_ml.dicom.image_files import NIFTI_SUFFIXES
+from kicc_ml.dicom.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
 from kicc_ml.pseudonym import pseudonym, repository_key, shift_days
 from kicc_ml.records import Series
 from kicc_ml.runs import write_json
@@ -44,14 +44,14 @@ def scanned(case_id: str, series: Series, out: Path) -> Scanned | None:
 
 
 def patient_id_of(series: Series) -> str:
-    """The ID as the hospital writes it, or the name of a NIfTI less its suffix; it stays in memory."""
+    """The ID as the hospital writes it, or the name of another file less its suffix; it stays in memory."""
     if is_dicom(series):
         return identity_of(series.files[0]).get("ID", "")
     return series.patient
 
 
 def is_dicom(series: Series) -> bool:
-    return not series.files[0].name.lower().endswith(NIFTI_SUFFIXES)
+    return not series.files[0].name.lower().endswith((*NIFTI_SUFFIXES, *RADIOGRAPH_SUFFIXES))
 
 
 def write_scanned(folder: Path, one: Scanned) -> None:
