@@ -37,6 +37,7 @@ CXR_COLUMNS = {
 READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
 #: Findings that together are the lesion.
 OPACITIES = ("ggo", "consolidation")
+NO_FINDING = "No Finding"
 SCORE_COLUMNS = ("geographic_extent", "opacity", *READERS)
 #: "AP Supine" and "AP erect" are AP.
 PROJECTION = re.compile(r"^(AP|PA)\b")
@@ -152,9 +153,10 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
     """Frontal radiographs with masks of the lungs or of opacities, whatever the disease; the country is the site.
 
     Read as :func:`covid_cxr` does, persons joined alike, with ``<root>/cxr/lung_masks/<image_id>.png`` and
-    ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``, whose union is the lesion. An image with any other
-    finding mask was looked at and has none; the lungs among those (``__left_lung``, ``__right_lung``) are empty and not
-    used. One case per image, so that a person may have several.
+    ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``, whose union is the lesion. An image is known to
+    have none if it has any other finding mask, is said to be without finding, or has 0 Brixia points from both readers.
+    The lungs among the finding masks (``__left_lung``, ``__right_lung``) are empty and not used. One case per image, so
+    that a person may have several.
 
     Source:
         as of :func:`covid_cxr`; masks: Figure 1 and GeneralBlockchain's covid-19-chest-xray-segmentations-dataset.
@@ -163,8 +165,13 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
         UserError: folder, table or columns missing; no image with a mask.
     """
     folder = _folder(root, COVID_CXR)
-    table = _read_metadata(folder / "metadata.csv")
-    masks = {image_id: _cxr_masks(folder, image_id) for image_id in table["image_id"]}
+    table = _read_metadata(folder / "metadata.csv", CXR_COLUMNS | {"finding", *READERS})
+    points = table[list(READERS)].apply(pd.to_numeric, errors="coerce")
+    clear = (table["finding"] == NO_FINDING) | (points == 0).all(axis=1)
+    masks = {
+        image_id: _cxr_masks(folder, image_id, no_lesion)
+        for image_id, no_lesion in zip(table["image_id"], clear, strict=True)
+    }
     marked = table[table["image_id"].map(lambda image_id: bool(masks[image_id]))]
     frontal = marked[(marked["is_frontal"] == "1") & (marked["modality"] == "X-ray")]
     if frontal.empty:
@@ -180,12 +187,12 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
     return Cohort(sorted(cases, key=lambda case: case.case_id), flow)
 
 
-def _cxr_masks(folder: Path, image_id: str) -> dict[str, tuple[Path, ...]]:
+def _cxr_masks(folder: Path, image_id: str, no_lesion: bool) -> dict[str, tuple[Path, ...]]:
     masks: dict[str, tuple[Path, ...]] = {}
     if (lung := folder / "lung_masks" / f"{image_id}.png").is_file():
         masks["lung"] = (lung,)
     findings = {path.stem.rsplit("__", 1)[-1]: path for path in (folder / "finding_masks").glob(f"{image_id}__*.png")}
-    if findings:
+    if findings or no_lesion:
         masks["lesion"] = tuple(findings[name] for name in OPACITIES if name in findings)
     return masks
 
