@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import nn
 
 from kicc_ml.data.datamodule import PatientDataModule
@@ -64,11 +65,19 @@ def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequ
 
 @torch.inference_mode()
 def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
-    """(case, endpoint) probabilities of a fold's network."""
+    """(case, endpoint) probabilities of a fold's network; of a case with further images the mean of the log odds."""
     network.eval()
-    batches = loader(data.dataset(cases), data.batch_size, data.num_workers) if cases else ()
-    probability_be = [network(batch).float().sigmoid().numpy() for batch in batches]
-    return np.concatenate([np.zeros((0, len(data.endpoints))), *probability_be])
+    placed = [(place, view) for place, case in enumerate(cases) for view in _readable_views(case, data)]
+    batches = loader(data.dataset([view for _, view in placed]), data.batch_size, data.num_workers) if cases else ()
+    odds_ve = [network(batch).float().numpy() for batch in batches]
+    total_be, place_v = np.zeros((len(cases), len(data.endpoints))), np.array([place for place, _ in placed], int)
+    np.add.at(total_be, place_v, np.concatenate([total_be[:0], *odds_ve]))
+    return expit(total_be / np.bincount(place_v, minlength=len(cases))[:, None])
+
+
+def _readable_views(case: Case, data: PatientDataModule) -> list[Case]:
+    """The case and its views, without those whose image could not be prepared."""
+    return [view for view in case.views if view is case or view.case_id not in data.quarantined]
 
 
 def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:

@@ -6,7 +6,7 @@ NIfTI; DICOM's LPS meets it in one place, :mod:`kicc_ml.dicom.geometry`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
@@ -107,7 +107,7 @@ class Case:
     ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region (see ``REGIONS``,
     and ``ground_glass``) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the pixels of the radiograph,
     that make it up together: none where it is known to be absent. ``person`` groups what must stay on one side of a
-    split.
+    split. ``further`` are images of other times that count too, where a cohort pools serial ones.
     """
 
     case_id: str
@@ -120,9 +120,22 @@ class Case:
     masks: Mapping[str, Path] = field(default_factory=dict)
     admitted: date | None = None
     cxr_masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    further: tuple[Series, ...] = ()
 
     def image(self, modality: Modality) -> Series | None:
         return self.ct if modality == "CT" else self.cxr
+
+    @property
+    def views(self) -> list["Case"]:
+        """The case as it is and, under ids of their own, with each further image in the place of the index image."""
+        turned = []
+        for number, series in enumerate(self.further, start=1):
+            ct, cxr = (series, self.cxr) if series.modality == "CT" else (self.ct, series)
+            alone = replace(
+                self, case_id=f"{self.case_id}+{number}", ct=ct, cxr=cxr, further=(), masks={}, cxr_masks={}
+            )
+            turned.append(alone)
+        return [self, *turned]
 
 
 @dataclass(frozen=True)

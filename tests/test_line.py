@@ -136,7 +136,7 @@ def test_a_hospital_is_predicted_by_a_model_that_never_saw_it(lesion_run: Path):
 def test_an_outcome_run_sets_the_baselines_beside_the_network(outcome_run: Path):
     tables = [pd.read_csv(outcome_run / site / "predictions.csv") for site in SITES]
     rows = pd.concat(tables)
-    models = {"network", "clinical", "age_sex", "boosting", "prevalence"}
+    models = {"network", "blend", "clinical", "age_sex", "boosting", "prevalence"}
     assert set(rows["model"]) == models
     assert set(rows["endpoint"]) == {"oxygen", "ventilation", "icu", "death"}
     assert len(rows) == 16 * 4 * len(models)

@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy.special import logit
+from torch import nn
 
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
+from kicc_ml.data.transforms import CanonicalCXR
+from kicc_ml.dicom.image_files import radiograph_series
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.predict_outcome import held_out_outcome, outcome_probabilities, recalibrate
-from kicc_ml.records import Case, Split
+from kicc_ml.records import Case, Series, Split
 from kicc_ml.runs import about_data
 
 BASELINES = {"prevalence", "clinical", "age_sex", "boosting"}
@@ -119,3 +123,35 @@ def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little
     icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
     mean = (logit(icu["network"]) + logit(icu["clinical"])) / 2
     assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients
+
+
+class GreyNetwork(nn.Module):
+    """Log odds are ten times the mean grey of the radiograph."""
+
+    def forward(self, batch: dict) -> torch.Tensor:
+        return 10 * batch["cxr_bcxy"].mean(dim=(1, 2, 3))[:, None]
+
+
+def film(folder: Path, name: str, share: float) -> Series:
+    """A radiograph of which a share is white."""
+    grey = np.zeros((32, 32), np.uint8)
+    grey[: round(32 * share)] = 255
+    Image.fromarray(grey).save(folder / f"{name}.png")
+    return radiograph_series(folder / f"{name}.png", site="a", patient="p", projection="PA")
+
+
+def test_of_serial_films_the_log_odds_are_averaged_over_those_that_can_be_read(tmp_path: Path):
+    first, second, broken = (film(tmp_path, name, share) for name, share in (("a", 0.25), ("b", 0.75), ("c", 0.5)))
+    broken.files[0].write_bytes(b"no picture")
+    known = {"death": 1.0}
+    serial = Case("serial", "a", "p1", cxr=first, further=(second, broken), endpoints=known)
+    single = Case("single", "a", "p2", cxr=second, endpoints=known)
+    ids = ("serial", "single")
+    split = Split("f", ids, (), (), dict(zip(ids, ids, strict=True)))
+    data = PatientDataModule(
+        [serial, single], split, VolumeStore(tmp_path / "store"), canonical_cxr=CanonicalCXR(32), endpoints=("death",)
+    )
+    data.prepare_data()
+    data.setup()
+    odds_b = logit(outcome_probabilities(GreyNetwork(), data, [serial, single]))[:, 0]
+    np.testing.assert_allclose(odds_b, [10 * (0.25 + 0.75) / 2, 10 * 0.75], rtol=1e-3)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kicc_ml.data.clinical import features, later_columns, read_clinical
 from kicc_ml.data.flow import Cohort, Flow
-from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, Serial, index_image
+from kicc_ml.data.index_image import WINDOW_DAYS, IndexRule, Serial, further_images, index_image
 from kicc_ml.data.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.data.ranking import CRITERIA
 from kicc_ml.data.temporal_guard import guarded
@@ -63,7 +63,8 @@ def repository(
             (:class:`kicc_ml.dicom.geometry.GeometryPolicy`).
         ct_ranking: criteria by which one of several CT series of a study is taken, the weightiest first
             (:mod:`kicc_ml.data.ranking`).
-        serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint.
+        serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint; or
+            "pooled": outcome models learn from the first and predict from all.
         composites: further endpoints by name, each of which is met where any of those listed is.
 
     Returns:
@@ -241,5 +242,6 @@ def _case(
         endpoints={name: float("nan") if row.get(name) is None else row[name] for name in ENDPOINTS},
         masks=masks.get(ct.uid, {}) if ct else {},
         admitted=row.get("admission_date"),
+        further=further_images("CT", images, row, rule) + further_images("CXR", images, row, rule),
         cxr_masks={region: (path,) for region, path in masks.get(cxr.uid, {}).items()} if cxr else {},
     )

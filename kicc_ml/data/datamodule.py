@@ -139,6 +139,7 @@ class PatientDataModule(pl.LightningDataModule):
     ``canonical_ct`` or ``canonical_cxr`` None leaves that modality out; ``features`` None takes every
     clinical column, () none. CTs must come out in one shape: give ``matrix`` three numbers. ``setup``
     fills ``features`` in the order of ``clinical_bf``. A training epoch is every case once.
+    Further images are prepared too, for whoever predicts from all ``views`` of a case.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class PatientDataModule(pl.LightningDataModule):
         self.cxr: dict[str, StoredVolume] | None = None
 
     def prepare_data(self) -> None:
-        cases = _of_fold(self.cases, self.split)
+        cases = _views(_of_fold(self.cases, self.split))
         if self.canonical_ct is not None:
             self.quarantined |= self.store.prepare(cases, self.canonical_ct)
         if self.canonical_cxr is not None:
@@ -197,16 +198,16 @@ class PatientDataModule(pl.LightningDataModule):
         if self.features is None:
             self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))
         if self.canonical_ct is not None:
-            self.ct = self.store.load(wanted, self.canonical_ct)
+            self.ct = self.store.load(_views(wanted), self.canonical_ct)
             _require_one_shape(self.ct)
         if self.canonical_cxr is not None:
-            self.cxr = self.store.load(wanted, self.canonical_cxr)
+            self.cxr = self.store.load(_views(wanted), self.canonical_cxr)
 
     def dataset(self, cases: Sequence[Case]) -> Patients:
         """Samples of any cases of the fold, for whoever predicts."""
         return Patients(
             [
-                replace(case, ct=None, cxr=None, masks={}) for case in cases
+                replace(case, ct=None, cxr=None, masks={}, further=()) for case in cases
             ],  # thousands of paths stay out of the workers
             self.features or (),
             self.endpoints,
@@ -255,6 +256,10 @@ def _in_turn(cases: Sequence[Case], most: int | None) -> list[Case]:
         turn[case.case_id] = turns[case.site]
         turns[case.site] += 1
     return sorted(cases, key=lambda case: turn[case.case_id])[:most]
+
+
+def _views(cases: Sequence[Case]) -> list[Case]:
+    return [view for case in cases for view in case.views]
 
 
 def _sampler(module: pl.LightningDataModule, length: int, batch_size: int) -> EpochSampler:

@@ -1,13 +1,14 @@
 """Which of a patient's images may be used to predict, and which of those is taken.
 
 The index image is the first usable one (or, where asked for, the latest) within a window around admission that was
-taken no later than the day of any guarded endpoint (a table states days, not minutes). Without an admission date any
-usable one counts. Among several CT series of the chosen study one is taken by :mod:`kicc_ml.data.ranking`, and the
-others are logged with why not; among radiographs of one moment a PA comes before an AP.
+taken no later than the day of any guarded endpoint (a table states days, not minutes); where serial images are pooled,
+the others count beside it. Without an admission date any usable one counts. Among several CT series of the chosen
+study one is taken by :mod:`kicc_ml.data.ranking`, and the others are logged with why not; among radiographs of one
+moment a PA comes before an AP.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,7 +19,7 @@ from kicc_ml.records import ENDPOINTS, Series, UserError
 
 logger = logging.getLogger(__name__)
 
-Serial = Literal["first", "latest"]
+Serial = Literal["first", "latest", "pooled"]
 
 #: Days from admission. A setting, not a published figure: an image may precede admission by a day, and over
 #: about a week COVID-19 pneumonia progresses most.
@@ -46,9 +47,7 @@ class IndexRule:
         if unknown := sorted(set(self.guard_endpoints) - set(ENDPOINTS)):
             raise UserError(f"guard_endpoints {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
         if self.serial not in get_args(Serial):
-            raise UserError(
-                f"serial={self.serial} is unknown; of serial images the {' or '.join(get_args(Serial))} one"
-            )
+            raise UserError(f"serial={self.serial} is unknown; of serial images choose {' or '.join(get_args(Serial))}")
         ranked([], self.ct_ranking)
 
     def window_days(self, modality: str) -> Sequence[int] | None:
@@ -64,6 +63,35 @@ def index_image(
         images: the usable series of one patient.
         row: the patient's row: ``admission_date``, endpoints and their dates, as far as they are known.
     """
+    candidates, obstacles = _usable(modality, images, row, rule)
+    if not candidates:
+        return None, obstacles
+    study = _study(candidates, rule.serial)
+    of_study = [image for image in candidates if image.study == study]
+    if rule.serial == "latest" and modality == "CXR":
+        of_study = [image for image in of_study if _latest(image) == max(map(_latest, of_study))]
+    return _taken(modality, of_study, rule), obstacles
+
+
+def further_images(modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule) -> tuple[Series, ...]:
+    """What counts beside the index image where serial images are pooled, in order of time: of CTs one of each other
+    study, of radiographs one of each other moment.
+    """
+    if rule.serial != "pooled":
+        return ()
+    candidates, _ = _usable(modality, images, row, rule)
+    index, _ = index_image(modality, images, row, rule)
+    together = defaultdict(list)
+    for image in sorted(candidates, key=lambda image: (image.acquired or datetime.max, image.uid)):
+        together[image.study if modality == "CT" else str(image.acquired)].append(image)
+    taken = [_taken(modality, those, rule) for those in together.values()]
+    return tuple(image for image in taken if image != index)
+
+
+def _usable(
+    modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
+) -> tuple[list[Series], Counter[str]]:
+    """The images that may be used, and why the others may not, counted."""
     last_day = last_guarded_day(row, rule.guard_endpoints)
     obstacles, candidates = Counter[str](), []
     for image in images:
@@ -74,15 +102,11 @@ def index_image(
             obstacles[f"{modality} series not used: {obstacle}"] += 1
         else:
             candidates.append(image)
-    if not candidates:
-        return None, obstacles
-    study = _study(candidates, rule.serial)
-    of_study = [image for image in candidates if image.study == study]
-    if modality == "CT":
-        return _ct_of_study(of_study, rule.ct_ranking), obstacles
-    if rule.serial == "latest":
-        of_study = [image for image in of_study if _latest(image) == max(map(_latest, of_study))]
-    return min(of_study, key=_moment_and_projection), obstacles
+    return candidates, obstacles
+
+
+def _taken(modality: str, images: Sequence[Series], rule: IndexRule) -> Series:
+    return _ct_of_study(images, rule.ct_ranking) if modality == "CT" else min(images, key=_moment_and_projection)
 
 
 def _study(images: Sequence[Series], serial: Serial) -> str:

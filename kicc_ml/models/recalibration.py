@@ -65,9 +65,8 @@ def fit_blend(probability_mb: np.ndarray, label_b: np.ndarray, least: float = 0.
         return Blend(0.0, [1 / models] * models)
     odds_mb, label_b = log_odds(probability_mb[:, known_b]), label_b[known_b]
     mean_b, centre_m = odds_mb.mean(axis=0), odds_mb.mean(axis=1)
-    about_centre_mb = (
-        odds_mb - centre_m[:, None]
-    )  # a weight turns about the middle, else it would do the intercept's work
+    # A weight turns about the middle, else it would do the intercept's work too.
+    about_centre_mb = odds_mb - centre_m[:, None]
 
     def loss(change: np.ndarray) -> float:
         changed_b = mean_b + change[0] + change[1:] @ about_centre_mb

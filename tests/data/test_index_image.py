@@ -3,7 +3,7 @@ from datetime import date, datetime
 
 import pytest
 
-from kicc_ml.data.index_image import IndexRule, index_image
+from kicc_ml.data.index_image import IndexRule, further_images, index_image
 from kicc_ml.records import Series, UserError
 
 ADMITTED = {"admission_date": date(2020, 3, 10)}
@@ -100,4 +100,16 @@ def test_an_undated_image_is_the_latest_only_where_no_other_is_dated():
 
 def test_another_word_for_serial_images_is_refused():
     with pytest.raises(UserError, match="first or latest"):
-        IndexRule(serial="pooled")  # type: ignore[arg-type]
+        IndexRule(serial="middle")  # type: ignore[arg-type]
+
+
+def test_pooled_images_are_all_of_the_window_before_the_endpoint_one_of_each_time():
+    row = ADMITTED | {"icu": 1.0, "icu_date": date(2020, 3, 14)}
+    pooled = IndexRule(serial="pooled")
+    thin = ct(13, uid="thin", slices=60, spacing_mm=(1.0, 1.0, 1.0))
+    scans = [ct(15), ct(13), thin, ct(11), ct(2)]
+    assert index_image("CT", scans, row, pooled)[0] == ct(11)
+    assert further_images("CT", scans, row, pooled) == (thin,)
+    films = [ct(day, modality="CXR", study="one stay") for day in (13, 11, 12)]
+    assert further_images("CXR", films, row, pooled) == (films[2], films[0])
+    assert further_images("CXR", films, row, IndexRule()) == ()
