@@ -1,5 +1,7 @@
 """Scans of a hospital that asks: refused in plain words, or delivered with page and DICOM; listed worst first."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +11,15 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from kicc_ml.clinic import Clinic, list_patients, outcomes_of
+from kicc_ml.clinic import Clinic, Outcomes, list_patients, outcomes_of, risk_table
+from kicc_ml.data.patient_table import PatientTable
 from kicc_ml.deliver import HeldOut, Model, Result
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.predict import severity_of, write_case
 from kicc_ml.progress import Stages
-from kicc_ml.records import Series, UserError
+from kicc_ml.records import Risk, Series, UserError
 from kicc_ml.trust import NotForThisModel
 from tests.dicom.phantom_files import write_series
 from tests.dicom.phantoms import Grid, even_mm
@@ -128,3 +131,46 @@ def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
     assert outcomes_of(None, None) is None
     with pytest.raises(UserError, match="--outcome-run"):
         outcomes_of(None, tmp_path / "clinical.csv")
+
+
+class AskedModel:
+    """Keeps what it was asked, and says that everybody has a risk of 0.4."""
+
+    features = ("age_years", "crp_mg_l", "ct_lesion_ml")
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Mapping, Mapping]] = []
+
+    def risks(self, images: Mapping, values: Mapping) -> tuple[Risk, ...]:
+        self.asked.append((images, values))
+        return (Risk("icu", 0.4, 0.2, 0.6, {}),)
+
+    def known(self, values: Mapping) -> int:
+        return sum(name in values for name in self.features)
+
+
+def test_outcomes_are_predicted_from_the_scan_its_extent_and_the_patients_row(tmp_path: Path):
+    series, result = predicted(tmp_path, PatientID="P7")
+    model = AskedModel()
+    patients = PatientTable({("seoul", "P7"): {"age_years": 71.0}, ("seoul", "P8"): {"age_years": 20.0}})
+    clinic = Clinic(NOTHING, MODEL, dicom=True, outcomes=Outcomes(model, patients))  # type: ignore[arg-type]
+    clinic(series, result, tmp_path / "out" / "case")
+    ((images, values),) = model.asked
+    assert images == {"ct": result.volume}
+    assert (values["age_years"], values["ct_lesion_ml"]) == (71, result.severity.lesion_ml)
+    kept = json.loads((tmp_path / "out" / "case" / "outcome.json").read_text())
+    assert kept["predicted_from"] == "CT, 2 of 3 values of the table"
+    assert kept["risks"][0]["probability"] == 0.4
+    assert "20–60" in (tmp_path / "out" / "case" / "page.html").read_text(encoding="utf-8")
+    assert "Predicted risk" in str(pydicom.dcmread(tmp_path / "out" / "case" / "dicom" / "report.dcm"))
+    assert risk_table(tmp_path / "out")["endpoint"].tolist() == ["icu"]
+    assert not clinic.is_whole(series, tmp_path / "out" / "another")
+
+
+def test_the_page_tells_the_time_of_each_stage_before_it(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    with result.stages("lungs"):
+        pass
+    Clinic(NOTHING, MODEL, report=True, intake_s=1.25)(series, result, tmp_path / "out")
+    assert "intake, by scan 1.2" in (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert {"lungs", "intake, by scan", "page and sheet"} <= result.stages.seconds.keys()

@@ -60,6 +60,13 @@ def test_a_scan_unlike_them_is_outside_and_says_why(result: Result):
     assert page.standing_because[0].startswith("noise")
 
 
+def test_more_doubt_than_of_nineteen_in_twenty_held_out_scans_is_unusual(result: Result):
+    known = HeldOut(held_out(result).rows.assign(uncertain_percent=np.linspace(0, 10, 50)))
+    assert [known.doubt(percent) for percent in (3.0, 9.8, None)] == ["usual", "unusual", "unknown"]
+    assert HeldOut(known.rows[:10]).doubt(9.8) == "unknown"
+    assert held_out(result).doubt(9.8) == "unknown"
+
+
 def test_without_held_out_cases_nothing_is_claimed(result: Result):
     page = patient_page(result, HeldOut(pd.DataFrame()), MODEL)
     assert (page.standing, page.scan.involved_interval) == ("unchecked", None)

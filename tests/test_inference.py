@@ -1,5 +1,7 @@
 """Lungs first, lesions only where lungs are; masks on the scan's grid a slab at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,27 @@ def test_where_no_lung_is_found_the_whole_volume_is_looked_at(lungs_first: None)
     kept = np.zeros(chest().array.shape, np.float32)
     segmenter(NeverLung()).segment_keeping(chest(), {"lesion": kept}, Stages())
     assert (kept > 0.5).sum() == 1000
+
+
+def test_lung_is_uncertain_where_networks_disagree_on_the_lesion():
+    class NoLesion(ByValue):
+        def forward(self, image_bcxyz: Tensor) -> Tensor:
+            logits = super().forward(image_bcxyz)
+            logits[:, LESION_CHANNEL] = -8
+            return logits
+
+    two = replace(segmenter(ByValue()), networks=[ByValue(), NoLesion()])
+    for asked, expected in ((two, chest().array == LESION), (segmenter(ByValue()), np.zeros(chest().array.shape))):
+        unsure = np.zeros(chest().array.shape, bool)
+        asked.segment_keeping(chest(), {"uncertain": unsure}, Stages())
+        np.testing.assert_array_equal(unsure, expected)
+
+
+def test_each_stage_of_the_work_is_timed():
+    stages = Stages()
+    segmenter(ByValue()).segment_keeping(chest(), {}, stages)
+    assert list(stages.seconds) == ["to the networks' grid", "lungs", "lesions", "back to the scan's grid"]
+    assert stages.seconds["lesions"] > 0
 
 
 def test_slabs_do_not_show_in_the_masks(monkeypatch: pytest.MonkeyPatch):

@@ -19,6 +19,8 @@ from kicc_ml.dicom.image_files import nifti_series, radiograph_series, read_mask
 from kicc_ml.inference import Segmenter, decide
 from kicc_ml.predict import (
     predict_series,
+    read_seconds,
+    read_severity,
     segmenter_of,
     severity_of,
     with_lesion_threshold,
@@ -240,6 +242,17 @@ def test_a_finished_case_is_not_predicted_again_but_stands_in_the_table(tmp_path
     again, _ = predict_series(segmenter(Counting()), series, tmp_path / "out")
     assert 0 < before == Counting.calls
     assert first.drop(columns="seconds").equals(again.drop(columns="seconds"))
+
+
+def test_timing_stands_beside_the_severity_and_share_uncertain_is_of_the_lung(tmp_path: Path):
+    torn = segmenter(ByValue(), ByValue(sure=-8.0))  # of every voxel one half says so, the other not
+    predict_series(replace(torn, regions=("lesion",)), {"a": save_scan(tmp_path / "a.nii.gz")}, tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "a" / "severity.json").read_text())
+    assert next(iter(kept["timing_s"])) == "reading"
+    assert kept["timing_s"] == read_seconds(tmp_path / "out" / "a")
+    assert read_severity(tmp_path / "out" / "a").uncertain_percent is None  # without lungs, with the reason
+    predict_series(segmenter(), {"b": save_scan(tmp_path / "b.nii.gz")}, tmp_path / "out")
+    assert read_severity(tmp_path / "out" / "b").uncertain_percent == 0
 
 
 def test_a_case_killed_before_its_severity_was_written_is_predicted_again(tmp_path: Path):
