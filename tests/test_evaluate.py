@@ -10,11 +10,14 @@ import pytest
 import yaml
 
 from evaluate import evaluate_runs, overlays, print_results, quarantined, reference_severity, score_segmented
+from kicc_ml.deliver import HeldOut, Model
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.held_out import HeldOutCase
 from kicc_ml.predict import severity_columns, severity_of, write_case
 from kicc_ml.progress import Stages
 from kicc_ml.records import Case, SeverityMap, UserError
+from kicc_ml.risk import OutcomeRecord
 from kicc_ml.runs import CONFIG, PREDICTIONS, write_json, write_table
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 4.0, -20], [0, 0, 0, 1]])
@@ -202,3 +205,15 @@ def test_severity_of_the_reference_is_plain_numbers(tmp_path: Path):
     json.dumps(found, allow_nan=False)
     assert set(found) == {"severity_score_truth", "percent_involved_truth"}
     assert "severity_score" in severity_columns(SeverityMap({}, {}, 3, 1.0, None, None, None, None))
+
+
+def test_a_held_out_case_has_the_risks_of_the_outcome_run_on_its_page(tmp_path: Path):
+    case = case_of(tmp_path / "data")
+    _, out = predicted_as(tmp_path / "run", case, whole(truth()))
+    row = {"case_id": "seoul_1", "site": "seoul", "endpoint": "icu", "probability": 0.37, "label": 1.0}
+    rows = [row | {"model": "network"}, row | {"model": "clinical", "probability": 0.21}]
+    held = HeldOutCase(case, out, OutcomeRecord(pd.DataFrame(rows)))
+    held.write_page(HeldOut(pd.DataFrame()), Model("ab" * 32, {}))
+    page = (out / "page.html").read_text(encoding="utf-8")
+    assert "<strong>37 %</strong>" in page
+    assert "<td>21 %</td>" in page
