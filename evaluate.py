@@ -6,11 +6,9 @@ python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR
 
 import json
 import logging
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +40,12 @@ from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError, Volume, by_id
 from kicc_ml.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold
+from kicc_ml.study import division_of, environment, gap_between, study_of
 
 logger = logging.getLogger("evaluate")
 
 #: Overlays in the report: the worst held-out cases, and the one in the middle to set them against.
 WORST_SHOWN = 5
-PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
@@ -66,24 +64,32 @@ class Scores:
     everyone: Mapping[str, Case]
 
 
-def evaluate_runs(runs: Sequence[Path], together: Path) -> Path:
-    """Score each run, write its report into it and, of several, one over all into ``together``; returns the last.
+def evaluate_runs(runs: Sequence[Path], together: Path | None = None) -> Path:
+    """Score each run and write its report into it; of several parts, one over all into ``together``. Returns the last.
 
-    Each gets ``cases.csv summary.json report.html``, and a montage and a page beside the severity map of each case.
+    Runs that are no parts of one another (``together`` None) stay apart, but where one was divided by patient and one
+    by hospital, both show the gap; then the first page is returned. Each gets ``cases.csv summary.json report.html``,
+    and a montage and a page beside the severity map of each case.
     """
     scores = [score(fold_folders(run)) for run in runs]
-    pages = [write_results(run, one) for run, one in zip(runs, scores, strict=True)]
+    of_run = dict(zip(runs, scores, strict=True))
+    gap = gap_between(
+        {run: division_of(one.folds[0]) for run, one in of_run.items()},
+        {run: one.predictions for run, one in of_run.items()},
+    )
+    pages = [write_results(run, one, gap) for run, one in of_run.items()]
     outcomes = next((outcome_record(run) for run, one in zip(runs, scores, strict=True) if len(one.predictions)), None)
     for one in scores:
         write_pages(one, outcomes or OutcomeRecord())
-    if len(runs) == 1:
+    if together is None or len(runs) == 1:
         return pages[0]
     cases = pd.concat([one.cases for one in scores], ignore_index=True)
     predictions = pd.concat([one.predictions for one in scores], ignore_index=True)
     groups = pd.concat([one.groups for one in scores], ignore_index=True).drop_duplicates("case_id")
     image_scores = pd.concat([one.image_scores for one in scores], ignore_index=True)
     folds = [fold for one in scores for fold in one.folds]
-    return write_results(together, Scores(cases, predictions, folds, groups, image_scores, {}))
+    everyone = {case_id: case for one in scores for case_id, case in one.everyone.items()}
+    return write_results(together, Scores(cases, predictions, folds, groups, image_scores, everyone))
 
 
 def score(folds: Sequence[Path]) -> Scores:
@@ -127,11 +133,12 @@ def _is_of(folder: Path, fold: str) -> bool:
     return fold_folder(folder.parent, fold) == folder
 
 
-def write_results(folder: Path, scores: Scores) -> Path:
+def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]] = ()) -> Path:
     cases = pd.concat([scores.cases, scored_images(scores.image_scores)], ignore_index=True)
     summary = summarise(cases, scores.predictions, groups=scores.groups)
     summary["image_scores"] = score_figures(scores.image_scores)
     summary["quarantined"] = quarantined(scores.folds)
+    summary |= study_of(scores.folds, scores.everyone, gap)
     run = about(folder, scores.folds)
     return write_report(folder, summary, cases, scores.predictions, run, overlays(scores.cases, scores.folds))
 
@@ -203,15 +210,17 @@ def draw(
 
 
 def overlays(rows: pd.DataFrame, folds: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Captions and montages of the cases with the lowest lesion Dice, and of the median one."""
+    """Captions and montages of the cases with the lowest lesion Dice (below the median), and of the median one."""
     if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
         return []
     ranked = rows.dropna(subset=["lesion_dice"]).sort_values("lesion_dice").reset_index(drop=True)
-    shown = [*ranked.head(WORST_SHOWN).index, *([len(ranked) // 2] if len(ranked) > 2 * WORST_SHOWN else [])]
+    median = len(ranked) // 2
+    worst = min(WORST_SHOWN, median)
+    shown = [*range(worst), median]
     parents = {folder.parent for folder in folds}
     return [
         (
-            f"{case_id}, {site}: lesion Dice {dice:.2f}" + (", the median case" if place >= WORST_SHOWN else ""),
+            f"{case_id}, {site}: lesion Dice {dice:.2f}" + (", the median case" if place == worst else ""),
             path,
         )
         for place, (case_id, site, dice) in enumerate(
@@ -235,17 +244,15 @@ def quarantined(folds: Sequence[Path]) -> dict[str, str]:
 
 def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
     """What the report says of how it came to be."""
-    settings = yaml.safe_load((folds[0] / CONFIG).read_text(encoding="utf-8"))
-    how = str(settings["split"]["_target_"]).rsplit(".", 1)[-1].replace("_", " ")
+    parts = {fold.parent: yaml.safe_load((fold / CONFIG).read_text(encoding="utf-8")) for fold in folds}
+    how = " and ".join(dict.fromkeys(division_of(fold).replace("_", " ") for fold in folds))
     return {
         "name": run.name,
         "description": f"{len(folds)} models, {how}: every case is predicted by a model that was trained without "
         "its fold. What is fitted (weights, imputation, scaling, baselines) is fitted on the other folds alone.",
-        "config": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
-        "seed": str(settings["seed"]),
-        "kicc_ml": version("kicc_ml"),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        "config": yaml.safe_dump_all(parts.values(), sort_keys=False, allow_unicode=True),
+        "seed": ", ".join(dict.fromkeys(str(settings["seed"]) for settings in parts.values())),
+        **environment(),
     }
 
 
@@ -265,7 +272,7 @@ def print_results(page: Path) -> int:
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     if cfg.runs:
-        page = evaluate_runs([Path(cfg.runs)], Path(cfg.runs))
+        page = evaluate_runs([Path(run) for run in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)])
     elif cfg.predictions and cfg.cohort:
         given = [cfg.predictions] if isinstance(cfg.predictions, str) else cfg.predictions
         named = model_names([Path(path) for path in given])

@@ -1,5 +1,6 @@
 """A test run leaves nothing with the user who starts it."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -28,3 +29,15 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An empty DICOMweb service for the whole run; skips where Orthanc is not installed."""
     with running_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """Debian's Chromium under playwright; the test is skipped where either is absent."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium on this machine")
+    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=path, args=quiet)

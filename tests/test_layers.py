@@ -43,10 +43,11 @@ MAY_IMPORT = {
     | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "held_out", "history", "risk"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE,
+    "study": PLAIN | READERS | MIDDLE | {"runs"},
     "evaluate": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "predict", "launch", "page", "trust", "deliver", "held_out", "risk", "benchmark"},
+    | {"runs", "predict", "launch", "page", "trust", "deliver", "held_out", "risk", "benchmark", "study"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

@@ -15,32 +15,35 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.evaluation import figures, outcome, segmentation
+from kicc_ml.evaluation.checklist import checklists
+from kicc_ml.evaluation.flow_chart import flow_chart, flow_steps
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
 from kicc_ml.evaluation.summary import models_of, numbers, to_json
-
-METRIC_NAMES = {
-    "dice": "Dice",
-    "nsd_1mm": "surface Dice 1 mm",
-    "nsd_2mm": "surface Dice 2 mm",
-    "nsd_3mm": "surface Dice 3 mm",
-    "hd95_mm": "HD95, mm",
-    "volume_error_ml": "volume error, mL",
-    "lesionwise_precision": "lesion-wise precision",
-    "lesionwise_recall": "lesion-wise recall",
-    "lesionwise_f1": "lesion-wise F1",
-    "auroc": "AUC within hospitals",
-    "auroc_pooled": "AUC pooled",
-    "auprc": "average precision",
-    "brier": "Brier",
-    "scaled_brier": "scaled Brier",
-    "observed_expected": "observed / expected",
-    "calibration_slope": "calibration slope",
-    "calibration_intercept": "calibration intercept",
-}
+from kicc_ml.evaluation.table_one import side_by_side, table_one
+from kicc_ml.evaluation.text import METRIC_NAMES, figure_text, heading, p_text, words
 
 #: Graded quantities that have a true value beside them: their name in figures and the top of the axis.
 GRADED = {"severity_score": ("severity score", 24.0), "percent_involved": ("% of lung involved", 100.0)}
+
+
+#: Parts of the page that a checklist may point to.
+SECTION_NAMES = {
+    "top": "first page",
+    "done": "What was done",
+    "participants": "Participants",
+    "table-1": "Table 1",
+    "by-hospital": "By hospital",
+    "outcome": "Outcome",
+    "verdict": "Verdict",
+    "subgroups": "Subgroups",
+    "leakage": "Leakage",
+    "worst": "Worst cases",
+    "not-evaluated": "What could not be evaluated",
+    "environment": "Environment",
+}
+
+DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", "site_other"]
 
 
 def write_report(
@@ -51,7 +54,10 @@ def write_report(
     run: Mapping[str, str],
     overlays: Sequence[tuple[str, Path]] = (),
 ) -> Path:
-    """Write ``cases.csv summary.json summary.csv report.html figures/*.svg`` into ``folder``; return the page's path.
+    """Write the page, its numbers and figures into ``folder``: ``report.html``; return its path.
+
+    Beside it ``cases.csv summary.json summary.csv checklist.csv figures/*.svg`` and, of what is known, ``table_1.csv
+    duplicates.csv``.
 
     ``summary`` is that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables. ``run`` holds
     ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
@@ -62,11 +68,14 @@ def write_report(
     _write_whole(folder / "cases.csv", cases.to_csv(index=False))
     _write_whole(folder / "summary.json", to_json(summary))
     _write_whole(folder / "summary.csv", numbers(summary).to_csv(index=False))
+    filled = checklists(summary, run)
+    for name, table in tables(summary, filled).items():
+        _write_whole(folder / f"{name}.csv", table.to_csv(index=False))
     drawn = drawings(summary, cases, predictions)
     (folder / "figures").mkdir(exist_ok=True)
     for name, svg in drawn.items():
         _write_whole(folder / "figures" / f"{_file_name(name)}.svg", svg)
-    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, overlays, drawn))
+    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, overlays, drawn, filled))
 
 
 def render(
@@ -76,6 +85,7 @@ def render(
     run: Mapping[str, str],
     overlays: Sequence[tuple[str, Path]],
     drawn: Mapping[str, str],
+    filled: Sequence[Mapping[str, Any]],
 ) -> str:
     """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
     environment = jinja2.Environment(
@@ -85,7 +95,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure_text, "words": words, "heading": _heading, "p": p_text}
+    environment.filters |= {"figure": figure_text, "words": words, "heading": heading, "p": p_text}
     return environment.get_template("report.html.j2").render(
         summary=summary,
         run=run,
@@ -93,7 +103,8 @@ def render(
         site_header=_site_header(summary),
         site_rows=_site_rows(summary),
         regions=regions_of(cases),
-        endpoints=endpoints_of(predictions),
+        endpoints=_judged_endpoints(predictions),
+        unknown_endpoints=[name for name in endpoints_of(predictions) if name not in _judged_endpoints(predictions)],
         models=models_of(predictions),
         segmentation_metrics=segmentation.METRICS,
         detection_metrics=segmentation.DETECTION,
@@ -103,27 +114,37 @@ def render(
         metric_names=METRIC_NAMES,
         drawings={name: Markup(figures.inline(svg)) for name, svg in drawn.items()},
         overlays=[(caption, _data_uri(path)) for caption, path in overlays],
+        table_one=side_by_side(table_one(summary["table_1"])) if "table_1" in summary else [],
+        checklists=filled,
+        section_names=SECTION_NAMES,
     )
+
+
+def _judged_endpoints(predictions: pd.DataFrame) -> list[str]:
+    """Of the endpoints that were predicted, those of which the outcome of anybody is known."""
+    known = predictions.dropna(subset=["label"]) if "label" in predictions else predictions
+    return endpoints_of(known)
+
+
+def tables(summary: dict[str, Any], filled: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
+    """What is in the page as a table and not in ``summary.csv``, by the name of its file."""
+    items = [{"standard": one["standard"]} | item for one in filled for item in one["items"]]
+    found = {"checklist": pd.DataFrame(items, columns=["standard", "item", "topic", "state", "answer", "see"])}
+    if "table_1" in summary:
+        found["table_1"] = table_one(summary["table_1"])
+    if "leakage" in summary:
+        found["duplicates"] = pd.DataFrame(summary["leakage"]["duplicates"], columns=DUPLICATE_COLUMNS)
+    return found
 
 
 def site_table(summary: dict[str, Any]) -> Table:
     """The same table of hospitals for the terminal."""
     table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for position, heading in enumerate(_site_header(summary)):
-        table.add_column(heading, justify="right" if position else "left")
+    for position, column in enumerate(_site_header(summary)):
+        table.add_column(column, justify="right" if position else "left")
     for row in _site_rows(summary):
         table.add_row(*row)
     return table
-
-
-def figure_text(figure: Mapping[str, Any] | None, digits: int = 2) -> str:
-    """``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value."""
-    value = None if figure is None else figure.get("value", figure.get("mean", figure.get("difference")))
-    if figure is None or value is None:
-        return "–"
-    if figure.get("low") is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
 
 
 def participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, Any]]:
@@ -190,7 +211,10 @@ def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataF
         f"dice_{region}": figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice"))
         for region in regions_of(cases)
     }
-    for endpoint in endpoints_of(predictions):
+    for one in summary.get("flow", []):
+        steps = flow_steps(one["flow"], len(summary.get("quarantined", {})), one["held_out"])
+        found[f"flow_{one['name']}"] = flow_chart(steps)
+    for endpoint in _judged_endpoints(predictions):
         rows = predictions[predictions["endpoint"] == endpoint]
         found[f"forest_{endpoint}"] = _forest(summary, endpoint, models_of(rows))
         found[f"calibration_{endpoint}"] = figures.calibration(rows, summary["calibration_curve"][endpoint])
@@ -212,23 +236,8 @@ def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure
     return figures.forest(by_model, overall, meta)
 
 
-def p_text(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
-
-
-def words(name: str) -> str:
-    return "ICU" if name == "icu" else name.replace("_", " ")
-
-
-def _heading(endpoint: str) -> str:
-    name = words(endpoint)
-    return name[:1].upper() + name[1:]
 
 
 def _data_uri(picture: Path) -> str:

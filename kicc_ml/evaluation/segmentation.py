@@ -19,7 +19,7 @@ from kicc_ml.evaluation.surface import surface_distances
 from kicc_ml.records import REGIONS, UserError
 
 #: Columns of a region in ``cases.csv`` and keys in ``summary.json``.
-METRICS = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm", "volume_error_ml")
+METRICS = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm", "volume_error_ml", "volume_error_percent")
 
 #: The same for regions that come in pieces.
 DETECTION = ("lesionwise_precision", "lesionwise_recall", "lesionwise_f1")
@@ -32,7 +32,8 @@ class RegionScore:
 
     ``distance_unit`` is ``mm``, or ``voxel`` where the spacing is not known: tolerances and HD95 then count
     voxels. Lesion-wise figures are None for regions that do not come in pieces. ``volume_error_ml`` is predicted less
-    true, so that its mean is the bias. ``reason`` says why something is None.
+    true, so that its mean is the bias, ``volume_error_percent`` the same in % of the true lung (None where that is not
+    known), which needs no voxel size. ``reason`` says why something is None.
     """
 
     region: str
@@ -48,6 +49,7 @@ class RegionScore:
     lesionwise_precision: float | None = None
     lesionwise_recall: float | None = None
     lesionwise_f1: float | None = None
+    volume_error_percent: float | None = None
 
 
 def score_case(
@@ -61,11 +63,21 @@ def score_case(
 
     Raises UserError where two masks of a region differ in shape.
     """
+    lung_voxels = _lung_voxels(truth)
     return [
-        _score_region(region, np.asarray(truth[region], bool), np.asarray(predicted[region], bool), spacing_mm)
+        _score_region(
+            region, np.asarray(truth[region], bool), np.asarray(predicted[region], bool), spacing_mm, lung_voxels
+        )
         for region in REGIONS
         if region in truth and region in predicted
     ]
+
+
+def _lung_voxels(truth: Mapping[str, np.ndarray]) -> int:
+    """Of the reference lung, whole or as two sides; 0 where there is none."""
+    sides = [truth[side] for side in ("left_lung", "right_lung") if side in truth]
+    lung = truth.get("lung") if "lung" in truth or len(sides) < 2 else sides[0] | sides[1]
+    return 0 if lung is None else int(np.count_nonzero(lung))
 
 
 def case_columns(scores: list[RegionScore]) -> dict[str, float | str | None]:
@@ -93,7 +105,11 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
 
 
 def _score_region(
-    region: str, truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...] | None
+    region: str,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    spacing_mm: tuple[float, ...] | None,
+    lung_voxels: int,
 ) -> RegionScore:
     if truth.shape != predicted.shape:
         raise UserError(
@@ -119,6 +135,7 @@ def _score_region(
         lesionwise_precision=pieces.precision if pieces else None,
         lesionwise_recall=pieces.recall if pieces else None,
         lesionwise_f1=pieces.f1 if pieces else None,
+        volume_error_percent=100 * extra_voxels / lung_voxels if lung_voxels and truth.ndim == 3 else None,
     )
 
 

@@ -22,10 +22,11 @@ from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, s
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
 from kicc_ml.evaluation.rows import rows_of, unknown
 from kicc_ml.evaluation.subgroups import subgroups
+from kicc_ml.evaluation.verdict import verdicts
 from kicc_ml.records import ENDPOINTS, REGIONS, UserError
 
 #: Models in the order of tables and figures.
-MODELS = ("network", "clinical", "age_sex", "extent", "boosting", "prevalence")
+MODELS = ("network", "blend", "clinical", "clinical_extent", "extent", "age_sex", "boosting", "prevalence")
 
 #: The network and the model it has to beat stand side by side in tables of hospitals and in figures.
 COMPARED = ("network", "clinical")
@@ -50,7 +51,7 @@ def summarise(
     _refuse_doubled(cases, ["case_id"], "cases")
     _refuse_doubled(predictions, ["case_id", "endpoint", "model"], "predictions")
     sites = sites_of(cases, predictions)
-    return {
+    summary = {
         **_figures(cases, predictions, seed),
         "sites": {site: _figures(at_site(cases, site), at_site(predictions, site), seed) for site in sites},
         "not_evaluable": not_evaluable(cases, predictions),
@@ -60,6 +61,7 @@ def summarise(
         "calibration_curve": calibration_curves(predictions),
         "subgroups": [] if groups is None else subgroups(_headline(predictions), groups, seed),
     }
+    return summary | {"verdict": verdicts(summary)}
 
 
 def to_json(summary: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.evaluation.report import METRIC_NAMES, figure_text, p_text, words
+from kicc_ml.evaluation.text import METRIC_NAMES, figure_text, p_text, words
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:

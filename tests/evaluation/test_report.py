@@ -131,7 +131,11 @@ def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path
     picture = tmp_path / "worst.png"
     Image.new("RGB", (8, 8)).save(picture)
     summary = summarise(case_rows(), prediction_rows())
-    run = {"name": "<demo>", "seed": "1", "config": "split: leave_one_site_out"}
+    run = {
+        "name": "<demo>",
+        "seed": "1",
+        "config": "cohort: {_target_: a.catanzaro}\nsplit: {_target_: a.leave_one_site_out}",
+    }
     page = write_report(tmp_path / "run", summary, case_rows(), prediction_rows(), run, [("worst", picture)])
     text = page.read_text(encoding="utf-8")
     requests = Requests()
@@ -140,7 +144,7 @@ def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path
     assert "http" not in text
     assert "url(" not in text.replace("url(#", "")
     assert "&lt;demo&gt;" in text
-    written = ["cases.csv", "figures", "report.html", "summary.csv", "summary.json"]
+    written = ["cases.csv", "checklist.csv", "figures", "report.html", "summary.csv", "summary.json"]
     assert sorted(path.name for path in page.parent.iterdir()) == written
     assert json.loads((page.parent / "summary.json").read_text())["n"] == 24
 

@@ -1,7 +1,5 @@
-"""A chest of boxes with one lesion whose place is known, and a browser to look at its page."""
+"""A chest of boxes with one lesion whose place is known."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +27,6 @@ def chest() -> tuple[Volume, dict[str, np.ndarray]]:
     affine_ras = np.diag([-5.0, -5.0, 8.0, 1.0])
     masks = {"right_lung": right, "left_lung": left, "lesion": lesion, "consolidation": consolidation}
     return Volume(hu, affine_ras, "hu"), masks
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator:
-    """Debian's Chromium under playwright; the test is skipped where either is absent."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on this machine")
-    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with playwright.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=path, args=quiet)
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""Table 1 as cells: a row per characteristic, a column for all and for each hospital."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from kicc_ml.evaluation.text import heading
+
+#: Rows of counts, in this order, with their words; a row that is None everywhere, or of nobody, is left out.
+COUNTS = {
+    "men": "Men",
+    "underlying_disease": "Underlying disease",
+    "fever": "Fever",
+    "cough": "Cough",
+    "lymphocytopenia": "Lymphocytopenia",
+    "thrombocytopenia": "Thrombocytopenia",
+    "elevated_crp": "Elevated CRP",
+    "oxygen_or_ventilation": "Oxygen or mechanical ventilation",
+    "mechanical_ventilation": "Mechanical ventilation",
+    "icu": "Intensive care",
+    "died": "Died",
+    "both_modalities": "CT and radiograph",
+    "ct_only": "CT only",
+    "cxr_only": "Radiograph only",
+}
+
+#: Hospitals beside each other in one table: as many as a printed page is wide.
+HOSPITALS_WIDE = 7
+
+
+def table_one(summarised: Mapping[str, Any]) -> pd.DataFrame:
+    """Strings, from :func:`kicc_ml.data.case_summary.summarise_cases`: ``characteristic``, ``all``, each hospital."""
+    columns = {"all": summarised, **summarised["by_site"]}
+    rows = [
+        {"characteristic": name} | {column: cell for column, cell in zip(columns, cells, strict=True)}
+        for name, cells in _rows(list(columns.values()))
+        if any(cell != "–" for cell in cells)
+    ]
+    return pd.DataFrame(rows, columns=["characteristic", *columns])
+
+
+def side_by_side(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The table in parts that fit a page, ``all`` in each."""
+    hospitals = list(table.columns[2:])
+    starts = range(0, max(len(hospitals), 1), HOSPITALS_WIDE)
+    return [table[[*table.columns[:2], *hospitals[start : start + HOSPITALS_WIDE]]] for start in starts]
+
+
+def _rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    yield "Cases", [str(one["patients"]) for one in columns]
+    yield "Age in years, mean (range)", [_age(one) for one in columns]
+    for item, name in COUNTS.items():
+        if columns[0][item]:
+            yield name, [_share(one[item], one["known"][item]) for one in columns]
+    shown = {"fever", "cough", "underlying_disease"}
+    for feature in columns[0].get("features", {}):
+        if feature not in shown:
+            yield heading(feature), [_feature(one["features"][feature]) for one in columns]
+
+
+def _age(one: Mapping[str, Any]) -> str:
+    return "–" if one["age_mean"] is None else f"{one['age_mean']} ({one['age_min']}–{one['age_max']})"
+
+
+def _share(count: int | None, known: int) -> str:
+    return "–" if not known else f"{count}/{known} ({100 * (count or 0) / known:.0f} %)"
+
+
+def _feature(feature: Mapping[str, Any]) -> str:
+    if "count" in feature:
+        return _share(feature["count"], feature["known"])
+    return f"{feature['median']:.3g} ({feature['low']:.3g}–{feature['high']:.3g})"
