@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.evaluation.report import figure_text, heading, words
+from kicc_ml.evaluation.text import figure_text, heading, words
 
 HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "less that of the mean", "ICC")
 COLUMNS = ("pearson", "mae", "mae_less_mean", "icc")
