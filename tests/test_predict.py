@@ -342,7 +342,7 @@ class Validation:
 
     batches: list[dict[str, torch.Tensor]]
     patch_size: tuple[int, int, int] = (8, 8, 8)
-    canonical: CanonicalCT = SEEN
+    canonical: CanonicalCT | CanonicalCXR = SEEN
 
     def val_dataloader(self) -> list[dict[str, torch.Tensor]]:
         return self.batches
@@ -395,3 +395,15 @@ def test_a_radiograph_gets_masks_on_its_own_pixels_a_picture_and_its_extent(tmp_
     assert severity["lung_percent"] == {"right": 50.0, "left": 0.0}
     assert severity["geographic_extent"] == rows["geographic_extent"][0] == 3
     assert (tmp_path / "out" / "x" / "montage.png").is_file()
+
+
+def test_clear_radiographs_raise_the_threshold_above_what_they_are_painted_with():
+    about, known = About(sizes={}, sites=()), torch.ones(1, len(REGIONS), dtype=torch.bool)
+    hazy = torch.zeros(1, len(REGIONS), 8, 8, 1)
+    clear = {"image_bcxyz": hazy[:, :1] + 0.42, "mask_bcxyz": hazy, "mask_known_bc": known}
+    ill_mask = hazy.clone()
+    ill_mask[..., 2:6, 2:6, :] = 1
+    ill = {"image_bcxyz": 0.22 + 0.36 * ill_mask[:, :1], "mask_bcxyz": ill_mask, "mask_known_bc": known}
+    data = Validation([ill, clear, clear], (8, 8, 1), CanonicalCXR(8))
+    fitted = with_lesion_threshold(GreyIsProbability(), about, data)  # type: ignore[arg-type]
+    assert 0.42 < fitted.lesion_threshold < 0.58
