@@ -2,7 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.evaluation.leakage import PROBE_FOLDS, duplicates, site_probe, validation_gap
+from kicc_ml.evaluation.leakage import (
+    GAP_METRICS,
+    PROBE_FOLDS,
+    duplicates,
+    site_probe,
+    validation_gap,
+    validation_gaps,
+)
 from kicc_ml.evaluation.rows import Rows
 
 SITE = np.repeat(["daegu", "seoul", "busan", "jeju"], [60, 25, 10, 6])
@@ -87,3 +94,14 @@ def test_the_gap_is_what_patient_level_validation_gains_from_knowing_the_hospita
         assert difference.low is not None
         assert difference.low > 0
     assert validation_gap(Rows(label, honest, site), Rows(label, honest, site))["auroc"].value == 0
+
+
+def test_the_gap_of_two_tables_is_over_their_common_cases_in_whatever_order() -> None:
+    generator = np.random.default_rng(0)
+    label = (generator.random(300) < 0.4).astype(float)
+    rows = {"case_id": np.arange(300).astype(str), "site": generator.integers(0, 6, 300).astype(str), "label": label}
+    site = pd.DataFrame(rows | {"endpoint": "icu", "model": "network", "probability": generator.normal(label, 1.5)})
+    patient = site.assign(probability=site["probability"] + label).iloc[::-1].head(250)
+    found = {row["metric"]: row for row in validation_gaps(patient, site)}
+    assert set(found) == set(GAP_METRICS)
+    assert all(row["n"] == 250 and row["low"] > 0 for row in found.values())

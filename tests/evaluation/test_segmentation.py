@@ -31,6 +31,16 @@ def test_the_volume_error_is_signed_and_in_millilitres() -> None:
     assert score.false_positive_ml == pytest.approx(100 * 2 / 1000)
 
 
+def test_the_volume_error_in_percent_of_the_true_lung_needs_no_voxel_size() -> None:
+    truth, predicted, left, right = np.zeros((4, 10, 10, 10), bool)
+    left[:5], right[5:] = True, True
+    truth[:2], predicted[:3] = True, True
+    lungs = {"left_lung": left, "right_lung": right}
+    (score,) = (one for one in score_case({"lesion": truth} | lungs, {"lesion": predicted}, None))
+    assert score.volume_error_percent == pytest.approx(10)
+    assert score_case({"lesion": truth}, {"lesion": predicted}, SPACING_MM)[0].volume_error_percent is None
+
+
 def test_an_empty_reference_has_no_dice_but_a_false_positive_volume() -> None:
     truth, predicted = np.zeros((2, 10, 10, 10), bool)
     predicted[:5, :5, :4] = True
