@@ -48,7 +48,7 @@ class Outcomes:
 
     def of(self, series: Series, result: Result) -> tuple[tuple[Risk, ...], str]:
         """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
-        values = self.patients.of(series.site, patient_id_of(series)) if self.patients else {}
+        values = self.patients.of(series.files[0].resolve(), patient_id_of(series)) if self.patients else {}
         image = {"CT": "ct", "CXR": "cxr"}[series.modality]
         extent = {f"ct_{name}": value for name, value in severity_columns(result.severity).items() if value is not None}
         known = dict(values) | (extent if image == "ct" else {})

@@ -17,16 +17,17 @@ class PatientTable:
 
     values: Mapping[tuple[str, str], Mapping[str, float]]
 
-    def of(self, site: str, patient_id: str) -> Mapping[str, float]:
+    def of(self, path: Path, patient_id: str) -> Mapping[str, float]:
         """The features of a patient, none where the table has no such row. The ID is enough where it is at one site.
 
-        Raises UserError where the ID is at several sites and ``site`` is none of them.
+        Raises UserError where the ID is at several sites and the scan's ``path`` runs through the folder of none.
         """
         rows = {where: row for (where, one), row in self.values.items() if one == patient_id}
-        if len(rows) > 1 and site not in rows:
+        site = next((part for part in path.parts if part in rows), "")
+        if len(rows) > 1 and not site:
             raise UserError(
                 f"the scan's patient ID stands at {len(rows)} sites of the clinical table ({', '.join(sorted(rows))}); "
-                "lay the scan into a folder named after its site, and predict the folder above"
+                "lay the scan into a folder named after its site"
             )
         return rows.get(site) or next(iter(rows.values()), {})
 

@@ -23,23 +23,26 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_row_is_found_by_id_alone_and_by_site_where_two_have_it(path: Path):
     patients = read_patients(path)
-    assert patients.of("", "008")["age_years"] == 40
-    assert patients.of("elsewhere", "008")["age_years"] == 40
-    assert (patients.of("seoul", "007")["age_years"], patients.of("busan", "007")["age_years"]) == (61, 75)
+    assert patients.of(Path("in/scan/1.dcm"), "008")["age_years"] == 40
+    assert patients.of(Path("in/elsewhere/scan/1.dcm"), "008")["age_years"] == 40
+    assert (
+        patients.of(Path("in/seoul/scan/1.dcm"), "007")["age_years"],
+        patients.of(Path("in/busan/scan/1.dcm"), "007")["age_years"],
+    ) == (61, 75)
 
 
 def test_an_id_at_two_sites_is_refused_without_the_site_and_is_not_printed(path: Path):
     with pytest.raises(UserError, match="at 2 sites") as error:
-        read_patients(path).of("", "007")
+        read_patients(path).of(Path("in/scan/1.dcm"), "007")
     assert "007" not in str(error.value)
 
 
 def test_a_patient_who_is_not_there_has_no_values_and_endpoints_are_none(path: Path):
-    assert read_patients(path).of("seoul", "7") == {}
-    assert "death" not in read_patients(path).of("seoul", "007")
+    assert read_patients(path).of(Path("in/seoul/scan/1.dcm"), "7") == {}
+    assert "death" not in read_patients(path).of(Path("in/seoul/scan/1.dcm"), "007")
 
 
 def test_a_value_dated_after_the_days_around_admission_is_unknown(path: Path):
     patients = read_patients(path)
-    assert patients.of("seoul", "007")["crp_mg_l"] == 80
-    assert isnan(patients.of("seoul", "008")["crp_mg_l"])
+    assert patients.of(Path("in/seoul/scan/1.dcm"), "007")["crp_mg_l"] == 80
+    assert isnan(patients.of(Path("in/seoul/scan/1.dcm"), "008")["crp_mg_l"])
