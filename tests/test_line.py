@@ -258,12 +258,20 @@ def test_a_model_of_all_cases_segments_niftis_on_their_own_grid(repository: Path
             assert mask.get_data_dtype() == np.uint8
 
 
-def test_the_folds_of_a_run_segment_a_hospitals_dicom_folder_together(repository: Path, lesion_run: Path, folder: Path):
-    result = run(*KICC_ML, "predict", "-i", repository / "seoul-1", "-o", folder / "seoul", "--run", lesion_run)
+def test_the_folds_of_two_runs_predict_lesions_and_outcomes_of_a_hospitals_dicom_folder(
+    repository: Path, lesion_run: Path, outcome_run: Path, folder: Path
+):
+    outcome = ("--outcome-run", outcome_run, "--clinical", repository / "clinical.csv")
+    result = run(
+        *KICC_ML, "predict", "-i", repository / "seoul-1", "-o", folder / "seoul", "--run", lesion_run, *outcome
+    )
     assert result.returncode == 0, result.stderr
     rows = pd.read_csv(folder / "seoul" / "predictions.csv")
     assert len(rows) > 0
     assert all((folder / "seoul" / str(case_id) / "lesion.nii.gz").is_file() for case_id in rows["case_id"])
+    risks = pd.read_csv(folder / "seoul" / "outcomes.csv")
+    assert set(risks["case_id"]) == set(rows["case_id"])
+    assert risks["probability"].between(0, 1).all()
 
 
 def test_a_repository_laid_out_by_hand_runs_with_nothing_but_its_folder(repository: Path, folder: Path):
