@@ -91,7 +91,9 @@ def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
         "heterogeneity": "; ".join(_heterogeneity(summary)),
         "subgroups": f"Figures by {', '.join(groupings)}" if groupings else "",
         "acquisition": _vendors(summary),
-        "not_evaluable": f"{unjudged} times a hospital cannot be judged for something" if unjudged else "",
+        "not_evaluable": f"{unjudged} times a hospital cannot be judged for something"
+        if unjudged
+        else "Every hospital could be judged",
         "verdict": " ".join(found["comparison"] for found in summary.get("verdict", {}).values()),
         "failures": _failures(summary, regions),
     }

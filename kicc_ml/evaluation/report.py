@@ -220,7 +220,8 @@ def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataF
         found[f"calibration_{endpoint}"] = figures.calibration(rows, summary["calibration_curve"][endpoint])
         found[f"decision_{endpoint}"] = figures.decision_curve(summary["decision_curve"][endpoint])
     for column, (label, top) in GRADED.items():
-        if {column, f"{column}_truth"} <= set(cases.columns):
+        both = [column, f"{column}_truth"]
+        if set(both) <= set(cases.columns) and not cases[both].dropna().empty:
             found[f"agreement_{column}"] = figures.agreement(cases, column, label, top)
     if "agreement_percent_involved" in found:
         limits = summary["severity"]["percent_involved"]["bland_altman"]
