@@ -21,6 +21,7 @@ CALLABLE = frozenset(
     {
         "kicc_ml.data.cohort.repository",
         "kicc_ml.data.embedded.synthetic",
+        "kicc_ml.data.anchored.hu_ct",
         "kicc_ml.data.public.covid_ct_seg",
         "kicc_ml.data.public.covid_cxr",
         "kicc_ml.data.public.covid_cxr_masks",
