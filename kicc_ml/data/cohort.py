@@ -109,7 +109,7 @@ def clinical_path(root: Path) -> Path:
 
 
 def mask_folders(root: Path, key: bytes) -> dict[str, Mapping[str, Path]]:
-    """Masks laid beside the images, by the pseudonym of the series they belong to, then by region."""
+    """Masks laid beside the images, by the pseudonym of the series (or radiograph) they belong to, then by region."""
     folders = sorted(folder for folder in (root / "masks").glob("*") if folder.is_dir())
     return {
         pseudonym(key, folder.name): {

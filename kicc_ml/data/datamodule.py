@@ -88,9 +88,10 @@ class PatchDataModule(pl.LightningDataModule):
         val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
         self.val_cases = _in_turn(val_cases, self.most_val_cases)
         if not self.train_cases:
+            uid = "SeriesInstanceUID" if self.canonical.modality == "CT" else "SOPInstanceUID"
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
-                f"{self.canonical.modality} with a mask; lay masks under masks/<SeriesInstanceUID>/"
+                f"{self.canonical.modality} with a mask; lay masks under masks/<{uid}>/"
             )
         if not any(len(self.volumes[case.case_id].lesion_index) for case in self.train_cases):
             logger.warning("fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold)

@@ -156,7 +156,9 @@ def write_patient(out: Path, job: PatientImages, size: tuple[int, int]) -> None:
 
 
 def _write_ct(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) -> None:
-    _write_masks(out, order, {name: getattr(thorax, name) for name in MASKS}, ct_affine_ras(thorax.grid))
+    _write_masks(
+        out / "masks" / order.series_uid, {name: getattr(thorax, name) for name in MASKS}, ct_affine_ras(thorax.grid)
+    )
     with _whole_folder(_series(out, order)) as folder:
         write_ct(folder, scan_ct(hospital, thorax, order.seed), thorax.grid, hospital, order)
 
@@ -167,13 +169,13 @@ def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: Imag
     image = expose(project(thorax, projection, pose), order.seed, hospital.cxr_modality == "DX")
     pixel_mm = plate(thorax.grid)[1]
     marked = {name: mask_xz[:, ::-1, None] for name, mask_xz in project_masks(thorax, projection, pose).items()}
-    _write_masks(out, order, marked, radiograph_affine_ras(pixel_mm))
+    _write_masks(out / "masks" / order.instance_uid(0), marked, radiograph_affine_ras(pixel_mm))
     with _whole_folder(_series(out, order)) as folder:
         write_radiograph(folder, image, pixel_mm, hospital, order)
 
 
-def _write_masks(out: Path, order: ImageOrder, masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> None:
-    with _whole_folder(out / "masks" / order.series_uid) as folder:
+def _write_masks(final: Path, masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> None:
+    with _whole_folder(final) as folder:
         for name, array in masks.items():
             mask = nibabel.Nifti1Image(array.astype(np.uint8), affine_ras)
             mask.header.set_xyzt_units("mm")

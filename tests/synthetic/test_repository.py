@@ -114,3 +114,15 @@ def test_every_habit_vendor_and_syntax_occurs_among_the_hospitals(sites):
     assert len({hospital.transfer_syntax for hospital in found}) == 3
     assert {hospital.monochrome1 for hospital in found} == {True, False}
     assert {hospital.cxr_modality for hospital in found} == {"CR", "DX"}
+
+
+def test_every_radiograph_has_masks_on_its_own_pixels_under_its_own_uid(made):
+    radiographs = [
+        header
+        for path in made.rglob("CXR-*/*")
+        if (header := pydicom.dcmread(path, stop_before_pixels=True)).Modality in ("CR", "DX")
+    ]
+    assert radiographs
+    for header in radiographs:
+        masks = [nibabel.load(path) for path in (made / "masks" / header.SOPInstanceUID).iterdir()]
+        assert {mask.shape for mask in masks} == {(header.Columns, header.Rows, 1)}
