@@ -1,7 +1,7 @@
 """Score the held-out predictions of a run, or anybody's predictions of a cohort, and write the report.
 
 python evaluate.py runs=runs/lesion_ct
-python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR
+python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR runs=runs/clinical
 """
 
 import json
@@ -117,16 +117,13 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
         severity = folder.parent / "severity"
-        of_fold = [str(row.case_id) for row in ct_rows(scores.cases).itertuples() if _is_of(folder, str(row.fold))]
+        of_fold = [str(row.case_id) for row in scores.cases.itertuples() if _is_of(folder, str(row.fold))]
         if of_fold and severity.is_dir():  # an outcome run beside it has folds of the same names
-            model = model_of([load_fold(folder)], held_out)
+            fold = load_fold(folder)
+            model, modality = model_of([fold], held_out), fold.canonical.modality
             for case_id in track(of_fold, description=f"pages {folder.name}"):
-                HeldOutCase(scores.everyone[case_id], severity / case_id, outcomes).write_page(held_out, model)
-
-
-def ct_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without radiographs, which have a picture and no page."""
-    return rows[rows["modality"] == "CT"] if "modality" in rows else rows
+                held = HeldOutCase(scores.everyone[case_id], severity / case_id, outcomes, modality)
+                held.write_page(held_out, model)
 
 
 def _is_of(folder: Path, fold: str) -> bool:
@@ -269,15 +266,20 @@ def print_results(page: Path) -> int:
     return 3 if summary["quarantined"] else 0
 
 
+def paths_of(given: str | Sequence[str] | None) -> list[Path]:
+    """One path or several, as a setting holds them."""
+    return [Path(path) for path in ([given] if isinstance(given, str) else given or ())]
+
+
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    if cfg.runs:
-        page = evaluate_runs([Path(run) for run in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)])
-    elif cfg.predictions and cfg.cohort:
-        given = [cfg.predictions] if isinstance(cfg.predictions, str) else cfg.predictions
-        named = model_names([Path(path) for path in given])
+    runs, predictions = (paths_of(given) for given in (cfg.runs, cfg.predictions))
+    if predictions and cfg.cohort:
+        named = model_names(predictions)
         folder = Path(cfg.report_dir or f"reports/{'_'.join(named)}")
-        page = evaluate_predictions(named, by_id(build(cfg.cohort)), folder)
+        page = evaluate_predictions(named, by_id(build(cfg.cohort)), folder, runs)
+    elif runs and not predictions:
+        page = evaluate_runs(runs)
     else:
         raise UserError(
             "say what to judge: python evaluate.py runs=runs/NAME, or predictions=CSV_OR_FOLDER cohort=NAME"

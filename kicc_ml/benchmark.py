@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,19 @@ from typing import Any
 import pandas as pd
 
 from kicc_ml.data.masks import reference_masks
+from kicc_ml.data.predicted_masks import files_by_case, predicted_masks
 from kicc_ml.data.store import DERIVED_REGIONS
+from kicc_ml.data.table_file import read_cells
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.evaluation.comparison import compare_segmentations
-from kicc_ml.evaluation.external import mask_files, read_probabilities
+from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
 from kicc_ml.evaluation.report import write_report
 from kicc_ml.evaluation.segmentation import case_columns, score_case
 from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError
+from kicc_ml.runs import held_out_tables
 
 
 def model_names(paths: Sequence[Path]) -> dict[str, Path]:
@@ -32,22 +34,73 @@ def model_names(paths: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def evaluate_predictions(named: Mapping[str, Path], cases: Mapping[str, Case], folder: Path) -> Path:
+def evaluate_predictions(
+    named: Mapping[str, Path], cases: Mapping[str, Case], folder: Path, runs: Sequence[Path] = ()
+) -> Path:
     """Score predictions against a cohort and write ``folder/report.html``; returns its path.
 
     CSVs are the models of one report. A folder of masks is part of it; of several each has a report beneath. Two or
-    more are compared pairwise on the same cases. Raises UserError where a case is missing, doubled or unknown.
+    more are compared pairwise on the same cases. What the models of ``runs`` of the same cohort said of the same
+    endpoints stands beside. Raises UserError where a case is missing, doubled or unknown.
     """
-    tables = [read_probabilities(path, cases, name) for name, path in named.items() if not path.is_dir()]
+    tables = [
+        placed_probabilities(read_cells(path), path, cases, name) for name, path in named.items() if not path.is_dir()
+    ]
+    beside = beside_of(runs, tables, cases)
     masks = {name: score_masks(path, cases) for name, path in named.items() if path.is_dir()}
-    predictions = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    about = about_predictions(named.values())
+    predictions = pd.concat([*tables, *beside.values()], ignore_index=True) if tables else pd.DataFrame()
+    about = about_predictions(named.values()) | about_beside(tables, beside)
     if len(masks) > 1:
         for name, rows in masks.items():
             _write(folder / name, rows, pd.DataFrame(), about | {"name": name})
     rows = next(iter(masks.values())) if len(masks) == 1 else pd.DataFrame()
     compared = compare_segmentations(masks, "lesion")
     return _write(folder, rows, predictions, about | {"name": " and ".join(named)}, groups_of(cases.values()), compared)
+
+
+def beside_of(
+    runs: Sequence[Path], tables: Sequence[pd.DataFrame], cases: Mapping[str, Case]
+) -> dict[Path, pd.DataFrame]:
+    """Rows of the models of each run, for the endpoints of ``tables``.
+
+    Raises UserError where a run is of another cohort, has none of the endpoints, or a model of a name already taken.
+    """
+    endpoints, taken = (
+        {name for table in tables for name in table["endpoint"]},
+        {name for table in tables for name in table["model"]},
+    )
+    found: dict[Path, pd.DataFrame] = {}
+    for run in runs:
+        rows = model_rows(held_out_tables(run)[0], run, endpoints, cases)
+        if rows.empty:
+            raise UserError(
+                f"{run}: has no predictions of {', '.join(sorted(endpoints)) or 'any endpoint'} to set beside"
+            )
+        if shared := taken & set(rows["model"]):
+            raise UserError(
+                f"{run}: {', '.join(sorted(shared))} is the name of two models; rename the file, or leave the run out"
+            )
+        taken |= set(rows["model"])
+        found[run] = rows
+    return found
+
+
+def about_beside(tables: Sequence[pd.DataFrame], beside: Mapping[Path, pd.DataFrame]) -> dict[str, str]:
+    """What the report says of the baselines: from which run they are and whom they lack, or how to get them."""
+    if not tables:
+        return {}
+    if not beside:
+        advice = (
+            "none. python train.py experiment=clinical cohort=... fits them; then runs=runs/clinical sets them beside"
+        )
+        return {"baselines": advice}
+    return {"baselines": "; ".join(_origin(run, rows, tables[0]) for run, rows in beside.items())}
+
+
+def _origin(run: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
+    lacking = len(set(table["case_id"]) - set(rows["case_id"]))
+    without = f", {lacking} cases were not predicted by it" if lacking else ""
+    return f"{', '.join(dict.fromkeys(rows['model']))} of {run}, each case held out{without}"
 
 
 def _write(
@@ -68,7 +121,7 @@ def score_masks(folder: Path, cases: Mapping[str, Case]) -> pd.DataFrame:
     referenced = [case_id for case_id, case in cases.items() if case.ct is not None and _has_lesion_reference(case)]
     if not referenced:
         raise UserError("no case of the cohort has a reference mask of the lesion, so masks cannot be judged")
-    files = mask_files(folder, referenced, cases)
+    files = one_each(folder, files_by_case(folder, cases), referenced, cases)
     return pd.DataFrame(
         [score_mask(cases[case_id], path) for case_id, path in track(list(files.items()), description="score")]
     )
@@ -79,15 +132,12 @@ def _has_lesion_reference(case: Case) -> bool:
 
 
 def score_mask(case: Case, path: Path) -> dict[str, Any]:
-    """A row of ``cases.csv`` of one predicted lesion mask on the grid of the scan."""
+    """A row of ``cases.csv``: the regions that both the file and the reference have, on the grid of the scan."""
     assert case.ct is not None
     volume = read_volume(case.ct)
-    try:
-        predicted = reference_masks(replace(case, masks={"lesion": path}), volume)
-    except UserError as error:
-        raise UserError(f"{path}: {error}; a predicted mask must be on the grid of the scan") from error
+    predicted = predicted_masks(case, path, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
-    scores = score_case({"lesion": reference_masks(case, volume)["lesion"]}, predicted, spacing_mm)
+    scores = score_case(reference_masks(case, volume), predicted, spacing_mm)
     return {"case_id": case.case_id, "site": case.site, "fold": ""} | case_columns(scores)
 
 

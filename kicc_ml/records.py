@@ -27,6 +27,8 @@ CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
 Verdict = Literal["usable", "repaired", "refused"]
 Units = Literal["hu", "arbitrary"]
 Modality = Literal["CT", "CXR"]
+#: How a radiograph lies by its file: the patient's right on the picture's left, said or not, or said to lie otherwise.
+Hanging = Literal["stated", "unstated", "otherwise"]
 
 
 class UserError(Exception):
@@ -181,6 +183,11 @@ class SeverityMap:
     uncertain_percent: float | None = None  # of the lung: where the model is sure neither of a lesion nor of none
     geographic_extent: int | None = None  # of a radiograph, 0-8
 
+    @property
+    def without_sides(self) -> "SeverityMap":
+        """What is left where nobody can tell which side is which."""
+        return replace(self, zone_percent={}, zone_score={}, score=None, lung_percent={})
+
 
 @dataclass(frozen=True)
 class Risk:
@@ -188,7 +195,7 @@ class Risk:
 
     ``low`` and ``high`` bound its 90 % interval, None where there is none. ``calibration`` says how such risks came out
     at held-out hospitals: ``slope``, ``intercept``, ``O:E`` and, of whom, ``held_out``. ``beside`` holds what other
-    models say, by their name in ``evaluation.summary.MODELS`` or ``without_images``.
+    models say, by their name in ``evaluation.rows.MODELS`` or ``without_images``.
     """
 
     endpoint: str

@@ -103,12 +103,12 @@ def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Raises UserError where there is no finished run.
     """
-    tables = [pd.read_csv(folder / PREDICTIONS) for folder in fold_folders(run)]
+    tables = [pd.read_csv(folder / PREDICTIONS, dtype={"case_id": str}) for folder in fold_folders(run)]
     outcomes = [table for table in tables if "probability" in table]
     cases = run / "cases.csv"
     return (
         pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
-        pd.read_csv(cases) if cases.is_file() else pd.DataFrame(),
+        pd.read_csv(cases, dtype={"case_id": str}) if cases.is_file() else pd.DataFrame(),
     )
 
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     **{room: PLAIN for room in READERS},
     "overlay": PLAIN | {"montage"},
     "trust": PLAIN,
-    "deliver": PLAIN | {"severity", "montage", "dicom", "page", "trust"},
+    "deliver": PLAIN | {"severity", "montage", "overlay", "dicom", "page", "trust"},
     "page": PLAIN | {"severity", "montage"},
     **{room: PLAIN | READERS for room in MIDDLE},
     "plan": PLAIN | MIDDLE,
@@ -42,7 +42,7 @@ MAY_IMPORT = {
     | MIDDLE
     | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "held_out", "history", "risk"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
-    "benchmark": PLAIN | READERS | MIDDLE,
+    "benchmark": PLAIN | READERS | MIDDLE | {"runs"},
     "study": PLAIN | READERS | MIDDLE | {"runs"},
     "evaluate": PLAIN
     | READERS

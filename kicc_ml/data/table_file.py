@@ -43,6 +43,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not lines:
         raise TableError(f"{path} is empty; the first line names the columns")
     columns = [name.strip() for name in lines[0][1]]
+    if len(columns) == 1 and (other := next((mark for mark in ";\t" if mark in columns[0]), "")):
+        raise TableError(f"{path}: cells are separated by {other!r}; save it as 'CSV UTF-8', separated by commas")
     if doubled := sorted({name for name in columns if columns.count(name) > 1}):
         raise TableError(f"{path}: column name(s) given twice: {', '.join(map(repr, doubled))}; rename or remove one")
     if uneven := [number for number, row in lines[1:] if len(row) != len(columns)]:

@@ -1,7 +1,7 @@
 """Anybody's predictions: a CSV of probabilities or a folder of masks, refused unless every case is there once."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,33 +10,22 @@ from kicc_ml.evaluation.multisite import endpoints_of
 from kicc_ml.records import Case, UserError
 
 COLUMNS = ("case_id", "endpoint", "probability")
-MASK_SUFFIX = ".nii.gz"
 
 #: Ids named in a message; the others are counted.
 NAMED = 5
 
 
-def read_probabilities(path: Path, cases: Mapping[str, Case], model: str) -> pd.DataFrame:
-    """A CSV of ``COLUMNS`` as rows ``case_id site fold endpoint model probability label``.
+def placed_probabilities(cells: pd.DataFrame, path: Path, cases: Mapping[str, Case], model: str) -> pd.DataFrame:
+    """The cells of a file with ``COLUMNS`` as rows ``case_id site fold endpoint model probability label``.
 
     Raises UserError where a column is missing, a probability is no number from 0 to 1, or an endpoint of the file does
     not have every case of the cohort exactly once; missing, doubled and unknown cases are named together.
     """
-    table = pd.read_csv(path, dtype={"case_id": str, "endpoint": str})
-    if absent := [column for column in COLUMNS if column not in table]:
+    if absent := [column for column in COLUMNS if column not in cells]:
         raise UserError(f"{path}: no column {', '.join(absent)}; a prediction file has {','.join(COLUMNS)}")
-    table["probability"] = pd.to_numeric(table["probability"], errors="coerce")
-    if (wrong := ~table["probability"].between(0, 1)).any():
-        first = table.loc[wrong].iloc[0]
-        raise UserError(
-            f"{path}: {int(wrong.sum())} probabilities are not numbers from 0 to 1, "
-            f"the first that of {first['case_id']}, {first['endpoint']}"
-        )
-    known = {endpoint for case in cases.values() for endpoint in case.endpoints}
-    strange = sorted(set(table["endpoint"].fillna("empty")) - known)
-    if strange or table.empty:
-        named = f"endpoint {', '.join(strange)}" if strange else "no rows"
-        raise UserError(f"{path}: {named}; the cohort knows {', '.join(sorted(known)) or 'no endpoint'}")
+    table = cells[list(COLUMNS)].fillna({"case_id": "empty", "endpoint": "empty"})
+    table["probability"] = _probabilities(table, path)
+    _require_known_endpoints(table, path, cases)
     found = {endpoint: table.loc[table["endpoint"] == endpoint, "case_id"] for endpoint in endpoints_of(table)}
     require_each_once(path, found, set(cases))
     site = {case_id: case.site for case_id, case in cases.items()}
@@ -47,16 +36,54 @@ def read_probabilities(path: Path, cases: Mapping[str, Case], model: str) -> pd.
     return placed.assign(fold="", model=model)[["case_id", "site", "fold", "endpoint", "model", "probability", "label"]]
 
 
-def mask_files(folder: Path, expected: Collection[str], known: Collection[str]) -> dict[str, Path]:
-    """``<case_id>.nii.gz`` of a folder by case id.
+def _probabilities(table: pd.DataFrame, path: Path) -> pd.Series:
+    probability = pd.to_numeric(table["probability"], errors="coerce")
+    if (wrong := ~probability.between(0, 1)).any():
+        first = table.loc[wrong].iloc[0]
+        raise UserError(
+            f"{path}: {int(wrong.sum())} probabilities are not numbers from 0 to 1, "
+            f"the first that of {first['case_id']}, {first['endpoint']}"
+        )
+    return probability
+
+
+def _require_known_endpoints(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -> None:
+    known = {endpoint for case in cases.values() for endpoint in case.endpoints}
+    strange = sorted(set(table["endpoint"]) - known)
+    if strange or table.empty:
+        named = f"endpoint {', '.join(strange)}" if strange else "no rows"
+        raise UserError(f"{path}: {named}; the cohort knows {', '.join(sorted(known)) or 'no endpoint'}")
+
+
+def one_each(
+    folder: Path, found: Sequence[tuple[str, Path]], expected: Collection[str], known: Collection[str]
+) -> dict[str, Path]:
+    """The files of ``found`` (case id and file) by case id.
 
     Raises UserError unless each case in ``expected`` has one; a file of another case in ``known`` is left alone, one of
     no known case is refused.
     """
-    found = {path.name.removesuffix(MASK_SUFFIX): path for path in sorted(folder.glob(f"*{MASK_SUFFIX}"))}
-    wanted = [case_id for case_id in found if case_id in expected or case_id not in known]
-    require_each_once(folder, {"masks": wanted}, set(expected))
-    return {case_id: found[case_id] for case_id in wanted}
+    wanted = [(case_id, path) for case_id, path in found if case_id in expected or case_id not in known]
+    require_each_once(folder, {"masks": [case_id for case_id, _ in wanted]}, set(expected))
+    return dict(wanted)
+
+
+def model_rows(
+    predictions: pd.DataFrame, run: Path, endpoints: Collection[str], cases: Mapping[str, Case]
+) -> pd.DataFrame:
+    """What the models of a run said of ``endpoints``, with the outcomes of the cohort. Empty without such rows.
+
+    Raises UserError where the run predicted a case that the cohort does not have: it is of another one.
+    """
+    if "endpoint" not in predictions:
+        return predictions.iloc[:0]
+    rows = predictions[predictions["endpoint"].isin(endpoints)]
+    if strange := sorted(set(rows["case_id"]) - set(cases)):
+        raise UserError(
+            f"{run} is of another cohort: {len(strange)} of its cases are not in this one ({_some(strange)})"
+        )
+    label = [cases[case].endpoints[endpoint] for case, endpoint in zip(rows["case_id"], rows["endpoint"], strict=True)]
+    return rows.assign(label=pd.Series(label, rows.index, dtype=float))
 
 
 def require_each_once(path: Path, found: Mapping[str, Iterable[str]], expected: Collection[str]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kicc_ml.evaluation.rows import Rows, rows_of
+from kicc_ml.evaluation.rows import Rows, drawn_models, rows_of
 
 #: Okabe & Ito's palette, told apart by colour-blind readers; with a marker each, also in grey print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -87,7 +87,7 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
     axes = _axes(3.6, 3.5)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
     known = predictions.dropna(subset=["label", "probability"])
-    shown = styles(two_of(list(dict.fromkeys(known["model"]))))
+    shown = styles(drawn_models(list(dict.fromkeys(known["model"]))))
     for place, (model, (colour, marker)) in enumerate(shown.items()):
         rows = rows_of(known[known["model"] == model])
         groups = np.array_split(np.argsort(rows.probability_n, kind="stable"), CALIBRATION_GROUPS)
@@ -106,7 +106,7 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
 def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Net benefit over the threshold of one endpoint, with its interval, beside treating all and treating none."""
     axes = _axes(3.9, 3.5)
-    shown = {model: curves[model] for model in two_of(list(curves)) if curves[model]["threshold"]}
+    shown = {model: curves[model] for model in drawn_models(list(curves)) if curves[model]["threshold"]}
     for (model, curve), (colour, _) in zip(shown.items(), styles(list(shown)).values(), strict=True):
         low, high = (np.array(curve[end], float) for end in ("low", "high"))
         axes.fill_between(curve["threshold"], low, high, color=colour, alpha=0.12, lw=0)
@@ -180,11 +180,6 @@ def styles(models: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker by model: the two that are compared have their own, others one each in order."""
     others = cycle(OTHER_STYLES)
     return {model: MODEL_STYLE.get(model) or next(others) for model in models}
-
-
-def two_of(models: Sequence[str]) -> list[str]:
-    """The models that are drawn: the network and the clinical one, or the first two of others."""
-    return [model for model in MODEL_STYLE if model in models] or list(models[:2])
 
 
 def _spread_of_risk(axes: Axes, rows: Rows, colour: str) -> None:

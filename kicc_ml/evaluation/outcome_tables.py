@@ -15,7 +15,7 @@ from kicc_ml.evaluation.comparison import compare
 from kicc_ml.evaluation.decision_curve import decision_curve
 from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.meta_analysis import logit_areas, pool_areas
-from kicc_ml.evaluation.rows import Rows, rows_of
+from kicc_ml.evaluation.rows import Rows, outside, rows_of
 
 #: Points kept of a smooth curve, at equal shares of the cases.
 CURVE_POINTS = 101
@@ -44,12 +44,17 @@ def meta_analyses(predictions: pd.DataFrame) -> dict[str, Any]:
 
 
 def comparisons(predictions: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
-    """The network against each other model; where there is no network, every two."""
+    """Models from outside, else the network, against each other model; where there is neither, every two."""
     if predictions.empty:
         return []
     models = list(dict.fromkeys(predictions["model"]))
-    pairs = [(JUDGED, model) for model in models if model != JUDGED]
-    rows = compare(predictions, pairs if JUDGED in models else list(combinations(models, 2)), seed)
+    judged = outside(models) or [model for model in models if model == JUDGED] or models
+    pairs = [
+        (one, other)
+        for one, other in combinations(sorted(models, key=lambda model: model not in judged), 2)
+        if one in judged
+    ]
+    rows = compare(predictions, pairs, seed)
     return [_without_empty_reason(row) for row in rows]
 
 

@@ -18,6 +18,7 @@ from kicc_ml.evaluation import figures, outcome, segmentation
 from kicc_ml.evaluation.checklist import checklists
 from kicc_ml.evaluation.flow_chart import flow_chart, flow_steps
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
+from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
 from kicc_ml.evaluation.summary import models_of, numbers, to_json
 from kicc_ml.evaluation.table_one import side_by_side, table_one
@@ -166,9 +167,9 @@ def _with_masks(cases: pd.DataFrame) -> int:
 
 
 def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
-    """Per endpoint those of ``COMPARED`` that predicted it; of models with other names the first two."""
+    """Per endpoint the models that stand side by side, of those that have a figure."""
     judged = {
-        endpoint: figures.two_of([name for name in models if models[name]["brier"]["value"] is not None])
+        endpoint: drawn_models([name for name in models if models[name]["brier"]["value"] is not None])
         for endpoint, models in summary["outcome"].items()
     }
     return {endpoint: models for endpoint, models in judged.items() if models}
@@ -230,7 +231,7 @@ def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataF
 
 
 def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure:
-    shown = figures.two_of(models)
+    shown = drawn_models(models)
     by_model = {model: site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
     overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
     meta = {model: summary["meta_analysis"][endpoint][model]["reml"] for model in shown}

@@ -1,9 +1,19 @@
 """Cases with a known outcome and what a model said of them: what every outcome statistic takes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+#: Models of this project in the order of tables and figures. Those of other names were brought from outside.
+MODELS = ("network", "blend", "clinical", "clinical_extent", "extent", "age_sex", "boosting", "prevalence")
+
+#: The network and the model it has to beat stand side by side in tables of hospitals and in figures.
+COMPARED = ("network", "clinical")
+
+#: Models from outside that are drawn; all stand in the tables.
+OUTSIDE_DRAWN = 2
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,18 @@ class Rows:
     def why_one_class(self) -> str:
         """Why nothing can be told apart here, or ``""``."""
         return one_class_reason(self.label_n)
+
+
+def drawn_models(models: Iterable[str]) -> list[str]:
+    """The models that are drawn: the first from outside, then those of ``COMPARED``; where there are neither, two."""
+    named = list(dict.fromkeys(models))
+    drawn = outside(named)[:OUTSIDE_DRAWN] + [model for model in COMPARED if model in named]
+    return drawn or named[:2]
+
+
+def outside(models: Iterable[str]) -> list[str]:
+    """Models that are none of this project's, each once, in their order."""
+    return [model for model in dict.fromkeys(models) if model not in MODELS]
 
 
 def rows_of(predictions: pd.DataFrame) -> Rows:

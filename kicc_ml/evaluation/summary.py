@@ -20,16 +20,10 @@ from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.bootstrap import Interval, mean_interval
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
-from kicc_ml.evaluation.rows import rows_of, unknown
+from kicc_ml.evaluation.rows import MODELS, drawn_models, rows_of, unknown
 from kicc_ml.evaluation.subgroups import subgroups
 from kicc_ml.evaluation.verdict import verdicts
 from kicc_ml.records import ENDPOINTS, REGIONS, UserError
-
-#: Models in the order of tables and figures.
-MODELS = ("network", "blend", "clinical", "clinical_extent", "extent", "age_sex", "boosting", "prevalence")
-
-#: The network and the model it has to beat stand side by side in tables of hospitals and in figures.
-COMPARED = ("network", "clinical")
 
 #: Of ``summary.csv``.
 NUMBER_COLUMNS = ("value", "low", "high", "n", "events", "sites", "over", "model", "against", "metric", "reason")
@@ -94,10 +88,10 @@ def _walk(node: Any, path: tuple[str, ...]) -> Iterator[list[Any]]:
 
 
 def _headline(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Of the models that stand side by side; of all, where these did not predict."""
-    if "model" not in predictions or not (shown := predictions["model"].isin(COMPARED)).any():
+    """Of the models that stand side by side."""
+    if "model" not in predictions:
         return predictions
-    return predictions[shown]
+    return predictions[predictions["model"].isin(drawn_models(predictions["model"]))]
 
 
 def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an outcome run has shown, in plain sentences: the network against the baseline it has to beat.
+"""What was shown of outcomes, in plain sentences: the network, or a model from outside, against the baseline to beat.
 
 "Better" and "worse" only where the 95 % interval of the paired difference excludes 0; otherwise the sentence says how
 large a difference the data leave room for. Slope and observed / expected say whether the risks themselves can be used.
@@ -7,9 +7,11 @@ large a difference the data leave room for. Slope and observed / expected say wh
 from collections.abc import Mapping
 from typing import Any
 
+from kicc_ml.evaluation.rows import outside
 from kicc_ml.evaluation.text import capital
 
-#: Who is judged, against whom: the first pair of which both predicted the endpoint.
+#: Who is judged, against whom: the first pair of which both predicted the endpoint. The first model from outside, if
+#: there is one, is judged in the place of the network.
 PAIRS = (("network", "clinical"), ("network", "age_sex"), ("clinical", "age_sex"))
 
 #: Below this number of events intervals are wide and may cover less than they claim; the sentence says so.
@@ -29,7 +31,8 @@ def verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """
     found = {}
     for endpoint, models in summary["outcome"].items():
-        pair = next((pair for pair in PAIRS if set(pair) <= set(models)), None)
+        judged = [(next(iter(outside(models)), one) if one == "network" else one, other) for one, other in PAIRS]
+        pair = next((pair for pair in judged if set(pair) <= set(models)), None)
         if pair and models[pair[0]]["brier"].get("n"):
             model, against = pair
             verdict, comparison = _comparison(_row(summary["comparisons"], endpoint, model, against), model, against)
@@ -40,6 +43,10 @@ def verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
                 "calibration": _calibration(models[model], model),
             }
     return found
+
+
+def _name(model: str) -> str:
+    return NAMES.get(model, f"model {model}")
 
 
 def _row(comparisons: list[dict[str, Any]], endpoint: str, model: str, against: str) -> Mapping[str, Any] | None:
@@ -59,7 +66,7 @@ def _turned(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _discrimination(auroc: Mapping[str, Any], model: str) -> str:
-    who = f"the {NAMES[model]}"
+    who = f"the {_name(model)}"
     if auroc["value"] is None:
         return f"Whether {who} tells patients apart cannot be judged: {auroc['reason']}."
     if auroc["low"] is None:
@@ -73,7 +80,7 @@ def _discrimination(auroc: Mapping[str, Any], model: str) -> str:
 
 
 def _comparison(row: Mapping[str, Any] | None, model: str, against: str) -> tuple[str, str]:
-    who, other = f"the {NAMES[model]}", f"the {NAMES[against]}"
+    who, other = f"the {_name(model)}", f"the {_name(against)}"
     if row is None or row["low"] is None:
         reason = row.get("reason") if row else ""
         return "cannot be judged", (
@@ -105,7 +112,7 @@ def _few_events(brier: Mapping[str, Any]) -> str:
 
 def _calibration(scored: Mapping[str, Any], model: str) -> str:
     slope, ratio = scored["calibration_slope"], scored["observed_expected"]
-    who = f"The risks of the {NAMES[model]}"
+    who = f"The risks of the {_name(model)}"
     if slope["low"] is None or ratio["low"] is None:
         reason = slope.get("reason") or ratio.get("reason")
         return f"{who} cannot be checked for calibration: {reason}."

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.evaluation.external import mask_files, read_probabilities
+from kicc_ml.data.table_file import read_cells
+from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
 from kicc_ml.records import Case, UserError
 
 CASES = {
@@ -26,8 +27,12 @@ def written(tmp_path: Path, table: pd.DataFrame) -> Path:
     return tmp_path / "theirs.csv"
 
 
+def placed(path: Path, cases: dict[str, Case] = CASES) -> pd.DataFrame:
+    return placed_probabilities(read_cells(path), path, cases, "theirs")
+
+
 def test_a_whole_file_becomes_rows_with_hospital_and_label(tmp_path: Path) -> None:
-    table = read_probabilities(written(tmp_path, rows()), CASES, "theirs")
+    table = placed(written(tmp_path, rows()))
     assert len(table) == 12
     row = table[(table["case_id"] == "c3") & (table["endpoint"] == "icu")].iloc[0]
     assert (row["site"], row["label"], row["probability"], row["model"]) == ("seoul", 1.0, 0.25, "theirs")
@@ -37,7 +42,7 @@ def test_a_whole_file_becomes_rows_with_hospital_and_label(tmp_path: Path) -> No
 def test_a_missing_a_doubled_and_an_unknown_case_are_named_in_one_error(tmp_path: Path) -> None:
     table = pd.concat([rows("c2"), rows().iloc[[4]], pd.DataFrame([("nobody", "death", 0.1)], columns=rows().columns)])
     with pytest.raises(UserError) as refused:
-        read_probabilities(written(tmp_path, table), CASES, "theirs")
+        placed(written(tmp_path, table))
     message = str(refused.value)
     assert "icu: 1 missing (c2), 1 twice or more (c4)" in message
     assert "death: 1 missing (c2), 1 not in the cohort (nobody)" in message
@@ -46,7 +51,7 @@ def test_a_missing_a_doubled_and_an_unknown_case_are_named_in_one_error(tmp_path
 def test_numbers_are_not_made_of_ids_and_an_id_of_digits_stays_as_written(tmp_path: Path) -> None:
     digits = {"007": Case("007", "seoul", "p", endpoints={"icu": 1.0})}
     table = pd.DataFrame([("007", "icu", 0.5)], columns=["case_id", "endpoint", "probability"])
-    assert list(read_probabilities(written(tmp_path, table), digits, "theirs")["case_id"]) == ["007"]
+    assert list(placed(written(tmp_path, table), digits)["case_id"]) == ["007"]
 
 
 @pytest.mark.parametrize("wrong", [1.2, -0.1, "high", np.nan])
@@ -54,22 +59,52 @@ def test_what_is_no_probability_is_refused_with_its_case(tmp_path: Path, wrong: 
     table = rows().astype({"probability": object})
     table.loc[3, "probability"] = wrong
     with pytest.raises(UserError, match="c3, icu"):
-        read_probabilities(written(tmp_path, table), CASES, "theirs")
+        placed(written(tmp_path, table))
 
 
 def test_a_missing_column_and_an_unknown_endpoint_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no column probability"):
-        read_probabilities(written(tmp_path, rows()[["case_id", "endpoint"]]), CASES, "theirs")
+        placed(written(tmp_path, rows()[["case_id", "endpoint"]]))
     with pytest.raises(UserError, match=r"endpoint intubation; the cohort knows death, icu"):
-        read_probabilities(written(tmp_path, rows().replace("icu", "intubation")), CASES, "theirs")
+        placed(written(tmp_path, rows().replace("icu", "intubation")))
     with pytest.raises(UserError, match="no rows"):
-        read_probabilities(written(tmp_path, rows().iloc[:0]), CASES, "theirs")
+        placed(written(tmp_path, rows().iloc[:0]))
 
 
-def test_masks_are_found_by_case_and_a_case_without_one_and_a_stranger_are_named(tmp_path: Path) -> None:
-    for case_id in ("c1", "c2", "c4"):
-        (tmp_path / f"{case_id}.nii.gz").touch()
-    assert set(mask_files(tmp_path, ["c1", "c2"], CASES)) == {"c1", "c2"}
-    (tmp_path / "x9.nii.gz").touch()
-    with pytest.raises(UserError, match=r"1 missing \(c3\), 1 not in the cohort \(x9\)"):
-        mask_files(tmp_path, ["c1", "c2", "c3"], CASES)
+def test_a_file_as_a_spreadsheet_saves_it_is_read_or_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "예측 결과.csv"
+    text = rows().to_csv(index=False).replace("c0,", " c0 ,")
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert len(placed(path)) == 12
+    path.write_text(text.replace(",", ";").replace("0.25", "0,25"))
+    with pytest.raises(UserError, match="separated by ';'"):
+        placed(path)
+    path.write_bytes(text.replace("c0", "환자").encode("cp949"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        placed(path)
+
+
+def test_an_empty_case_or_endpoint_is_refused_as_such(tmp_path: Path) -> None:
+    table = rows()
+    table.loc[2, "case_id"] = None
+    with pytest.raises(UserError, match=r"icu: 1 missing \(c2\), 1 not in the cohort \(empty\)"):
+        placed(written(tmp_path, table))
+    with pytest.raises(UserError, match="endpoint empty"):
+        placed(written(tmp_path, rows().replace("icu", None)))
+
+
+def test_masks_without_a_case_or_of_a_stranger_or_in_two_files_are_named() -> None:
+    found = [(case_id, Path(f"{case_id}.nii.gz")) for case_id in ("c1", "c2", "c4")]
+    assert set(one_each(Path("net"), found, ["c1", "c2"], CASES)) == {"c1", "c2"}
+    with pytest.raises(UserError) as refused:
+        one_each(Path("net"), [*found, ("x9", Path("x9.nii.gz")), ("c1", Path("c1.dcm"))], ["c1", "c2", "c3"], CASES)
+    assert "1 missing (c3), 1 twice or more (c1), 1 not in the cohort (x9)" in str(refused.value)
+
+
+def test_models_of_a_run_get_the_outcomes_of_the_cohort_and_a_stranger_among_its_cases_is_named() -> None:
+    run = pd.DataFrame({"case_id": ["c1", "c2", "c1"], "endpoint": ["icu", "icu", "death"], "label": [0.0, 1.0, 0.0]})
+    found = model_rows(run, Path("runs/clinical"), ["icu"], CASES)
+    assert list(found["label"]) == [1.0, 0.0]
+    with pytest.raises(UserError, match=r"another cohort.*c9"):
+        model_rows(run.replace("c2", "c9"), Path("runs/clinical"), ["icu"], CASES)
+    assert model_rows(pd.DataFrame(), Path("runs/lesion"), ["icu"], CASES).empty
