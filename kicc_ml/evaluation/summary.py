@@ -20,7 +20,7 @@ from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.bootstrap import Interval, mean_interval
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
-from kicc_ml.evaluation.rows import MODELS, drawn_models, rows_of, unknown
+from kicc_ml.evaluation.rows import COMPARED, MODELS, outside, rows_of, unknown
 from kicc_ml.evaluation.subgroups import subgroups
 from kicc_ml.evaluation.verdict import verdicts
 from kicc_ml.records import ENDPOINTS, REGIONS, UserError
@@ -88,10 +88,11 @@ def _walk(node: Any, path: tuple[str, ...]) -> Iterator[list[Any]]:
 
 
 def _headline(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Of the models that stand side by side."""
+    """Of models from outside and of those that are compared; of all, where neither predicted."""
     if "model" not in predictions:
         return predictions
-    return predictions[predictions["model"].isin(drawn_models(predictions["model"]))]
+    shown = predictions["model"].isin([*outside(predictions["model"]), *COMPARED])
+    return predictions[shown] if shown.any() else predictions
 
 
 def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
