@@ -97,8 +97,8 @@ def masks_on(segments: Segments, series: Series, volume: Volume) -> dict[str, np
     frame_nrc = _frames(image, segments.path)
     masks = {region: np.zeros(volume.array.shape, bool) for region in segments.region_of.values()}
     to_index = np.linalg.inv(volume.affine_ras) @ LPS_TO_RAS
-    for number, groups in enumerate(image.PerFrameFunctionalGroupsSequence):
-        voxel = to_index @ _pixel_affine(groups, image, segments.path)
+    for number, groups in enumerate(_groups(image)):
+        voxel = to_index @ _pixel_affine(groups, segments.path)
         for segment, lit_rc in _lit(frame_nrc[number], groups):
             if region := segments.region_of.get(segment):
                 _lay(lit_rc, voxel, masks[region], segments.path)
@@ -166,29 +166,34 @@ def _frames(image: Dataset, path: Path) -> np.ndarray:
     return frame_nrc
 
 
-def _lit(frame_rc: np.ndarray, groups: Dataset) -> list[tuple[int, np.ndarray]]:
+def _groups(image: Dataset) -> list[dict[str, Dataset]]:
+    """What is said of each frame, whether of it alone or of all, by keyword."""
+    shared = image.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    return [
+        {element.keyword: element.value[0] for element in (*shared[0], *own) if element.VR == "SQ" and element.value}
+        for own in image.PerFrameFunctionalGroupsSequence
+    ]
+
+
+def _lit(frame_rc: np.ndarray, groups: Mapping[str, Dataset]) -> list[tuple[int, np.ndarray]]:
     """Segment number and its pixels; a label map has several segments in a frame, told apart by their values."""
-    if "SegmentIdentificationSequence" in groups:
-        return [(int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber), frame_rc > 0)]
+    if identified := groups.get("SegmentIdentificationSequence"):
+        return [(int(identified.ReferencedSegmentNumber), frame_rc > 0)]
     return [(int(value), frame_rc == value) for value in np.unique(frame_rc[frame_rc > 0])]
 
 
-def _pixel_affine(groups: Dataset, image: Dataset, path: Path) -> np.ndarray:
+def _pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarray:
     """From (column, row, 0, 1) of a frame to LPS millimetres (PS3.3 C.7.6.2.1.1)."""
-    shared = (image.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-
-    def group(name: str) -> Dataset:
-        found = groups.get(name) or shared.get(name)
-        if not found:
-            raise UserError(f"{path}: a frame has no {name}, so its place is not known")
-        return found[0]
-
-    cosines = np.array(group("PlaneOrientationSequence").ImageOrientationPatient, float)
-    between_rows, between_columns = map(float, group("PixelMeasuresSequence").PixelSpacing)
+    needed = ("PlaneOrientationSequence", "PixelMeasuresSequence", "PlanePositionSequence")
+    if absent := [name for name in needed if name not in groups]:
+        raise UserError(f"{path}: a frame has no {', '.join(absent)}, so its place is not known")
+    orientation, measures, position = (groups[name] for name in needed)
+    cosines = np.array(orientation.ImageOrientationPatient, float)
+    between_rows, between_columns = map(float, measures.PixelSpacing)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = cosines[:3] * between_columns, cosines[3:] * between_rows
     affine[:3, 2] = np.cross(cosines[:3], cosines[3:])
-    affine[:3, 3] = np.array(group("PlanePositionSequence").ImagePositionPatient, float)
+    affine[:3, 3] = np.array(position.ImagePositionPatient, float)
     return affine
 
 
