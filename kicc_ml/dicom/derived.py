@@ -90,8 +90,12 @@ class Source:
         return images
 
     def uid(self, kind: str) -> UID:
-        """The UID of a derived object, or of its series; the same for the same source, model and kind."""
-        return generate_uid(entropy_srcs=[self.images[0].SeriesInstanceUID, self.model, kind])
+        """The UID of a derived object, or of its series; the same for the same source, model and kind. A radiograph is
+        told by its own UID: several may share a series.
+        """
+        image = self.images[0]
+        own = image.SOPInstanceUID if self.series.modality == "CXR" else image.SeriesInstanceUID
+        return generate_uid(entropy_srcs=[own, self.model, kind])
 
     def _complete(self, image: Dataset) -> None:
         """What a derived object must state and old exporters leave out; type 2 attributes stay empty. Texts are

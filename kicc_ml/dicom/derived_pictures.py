@@ -37,6 +37,8 @@ def picture(source: Source, png: Path) -> Dataset:
             series_description="Severity montage, research use only",
             **source.series_arguments("picture"),
         )
+    if source.series.modality == "CXR":  # it lies as its source does, if that says how
+        made.PatientOrientation = source.images[0].get("PatientOrientation", "")
     made.BurnedInAnnotation = "YES"
     made.BodyPartExamined = "CHEST"
     return made

@@ -14,7 +14,10 @@ from pydicom.sr.coding import Code
 from kicc_ml.dicom.derived import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
 from kicc_ml.records import Risk, SeverityMap
 
-CT_OF_CHEST = Code("169069000", "SCT", "CT of chest")
+PROCEDURE = {
+    "CT": Code("169069000", "SCT", "CT of chest"),
+    "CXR": Code("399208008", "SCT", "Plain X-ray of chest"),
+}
 MASS = Code("118538004", "SCT", "Mass")
 #: No standard scheme has these; the designator is of this project (PS3.16 section 8).
 SHARE_INVOLVED = Code("INVOLVED", "99KICC", "Share of lung involved")
@@ -32,6 +35,7 @@ TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
 MILLILITRE = Code("ml", "UCUM", "milliliter")
 GRAM = Code("g", "UCUM", "gram")
 PERCENT = Code("%", "UCUM", "Percent")
+EXTENT = Code("EXTENT", "99KICC", "Geographic extent 0-8 (Wong 2020)")
 POINTS = Code("{score}", "UCUM", "score")
 
 SIDE = {"right": codes.SCT.Right, "left": codes.SCT.Left}
@@ -42,25 +46,38 @@ ZONE = {
 }
 
 
-def severity_report(source: Source, severity: SeverityMap, risks: Sequence[Risk], segmentation: Dataset) -> Dataset:
+def severity_report(
+    source: Source, severity: SeverityMap, risks: Sequence[Risk], segmentation: Dataset | None = None
+) -> Dataset:
     """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map and of risks; what is None is left out."""
-    groups = [_both_lungs(source, severity), *_zones(source, severity), *_segments(source, severity, segmentation)]
+    groups = [_both_lungs(source, severity), *_lungs(source, severity), *_zones(source, severity)]
+    groups += _segments(source, severity, segmentation) if segmentation else []
     groups += [_risk(source, risk) for risk in risks]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = hd.sr.MeasurementReport(
             observation_context=_context(source),
-            procedure_reported=CT_OF_CHEST,
+            procedure_reported=PROCEDURE[source.series.modality],
             imaging_measurements=groups,
             title=codes.DCM.ImagingMeasurementReport,
-            referenced_images=None if source.series.frames else source.images,  # its geometry is read per file
+            referenced_images=_described(source),
         )
         return hd.sr.Comprehensive3DSR(
-            evidence=[*source.images, segmentation],
+            evidence=[*source.images, *([segmentation] if segmentation else [])],
             content=report,
             series_description="Severity of COVID-19 pneumonia, research use only",
             **source.series_arguments("report"),
         )
+
+
+def _described(source: Source) -> list[Dataset] | None:
+    """The images that the report describes: not a multi-frame one, whose geometry would be read per file, nor a
+    radiograph that lacks what TID 1603 asks of one.
+    """
+    asked = ("PatientOrientation", "ImagerPixelSpacing") if source.series.modality == "CXR" else ()
+    image = source.images[0]
+    whole = all(name in image and image[name].VM == 2 for name in asked)
+    return source.images if whole and not source.series.frames else None
 
 
 def _context(source: Source) -> hd.sr.ObservationContext:
@@ -101,6 +118,7 @@ def _group(
 def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     measurements = _measurements(
         (TOTAL_SCORE, severity.score, POINTS),
+        (EXTENT, severity.geographic_extent, POINTS),
         (SHARE_INVOLVED, severity.percent_involved, PERCENT),
         (SHARE_CONSOLIDATED, severity.percent_consolidated, PERCENT),
         (SHARE_UNCERTAIN, severity.uncertain_percent, PERCENT),
@@ -110,6 +128,15 @@ def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQ
     origin = [f"{label}: {value}" for label, value in source.provenance.items()]
     site = hd.sr.FindingSite(codes.SCT.Lung)
     return _group(source, "both lungs", codes.DCM.AbnormalOpacity, site, measurements, origin)
+
+
+def _lungs(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+    groups = []
+    for side, share in severity.lung_percent.items():
+        site = hd.sr.FindingSite(codes.SCT.Lung, laterality=SIDE[side])
+        if measurements := _measurements((SHARE_INVOLVED, share, PERCENT)):
+            groups.append(_group(source, f"{side} lung", codes.DCM.AbnormalOpacity, site, measurements))
+    return groups
 
 
 def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
@@ -125,11 +152,11 @@ def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluat
 
 def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
     groups = []
-    for zone, score in severity.zone_score.items():
+    for zone, share in severity.zone_percent.items():
         side, third = zone.split("_")
         site = hd.sr.FindingSite(ZONE[third], laterality=SIDE[side])
         measurements = _measurements(
-            (ZONE_SCORE, score, POINTS), (SHARE_INVOLVED, severity.zone_percent.get(zone), PERCENT)
+            (ZONE_SCORE, severity.zone_score.get(zone), POINTS), (SHARE_INVOLVED, share, PERCENT)
         )
         if measurements:
             groups.append(_group(source, zone.replace("_", " "), codes.DCM.AbnormalOpacity, site, measurements))

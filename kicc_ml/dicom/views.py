@@ -1,6 +1,13 @@
-"""From which side a radiograph was taken."""
+"""From which side a radiograph was taken, and how it lies."""
 
 import re
+import warnings
+from pathlib import Path
+
+import pydicom
+
+from kicc_ml.dicom.elements import text
+from kicc_ml.records import Hanging
 
 FRONTAL = {"AP": "AP", "PA": "PA"}
 #: View Position (0018,5101) of what is not a frontal view: lateral, oblique, decubitus.
@@ -25,3 +32,16 @@ def view_position(view: str, *descriptions: str) -> str:
     if LATERAL_WORD.search(words):
         return "" if frontal else "lateral"
     return frontal.pop() if len(frontal) == 1 and frontal <= FRONTAL.keys() else ""
+
+
+def hanging(path: Path) -> Hanging:
+    """What Patient Orientation (0020,0020) of a DICOM radiograph says: rows to the patient's left, columns to the feet,
+    as a radiograph hangs; something else; or nothing.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # judged by the index
+        tags = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["PatientOrientation"])
+    row, column = (*text(tags, "PatientOrientation").upper().split("\\"), "", "")[:2]
+    if not row and not column:
+        return "unstated"
+    return "stated" if row.startswith("L") and column.startswith("F") else "otherwise"

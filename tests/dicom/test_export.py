@@ -142,7 +142,8 @@ def test_report_holds_every_zone_with_its_place_and_points_to_the_segments(writt
     percent = findings.severity.zone_percent
     assert shares["Lower zone of lung", "Right"] == pytest.approx(percent["right_lower"], abs=1e-3)
     assert shares["Upper zone of lung", "Left"] == pytest.approx(percent["left_upper"], abs=1e-3)
-    assert len(shares) == 7  # six zones and both lungs
+    assert shares["Lung", "Right"] == pytest.approx(findings.severity.lung_percent["right"], abs=1e-3)
+    assert len(shares) == 9  # six zones, each lung and both
     segmentation = pydicom.dcmread(folder / "segmentation.dcm")
     assert segmentation.SOPInstanceUID in str(report)
 
