@@ -117,16 +117,13 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
         severity = folder.parent / "severity"
-        of_fold = [str(row.case_id) for row in ct_rows(scores.cases).itertuples() if _is_of(folder, str(row.fold))]
+        of_fold = [str(row.case_id) for row in scores.cases.itertuples() if _is_of(folder, str(row.fold))]
         if of_fold and severity.is_dir():  # an outcome run beside it has folds of the same names
-            model = model_of([load_fold(folder)], held_out)
+            fold = load_fold(folder)
+            model, modality = model_of([fold], held_out), fold.canonical.modality
             for case_id in track(of_fold, description=f"pages {folder.name}"):
-                HeldOutCase(scores.everyone[case_id], severity / case_id, outcomes).write_page(held_out, model)
-
-
-def ct_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without radiographs, which have a picture and no page."""
-    return rows[rows["modality"] == "CT"] if "modality" in rows else rows
+                held = HeldOutCase(scores.everyone[case_id], severity / case_id, outcomes, modality)
+                held.write_page(held_out, model)
 
 
 def _is_of(folder: Path, fold: str) -> bool:

@@ -189,7 +189,9 @@ def predict(
         bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")] = False,
-    dicom: Annotated[bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture and PDF")] = False,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture, PDF; of a radiograph SR, picture")
+    ] = False,
     push: Annotated[str, typer.Option(help="store these in the DICOMweb service at this address")] = "",
     identified: Annotated[
         bool,
@@ -214,10 +216,6 @@ def predict(
     model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
     model = with_outcome(model, outcomes.model.folds) if outcomes else model
     modality = segmenter.canonical.modality
-    if modality == "CXR" and (report or dicom or push or identified):
-        raise UserError(
-            "pages and DICOM objects are made of CT alone: leave out --report, --dicom, --push, --identified"
-        )
     with (intake := Stages())("intake"):
         series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
     pages, objects, intake_s = report or identified, dicom or bool(push), intake.seconds["intake"] / len(series)
@@ -277,7 +275,9 @@ def export(
         Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")
     ] = None,
 ) -> None:
-    """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture and PDF, beside each case's masks."""
+    """Write what a run predicted of its own hospitals as DICOM, beside each case's masks: SEG, SR, picture and PDF, of
+    radiographs SR and picture.
+    """
     from kicc_ml.held_out import export_run, held_out_of
     from kicc_ml.risk import OutcomeRecord, outcome_record
     from kicc_ml.runs import fold_folders, load_fold

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from kicc_ml.data.patient_table import PatientTable, read_patients
-from kicc_ml.deliver import DICOM, PAGE, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
+from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.deliver import DICOM, PAGE, HeldOut, Model, Result, deliver, deliver_dicom, display_of, patient_page
 from kicc_ml.dicom.identified import identity_of
-from kicc_ml.dicom.volume import read_volume
 from kicc_ml.dicom.web import push as send
 from kicc_ml.held_out import masks_in
 from kicc_ml.history import (
@@ -26,12 +26,11 @@ from kicc_ml.history import (
 from kicc_ml.new_patient import OutcomeModel
 from kicc_ml.page.listing import Entry, write_listing
 from kicc_ml.page.page import PatientPage, Scan
-from kicc_ml.page.scan import display_scan
 from kicc_ml.predict import SEVERITY_FILE, read_severity, severity_columns
 from kicc_ml.records import Risk, Series, UserError
 from kicc_ml.risk import outcome_record
 from kicc_ml.runs import fold_folders, load_fold, write_json
-from kicc_ml.trust import check_hounsfield, check_lungs
+from kicc_ml.trust import check_hounsfield, check_lung_fields, check_lungs
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +98,8 @@ class Clinic:
         if result.volume.units == "hu":
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
+        if result.hanging:
+            check_lung_fields(result.severity.percent_involved)
         result.stages.seconds["intake, by scan"] = round(self.intake_s, 3)
         own = scanned(result.case_id, series, folder.parent)
         with result.stages("outcome"):
@@ -125,7 +126,7 @@ class Clinic:
     def _previous(self, own: Scanned, before: Scanned, out: Path) -> Scan:
         """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
         folder, series = out / before.case_id, self.scans.get(before.case_id)
-        display = display_scan(read_volume(series), masks_in(folder)) if series else None
+        display = display_of(read_scan(series), masks_in(folder), hanging_of(series)) if series else None
         link = f"../{before.case_id}/{PAGE}" if (folder / PAGE).is_file() else ""
         return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
 

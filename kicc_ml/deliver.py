@@ -1,4 +1,7 @@
-"""What a clinician gets of a predicted CT: page, montage, sheet and, for the PACS, DICOM; all of a case or none."""
+"""What a clinician gets of a predicted scan: page, montage, sheet and, for the PACS, DICOM; all of a case or none.
+
+A radiograph has no sheet: its page prints on one.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -12,11 +15,12 @@ import pandas as pd
 from kicc_ml.dicom.derived import Source
 from kicc_ml.dicom.export import Findings, export
 from kicc_ml.montage import montage
+from kicc_ml.overlay import radiograph_overlay
 from kicc_ml.page.page import Doubt, PatientPage, Scan, Standing, write_page
-from kicc_ml.page.scan import display_scan
+from kicc_ml.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.page.summary_pdf import summary_pdf
 from kicc_ml.progress import Stages
-from kicc_ml.records import Series, SeverityMap, Volume
+from kicc_ml.records import Hanging, Series, SeverityMap, Volume
 from kicc_ml.trust import involved_interval, is_unusual, reference_of, scan_features
 
 PAGE = "page.html"
@@ -73,7 +77,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Result:
-    """One predicted CT. ``probability_xyz`` is that of the lesion, where it was kept; ``stages`` goes on counting."""
+    """One predicted scan. ``probability_xyz`` is that of the lesion, where it was kept; ``stages`` goes on counting;
+    ``hanging`` says how a radiograph lies, and is None of a CT.
+    """
 
     case_id: str
     volume: Volume
@@ -81,6 +87,16 @@ class Result:
     severity: SeverityMap
     probability_xyz: np.ndarray | None = None
     stages: Stages = field(default_factory=Stages)
+    hanging: Hanging | None = None
+
+    @property
+    def display(self) -> DisplayScan:
+        return display_of(self.volume, self.masks, self.hanging)
+
+
+def display_of(volume: Volume, masks: Mapping[str, np.ndarray], hanging: Hanging | None) -> DisplayScan:
+    """The scan as its page shows it."""
+    return display_film(volume, masks, hanging == "stated") if hanging else display_scan(volume, masks)
 
 
 def patient_page(
@@ -94,7 +110,8 @@ def patient_page(
     interval = held_out.interval(result.severity.percent_involved)
     return PatientPage(
         case_id=result.case_id,
-        scan=Scan(display_scan(result.volume, result.masks), result.severity, interval),
+        scan=Scan(result.display, result.severity, interval),
+        hanging=result.hanging,
         standing=standing,
         standing_because=because,
         doubt=held_out.doubt(result.severity.uncertain_percent),
@@ -104,13 +121,14 @@ def patient_page(
 
 
 def deliver(folder: Path, result: Result, page: PatientPage) -> None:
-    """Write montage, page and sheet into the folder of a case, whole or not at all."""
+    """Write montage, page and, of a CT, sheet into the folder of a case, whole or not at all."""
     partial = folder / ".partial"
     partial.mkdir(parents=True, exist_ok=True)
     try:
-        _montage(result, partial / MONTAGE)
+        draw(result, partial / MONTAGE)
         write_page(partial / PAGE, page)
-        (partial / SHEET).write_bytes(summary_pdf(page, partial / MONTAGE))
+        if not result.hanging:
+            (partial / SHEET).write_bytes(summary_pdf(page, partial / MONTAGE))
         for path in partial.iterdir():
             path.replace(folder / path.name)
     finally:
@@ -125,14 +143,21 @@ def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Serie
         result.probability_xyz,
         result.severity,
         folder / MONTAGE,
-        (folder / SHEET).read_bytes(),
+        None if result.hanging else (folder / SHEET).read_bytes(),
         identified=bool(page.identity),
         risks=page.risks,
+        sides=result.hanging in (None, "stated"),
     )
     return export(Source(series, model.weights, version("kicc_ml"), model.provenance), findings, folder / DICOM)
 
 
-def _montage(result: Result, path: Path) -> None:
+def draw(result: Result, path: Path) -> None:
+    """The findings as a picture (PNG): slices of a CT, a radiograph bare and with its map."""
+    if result.hanging:
+        flat = {region: mask_xyz[..., 0] for region, mask_xyz in result.masks.items()}
+        film_xy, sides = result.volume.array[..., 0], result.hanging == "stated"
+        radiograph_overlay(film_xy, flat, path, result.case_id, result.severity, sides=sides)
+        return
     montage(
         result.volume.array,
         result.masks,

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.deliver import PAGE, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
 from kicc_ml.dicom.image_files import read_mask
-from kicc_ml.dicom.volume import read_volume
 from kicc_ml.dicom.web import push as send
 from kicc_ml.page.page import PatientPage, write_page
 from kicc_ml.predict import REGION_SUFFIX, read_seconds, read_severity
 from kicc_ml.progress import track
-from kicc_ml.records import Case, UserError
+from kicc_ml.records import Case, Modality, Series, UserError
 from kicc_ml.risk import OutcomeRecord
 from kicc_ml.runs import PREDICTIONS, WEIGHTS, Fold
 
@@ -28,17 +28,26 @@ RISKS_FROM = "images and clinical table, by the fold that held the hospital out"
 class HeldOutCase:
     """A case of a run as the fold predicted it that held its hospital out, from the files of that prediction.
 
-    ``outcomes`` are the predictions of an outcome run on the same cohort, if there is one.
+    ``outcomes`` are the predictions of an outcome run on the same cohort, if there is one; ``modality`` is that of the
+    image that was predicted.
     """
 
     case: Case
     folder: Path
     outcomes: OutcomeRecord
+    modality: Modality = "CT"
+
+    @property
+    def series(self) -> Series:
+        series = self.case.image(self.modality)
+        assert series is not None  # it was predicted
+        return series
 
     def result(self) -> Result:
         """Raises UserError where the scan can no longer be read."""
-        assert self.case.ct is not None
-        return Result(self.case.case_id, read_volume(self.case.ct), masks_in(self.folder), read_severity(self.folder))
+        volume, masks = read_scan(self.series), masks_in(self.folder)
+        severity, hanging = read_severity(self.folder), hanging_of(self.series)
+        return Result(self.case.case_id, volume, masks, severity, hanging=hanging)
 
     def write_page(self, held_out: HeldOut, model: Model) -> None:
         """The page, judged by the other hospitals alone."""
@@ -46,11 +55,10 @@ class HeldOutCase:
 
     def write_dicom(self, held_out: HeldOut, model: Model) -> list[Path]:
         """Page, sheet and DICOM; without a Parametric Map, since a run keeps masks and no probabilities."""
-        assert self.case.ct is not None
         result = self.result()
         page = self._page(result, held_out, model)
         deliver(self.folder, result, page)
-        return deliver_dicom(self.folder, result, page, self.case.ct, model)
+        return deliver_dicom(self.folder, result, page, self.series, model)
 
     def _page(self, result: Result, held_out: HeldOut, model: Model) -> PatientPage:
         page = patient_page(result, held_out.without(self.case.site), model)
@@ -66,13 +74,14 @@ def masks_in(folder: Path) -> dict[str, np.ndarray]:
 def export_run(
     folds: Sequence[Fold], cases: Mapping[str, Case], held_out: HeldOut, outcomes: OutcomeRecord, push: str
 ) -> tuple[int, dict[str, str]]:
-    """DICOM of every held-out CT of a run's folds; how many were written, and why the others were not."""
+    """DICOM of every held-out scan of a run's folds; how many were written, and why the others were not."""
     written, set_aside = 0, {}
     for fold in folds:
         model = model_of([fold], held_out)
         rows = pd.read_csv(fold.folder / PREDICTIONS, dtype={"case_id": str})
         for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
-            held = HeldOutCase(cases[case_id], fold.folder.parent / "severity" / case_id, outcomes)
+            severity = fold.folder.parent / "severity" / case_id
+            held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
             try:
                 objects = held.write_dicom(held_out, model)
                 if push:

@@ -21,18 +21,19 @@ def radiograph_overlay(
     title: str,
     severity: SeverityMap,
     reference_lesion_xy: np.ndarray | None = None,
+    sides: bool = True,
 ) -> Path:
     """Write a PNG of ``masks`` (boolean ``[x, y]``, see ``records.REGIONS``) beside and over the image; its path.
 
-    As it hangs, the patient's right on the left. ``reference_lesion_xy`` is drawn as a white outline. The file appears
-    whole or not at all.
+    As it hangs, the patient's right on the left, which is marked where ``sides``. ``reference_lesion_xy`` is drawn as a
+    white outline. The file appears whole or not at all.
     """
     layers = layers_of(masks, reference_lesion_xy)
     grey_xy = window(image_xy, "arbitrary")
     panel = (PANEL_PX, max(1, round(PANEL_PX * image_xy.shape[1] / image_xy.shape[0])))
     sheet = Image.new("RGB", (2 * PANEL_PX + GAP_PX, HEADER_PX + panel[1] + FOOTER_PX), "black")
     sheet.paste(overlay(grey_xy, {}, panel, sides=False), (0, HEADER_PX))
-    sheet.paste(overlay(grey_xy, layers, panel, sides=True), (PANEL_PX + GAP_PX, HEADER_PX))
+    sheet.paste(overlay(grey_xy, layers, panel, sides), (PANEL_PX + GAP_PX, HEADER_PX))
     write_words(sheet, title, in_words(severity), layers)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     sheet.save(partial, format="PNG")

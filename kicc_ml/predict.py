@@ -15,14 +15,13 @@ import torch
 from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule
-from kicc_ml.data.radiograph import read_scan
+from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.deliver import MONTAGE, Result
+from kicc_ml.deliver import MONTAGE, Result, draw
 from kicc_ml.dicom.image_files import write_nifti
 from kicc_ml.inference import Segmenter
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
-from kicc_ml.overlay import radiograph_overlay
 from kicc_ml.progress import Stages, track
 from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume
 from kicc_ml.runs import About, Fold, write_json
@@ -127,14 +126,15 @@ def predict_one(
     kept = {"uncertain": np.zeros(shape, bool)} | ({} if probability_xyz is None else {"lesion": probability_xyz})
     masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
     with stages("severity"):
-        severity = severity_of(volume, masks, series.modality)
+        severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
+        severity = severity.without_sides if hanging == "otherwise" else severity
         features = scan_features(volume, masks) if volume.units == "hu" else {}
+    result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging)
     if finish:
-        _finish(finish, series, Result(case_id, volume, masks, severity, probability_xyz, stages), folder)
-    if series.modality == "CXR":
+        _finish(finish, series, result, folder)
+    if result.hanging:
         folder.mkdir(parents=True, exist_ok=True)
-        flat = {region: mask_xyz[..., 0] for region, mask_xyz in masks.items()}
-        radiograph_overlay(volume.array[..., 0], flat, folder / MONTAGE, case_id, severity)
+        draw(result, folder / MONTAGE)
     write_case(folder, masks, volume, severity, features, stages)
     return severity_columns(severity) | features
 

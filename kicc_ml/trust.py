@@ -79,6 +79,12 @@ def check_lungs(lung_ml: float | None) -> None:
         raise NotForThisModel(f"no lungs were found ({lung_ml:.0f} mL); is this a scan of the chest?")
 
 
+def check_lung_fields(percent_involved: float | None) -> None:
+    """Raises NotForThisModel where no lung was found on a radiograph: nothing could be said of its share involved."""
+    if percent_involved is None:
+        raise NotForThisModel("no lung fields were found; is this a frontal radiograph of the chest?")
+
+
 def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
     """:data:`FEATURES` of one scan; None where a feature is not known (no spacing, no sides, no aerated lung).
 

@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 
 from kicc_ml.clinic import Clinic, Outcomes, list_patients, outcomes_of, risk_table
 from kicc_ml.data.patient_table import PatientTable
+from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.deliver import HeldOut, Model, Result
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
@@ -21,7 +22,7 @@ from kicc_ml.predict import severity_of, write_case
 from kicc_ml.progress import Stages
 from kicc_ml.records import Risk, Series, UserError
 from kicc_ml.trust import NotForThisModel
-from tests.dicom.phantom_files import write_series
+from tests.dicom.phantom_files import write_radiograph, write_series
 from tests.dicom.phantoms import Grid, even_mm
 
 MODEL = Model("ab" * 32, {"model": "ab"})
@@ -102,6 +103,36 @@ def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Pat
     Clinic(NOTHING, MODEL, report=True)(series, result, folder)
     write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
     assert 'href="seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
+
+
+def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:
+    """A radiograph whose file states how it lies; a box for each lung, opaque at the foot of the right one."""
+    write_radiograph(folder / "site" / "f.dcm", np.eye(40, 60, dtype=np.uint16) * 4000, PatientOrientation=["L", "F"])
+    (series,), _ = index_sources([folder])
+    volume = read_scan(series)
+    right, left, lesion = np.zeros((3, *volume.array.shape), bool)
+    right[5:25, 5:35], left[35:55, 5:35], lesion[5:25, 27:35] = lungs, lungs, lungs
+    masks = {"right_lung": right, "left_lung": left, "lesion": lesion}
+    return series, Result("seoul_1", volume, masks, severity_of(volume, masks, "CXR"), hanging=hanging_of(series))
+
+
+def test_a_radiograph_gets_page_picture_and_dicom_with_the_opacity_where_it_lies(tmp_path: Path):
+    series, result = film(tmp_path)
+    clinic, folder = Clinic(NOTHING, MODEL, dicom=True), tmp_path / "out"
+    clinic(series, result, folder)
+    assert "Film and map" in (folder / "page.html").read_text(encoding="utf-8")
+    assert {path.name for path in folder.iterdir() if path.is_file()} >= {"page.html", "montage.png"}
+    assert not (folder / "summary.pdf").exists()
+    assert {path.name for path in (folder / "dicom").iterdir()} == {"report.dcm", "picture.dcm"}
+    assert result.severity.zone_percent["right_lower"] == 80
+    assert clinic.is_whole(series, folder)
+
+
+def test_a_radiograph_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):
+    series, none = film(tmp_path, lungs=False)
+    with pytest.raises(NotForThisModel, match="no lung fields were found"):
+        Clinic(NOTHING, MODEL, report=True)(series, none, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_predictions_is_the_users_error(tmp_path: Path):

@@ -6,11 +6,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from kicc_ml.dicom.index import index_repository
 from kicc_ml.dicom.volume import read_volume
-from tests.test_line import KICC_ML, QUICK, finished, refused, run, train
+from tests.test_line import KICC_ML, QUICK, finished, run, train
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,8 @@ def test_every_held_out_radiograph_has_a_score_and_a_picture(lesion_run: Path):
     assert cases["right_lung_dice"].notna().all()
     for case_id in cases["case_id"]:
         assert (lesion_run / "severity" / case_id / "montage.png").is_file()
-        assert not (lesion_run / "severity" / case_id / "page.html").exists()
+        page = (lesion_run / "severity" / case_id / "page.html").read_text(encoding="utf-8")
+        assert "Geographic extent" in page
     summary = json.loads((lesion_run / "summary.json").read_text())
     assert summary["segmentation"]["lung"]["dice"]["low"] is not None
 
@@ -67,6 +69,17 @@ def test_new_radiographs_get_masks_on_their_own_pixels(lesion_run: Path, reposit
         assert set(np.unique(mask.get_fdata())) <= {0, 1}
 
 
-def test_a_page_of_a_radiograph_is_refused_in_words(lesion_run: Path, repository: Path, folder: Path):
-    result = run(*KICC_ML, "predict", "-i", repository, "-o", folder / "no", "--run", lesion_run, "--report")
-    assert "CT alone" in refused(result)
+def test_a_new_radiograph_gets_a_page_and_objects_in_its_own_study(lesion_run: Path, repository: Path, folder: Path):
+    film = next(series for series in index_repository(repository) if series.modality == "CXR" and series.usable)
+    (folder / "one").mkdir()
+    (folder / "one" / "film.dcm").write_bytes(film.files[0].read_bytes())
+    result = run(*KICC_ML, "predict", "-i", folder / "one", "-o", folder / "page", "--run", lesion_run, "--dicom")
+    assert result.returncode == 0, result.stderr
+    (case,) = [path for path in (folder / "page").iterdir() if path.is_dir()]
+    assert (case / "page.html").is_file()
+    objects = [pydicom.dcmread(path) for path in sorted((case / "dicom").iterdir())]
+    assert [made.Modality for made in objects] == ["OT", "SR"]
+    study = pydicom.dcmread(film.files[0]).StudyInstanceUID
+    assert {made.StudyInstanceUID for made in objects} == {study}
+    assert run(*KICC_ML, "view", folder / "page", "--no-browse").returncode == 0
+    assert "page.html" in (folder / "page" / "index.html").read_text(encoding="utf-8")

@@ -7,8 +7,9 @@ import numpy as np
 from scipy import ndimage
 
 from kicc_ml.dicom.image_files import RADIOGRAPH_SUFFIXES, read_mask, read_radiograph
+from kicc_ml.dicom.views import hanging
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Case, Series, UserError, Volume
+from kicc_ml.records import Case, Hanging, Series, UserError, Volume
 
 #: A piece of lung smaller than this share of the largest is a shred of drawing; the lung behind a large heart is more.
 LEAST_PIECE_SHARE = 0.1
@@ -18,6 +19,13 @@ def read_scan(series: Series) -> Volume:
     """:func:`read_volume`, a radiograph as a volume of one slice (:func:`frontal`)."""
     volume = read_volume(series)
     return frontal(volume) if series.modality == "CXR" else volume
+
+
+def hanging_of(series: Series) -> Hanging | None:
+    """How a radiograph lies; None of a CT."""
+    if series.modality != "CXR":
+        return None
+    return "unstated" if series.files[0].name.lower().endswith(RADIOGRAPH_SUFFIXES) else hanging(series.files[0])
 
 
 def frontal(volume: Volume) -> Volume:

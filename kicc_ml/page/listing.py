@@ -46,7 +46,9 @@ def worst_first(entries: Sequence[Entry]) -> list[Entry]:
 def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
     """Write the list whole or not at all; returns its path."""
     followed = any(entry.previous for entry in entries)
-    html = environment().get_template("listing.html.j2").render(entries=worst_first(entries), followed=followed)
+    films = any(entry.severity.geographic_extent is not None for entry in entries)
+    made = environment().get_template("listing.html.j2")
+    html = made.render(entries=worst_first(entries), followed=followed, films=films)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8")
     os.replace(partial, path)

@@ -7,7 +7,7 @@ turns them back into HU. Planes other than axial are cut from the same slices by
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from kicc_ml.records import Volume
 KNOTS_HU = (-1024.0, -160.0, 240.0, 1200.0)
 LEVELS = (0.0, 110.0, 245.0, 255.0)
 
+#: Pixels of a radiograph in each direction: 0.4 mm, about what a screen shows of it.
+MOST_FILM_PIXELS = 1024
 #: Voxels of the display grid. 384 pixels over the lungs of an adult are 0.9 mm; 200 slices are 1.6 mm.
 MOST_PIXELS = 384
 MOST_SLICES = 200
@@ -73,9 +75,29 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
     image, layers = image[box], {name: layer[box] for name, layer in layers.items()}
     if not volume.spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, image.shape[0] / image.shape[2]])
+    grid = (MOST_PIXELS, MOST_PIXELS, MOST_SLICES)
+    return _thinned(replace(volume, array=image), layers, spacing_mm, grid, sides=volume.spacing_known)
+
+
+def display_film(volume: Volume, masks: Mapping[str, np.ndarray], sides: bool) -> DisplayScan:
+    """A radiograph and its masks ``[x, y, 1]``, whole, as one slice whose rows stand for those of an axial one."""
+    layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
+    grid = (MOST_FILM_PIXELS, MOST_FILM_PIXELS, 1)
+    return _thinned(volume, layers, np.array(volume.spacing_mm), grid, sides)
+
+
+def _thinned(
+    volume: Volume,
+    layers: Mapping[str, np.ndarray],
+    spacing_mm: np.ndarray,
+    grid: tuple[int, int, int],
+    sides: bool,
+) -> DisplayScan:
+    """At most ``grid`` voxels of what lies upright."""
+    image = volume.array
     columns, rows, levels = (
         np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
-        for size, most in zip(image.shape, (MOST_PIXELS, MOST_PIXELS, MOST_SLICES), strict=True)
+        for size, most in zip(image.shape, grid, strict=True)
     )
     thin = np.ix_(columns, rows, levels)
     label_xyz = np.zeros((len(columns), len(rows), len(levels)), np.uint8)
@@ -88,7 +110,7 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
         slices=tuple(_jpeg(grey[:, :, z].T, (len(columns), len(rows))) for z in range(len(levels))),
         label_zyx=_as_slices(label_xyz),
         spacing_mm=(float(thinned_mm[0]), float(thinned_mm[1]), float(thinned_mm[2])),
-        sides=volume.spacing_known,
+        sides=sides,
         hounsfield=volume.units == "hu",
         uncertain_zyx=None if unsure_xyz is None else _as_slices(unsure_xyz),
     )

@@ -133,7 +133,7 @@
     var state = this.state, key = event.key.toLowerCase(), done = true;
     if (key === "arrowdown" || key === "arrowright") this.step(1);
     else if (key === "arrowup" || key === "arrowleft") this.step(-1);
-    else if (key === "a" || key === "c") { state.plane = key === "a" ? "axial" : "coronal"; this.refresh(); }
+    else if ((key === "a" || key === "c") && this.depth > 1) { state.plane = key === "a" ? "axial" : "coronal"; this.refresh(); }
     else if (key === "w") { state.window = state.window === "lung" ? "soft" : "lung"; this.refresh(); }
     else if (key === "m") { state.map = !state.map; this.draw(); }
     else if (key === "u" && this.unsure) { state.unsure = state.unsure === "on" ? "off" : "on"; this.refresh(); }
@@ -205,8 +205,8 @@
   // Lay the plane out in true proportion, with the sides and a scale of 5 cm.
   Viewer.prototype.present = function (canvas, sheet, axial) {
     var spacing = this.scan.spacing, high = sheet.height * spacing[axial ? 1 : 2], wide = sheet.width * spacing[0];
-    var width = 760, height = Math.round(width * high / wide), pen = canvas.getContext("2d");
-    if (canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    var width = Math.max(760, sheet.width), height = Math.round(width * high / wide), pen = canvas.getContext("2d");
+    if (canvas.height !== height || canvas.width !== width) { canvas.width = width; canvas.height = height; }
     pen.imageSmoothingEnabled = true;
     pen.drawImage(sheet, 0, 0, width, height);
     if (!this.scan.sides) return;
@@ -214,6 +214,7 @@
     function word(text, x, y) { pen.strokeText(text, x, y); pen.fillText(text, x, y); }
     word("R", 10, 30);
     word("L", width - 30, 30);
+    if (this.depth === 1) return; // how much a radiograph enlarges is not known
     var bar = 50 / wide * width;
     pen.fillRect(width - bar - 14, height - 16, bar, 4);
     pen.font = "16px sans-serif";

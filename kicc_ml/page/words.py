@@ -103,4 +103,40 @@ WORDS: dict[str, tuple[str, str]] = {
         "점수: 여섯 구역 각각 0(없음), 1(25 % 미만), 2(50 % 미만), 3(75 % 미만), 4 "
         "(Wang Y 등, Radiology 2020). 무게: (HU + 1000) / 1000 g/mL.",
     ),
+    "title_film": ("Extent of COVID-19 pneumonia on a radiograph", "흉부 X선 사진의 COVID-19 폐렴 범위"),
+    "extent": ("Geographic extent", "침범 범위 점수"),
+    "of8": ("of 8", "/ 8"),
+    "involved_film": ("of the lung fields with opacity", "폐야 중 음영 부위"),
+    "thirds": ("Where", "부위별 음영"),
+    "thirds_note": (
+        "Per cent with opacity, of each third of each lung field's height and of each lung field.",
+        "각 폐야를 높이에 따라 삼등분한 부위와 폐야 전체에서 음영이 차지하는 비율(%).",
+    ),
+    "both_thirds": ("whole", "전체"),
+    "stated": (
+        "The file states how the film lies: the patient's right is on the left.",
+        "파일에 촬영 방향이 명시됨: 환자의 오른쪽이 사진의 왼쪽.",
+    ),
+    "unstated": (
+        "Side not stated by the file: right and left are those of a film as it usually hangs, right on the left.",
+        "파일에 좌우가 명시되지 않음: 통상적인 방향(환자의 오른쪽이 사진의 왼쪽)으로 간주.",
+    ),
+    "otherwise": (
+        "The file says that the film does not lie as usual: right and left are not told.",
+        "파일에 따르면 통상적인 방향이 아님: 좌우를 표시하지 않음.",
+    ),
+    "viewer_film": ("Film and map", "X선 사진과 음영 지도"),
+    "lesion_film": ("opacity", "음영"),
+    "lung_film": ("outline of the lung fields", "폐야 윤곽"),
+    "keys_film": ("Keys: M map, U uncertainty.", "단축키: M 지도, U 불확실성."),
+    "method_film": (
+        "Lung fields and opacity were outlined by a model trained at the hospitals named here. They are shadows: "
+        "nothing is said of the lung behind heart and diaphragm, of volume, or of the cause of an opacity. Geographic "
+        "extent: each lung field 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
+        "(Wong HYF et al., Radiology 2020).",
+        "폐야와 음영은 위 병원들의 자료로 학습한 모델이 표시함. "
+        "음영은 그림자이므로 심장과 횡격막 뒤의 폐, 용적, 음영의 원인은 알 수 없음. "
+        "침범 범위 점수: 각 폐야 0(없음), 1(25 % 미만), 2(50 % 미만), 3(75 % 미만), 4 "
+        "(Wong HYF 등, Radiology 2020).",
+    ),
 }
