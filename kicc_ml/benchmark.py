@@ -1,8 +1,6 @@
 """Anybody's predictions benchmarked on a cohort: the same report as of a run of this project."""
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,9 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError
 from kicc_ml.runs import held_out_tables
+from kicc_ml.study import environment, study_of
+
+NOTHING = pd.DataFrame()
 
 
 def model_names(paths: Sequence[Path]) -> dict[str, Path]:
@@ -48,14 +49,16 @@ def evaluate_predictions(
     ]
     beside = beside_of(runs, tables, cases)
     masks = {name: score_masks(path, cases) for name, path in named.items() if path.is_dir()}
-    predictions = pd.concat([*tables, *beside.values()], ignore_index=True) if tables else pd.DataFrame()
+    predictions = pd.concat([*tables, *beside.values()], ignore_index=True) if tables else NOTHING
     about = about_predictions(named.values()) | about_beside(tables, beside)
+    study = study_of([], cases) | {"quarantined": {}}
     if len(masks) > 1:
         for name, rows in masks.items():
-            _write(folder / name, rows, pd.DataFrame(), about | {"name": name})
-    rows = next(iter(masks.values())) if len(masks) == 1 else pd.DataFrame()
-    compared = compare_segmentations(masks, "lesion")
-    return _write(folder, rows, predictions, about | {"name": " and ".join(named)}, groups_of(cases.values()), compared)
+            write_report(folder / name, summarise(rows, NOTHING) | study, rows, NOTHING, about | {"name": name})
+    rows = next(iter(masks.values())) if len(masks) == 1 else NOTHING
+    summary = summarise(rows, predictions, groups=groups_of(cases.values())) | study
+    summary["comparisons"] += compare_segmentations(masks, "lesion")
+    return write_report(folder, summary, rows, predictions, about | {"name": " and ".join(named)})
 
 
 def beside_of(
@@ -65,10 +68,8 @@ def beside_of(
 
     Raises UserError where a run is of another cohort, has none of the endpoints, or a model of a name already taken.
     """
-    endpoints, taken = (
-        {name for table in tables for name in table["endpoint"]},
-        {name for table in tables for name in table["model"]},
-    )
+    endpoints = {name for table in tables for name in table["endpoint"]}
+    taken = {name for table in tables for name in table["model"]}
     found: dict[Path, pd.DataFrame] = {}
     for run in runs:
         rows = model_rows(held_out_tables(run)[0], run, endpoints, cases)
@@ -103,19 +104,6 @@ def _origin(run: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
     return f"{', '.join(dict.fromkeys(rows['model']))} of {run}, each case held out{without}"
 
 
-def _write(
-    folder: Path,
-    rows: pd.DataFrame,
-    predictions: pd.DataFrame,
-    about: Mapping[str, str],
-    groups: pd.DataFrame | None = None,
-    compared: Sequence[dict[str, Any]] = (),
-) -> Path:
-    summary = summarise(rows, predictions, groups=groups)
-    summary["comparisons"] += compared
-    return write_report(folder, summary | {"quarantined": {}}, rows, predictions, about)
-
-
 def score_masks(folder: Path, cases: Mapping[str, Case]) -> pd.DataFrame:
     """One row per case with a reference lesion: how the mask of ``folder`` agrees with it."""
     referenced = [case_id for case_id, case in cases.items() if case.ct is not None and _has_lesion_reference(case)]
@@ -146,6 +134,5 @@ def about_predictions(paths: Iterable[Path]) -> dict[str, str]:
         "description": "Predictions made elsewhere, scored against the known outcomes and masks of the cohort. What "
         "the models were trained on, and whether they had seen these patients, is not known here.",
         "predictions": ", ".join(map(str, paths)),
-        "kicc_ml": version("kicc_ml"),
-        "python": platform.python_version(),
+        **environment(),
     }

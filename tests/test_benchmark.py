@@ -104,3 +104,84 @@ def test_files_that_are_not_there_or_share_a_name_are_refused(tmp_path: Path) ->
         path.touch()
     with pytest.raises(UserError, match="same name"):
         model_names([tmp_path / "x.csv", tmp_path / "a" / "x.csv"])
+
+
+def run_of(folder: Path, cases: dict[str, Case], without: str = "", **models: float) -> Path:
+    """A finished run whose ``models`` predict each case of the endpoint with a probability of their own."""
+    (folder / "busan").mkdir(parents=True)
+    (folder / "busan" / "config.yaml").write_text("seed: 1\n")
+    rows = [
+        {"case_id": case_id, "site": case.site, "fold": "busan", "endpoint": "icu", "model": model, "label": 1.0}
+        | {"probability": risk + place / 100}
+        for model, risk in models.items()
+        for place, (case_id, case) in enumerate(cases.items())
+        if case_id != without
+    ]
+    pd.DataFrame(rows).to_csv(folder / "busan" / "predictions.csv", index=False)
+    return folder
+
+
+def test_baselines_of_a_run_stand_beside_and_every_model_from_outside_is_compared_with_each(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    files = [probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
+    run = run_of(tmp_path / "clinical", cases, clinical=0.3, prevalence=0.4, without="c8")
+    page = evaluate_predictions(model_names(files), cases, tmp_path / "report", [run])
+    summary = summary_of(page)
+    assert set(summary["outcome"]["icu"]) == {"ours", "theirs", "clinical", "prevalence"}
+    assert summary["outcome"]["icu"]["clinical"]["brier"]["events"] == 3, "outcomes are those of the cohort"
+    pairs = [(row["model"], row["against"], row["n"]) for row in summary["comparisons"] if row["metric"] == "brier"]
+    with_baselines = [(name, base, 8) for name in ("ours", "theirs") for base in ("clinical", "prevalence")]
+    assert sorted(pairs) == sorted([("ours", "theirs", 9), *with_baselines])
+    assert (summary["verdict"]["icu"]["model"], summary["verdict"]["icu"]["against"]) == ("ours", "clinical")
+    text = page.read_text(encoding="utf-8")
+    assert "1 cases were not predicted by it" in text
+    assert "model ours" in text
+
+
+def test_a_report_without_baselines_says_how_to_get_them_and_has_table_1(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    page = evaluate_predictions(model_names([probabilities(tmp_path / "x.csv", cases, 0)]), cases, tmp_path / "report")
+    assert "experiment=clinical" in page.read_text(encoding="utf-8")
+    assert "table_1" in summary_of(page)
+
+
+def test_a_run_of_other_cases_of_other_endpoints_or_with_a_name_already_taken_is_refused(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    file = probabilities(tmp_path / "clinical.csv", cases, 0)
+    fewer = {case_id: case for case_id, case in cases.items() if case_id != "c4"}
+    part = probabilities(tmp_path / "part.csv", fewer, 0)
+    with pytest.raises(UserError, match=r"another cohort.*c4"):
+        evaluate_predictions({"part": part}, fewer, tmp_path / "r", [run_of(tmp_path / "all", cases, clinical=0.3)])
+    with pytest.raises(UserError, match="clinical is the name of two models"):
+        evaluate_predictions(model_names([file]), cases, tmp_path / "r", [tmp_path / "all"])
+    other = run_of(tmp_path / "death", cases, clinical=0.3)
+    table = other / "busan" / "predictions.csv"
+    table.write_text(table.read_text().replace("icu", "death"))
+    with pytest.raises(UserError, match="no predictions of icu"):
+        evaluate_predictions({"x": file}, cases, tmp_path / "r", [other])
+
+
+@pytest.mark.parametrize("value", [0.3, 2], ids=["probabilities", "two labels"])
+def test_a_nifti_of_more_values_than_two_is_refused_by_name(tmp_path: Path, value: float) -> None:
+    cases = cohort(tmp_path / "cohort")
+    folder = masks(tmp_path / "net", cases, 0)
+    array = lesion(4).astype(np.float32)
+    array[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(array, AFFINE), folder / "c4.nii.gz")
+    with pytest.raises(UserError, match=r"c4\.nii\.gz: holds more values than two"):
+        evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+
+
+def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: Path) -> None:
+    cases = {
+        case_id: replace(case, site="seoul", person="", endpoints={"icu": case.endpoints["icu"], "death": np.nan})
+        for case_id, case in cohort(tmp_path / "cohort").items()
+    }
+    rows = [(case_id, endpoint, 0.5) for case_id in cases for endpoint in ("icu", "death")]
+    pd.DataFrame(rows, columns=["case_id", "endpoint", "probability"]).to_csv(tmp_path / "x.csv", index=False)
+    summary = summary_of(evaluate_predictions(model_names([tmp_path / "x.csv"]), cases, tmp_path / "report"))
+    assert summary["outcome"]["death"]["x"]["auroc"]["reason"] == "no case with a known outcome"
+    constant = summary["outcome"]["icu"]["x"]
+    assert constant["auroc"]["value"] == 0.5
+    assert constant["calibration_slope"]["reason"] == "probabilities are constant or separate the labels perfectly"
+    assert {"site": "seoul", "endpoint": "death", "reason": "no case with a known outcome"} in summary["not_evaluable"]

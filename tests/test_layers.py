@@ -42,7 +42,7 @@ MAY_IMPORT = {
     | MIDDLE
     | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "held_out", "history", "risk"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
-    "benchmark": PLAIN | READERS | MIDDLE | {"runs"},
+    "benchmark": PLAIN | READERS | MIDDLE | {"runs", "study"},
     "study": PLAIN | READERS | MIDDLE | {"runs"},
     "evaluate": PLAIN
     | READERS
