@@ -169,7 +169,8 @@ def uncertain(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarr
 def without_shreds(mask_xyz: np.ndarray) -> np.ndarray:
     """Without pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
     pieces_xyz, count = ndimage.label(mask_xyz)
-    sizes = np.bincount(pieces_xyz.ravel(), minlength=count + 1)
+    # Counted plane by plane: all at once they would be copied into numbers of eight bytes.
+    sizes = np.sum([np.bincount(plane.ravel(), minlength=count + 1) for plane in pieces_xyz], axis=0)
     sizes[0] = 0
     return (sizes >= max(1, LEAST_PIECE_SHARE * sizes.max()))[pieces_xyz]
 
