@@ -4,8 +4,10 @@ PyTorch and SciPy are imported by the commands that need them: they take seconds
 an index of a large repository is made.
 """
 
+import csv
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -171,10 +173,19 @@ def export_dataset(
 @app.command()
 def cases(
     overrides: Annotated[list[str], typer.Argument(help="cohort=NAME and its settings, as for train.py")],
+    files: Annotated[
+        bool, typer.Option("--files", help="as CSV, with the hospital and the first file of CT and radiograph")
+    ] = False,
 ) -> None:
-    """The case ids of a cohort, one a line."""
-    for case in build(configuration("train", overrides).cohort):
-        print(case.case_id)
+    """The case ids of a cohort, one a line: what predictions made elsewhere are named by."""
+    found = build(configuration("train", overrides).cohort)
+    if not files:
+        print("\n".join(case.case_id for case in found))
+        return
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["case_id", "site", "ct", "cxr"])
+    for case in found:
+        table.writerow([case.case_id, case.site, *(image.files[0] if image else "" for image in (case.ct, case.cxr))])
 
 
 @app.command()

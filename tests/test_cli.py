@@ -162,6 +162,14 @@ def test_cases_are_one_a_line(repository: Path, kicc_ml: Run, tmp_path: Path):
     assert sorted(one.split("_")[0] for one in ids) == ["busan", "seoul", "seoul"]
 
 
+def test_cases_with_files_say_where_the_images_of_each_lie(repository: Path, kicc_ml: Run):
+    status, out, _ = kicc_ml("cases", "--files", "cohort=repository", f"cohort.root={repository}")
+    assert status == 0
+    rows = [line.split(",") for line in out.splitlines()]
+    assert rows[0] == ["case_id", "site", "ct", "cxr"]
+    assert [(row[1], row[2]) for row in rows[1:] if row[2]] == [("seoul", str(repository / "seoul" / "x" / "0"))]
+
+
 @pytest.mark.parametrize("command", ["index", "summary"])
 def test_an_empty_folder_is_one_clear_line_and_status_2(tmp_path: Path, kicc_ml: Run, command: str):
     (tmp_path / "empty").mkdir()
