@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from kicc_ml.records import UserError
+
 #: Models of this project in the order of tables and figures. Those of other names were brought from outside.
 MODELS = ("network", "blend", "clinical", "clinical_extent", "extent", "age_sex", "boosting", "prevalence")
 
@@ -52,11 +54,19 @@ def rows_of(predictions: pd.DataFrame) -> Rows:
 
 
 def paired_rows(predictions: pd.DataFrame, one: str, other: str) -> tuple[Rows, Rows]:
-    """Rows of two models of one endpoint over the cases that both predicted, in the same order."""
+    """Rows of two models of one endpoint over the cases that both predicted, in the same order.
+
+    Raises UserError where the two have different outcomes of a case: they are then of different cohorts.
+    """
     known = predictions.dropna(subset=["label", "probability"])
     tables = [known[known["model"] == model].set_index("case_id").sort_index() for model in (one, other)]
     shared = tables[0].index.intersection(tables[1].index)
     first, second = (rows_of(table.loc[shared]) for table in tables)
+    if (differing := first.label_n != second.label_n).any():
+        raise UserError(
+            f"{one} and {other} have different outcomes of {differing.sum()} cases, for example "
+            f"{shared[differing][0]}; models can be compared on one cohort only"
+        )
     return first, second
 
 

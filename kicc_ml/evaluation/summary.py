@@ -151,7 +151,14 @@ def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str, seed: int) -> 
     if rows.empty:
         absent = unknown("not predicted")
         return {"network": {metric: dict(absent) for metric in outcome.METRICS}}
-    return {model: outcome.score(rows_of(rows[rows["model"] == model]), seed) for model in models_of(rows)}
+    return {model: _scored(rows[rows["model"] == model], seed) for model in models_of(rows)}
+
+
+def _scored(rows: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+    """The figures of one model; ``left_out`` counts cases of known outcome that it did not predict, if any."""
+    figures = outcome.score(rows_of(rows), seed)
+    left_out = int((rows["label"].notna() & rows["probability"].isna()).sum())
+    return {name: figure | {"left_out": left_out} for name, figure in figures.items()} if left_out else figures
 
 
 def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:

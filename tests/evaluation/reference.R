@@ -17,6 +17,8 @@ put("auc_logit_interval", plogis(qlogis(as.numeric(auc(one))) + c(-1, 1) * as.nu
 # Calibration: slope and Brier by rms, intercept with offset by glm, Wald intervals by glm
 validated <- val.prob(rows$network, rows$label, pl = FALSE)
 put("slope", validated["Slope"]); put("brier", validated["Brier"])
+put("scaled_brier", 1 - validated["Brier"] / (mean(rows$label) * mean(1 - rows$label)))
+put("observed_expected", sum(rows$label) / sum(rows$network))
 tight <- glm.control(epsilon = 1e-14, maxit = 100)
 logit <- qlogis(rows$network)
 free <- glm(label ~ logit, binomial, rows, control = tight)
@@ -48,6 +50,18 @@ for (method in c("REML", "DL")) {
   pooled(paste0("sites_", method), effect, variance, method)
   pooled(paste0("bcg_", method), as.numeric(bcg$yi), as.numeric(bcg$vi), method)
 }
+
+# Hospitals drawn with replacement: SD of the logit of the area within hospitals and of the Brier score
+set.seed(1)
+at_site <- split(rows, rows$site)
+pairs <- sapply(at_site, function(at) sum(at$label) * sum(1 - at$label))
+cases <- sapply(at_site, nrow)
+errors <- sapply(at_site, function(at) sum((at$network - at$label)^2))
+drawn <- replicate(20000, {
+  s <- sample(length(at_site), replace = TRUE)
+  c(sum(pairs[s] * area[s]) / sum(pairs[s]), sum(errors[s]) / sum(cases[s]))
+})
+put("bootstrap_logit_sd", apply(qlogis(drawn), 1, sd))
 
 # Agreement
 both <- cbind(rows$measured, rows$reference)

@@ -15,6 +15,7 @@ from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
 from kicc_ml.evaluation.terminal import comparison_table
+from kicc_ml.records import UserError
 
 
 def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[Rows, Rows]:
@@ -100,6 +101,18 @@ def test_only_cases_that_both_predicted_are_compared_and_all_are_paired_by_id() 
     assert found["auroc"]["n"] == kept.sum()
     assert found["auroc"]["difference"] == pytest.approx(expected.value)
     assert found["auroc"]["better"] == found["brier"]["better"] == "network"
+
+
+def test_models_with_different_outcomes_of_a_case_are_not_compared() -> None:
+    one, other = models()
+    rows = table(
+        network=one,
+        clinical=Rows(
+            np.where(np.arange(400) == 7, 1 - other.label_n, other.label_n), other.probability_n, other.site_n
+        ),
+    )
+    with pytest.raises(UserError, match="different outcomes of 1 cases, for example 7"):
+        compare(rows, [("network", "clinical")])
 
 
 def test_holm_is_over_the_comparisons_of_a_metric_and_never_below_p() -> None:

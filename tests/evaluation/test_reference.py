@@ -11,10 +11,10 @@ from statsmodels.stats.multitest import multipletests
 
 from kicc_ml.evaluation import calibration
 from kicc_ml.evaluation.agreement import bland_altman, icc_2_1, icc_interval, pearson
-from kicc_ml.evaluation.bootstrap import resample
+from kicc_ml.evaluation.bootstrap import resample, spread_of, to_scale
 from kicc_ml.evaluation.decision_curve import decision_curve
 from kicc_ml.evaluation.delong import delong_interval, paired_test, placements, variance
-from kicc_ml.evaluation.discrimination import average_precision, site_pairs
+from kicc_ml.evaluation.discrimination import average_precision, site_pairs, within_site_auroc
 from kicc_ml.evaluation.meta_analysis import Pooled, logit_areas, pool
 from kicc_ml.evaluation.rows import Rows
 
@@ -28,6 +28,9 @@ MEASURED, REFERENCE = TABLE["measured"].to_numpy(float), TABLE["reference"].to_n
 
 #: What the issue asks of agreement with independent implementations.
 SAME = 1e-6
+
+#: Two SDs of 20,000 draws each differ by 0.7 %; this is four times as much.
+DRAWN, MONTE_CARLO = 20_000, 0.03
 
 
 def same(found: object, name: str) -> None:
@@ -55,6 +58,8 @@ def test_slope_intercept_and_brier_are_those_of_rms_and_glm() -> None:
     same(calibration.calibration_slope(NETWORK, whole), "slope")
     same(calibration.calibration_intercept(NETWORK, whole), "intercept")
     same(calibration.brier(NETWORK, whole), "brier")
+    same(calibration.scaled_brier(NETWORK, whole), "scaled_brier")
+    same(calibration.observed_expected(NETWORK, whole), "observed_expected")
     for name in ("slope", "intercept"):
         interval = calibration.wald(NETWORK, f"calibration_{name}")
         same([interval.low, interval.high], f"{name}_interval")
@@ -81,6 +86,15 @@ def test_logit_areas_of_hospitals_and_their_variances_are_those_of_proc() -> Non
     same(effect_k, "site_logit")
     same(variance_k, "site_variance")
     assert "h" not in site_k, "the area there is 1, which has no logit"
+
+
+def test_hospitals_are_drawn_as_in_r() -> None:
+    drawn = resample(SITE, seed=0, replicates=DRAWN)
+    figures = (within_site_auroc(site_pairs(NETWORK), drawn.weight_ru), calibration.brier(NETWORK, drawn))
+    found = [np.std(to_scale(figure_r[1:], "logit"), ddof=1) for figure_r in figures]
+    np.testing.assert_allclose(found, R["bootstrap_logit_sd"], rtol=MONTE_CARLO)
+    freed = spread_of(figures[0][1:], drawn, "logit")
+    assert freed == pytest.approx(found[0] * np.sqrt(drawn.units / (drawn.units - 1)))
 
 
 @pytest.mark.parametrize("method", ["REML", "DL"])

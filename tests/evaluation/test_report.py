@@ -114,6 +114,16 @@ def test_hospitals_that_cannot_be_judged_are_listed_with_the_reason() -> None:
     assert len(listed) == 2
 
 
+def test_a_case_that_a_model_did_not_predict_is_counted_beside_its_figures() -> None:
+    predictions = prediction_rows()
+    lost = predictions.index[(predictions["model"] == "clinical") & predictions["label"].notna()][0]
+    predictions.loc[lost, "probability"] = np.nan
+    endpoint = summarise(NO_ROWS, predictions)["outcome"][predictions.loc[lost, "endpoint"]]
+    assert {figure["left_out"] for figure in endpoint["clinical"].values()} == {1}
+    assert endpoint["network"]["brier"]["n"] == endpoint["clinical"]["brier"]["n"] + 1
+    assert "left_out" not in endpoint["network"]["brier"]
+
+
 def test_a_case_predicted_twice_is_refused_by_name() -> None:
     doubled = pd.concat([prediction_rows(), prediction_rows().iloc[[5]]])
     with pytest.raises(UserError, match="south_01"):
