@@ -21,7 +21,7 @@ from rich.console import Console
 
 from kicc_ml.benchmark import evaluate_predictions, model_names
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.data.radiograph import frontal
+from kicc_ml.data.radiograph import frontal, hanging_of
 from kicc_ml.deliver import HeldOut
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
@@ -163,7 +163,7 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
         predicted = {region: mask_xyz[..., 0] for region, mask_xyz in predicted.items()}
     reference = reference_masks(case, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
-    draw(folder, volume, predicted, reference)
+    draw(folder, volume, predicted, reference, sides=hanging_of(series) == "stated")
     return (
         row.to_dict()
         | case_columns(score_case(reference, predicted, spacing_mm))
@@ -186,12 +186,18 @@ def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> d
 
 
 def draw(
-    folder: Path, volume: Volume, predicted: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+    folder: Path,
+    volume: Volume,
+    predicted: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    *,
+    sides: bool,
 ) -> None:
+    """The montage of a case; the sides of a radiograph are marked where its file states them."""
     severity = read_severity(folder)
     if volume.array.ndim == 2:
         path, lesion_xy = folder / "montage.png", reference.get("lesion")
-        radiograph_overlay(volume.array, predicted, path, folder.name, severity, lesion_xy)
+        radiograph_overlay(volume.array, predicted, path, folder.name, severity, lesion_xy, sides)
         return
     montage(
         volume.array,
