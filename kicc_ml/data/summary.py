@@ -11,7 +11,7 @@ from kicc_ml.data.clinical import IMAGE_COUNTS, read_clinical
 from kicc_ml.data.cohort import NoHospitalsError, clinical_path, hospitals
 from kicc_ml.dicom.index import index_repository
 from kicc_ml.pseudonym import pseudonym, repository_key
-from kicc_ml.records import Series
+from kicc_ml.records import SUMMARY_ITEMS, Series
 
 
 @dataclass(frozen=True)
@@ -23,33 +23,6 @@ class Cutoffs:
     crp_from_mg_l: float = 10.0
 
 
-#: Keys of the summary in words, in the order they are shown; INTERFACES relies on the keys.
-ITEMS = {
-    "patients": "Patients",
-    "sites": "Hospitals",
-    "men": "Men",
-    "women": "Women",
-    "age_mean": "Age, mean (years)",
-    "age_min": "Age, youngest",
-    "age_max": "Age, oldest",
-    "underlying_disease": "Underlying disease",
-    "fever": "Fever",
-    "cough": "Cough",
-    "lymphocytopenia": "Lymphocytopenia",
-    "thrombocytopenia": "Thrombocytopenia",
-    "elevated_crp": "Elevated CRP",
-    "oxygen_or_ventilation": "Oxygen or mechanical ventilation",
-    "mechanical_ventilation": "Mechanical ventilation",
-    "icu": "Intensive care",
-    "died": "Died",
-    "ct_patients": "Patients with CT",
-    "ct_scans": "CT scans",
-    "cxr_patients": "Patients with radiograph",
-    "cxr_images": "Radiographs",
-    "both_modalities": "CT and radiograph",
-    "ct_only": "CT only",
-    "cxr_only": "Radiograph only",
-}
 #: The columns a value is counted from, where it is not from images.
 NEEDS = {
     **{item: ("sex",) for item in ("men", "women")},
@@ -76,7 +49,7 @@ def summary(
     ``cxr_images`` of the table. A scan is a study with a usable CT, a radiograph a usable image.
 
     Returns:
-        the keys of ``ITEMS``, ``known`` (of how many patients a count is), ``missing`` (empty cells per column),
+        the keys of ``SUMMARY_ITEMS``, ``known`` (of how many patients a count is), ``missing`` (empty cells a column),
         ``images_from`` (``index``, ``table`` or None), ``disagreement`` (where the table states another number of
         images), ``reason`` (why a key is None), and the same keys under ``by_site.<site>``. Counts are over the
         known cells.
@@ -125,9 +98,9 @@ def _describe(table: pd.DataFrame, counted: pd.DataFrame | None, cutoffs: Cutoff
         **{item: int(flag.sum()) if flag.notna().any() else None for item, flag in flags.items()},
     }
     return {
-        **{item: values[item] for item in ITEMS},
+        **{item: values[item] for item in SUMMARY_ITEMS},
         "known": {item: int(flag.notna().sum()) for item, flag in flags.items()},
-        "reason": {item: _reason(item) for item in ITEMS if values[item] is None},
+        "reason": {item: _reason(item) for item in SUMMARY_ITEMS if values[item] is None},
         "missing": {str(column): int(count) for column, count in table.isna().sum().items()},
         "images_from": None if images is None else "table" if counted is None else "index",
         "disagreement": _disagreement(table, counted),

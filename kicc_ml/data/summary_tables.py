@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Group
 from rich.table import Table
 
-from kicc_ml.data.summary import ITEMS
+from kicc_ml.records import SUMMARY_ITEMS
 
 #: Shown without a percentage of the patients.
 NOT_SHARES = {"patients", "sites", "age_mean", "age_min", "age_max", "ct_scans", "cxr_images"}
@@ -15,9 +15,9 @@ FOR_SITES = ("patients", "men", "age_mean", "oxygen_or_ventilation", "icu", "die
 
 
 def to_frame(summarised: Mapping[str, Any]) -> pd.DataFrame:
-    """For CSV: a row per key of ``ITEMS``, then of missing cells; columns item, overall, each hospital."""
+    """For CSV: a row per key of ``SUMMARY_ITEMS``, then of missing cells; columns item, overall, each hospital."""
     columns = {"overall": summarised, **summarised["by_site"]}
-    rows = {item: [one[item] for one in columns.values()] for item in ITEMS}
+    rows = {item: [one[item] for one in columns.values()] for item in SUMMARY_ITEMS}
     missing = {f"missing {name}": [one["missing"][name] for one in columns.values()] for name in summarised["missing"]}
     frame = pd.DataFrame.from_dict({**rows, **missing}, orient="index", columns=list(columns), dtype=object)
     return frame.rename_axis("item").reset_index()
@@ -36,7 +36,7 @@ def render(summarised: Mapping[str, Any]) -> Group:
 def _cohort_table(summarised: Mapping[str, Any]) -> Table:
     """Count, share and missing cells of the whole cohort."""
     overall = Table("", "n", "%", title="Cohort")
-    for item, words in ITEMS.items():
+    for item, words in SUMMARY_ITEMS.items():
         value = summarised[item]
         share = "" if value is None or item in NOT_SHARES else f"{100 * value / summarised['patients']:.1f}"
         overall.add_row(words, _shown(value), share)
@@ -47,7 +47,7 @@ def _cohort_table(summarised: Mapping[str, Any]) -> Table:
 
 
 def _site_table(by_site: Mapping[str, Any]) -> Table:
-    sites = Table("Hospital", *(ITEMS[item] for item in FOR_SITES), title="Hospitals")
+    sites = Table("Hospital", *(SUMMARY_ITEMS[item] for item in FOR_SITES), title="Hospitals")
     for site, one in by_site.items():
         sites.add_row(site, *(_shown(one[item]) for item in FOR_SITES))
     return sites

@@ -6,24 +6,25 @@ from typing import Any
 import pandas as pd
 
 from kicc_ml.evaluation.text import heading
+from kicc_ml.records import SUMMARY_ITEMS
 
-#: Rows of counts, in this order, with their words; a row that is None everywhere, or of nobody, is left out.
-COUNTS = {
-    "men": "Men",
-    "underlying_disease": "Underlying disease",
-    "fever": "Fever",
-    "cough": "Cough",
-    "lymphocytopenia": "Lymphocytopenia",
-    "thrombocytopenia": "Thrombocytopenia",
-    "elevated_crp": "Elevated CRP",
-    "oxygen_or_ventilation": "Oxygen or mechanical ventilation",
-    "mechanical_ventilation": "Mechanical ventilation",
-    "icu": "Intensive care",
-    "died": "Died",
-    "both_modalities": "CT and radiograph",
-    "ct_only": "CT only",
-    "cxr_only": "Radiograph only",
-}
+#: Rows of counts, in this order; a row that is None everywhere, or of nobody, is left out.
+COUNTS = (
+    "men",
+    "underlying_disease",
+    "fever",
+    "cough",
+    "lymphocytopenia",
+    "thrombocytopenia",
+    "elevated_crp",
+    "oxygen_or_ventilation",
+    "mechanical_ventilation",
+    "icu",
+    "died",
+    "both_modalities",
+    "ct_only",
+    "cxr_only",
+)
 
 #: Hospitals beside each other in one table: as many as a printed page is wide.
 HOSPITALS_WIDE = 7
@@ -50,9 +51,9 @@ def side_by_side(table: pd.DataFrame) -> list[pd.DataFrame]:
 def _rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     yield "Cases", [str(one["patients"]) for one in columns]
     yield "Age in years, mean (range)", [_age(one) for one in columns]
-    for item, name in COUNTS.items():
+    for item in COUNTS:
         if columns[0][item]:
-            yield name, [_share(one[item], one["known"][item]) for one in columns]
+            yield SUMMARY_ITEMS[item], [_share(one[item], one["known"][item]) for one in columns]
     shown = {"fever", "cough", "underlying_disease"}
     for feature in columns[0].get("features", {}):
         if feature not in shown:

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from kicc_ml.data.clinical import read_clinical
-from kicc_ml.data.summary import ITEMS, Cutoffs, image_counts, summarise, summary
+from kicc_ml.data.summary import Cutoffs, image_counts, summarise, summary
 from kicc_ml.data.summary_tables import render, to_frame
 from kicc_ml.pseudonym import pseudonym
-from kicc_ml.records import Series, UserError
+from kicc_ml.records import SUMMARY_ITEMS, Series, UserError
 
 KEY = b"a key"
 TABLE = """site,patient_id,age_years,sex,underlying_disease,fever,lymphocyte_1e9_l,platelet_1e9_l,crp_mg_l,\
@@ -38,8 +38,8 @@ def root(tmp_path) -> Path:
 
 def test_a_table_alone_gives_every_figure(root):
     found = summary(root)
-    assert {item: found[item] for item in ITEMS} == EXPECTED
-    assert list(found)[: len(ITEMS)] == list(ITEMS)
+    assert {item: found[item] for item in SUMMARY_ITEMS} == EXPECTED
+    assert list(found)[: len(SUMMARY_ITEMS)] == list(SUMMARY_ITEMS)
     assert found["images_from"] == "table"
 
 
@@ -117,7 +117,7 @@ def test_the_tables_show_every_item_and_hospital(root):
     table = read_clinical(root / "clinical.csv")
     console.print(render(summarise(table, image_counts(table, [], KEY), Cutoffs())))
     shown = console.export_text()
-    assert all(words in shown for words in ITEMS.values())
+    assert all(words in shown for words in SUMMARY_ITEMS.values())
     assert "50.0" in shown  # 2 of 4 men, in percent
     assert "The table states 4 ct_scans, the index found 0; 3 patient(s) differ" in shown
 
