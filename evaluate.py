@@ -280,7 +280,7 @@ def paths_of(given: str | Sequence[str] | None) -> list[Path]:
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     runs, predictions = (paths_of(given) for given in (cfg.runs, cfg.predictions))
-    if predictions and cfg.cohort:
+    if predictions and cfg.get("cohort"):
         named = model_names(predictions)
         folder = Path(cfg.report_dir or f"reports/{'_'.join(named)}")
         page = evaluate_predictions(named, by_id(build(cfg.cohort)), folder, runs)

@@ -159,3 +159,7 @@ def test_a_missing_a_doubled_and_an_unknown_case_are_refused_with_all_three_name
     message = refused(run(*EVALUATE, f"predictions={folder / 'spoilt.csv'}", *cohort))
     assert f"icu: 1 missing ({missing}), 1 twice or more ({doubled}), 1 not in the cohort (stranger)" in message
     assert not (folder / "none").exists()
+
+
+def test_predictions_without_a_cohort_are_told_what_is_missing(predictions: tuple[Path, Path]) -> None:
+    assert "cohort=NAME" in refused(run(*EVALUATE, f"predictions={predictions[0]}"))

@@ -11,6 +11,9 @@ from kicc_ml.records import Case, UserError
 
 COLUMNS = ("case_id", "endpoint", "probability")
 
+#: What a folder of predictions holds.
+MASKS = "masks (<case_id>.nii.gz or .dcm)"
+
 #: Ids named in a message; the others are counted.
 NAMED = 5
 
@@ -64,7 +67,7 @@ def one_each(
     no known case is refused.
     """
     wanted = [(case_id, path) for case_id, path in found if case_id in expected or case_id not in known]
-    require_each_once(folder, {"masks": [case_id for case_id, _ in wanted]}, set(expected))
+    require_each_once(folder, {MASKS: [case_id for case_id, _ in wanted]}, set(expected))
     return dict(wanted)
 
 
