@@ -107,7 +107,7 @@ def render(
         endpoints=_judged_endpoints(predictions),
         unknown_endpoints=[name for name in endpoints_of(predictions) if name not in _judged_endpoints(predictions)],
         models=models_of(predictions),
-        segmentation_metrics=segmentation.METRICS,
+        segmentation_tables=(segmentation.AGREEMENT, segmentation.VOLUMES),
         detection_metrics=segmentation.DETECTION,
         in_pieces=segmentation.IN_PIECES,
         outcome_tables=(outcome.DISCRIMINATION, outcome.CALIBRATION),

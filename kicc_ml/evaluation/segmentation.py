@@ -19,7 +19,9 @@ from kicc_ml.evaluation.surface import surface_distances
 from kicc_ml.records import REGIONS, UserError
 
 #: Columns of a region in ``cases.csv`` and keys in ``summary.json``.
-METRICS = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm", "volume_error_ml", "volume_error_percent")
+AGREEMENT = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
+VOLUMES = ("volume_error_ml", "volume_error_percent")
+METRICS = (*AGREEMENT, *VOLUMES)
 
 #: The same for regions that come in pieces.
 DETECTION = ("lesionwise_precision", "lesionwise_recall", "lesionwise_f1")

@@ -26,6 +26,12 @@ COUNTS = (
     "cxr_only",
 )
 
+#: Ends of the names of laboratory columns (see ``kicc_ml.data.clinical``), as they are printed.
+UNITS = {"_1e9_l": "10⁹/L", "_mg_l": "mg/L", "_u_l": "U/L", "_iu_l": "IU/L", "_umol_l": "µmol/L", "_g_dl": "g/dL"}
+
+#: Letters of an abbreviation: CRP, LDH, AST.
+SHORT = 3
+
 #: Hospitals beside each other in one table: as many as a printed page is wide.
 HOSPITALS_WIDE = 7
 
@@ -57,7 +63,7 @@ def _rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     shown = {"fever", "cough", "underlying_disease"}
     for feature in columns[0].get("features", {}):
         if feature not in shown:
-            yield heading(feature), [_feature(one["features"][feature]) for one in columns]
+            yield _named(feature), [_feature(one["features"][feature]) for one in columns]
 
 
 def _age(one: Mapping[str, Any]) -> str:
@@ -72,3 +78,12 @@ def _feature(feature: Mapping[str, Any]) -> str:
     if "count" in feature:
         return _share(feature["count"], feature["known"])
     return f"{feature['median']:.3g} ({feature['low']:.3g}–{feature['high']:.3g})"
+
+
+def _named(feature: str) -> str:
+    """``crp_mg_l`` is "CRP, mg/L": what is measured in short words stands in capitals."""
+    for end, unit in UNITS.items():
+        if feature.endswith(end):
+            analyte = feature.removesuffix(end)
+            return f"{analyte.upper() if len(analyte) <= SHORT else heading(analyte)}, {unit}"
+    return heading(feature)
