@@ -15,6 +15,10 @@ from kicc_ml.runs import Fold, canonical_of
 #: Keys of the image and the mark that it is there, as ``PatientDataModule`` gives them.
 IMAGE_KEYS = {"ct": "ct_bcxyz", "cxr": "cxr_bcxy"}
 
+#: Along each side of the black that stands for an absent image and is not looked at: normalisation over groups of
+#: channels refuses a single voxel, which a smaller one would be halved to.
+EMPTY_VOXELS = 32
+
 
 @dataclass(frozen=True)
 class OutcomeModel:
@@ -65,7 +69,7 @@ class OutcomeModel:
 
     def _probabilities(self, seen: Mapping[str, Tensor | None], values: Mapping[str, float]) -> np.ndarray:
         """(fold model, endpoint)."""
-        empty = {"ct": torch.zeros(1, 1, 1, 1, 1), "cxr": torch.zeros(1, 1, 1, 1)}
+        empty = {"ct": torch.zeros(1, 1, *[EMPTY_VOXELS] * 3), "cxr": torch.zeros(1, 1, *[EMPTY_VOXELS] * 2)}
         batch = {"clinical_bf": torch.from_numpy(clinical_row(values, self.features)).float()}
         for kind, image in seen.items():
             batch[IMAGE_KEYS[kind]] = empty[kind] if image is None else image
