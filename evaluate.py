@@ -23,7 +23,6 @@ from kicc_ml.benchmark import evaluate_predictions, model_names
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
 from kicc_ml.deliver import HeldOut
-from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.evaluation.report import site_table, write_report
 from kicc_ml.evaluation.score_figures import score_figures, scored_images
@@ -31,11 +30,11 @@ from kicc_ml.evaluation.score_table import score_table
 from kicc_ml.evaluation.segmentation import case_columns, score_case
 from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
-from kicc_ml.held_out import HeldOutCase, model_of
+from kicc_ml.held_out import HeldOutCase, masks_in, model_of
 from kicc_ml.launch import build, with_clear_errors
 from kicc_ml.montage import montage
 from kicc_ml.overlay import radiograph_overlay
-from kicc_ml.predict import REGION_SUFFIX, read_severity, severity_of
+from kicc_ml.predict import read_severity, severity_of
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError, Volume, by_id
 from kicc_ml.risk import OutcomeRecord, outcome_record
@@ -158,7 +157,7 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
             f"{row['case_id']} of {folder.parent} is no case with a {modality} in the run's cohort; was it changed?"
         )
     volume = read_volume(series)
-    predicted = {path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")}
+    predicted = masks_in(folder)
     if modality == "CXR":
         predicted = {region: mask_xyz[..., 0] for region, mask_xyz in predicted.items()}
     reference = reference_masks(case, volume)

@@ -22,6 +22,11 @@ CT_SHAPE, CXR_SHAPE = (32, 32, 16), (32, 32)
 BLOB, BRIGHT = 6, 2.5  # its side in voxels, its height in standard deviations of the noise
 
 
+def clinical_case(site: str, number: int, death: float, **clinical: float) -> Case:
+    """A patient of a table, without images."""
+    return Case(f"{site}{number}", site, f"{site}{number}", clinical=clinical, endpoints={"death": death})
+
+
 def noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Smooth noise of unit spread, so that a blob is not told by a single voxel."""
     smooth = gaussian_filter(rng.standard_normal(shape), 1.0)

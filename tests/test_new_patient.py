@@ -63,6 +63,12 @@ def test_beside_stands_what_the_table_says_without_the_image(run):
     assert risk.probability != alone.probability
 
 
+def test_the_narrowest_network_answers_without_any_image():
+    narrow = OutcomeNetwork(2, 1, channels=(4, 8), width=8).eval()  # four groups are normalised: one channel each
+    (risk,) = model(narrow, "icu").risks({}, {"age_years": 60.0})
+    assert 0 < risk.probability < 1
+
+
 def test_a_run_that_segments_cannot_predict_outcomes(run):
     with pytest.raises(UserError, match="not trained to predict outcomes"):
         model(run[2])

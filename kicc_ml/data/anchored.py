@@ -1,6 +1,5 @@
 """A training cohort in HU where no lesion masks in HU are public: grey values anchored, with synthetic scans beside."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError
 from kicc_ml.synthetic.repository import synthesize
 
-logger = logging.getLogger(__name__)
-
-#: HU of healthy lung at full breath (Matsuoka S et al., AJR 2008;190:762) and of muscle, which grey values are tied to.
+#: What grey values are tied to: about the HU of healthy lung at full breath, and of muscle. Ours, and rough.
 LUNG_HU, MUSCLE_HU = -850.0, 50.0
 
 #: Voxels outside the lungs as bright as this share of the range are body, not air; muscle is most of them.
@@ -43,20 +40,26 @@ def hu_ct(root: str | Path | None, folder: str | Path, patients: int, sites: int
 
 def _anchored(case: Case, folder: Path) -> Case:
     """The case with a copy of its scan in HU, written unless it is there."""
-    if case.ct is None or case.ct.verdict == "refused":
+    if case.ct is None or not case.ct.usable:
         raise UserError(f"{case.case_id}: its scan cannot be read as a volume; is the file whole?")
     (path,) = case.ct.files
     copy = folder / path.name
     if not copy.is_file():
         grey_xyz, affine_ras = read_nifti(path)
         lung_xyz, lesion_xyz = (read_mask(case.masks[region])[0] for region in ("lung", "lesion"))
-        write_nifti(copy, anchored_hu(grey_xyz, lung_xyz, lesion_xyz), affine_ras)
+        try:
+            write_nifti(copy, anchored_hu(grey_xyz, lung_xyz, lesion_xyz), affine_ras)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     series = nifti_series(copy, site=case.site, patient=case.case_id, units="hu", spacing_known=False)
     return replace(case, ct=series)
 
 
 def anchored_hu(grey_xyz: np.ndarray, lung_xyz: np.ndarray, lesion_xyz: np.ndarray) -> np.ndarray:
-    """Grey values as int16 HU: healthy lung (median) at ``LUNG_HU``, muscle (median of the body) at ``MUSCLE_HU``."""
+    """Grey values as int16 HU: healthy lung (median) at ``LUNG_HU``, muscle (median of the body) at ``MUSCLE_HU``.
+
+    Raises UserError where the lung is not the darker of the two, or one of them is not there.
+    """
     healthy = grey_xyz[lung_xyz & ~lesion_xyz]
     body = grey_xyz[~lung_xyz & (grey_xyz > BODY_SHARE * grey_xyz.max())]
     if not healthy.size or not body.size or (muscle := float(np.median(body))) <= (lung := float(np.median(healthy))):

@@ -31,9 +31,7 @@ def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Mo
     for series in found:
         if not series.usable:
             reasons = "; ".join(REASONS.get(code, code) for code in series.reasons)
-            first = series.files[
-                0
-            ].name  # of a file by name; the files of a DICOM series may be named after the patient
+            first = series.files[0].name  # the files of a DICOM series may be named after the patient
             logger.warning("%s refused: %s", first if first.lower().endswith(suffixes) else series.uid, reasons)
     usable = {series.uid: series for series in found if series.usable}
     if not usable:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -32,11 +34,23 @@ def test_a_lung_no_darker_than_the_body_is_not_guessed_at() -> None:
         anchored_hu(*chest(160, 160))
 
 
-def test_the_cohort_holds_real_scans_in_hu_of_unknown_spacing_and_synthetic_ones_with_sides(tmp_path) -> None:
-    folder = tmp_path / "data/ct_volumes/covid_seg_u8"
+def test_the_file_that_cannot_be_anchored_is_named(tmp_path) -> None:
+    path = laid(tmp_path / "data", chest(160, 160))
+    with pytest.raises(UserError, match=path.name):
+        hu_ct(tmp_path / "data", tmp_path / "made", patients=8, sites=2, seed=1)
+
+
+def laid(root: Path, arrays: tuple[np.ndarray, ...]) -> Path:
+    """One scan with its masks where the public set has them; the scan's file."""
+    folder = root / "ct_volumes/covid_seg_u8"
     folder.mkdir(parents=True)
-    for name, array in zip(("ct", "lung", "lesion"), chest(60, 160), strict=True):
+    for name, array in zip(("ct", "lung", "lesion"), arrays, strict=True):
         nib.save(nib.Nifti1Image(array.astype(np.uint8), np.eye(4)), folder / f"radiopaedia_1_{name}.nii.gz")
+    return folder / "radiopaedia_1_ct.nii.gz"
+
+
+def test_the_cohort_holds_real_scans_in_hu_of_unknown_spacing_and_synthetic_ones_with_sides(tmp_path) -> None:
+    laid(tmp_path / "data", chest(60, 160))
     real, *synthetic = hu_ct(tmp_path / "data", tmp_path / "made", patients=8, sites=2, seed=1)
     volume = read_volume(real.ct)
     assert (volume.units, volume.spacing_known) == ("hu", False)

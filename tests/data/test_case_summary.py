@@ -2,16 +2,12 @@ import math
 
 from kicc_ml.data.case_summary import summarise_cases
 from kicc_ml.records import Case
-
-
-def case(site: str, number: int, death: float, **clinical: float) -> Case:
-    return Case(f"{site}{number}", site, f"{site}{number}", clinical=clinical, endpoints={"death": death})
-
+from tests.planted import clinical_case
 
 CASES = [
-    case("a", 1, 1.0, age_years=80.0, sex=1.0, fever=1.0, crp_mg_l=5.0, copd=1.0),
-    case("a", 2, 0.0, age_years=60.0, sex=0.0, fever=0.0, crp_mg_l=15.0, copd=0.0),
-    case("b", 1, math.nan, age_years=math.nan, sex=1.0, fever=1.0, crp_mg_l=1.0, copd=math.nan),
+    clinical_case("a", 1, 1.0, age_years=80.0, sex=1.0, fever=1.0, crp_mg_l=5.0, copd=1.0),
+    clinical_case("a", 2, 0.0, age_years=60.0, sex=0.0, fever=0.0, crp_mg_l=15.0, copd=0.0),
+    clinical_case("b", 1, math.nan, age_years=math.nan, sex=1.0, fever=1.0, crp_mg_l=1.0, copd=math.nan),
 ]
 
 

@@ -2,17 +2,12 @@ import math
 
 from kicc_ml.data.case_summary import summarise_cases
 from kicc_ml.evaluation.table_one import HOSPITALS_WIDE, side_by_side, table_one
-from kicc_ml.records import Case
-
-
-def case(site: str, number: int, death: float, **clinical: float) -> Case:
-    return Case(f"{site}{number}", site, f"{site}{number}", clinical=clinical, endpoints={"death": death})
-
+from tests.planted import clinical_case
 
 CASES = [
-    case("a", 1, 1.0, age_years=80.0, sex=1.0, crp_mg_l=5.0, lymphocyte_1e9_l=1.0, copd=1.0),
-    case("a", 2, 0.0, age_years=60.0, sex=0.0, crp_mg_l=15.0, lymphocyte_1e9_l=2.0, copd=0.0),
-    case("b", 1, math.nan, age_years=math.nan, sex=1.0, crp_mg_l=1.0, lymphocyte_1e9_l=3.0, copd=math.nan),
+    clinical_case("a", 1, 1.0, age_years=80.0, sex=1.0, crp_mg_l=5.0, lymphocyte_1e9_l=1.0, copd=1.0),
+    clinical_case("a", 2, 0.0, age_years=60.0, sex=0.0, crp_mg_l=15.0, lymphocyte_1e9_l=2.0, copd=0.0),
+    clinical_case("b", 1, math.nan, age_years=math.nan, sex=1.0, crp_mg_l=1.0, lymphocyte_1e9_l=3.0, copd=math.nan),
 ]
 
 
@@ -31,7 +26,7 @@ def test_laboratory_values_are_named_with_their_units():
 
 
 def test_many_hospitals_are_printed_side_by_side_in_parts_that_each_hold_everybody():
-    cases = [case(f"h{n:02}", 1, 0.0, age_years=50.0) for n in range(HOSPITALS_WIDE + 1)]
+    cases = [clinical_case(f"h{n:02}", 1, 0.0, age_years=50.0) for n in range(HOSPITALS_WIDE + 1)]
     first, second = side_by_side(table_one(summarise_cases(cases)))
     assert list(second.columns) == ["characteristic", "all", f"h{HOSPITALS_WIDE:02}"]
     assert len(first.columns) == HOSPITALS_WIDE + 2
