@@ -10,6 +10,7 @@ from kicc_ml.synthetic.vessels import vessel_share
 
 AIR_HU, FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, CARTILAGE_HU = -1000.0, -100.0, 50.0, 42.0, 58.0, 110.0
 AIRWAY_HU = -985.0
+SPLEEN_HU, VISCERAL_FAT_HU, BOWEL_GAS_HU = 48.0, -95.0, -930.0
 DARKEST_LUNG_HU = -960.0
 RIB_PITCH_MM = 27.0
 RIB_SHARE = 0.40  # of the pitch is rib, the rest intercostal muscle
@@ -46,6 +47,7 @@ def healthy_thorax(seed: int, person: Physique, grid: Grid) -> Thorax:
     rng = np.random.default_rng(seed)
     borders = surfaces(person, grid)
     hu = _soft_tissue(person, borders)
+    _paint_left_abdomen(hu, np.random.default_rng((seed, 1)), person, borders)
     _paint_bone(hu, person, borders)
     lung = borders.lung > 0
     _paint_lung(hu, lung, rng, person, grid, borders)
@@ -71,7 +73,6 @@ def _soft_tissue(person: Physique, at: Surfaces) -> np.ndarray:
     below = inside & (at.diaphragm <= 0)
     hu[below] = MUSCLE_HU
     hu[below & (at.x < 28)] = LIVER_HU
-    _paint_stomach(hu, person, at, below)
     hu[(at.heart > 0) & inside & ~below] = BLOOD_HU
     hu[(at.aorta > 0) & inside] = BLOOD_HU
     arch = 12.0 - np.hypot(np.hypot(at.x - 14, (at.y - 10) * 0.55) - 16, at.z - 0.70 * person.lung_height_mm)
@@ -80,12 +81,29 @@ def _soft_tissue(person: Physique, at: Surfaces) -> np.ndarray:
     return hu
 
 
-def _paint_stomach(hu: np.ndarray, person: Physique, at: Surfaces, below: np.ndarray) -> None:
-    """Stomach under the left dome, its gas on top as the patient lies on the back."""
-    top = person.left_dome_mm
-    inside = (at.x - 58) ** 2 / 34**2 + (at.y + 12) ** 2 / 40**2 + (at.z - top + 44) ** 2 / 30**2 < 1
-    hu[inside & below] = 25
-    hu[inside & below & (at.y < -28)] = -950
+def _paint_left_abdomen(hu: np.ndarray, rng: np.random.Generator, person: Physique, at: Surfaces) -> None:
+    """Stomach, spleen and colon under the left dome: soft tissue and gas beside lung that belong to neither."""
+    below, top = (at.cage > 0) & (at.diaphragm <= 0), person.left_dome_mm
+    lateral, back = 0.74 * person.half_width_mm, 30 * person.depth_scale
+    if rng.random() < 0.5:
+        hu[below & (at.x >= 28)] = VISCERAL_FAT_HU
+    spleen = _ellipsoid(at, (lateral, back, top - rng.uniform(45, 65)), (rng.uniform(22, 32), 48, rng.uniform(40, 55)))
+    hu[below & (spleen > -9)] = VISCERAL_FAT_HU
+    hu[below & (spleen > 0)] = SPLEEN_HU
+    stomach = _ellipsoid(at, (58, -12, top - 44), (34, 40, 30))
+    hu[below & (stomach > 0)] = 25
+    hu[below & (stomach > 0) & (at.y < -28)] = -950
+    colon = _ellipsoid(at, (lateral + 4, -22, top - rng.uniform(20, 60)), (20, 24, rng.uniform(15, 30)))
+    hu[below & (colon > -9)] = VISCERAL_FAT_HU
+    hu[below & (colon > -2.5)] = MUSCLE_HU  # its wall
+    if rng.random() < 0.7:
+        hu[below & (colon > 0)] = BOWEL_GAS_HU
+
+
+def _ellipsoid(at: Surfaces, centre_mm: tuple[float, float, float], half_mm: tuple[float, float, float]) -> np.ndarray:
+    """About the distance to the border, positive inside."""
+    squares = [((p - c) / h) ** 2 for p, c, h in zip((at.x, at.y, at.z), centre_mm, half_mm, strict=True)]
+    return (1.0 - np.sqrt(squares[0] + squares[1] + squares[2])) * min(half_mm)
 
 
 def _paint_bone(hu: np.ndarray, person: Physique, at: Surfaces) -> None:

@@ -108,6 +108,21 @@ def test_ground_glass_is_denser_than_its_lung_and_consolidation_like_soft_tissue
             assert -150 < np.median(thorax.hu_xyz[core]) < 60
 
 
+def test_beneath_the_left_dome_lie_soft_tissue_fat_and_gas_that_belong_to_no_lung():
+    held = {"soft tissue": 0, "fat": 0, "gas": 0}
+    for k in PATIENTS:
+        thorax = healthy_thorax(k, patient(k).person, patient(k).grid)
+        x, y, z = (np.broadcast_to(axis, thorax.lung.shape) for axis in thorax.grid.axes_mm)
+        beside = ndimage.binary_dilation(thorax.left_lung, iterations=8) & ~thorax.lung
+        beneath = thorax.hu_xyz[
+            beside & (x > 40) & (x < 110) & (np.abs(y) < 60) & (z < thorax.person.left_dome_mm - 15)
+        ]
+        for name, low, high in (("soft tissue", 20, 70), ("fat", -110, -80), ("gas", -1000, -900)):
+            held[name] += int(((beneath > low) & (beneath < high)).sum() > 50)
+    assert held["soft tissue"] == held["fat"] == len(PATIENTS)
+    assert held["gas"] >= len(PATIENTS) / 2
+
+
 def test_no_burden_gives_the_healthy_chest_back():
     healthy = healthy_thorax(3, patient(3).person, patient(3).grid)
     assert infect(healthy, 3, 0.0, 0.3) is healthy
