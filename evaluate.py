@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from rich.console import Console
 
 from kicc_ml.benchmark import evaluate_predictions, model_names
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
-from kicc_ml.deliver import HeldOut
+from kicc_ml.deliver import MONTAGE, HeldOut
 from kicc_ml.dicom.volume import read_volume
-from kicc_ml.evaluation.report import site_table, write_report
+from kicc_ml.evaluation.report import ShownCase, site_table, write_report
 from kicc_ml.evaluation.score_figures import score_figures, scored_images
 from kicc_ml.evaluation.score_table import score_table
 from kicc_ml.evaluation.segmentation import case_columns, score_case
@@ -32,8 +33,9 @@ from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.held_out import HeldOutCase, masks_in, model_of
 from kicc_ml.launch import build, with_clear_errors
-from kicc_ml.montage import montage
-from kicc_ml.overlay import radiograph_overlay
+from kicc_ml.montage import write_picture
+from kicc_ml.overlay import case_picture
+from kicc_ml.pictures import modalities_of, predicted_cases, segmented_cases
 from kicc_ml.predict import read_severity, severity_of
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError, Volume, by_id
@@ -42,9 +44,6 @@ from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_fold
 from kicc_ml.study import division_of, environment, gap_between, study_of
 
 logger = logging.getLogger("evaluate")
-
-#: Overlays in the report: the worst held-out cases, and the one in the middle to set them against.
-WORST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
     summary["quarantined"] = quarantined(scores.folds)
     summary |= study_of(scores.folds, scores.everyone, gap)
     run = about(folder, scores.folds)
-    return write_report(folder, summary, cases, scores.predictions, run, overlays(scores.cases, scores.folds))
+    return write_report(folder, summary, cases, scores.predictions, run, shown_cases(scores))
 
 
 def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
@@ -162,7 +161,8 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
         predicted = {region: mask_xyz[..., 0] for region, mask_xyz in predicted.items()}
     reference = reference_masks(case, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
-    draw(folder, volume, predicted, reference, sides=hanging_of(series) == "stated")
+    severity, lesion = read_severity(folder), reference.get("lesion")
+    write_picture(case_picture(folder.name, volume, predicted, hanging_of(series), severity, lesion), folder / MONTAGE)
     return (
         row.to_dict()
         | case_columns(score_case(reference, predicted, spacing_mm))
@@ -184,53 +184,17 @@ def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> d
     return own | {"percent_involved_truth": severity.percent_involved}
 
 
-def draw(
-    folder: Path,
-    volume: Volume,
-    predicted: Mapping[str, np.ndarray],
-    reference: Mapping[str, np.ndarray],
-    *,
-    sides: bool,
-) -> None:
-    """The montage of a case; the sides of a radiograph are marked where its file states them."""
-    severity = read_severity(folder)
-    if volume.array.ndim == 2:
-        path, lesion_xy = folder / "montage.png", reference.get("lesion")
-        radiograph_overlay(volume.array, predicted, path, folder.name, severity, lesion_xy, sides)
-        return
-    montage(
-        volume.array,
-        predicted,
-        volume.affine_ras,
-        folder / "montage.png",
-        title=folder.name,
-        severity=severity,
-        units=volume.units,
-        reference_lesion_xyz=reference.get("lesion"),
-        spacing_known=volume.spacing_known,
-    )
+def shown_cases(scores: Scores) -> list[ShownCase]:
+    """The worst and median cases of all folds: what was segmented, and the images that outcomes were told from."""
+    runs = {fold.parent for fold in scores.folds}
+    modalities = dict.fromkeys(modality for fold in scores.folds for modality in modalities_of(fold))
 
+    def montages(case_id: str) -> list[Image.Image]:
+        paths = [run / "severity" / case_id / MONTAGE for run in runs]
+        return [Image.open(path) for path in paths if path.is_file()]
 
-def overlays(rows: pd.DataFrame, folds: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Captions and montages of the cases with the lowest lesion Dice (below the median), and of the median one."""
-    if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
-        return []
-    ranked = rows.dropna(subset=["lesion_dice"]).sort_values("lesion_dice").reset_index(drop=True)
-    median = len(ranked) // 2
-    worst = min(WORST_SHOWN, median)
-    shown = [*range(worst), median]
-    parents = {folder.parent for folder in folds}
-    return [
-        (
-            f"{case_id}, {site}: lesion Dice {dice:.2f}" + (", the median case" if place == worst else ""),
-            path,
-        )
-        for place, (case_id, site, dice) in enumerate(
-            ranked.loc[shown, ["case_id", "site", "lesion_dice"]].itertuples(index=False)
-        )
-        for parent in parents
-        if (path := parent / "severity" / str(case_id) / "montage.png").is_file()
-    ]
+    segmented = segmented_cases(scores.cases, montages)
+    return segmented + predicted_cases(scores.predictions, scores.everyone, list(modalities))
 
 
 def quarantined(folds: Sequence[Path]) -> dict[str, str]:

@@ -14,8 +14,8 @@ import pandas as pd
 
 from kicc_ml.dicom.derived import Source
 from kicc_ml.dicom.export import Findings, export
-from kicc_ml.montage import montage
-from kicc_ml.overlay import radiograph_overlay
+from kicc_ml.montage import write_picture
+from kicc_ml.overlay import case_picture
 from kicc_ml.page.page import Doubt, PatientPage, Scan, Standing, write_page
 from kicc_ml.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.page.summary_pdf import summary_pdf
@@ -152,19 +152,5 @@ def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Serie
 
 
 def draw(result: Result, path: Path) -> None:
-    """The findings as a picture (PNG): slices of a CT, a radiograph bare and with its map."""
-    if result.hanging:
-        flat = {region: mask_xyz[..., 0] for region, mask_xyz in result.masks.items()}
-        film_xy, sides = result.volume.array[..., 0], result.hanging == "stated"
-        radiograph_overlay(film_xy, flat, path, result.case_id, result.severity, sides=sides)
-        return
-    montage(
-        result.volume.array,
-        result.masks,
-        result.volume.affine_ras,
-        path,
-        title=result.case_id,
-        severity=result.severity,
-        units=result.volume.units,
-        spacing_known=result.volume.spacing_known,
-    )
+    """The findings as a picture (PNG)."""
+    write_picture(case_picture(result.case_id, result.volume, result.masks, result.hanging, result.severity), path)

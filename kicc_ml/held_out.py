@@ -16,7 +16,7 @@ from kicc_ml.dicom.web import push as send
 from kicc_ml.page.page import PatientPage, write_page
 from kicc_ml.predict import REGION_SUFFIX, read_seconds, read_severity
 from kicc_ml.progress import track
-from kicc_ml.records import Case, Modality, Series, UserError
+from kicc_ml.records import Case, Modality, Series, reason_of
 from kicc_ml.risk import OutcomeRecord
 from kicc_ml.runs import PREDICTIONS, WEIGHTS, Fold
 
@@ -87,7 +87,7 @@ def export_run(
                 if push:
                     send(push, objects)
             except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
-                set_aside[case_id] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                set_aside[case_id] = reason_of(error)
                 continue
             written += 1
     return written, set_aside

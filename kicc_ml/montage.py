@@ -47,19 +47,17 @@ def montage(
     image_xyz: np.ndarray,
     masks: Mapping[str, np.ndarray],
     affine_ras: np.ndarray,
-    path: Path,
     title: str,
     severity: SeverityMap | None = None,
     units: Units = "hu",
     reference_lesion_xyz: np.ndarray | None = None,
     spacing_known: bool = True,
-) -> Path:
-    """Write a PNG of ``masks`` (boolean ``[x, y, z]``, see ``records.REGIONS``) over the image and return its
-    path.
+) -> Image.Image:
+    """``masks`` (boolean ``[x, y, z]``, see ``records.REGIONS``) over the image.
 
-    Eight axial slices from head to foot and the coronal slice with most lesion. ``reference_lesion_xyz`` is
-    drawn as a white outline. Where a file states no spacing its axes
-    are not to be trusted either: no scale bar, no R and L. The file appears whole or not at all.
+    Eight axial slices from head to foot and the coronal slice with most lesion; half as many slices where no mask is
+    given. ``reference_lesion_xyz`` is drawn as a white outline. Where a file states no spacing its axes are not to be
+    trusted either: no scale bar, no R and L.
     """
     layers = layers_of(masks, reference_lesion_xyz)
     image, layers, spacing_mm = upright(image_xyz, layers, affine_ras)
@@ -71,10 +69,14 @@ def montage(
     write_words(sheet, title, _in_words(severity) if severity else "", layers)
     if spacing_known:
         _draw_scale(sheet, TILE_PX / (grey.shape[0] * spacing_mm[0]))
+    return sheet
+
+
+def write_picture(sheet: Image.Image, path: Path) -> None:
+    """A PNG, whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     sheet.save(partial, format="PNG")
     os.replace(partial, path)
-    return path
 
 
 def layers_of(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -127,12 +129,13 @@ def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.nd
     """Axial tiles from head to foot and the coronal beside them, below an empty header."""
     width_mm, depth_mm, height_mm = np.array(grey.shape) * spacing_mm
     tile = (TILE_PX, max(1, round(TILE_PX * depth_mm / width_mm)))
-    axial_height = AXIAL_SLICES // AXIAL_COLUMNS * (tile[1] + GAP_PX) - GAP_PX
+    levels = _axial_levels(layers, grey.shape[2])
+    axial_height = len(levels) // AXIAL_COLUMNS * (tile[1] + GAP_PX) - GAP_PX
     coronal = _fit(TILE_PX * 2, axial_height, width_mm / height_mm)
     coronal_left = AXIAL_COLUMNS * (TILE_PX + GAP_PX)
     size = (coronal_left + coronal[0], HEADER_PX + axial_height + FOOTER_PX)
     sheet = Image.new("RGB", size, "black")
-    for place, z in enumerate(_axial_levels(layers, grey.shape[2])):
+    for place, z in enumerate(levels):
         row, column = divmod(place, AXIAL_COLUMNS)
         corner = (column * (TILE_PX + GAP_PX), HEADER_PX + row * (tile[1] + GAP_PX))
         plane = {name: layer[:, :, z] for name, layer in layers.items()}
@@ -150,10 +153,11 @@ def _fit(most_width: int, most_height: int, width_by_height: float) -> tuple[int
 
 
 def _axial_levels(layers: Mapping[str, np.ndarray], slices: int) -> np.ndarray:
-    """Evenly spread over the lung, its tips left out: a picture of the apex shows nothing."""
+    """Evenly spread over the lung, its tips left out: a picture of the apex shows nothing. One row without findings."""
     lung = layers.get("lung")
     levels = np.flatnonzero(lung.any(axis=(0, 1))) if lung is not None and lung.any() else np.arange(slices)
-    return np.rint(np.linspace(levels[0], levels[-1], AXIAL_SLICES + 2)[1:-1]).astype(int)
+    shown = AXIAL_SLICES if layers else AXIAL_COLUMNS
+    return np.rint(np.linspace(levels[0], levels[-1], shown + 2)[1:-1]).astype(int)
 
 
 def _coronal_level(layers: Mapping[str, np.ndarray], rows: int) -> int:

@@ -23,7 +23,7 @@ from kicc_ml.inference import Segmenter
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.progress import Stages, track
-from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume
+from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume, reason_of
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade, grade_radiograph
 from kicc_ml.trust import FEATURES, scan_features
@@ -105,7 +105,7 @@ def predict_series(
             row = finished_row(out / case_id) if whole else None
             row = row or predict_one(segmenter, case_id, one, out / case_id, finish)
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-            quarantined[case_id] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            quarantined[case_id] = reason_of(error)
             logger.warning("%s set aside: %s", case_id, quarantined[case_id])
             logger.debug("%s failed", case_id, exc_info=True)
             continue

@@ -234,6 +234,11 @@ class Risk:
     beside: Mapping[str, float] = field(default_factory=dict)
 
 
+def reason_of(error: Exception) -> str:
+    """Why a case is set aside: a user's error in its own words, any other with its kind."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
 def by_id(cases: Iterable[Case]) -> dict[str, Case]:
     """Index cases by id; a doubled id is an error, not a silent loss."""
     found: dict[str, Case] = {}

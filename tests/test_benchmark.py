@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluate import print_results
 from kicc_ml.benchmark import evaluate_predictions, model_names
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.records import Case, UserError
@@ -94,6 +95,58 @@ def test_a_mask_that_is_missing_or_on_another_grid_is_refused(tmp_path: Path) ->
     nib.save(nib.Nifti1Image(lesion(4)[::2], AFFINE), folder / "c4.nii.gz")
     with pytest.raises(UserError, match="grid"):
         evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+
+
+def cut(path: Path) -> None:
+    """What an interrupted copy leaves."""
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def overlap(case_id: str, shift: int) -> float:
+    one = lesion(int(case_id[1:])) > 0
+    other = np.roll(one, shift, axis=0)
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def test_a_case_whose_own_scan_or_reference_is_damaged_is_set_aside_and_the_others_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cases = cohort(tmp_path / "cohort")
+    folders = [masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)]
+    cut(tmp_path / "cohort" / "c2_ct.nii.gz")
+    cut(tmp_path / "cohort" / "c5_lesion.nii.gz")
+    page = evaluate_predictions(model_names(folders), cases, tmp_path / "report")
+    whole = [case_id for case_id in cases if case_id not in ("c2", "c5")]
+    for name, shift in (("near", 1), ("far", 3)):
+        rows = pd.read_csv(tmp_path / "report" / name / "cases.csv")
+        assert dict(zip(rows["case_id"], rows["lesion_dice"], strict=True)) == pytest.approx(
+            {case_id: overlap(case_id, shift) for case_id in whole}
+        )
+    assert summary_of(page)["comparisons"][0]["n"] == len(whole)
+    set_aside = summary_of(page)["quarantined"]
+    assert set(set_aside) == {"c2", "c5"}
+    assert "c2_ct.nii.gz" in set_aside["c2"]
+    assert "c5_lesion.nii.gz" in set_aside["c5"]
+    assert print_results(page) == 3
+    assert "set aside: c5" in capsys.readouterr().out
+
+
+def test_a_damaged_prediction_is_refused_by_name(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    folder = masks(tmp_path / "net", cases, 1)
+    cut(folder / "c4.nii.gz")
+    with pytest.raises(UserError, match=r"c4\.nii\.gz.*cannot be read"):
+        evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+
+
+def test_where_every_case_is_damaged_the_report_names_them_all(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    folders = [masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)]
+    for case_id in cases:
+        cut(tmp_path / "cohort" / f"{case_id}_ct.nii.gz")
+    summary = summary_of(evaluate_predictions(model_names(folders), cases, tmp_path / "report"))
+    assert set(summary["quarantined"]) == set(cases)
+    assert summary["comparisons"] == []
 
 
 def test_files_that_are_not_there_or_share_a_name_are_refused(tmp_path: Path) -> None:

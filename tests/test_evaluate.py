@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from evaluate import evaluate_runs, overlays, print_results, quarantined, reference_severity, score_segmented
+from evaluate import evaluate_runs, print_results, quarantined, reference_severity, score_segmented
 from kicc_ml.deliver import HeldOut, Model
 from kicc_ml.dicom.image_files import nifti_series
 from kicc_ml.dicom.volume import read_volume
@@ -185,17 +185,6 @@ def test_judging_again_gives_the_same_figures(tmp_path: Path):
     first = (run / "summary.json").read_text()
     evaluate_runs([run], run)
     assert (run / "summary.json").read_text() == first
-
-
-def test_the_worst_cases_and_the_median_one_are_shown(tmp_path: Path):
-    fold = tmp_path / "seoul"
-    rows = pd.DataFrame({"case_id": [f"c{n}" for n in range(13)], "site": "seoul", "lesion_dice": np.arange(13) / 13})
-    for case_id in rows["case_id"]:
-        (tmp_path / "severity" / case_id).mkdir(parents=True)
-        (tmp_path / "severity" / case_id / "montage.png").touch()
-    shown = overlays(rows.sample(frac=1, random_state=0), [fold])
-    assert [path.parent.name for _, path in shown] == ["c0", "c1", "c2", "c3", "c4", "c6"]
-    assert "median" in shown[-1][0]
 
 
 def test_severity_of_the_reference_is_plain_numbers(tmp_path: Path):

@@ -42,12 +42,13 @@ MAY_IMPORT = {
     | MIDDLE
     | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "held_out", "history", "risk"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
-    "benchmark": PLAIN | READERS | MIDDLE | {"runs", "study"},
+    "benchmark": PLAIN | READERS | MIDDLE | {"runs", "study", "pictures"},
+    "pictures": PLAIN | READERS | MIDDLE | {"runs"},
     "study": PLAIN | READERS | MIDDLE | {"runs"},
     "evaluate": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "predict", "launch", "page", "trust", "deliver", "held_out", "risk", "benchmark", "study"},
+    | {"runs", "predict", "launch", "page", "trust", "deliver", "held_out", "risk", "benchmark", "study", "pictures"},
 }
 #: Narrower than the line: these two know neither images on disk nor hospitals.
 KNOWS_NO_DICOM = ("models", "evaluation")

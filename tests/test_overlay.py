@@ -1,12 +1,10 @@
 """A radiograph and its findings, as it hangs."""
 
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
 
 from kicc_ml.montage import HEADER_PX, LESION_RGB
-from kicc_ml.overlay import PANEL_PX, in_words, radiograph_overlay
+from kicc_ml.overlay import PANEL_PX, case_picture, in_words, radiograph_overlay
+from kicc_ml.records import Volume
 from kicc_ml.severity import grade_radiograph
 
 FRONTAL = np.array([[-1.0, 0, 0, 0], [0, 0, -1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -47,11 +45,10 @@ def test_lungs_that_are_not_told_apart_have_no_geographic_extent_and_say_so():
     assert any(reason.startswith("geographic_extent") for reason in severity.reasons)
 
 
-def test_the_lesion_is_painted_on_the_right_panel_alone_and_where_it_lies(tmp_path: Path):
+def test_the_lesion_is_painted_on_the_right_panel_alone_and_where_it_lies():
     grey = np.full((40, 30), 100.0, np.float32)
     grey[0], grey[-1] = 0, 200
-    path = radiograph_overlay(grey, masks(), tmp_path / "montage.png", "case", graded(masks()))
-    picture = np.asarray(Image.open(path)).astype(int)
+    picture = np.asarray(radiograph_overlay(grey, masks(), "case", graded(masks()))).astype(int)
     orange = (picture[..., 0] - picture[..., 2] > 60)[HEADER_PX:]
     scale = PANEL_PX / 40
     painted = orange[: round(30 * scale)]
@@ -60,6 +57,16 @@ def test_the_lesion_is_painted_on_the_right_panel_alone_and_where_it_lies(tmp_pa
     assert painted[y, x]
     assert not painted[round(10 * scale), x]
     assert LESION_RGB[0] > LESION_RGB[2]
+
+
+def test_a_radiograph_is_drawn_alike_flat_and_as_one_slice_and_alone_it_is_one_panel():
+    grey = np.arange(40 * 30, dtype=np.float32).reshape(40, 30)
+    flat, slice_ = (Volume(grey.reshape(shape), np.eye(4), "arbitrary") for shape in ((40, 30), (40, 30, 1)))
+    thick = {region: mask[..., None] for region, mask in masks().items()}
+    one = case_picture("case", flat, masks(), "stated", graded(masks()))
+    other = case_picture("case", slice_, thick, "stated", graded(masks()))
+    assert one.tobytes() == other.tobytes()
+    assert case_picture("case", slice_, {}, "stated").width == PANEL_PX
 
 
 def test_words_give_both_lungs():

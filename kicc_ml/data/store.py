@@ -31,7 +31,7 @@ from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.progress import track
-from kicc_ml.records import REGIONS, Case, Series, UserError, Volume
+from kicc_ml.records import REGIONS, Case, Series, UserError, Volume, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -153,11 +153,9 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
     """Prepare one image; the reason of a failure, or an empty string."""
     try:
         arrays, meta = _content(case, canonical)
-    except UserError as error:
-        return folder, str(error)
     except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
         logger.debug("%s failed", case.case_id, exc_info=True)
-        return folder, f"{type(error).__name__}: {error}"
+        return folder, reason_of(error)
     _write_folder(folder, arrays, meta)
     return folder, ""
 

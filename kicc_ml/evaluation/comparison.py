@@ -88,9 +88,12 @@ def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: i
 def compare_segmentations(
     cases: Mapping[str, pd.DataFrame], region: str, metric: str = "dice", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Every two of several tables of cases by the mean of ``<region>_<metric>``, over the cases that both have."""
+    """Every two of several tables of cases by the mean of ``<region>_<metric>``, over the cases that both have.
+
+    A table without that column takes no part.
+    """
     column, rows = f"{region}_{metric}", []
-    for one, other in combinations(cases, 2):
+    for one, other in combinations([name for name, table in cases.items() if column in table], 2):
         both = cases[one][["case_id", "site", column]].merge(cases[other][["case_id", column]], on="case_id")
         both = both.dropna()
         first_n, second_n = (both[f"{column}_{side}"].to_numpy(float) for side in "xy")
@@ -109,8 +112,7 @@ def compare_runs(
     """
     named = [table[table["model"] == model].assign(model=run) for run, table in predictions.items() if len(table)]
     outcomes = compare(pd.concat(named), list(combinations(predictions, 2)), seed) if named else []
-    segmented = {run: table for run, table in cases.items() if "lesion_dice" in table}
-    return [*outcomes, *compare_segmentations(segmented, "lesion", seed=seed)]
+    return [*outcomes, *compare_segmentations(cases, "lesion", seed=seed)]
 
 
 def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

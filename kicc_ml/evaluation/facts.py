@@ -95,7 +95,7 @@ def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
         if unjudged
         else "Every hospital could be judged",
         "verdict": " ".join(found["comparison"] for found in summary.get("verdict", {}).values()),
-        "failures": _failures(summary, regions),
+        "failures": _failures(summary),
     }
 
 
@@ -140,8 +140,8 @@ def _vendors(summary: Mapping[str, Any]) -> str:
     return f"As the files state: {', '.join(sorted(groups))}" if groups else ""
 
 
-def _failures(summary: Mapping[str, Any], regions: list[str]) -> str:
-    shown = ["Worst and median cases are shown as pictures"] * bool(regions)
+def _failures(summary: Mapping[str, Any]) -> str:
+    shown = ["Worst and median cases are shown as pictures"] * bool(summary.get("shown"))
     set_aside = len(summary.get("quarantined", {}))
     return "; ".join(shown + [f"{set_aside} cases set aside, with the reason"] * ("quarantined" in summary))
 

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,23 @@ SECTION_NAMES = {
     "verdict": "Verdict",
     "subgroups": "Subgroups",
     "leakage": "Leakage",
-    "worst": "Worst cases",
+    "worst": "Worst and median cases",
     "not-evaluated": "What could not be evaluated",
     "environment": "Environment",
 }
 
 DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", "site_other"]
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case in pictures (``jpegs``; none where they cannot be had, which ``caption`` then says), under the heading of
+    what was ``predicted``: ``segmentation`` or an endpoint.
+    """
+
+    predicted: str
+    caption: str
+    jpegs: tuple[bytes, ...] = ()
 
 
 def write_report(
@@ -53,7 +65,7 @@ def write_report(
     cases: pd.DataFrame,
     predictions: pd.DataFrame,
     run: Mapping[str, str],
-    overlays: Sequence[tuple[str, Path]] = (),
+    shown: Sequence[ShownCase] = (),
 ) -> Path:
     """Write the page, its numbers and figures into ``folder``: ``report.html``; return its path.
 
@@ -63,20 +75,20 @@ def write_report(
     ``summary`` is that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables. ``run`` holds
     ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
     block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
-    ``overlays`` are captions and PNG files, worst first. Every file appears whole or not at all.
+    ``shown`` are together by what was predicted, worst first. Every file appears whole or not at all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / "cases.csv", cases.to_csv(index=False))
     _write_whole(folder / "summary.json", to_json(summary))
     _write_whole(folder / "summary.csv", numbers(summary).to_csv(index=False))
-    filled = checklists(summary, run)
+    filled = checklists(summary | {"shown": [one.caption for one in shown if one.jpegs]}, run)
     for name, table in tables(summary, filled).items():
         _write_whole(folder / f"{name}.csv", table.to_csv(index=False))
     drawn = drawings(summary, cases, predictions)
     (folder / "figures").mkdir(exist_ok=True)
     for name, svg in drawn.items():
         _write_whole(folder / "figures" / f"{_file_name(name)}.svg", svg)
-    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, overlays, drawn, filled))
+    return _write_whole(folder / "report.html", render(summary, cases, predictions, run, shown, drawn, filled))
 
 
 def render(
@@ -84,7 +96,7 @@ def render(
     cases: pd.DataFrame,
     predictions: pd.DataFrame,
     run: Mapping[str, str],
-    overlays: Sequence[tuple[str, Path]],
+    shown: Sequence[ShownCase],
     drawn: Mapping[str, str],
     filled: Sequence[Mapping[str, Any]],
 ) -> str:
@@ -114,7 +126,7 @@ def render(
         subgroup_metrics=SUBGROUP_METRICS,
         metric_names=METRIC_NAMES,
         drawings={name: Markup(figures.inline(svg)) for name, svg in drawn.items()},
-        overlays=[(caption, _data_uri(path)) for caption, path in overlays],
+        shown=[(one.predicted, one.caption, [_data_uri(jpeg) for jpeg in one.jpegs]) for one in shown],
         table_one=side_by_side(table_one(summary["table_1"])) if "table_1" in summary else [],
         checklists=filled,
         section_names=SECTION_NAMES,
@@ -242,8 +254,8 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _data_uri(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 def _write_whole(path: Path, text: str) -> Path:

@@ -1,3 +1,4 @@
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.evaluation.outcome import METRICS
-from kicc_ml.evaluation.report import site_table, write_report
+from kicc_ml.evaluation.report import ShownCase, site_table, write_report
 from kicc_ml.evaluation.summary import summarise, to_json
 from kicc_ml.records import ENDPOINTS, REGIONS, UserError
 
@@ -138,15 +139,16 @@ def test_the_summary_is_the_same_after_the_tables_were_written_and_read(tmp_path
 
 
 def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path) -> None:
-    picture = tmp_path / "worst.png"
-    Image.new("RGB", (8, 8)).save(picture)
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG")
     summary = summarise(case_rows(), prediction_rows())
     run = {
         "name": "<demo>",
         "seed": "1",
         "config": "cohort: {_target_: a.catanzaro}\nsplit: {_target_: a.leave_one_site_out}",
     }
-    page = write_report(tmp_path / "run", summary, case_rows(), prediction_rows(), run, [("worst", picture)])
+    worst = ShownCase("death", "worst", (stream.getvalue(),))
+    page = write_report(tmp_path / "run", summary, case_rows(), prediction_rows(), run, [worst])
     text = page.read_text(encoding="utf-8")
     requests = Requests()
     requests.feed(text)
