@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pandas as pd
 import yaml
@@ -59,40 +59,36 @@ def predicted_cases(
     if predictions.empty or not modalities:
         return []
     known = predictions.dropna(subset=["label", "probability"]).astype({"case_id": str})
-    models = drawn_models(known["model"])
-    chosen = {one: _erred(known[known["endpoint"] == one], models) for one in endpoints_of(known)}
-    ids = {row["case_id"] for rows in chosen.values() for row in rows}
+    captions = {endpoint: _captions(known[known["endpoint"] == endpoint]) for endpoint in endpoints_of(known)}
+    ids = {case_id for of_endpoint in captions.values() for case_id in of_endpoint}
     images = {case_id: _images(cases[case_id], modalities) for case_id in ids & set(cases)}
     shown = []
-    for endpoint, rows in chosen.items():
-        for row in rows:
-            jpegs, remark = images.get(row["case_id"], ((), "; no longer in the cohort"))
-            shown.append(ShownCase(endpoint, _caption(row, models) + remark, jpegs))
+    for endpoint, of_endpoint in captions.items():
+        for case_id, caption in of_endpoint.items():
+            jpegs, remark = images.get(case_id, ((), "; no longer in the cohort"))
+            shown.append(ShownCase(endpoint, caption + remark, jpegs))
     return shown
 
 
-def _erred(rows: pd.DataFrame, models: Sequence[str]) -> list[dict[str, Any]]:
-    """The cases of one endpoint that are shown, with their ``label`` and a column of risks for each model."""
-    risks = rows.pivot(index="case_id", columns="model", values="probability").reindex(columns=list(models))
-    of_case = rows.drop_duplicates("case_id").set_index("case_id")[["site", "label"]]
-    table = of_case.join(risks).dropna(subset=[models[0]]).reset_index()
-    if table.empty:
-        return []
+def _captions(rows: pd.DataFrame) -> dict[str, str]:
+    """The cases of one endpoint that are shown, by id: outcome and the risks of the models that are drawn."""
+    models = drawn_models(rows["model"])
+    risks = rows.pivot(index="case_id", columns="model", values="probability")[models]
+    table = rows.drop_duplicates("case_id").set_index("case_id")[["site", "label"]].join(risks)
+    table = table.dropna(subset=[models[0]]).reset_index()
     worse, median = _by_error(table.assign(error=(table["label"] - table[models[0]]).abs()))
     each_way = [worse[worse["label"] == label].head(EACH_WAY_SHOWN) for label in (1, 0)]
-    return [
-        {str(key): value for key, value in row.items()} for row in pd.concat([*each_way, median]).to_dict("records")
-    ]
+    return {str(row["case_id"]): _caption(row, models) for _, row in pd.concat([*each_way, median]).iterrows()}
 
 
 def _by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows before the median one, the largest ``error`` first, and that one; ``median`` is how a caption ends."""
     ranked = rows.sort_values("error", ascending=False, kind="stable")
     middle = len(ranked) // 2
-    return ranked[:middle].assign(median=""), ranked[middle : middle + 1].assign(median=", the median case")
+    return ranked.iloc[:middle].assign(median=""), ranked.iloc[middle : middle + 1].assign(median=", the median case")
 
 
-def _caption(row: Mapping[str, Any], models: Sequence[str]) -> str:
+def _caption(row: pd.Series, models: Sequence[str]) -> str:
     risks = [f"{words(model)} {100 * row[model]:.1f} %" for model in models if pd.notna(row[model])]
     had = "had the event" if row["label"] else "did not have the event"
     return f"{row['case_id']}, {row['site']}: {had}; predicted risk: {', '.join(risks)}{row['median']}"
@@ -112,7 +108,7 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
     if not jpegs and not remarks:
         remarks.append("; without an image")
     if case.further:
-        remarks.append(f"; the first image of {1 + len(case.further)}")
+        remarks.append(f"; predicted from {len(case.further)} further images too")
     return tuple(jpegs), "".join(remarks)
 
 

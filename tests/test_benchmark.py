@@ -1,6 +1,7 @@
 """Predictions made without this project, scored against a cohort."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,31 @@ def test_a_case_whose_own_scan_or_reference_is_damaged_is_set_aside_and_the_othe
     assert "c5_lesion.nii.gz" in set_aside["c5"]
     assert print_results(page) == 3
     assert "set aside: c5" in capsys.readouterr().out
+
+
+def test_a_mask_of_a_case_whose_scan_was_refused_on_intake_is_named(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    folder = masks(tmp_path / "net", cases, 1)
+    cases["c3"] = replace(cases["c3"], ct=None)
+    summary = summary_of(evaluate_predictions(model_names([folder]), cases, tmp_path / "report"))
+    assert set(summary["quarantined"]) == {"c3"}
+    assert "no usable CT" in summary["quarantined"]["c3"]
+    assert summary["segmentation"]["lesion"]["dice"]["n"] == 8
+
+
+def test_a_report_of_masks_and_probabilities_shows_the_worst_cases_of_both(tmp_path: Path) -> None:
+    cases = cohort(tmp_path / "cohort")
+    folder, file = masks(tmp_path / "net", cases, 1), probabilities(tmp_path / "theirs.csv", cases, 0)
+    page = evaluate_predictions(model_names([folder, file]), cases, tmp_path / "report").read_text(encoding="utf-8")
+    lowest = min(cases, key=lambda case_id: overlap(case_id, 1))
+    captions = re.findall(r"<figcaption>(c\d.*?)</figcaption>", page)
+    assert captions[0].startswith(f"{lowest}, ")
+    assert f"lesion Dice {overlap(lowest, 1):.2f}" in captions[0]
+    risk = pd.read_csv(file).set_index("case_id")["probability"]
+    events = [case_id for case_id, case in cases.items() if case.endpoints["icu"]]
+    missed = min(events, key=risk.get)
+    assert any(f"{missed}, " in one and f"theirs {100 * risk[missed]:.1f} %" in one for one in captions)
+    assert page.count("data:image/jpeg") == len(captions)
 
 
 def test_a_damaged_prediction_is_refused_by_name(tmp_path: Path) -> None:
