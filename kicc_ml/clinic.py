@@ -23,13 +23,12 @@ from kicc_ml.history import (
     scanned,
     write_scanned,
 )
-from kicc_ml.new_patient import OutcomeModel
+from kicc_ml.new_patient import OutcomeModel, outcome_model
 from kicc_ml.page.listing import Entry, write_listing
 from kicc_ml.page.page import PatientPage, Scan
 from kicc_ml.predict import SEVERITY_FILE, read_severity, severity_columns
 from kicc_ml.records import Risk, Series, UserError
-from kicc_ml.risk import outcome_record
-from kicc_ml.runs import fold_folders, load_fold, write_json
+from kicc_ml.runs import write_json
 from kicc_ml.trust import check_hounsfield, check_lung_fields, check_lungs
 
 logger = logging.getLogger(__name__)
@@ -48,11 +47,10 @@ class Outcomes:
     def of(self, series: Series, result: Result) -> tuple[tuple[Risk, ...], str]:
         """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
         values = self.patients.of(series.files[0].resolve(), patient_id_of(series)) if self.patients else {}
-        image = {"CT": "ct", "CXR": "cxr"}[series.modality]
+        image = {{"CT": "ct", "CXR": "cxr"}[series.modality]: result.volume}
         extent = {f"ct_{name}": value for name, value in severity_columns(result.severity).items() if value is not None}
-        known = dict(values) | (extent if image == "ct" else {})
-        risks = self.model.risks({image: result.volume}, known)
-        return risks, f"{series.modality}, {self.model.known(known)} of {len(self.model.features)} values of the table"
+        known = dict(values) | (extent if series.modality == "CT" else {})
+        return self.model.risks(image, known), self.model.basis(image, known)
 
 
 def outcomes_of(run: Path | None, table: Path | None) -> Outcomes | None:
@@ -61,7 +59,9 @@ def outcomes_of(run: Path | None, table: Path | None) -> Outcomes | None:
         if table is not None:
             raise UserError("--clinical is for predicting outcomes: give the run that does, with --outcome-run")
         return None
-    model = OutcomeModel([load_fold(folder) for folder in fold_folders(run)], outcome_record(run))
+    model = outcome_model(run)
+    if table is None and not model.folds:
+        raise UserError(f"{run} predicts from the clinical table alone: give it with --clinical")
     return Outcomes(model, read_patients(table) if table else None)
 
 
@@ -165,10 +165,10 @@ def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
 
 
 def risk_table(out: Path) -> pd.DataFrame:
-    """The risks of all patients of a folder: ``case_id endpoint probability low high``."""
+    """The risks of all patients of a folder: ``case_id endpoint probability low high clinical``."""
     rows = [
         {"case_id": path.parent.name, **risk}
         for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))
         for risk in json.loads(path.read_text(encoding="utf-8"))["risks"]
     ]
-    return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high"])
+    return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high", "clinical"])

@@ -18,7 +18,7 @@ from kicc_ml.predict import REGION_SUFFIX, read_seconds, read_severity
 from kicc_ml.progress import track
 from kicc_ml.records import Case, Modality, Series, reason_of
 from kicc_ml.risk import OutcomeRecord
-from kicc_ml.runs import PREDICTIONS, WEIGHTS, Fold
+from kicc_ml.runs import CLINICAL, PREDICTIONS, WEIGHTS, ClinicalFold, Fold
 
 CASES = "cases.csv"
 RISKS_FROM = "images and clinical table, by the fold that held the hospital out"
@@ -112,7 +112,7 @@ def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:
     return Model(weights, provenance)
 
 
-def with_outcome(model: Model, folds: Sequence[Fold]) -> Model:
+def with_outcome(model: Model, folds: Sequence[Fold | ClinicalFold]) -> Model:
     """The same with an outcome run: another model, so other objects in a PACS."""
     weights = _weights(folds)
     said = f"{_run(folds)}, weights {weights[:16]}, training hospitals {_sites(folds)}"
@@ -120,18 +120,20 @@ def with_outcome(model: Model, folds: Sequence[Fold]) -> Model:
     return Model(both, {**model.provenance, "outcome run": said})
 
 
-def _weights(folds: Sequence[Fold]) -> str:
+def _weights(folds: Sequence[Fold | ClinicalFold]) -> str:
+    """Of the networks, and of the clinical models beside those of outcomes."""
     digest = hashlib.sha256()
-    for fold in folds:
-        digest.update((fold.folder / WEIGHTS).read_bytes())
+    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL)):
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _run(folds: Sequence[Fold]) -> str:
+def _run(folds: Sequence[Fold | ClinicalFold]) -> str:
     return f"{folds[0].folder.parent.name}, {len(folds)} model{'s' if len(folds) > 1 else ''}"
 
 
-def _sites(folds: Sequence[Fold]) -> str:
+def _sites(folds: Sequence[Fold | ClinicalFold]) -> str:
     return ", ".join(sorted({site for fold in folds for site in fold.about.sites}))
 
 

@@ -1,6 +1,6 @@
 """Outcome probabilities of the patients a fold held out: its network and the baselines side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,13 @@ from torch import nn
 
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.datasets import loader
-from kicc_ml.models.baselines import baseline_predictions, clinical_bf, endpoints_be
+from kicc_ml.models.baselines import baseline_predictions, clinical_bf, columns_of, endpoints_be
+from kicc_ml.models.clinical_model import in_numbers
 from kicc_ml.models.nested import Predicted, blended, inner_groups
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.recalibration import fit_recalibration, operating_point
 from kicc_ml.records import Case, by_id
-from kicc_ml.runs import About
+from kicc_ml.runs import About, fold_folder, save_clinical
 
 COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label", "operating_point"]
 
@@ -30,21 +31,46 @@ def held_out_outcome(
 
     One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
     could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
-    these select nothing for them.
+    these select nothing for them. The clinical model is kept in the fold's folder, for new patients.
     """
     test, fitting = (cases_on(data, sides) for sides in (("test",), ("train", "val")))
-    features, group_b = about.features, inner_groups(fitting)
     of_network = [] if network is None else network_predictions(network, data, test)
-    rows = []
+    predicted = {}
     for column, endpoint in enumerate(data.endpoints):
         models = {"network": of_network[column]} if of_network else {}
-        label_b = endpoints_be(fitting, [endpoint])[:, 0]
-        fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
-        models |= baseline_predictions(fitting_bf, label_b, group_b, test_bf, features)
-        if {"network", "clinical"} <= set(models):
-            models["blend"] = blended([models["network"], models["clinical"]], label_b)
-        rows += [_rows(test, data.split.fold, endpoint, model, one) for model, one in models.items()]
+        predicted[endpoint] = _with_baselines(models, endpoint, fitting, test, about.features)
+    keep_clinical(fold_folder(run_dir, data.split.fold), about, predicted)
+    rows = [
+        _rows(test, data.split.fold, endpoint, model, one)
+        for endpoint, models in predicted.items()
+        for model, one in models.items()
+    ]
     return pd.concat(rows, ignore_index=True), {}
+
+
+def _with_baselines(
+    models: Mapping[str, Predicted],
+    endpoint: str,
+    fitting: Sequence[Case],
+    test: Sequence[Case],
+    features: Sequence[str],
+) -> dict[str, Predicted]:
+    """The models of an endpoint with every baseline beside, and with ``blend`` where there is a network."""
+    label_b = endpoints_be(fitting, [endpoint])[:, 0]
+    fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
+    found = {**models, **baseline_predictions(fitting_bf, label_b, inner_groups(fitting), test_bf, features)}
+    if {"network", "clinical"} <= set(found):
+        found["blend"] = blended([found["network"], found["clinical"]], label_b)
+    return found
+
+
+def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
+    """Save the fold's clinical model of every endpoint, of those in ``predicted`` (endpoint, model), that has one."""
+    features = [about.features[column] for column in columns_of(about.features).get("clinical", ())]
+    fitted = {endpoint: models["clinical"].fitted for endpoint, models in predicted.items() if "clinical" in models}
+    models = {endpoint: in_numbers(model, features) for endpoint, model in fitted.items() if model}
+    if models:
+        save_clinical(folder, about, models)
 
 
 def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:

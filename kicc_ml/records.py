@@ -222,8 +222,8 @@ class Risk:
     """The predicted probability of an endpoint.
 
     ``low`` and ``high`` bound its 90 % interval, None where there is none. ``calibration`` says how such risks came out
-    at held-out hospitals: ``slope``, ``intercept``, ``O:E`` and, of whom, ``held_out``. ``beside`` holds what other
-    models say, by their name in ``evaluation.rows.MODELS`` or ``without_images``.
+    at held-out hospitals: ``slope``, ``intercept``, ``O:E`` and, of whom, ``held_out``. ``clinical`` is the risk by the
+    clinical table alone (the baseline ``clinical``), None where there is no such model or nothing it could use.
     """
 
     endpoint: str
@@ -231,7 +231,7 @@ class Risk:
     low: float | None
     high: float | None
     calibration: Mapping[str, str]
-    beside: Mapping[str, float] = field(default_factory=dict)
+    clinical: float | None = None
 
 
 def reason_of(error: Exception) -> str:

@@ -16,8 +16,7 @@ from kicc_ml.records import Risk
 from kicc_ml.runs import held_out_tables
 
 SUMMARY = "summary.json"
-#: Whose risk is shown; the models of ``BESIDE`` stand beside it as far as they predicted.
-SHOWN, BESIDE = "network", ("clinical",)
+NETWORK, CLINICAL = "network", "clinical"
 COVERAGE = 0.90
 #: Calibration is said of hospitals, and fewer have no spread.
 LEAST_HOSPITALS = 3
@@ -37,11 +36,16 @@ class OutcomeRecord:
         """The other hospitals' predictions; the figures stay those of all."""
         return replace(self, rows=self.rows[self.rows["site"] != site]) if len(self.rows) else self
 
-    def risk(self, endpoint: str, probability_m: Sequence[float], beside: Mapping[str, float]) -> Risk:
-        """The mean risk of one or several fold models with its interval."""
-        probability = float(np.mean(probability_m))
+    @property
+    def shown(self) -> str:
+        """Whose risk is shown: the network's, or the clinical model's in a run that trained no network."""
+        return NETWORK if NETWORK in set(self.rows.get("model", ())) else CLINICAL
+
+    def risk(self, endpoint: str, probability_m: Sequence[float], clinical_m: Sequence[float] = ()) -> Risk:
+        """The mean risk of one or several fold models with its interval; beside it that of the clinical models."""
         low, high = self._interval(endpoint, np.asarray(probability_m, float)) or (None, None)
-        return Risk(endpoint, probability, low, high, self._calibration(endpoint), beside)
+        clinical = mean_risk(clinical_m) if len(clinical_m) else None
+        return Risk(endpoint, mean_risk(probability_m), low, high, self._calibration(endpoint), clinical)
 
     def of_case(self, case_id: str) -> tuple[Risk, ...]:
         """The risks of a case of the run itself, judged by the other hospitals; none where it was not predicted."""
@@ -53,15 +57,15 @@ class OutcomeRecord:
         for row in own.to_dict("records"):
             said.setdefault(str(row["endpoint"]), {})[str(row["model"])] = float(row["probability"])
         return tuple(
-            others.risk(endpoint, [by_model[SHOWN]], {name: by_model[name] for name in BESIDE if name in by_model})
+            others.risk(endpoint, [by_model[self.shown]], [by_model[CLINICAL]] if CLINICAL in by_model else [])
             for endpoint, by_model in said.items()
-            if SHOWN in by_model
+            if self.shown in by_model
         )
 
     def _interval(self, endpoint: str, probability_m: np.ndarray) -> tuple[float, float] | None:
         if "probability" not in self.rows:
             return None
-        rows = self.rows[(self.rows["endpoint"] == endpoint) & (self.rows["model"] == SHOWN)]
+        rows = self.rows[(self.rows["endpoint"] == endpoint) & (self.rows["model"] == self.shown)]
         known = rows.dropna(subset=["probability", "label"])
         if known["site"].nunique() < LEAST_HOSPITALS:
             return None
@@ -70,7 +74,7 @@ class OutcomeRecord:
 
     def _calibration(self, endpoint: str) -> dict[str, str]:
         """Slope, intercept and O:E of the run's summary with their intervals; empty where there is none."""
-        figures = self.figures.get(endpoint, {}).get(SHOWN, {})
+        figures = self.figures.get(endpoint, {}).get(self.shown, {})
         said = {word: _with_bounds(figures[name]) for name, word in FIGURES.items() if _known(figures, name)}
         if said:
             n, sites = (figures["brier"].get(name) for name in ("n", "sites"))
@@ -84,6 +88,11 @@ def outcome_record(run: Path) -> OutcomeRecord:
     path = run / SUMMARY
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return OutcomeRecord(rows, summary.get("outcome", {}))
+
+
+def mean_risk(probability_m: Sequence[float] | np.ndarray) -> float:
+    """Of fold models together: the mean of their log odds, as of the images of one patient."""
+    return float(expit(log_odds(np.asarray(probability_m, float)).mean()))
 
 
 def risk_interval(
@@ -102,7 +111,7 @@ def risk_interval(
     variance += own_m.var(ddof=1) if len(own_m) > 1 else 0.0
     reach = t.ppf((1 + COVERAGE) / 2, len(np.unique(site_n)) - 1) * np.sqrt(variance)
     centre = fitted.intercept + fitted.slope * own_m.mean()
-    predicted = float(probability_m.mean())
+    predicted = mean_risk(probability_m)
     return min(float(expit(centre - reach)), predicted), max(float(expit(centre + reach)), predicted)
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.models.clinical_model import ClinicalModel
 from kicc_ml.models.networks import build_network
 from kicc_ml.plan import filled
 from kicc_ml.records import REGIONS, Units, UserError
@@ -26,6 +27,7 @@ Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
 CONFIG = "config.yaml"
 SPLIT = "split.json"
 WEIGHTS = "weights.safetensors"
+CLINICAL = "clinical.json"  # the baseline that an outcome network has to beat
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
@@ -71,6 +73,15 @@ class Fold:
     @property
     def patch_size(self) -> Sequence[int]:
         return self.config["data"]["patch_size"]
+
+
+@dataclass(frozen=True)
+class ClinicalFold:
+    """The clinical models of a finished fold, by endpoint; one that could not be fitted is absent."""
+
+    folder: Path
+    about: About
+    models: Mapping[str, ClinicalModel]
 
 
 def canonical_of(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
@@ -153,6 +164,34 @@ def load_fold(folder: Path) -> Fold:
     except (SafetensorError, yaml.YAMLError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder} cannot be read as a trained fold: {error}") from error
     return Fold(folder, network.eval(), about, config)
+
+
+def load_folds(run: Path) -> list[Fold]:
+    """The finished folds of a run. Raises UserError where there is none, or one cannot be read."""
+    return [load_fold(folder) for folder in fold_folders(run)]
+
+
+def save_clinical(folder: Path, about: About, models: Mapping[str, ClinicalModel]) -> None:
+    """Write ``clinical.json``: numbers and names, the models by endpoint."""
+    by_endpoint = {endpoint: asdict(model) for endpoint, model in models.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CLINICAL, {"about": vars(about), "models": by_endpoint})
+
+
+def load_clinical(folder: Path) -> ClinicalFold | None:
+    """Read them back; None where a fold has none: no clinical features, or saved before they were kept.
+
+    Raises UserError for a file that is no such thing.
+    """
+    path = folder / CLINICAL
+    if not path.is_file():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        models = {endpoint: ClinicalModel(**model) for endpoint, model in kept["models"].items()}
+        return ClinicalFold(folder, About(**kept["about"]), models)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as a clinical model: {error}; train the fold again") from error
 
 
 def write_yaml(path: Path, content: Any) -> None:

@@ -18,9 +18,12 @@ from kicc_ml.deliver import HeldOut, Model, Result
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.new_patient import OutcomeModel
 from kicc_ml.predict import severity_of, write_case
 from kicc_ml.progress import Stages
 from kicc_ml.records import Risk, Series, UserError
+from kicc_ml.risk import OutcomeRecord
+from kicc_ml.runs import About, ClinicalFold
 from kicc_ml.trust import NotForThisModel
 from tests.dicom.phantom_files import write_radiograph, write_series
 from tests.dicom.phantoms import Grid, even_mm
@@ -164,20 +167,25 @@ def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
         outcomes_of(None, tmp_path / "clinical.csv")
 
 
+def test_a_run_of_the_clinical_model_alone_asks_for_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    alone = OutcomeModel((), (ClinicalFold(tmp_path, About({}, ["seoul"]), {}),), OutcomeRecord())
+    monkeypatch.setattr("kicc_ml.clinic.outcome_model", lambda run: alone)
+    with pytest.raises(UserError, match="--clinical"):
+        outcomes_of(tmp_path, None)
+
+
 class AskedModel:
     """Keeps what it was asked, and says that everybody has a risk of 0.4."""
-
-    features = ("age_years", "crp_mg_l", "ct_lesion_ml")
 
     def __init__(self) -> None:
         self.asked: list[tuple[Mapping, Mapping]] = []
 
     def risks(self, images: Mapping, values: Mapping) -> tuple[Risk, ...]:
         self.asked.append((images, values))
-        return (Risk("icu", 0.4, 0.2, 0.6, {}),)
+        return (Risk("icu", 0.4, 0.2, 0.6, {}, clinical=0.3),)
 
-    def known(self, values: Mapping) -> int:
-        return sum(name in values for name in self.features)
+    def basis(self, images: Mapping, values: Mapping) -> str:
+        return f"{len(images)} image"
 
 
 def test_outcomes_are_predicted_from_the_scan_its_extent_and_the_patients_row(tmp_path: Path):
@@ -190,11 +198,12 @@ def test_outcomes_are_predicted_from_the_scan_its_extent_and_the_patients_row(tm
     assert images == {"ct": result.volume}
     assert (values["age_years"], values["ct_lesion_ml"]) == (71, result.severity.lesion_ml)
     kept = json.loads((tmp_path / "out" / "case" / "outcome.json").read_text())
-    assert kept["predicted_from"] == "CT, 2 of 3 values of the table"
-    assert kept["risks"][0]["probability"] == 0.4
+    assert kept["predicted_from"] == "1 image"
+    assert (kept["risks"][0]["probability"], kept["risks"][0]["clinical"]) == (0.4, 0.3)
     assert "20–60" in (tmp_path / "out" / "case" / "page.html").read_text(encoding="utf-8")
     assert "Predicted risk" in str(pydicom.dcmread(tmp_path / "out" / "case" / "dicom" / "report.dcm"))
-    assert risk_table(tmp_path / "out")["endpoint"].tolist() == ["icu"]
+    (row,) = risk_table(tmp_path / "out").to_dict("records")
+    assert (row["endpoint"], row["probability"], row["clinical"]) == ("icu", 0.4, 0.3)
     assert not clinic.is_whole(series, tmp_path / "out" / "another")
 
 

@@ -61,9 +61,26 @@ def record() -> OutcomeRecord:
 def test_a_held_out_case_has_its_own_prediction_beside_the_clinical_models_and_the_runs_calibration():
     (risk,) = record().of_case("c7")
     assert risk.probability == pytest.approx(record().rows["probability"].iloc[7])
-    assert risk.beside == {"clinical": 0.07}
+    assert risk.clinical == pytest.approx(0.07)
     assert {risk.calibration[name] for name in ("slope", "intercept", "O:E")} == {"0.90 (0.50 to 1.30)"}
     assert "100 patients of 5 hospitals" in risk.calibration["held_out"]
+
+
+def test_fold_models_are_averaged_in_log_odds_the_clinical_ones_too():
+    risk = OutcomeRecord().risk("icu", [0.5, 0.8], [0.1, 0.1, 0.5])
+    assert risk.probability == pytest.approx(2 / 3)  # odds 1 and 4: their geometric mean is 2
+    assert risk.clinical == pytest.approx(0.1877, abs=1e-4)  # odds 1/9 twice and 1: 9 ** (-2 / 3)
+
+
+def test_a_run_without_a_network_shows_the_risk_of_its_clinical_model():
+    alone = record()
+    alone = OutcomeRecord(
+        alone.rows[alone.rows["model"] == "clinical"], {"icu": {"clinical": alone.figures["icu"]["network"]}}
+    )
+    (risk,) = alone.of_case("c7")
+    assert (risk.probability, risk.clinical) == (pytest.approx(0.07), pytest.approx(0.07))
+    assert risk.low is not None
+    assert risk.calibration["slope"] == "0.90 (0.50 to 1.30)"
 
 
 def test_a_hospital_is_not_judged_by_its_own_outcomes():
@@ -74,7 +91,8 @@ def test_a_hospital_is_not_judged_by_its_own_outcomes():
 
 
 def test_nothing_is_claimed_without_held_out_predictions():
-    risk = OutcomeRecord().risk("icu", [0.2, 0.4], {})
+    risk = OutcomeRecord().risk("icu", [0.3])
     assert (risk.probability, risk.low, risk.high, risk.calibration) == (pytest.approx(0.3), None, None, {})
+    assert risk.clinical is None
     assert OutcomeRecord().of_case("c7") == ()
     assert record().of_case("nobody") == ()

@@ -28,7 +28,6 @@ RISK = {
     "low": Code("RISK_LOW", "99KICC", "Predicted risk, lower bound of the 90 % interval"),
     "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
     "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
-    "without_images": Code("RISK_NO_IMAGES", "99KICC", "Predicted risk, images left out"),
 }
 ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
 TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
@@ -140,8 +139,8 @@ def _lungs(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQ
 
 
 def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """The risk of one endpoint with its interval, how such risks were calibrated, and what other models say."""
-    shares = {"risk": risk.probability, "low": risk.low, "high": risk.high, **risk.beside}
+    """The risk of one endpoint with its interval, how such risks were calibrated, and what the clinical model says."""
+    shares = {"risk": risk.probability, "low": risk.low, "high": risk.high, "clinical": risk.clinical}
     measurements = _measurements(
         *((RISK[name], None if share is None else 100 * share, PERCENT) for name, share in shares.items())
     )

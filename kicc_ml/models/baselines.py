@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 
 from kicc_ml.models.nested import Model, Predicted, nested_prediction
 from kicc_ml.records import Case
@@ -44,7 +44,9 @@ def logistic_regression() -> Model:
     Biometrika 2000;87:954, then standardised. ``RIDGES`` are scikit-learn's ``C``.
     """
     prepare = make_pipeline(
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), PowerTransformer()
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        PowerTransformer(standardize=False),
+        StandardScaler(),
     )
     return Model(prepare, [LogisticRegression(C=ridge, max_iter=1000) for ridge in RIDGES])
 

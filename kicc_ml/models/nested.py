@@ -1,14 +1,15 @@
 """Choose, recalibrate and set a threshold by patients that a model was not fitted on, all within the training side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.base import ClassifierMixin, TransformerMixin, clone
+from sklearn.dummy import DummyClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
-from kicc_ml.models.recalibration import EDGE, fit_blend, fit_recalibration, operating_point
+from kicc_ml.models.recalibration import EDGE, Recalibration, fit_blend, fit_recalibration, operating_point
 from kicc_ml.records import Case
 
 #: Inner folds; fewer where there are fewer groups.
@@ -27,16 +28,30 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What prepares the table and one classifier, fitted on the same rows; called with a table it gives risks."""
+
+    prepare: TransformerMixin | None
+    classifier: ClassifierMixin
+    recalibrate: Recalibration = field(default_factory=Recalibration)
+
+    def __call__(self, table_bf: np.ndarray) -> np.ndarray:
+        prepared_bf = table_bf if self.prepare is None else self.prepare.transform(table_bf)
+        return self.recalibrate(self.classifier.predict_proba(prepared_bf)[:, 1])
+
+
+@dataclass(frozen=True)
 class Predicted:
     """Of one model and endpoint: probabilities of the tested, and the threshold chosen inside the fold (or NaN).
 
     ``inner_n`` are probabilities of the patients of the training side, each by a model not fitted on them, NaN where
-    there is none: what models are weighed by.
+    there is none: what models are weighed by. ``fitted`` is the model itself where a table is all that it needs.
     """
 
     probability_b: np.ndarray
     operating_point: float
     inner_n: np.ndarray
+    fitted: Fitted | None = None
 
 
 def inner_groups(cases: Sequence[Case]) -> np.ndarray:
@@ -55,9 +70,10 @@ def nested_prediction(
     inner_cb = _held_out(model, train_bf, label_b, group_b)
     chosen = int(np.argmin([log_loss(label_b, np.clip(one_b, EDGE, 1 - EDGE)) for one_b in inner_cb]))
     recalibrate = fit_recalibration(inner_cb[chosen], label_b)
-    probability_b = _fitted(model, train_bf, label_b, test_bf, [model.candidates[chosen]])[0]
+    (refitted,) = _fitted(model, train_bf, label_b, [model.candidates[chosen]])
+    fitted = replace(refitted, recalibrate=recalibrate)
     inner_n = recalibrate(inner_cb[chosen])
-    return Predicted(recalibrate(probability_b), operating_point(inner_n, label_b), inner_n)
+    return Predicted(fitted(test_bf), operating_point(inner_n, label_b), inner_n, fitted)
 
 
 def blended(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
@@ -84,21 +100,19 @@ def _held_out(model: Model, train_bf: np.ndarray, label_b: np.ndarray, group_b: 
     groups = len(np.unique(group_b))
     folds = GroupKFold(min(INNER_FOLDS, groups)).split(train_bf, label_b, group_b) if groups > 1 else ()
     for fit, out in folds:
-        probability_cb[:, out] = (
-            _fitted(model, train_bf[fit], label_b[fit], train_bf[out], model.candidates)
-            if len(np.unique(label_b[fit])) == 2
-            else label_b[fit].mean()
-        )
+        if len(np.unique(label_b[fit])) == 2:
+            fitted = _fitted(model, train_bf[fit], label_b[fit], model.candidates)
+            probability_cb[:, out] = [one(train_bf[out]) for one in fitted]
+        else:
+            probability_cb[:, out] = label_b[fit].mean()
     return probability_cb
 
 
 def _fitted(
-    model: Model, train_bf: np.ndarray, label_b: np.ndarray, test_bf: np.ndarray, candidates: Sequence[ClassifierMixin]
-) -> np.ndarray:
-    """(candidate, test row) probabilities, the prevalence without a column; the table is prepared once for all."""
-    if model.prepare is not None:
-        prepare = clone(model.prepare).fit(train_bf)
-        train_bf, test_bf = prepare.transform(train_bf), prepare.transform(test_bf)
-    if not train_bf.shape[1]:
-        return np.full((len(candidates), len(test_bf)), label_b.mean())
-    return np.array([clone(one).fit(train_bf, label_b).predict_proba(test_bf)[:, 1] for one in candidates])
+    model: Model, train_bf: np.ndarray, label_b: np.ndarray, candidates: Sequence[ClassifierMixin]
+) -> list[Fitted]:
+    """Each candidate on a table prepared once for all; the prevalence where no column is left to fit on."""
+    prepare = None if model.prepare is None else clone(model.prepare).fit(train_bf)
+    prepared_bf = train_bf if prepare is None else prepare.transform(train_bf)
+    usable = candidates if prepared_bf.shape[1] else [DummyClassifier(strategy="prior")] * len(candidates)
+    return [Fitted(prepare, clone(one).fit(prepared_bf, label_b)) for one in usable]

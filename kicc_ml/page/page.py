@@ -77,7 +77,6 @@ def write_page(path: Path, page: PatientPage) -> Path:
             zones=zone_cells(page.scan.severity),
             change=change(page.previous.severity, page.scan.severity) if page.previous else {},
             payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
-            beside=sorted({name for risk in page.risks for name in risk.beside}),
         )
     )
     partial = path.with_name(f".{path.name}.{os.getpid()}")

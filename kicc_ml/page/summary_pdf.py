@@ -26,6 +26,8 @@ KOREAN_FONTS = (
     "Malgun Gothic",
     "Apple SD Gothic Neo",
 )
+#: Left edges of what stands behind an endpoint, as shares of the sheet's width.
+RISK_COLUMNS = (0.24, 0.345, 0.45)
 STANDING_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555"}
 
 
@@ -100,23 +102,27 @@ def _rows(page: PatientPage) -> list[tuple[str, str]]:
 
 
 def _outcome(figure: Figure, page: PatientPage) -> None:
-    """A line for each endpoint: risk, interval, what other models say, calibration at held-out hospitals."""
+    """A line for each endpoint: risk, interval, what the clinical model says, calibration at held-out hospitals."""
     if not page.risks:
         return
     figure.text(0.06, 0.302, _word("outcome"), size=9.5, weight="bold")
-    figure.text(0.46, 0.302, _word("calibration"), size=7.5, color="#444444")
-    for line, risk in enumerate(page.risks[:5]):
-        height = 0.286 - 0.0155 * line
+    for left, name in zip(RISK_COLUMNS, ("risk", "clinical", "calibration"), strict=True):
+        figure.text(left, 0.302, _word(name), size=7.5, color="#444444")
+    height = 0.302
+    for risk in page.risks[:5]:
+        height -= 0.0155
         figure.text(0.06, height, _word(risk.endpoint), size=9)
-        figure.text(0.23, height, _risk(risk), size=9)
-        said = [f"{name} {value}" for name, value in risk.calibration.items() if name != "held_out"]
-        figure.text(0.46, height, ", ".join(said), size=7.5, color="#444444")
+        for left, said, size in zip(RISK_COLUMNS, _said(risk), (9, 9, 7), strict=True):
+            figure.text(left, height, said, size=size)
+    figure.text(0.06, height - 0.0135, f"{_word('risks_from')}: {page.risks_from}", size=7.5, color="#444444")
 
 
-def _risk(risk: Risk) -> str:
+def _said(risk: Risk) -> tuple[str, str, str]:
+    """Risk with interval, risk by the clinical model, calibration."""
     interval = "" if risk.low is None or risk.high is None else f" ({100 * risk.low:.0f}–{100 * risk.high:.0f})"
-    beside = [f"; {_word(name)} {100 * share:.0f} %" for name, share in risk.beside.items()]
-    return f"{100 * risk.probability:.0f}{interval} %{''.join(beside)}"
+    clinical = "–" if risk.clinical is None else f"{100 * risk.clinical:.0f} %"
+    calibration = [f"{name} {value}" for name, value in risk.calibration.items() if name != "held_out"]
+    return f"{100 * risk.probability:.0f}{interval} %", clinical, ", ".join(calibration)
 
 
 def _value(value: float | None, unit: str, sign: str = "") -> str:

@@ -43,7 +43,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "death": ("death", "사망"),
     "risk": ("risk", "위험도"),
     "clinical": ("clinical model", "임상 모델"),
-    "without_images": ("without images", "영상 제외"),
     "figures": ("Figures", "수치"),
     "calibration": ("Calibration at held-out hospitals", "학습에서 제외된 병원에서의 보정"),
     "slope": ("slope", "기울기"),

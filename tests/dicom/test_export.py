@@ -60,7 +60,7 @@ def found_in(folder: Path) -> tuple[Series, Findings]:
     montage = folder.parent / f"{folder.name}.png"
     Image.new("RGB", (64, 48), (10, 20, 30)).save(montage)
     severity = grade(masks, volume.affine_ras, volume.array)
-    risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}, {"clinical": 0.18}), Risk("death", 0.05, None, None, {}))
+    risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}, 0.18), Risk("death", 0.05, None, None, {}))
     return series, Findings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF", risks=risks)
 
 

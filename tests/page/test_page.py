@@ -28,8 +28,9 @@ def scan(chest) -> Scan:
 @pytest.fixture
 def opened(browser, page_path: Path, scan: Scan):
     """The page in a browser, with what it asked for and what it complained of."""
-    risk = Risk("oxygen", 0.31, 0.22, 0.43, CALIBRATION, {"clinical": 0.18})
-    write_page(page_path, PatientPage("seoul_17", scan, risks=(risk,), provenance={"model": "12ab"}))
+    risk = Risk("oxygen", 0.31, 0.22, 0.43, CALIBRATION, 0.18)
+    unsaid = Risk("death", 0.04, None, None, {})
+    write_page(page_path, PatientPage("seoul_17", scan, risks=(risk, unsaid), provenance={"model": "12ab"}))
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.asked, page.complaints = [], []
     page.on("request", lambda request: page.asked.append(request.url))
@@ -163,7 +164,9 @@ def test_dots_mark_what_the_model_is_unsure_of_when_asked(browser, page_path: Pa
 
 def test_a_risk_stands_with_its_interval_the_model_beside_and_its_calibration(opened):
     cells = [row.split("\t") for row in opened.inner_text("table.risks").splitlines()]
+    assert cells[0][1:] == ["risk", "90 % interval", "clinical model"]
     assert ["oxygen", "31 %", "22–43 %", "18 %"] in cells
+    assert ["death", "4 %", "–", "–"] in cells
     assert "oxygen\t-0.91 (-16.11 to 12.19)\t–\t1.10 (0.10 to 12.62)" in opened.inner_text(".calibration table")
 
 

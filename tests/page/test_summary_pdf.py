@@ -37,14 +37,17 @@ def words(pdf: bytes) -> str:
 
 
 def test_it_is_one_pdf_sheet_with_the_figures_of_the_page(scan: Scan, montage: Path):
-    risk = Risk("oxygen", 0.31, 0.22, 0.43, {"slope": "0.9"})
-    text = words(summary_pdf(PatientPage("seoul_17", scan, risks=(risk,), provenance={"model": "12ab"}), montage))
+    risks = (Risk("oxygen", 0.31, 0.22, 0.43, {"slope": "0.9"}, 0.18), Risk("icu", 0.07, None, None, {}))
+    page = PatientPage("seoul_17", scan, risks=risks, risks_from="CT, 5 of 7", provenance={"model": "12ab"})
+    text = words(summary_pdf(page, montage))
     assert text.count("\f") == 1
     for expected in (
         "seoul_17",
         "Research use only",
         "Not compared",
         "31 (22–43) %",
+        "18 %",
+        "CT, 5 of 7",
         "slope 0.9",
         "model: 12ab",
         "3–9 %",
