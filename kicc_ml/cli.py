@@ -1,4 +1,4 @@
-"""``kicc-ml``: everything that is neither training nor scoring.
+"""``kicc-ml``: everything that is neither training nor scoring; :mod:`kicc_ml.cli_runs` has what works on a run.
 
 PyTorch and SciPy are imported by the commands that need them: they take seconds, and half of the memory in which
 an index of a large repository is made.
@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from kicc_ml.cli_runs import compare, export, finish, predict, view
 from kicc_ml.data.doctor import examine, in_one_line
 from kicc_ml.data.doctor import table as findings_table
 from kicc_ml.data.export_table import export_masks, export_tables, read_tables
@@ -28,9 +29,7 @@ from kicc_ml.dicom.index_report import render as index_page
 from kicc_ml.dicom.index_summary import last_line
 from kicc_ml.dicom.index_summary import tables as index_tables
 from kicc_ml.dicom.reasons import REASONS
-from kicc_ml.dicom.sources import scans_at
 from kicc_ml.launch import build, configuration, with_clear_errors
-from kicc_ml.records import UserError, by_id
 from kicc_ml.synthetic.presets import PRESETS
 
 Gaps = Literal["refuse", "resample"]
@@ -164,10 +163,8 @@ def export_dataset(
     rows, masks = export_tables(tables, exported, out), export_masks(exported, out)
     for reason, count in exported.left_out.most_common():
         console.print(f"left out: {count} series: {REASONS[reason]}", markup=False)
-    for name, fault in exported.set_aside.items():
-        console.print(f"set aside: {name}: {fault}", markup=False)
-    print(f"{len(exported.written)} series, {exported.files} files, {masks} masks, {rows} patients: {out}")
-    raise typer.Exit(3 if exported.set_aside else 0)
+    said = f"{len(exported.written)} series, {exported.files} files, {masks} masks, {rows} patients: {out}"
+    finish(said, exported.set_aside)
 
 
 @app.command()
@@ -188,119 +185,8 @@ def cases(
         table.writerow([case.case_id, case.site, *(image.files[0] if image else "" for image in (case.ct, case.cxr))])
 
 
-@app.command()
-def predict(
-    source: Annotated[
-        str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address")
-    ],
-    out: Annotated[Path, typer.Option("-o", help="results, one folder per case")],
-    run: Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")],
-    device: Annotated[str, typer.Option(help="where the network runs, as cuda or cuda:1")] = "cpu",
-    fast: Annotated[
-        bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")
-    ] = False,
-    report: Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")] = False,
-    dicom: Annotated[
-        bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture, PDF; of a radiograph SR, picture")
-    ] = False,
-    push: Annotated[str, typer.Option(help="store these in the DICOMweb service at this address")] = "",
-    identified: Annotated[
-        bool,
-        typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital"),
-    ] = False,
-    outcome_run: Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")] = None,
-    clinical: Annotated[
-        Path | None, typer.Option(help="clinical table for these, with the columns site and patient_id")
-    ] = None,
-) -> None:
-    """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
-    from kicc_ml.clinic import Clinic, outcomes_of, risk_table
-    from kicc_ml.held_out import held_out_of, model_of, with_outcome
-    from kicc_ml.history import earliest_first
-    from kicc_ml.predict import predict_series, segmenter_of
-    from kicc_ml.progress import Stages
-    from kicc_ml.runs import PREDICTIONS, fold_folders, load_fold, write_table
-
-    folds = [load_fold(folder) for folder in fold_folders(run)]
-    segmenter = segmenter_of(folds, device, fast=fast)
-    held_out = held_out_of(run)
-    model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
-    model = with_outcome(model, outcomes.model.folds) if outcomes else model
-    modality = segmenter.canonical.modality
-    with (intake := Stages())("intake"):
-        series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
-    pages, objects, intake_s = report or identified, dicom or bool(push), intake.seconds["intake"] / len(series)
-    clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, series, intake_s)
-    out.mkdir(parents=True, exist_ok=True)
-    rows, quarantined = predict_series(segmenter, series, out, clinic)
-    write_table(out / PREDICTIONS, rows)
-    if outcomes:
-        write_table(out / "outcomes.csv", risk_table(out))
-    for case_id, reason in quarantined.items():
-        console.print(f"set aside: {case_id}: {reason}", markup=False)
-    print(f"{len(rows)} predicted: {out / PREDICTIONS}")
-    raise typer.Exit(3 if quarantined else 0)
-
-
-@app.command()
-def view(
-    out: Annotated[Path, typer.Argument(help="folder of predictions, or of a run")],
-    browse: Annotated[bool, typer.Option("--browse/--no-browse", help="open the list in the browser")] = True,
-) -> None:
-    """All patients of a folder on one page, worst first, each with a link to its own page."""
-    from kicc_ml.clinic import list_patients
-
-    listing = list_patients(out)
-    if browse:
-        typer.launch(listing.resolve().as_uri())
-    print(f"patients: {listing}")
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="run folders, two or more, that were evaluated")],
-) -> None:
-    """Runs set side by side on the same held-out cases: paired differences of AUC and of lesion Dice, by Holm."""
-    from kicc_ml.evaluation.comparison import compare_runs
-    from kicc_ml.evaluation.terminal import comparison_table
-    from kicc_ml.runs import held_out_tables
-
-    if len({str(run) for run in runs}) < 2:
-        raise UserError("one run cannot be compared; give two run folders or more")
-    tables = {str(run): held_out_tables(run) for run in runs}
-    rows = compare_runs(
-        {run: table[0] for run, table in tables.items()}, {run: table[1] for run, table in tables.items()}
-    )
-    if not rows:
-        raise UserError(
-            "the runs have neither endpoints nor lesions in common; evaluate them: python evaluate.py runs=RUN"
-        )
-    console.print(comparison_table(rows))
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="run folder with held-out predictions")],
-    push: Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")] = "",
-    outcome_run: Annotated[
-        Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")
-    ] = None,
-) -> None:
-    """Write what a run predicted of its own hospitals as DICOM, beside each case's masks: SEG, SR, picture and PDF, of
-    radiographs SR and picture.
-    """
-    from kicc_ml.held_out import export_run, held_out_of
-    from kicc_ml.risk import OutcomeRecord, outcome_record
-    from kicc_ml.runs import fold_folders, load_fold
-
-    folds = [load_fold(folder) for folder in fold_folders(run)]
-    cases = by_id(build(folds[0].config["cohort"]))
-    outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
-    written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, push)
-    for case_id, reason in set_aside.items():
-        console.print(f"set aside: {case_id}: {reason}", markup=False)
-    print(f"{written} cases: {run / 'severity'}/<case>/dicom")
-    raise typer.Exit(3 if set_aside else 0)
+for command in (predict, view, compare, export):
+    app.command()(command)
 
 
 def main() -> None:

@@ -37,10 +37,11 @@ MAY_IMPORT = {
     "predict_outcome": PLAIN | MIDDLE | {"runs"},
     "predict_severity": PLAIN | MIDDLE | {"runs", "predict_outcome"},
     "extent": PLAIN | MIDDLE | {"runs", "predict"},
-    "cli": PLAIN
+    "cli_runs": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "predict", "launch", "page", "trust", "deliver", "clinic", "held_out", "history", "risk"},
+    | {"runs", "inference", "predict", "launch", "clinic", "held_out", "history", "risk"},
+    "cli": PLAIN | READERS | MIDDLE | {"runs", "launch", "cli_runs"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE | {"runs", "study", "pictures"},
     "pictures": PLAIN | READERS | MIDDLE | {"runs"},
