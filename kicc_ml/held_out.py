@@ -17,11 +17,14 @@ from kicc_ml.page.page import PatientPage, write_page
 from kicc_ml.predict import REGION_SUFFIX, read_seconds, read_severity
 from kicc_ml.progress import track
 from kicc_ml.records import Case, Modality, Series, reason_of
-from kicc_ml.risk import OutcomeRecord
-from kicc_ml.runs import CLINICAL, PREDICTIONS, WEIGHTS, ClinicalFold, Fold
+from kicc_ml.risk import CLINICAL, NETWORK, OutcomeRecord
+from kicc_ml.runs import CLINICAL_MODEL, PREDICTIONS, WEIGHTS, ClinicalFold, Fold
 
 CASES = "cases.csv"
-RISKS_FROM = "images and clinical table, by the fold that held the hospital out"
+RISKS_FROM = {
+    NETWORK: "images and clinical table, by the fold that held the hospital out",
+    CLINICAL: "clinical table alone, by the fold that held the hospital out",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,12 @@ class HeldOutCase:
     def _page(self, result: Result, held_out: HeldOut, model: Model) -> PatientPage:
         page = patient_page(result, held_out.without(self.case.site), model)
         risks = self.outcomes.of_case(self.case.case_id)
-        return replace(page, risks=risks, risks_from=RISKS_FROM if risks else "", seconds=read_seconds(self.folder))
+        return replace(
+            page,
+            risks=risks,
+            risks_from=RISKS_FROM[self.outcomes.shown] if risks else "",
+            seconds=read_seconds(self.folder),
+        )
 
 
 def masks_in(folder: Path) -> dict[str, np.ndarray]:
@@ -123,7 +131,7 @@ def with_outcome(model: Model, folds: Sequence[Fold | ClinicalFold]) -> Model:
 def _weights(folds: Sequence[Fold | ClinicalFold]) -> str:
     """Of the networks, and of the clinical models beside those of outcomes."""
     digest = hashlib.sha256()
-    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL)):
+    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL)):
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()

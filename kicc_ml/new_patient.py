@@ -12,7 +12,7 @@ from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.records import Risk, UserError, Volume
 from kicc_ml.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs import (
-    CLINICAL,
+    CLINICAL_MODEL,
     WEIGHTS,
     ClinicalFold,
     Fold,
@@ -127,5 +127,7 @@ def outcome_model(run: Path) -> OutcomeModel:
     clinical = [fold for folder in folders if (fold := load_clinical(folder))]
     with_network = any((folder / WEIGHTS).is_file() for folder in folders)
     if not with_network and not clinical:
-        raise UserError(f"{run} holds neither a network ({WEIGHTS}) nor a clinical model ({CLINICAL}); train it again")
+        raise UserError(
+            f"{run} holds neither a network ({WEIGHTS}) nor a clinical model ({CLINICAL_MODEL}); train it again"
+        )
     return OutcomeModel(load_folds(run) if with_network else [], clinical, outcome_record(run))

@@ -27,7 +27,7 @@ Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
 CONFIG = "config.yaml"
 SPLIT = "split.json"
 WEIGHTS = "weights.safetensors"
-CLINICAL = "clinical.json"  # the baseline that an outcome network has to beat
+CLINICAL_MODEL = "clinical.json"  # the baseline that an outcome network has to beat
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
@@ -175,7 +175,7 @@ def save_clinical(folder: Path, about: About, models: Mapping[str, ClinicalModel
     """Write ``clinical.json``: numbers and names, the models by endpoint."""
     by_endpoint = {endpoint: asdict(model) for endpoint, model in models.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CLINICAL, {"about": vars(about), "models": by_endpoint})
+    write_json(folder / CLINICAL_MODEL, {"about": vars(about), "models": by_endpoint})
 
 
 def load_clinical(folder: Path) -> ClinicalFold | None:
@@ -183,7 +183,7 @@ def load_clinical(folder: Path) -> ClinicalFold | None:
 
     Raises UserError for a file that is no such thing.
     """
-    path = folder / CLINICAL
+    path = folder / CLINICAL_MODEL
     if not path.is_file():
         return None
     try:

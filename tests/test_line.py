@@ -272,6 +272,7 @@ def test_the_folds_of_two_runs_predict_lesions_and_outcomes_of_a_hospitals_dicom
     risks = pd.read_csv(folder / "seoul" / "outcomes.csv")
     assert set(risks["case_id"]) == set(rows["case_id"])
     assert risks["probability"].between(0, 1).all()
+    assert risks["clinical"][risks["endpoint"] == "oxygen"].between(0, 1).all()
 
 
 def test_a_repository_laid_out_by_hand_runs_with_nothing_but_its_folder(repository: Path, folder: Path):

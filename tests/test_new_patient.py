@@ -19,7 +19,7 @@ from kicc_ml.predict_outcome import held_out_outcome, outcome_probabilities
 from kicc_ml.records import Case, UserError
 from kicc_ml.risk import OutcomeRecord
 from kicc_ml.runs import (
-    CLINICAL,
+    CLINICAL_MODEL,
     CONFIG,
     PREDICTIONS,
     About,
@@ -153,7 +153,7 @@ def test_what_speaks_and_what_a_run_lacks_is_said(run, tables):
 
 def test_a_run_with_neither_network_nor_clinical_model_is_the_users_error(tables, tmp_path: Path):
     copy = shutil.copytree(tables[0], tmp_path / "run")
-    (copy / "a" / CLINICAL).unlink()
+    (copy / "a" / CLINICAL_MODEL).unlink()
     with pytest.raises(UserError, match="neither a network"):
         outcome_model(copy)
 
@@ -161,8 +161,8 @@ def test_a_run_with_neither_network_nor_clinical_model_is_the_users_error(tables
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"about": {}, "models": {"icu": {"slope": 1}}}'])
 def test_a_clinical_model_that_is_none_is_the_users_error_by_name(tables, tmp_path: Path, text: str):
     copy = shutil.copytree(tables[0], tmp_path / "run")
-    (copy / "a" / CLINICAL).write_text(text)
-    with pytest.raises(UserError, match=CLINICAL):
+    (copy / "a" / CLINICAL_MODEL).write_text(text)
+    with pytest.raises(UserError, match=CLINICAL_MODEL):
         outcome_model(copy)
 
 
