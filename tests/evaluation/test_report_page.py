@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from kicc_ml.data.case_summary import summarise_cases
-from kicc_ml.evaluation.report import write_report
+from kicc_ml.evaluation.report import ShownCase, write_report
 from kicc_ml.evaluation.summary import summarise
+from kicc_ml.pictures import as_jpeg
 from kicc_ml.records import Case
 from tests.evaluation.test_report import case_rows, prediction_rows
 
@@ -36,6 +38,16 @@ def study() -> dict:
     }
 
 
+def shown() -> list[ShownCase]:
+    """A segmented case, one predicted from CT and radiograph, and one whose image was lost."""
+    montage, row, film = (as_jpeg(Image.new("L", size)) for size in ((1276, 540), (1056, 266), (480, 650)))
+    return [
+        ShownCase("segmentation", "lesion Dice 0.1", (montage,)),
+        ShownCase("death", "had the event", (row, film)),
+        ShownCase("death", "cannot be shown: " + "x" * 200),
+    ]
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cases, predictions = case_rows(), prediction_rows()
@@ -44,7 +56,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cohort: {_target_: a.repository}\nsplit: {_target_: a.leave_one_site_out}\ndata: {canonical_ct: {size: 1}}"
     )
     run = {"name": "a_run_" + "x" * 80, "config": config}
-    return write_report(tmp_path_factory.mktemp("report"), summary, cases, predictions, run)
+    return write_report(tmp_path_factory.mktemp("report"), summary, cases, predictions, run, shown())
 
 
 @pytest.fixture
@@ -71,9 +83,22 @@ def test_nothing_is_cut_off_at_the_edge_of_a_printed_page(opened):
     opened.emulate_media(media="print")
     opened.set_viewport_size({"width": PRINTED_WIDTH, "height": 1000})
     wide = (
-        "[...document.querySelectorAll('table, figure, svg, p, pre')].filter(e => e.getBoundingClientRect().right > {})"
+        "[...document.querySelectorAll('table, figure, svg, img, p, pre')]"
+        ".filter(e => e.getBoundingClientRect().right > {})"
     )
     assert opened.evaluate(wide.format(PRINTED_WIDTH + 1) + ".map(e => e.outerHTML.slice(0, 200))") == []
+
+
+def test_ct_and_radiograph_of_a_case_lie_side_by_side_on_a_desk_and_below_each_other_on_a_telephone(opened):
+    def tops() -> list[float]:
+        return [image.bounding_box()["y"] for image in opened.locator("#worst figure:nth-of-type(2) img").all()]
+
+    opened.set_viewport_size({"width": WIDTHS[0], "height": 900})
+    ct, film = tops()
+    assert ct == film
+    opened.set_viewport_size({"width": WIDTHS[1], "height": 900})
+    ct, film = tops()
+    assert film > ct
 
 
 def test_every_section_of_the_study_is_there(opened):
