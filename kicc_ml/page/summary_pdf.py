@@ -27,7 +27,7 @@ KOREAN_FONTS = (
     "Apple SD Gothic Neo",
 )
 #: Left edges of what stands behind an endpoint, as shares of the sheet's width.
-RISK_COLUMNS = (0.24, 0.345, 0.45)
+RISK_COLUMNS = (0.24, 0.355, 0.455)
 STANDING_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555"}
 
 
@@ -40,7 +40,7 @@ def summary_pdf(page: PatientPage, montage: Path) -> bytes:
         _head(figure, page)
         _figures(figure, page)
         _zones(figure.add_axes((0.56, 0.56, 0.36, 0.22)), page.scan.severity)
-        picture = figure.add_axes((0.06, 0.21, 0.88, 0.305), anchor="N")
+        picture = figure.add_axes((0.06, 0.318, 0.88, 0.23), anchor="N")
         picture.imshow(np.asarray(Image.open(montage)))
         picture.set_axis_off()
         _outcome(figure, page)
