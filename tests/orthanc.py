@@ -39,6 +39,16 @@ class Orthanc:
             answer = client.store_instances([pydicom.dcmread(file)])
             assert not answer.get("FailedSOPSequence"), f"{file} was refused"
 
+    def check_it_holds(self, files: Iterable[Path]) -> None:
+        """Each file is found by QIDO-RS in its study, and comes back by WADO-RS equal to what was written."""
+        client = self.client()
+        for file in files:
+            made = pydicom.dcmread(file)
+            (hit,) = client.search_for_instances(search_filters={"SOPInstanceUID": made.SOPInstanceUID})
+            assert hit["0020000D"]["Value"] == [made.StudyInstanceUID]
+            back = client.retrieve_instance(made.StudyInstanceUID, made.SeriesInstanceUID, made.SOPInstanceUID)
+            assert back == made
+
 
 @contextmanager
 def running_orthanc(folder: Path, **dicomweb: str) -> Iterator[Orthanc]:

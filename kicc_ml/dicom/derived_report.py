@@ -14,6 +14,7 @@ from pydicom.sr.coding import Code
 from kicc_ml.dicom.derived import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
 from kicc_ml.records import Risk, SeverityMap
 
+#: The second as HL7's US Core 5.0.0 has it ("Plain chest X-ray", its name in earlier editions).
 PROCEDURE = {
     "CT": Code("169069000", "SCT", "CT of chest"),
     "CXR": Code("399208008", "SCT", "Plain X-ray of chest"),

@@ -1,7 +1,7 @@
 """DICOM files with known numbers, written by pydicom alone."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import pytest
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from tests.orthanc import Orthanc, running_orthanc
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -28,6 +30,13 @@ def real_data() -> Path:
     if not folder or not Path(folder, "dicom_ct").is_dir():
         pytest.skip("KICC_DATA does not name a folder with real images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """A service of its own for results: the one of the whole run is expected to hold what its tests pushed."""
+    with running_orthanc(tmp_path_factory.mktemp("archive")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from kicc_ml.records import Risk, Series, UserError
 from kicc_ml.severity import grade
 from tests.dicom.phantom_files import write_enhanced, write_series
 from tests.dicom.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
-from tests.orthanc import Orthanc, running_orthanc
+from tests.orthanc import Orthanc
 
 MODEL = "ab" * 32
 PROVENANCE = {"training hospitals": "부산, daegu", "validation": "lesion Dice 0.61 (48 scans of 4 hospitals)"}
@@ -257,20 +257,7 @@ def test_empty_masks_are_refused_with_the_reason(tmp_path: Path):
         export(Source(series, MODEL, "0.1.0"), replace(findings, masks=empty), tmp_path / "out")
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    """A service of its own: the one of the whole run is expected to hold what its tests pushed."""
-    with running_orthanc(tmp_path_factory.mktemp("archive")) as running:
-        yield running
-
-
 def test_orthanc_takes_finds_and_returns_every_object(written, archive: Orthanc):
     _, _, folder = written
     archive.store(sorted(folder.iterdir()))
-    client = archive.client()
-    for path in folder.iterdir():
-        made = pydicom.dcmread(path)
-        (hit,) = client.search_for_instances(search_filters={"SOPInstanceUID": made.SOPInstanceUID})
-        assert hit["0020000D"]["Value"] == [made.StudyInstanceUID]
-        back = client.retrieve_instance(made.StudyInstanceUID, made.SeriesInstanceUID, made.SOPInstanceUID)
-        assert back == made
+    archive.check_it_holds(folder.iterdir())

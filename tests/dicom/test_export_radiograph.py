@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from kicc_ml.dicom.derived import Source
 from kicc_ml.dicom.export import Findings, export
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.views import hanging
+from kicc_ml.dicom.web import push
 from kicc_ml.records import Risk, Series, SeverityMap, Volume
 from tests.dicom.phantom_files import write_radiograph
 from tests.dicom.test_export import code_of, items
+from tests.orthanc import PASSWORD, USER, Orthanc
 
 MODEL = "ab" * 32
 SEVERITY = SeverityMap(
@@ -101,6 +104,16 @@ def test_uids_are_those_of_the_film_and_the_model_though_films_share_a_series(tm
     assert uids(series) == uids(series)
     assert not uids(series) & uids(other)
     assert not uids(series) & uids(series, "cd" * 32)
+
+
+def test_orthanc_takes_finds_and_returns_report_and_picture_that_are_pushed(
+    tmp_path: Path, archive: Orthanc, monkeypatch: pytest.MonkeyPatch
+):
+    login = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    monkeypatch.setenv("KICC_DICOMWEB_AUTHORIZATION", f"Basic {login}")
+    paths = written(tmp_path, film_in(tmp_path, ["L", "F"]))
+    push(archive.url, paths)
+    archive.check_it_holds(paths)
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy here: apt-get install dicom3tools")
