@@ -23,6 +23,7 @@ from kicc_ml.history import (
     scanned,
     write_scanned,
 )
+from kicc_ml.image_features import lung_of
 from kicc_ml.new_patient import OutcomeModel, outcome_model
 from kicc_ml.page.listing import Entry, write_listing
 from kicc_ml.page.page import PatientPage, Scan
@@ -99,7 +100,7 @@ class Clinic:
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
         if result.hanging:
-            check_lung_fields(result.severity.percent_involved)
+            check_lung_fields(lung_of(result.masks))
         result.stages.seconds["intake, by scan"] = round(self.intake_s, 3)
         own = scanned(result.case_id, series, folder.parent)
         with result.stages("outcome"):

@@ -20,8 +20,8 @@ from kicc_ml.page.page import Doubt, PatientPage, Scan, Standing, write_page
 from kicc_ml.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.page.summary_pdf import summary_pdf
 from kicc_ml.progress import Stages
-from kicc_ml.records import Hanging, Series, SeverityMap, Volume
-from kicc_ml.trust import involved_interval, is_unusual, reference_of, scan_features
+from kicc_ml.records import Hanging, Series, SeverityMap, Unlike, Volume
+from kicc_ml.trust import involved_interval, is_unusual, reference_of
 
 PAGE = "page.html"
 MONTAGE = "montage.png"
@@ -35,7 +35,7 @@ UNCERTAIN = "uncertain_percent"
 @dataclass(frozen=True)
 class HeldOut:
     """A run's cases, each as the fold predicted it that held its hospital out: ``site``, the features of
-    :mod:`kicc_ml.trust`, and the share of lung involved, predicted and true. Empty where there is no such run.
+    :mod:`kicc_ml.image_features`, and the share of lung involved, predicted and true. Empty where there is no such run.
     """
 
     rows: pd.DataFrame
@@ -44,13 +44,13 @@ class HeldOut:
         """The other hospitals: what a case of that hospital may be judged against."""
         return HeldOut(self.rows[self.rows["site"] != site] if "site" in self.rows else self.rows)
 
-    def standing(self, volume: Volume, masks: Mapping[str, np.ndarray]) -> tuple[Standing, tuple[str, ...]]:
-        """Whether a scan is like these hospitals', and why not."""
-        reference = reference_of(self.rows) if "noise_hu" in self.rows else None
-        if reference is None or volume.units != "hu":
+    def standing(self, features: Mapping[str, float | None]) -> tuple[Standing, tuple[Unlike, ...]]:
+        """Whether an image with such features is like these hospitals', and why not."""
+        reference = reference_of(self.rows)
+        if reference is None or not features:
             return "unchecked", ()
-        reasons = tuple(reference.reasons(scan_features(volume, masks)))
-        return ("outside" if reasons else "inside"), reasons
+        unlike = reference.unlike(features)
+        return ("outside" if unlike else "inside"), unlike
 
     def interval(self, percent: float | None) -> tuple[float, float] | None:
         """The interval of the share of lung involved; None where the truth is known of too few hospitals."""
@@ -78,7 +78,8 @@ class Model:
 @dataclass(frozen=True)
 class Result:
     """One predicted scan. ``probability_xyz`` is that of the lesion, where it was kept; ``stages`` goes on counting;
-    ``hanging`` says how a radiograph lies, and is None of a CT.
+    ``hanging`` says how a radiograph lies, and is None of a CT. ``features`` is what it is judged by
+    (:mod:`kicc_ml.image_features`).
     """
 
     case_id: str
@@ -88,6 +89,7 @@ class Result:
     probability_xyz: np.ndarray | None = None
     stages: Stages = field(default_factory=Stages)
     hanging: Hanging | None = None
+    features: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def display(self) -> DisplayScan:
@@ -106,7 +108,7 @@ def patient_page(
     identity: Mapping[str, str] | None = None,
 ) -> PatientPage:
     """The content of a case's page; ``identity`` only where it stays inside the hospital."""
-    standing, because = held_out.standing(result.volume, result.masks)
+    standing, because = held_out.standing(result.features)
     interval = held_out.interval(result.severity.percent_involved)
     return PatientPage(
         case_id=result.case_id,

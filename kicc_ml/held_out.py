@@ -14,7 +14,7 @@ from kicc_ml.deliver import PAGE, HeldOut, Model, Result, deliver, deliver_dicom
 from kicc_ml.dicom.image_files import read_mask
 from kicc_ml.dicom.web import push as send
 from kicc_ml.page.page import PatientPage, write_page
-from kicc_ml.predict import REGION_SUFFIX, read_seconds, read_severity
+from kicc_ml.predict import REGION_SUFFIX, read_features, read_seconds, read_severity
 from kicc_ml.progress import track
 from kicc_ml.records import Case, Modality, Series, reason_of
 from kicc_ml.risk import CLINICAL, NETWORK, OutcomeRecord
@@ -50,7 +50,8 @@ class HeldOutCase:
         """Raises UserError where the scan can no longer be read."""
         volume, masks = read_scan(self.series), masks_in(self.folder)
         severity, hanging = read_severity(self.folder), hanging_of(self.series)
-        return Result(self.case.case_id, volume, masks, severity, hanging=hanging)
+        features = read_features(self.folder)
+        return Result(self.case.case_id, volume, masks, severity, hanging=hanging, features=features)
 
     def write_page(self, held_out: HeldOut, model: Model) -> None:
         """The page, judged by the other hospitals alone."""

@@ -19,6 +19,7 @@ from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.deliver import MONTAGE, Result, draw
 from kicc_ml.dicom.image_files import write_nifti
+from kicc_ml.image_features import FEATURES, features_of
 from kicc_ml.inference import Segmenter
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.windows import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
@@ -26,7 +27,6 @@ from kicc_ml.progress import Stages, track
 from kicc_ml.records import REGIONS, Series, SeverityMap, UserError, Volume, reason_of
 from kicc_ml.runs import About, Fold, write_json
 from kicc_ml.severity import grade, grade_radiograph
-from kicc_ml.trust import FEATURES, scan_features
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +128,8 @@ def predict_one(
     with stages("severity"):
         severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
         severity = severity.without_sides if hanging == "otherwise" else severity
-        features = scan_features(volume, masks) if volume.units == "hu" else {}
-    result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging)
+        features = features_of(volume, masks, "CXR" if hanging else "CT")
+    result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features)
     if finish:
         _finish(finish, series, result, folder)
     if result.hanging:
@@ -154,8 +154,12 @@ def finished_row(folder: Path) -> dict[str, Any] | None:
     """The columns of a case predicted before, or None; ``severity.json`` is written last."""
     if not (folder / SEVERITY_FILE).is_file():
         return None
-    features = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
-    return severity_columns(read_severity(folder)) | features
+    return severity_columns(read_severity(folder)) | read_features(folder)
+
+
+def read_features(folder: Path) -> dict[str, float | None]:
+    """What a predicted case is compared by (:mod:`kicc_ml.image_features`)."""
+    return json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
 
 
 def read_severity(folder: Path) -> SeverityMap:

@@ -218,6 +218,16 @@ class SeverityMap:
 
 
 @dataclass(frozen=True)
+class Unlike:
+    """A ``feature`` of an image (see :mod:`kicc_ml.image_features`) outside ``low`` to ``high`` of other hospitals."""
+
+    feature: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Risk:
     """The predicted probability of an endpoint.
 

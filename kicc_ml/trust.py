@@ -4,47 +4,30 @@ Both are judged against the cases of the training hospitals, each as it was pred
 hospital out: the same kind of prediction that a new hospital gets. Nothing of the scan's own hospital is used.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kicc_ml.records import UserError, Volume
+from kicc_ml.image_features import FEATURES, SIGNED, SOFT_HU
+from kicc_ml.records import Unlike, UserError, Volume
 
-#: A chest CT in HU holds air and soft tissue, at these values and at least in these shares of its voxels.
+#: A chest CT in HU holds air and soft tissue (``SOFT_HU``), and at least in these shares of its voxels.
 AIR_HU = (-1100.0, -700.0)
-SOFT_HU = (-150.0, 200.0)
 LEAST_AIR_SHARE = 0.03
 LEAST_SOFT_SHARE = 0.05
 #: Lungs of an adult hold 1 to 7 litres; less than this is bowel gas, sinuses, or a sliver of lung.
 LEAST_LUNG_ML = 300.0
+#: Lung fields fill 13 to 44 % of 149 public frontal films, whole or cropped; less than this is bowel gas, or a shred.
+LEAST_FIELD_PERCENT = 4.0
 
-#: What is compared, in the words of the reason.
-FEATURES: Mapping[str, str] = {
-    "slice_mm": "slice distance, mm",
-    "pixel_mm": "pixel spacing, mm",
-    "lung_ml": "lung volume, mL",
-    "lung_hu": "median density of aerated lung, HU",
-    "soft_hu": "median density of soft tissue, HU",
-    "noise_hu": "noise, HU",
-    "cut_percent": "lung cut off at the edge of the scan, %",
-    "side_percent": "share of the right lung, %",
-}
-#: Spread below which a difference means nothing, by feature: fleets of one scanner would else have no spread.
-LEAST_SPREAD: Mapping[str, float] = {
-    "slice_mm": 1.0,
-    "pixel_mm": 0.05,
-    "lung_ml": 400.0,
-    "lung_hu": 20.0,
-    "soft_hu": 10.0,
-    "noise_hu": 5.0,
-    "cut_percent": 5.0,
-    "side_percent": 4.0,
-}
-#: Of the training hospitals' own scans, each scored against the other hospitals, this share is within.
+#: Of the training hospitals' own scans, each scored against the other hospitals, this share is within in all features.
 WITHIN_SHARE = 0.99
+#: No limit is nearer than this many spreads, of which one is what nine in ten rows keep to: four standard deviations of
+#: a normal distribution. Quantiles of few rows fall short.
+LEAST_LIMIT = 2.5
 #: Room above the farthest of few scans: the quantile of a small sample falls short of the true one.
 ROOM = 1.25
 #: Fewer hospitals than this cannot say what a new one looks like.
@@ -79,132 +62,75 @@ def check_lungs(lung_ml: float | None) -> None:
         raise NotForThisModel(f"no lungs were found ({lung_ml:.0f} mL); is this a scan of the chest?")
 
 
-def check_lung_fields(percent_involved: float | None) -> None:
-    """Raises NotForThisModel where no lung was found on a radiograph: nothing could be said of its share involved."""
-    if percent_involved is None:
-        raise NotForThisModel("no lung fields were found; is this a frontal radiograph of the chest?")
-
-
-def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """:data:`FEATURES` of one scan; None where a feature is not known (no spacing, no sides, no aerated lung).
-
-    ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume``.
-    """
-    lung = lung_of(masks)
-    aerated = lung & ~masks["lesion"] if "lesion" in masks else lung
-    known = volume.spacing_known
-    along = int(np.abs(volume.affine_ras[2, :3]).argmax())
-    spacing_mm = volume.spacing_mm
-    right = masks.get("right_lung")
-    return {
-        "slice_mm": spacing_mm[along] if known else None,
-        "pixel_mm": min(spacing_mm) if known else None,
-        "lung_ml": float(np.count_nonzero(lung) * np.prod(spacing_mm) / 1000) if known else None,
-        "lung_hu": float(np.median(volume.array[aerated])) if aerated.any() else None,
-        **_soft_tissue(volume.array),
-        "cut_percent": _cut_percent(lung),
-        "side_percent": None if right is None or not lung.any() else float(100 * right.sum() / lung.sum()),
-    }
-
-
-def lung_of(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Both lungs, however they were segmented; empty where they were not."""
-    if "lung" in masks:
-        return masks["lung"]
-    sides = [masks[name] for name in ("left_lung", "right_lung") if name in masks]
-    return np.logical_or.reduce(sides) if sides else np.zeros_like(next(iter(masks.values())))
-
-
-def _soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
-    """Median of soft tissue, and noise: the robust spread of differences between neighbours within it.
-
-    A difference of two has sqrt(2) times the standard deviation, and the median of absolute values is 0.6745 of it.
-    """
-    sample = array_xyz[:, :, :: max(1, array_xyz.shape[2] // 20)].astype(np.float32)
-    soft = (sample >= SOFT_HU[0]) & (sample <= SOFT_HU[1])
-    both = soft[1:] & soft[:-1]
-    if not both.any():
-        return {"soft_hu": None, "noise_hu": None}
-    differences = np.abs(np.diff(sample, axis=0)[both])
-    return {
-        "soft_hu": float(np.median(sample[soft])),
-        "noise_hu": float(np.median(differences) / 0.6745 / np.sqrt(2)),
-    }
-
-
-def _cut_percent(lung_xyz: np.ndarray) -> float | None:
-    """The largest cross-section of lung on a face of the scan, in per cent of the largest one inside."""
-    cut = []
-    for axis in range(3):
-        areas = lung_xyz.sum(axis=tuple({0, 1, 2} - {axis}))
-        if not areas.max():
-            return None
-        cut.append(max(areas[0], areas[-1]) / areas.max())
-    return float(100 * max(cut))
+def check_lung_fields(lung: np.ndarray) -> None:
+    """Raises NotForThisModel where there is no lung to speak of on a radiograph, ``lung`` being its mask."""
+    percent = 100 * lung.mean()
+    if percent < LEAST_FIELD_PERCENT:
+        raise NotForThisModel(
+            f"no lung fields were found ({percent:.0f} % of the image); is this a frontal radiograph of the chest?"
+        )
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the scans of the training hospitals are like: centre and spread per feature, and how far is too far."""
+    """The scans of the training hospitals by feature: centre, spread and, in spreads, how far is too far."""
 
     centre: Mapping[str, float]
     spread: Mapping[str, float]
-    limit: float
-    hospitals: int
+    limit: Mapping[str, float]
 
-    def reasons(self, features: Mapping[str, float | None]) -> list[str]:
+    def unlike(self, features: Mapping[str, float | None]) -> tuple[Unlike, ...]:
         """Why a scan is outside, the farthest feature first; empty for one within. Unknown features do not count."""
-        far = {name: _distance(value, self, name) for name, value in features.items() if _known(value)}
-        outside = sorted((name for name in far if far[name] > self.limit), key=lambda name: -far[name])
-        return [f"{FEATURES[name]}: {features[name]:.3g}, in training {self._range(name)}" for name in outside]
+        far = {name: distance / self.limit[name] for name, distance in _distances(features, self).items()}
+        outside = sorted((name for name in far if far[name] > 1), key=lambda name: -far[name])
+        return tuple(Unlike(name, float(features[name] or 0.0), *self._range(name)) for name in outside)
 
-    def _range(self, name: str) -> str:
-        room = self.limit * self.spread[name]
-        return f"{self.centre[name] - room:.3g} to {self.centre[name] + room:.3g}"
+    def _range(self, name: str) -> tuple[float, float]:
+        room = self.limit[name] * self.spread[name]
+        low, high = self.centre[name] - room, self.centre[name] + room
+        return (low if name in SIGNED else max(low, 0.0)), high
 
 
 def reference_of(rows: pd.DataFrame) -> Reference | None:
-    """Fit to rows of ``site`` and :data:`FEATURES`; None where fewer than :data:`LEAST_HOSPITALS` are there.
+    """Fit to rows of ``site`` and ``FEATURES``; None where they are of fewer than :data:`LEAST_HOSPITALS`, or unknown.
 
-    The limit is the :data:`WITHIN_SHARE` quantile of the rows' own scores, each hospital's against the others.
+    The limit of a feature is a quantile of the rows' own distances, each hospital's from the others, that leaves the
+    :data:`WITHIN_SHARE` within in all features together (Bonferroni).
     """
-    sites = rows["site"].unique()
-    if len(sites) < LEAST_HOSPITALS:
-        return None
-    scores = []
-    for site in sites:
-        others = _centred(rows[rows["site"] != site])
-        scores += [_score(row, others) for row in rows[rows["site"] == site].to_dict("records")]
-    fitted = _centred(rows)
-    limit = max(ROOM * float(np.quantile(scores, WITHIN_SHARE)), 1.0)
-    return Reference(fitted.centre, fitted.spread, limit, len(sites))
-
-
-def _centred(rows: pd.DataFrame) -> Reference:
-    """Median over hospitals of their medians, and the half range between hospitals or the spread within, if more."""
     names = [name for name in FEATURES if name in rows and rows[name].notna().any()]
-    medians = rows.groupby("site")[names].median()
-    centre = {name: float(medians[name].median()) for name in names}
-    spread = {}
-    for name in names:
-        deviation = (rows[name] - centre[name]).abs()
-        spread[name] = max(float(deviation.quantile(0.9)), LEAST_SPREAD[name])
-    return Reference(centre, spread, 1.0, len(medians))
+    rows = rows.dropna(subset=names, how="all") if names else rows.iloc[:0]
+    if rows.empty or len(sites := rows["site"].unique()) < LEAST_HOSPITALS:
+        return None
+    distances = []
+    for site in sites:
+        others = _centred(rows[rows["site"] != site], names)
+        distances += [_distances(row, others) for row in rows[rows["site"] == site].to_dict("records")]
+    quantile = pd.DataFrame(distances, columns=names).quantile(1 - (1 - WITHIN_SHARE) / len(names))
+    limit = {name: max(ROOM * float(quantile[name]), LEAST_LIMIT) for name in names if np.isfinite(quantile[name])}
+    fitted = _centred(rows, list(limit))
+    return Reference(fitted.centre, fitted.spread, limit)
+
+
+def _centred(rows: pd.DataFrame, names: Sequence[str]) -> Reference:
+    """Median over hospitals of their medians, and the deviation that nine in ten rows keep to; without limits."""
+    medians = rows.groupby("site")[list(names)].median().median().dropna()
+    spread = {
+        name: max(float((rows[name] - medians[name]).abs().quantile(0.9)), FEATURES[name]) for name in medians.index
+    }
+    return Reference({name: float(medians[name]) for name in medians.index}, spread, {})
 
 
 def _known(value: float | None) -> bool:
     return value is not None and bool(np.isfinite(value))
 
 
-def _distance(value: float | None, reference: Reference, name: str) -> float:
-    """How many spreads a value lies from the centre; 0 for a feature the reference does not know."""
-    if name not in reference.centre or value is None:
-        return 0.0
-    return abs(value - reference.centre[name]) / reference.spread[name]
-
-
-def _score(row: Mapping[Hashable, Any], reference: Reference) -> float:
-    return max((_distance(row[name], reference, name) for name in reference.centre if _known(row[name])), default=0.0)
+def _distances(features: Mapping[Any, Any], reference: Reference) -> dict[str, float]:
+    """How many spreads each feature lies from the centre, as far as it is known of both."""
+    return {
+        name: abs(features[name] - centre) / reference.spread[name]
+        for name, centre in reference.centre.items()
+        if _known(features.get(name))
+    }
 
 
 def is_unusual(uncertain_percent: float | None, held_out: Sequence[float]) -> bool | None:

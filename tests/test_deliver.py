@@ -10,9 +10,9 @@ import pytest
 from kicc_ml.deliver import DICOM, MONTAGE, PAGE, SHEET, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.image_features import scan_features
 from kicc_ml.records import Volume
 from kicc_ml.severity import grade
-from kicc_ml.trust import scan_features
 from tests.dicom.phantom_files import write_series
 from tests.dicom.phantoms import Grid, even_mm
 
@@ -31,12 +31,13 @@ def result() -> Result:
     hu[right | left], hu[lesion] = -850, -500
     volume = Volume((hu + rng.normal(0, 15, hu.shape)).round().astype(np.int16), np.diag([-5.0, -5, 6, 1]), "hu")
     masks = {"right_lung": right, "left_lung": left, "lesion": lesion}
-    return Result("seoul_1", volume, masks, grade(masks, volume.affine_ras, volume.array))
+    features = scan_features(volume, masks)
+    return Result("seoul_1", volume, masks, grade(masks, volume.affine_ras, volume.array), features=features)
 
 
 def held_out(result: Result, **changes: float) -> HeldOut:
     """Five hospitals with ten scans like the result's own, but for the changes; predictions a little off."""
-    features = scan_features(result.volume, result.masks) | changes
+    features = dict(result.features) | changes
     rng = np.random.default_rng(1)
     rows = [
         {"site": f"h{site}", "percent_involved": share, "percent_involved_truth": share * rng.uniform(0.8, 1.2)}
@@ -57,7 +58,7 @@ def test_a_scan_like_the_others_is_inside_and_has_an_interval(result: Result):
 def test_a_scan_unlike_them_is_outside_and_says_why(result: Result):
     page = patient_page(result, held_out(result, noise_hu=70.0), MODEL)
     assert page.standing == "outside"
-    assert page.standing_because[0].startswith("noise")
+    assert page.standing_because[0].feature == "noise_hu"
 
 
 def test_more_doubt_than_of_nineteen_in_twenty_held_out_scans_is_unusual(result: Result):

@@ -18,14 +18,15 @@ MAY_IMPORT = {
     **{"records": set(), "pseudonym": set(), "progress": set(), "launch": {"records"}},
     **{room: PLAIN for room in READERS},
     "overlay": PLAIN | {"montage"},
-    "trust": PLAIN,
+    "image_features": PLAIN | {"data"},
+    "trust": PLAIN | {"image_features"},
     "deliver": PLAIN | {"severity", "montage", "overlay", "dicom", "page", "trust"},
     "page": PLAIN | {"severity", "montage"},
     **{room: PLAIN | READERS for room in MIDDLE},
     "plan": PLAIN | MIDDLE,
     "runs": PLAIN | READERS | MIDDLE | {"plan"},
     "inference": PLAIN | READERS | MIDDLE,
-    "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "trust", "deliver"},
+    "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "image_features", "deliver"},
     "risk": PLAIN | MIDDLE | {"runs"},
     "new_patient": PLAIN | MIDDLE | {"runs", "risk"},
     "history": PLAIN | {"dicom", "runs"},
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "clinic": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "predict", "page", "trust", "deliver", "held_out", "history", "risk", "new_patient"},
+    | {"runs", "predict", "page", "image_features", "trust", "deliver", "held_out", "history", "risk", "new_patient"},
     "predict_outcome": PLAIN | MIDDLE | {"runs"},
     "predict_severity": PLAIN | MIDDLE | {"runs", "predict_outcome"},
     "extent": PLAIN | MIDDLE | {"runs", "predict"},

@@ -11,12 +11,13 @@ import pytest
 from scipy import ndimage
 
 from kicc_ml.deliver import HeldOut
+from kicc_ml.image_features import scan_features
 from kicc_ml.records import Volume
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.hospital import hospitals, scan_ct
 from kicc_ml.synthetic.lesions import infect
 from kicc_ml.synthetic.thorax import healthy_thorax
-from kicc_ml.trust import NotForThisModel, check_hounsfield, check_lungs, scan_features
+from kicc_ml.trust import NotForThisModel, check_hounsfield, check_lungs
 
 SITES, EACH, MATRIX, SLICES = 6, 3, 64, 24
 LPS = np.diag([-5.0, -5.0, 5.0, 1.0])
@@ -62,7 +63,7 @@ def verdict(volume: Volume, others: pd.DataFrame) -> str:
         check_lungs(float(masks["lung"].sum() * np.prod(volume.spacing_mm) / 1000))
     except NotForThisModel:
         return "refused"
-    standing, reasons = HeldOut(others).standing(volume, masks)
+    standing, reasons = HeldOut(others).standing(scan_features(volume, masks))
     assert bool(reasons) == (standing == "outside")
     return {"inside": "within", "outside": "flagged", "unchecked": "unchecked"}[standing]
 

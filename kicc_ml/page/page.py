@@ -14,7 +14,7 @@ import jinja2
 
 from kicc_ml.page.scan import DisplayScan
 from kicc_ml.page.words import WORDS
-from kicc_ml.records import Hanging, Risk, SeverityMap
+from kicc_ml.records import Hanging, Risk, SeverityMap, Unlike
 from kicc_ml.severity import SIDES, THIRDS, change
 
 #: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
@@ -55,7 +55,7 @@ class PatientPage:
     scan: Scan
     previous: Scan | None = None
     standing: Standing = "unchecked"
-    standing_because: tuple[str, ...] = ()
+    standing_because: tuple[Unlike, ...] = ()
     doubt: Doubt = "unknown"
     risks: tuple[Risk, ...] = ()
     risks_from: str = ""
@@ -63,6 +63,12 @@ class PatientPage:
     identity: Mapping[str, str] = field(default_factory=dict)
     hanging: Hanging | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why a figure is missing; not of those that the page of a radiograph does not have."""
+        unasked = ("score,", "percent_consolidated") if self.hanging else ()
+        return tuple(reason for reason in self.scan.severity.reasons if not reason.startswith(unasked))
 
 
 def write_page(path: Path, page: PatientPage) -> Path:

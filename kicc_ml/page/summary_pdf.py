@@ -61,8 +61,10 @@ def _head(figure: Figure, page: PatientPage) -> None:
     figure.text(0.06, 0.91, _word("research"), size=8.5, color="#8a3b00")
     ink = STANDING_INK[page.standing]
     figure.text(0.06, 0.884, _word(f"trust_{page.standing}"), size=10.5, weight="bold", color=ink)
-    for line, reason in enumerate(page.standing_because[:3]):
-        figure.text(0.07, 0.868 - 0.015 * line, f"– {reason}", size=8.5, color=ink)
+    for line, unlike in enumerate(page.standing_because[:3]):
+        usual = f"{_word('in_training')} {unlike.low:.3g} … {unlike.high:.3g}"
+        reason = f"– {_word(unlike.feature)}: {unlike.value:.3g} ({usual})"
+        figure.text(0.07, 0.868 - 0.015 * line, reason, size=8.5, color=ink)
 
 
 def _figures(figure: Figure, page: PatientPage) -> None:

@@ -43,8 +43,9 @@
     this.grey = new Uint8Array(this.depth * this.rows * this.columns);
     this.label = labels(scan, scan.runs);
     this.unsure = scan.uncertain && labels(scan, scan.uncertain);
-    this.state = { plane: "axial", window: "lung", opacity: 0.45, map: true, unsure: "off", axial: 0, coronal: 0 };
+    this.state = { plane: "axial", window: "lung", opacity: 0.45, map: "on", unsure: "off", axial: 0, coronal: 0 };
     this.canvas = box.querySelector("canvas.plane");
+    this.bare = box.querySelector("canvas.bare"); // of a radiograph, on paper
     this.slider = box.querySelector("input.level");
     this.state.axial = scan.involved.indexOf(Math.max.apply(null, scan.involved));
     this.state.coronal = this.worstCoronal();
@@ -89,13 +90,13 @@
     this.box.querySelectorAll("button[data-set]").forEach(function (button) {
       button.onclick = function () {
         var pair = button.getAttribute("data-set").split("=");
-        state[pair[0]] = pair[0] === "unsure" && state.unsure === "on" ? "off" : pair[1];
+        state[pair[0]] = pair[1] === "on" && state[pair[0]] === "on" ? "off" : pair[1];
         self.refresh();
       };
     });
     this.slider.oninput = function () { self.go(+self.slider.value); };
     this.box.querySelector("input.opacity").oninput = function () {
-      state.opacity = this.value / 100; state.map = true; self.draw();
+      state.opacity = this.value / 100; state.map = "on"; self.refresh();
     };
     this.box.addEventListener("keydown", function (event) { self.key(event); });
     this.canvas.addEventListener("wheel", function (event) {
@@ -135,7 +136,7 @@
     else if (key === "arrowup" || key === "arrowleft") this.step(-1);
     else if ((key === "a" || key === "c") && this.depth > 1) { state.plane = key === "a" ? "axial" : "coronal"; this.refresh(); }
     else if (key === "w") { state.window = state.window === "lung" ? "soft" : "lung"; this.refresh(); }
-    else if (key === "m") { state.map = !state.map; this.draw(); }
+    else if (key === "m") { state.map = state.map === "on" ? "off" : "on"; this.refresh(); }
     else if (key === "u" && this.unsure) { state.unsure = state.unsure === "on" ? "off" : "on"; this.refresh(); }
     else done = false;
     if (done) event.preventDefault();
@@ -170,17 +171,17 @@
   };
 
   Viewer.prototype.draw = function () {
-    this.paint(this.canvas, this.state.plane);
-    this.paint(this.box.querySelector("canvas.coronal"), "coronal"); // on paper, beside the plane on show
+    this.paint(this.canvas, this.state.plane, this.state.map === "on");
+    if (this.bare) this.paint(this.bare, "axial", false);
   };
 
-  Viewer.prototype.paint = function (canvas, plane) {
+  Viewer.prototype.paint = function (canvas, plane, map) {
     var axial = plane === "axial", height = axial ? this.rows : this.depth, width = this.columns;
     var sheet = document.createElement("canvas"), pen = sheet.getContext("2d");
     sheet.width = width; sheet.height = height;
     var image = pen.createImageData(width, height), lut = table(this.scan, this.state.window);
     for (var row = 0, at = 0; row < height; row++) for (var column = 0; column < width; column++, at += 4) {
-      var shown = lut[this.grey[this.index(plane, row, column)]], tint = this.tint(plane, row, column, height);
+      var shown = lut[this.grey[this.index(plane, row, column)]], tint = map ? this.tint(plane, row, column, height) : null;
       var share = tint === OUTLINE || tint === DOTS ? 1 : this.state.opacity;
       for (var c = 0; c < 3; c++) image.data[at + c] = tint ? shown * (1 - share) + tint[c] * share : shown;
       image.data[at + 3] = 255;
@@ -190,7 +191,6 @@
   };
 
   Viewer.prototype.tint = function (plane, row, column, height) {
-    if (!this.state.map) return null;
     var self = this, at = this.index(plane, row, column), label = this.label[at];
     // Dots rather than a colour: they leave the lesion's own to be seen, and print.
     if (this.state.unsure === "on" && this.unsure[at] && row % 2 === 0 && column % 2 === 0) return DOTS;

@@ -1,12 +1,14 @@
 """A radiograph on its page: the film whole, its map where the opacity lies, sides only as its file states them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kicc_ml.page.listing import Entry, write_listing
 from kicc_ml.page.page import PatientPage, Scan, write_page
 from kicc_ml.page.scan import LABELS, MOST_FILM_PIXELS, display_film
-from kicc_ml.records import Volume
+from kicc_ml.records import Unlike, Volume
 from kicc_ml.severity import grade_radiograph
 from tests.page.test_page import pixels
 
@@ -59,14 +61,17 @@ def test_the_film_is_shown_with_its_figures_and_no_controls_of_a_ct(browser, pag
     assert ["whole", "27 %", "0 %"] in rows
     assert "2 of 8" in page.inner_text(".headline")
     assert "on CT" not in page.inner_text("body")
+    assert "lung_ml" not in page.inner_text("body")
     assert not page.is_visible("input.level")
     assert page.locator("button[data-set^=plane]").count() == 0
     page.focus(".viewer")
     for key in ("c", "a", "w", "ArrowDown"):
         page.keyboard.press(key)
     shown = pixels(page)
-    page.keyboard.press("m")
+    page.click("button[data-set='map=on']")
     plain = pixels(page)
+    page.keyboard.press("m")
+    assert (pixels(page) == shown).all()
     painted = shown.astype(int) - plain
     y, x = np.nonzero(painted[..., 0] - painted[..., 2] > 30)  # orange, not the blue outline of the lungs
     scale = shown.shape[1] / 200
@@ -83,6 +88,14 @@ def test_sides_that_the_file_does_not_state_are_not_claimed(page_path, film, han
     assert said in html
     assert page.scan.display.payload()["sides"] is False
     assert ('<table class="thirds">' in html) == (hanging == "unstated")
+
+
+def test_a_film_unlike_the_others_says_by_what_in_both_languages(page_path, film):
+    because = (Unlike("middle_grey", -23.6, -14.8, 70.3),)
+    odd = replace(page_of(film, "stated"), standing="outside", standing_because=because)
+    html = write_page(page_path, odd).read_text(encoding="utf-8")
+    for text in ("below 0: a negative", "반전된 사진", "-23.6", "-14.8 … 70.3"):
+        assert text in html
 
 
 def test_the_list_has_the_extent_of_radiographs(tmp_path, film):

@@ -113,7 +113,7 @@ def test_nothing_is_wider_than_the_window(opened, width: int):
 
 
 def test_the_summary_is_above_the_fold(opened):
-    for text in ("of 24", "of the lung involved", "Not compared with the scans", "Predicted outcome"):
+    for text in ("of 24", "of the lung involved", "Not compared with the images", "Predicted outcome"):
         box = opened.locator(f"text={text}").first.bounding_box()
         assert box["y"] + box["height"] < 900
 
