@@ -86,8 +86,12 @@ def validation_gap(patient_level: Rows, leave_one_site_out: Rows, seed: int = 0)
 def validation_gaps(
     patient_level: pd.DataFrame, leave_one_site_out: pd.DataFrame, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """:func:`validation_gap` of two tables of predictions over their common cases, for each endpoint and model."""
+    """:func:`validation_gap` of two tables of predictions over their common cases, for each endpoint and model.
+
+    An endpoint that nobody is known of is left out: what cannot be evaluated is said by hospital.
+    """
     both = pd.concat([patient_level.assign(division="patient"), leave_one_site_out.assign(division="site")])
+    both = both[both["label"].notna()]
     return [
         {"endpoint": endpoint, "model": model, "metric": metric, **difference}
         for (endpoint, model), table in both.groupby(["endpoint", "model"], sort=False)

@@ -105,3 +105,6 @@ def test_the_gap_of_two_tables_is_over_their_common_cases_in_whatever_order() ->
     found = {row["metric"]: row for row in validation_gaps(patient, site)}
     assert set(found) == set(GAP_METRICS)
     assert all(row["n"] == 250 and row["low"] > 0 for row in found.values())
+    unknown = [table.assign(endpoint="oxygen", label=np.nan) for table in (patient, site)]
+    both = [pd.concat([table, nobody]) for table, nobody in zip((patient, site), unknown, strict=True)]
+    assert validation_gaps(*both) == validation_gaps(patient, site)
