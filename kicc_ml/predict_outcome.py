@@ -17,7 +17,10 @@ from kicc_ml.models.nested import Predicted, blended, inner_groups
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.recalibration import fit_recalibration, operating_point
 from kicc_ml.records import Case, by_id
-from kicc_ml.runs import About, fold_folder, save_clinical
+from kicc_ml.runs import CLINICAL_MODEL, About, fold_folder, save_plain
+
+#: What ``blend`` is made of, as far as a fold has it: images, the table, and what a segmentation measured on CT.
+BLENDED = ("network", "clinical", "extent")
 
 COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label", "operating_point"]
 
@@ -27,7 +30,7 @@ def held_out_outcome(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Probabilities of the fold's test patients, by the network if there is one, by every baseline, and by ``blend``.
 
-    The blend is of the network and the clinical model, weighed by the fold's validation patients.
+    The blend is of the models ``BLENDED``, weighed by the fold's validation patients.
 
     One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
     could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
@@ -60,7 +63,7 @@ def _with_baselines(
     fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
     found = {**models, **baseline_predictions(fitting_bf, label_b, inner_groups(fitting), test_bf, features)}
     if {"network", "clinical"} <= set(found):
-        found["blend"] = blended([found["network"], found["clinical"]], label_b)
+        found["blend"] = blended([found[name] for name in BLENDED if name in found], label_b)
     return found
 
 
@@ -70,7 +73,7 @@ def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[st
     fitted = {endpoint: models["clinical"].fitted for endpoint, models in predicted.items() if "clinical" in models}
     models = {endpoint: in_numbers(model, features) for endpoint, model in fitted.items() if model}
     if models:
-        save_clinical(folder, about, models)
+        save_plain(folder, CLINICAL_MODEL, about, models)
 
 
 def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:

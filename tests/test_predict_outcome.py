@@ -116,12 +116,20 @@ def test_recalibration_of_the_network_is_fitted_on_validation_patients_and_kept_
     assert intercept[1] < -0.1  # nobody died
 
 
+@pytest.mark.parametrize("measured", [(), ("ct_percent_involved",)])
 def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little(
-    outcome_data: PatientDataModule, tmp_path: Path
+    outcome_data: PatientDataModule, tmp_path: Path, measured: tuple[str, ...]
 ):
-    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    outcome_data.cases = [
+        replace(case, clinical={**case.clinical, **dict.fromkeys(measured, float(number % 7))})
+        for number, case in enumerate(outcome_data.cases)
+    ]
+    outcome_data.features = (*outcome_data.features, *measured)
+    network = OutcomeNetwork(features=3 + len(measured), endpoints=2, ct=False, cxr=False, width=8)
+    rows, _ = held_out_outcome(network, about_data(outcome_data), outcome_data, tmp_path)
     icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
-    mean = (logit(icu["network"]) + logit(icu["clinical"])) / 2
+    made_of = ["network", "clinical", *["extent" for _ in measured]]
+    mean = logit(icu[made_of]).mean(axis=1)
     assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients
 
 
