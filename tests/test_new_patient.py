@@ -71,7 +71,7 @@ def test_risks_are_those_of_the_runs_own_prediction(run):
     assert risk.probability == pytest.approx(float(outcome_probabilities(network, data, [case])[0, 0]), abs=1e-6)
 
 
-def fold_of_tables(run_dir: Path, fold: str) -> tuple[list[Case], pd.DataFrame]:
+def fold_of_tables(run_dir: Path, fold: str, train: int = 40) -> tuple[list[Case], pd.DataFrame]:
     """A fold of baselines alone as ``train.py`` leaves it: the held-out patients, and what was predicted of them."""
     rng = np.random.default_rng(len(fold))
     everybody = [
@@ -84,7 +84,7 @@ def fold_of_tables(run_dir: Path, fold: str) -> tuple[list[Case], pd.DataFrame]:
         replace(case, clinical={**case.clinical, "crp_mg_l": np.nan}) if number % 4 == 0 else case
         for number, case in enumerate(everybody)
     ]
-    split = split_of(everybody, 40, 8, fold)
+    split = split_of(everybody, train, 8, fold)
     data = PatientDataModule(everybody, split, VolumeStore(run_dir / "store"), endpoints=("death", "icu"))
     data.prepare_data()
     data.setup()
@@ -113,6 +113,14 @@ def test_the_clinical_model_of_a_run_folder_says_what_it_said_of_the_held_out_pa
     for case_id, probability in zip(said["case_id"], said["probability"], strict=True):
         (risk,) = again[case_id]  # nobody's need of intensive care is known, so nothing could be fitted
         assert risk.clinical == risk.probability == pytest.approx(probability, abs=1e-6)
+
+
+def test_a_model_of_all_patients_predicts_new_ones_though_it_held_out_nobody(tmp_path: Path):
+    tested, predictions = fold_of_tables(tmp_path, "all", train=52)
+    assert (tested, len(predictions)) == ([], 0)
+    (risk,) = outcome_model(tmp_path).risks({}, {"age_years": 70.0})
+    assert 0 < risk.probability < 1
+    assert (risk.low, risk.calibration) == (None, {})
 
 
 def test_clinical_models_of_several_folds_are_averaged_in_log_odds(tables, tmp_path: Path):

@@ -29,13 +29,18 @@ class Model:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What prepares the table and one classifier, fitted on the same rows; called with a table it gives risks."""
+    """What prepares the table and one classifier, fitted on the same rows; called with a table it gives risks.
+
+    None for a table without rows, which scikit-learn refuses: a model of all cases holds out nobody.
+    """
 
     prepare: TransformerMixin | None
     classifier: ClassifierMixin
     recalibrate: Recalibration = field(default_factory=Recalibration)
 
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
+        if not len(table_bf):
+            return np.empty(0)
         prepared_bf = table_bf if self.prepare is None else self.prepare.transform(table_bf)
         return self.recalibrate(self.classifier.predict_proba(prepared_bf)[:, 1])
 
