@@ -40,7 +40,7 @@ from kicc_ml.predict import read_severity, severity_of
 from kicc_ml.progress import track
 from kicc_ml.records import Case, UserError, Volume, by_id
 from kicc_ml.risk import OutcomeRecord, outcome_record
-from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold
+from kicc_ml.runs import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold, read_table
 from kicc_ml.study import division_of, environment, gap_between, study_of
 
 logger = logging.getLogger("evaluate")
@@ -93,7 +93,7 @@ def evaluate_runs(runs: Sequence[Path], together: Path | None = None) -> Path:
 def score(folds: Sequence[Path]) -> Scores:
     """Set what finished folds predicted against what is known of their cases."""
     cases = cohorts_of(folds)
-    tables = {folder: pd.read_csv(folder / PREDICTIONS) for folder in folds}
+    tables = {folder: read_table(folder / PREDICTIONS) for folder in folds}
     outcomes = [table for table in tables.values() if "probability" in table]
     image_scores = [table for table in tables.values() if "score" in table]
     segmented = [

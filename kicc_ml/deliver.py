@@ -45,9 +45,9 @@ class HeldOut:
         return HeldOut(self.rows[self.rows["site"] != site] if "site" in self.rows else self.rows)
 
     def standing(self, features: Mapping[str, float | None]) -> tuple[Standing, tuple[Unlike, ...]]:
-        """Whether an image with such features is like these hospitals', and why not."""
+        """Whether an image with such features is like these hospitals', and why not; unchecked with none in common."""
         reference = reference_of(self.rows)
-        if reference is None or not features:
+        if reference is None or not any(features.get(name) is not None for name in reference.centre):
             return "unchecked", ()
         unlike = reference.unlike(features)
         return ("outside" if unlike else "inside"), unlike
@@ -148,6 +148,7 @@ def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Serie
         None if result.hanging else (folder / SHEET).read_bytes(),
         identified=bool(page.identity),
         risks=page.risks,
+        scores=page.scores,
         sides=result.hanging in (None, "stated"),
     )
     return export(Source(series, model.weights, version("kicc_ml"), model.provenance), findings, folder / DICOM)

@@ -18,7 +18,9 @@ from kicc_ml.predict import REGION_SUFFIX, read_features, read_seconds, read_sev
 from kicc_ml.progress import track
 from kicc_ml.records import Case, Modality, Series, reason_of
 from kicc_ml.risk import CLINICAL, NETWORK, OutcomeRecord
-from kicc_ml.runs import CLINICAL_MODEL, PREDICTIONS, WEIGHTS, ClinicalFold, Fold
+from kicc_ml.runs import CLINICAL_MODEL, PREDICTIONS, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold, read_table
+
+Trained = Fold | ClinicalFold | ZoneFold
 
 CASES = "cases.csv"
 RISKS_FROM = {
@@ -87,7 +89,7 @@ def export_run(
     written, set_aside = 0, {}
     for fold in folds:
         model = model_of([fold], held_out)
-        rows = pd.read_csv(fold.folder / PREDICTIONS, dtype={"case_id": str})
+        rows = read_table(fold.folder / PREDICTIONS)
         for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
             severity = fold.folder.parent / "severity" / case_id
             held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
@@ -105,7 +107,7 @@ def export_run(
 def held_out_of(run: Path) -> HeldOut:
     """The held-out cases of a run that was evaluated (its ``cases.csv``); empty for one fold or without."""
     path = run / CASES
-    return HeldOut(pd.read_csv(path) if path.is_file() else pd.DataFrame())
+    return HeldOut(read_table(path) if path.is_file() else pd.DataFrame())
 
 
 def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:
@@ -121,28 +123,28 @@ def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:
     return Model(weights, provenance)
 
 
-def with_outcome(model: Model, folds: Sequence[Fold | ClinicalFold]) -> Model:
-    """The same with an outcome run: another model, so other objects in a PACS."""
+def with_run(model: Model, label: str, folds: Sequence[Trained]) -> Model:
+    """The same with a further run, such as ``outcome run``: another model, so other objects in a PACS."""
     weights = _weights(folds)
     said = f"{_run(folds)}, weights {weights[:16]}, training hospitals {_sites(folds)}"
     both = hashlib.sha256((model.weights + weights).encode()).hexdigest()
-    return Model(both, {**model.provenance, "outcome run": said})
+    return Model(both, {**model.provenance, label: said})
 
 
-def _weights(folds: Sequence[Fold | ClinicalFold]) -> str:
-    """Of the networks, and of the clinical models beside those of outcomes."""
+def _weights(folds: Sequence[Trained]) -> str:
+    """Of the networks, and of the models in plain numbers beside them."""
     digest = hashlib.sha256()
-    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL)):
+    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL, ZONE_RIDGES)):
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _run(folds: Sequence[Fold | ClinicalFold]) -> str:
+def _run(folds: Sequence[Trained]) -> str:
     return f"{folds[0].folder.parent.name}, {len(folds)} model{'s' if len(folds) > 1 else ''}"
 
 
-def _sites(folds: Sequence[Fold | ClinicalFold]) -> str:
+def _sites(folds: Sequence[Trained]) -> str:
     return ", ".join(sorted({site for fold in folds for site in fold.about.sites}))
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,19 +18,23 @@ from torch import nn
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
 from kicc_ml.models.clinical_model import ClinicalModel
+from kicc_ml.models.cxr_zones import ZoneRidge
 from kicc_ml.models.networks import build_network
 from kicc_ml.plan import filled
 from kicc_ml.records import REGIONS, Units, UserError
 
 Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
+Plain = TypeVar("Plain", ClinicalModel, ZoneRidge)
 
 CONFIG = "config.yaml"
 SPLIT = "split.json"
 WEIGHTS = "weights.safetensors"
 CLINICAL_MODEL = "clinical.json"  # the baseline that an outcome network has to beat
+ZONE_RIDGES = "zones.json"  # scores of radiographs, likewise
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
+NAMES = ("case_id", "site", "fold")  # columns of these tables that are names, whatever they look like
 PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
 
 
@@ -76,12 +80,16 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class ClinicalFold:
-    """The clinical models of a finished fold, by endpoint; one that could not be fitted is absent."""
+class PlainFold(Generic[Plain]):
+    """The models in plain numbers of a finished fold, by endpoint; one that could not be fitted is absent."""
 
     folder: Path
     about: About
-    models: Mapping[str, ClinicalModel]
+    models: Mapping[str, Plain]
+
+
+ClinicalFold = PlainFold[ClinicalModel]
+ZoneFold = PlainFold[ZoneRidge]
 
 
 def canonical_of(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
@@ -109,17 +117,22 @@ def fold_folders(run: str | Path) -> list[Path]:
     return found
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of a run read back; names stay text, those too that look like numbers (``01``) or nothing (``NA``)."""
+    return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
+
+
 def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Outcome predictions of a run's folds, and its ``cases.csv``; an empty table for what it has not.
 
     Raises UserError where there is no finished run.
     """
-    tables = [pd.read_csv(folder / PREDICTIONS, dtype={"case_id": str}) for folder in fold_folders(run)]
+    tables = [read_table(folder / PREDICTIONS) for folder in fold_folders(run)]
     outcomes = [table for table in tables if "probability" in table]
     cases = run / "cases.csv"
     return (
         pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
-        pd.read_csv(cases, dtype={"case_id": str}) if cases.is_file() else pd.DataFrame(),
+        read_table(cases) if cases.is_file() else pd.DataFrame(),
     )
 
 
@@ -171,27 +184,27 @@ def load_folds(run: Path) -> list[Fold]:
     return [load_fold(folder) for folder in fold_folders(run)]
 
 
-def save_clinical(folder: Path, about: About, models: Mapping[str, ClinicalModel]) -> None:
-    """Write ``clinical.json``: numbers and names, the models by endpoint."""
+def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain]) -> None:
+    """Write the file ``name`` (``clinical.json``, ``zones.json``): numbers and names, the models by endpoint."""
     by_endpoint = {endpoint: asdict(model) for endpoint, model in models.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CLINICAL_MODEL, {"about": vars(about), "models": by_endpoint})
+    write_json(folder / name, {"about": vars(about), "models": by_endpoint})
 
 
-def load_clinical(folder: Path) -> ClinicalFold | None:
-    """Read them back; None where a fold has none: no clinical features, or saved before they were kept.
+def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] | None:
+    """Read them back; None where a fold has none: nothing to fit one on, or saved before they were kept.
 
     Raises UserError for a file that is no such thing.
     """
-    path = folder / CLINICAL_MODEL
+    path = folder / name
     if not path.is_file():
         return None
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        models = {endpoint: ClinicalModel(**model) for endpoint, model in kept["models"].items()}
-        return ClinicalFold(folder, About(**kept["about"]), models)
+        models = {endpoint: kind(**model) for endpoint, model in kept["models"].items()}
+        return PlainFold(folder, About(**kept["about"]), models)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as a clinical model: {error}; train the fold again") from error
+        raise UserError(f"{path} cannot be read as a model in plain numbers: {error}; train the fold again") from error
 
 
 def write_yaml(path: Path, content: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kicc_ml.deliver import DICOM, MONTAGE, PAGE, SHEET, HeldOut, Model, Result, deliver, deliver_dicom, patient_page
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.held_out import held_out_of
 from kicc_ml.image_features import scan_features
 from kicc_ml.records import Volume
 from kicc_ml.severity import grade
@@ -71,6 +72,18 @@ def test_more_doubt_than_of_nineteen_in_twenty_held_out_scans_is_unusual(result:
 def test_without_held_out_cases_nothing_is_claimed(result: Result):
     page = patient_page(result, HeldOut(pd.DataFrame()), MODEL)
     assert (page.standing, page.scan.involved_interval) == ("unchecked", None)
+
+
+def test_an_image_with_nothing_in_common_with_them_is_not_called_inside(result: Result):
+    others = HeldOut(held_out(result).rows.drop(columns="noise_hu"))
+    for features in ({}, {"noise_hu": 15.0}, {"soft_hu": None}):
+        assert others.standing(features) == ("unchecked", ())
+
+
+def test_a_hospital_whose_name_is_a_number_is_not_judged_by_its_own_scans(result: Result, tmp_path: Path):
+    rows = held_out(result).rows
+    rows.assign(site=rows["site"].str.replace("h", "10")).to_csv(tmp_path / "cases.csv", index=False)
+    assert set(held_out_of(tmp_path).without("101").rows["site"]) == {"100", "102", "103", "104"}
 
 
 def test_a_hospital_is_not_judged_by_its_own_scans(result: Result):

@@ -25,6 +25,7 @@ from kicc_ml.runs import (
     fold_folder,
     fold_folders,
     load_fold,
+    read_table,
     save_network,
     write_json,
     write_table,
@@ -161,6 +162,15 @@ def test_a_fold_lies_in_one_folder_below_its_run(tmp_path: Path, fold: str, fold
 
 def disk_full(*_: Any, **__: Any) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_hospitals_and_cases_keep_their_names_whatever_these_look_like(tmp_path: Path):
+    names = ["01", "1", "NA", "1e5", "서울 병원"]
+    table = pd.DataFrame({"case_id": names, "site": names, "fold": names, "label": [0, 1, np.nan, 0, 1]})
+    write_table(tmp_path / PREDICTIONS, table)
+    read = read_table(tmp_path / PREDICTIONS)
+    assert all(read[column].tolist() == names for column in ("case_id", "site", "fold"))
+    assert read["label"].isna().tolist() == [False, False, True, False, False]
 
 
 def test_a_full_disk_leaves_the_former_table_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
