@@ -96,8 +96,9 @@ def window(image: np.ndarray, units: Units) -> np.ndarray:
     low, high = LUNG_WINDOW_HU
     if units != "hu":
         low, high = (float(bound) for bound in np.percentile(image[(slice(None, None, 2),) * image.ndim], (1, 99)))
-    grey = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
-    return np.clip(grey, 0, 255).astype(np.uint8)
+    grey = np.subtract(image, low, dtype=np.float32)
+    grey *= 255 / max(high - low, 1e-6)  # in place: a whole CT of thin slices has a GiB of these
+    return np.clip(grey, 0, 255, out=grey).astype(np.uint8)
 
 
 def upright(

@@ -25,6 +25,9 @@ EACH_WAY_SHOWN = 2
 #: Grey tiles and thin outlines: below this their edges ring, above it a report of four endpoints outgrows an e-mail.
 JPEG_QUALITY = 80
 
+#: Before the names of models, which may be any word, where they are columns.
+RISK = "risk by "
+
 IMAGES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
 
 
@@ -73,10 +76,11 @@ def predicted_cases(
 def _captions(rows: pd.DataFrame) -> dict[str, str]:
     """The cases of one endpoint that are shown, by id: outcome and the risks of the models that are drawn."""
     models = drawn_models(rows["model"])
-    risks = rows.pivot(index="case_id", columns="model", values="probability")[models]
+    first = RISK + models[0]
+    risks = rows.pivot(index="case_id", columns="model", values="probability")[models].add_prefix(RISK)
     table = rows.drop_duplicates("case_id").set_index("case_id")[["site", "label"]].join(risks)
-    table = table.dropna(subset=[models[0]]).reset_index()
-    worse, median = _by_error(table.assign(error=(table["label"] - table[models[0]]).abs()))
+    table = table.dropna(subset=[first]).reset_index()
+    worse, median = _by_error(table.assign(error=(table["label"] - table[first]).abs()))
     each_way = [worse[worse["label"] == label].head(EACH_WAY_SHOWN) for label in (1, 0)]
     return {str(row["case_id"]): _caption(row, models) for _, row in pd.concat([*each_way, median]).iterrows()}
 
@@ -89,7 +93,7 @@ def _by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _caption(row: pd.Series, models: Sequence[str]) -> str:
-    risks = [f"{words(model)} {100 * row[model]:.1f} %" for model in models if pd.notna(row[model])]
+    risks = [f"{words(model)} {100 * row[RISK + model]:.1f} %" for model in models if pd.notna(row[RISK + model])]
     had = "had the event" if row["label"] else "did not have the event"
     return f"{row['case_id']}, {row['site']}: {had}; predicted risk: {', '.join(risks)}{row['median']}"
 
@@ -107,8 +111,8 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error)}")
     if not jpegs and not remarks:
         remarks.append("; without an image")
-    if case.further:
-        remarks.append(f"; predicted from {len(case.further)} further images too")
+    if further := sum(series.modality in modalities for series in case.further):
+        remarks.append(f"; {further} further images of other times are not shown")
     return tuple(jpegs), "".join(remarks)
 
 

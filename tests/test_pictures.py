@@ -1,6 +1,7 @@
 """Which cases a report shows, and that their pictures are of the images they were predicted from."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -63,6 +64,13 @@ def test_the_missed_events_the_false_alarms_and_the_median_case_are_shown_by_the
     assert "c3, seoul: did not have the event; predicted risk: network 90.0 %" in shown[2].caption
 
 
+@pytest.mark.parametrize("name", ["median", "label", "site", "error", "case_id"])
+def test_a_model_from_outside_may_be_called_like_a_column(cases: dict[str, Case], name: str):
+    rows = predictions(LABELS, RISKS).query("model == 'network'").assign(model=name)
+    caption = predicted_cases(rows, cases, ["CXR"])[0].caption
+    assert caption == f"c1, seoul: had the event; predicted risk: {name.replace('_', ' ')} 2.0 %"
+
+
 def test_at_most_five_of_an_endpoint_are_shown_and_nobody_twice(cases: dict[str, Case]):
     for count in range(1, 13):
         shown = predicted_cases(predictions(LABELS[:count], RISKS[:count]), cases, ["CXR"])
@@ -88,6 +96,9 @@ def test_ct_and_radiograph_stand_side_by_side_and_only_what_the_network_saw(tmp_
     assert [len(one.jpegs) for one in predicted_cases(rows, both, ["CT"])] == [1, 0]
     assert "without an image" in predicted_cases(rows, both, ["CT"])[1].caption
     assert predicted_cases(rows, both, []) == []
+    both["c1"] = replace(both["c1"], further=(ct, ct))
+    captions = [predicted_cases(rows, both, kinds)[0].caption for kinds in (["CT"], ["CXR"])]
+    assert ["2 further images" in caption for caption in captions] == [True, False]
 
 
 def test_the_images_of_a_network_are_those_its_settings_show_it(tmp_path: Path):
