@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.dicom.reasons import REASONS
 from kicc_ml.evaluation.multisite import endpoints_of
 from kicc_ml.evaluation.report import ShownCase
 from kicc_ml.evaluation.rows import drawn_models
@@ -103,6 +104,9 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
     jpegs, remarks = [], []
     for modality in modalities:
         if (series := case.image(modality)) is None:
+            continue
+        if "burned_in" in series.reasons:  # it may be a name, and a report is sent
+            remarks.append(f"; its {IMAGES[modality]} is not shown: {REASONS['burned_in']}")
             continue
         try:
             picture = case_picture(case.case_id, read_scan(series), {}, hanging_of(series))

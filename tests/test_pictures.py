@@ -87,6 +87,13 @@ def test_an_image_that_cannot_be_read_is_said_so_and_the_others_are_shown(cases:
     assert "c1.png" in shown[0].caption
 
 
+def test_a_film_with_text_burned_in_is_not_shown_since_it_may_be_a_name(cases: dict[str, Case]):
+    cases["c1"] = replace(cases["c1"], cxr=replace(cases["c1"].cxr, reasons=("burned_in",)))
+    shown = predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+    assert [len(one.jpegs) for one in shown] == [0, 1, 1, 1, 1]
+    assert "its radiograph is not shown: text is burned into the picture" in shown[0].caption
+
+
 def test_ct_and_radiograph_stand_side_by_side_and_only_what_the_network_saw(tmp_path: Path, cases: dict[str, Case]):
     nib.save(nib.Nifti1Image(np.zeros((16, 16, 8), np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
     ct = nifti_series(tmp_path / "ct.nii.gz", site="seoul", patient="1", units="hu")
