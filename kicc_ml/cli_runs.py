@@ -30,6 +30,7 @@ Identified = Annotated[
 ]
 OutcomeRun = Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")]
 Table = Annotated[Path | None, typer.Option(help="clinical table for these, with the columns site and patient_id")]
+ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
 HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
 SameCohort = Annotated[Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")]
 
@@ -48,20 +49,24 @@ def predict(
     identified: Identified = False,
     outcome_run: OutcomeRun = None,
     clinical: Table = None,
+    score_run: ScoreRun = None,
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
     from kicc_ml.clinic import Clinic, outcomes_of
-    from kicc_ml.held_out import held_out_of, model_of, with_outcome
+    from kicc_ml.film_scores import score_model
+    from kicc_ml.held_out import held_out_of, model_of, with_run
     from kicc_ml.predict import segmenter_of
     from kicc_ml.runs import load_folds
 
     folds, held_out = load_folds(run), held_out_of(run)
     segmenter = segmenter_of(folds, device, fast=fast)
     model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
-    model = with_outcome(model, outcomes.model.trained) if outcomes else model
+    model = with_run(model, "outcome run", outcomes.model.trained) if outcomes else model
+    scores = score_model(score_run, segmenter.canonical.modality)
+    model = with_run(model, "score run", scores.folds) if scores else model
     series, intake_s = _scans(source, segmenter)
     pages, objects = report or identified, dicom or bool(push)
-    clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, series, intake_s)
+    clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
     _predict(segmenter, clinic, out)
 
 

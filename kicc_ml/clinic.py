@@ -13,6 +13,7 @@ from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.deliver import DICOM, PAGE, HeldOut, Model, Result, deliver, deliver_dicom, display_of, patient_page
 from kicc_ml.dicom.identified import identity_of
 from kicc_ml.dicom.web import push as send
+from kicc_ml.film_scores import ScoreModel
 from kicc_ml.held_out import masks_in
 from kicc_ml.history import (
     Scanned,
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 LISTING = "index.html"
 OUTCOME_FILE = "outcome.json"
+SCORES_FILE = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Clinic:
     identified: bool = False
     push: str = ""
     outcomes: Outcomes | None = None
+    score_model: ScoreModel | None = None
     scans: Mapping[str, Series] = field(default_factory=dict)
     intake_s: float = 0.0
 
@@ -91,7 +94,7 @@ class Clinic:
 
     def is_whole(self, series: Series, folder: Path) -> bool:
         wanted = [PAGE] * (self.report or self.dicom) + [DICOM] * (self.dicom and is_dicom(series))
-        wanted += [OUTCOME_FILE] * (self.outcomes is not None)
+        wanted += [OUTCOME_FILE] * (self.outcomes is not None) + [SCORES_FILE] * (self.score_model is not None)
         return all((folder / name).exists() for name in wanted)
 
     def __call__(self, series: Series, result: Result, folder: Path) -> None:
@@ -105,15 +108,19 @@ class Clinic:
         own = scanned(result.case_id, series, folder.parent)
         with result.stages("outcome"):
             risks, risks_from = self.outcomes.of(series, result) if self.outcomes else ((), "")
+        scores = self.score_model.scores(result.volume) if self.score_model else ()
         if self.report or self.dicom:
             with result.stages("page and sheet"):
-                page = replace(self._page(series, result, own, folder.parent), risks=risks, risks_from=risks_from)
+                page = self._page(series, result, own, folder.parent)
+                page = replace(page, risks=risks, risks_from=risks_from, scores=scores)
                 deliver(folder, result, page)
             with result.stages("DICOM"):
                 self._to_pacs(series, result, page, folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self.outcomes:
             write_json(folder / OUTCOME_FILE, {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]})
+        if self.score_model:
+            write_json(folder / SCORES_FILE, [asdict(score) for score in scores])
         if own:
             write_scanned(folder, own)
 

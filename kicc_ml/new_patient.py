@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.models.clinical_model import ClinicalModel
 from kicc_ml.records import Risk, UserError, Volume
 from kicc_ml.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs import (
@@ -18,8 +19,8 @@ from kicc_ml.runs import (
     Fold,
     canonical_of,
     fold_folders,
-    load_clinical,
     load_folds,
+    load_plain,
 )
 
 #: Keys of the image and the mark that it is there, as ``PatientDataModule`` gives them.
@@ -124,7 +125,7 @@ def clinical_row(values: Mapping[str, float], features: Sequence[str]) -> np.nda
 def outcome_model(run: Path) -> OutcomeModel:
     """The networks and clinical models of a run's folds. Raises UserError where it has neither."""
     folders = fold_folders(run)
-    clinical = [fold for folder in folders if (fold := load_clinical(folder))]
+    clinical = [fold for folder in folders if (fold := load_plain(folder, CLINICAL_MODEL, ClinicalModel))]
     with_network = any((folder / WEIGHTS).is_file() for folder in folders)
     if not with_network and not clinical:
         raise UserError(

@@ -8,10 +8,10 @@ from torch import nn
 
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.models.baselines import endpoints_be
-from kicc_ml.models.cxr_zones import ridge_prediction, zone_features
+from kicc_ml.models.cxr_zones import ZONE_FEATURES, zone_features, zone_ridge
 from kicc_ml.predict_outcome import cases_on, outcome_probabilities
 from kicc_ml.records import CXR_SCORES, Case, UserError
-from kicc_ml.runs import About
+from kicc_ml.runs import ZONE_RIDGES, About, fold_folder, save_plain
 
 COLUMNS = ["case_id", "site", "person", "fold", "score", "model", "predicted", "reference"]
 
@@ -23,7 +23,7 @@ def held_out_severity(
 
     One row per prediction with the columns ``COLUMNS``; an unknown reference is empty. Where two readers scored, the
     second stands as a model against the first. Zones and mean are fitted on training and validation images together,
-    since these select nothing for them.
+    since these select nothing for them. The ridges on zones are kept in the fold's folder, for new films.
 
     Raises:
         UserError: the experiment has no radiographs.
@@ -36,21 +36,25 @@ def held_out_severity(
     test_bf, fitting_bf = (_features(data, cases) for cases in (test, fitting))
     person_b = np.array([case.person for case in fitting])
     of_network = None if network is None else outcome_probabilities(network, data, test)
-    rows = []
+    rows, ridges = [], {}
     for column, score in enumerate(data.endpoints):
         score_b = endpoints_be(fitting, [score])[:, 0]
         shares = {} if of_network is None else {"network": of_network[:, column]}
-        shares["zones"] = ridge_prediction(fitting_bf, score_b, person_b, test_bf)
+        ridges[score] = zone_ridge(fitting_bf, score_b, person_b)
+        shares["zones"] = ridges[score](test_bf)
         shares["mean"] = np.full(len(test), np.nanmean(score_b))
         reference_b = endpoints_be(test, [score])[:, 0]
         rows += [_rows(test, data.split.fold, score, model, one, reference_b) for model, one in shares.items()]
         rows.append(_second_reader(test, data.split.fold, score))
+    fitted = {score: ridge for score, ridge in ridges.items() if np.isfinite(ridge.intercept)}
+    save_plain(fold_folder(run_dir, data.split.fold), ZONE_RIDGES, about, fitted)
     return pd.concat(rows, ignore_index=True), {}
 
 
 def _features(data: PatientDataModule, cases: list[Case]) -> np.ndarray:
     assert data.cxr is not None
-    return np.array([zone_features(data.cxr[case.case_id].image_cxyz[0]) for case in cases])
+    features = [zone_features(data.cxr[case.case_id].image_cxyz[0]) for case in cases]
+    return np.array(features).reshape(len(cases), ZONE_FEATURES)
 
 
 def _second_reader(cases: list[Case], fold: str, score: str) -> pd.DataFrame:

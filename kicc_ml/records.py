@@ -244,6 +244,22 @@ class Risk:
     clinical: float | None = None
 
 
+@dataclass(frozen=True)
+class FilmScore:
+    """A radiologist's score (a key of ``CXR_SCORES``) as predicted of a radiograph, in ``points`` of ``most``.
+
+    ``r`` (Pearson) and ``mae_points`` are those of such predictions of ``films`` that were held out; None where the run
+    was not evaluated.
+    """
+
+    score: str
+    points: float
+    most: float
+    r: float | None = None
+    mae_points: float | None = None
+    films: int | None = None
+
+
 def reason_of(error: Exception) -> str:
     """Why a case is set aside: a user's error in its own words, any other with its kind."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -11,19 +11,22 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from kicc_ml.clinic import Clinic, Outcomes, list_patients, outcomes_of, risk_table
+from kicc_ml.clinic import SCORES_FILE, Clinic, Outcomes, list_patients, outcomes_of, risk_table
 from kicc_ml.data.patient_table import PatientTable
 from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.transforms import CanonicalCXR
 from kicc_ml.deliver import HeldOut, Model, Result
 from kicc_ml.dicom.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.volume import read_volume
+from kicc_ml.film_scores import ScoreModel
+from kicc_ml.models.cxr_zones import ZONE_FEATURES, ZoneRidge
 from kicc_ml.new_patient import OutcomeModel
 from kicc_ml.predict import severity_of, write_case
 from kicc_ml.progress import Stages
 from kicc_ml.records import Risk, Series, UserError
 from kicc_ml.risk import OutcomeRecord
-from kicc_ml.runs import About, ClinicalFold
+from kicc_ml.runs import About, ClinicalFold, ZoneFold
 from kicc_ml.trust import NotForThisModel
 from tests.dicom.phantom_files import write_radiograph, write_series
 from tests.dicom.phantoms import Grid, even_mm
@@ -129,6 +132,23 @@ def test_a_radiograph_gets_page_picture_and_dicom_with_the_opacity_where_it_lies
     assert {path.name for path in (folder / "dicom").iterdir()} == {"report.dcm", "picture.dcm"}
     assert result.severity.zone_percent["right_lower"] == 80
     assert clinic.is_whole(series, folder)
+
+
+def test_the_scores_of_a_film_are_in_its_file_on_its_page_and_in_its_report(tmp_path: Path):
+    series, result = film(tmp_path)
+    ridges = {"brixia": ZoneRidge([0.0] * ZONE_FEATURES, 0.4)}
+    figures = {"brixia": {"zones": {"pearson": {"value": 0.684}, "mae": {"value": 2.94, "n": 114}}}}
+    model = ScoreModel([ZoneFold(tmp_path, About({}, ["rome"]), ridges)], CanonicalCXR(32), figures)
+    clinic, folder = Clinic(NOTHING, MODEL, dicom=True, score_model=model), tmp_path / "out"
+    clinic(series, result, folder)
+    (kept,) = json.loads((folder / SCORES_FILE).read_text())
+    assert (kept["score"], kept["points"], kept["r"], kept["films"]) == ("brixia", pytest.approx(7.2), 0.684, 114)
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert all(said in page for said in ("<strong>7.2</strong> / 18", "<td>0.68</td>", "<td>2.9</td>", "<td>114</td>"))
+    assert "Predicted score of a radiologist" in str(pydicom.dcmread(folder / "dicom" / "report.dcm"))
+    assert clinic.is_whole(series, folder)
+    (folder / SCORES_FILE).unlink()
+    assert not clinic.is_whole(series, folder)
 
 
 def test_a_radiograph_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):

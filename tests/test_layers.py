@@ -29,19 +29,21 @@ MAY_IMPORT = {
     "predict": PLAIN | READERS | MIDDLE | {"runs", "inference", "page", "image_features", "deliver"},
     "risk": PLAIN | MIDDLE | {"runs"},
     "new_patient": PLAIN | MIDDLE | {"runs", "risk"},
+    "film_scores": PLAIN | MIDDLE | {"runs"},
     "history": PLAIN | {"dicom", "runs"},
     "held_out": PLAIN | READERS | MIDDLE | {"runs", "predict", "page", "deliver", "risk"},
     "clinic": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "predict", "page", "image_features", "trust", "deliver", "held_out", "history", "risk", "new_patient"},
+    | {"runs", "predict", "page", "image_features", "trust", "deliver", "held_out", "history", "risk", "new_patient"}
+    | {"film_scores"},
     "predict_outcome": PLAIN | MIDDLE | {"runs"},
     "predict_severity": PLAIN | MIDDLE | {"runs", "predict_outcome"},
     "extent": PLAIN | MIDDLE | {"runs", "predict"},
     "cli_runs": PLAIN
     | READERS
     | MIDDLE
-    | {"runs", "inference", "predict", "launch", "clinic", "held_out", "history", "risk"},
+    | {"runs", "inference", "predict", "launch", "clinic", "held_out", "history", "risk", "film_scores"},
     "cli": PLAIN | READERS | MIDDLE | {"runs", "launch", "cli_runs"},
     "train": PLAIN | READERS | MIDDLE | {"plan", "runs", "predict", "predict_outcome", "extent", "launch", "evaluate"},
     "benchmark": PLAIN | READERS | MIDDLE | {"runs", "study", "pictures"},

@@ -25,10 +25,10 @@ from kicc_ml.runs import about_data
 SCORES = ("geographic_extent", "brixia")
 
 
-def image_case(folder: Path, number: int) -> Case:
+def image_case(folder: Path, number: int, shape: tuple[int, int] = (32, 32)) -> Case:
     """A radiograph as light as it is scored; every third has no Brixia."""
     share = number / 20
-    grey = np.random.default_rng(number).normal(60 + 150 * share, 15, (32, 32)).clip(0, 255)
+    grey = np.random.default_rng(number).normal(60 + 150 * share, 15, shape).clip(0, 255)
     path = folder / f"c{number:02d}.png"
     grey[0, 0], grey[0, 1] = 0, 255
     Image.fromarray(grey.astype(np.uint8)).save(path)
@@ -56,7 +56,7 @@ def cases(tmp_path: Path) -> list[Case]:
 
 
 def held_out(data: PatientDataModule, network: OutcomeNetwork | None = None) -> pd.DataFrame:
-    return held_out_severity(network, about_data(data), data, Path())[0]
+    return held_out_severity(network, about_data(data), data, data.store.root.parent / "run")[0]
 
 
 def test_every_image_has_a_row_per_score_and_model_in_points(cases: list[Case], tmp_path: Path):

@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from kicc_ml.dicom.derived import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
-from kicc_ml.records import Risk, SeverityMap
+from kicc_ml.records import FilmScore, Risk, SeverityMap
 
 #: The second as HL7's US Core 5.0.0 has it ("Plain chest X-ray", its name in earlier editions).
 PROCEDURE = {
@@ -30,6 +30,7 @@ RISK = {
     "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
     "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
 }
+FILM_SCORE = Code("FILM_SCORE", "99KICC", "Predicted score of a radiologist")
 ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
 TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
 MILLILITRE = Code("ml", "UCUM", "milliliter")
@@ -47,12 +48,16 @@ ZONE = {
 
 
 def severity_report(
-    source: Source, severity: SeverityMap, risks: Sequence[Risk], segmentation: Dataset | None = None
+    source: Source,
+    severity: SeverityMap,
+    risks: Sequence[Risk],
+    segmentation: Dataset | None = None,
+    scores: Sequence[FilmScore] = (),
 ) -> Dataset:
-    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map and of risks; what is None is left out."""
+    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map, of risks and of scores; what is None is left out."""
     groups = [_both_lungs(source, severity), *_lungs(source, severity), *_zones(source, severity)]
     groups += _segments(source, severity, segmentation) if segmentation else []
-    groups += [_risk(source, risk) for risk in risks]
+    groups += [_risk(source, risk) for risk in risks] + [_score(source, score) for score in scores]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = hd.sr.MeasurementReport(
@@ -148,6 +153,16 @@ def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluat
     remarks = [f"calibration, {name}: {value}" for name, value in risk.calibration.items()]
     finding = Code(risk.endpoint.upper()[:16], "99KICC", f"Predicted outcome: {risk.endpoint}")
     return _group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
+
+
+def _score(source: Source, score: FilmScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """A predicted score of a film, and how near such predictions came to radiologists."""
+    name = score.score.replace("_", " ")
+    finding = Code(score.score.upper()[:16], "99KICC", f"Predicted score: {name} 0-{score.most:.0f}")
+    known = {"r": score.r, "mean error in points": score.mae_points, "held-out films": score.films}
+    remarks = [f"{label}: {value:.3g}" for label, value in known.items() if value is not None]
+    measurements = _measurements((FILM_SCORE, score.points, POINTS))
+    return _group(source, f"score {name}", finding, None, measurements, remarks)
 
 
 def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:

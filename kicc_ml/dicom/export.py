@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from kicc_ml.dicom.derived import Source, parametric_map, segmentation, state_origin
 from kicc_ml.dicom.derived_pictures import picture, summary_pdf
 from kicc_ml.dicom.derived_report import severity_report
-from kicc_ml.records import Risk, SeverityMap, Volume
+from kicc_ml.records import FilmScore, Risk, SeverityMap, Volume
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Findings:
     pdf: bytes | None
     identified: bool = False
     risks: Sequence[Risk] = ()
+    scores: Sequence[FilmScore] = ()
     sides: bool = True
 
 
@@ -75,6 +76,6 @@ def _of_radiograph(source: Source, findings: Findings) -> dict[str, Dataset]:
     severity = findings.severity
     known = severity if findings.sides else severity.without_sides
     return {
-        "report": severity_report(source, known, findings.risks),
+        "report": severity_report(source, known, findings.risks, scores=findings.scores),
         "picture": picture(source, findings.montage),
     }

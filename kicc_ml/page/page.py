@@ -14,7 +14,7 @@ import jinja2
 
 from kicc_ml.page.scan import DisplayScan
 from kicc_ml.page.words import WORDS
-from kicc_ml.records import Hanging, Risk, SeverityMap, Unlike
+from kicc_ml.records import FilmScore, Hanging, Risk, SeverityMap, Unlike
 from kicc_ml.severity import SIDES, THIRDS, change
 
 #: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
@@ -45,7 +45,7 @@ class PatientPage:
 
     ``standing`` says whether the scan is like those the model was validated on, ``standing_because`` why not; ``doubt``
     whether the model is unsure of more of it than of other scans. ``risks_from`` names what the risks were predicted
-    from. ``seconds`` is the time that each stage took.
+    from; ``scores`` are those of a radiologist, predicted of a film. ``seconds`` is the time that each stage took.
     ``hanging`` says how a radiograph lies, and is None of a CT.
     ``identity`` (label to value) is shown only where the page stays in the hospital; ``provenance`` names model,
     training sites and validation figures.
@@ -59,6 +59,7 @@ class PatientPage:
     doubt: Doubt = "unknown"
     risks: tuple[Risk, ...] = ()
     risks_from: str = ""
+    scores: tuple[FilmScore, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
     hanging: Hanging | None = None

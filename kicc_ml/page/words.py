@@ -145,6 +145,19 @@ WORDS: dict[str, tuple[str, str]] = {
         "The file says that the film does not lie as usual: right and left are not told.",
         "파일에 따르면 통상적인 방향이 아님: 좌우를 표시하지 않음.",
     ),
+    "scores": ("A radiologist's scores, predicted", "영상의학과 의사의 점수 예측"),
+    "points": ("points", "점수"),
+    "mae": ("mean error", "평균 오차"),
+    "films": ("films", "사진 수"),
+    "score_geographic_extent": ("geographic extent", "침범 범위"),
+    "score_opacity": ("opacity", "음영 정도"),
+    "score_brixia": ("Brixia", "Brixia"),
+    "scores_note": (
+        "From grey and detail of the whole film, not from the map. r and mean error: against radiologists, on films "
+        "held out; – where the model was not evaluated.",
+        "음영 지도가 아닌 사진 전체의 밝기와 세부로 예측함. r과 평균 오차: 학습에서 제외된 사진에서 "
+        "영상의학과 의사의 점수와 비교; –: 평가되지 않은 모델.",
+    ),
     "viewer_film": ("Film and map", "X선 사진과 음영 지도"),
     "lesion_film": ("opacity", "음영"),
     "lung_film": ("outline of the lung fields", "폐야 윤곽"),

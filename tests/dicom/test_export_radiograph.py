@@ -17,7 +17,7 @@ from kicc_ml.dicom.export import Findings, export
 from kicc_ml.dicom.index import index_sources
 from kicc_ml.dicom.views import hanging
 from kicc_ml.dicom.web import push
-from kicc_ml.records import Risk, Series, SeverityMap, Volume
+from kicc_ml.records import FilmScore, Risk, Series, SeverityMap, Volume
 from tests.dicom.phantom_files import write_radiograph
 from tests.dicom.test_export import code_of, items
 from tests.orthanc import PASSWORD, USER, Orthanc
@@ -29,6 +29,8 @@ SEVERITY = SeverityMap(
     **{"lung_ml": None, "lesion_ml": None, "lesion_g": None, "geographic_extent": 2},
     lung_percent={"right": 28.0, "left": 2.0},
 )
+
+BRIXIA = FilmScore("brixia", 7.25, 18.0, 0.684, 2.9, 114)
 
 
 def film_in(folder: Path, orientation: list[str] | None = None) -> Series:
@@ -44,7 +46,7 @@ def written(folder: Path, series: Series, model: str = MODEL) -> list[Path]:
     grey = Volume(np.zeros((40, 48, 1), np.float32), np.eye(4), "arbitrary")
     stated = hanging(series.files[0]) == "stated"
     risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}),)
-    findings = Findings(grey, {}, None, SEVERITY, folder / "montage.png", None, risks=risks, sides=stated)
+    findings = Findings(grey, {}, None, SEVERITY, folder / "montage.png", None, False, risks, (BRIXIA,), stated)
     return export(Source(series, model, "0.1.0", {"training hospitals": "busan"}), findings, folder / "dicom")
 
 
@@ -71,6 +73,11 @@ def test_the_report_places_the_opacity_in_the_right_lower_field(tmp_path: Path):
     assert found["Lower zone of lung", "Left"] == 5
     (extent,) = items(report, "EXTENT")
     assert extent.MeasuredValueSequence[0].NumericValue == 2
+    (score,) = items(report, "FILM_SCORE")
+    assert score.MeasuredValueSequence[0].NumericValue == 7.25
+    assert "brixia 0-18" in str(report)
+    texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}
+    assert texts >= {"r: 0.684", "mean error in points: 2.9", "held-out films: 114"}
     (procedure,) = items(report, "121058")
     assert procedure.ConceptCodeSequence[0].CodeMeaning == "Plain X-ray of chest"
 
