@@ -48,10 +48,14 @@ class OutcomeRecord:
         return Risk(endpoint, mean_risk(probability_m), low, high, self._calibration(endpoint), clinical)
 
     def of_case(self, case_id: str) -> tuple[Risk, ...]:
-        """The risks of a case of the run itself, judged by the other hospitals; none where it was not predicted."""
+        """The risks of a case of the run itself, judged by the other hospitals; none where it was not predicted, or of
+        an endpoint that nobody is known of: no model learnt it.
+        """
         if "probability" not in self.rows:
             return ()
-        own = self.rows[self.rows["case_id"].astype(str) == case_id]
+        learnt = self.rows.dropna(subset=["label"])["endpoint"].unique()
+        own = self.rows[(self.rows["case_id"].astype(str) == case_id) & self.rows["endpoint"].isin(learnt)]
+        own = own.dropna(subset=["probability"])
         others = self.without(own["site"].iloc[0]) if len(own) else self
         said: dict[str, dict[str, float]] = {}
         for row in own.to_dict("records"):

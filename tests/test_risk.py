@@ -83,6 +83,13 @@ def test_a_run_without_a_network_shows_the_risk_of_its_clinical_model():
     assert risk.calibration["slope"] == "0.90 (0.50 to 1.30)"
 
 
+def test_an_endpoint_that_nobody_is_known_of_has_no_risk_of_a_held_out_case():
+    rows = record().rows
+    unknown = rows.assign(endpoint="death", label=np.nan)  # the network says its first guess, the baseline nothing
+    unknown["probability"] = unknown["probability"].where(unknown["model"] == "network")
+    assert [risk.endpoint for risk in OutcomeRecord(pd.concat([rows, unknown])).of_case("c7")] == ["icu"]
+
+
 def test_a_hospital_is_not_judged_by_its_own_outcomes():
     whole = record()
     turned = whole.rows.assign(label=whole.rows["label"].where(whole.rows["site"] != "h0", 1 - whole.rows["label"]))
