@@ -177,6 +177,7 @@ def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
     another division: two runs must not mix.
     """
     settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
+    apart_or_refused(Path(cfg.run_dir), list(settings))
     for folder in finished_folds(Path(cfg.run_dir)):
         kept = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         now = settings_of(cfg, kept["split"]["fold"])
@@ -194,6 +195,16 @@ def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_splits(folder / SPLIT, [split])
         write_yaml(folder / CONFIG, settings[split.fold])
+
+
+def apart_or_refused(run_dir: Path, folds: Sequence[str]) -> None:
+    """Raises UserError where two folds would lie in one folder, and one of the hospitals would never be tested."""
+    named: dict[Path, str] = {}
+    for fold in folds:
+        if (other := named.setdefault(fold_folder(run_dir, fold), fold)) != fold:
+            raise UserError(
+                f"folds {other!r} and {fold!r} would both be written to {fold_folder(run_dir, fold)}; rename one"
+            )
 
 
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:

@@ -96,14 +96,21 @@ class OutcomeModel:
         return risks
 
     def _by_network(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> dict[str, list[float]]:
-        """Of each endpoint the risks by the folds' networks."""
-        probability_me = self._probabilities(images, values)
-        return dict(zip(self.folds[0].about.endpoints, probability_me.T.tolist(), strict=True))
+        """Of each endpoint the risks by the networks of the folds that learnt it."""
+        risks: dict[str, list[float]] = {}
+        for fold, probability_e in zip(self.folds, self._probabilities(images, values), strict=True):
+            for endpoint, probability in zip(fold.about.endpoints, probability_e.tolist(), strict=True):
+                if endpoint not in fold.about.unlearnt:
+                    risks.setdefault(endpoint, []).append(probability)
+        return risks
 
     def _seen(self, kind: str, volume: Volume | None) -> Tensor | None:
         """An image as the networks were shown it, half precision of the store included; None where it is not used."""
         canonical = self._canonical(kind)
-        return None if volume is None or canonical is None else canonical(volume).image_cxyz.half().float()[None]
+        if volume is None or canonical is None:
+            return None
+        image = canonical(volume).image_cxyz.half().float()[None]
+        return image.flatten(3) if kind == "cxr" else image  # a film may come as a volume of one slice
 
     @torch.inference_mode()
     def _probabilities(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import nn
 
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
+from kicc_ml.models.baselines import endpoints_be
 from kicc_ml.models.clinical_model import ClinicalModel
 from kicc_ml.models.cxr_zones import ZoneRidge
 from kicc_ml.models.networks import build_network
@@ -43,7 +44,8 @@ class About:
     """What the weights were trained on, kept inside their file.
 
     ``sizes`` are the network's parameters that the data decided; ``regions`` those it learnt to segment;
-    ``features`` and ``endpoints`` the columns of the outcome network, in order; ``sites`` the training hospitals;
+    ``features`` and ``endpoints`` the columns of the outcome network, in order, ``unlearnt`` the endpoints that no
+    training case was known of; ``sites`` the training hospitals;
     ``units`` and ``spacing_known`` those of the images it learnt to segment; ``lesion_threshold`` is fitted inside the
     fold.
     """
@@ -56,6 +58,7 @@ class About:
     units: Units = "hu"
     spacing_known: bool = True
     lesion_threshold: float = 0.5
+    unlearnt: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,10 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
             spacing_known=any(image.spacing_mm is not None for image in images),
         )
     features, endpoints = list(data.features or ()), list(data.endpoints)
-    return About({"features": len(features), "endpoints": len(endpoints)}, sites, (), features, endpoints)
+    sizes = {"features": len(features), "endpoints": len(endpoints)}
+    known_be = endpoints_be(data.train_cases, endpoints)
+    unlearnt = [name for name, known_b in zip(endpoints, known_be.T, strict=True) if np.isnan(known_b).all()]
+    return About(sites=sites, sizes=sizes, features=features, endpoints=endpoints, unlearnt=unlearnt)
 
 
 def save_network(folder: Path, network: nn.Module, about: About) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kicc_ml.data.transforms import CanonicalCXR
 from kicc_ml.launch import build, configuration, plain, sweep_folds, with_clear_errors
 from kicc_ml.records import UserError
+from train import apart_or_refused
 
 FORBIDDEN = {"_target_": "builtins.open", "file": "clinical.csv"}
 
@@ -157,3 +158,10 @@ def test_plain_settings_are_resolved_and_of_no_library_type():
     assert settings == {"seed": 3, "split": {"seed": 3, "sides": [1, 2]}}
     assert type(settings["split"]) is dict
     assert type(settings["split"]["sides"]) is list
+
+
+def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_anything_is_written(tmp_path):
+    apart_or_refused(tmp_path, ["St Mary", "St Mark", "all"])
+    with pytest.raises(UserError, match=r"'St Mary' and 'St-Mary'"):
+        apart_or_refused(tmp_path, ["St Mary", "St Mark", "St-Mary"])
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import pytest
 from scipy.special import logit
 
 from kicc_ml.data.datamodule import PatientDataModule
+from kicc_ml.data.radiograph import read_scan
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.volume import read_volume
 from kicc_ml.models.outcome import OutcomeNetwork
@@ -66,9 +67,23 @@ def model(network: OutcomeNetwork, *endpoints: str, clinical: Sequence[ClinicalF
 def test_risks_are_those_of_the_runs_own_prediction(run):
     everybody, data, network = run
     case = everybody[-1]
-    images = {"ct": read_volume(case.ct), "cxr": read_volume(case.cxr)}
+    images = {"ct": read_scan(case.ct), "cxr": read_scan(case.cxr)}
     (risk,) = model(network, "icu").risks(images, case.clinical)
     assert risk.probability == pytest.approx(float(outcome_probabilities(network, data, [case])[0, 0]), abs=1e-6)
+
+
+def test_an_endpoint_that_nobody_in_training_was_known_of_has_no_risk(run):
+    everybody, _, network = run
+    blind = replace(model(network, "icu").folds[0].about, unlearnt=["icu"])
+    silent = [replace(fold, about=blind) for fold in model(network, "icu").folds]
+    assert OutcomeModel(silent, (), OutcomeRecord()).risks({}, everybody[0].clinical) == ()
+
+
+def test_what_a_fold_could_not_learn_is_kept_with_its_weights(tables):
+    folder, _, _ = tables
+    (fold,) = outcome_model(folder).clinical
+    assert fold.about.endpoints == ["death", "icu"]
+    assert fold.about.unlearnt == ["icu"]
 
 
 def fold_of_tables(run_dir: Path, fold: str, train: int = 40) -> tuple[list[Case], pd.DataFrame]:
