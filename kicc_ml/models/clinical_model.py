@@ -43,6 +43,7 @@ class ClinicalModel:
 
 def in_numbers(fitted: Fitted, features: Sequence[str]) -> ClinicalModel:
     """What :func:`kicc_ml.models.baselines.logistic_regression` has learnt of the columns ``features``."""
+    assert fitted.prepare is not None  # a logistic regression has one
     imputer, symmetric, standard = (step for _, step in fitted.prepare.steps)
     return ClinicalModel(
         features=list(features),
