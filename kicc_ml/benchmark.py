@@ -140,7 +140,7 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
         try:
             volume, reference = read_reference(cases[case_id])
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-            set_aside[case_id] = f"mask not judged: {reason_of(error)}"
+            set_aside[case_id] = f"mask not judged: {reason_of(error, files_of(cases[case_id]))}"
             continue
         rows.append(score_mask(cases[case_id], path, volume, reference))
     table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])
@@ -154,6 +154,11 @@ def _picture(case: Case, path: Path) -> Image.Image:
 
 def _has_lesion_reference(case: Case) -> bool:
     return "lesion" in case.masks or set(DERIVED_REGIONS["lesion"]) <= set(case.masks)
+
+
+def files_of(case: Case) -> list[Path]:
+    """The files of a case's CT and reference masks."""
+    return [*(case.ct.files if case.ct else ()), *case.masks.values()]
 
 
 def read_reference(case: Case) -> tuple[Volume, Mapping[str, np.ndarray]]:

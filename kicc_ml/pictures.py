@@ -112,7 +112,7 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             picture = case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
             jpegs.append(as_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-            remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error)}")
+            remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error, series.files)}")
     if not jpegs and not remarks:
         remarks.append("; without an image")
     if further := sum(series.modality in modalities for series in case.further):

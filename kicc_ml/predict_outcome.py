@@ -68,7 +68,11 @@ def _with_baselines(
 
 
 def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
-    """Save the fold's clinical model of every endpoint, of those in ``predicted`` (endpoint, model), that has one."""
+    """Save the fold's clinical model of every endpoint, of those in ``predicted`` (endpoint, model), that has one.
+
+    Of a fold that is trained anew nothing is left of before.
+    """
+    (folder / CLINICAL_MODEL).unlink(missing_ok=True)
     features = [about.features[column] for column in columns_of(about.features).get("clinical", ())]
     fitted = {endpoint: models["clinical"].fitted for endpoint, models in predicted.items() if "clinical" in models}
     models = {endpoint: in_numbers(model, features) for endpoint, model in fitted.items() if model}

@@ -260,9 +260,15 @@ class FilmScore:
     films: int | None = None
 
 
-def reason_of(error: Exception) -> str:
-    """Why a case is set aside: a user's error in its own words, any other with its kind."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+def reason_of(error: Exception, files: Iterable[Path] = ()) -> str:
+    """Why a case is set aside: a user's error in its own words, any other with its kind.
+
+    ``files`` are called by their names alone, for a report that is sent: folders may be called after patients.
+    """
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    for file in files:
+        reason = reason.replace(str(file), file.name)
+    return reason
 
 
 def by_id(cases: Iterable[Case]) -> dict[str, Case]:

@@ -85,6 +85,7 @@ def test_an_image_that_cannot_be_read_is_said_so_and_the_others_are_shown(cases:
     assert (shown[0].jpegs, len(shown[1].jpegs)) == ((), 1)
     assert "its radiograph cannot be shown" in shown[0].caption
     assert "c1.png" in shown[0].caption
+    assert str(path.parent) not in shown[0].caption  # folders may name patients
 
 
 def test_a_film_with_text_burned_in_is_not_shown_since_it_may_be_a_name(cases: dict[str, Case]):

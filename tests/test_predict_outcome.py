@@ -18,7 +18,7 @@ from kicc_ml.dicom.image_files import radiograph_series
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.predict_outcome import held_out_outcome, outcome_probabilities, recalibrate
 from kicc_ml.records import Case, Series, Split
-from kicc_ml.runs import about_data
+from kicc_ml.runs import CLINICAL_MODEL, about_data, fold_folder
 
 BASELINES = {"prevalence", "clinical", "age_sex", "boosting"}
 
@@ -83,6 +83,15 @@ def test_without_a_clinical_feature_the_network_still_answers(outcome_data: Pati
     assert outcome_probabilities(network, outcome_data, list(outcome_data.cases)).shape == (30, 2)
 
 
+def test_a_fold_trained_anew_keeps_no_clinical_model_of_before(outcome_data: PatientDataModule, tmp_path: Path):
+    kept = fold_folder(tmp_path, outcome_data.split.fold) / CLINICAL_MODEL
+    held_out_outcome(None, about_data(outcome_data), outcome_data, tmp_path)
+    assert kept.is_file()
+    outcome_data.features = ()
+    held_out_outcome(None, about_data(outcome_data), outcome_data, tmp_path)
+    assert not kept.exists()
+
+
 def test_without_a_network_the_baselines_stand_alone(outcome_data: PatientDataModule, tmp_path: Path):
     rows, _ = held_out_outcome(None, about_data(outcome_data), outcome_data, tmp_path)
     assert set(rows["model"]) == BASELINES
@@ -116,12 +125,26 @@ def test_recalibration_of_the_network_is_fitted_on_validation_patients_and_kept_
     assert intercept[1] < -0.1  # nobody died
 
 
-@pytest.mark.parametrize("measured", [(), ("ct_percent_involved",)])
 def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little(
+    outcome_data: PatientDataModule, tmp_path: Path
+):
+    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
+    mean = (logit(icu["network"]) + logit(icu["clinical"])) / 2
+    assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients
+
+
+@pytest.mark.parametrize("measured", [(), ("ct_percent_involved",)], ids=["table", "table and extent on CT"])
+def test_where_no_validation_patient_is_known_the_blend_is_the_mean_of_all_that_it_is_made_of(
     outcome_data: PatientDataModule, tmp_path: Path, measured: tuple[str, ...]
 ):
+    unknown = set(outcome_data.split.val)
     outcome_data.cases = [
-        replace(case, clinical={**case.clinical, **dict.fromkeys(measured, float(number % 7))})
+        replace(
+            case,
+            clinical={**case.clinical, **dict.fromkeys(measured, float(number % 7))},
+            endpoints={} if case.case_id in unknown else case.endpoints,
+        )
         for number, case in enumerate(outcome_data.cases)
     ]
     outcome_data.features = (*outcome_data.features, *measured)
@@ -129,8 +152,7 @@ def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little
     rows, _ = held_out_outcome(network, about_data(outcome_data), outcome_data, tmp_path)
     icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
     made_of = ["network", "clinical", *["extent" for _ in measured]]
-    mean = logit(icu[made_of]).mean(axis=1)
-    assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients
+    np.testing.assert_allclose(logit(icu["blend"]), logit(icu[made_of]).mean(axis=1), atol=1e-6)
 
 
 class GreyNetwork(nn.Module):

@@ -31,7 +31,7 @@ class Model:
 class Fitted:
     """What prepares the table and one classifier, fitted on the same rows; called with a table it gives risks.
 
-    None for a table without rows, which scikit-learn refuses: a model of all cases holds out nobody.
+    A table without rows, which scikit-learn refuses, has no risks: a model of all cases holds out nobody.
     """
 
     prepare: TransformerMixin | None
