@@ -194,7 +194,8 @@ def test_a_whole_ct_is_segmented_faster_in_less_memory_and_alike(folder: Path) -
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real CT series are not under KICC_DATA")
 @pytest.mark.xfail(
-    reason="lesion Dice 0.979 and 0.788: weights of phantoms find little in them, and ours drops shreds of lung"
+    reason="lesion Dice 0.979 and 0.788; of a model for HU (cohort=hu_ct) 0.946 and 0.846, where windows of another "
+    "size change MONAI's own answer to 0.954 and 0.796, and looking about the lungs alone ours to 0.976 and 0.867"
 )
 @pytest.mark.parametrize("name", SERIES)
 def test_a_real_series_is_segmented_alike(name: str, folder: Path, tmp_path: Path) -> None:
