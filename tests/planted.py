@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from kicc_ml.core.types import Case, Series, Split
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.dicom.image_files import nifti_series, radiograph_series
-from kicc_ml.models.baselines import clinical_bf, endpoints_be
+from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
 from kicc_ml.models.outcome import OutcomeNetwork, OutcomeTask
-from kicc_ml.predict_outcome import recalibrate
-from kicc_ml.records import Case, Series, Split
+from kicc_ml.prediction.outcome import recalibrate
 
 CT_SHAPE, CXR_SHAPE = (32, 32, 16), (32, 32)
 BLOB, BRIGHT = 6, 2.5  # its side in voxels, its height in standard deviations of the noise

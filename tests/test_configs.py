@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from kicc_ml.launch import CALLABLE, CONFIGS, configuration
+from kicc_ml.apps.configuration import CALLABLE, CONFIGS, configuration
 from kicc_ml.models.networks import NETWORKS
 
 #: Given in Python when a partial call is made, or only known from the data.
@@ -58,7 +58,7 @@ def test_a_file_gives_exactly_parameters_of_what_it_calls(path: Path):
     for depth, call in enumerate(calls(settings)):
         known, required, hands_on = signature_of(call["_target_"])
         if hands_on:  # the embedded cohort reads its repository like anybody's
-            known |= signature_of("kicc_ml.data.cohort.repository")[0]
+            known |= signature_of("kicc_ml.cohort.repository.repository")[0]
         given = {key for key in call if key not in ("_target_", "_partial_")}
         assert given <= known
         assert required - given <= (live if depth == 0 else set())

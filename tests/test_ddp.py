@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kicc_ml.data.splits import read_splits
+from kicc_ml.cohort.splits import read_splits
 
 pytestmark = pytest.mark.slow
 

@@ -101,7 +101,7 @@ def test_the_container_answers(container: Path, command: tuple[str, ...], says: 
 
 @pytest.mark.slow
 def test_the_container_runs_its_own_copy(container: Path):
-    where = "import kicc_ml.launch as launch; print(launch.CONFIGS)"
+    where = "import kicc_ml.apps.configuration as launch; print(launch.CONFIGS)"
     python = container / ".venv" / "bin" / "python"
     done = subprocess.run(
         [str(python), "-c", where],

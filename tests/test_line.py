@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from pydicom import dcmread
 
-from kicc_ml.dicom.index import index_repository
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import REGIONS
+from kicc_ml.core.types import REGIONS
+from kicc_ml.dicom.index.build import index_repository
+from kicc_ml.dicom.volume.read import read_volume
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pydicom
 import pytest
 
-from kicc_ml.dicom.index import index_repository
-from kicc_ml.dicom.volume import read_volume
+from kicc_ml.dicom.index.build import index_repository
+from kicc_ml.dicom.volume.read import read_volume
 from tests.test_line import KICC_ML, QUICK, finished, run, train
 
 pytestmark = pytest.mark.slow

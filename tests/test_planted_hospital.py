@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from kicc_ml.data.splits import leave_one_site_out, patient_kfold
+from kicc_ml.cohort.splits import leave_one_site_out, patient_kfold
+from kicc_ml.core.types import Case, Split
 from kicc_ml.evaluation.comparison import paired_difference
 from kicc_ml.evaluation.leakage import site_probe
 from kicc_ml.evaluation.rows import Rows, rows_of
-from kicc_ml.predict_outcome import outcome_probabilities
-from kicc_ml.records import Case, Split
+from kicc_ml.prediction.outcome import outcome_probabilities
 from tests.planted import CXR_SHAPE, cxr_series, data_of, noise, trained
 
 pytestmark = pytest.mark.slow

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from kicc_ml.deliver import HeldOut
-from kicc_ml.image_features import scan_features
-from kicc_ml.records import Volume
+from kicc_ml.clinic.outputs import HeldOut
+from kicc_ml.core.types import Volume
+from kicc_ml.severity.domain_shift import NotForThisModel, check_hounsfield, check_lungs
+from kicc_ml.severity.image_features import scan_features
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.hospital import hospitals, scan_ct
 from kicc_ml.synthetic.lesions import infect
 from kicc_ml.synthetic.thorax import healthy_thorax
-from kicc_ml.trust import NotForThisModel, check_hounsfield, check_lungs
 
 SITES, EACH, MATRIX, SLICES = 6, 3, 64, 24
 LPS = np.diag([-5.0, -5.0, 5.0, 1.0])

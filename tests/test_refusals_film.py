@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kicc_ml.clinic.outputs import HeldOut
+from kicc_ml.core.types import Volume
 from kicc_ml.data.radiograph import frontal
-from kicc_ml.deliver import HeldOut
-from kicc_ml.image_features import film_features, lung_of
-from kicc_ml.records import Volume
+from kicc_ml.severity.domain_shift import NotForThisModel, check_lung_fields
+from kicc_ml.severity.image_features import film_features, lung_of
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.lesions import infect
 from kicc_ml.synthetic.radiograph import draw_pose, expose, plate, project, project_masks, radiograph_grid
 from kicc_ml.synthetic.thorax import healthy_thorax
-from kicc_ml.trust import NotForThisModel, check_lung_fields
 
 SITES, EACH, MATRIX = 6, 4, 48
 Film = tuple[np.ndarray, dict[str, np.ndarray], float]

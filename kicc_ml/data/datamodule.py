@@ -19,14 +19,15 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from kicc_ml.data.augment import AugmentConfig, BatchAugmentd
-from kicc_ml.data.datasets import Labelled, Patients, TrainPatches, WholeVolumes, loader
+from kicc_ml.core.errors import NothingToLearn, UserError
+from kicc_ml.core.types import ENDPOINTS, Case, Split, by_id
+from kicc_ml.data.augment.transform import AugmentConfig, BatchAugmentd
+from kicc_ml.data.batches import Labelled, Patients, TrainPatches, WholeVolumes, loader
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.region_bits import unpack
 from kicc_ml.data.sampling import EpochSampler
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.records import ENDPOINTS, Case, NothingToLearn, Split, UserError, by_id
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,12 @@
 import json
 import logging
 import os
-import uuid
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from types import TracebackType
+
+from kicc_ml.core.errors import TargetError
+from kicc_ml.core.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +53,7 @@ class Digests:
         return digest
 
     def _save(self) -> None:
-        partial = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
         try:
-            partial.write_text(json.dumps(self._known))
-            partial.replace(self._path)
-        except OSError as error:  # the list only saves time; a store that cannot be written says so itself
+            write_text(self._path, json.dumps(self._known), private=True)
+        except TargetError as error:  # the list only saves time; a store that cannot be written says so itself
             logger.debug("digests are not remembered: %s", error)
-            partial.unlink(missing_ok=True)

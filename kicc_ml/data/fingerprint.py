@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.progress import track
+from kicc_ml.core.types import Case, Volume
+from kicc_ml.data.canonical import lps_grid
 from kicc_ml.data.store import with_derived_regions
-from kicc_ml.data.transforms import lps_grid
-from kicc_ml.dicom.image_files import read_mask
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.progress import track
-from kicc_ml.records import Case, UserError, Volume
+from kicc_ml.dicom.series.image_files import read_mask
+from kicc_ml.dicom.volume.read import read_volume
 
 #: Cases that are read, spread evenly over the fold's own: medians need no more, and each takes about a second.
 CASES_READ = 20

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from kicc_ml.core.types import Case, Volume
+from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.resampling import resample
 from kicc_ml.data.store import read_masks
-from kicc_ml.data.transforms import require_same_grid
-from kicc_ml.records import Case, Volume
 
 
 def reference_masks(case: Case, volume: Volume) -> dict[str, np.ndarray]:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from kicc_ml.dicom.image_files import RADIOGRAPH_SUFFIXES, read_mask, read_radiograph
-from kicc_ml.dicom.views import hanging
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Case, Hanging, Series, UserError, Volume
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case, Hanging, Series, Volume
+from kicc_ml.dicom.header.views import hanging
+from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_mask, read_radiograph
+from kicc_ml.dicom.volume.read import read_volume
 
 #: A piece of lung smaller than this share of the largest is a shred of drawing; the lung behind a large heart is more.
 LEAST_PIECE_SHARE = 0.1

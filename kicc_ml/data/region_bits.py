@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from kicc_ml.records import REGIONS
+from kicc_ml.core.types import REGIONS
 
 #: Channel of REGIONS in which each of them is found in a mirrored patient.
 MIRROR_CHANNELS = [

@@ -23,15 +23,16 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.progress import track
+from kicc_ml.core.types import REGIONS, Case, Series, Volume
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.digests import Digests
 from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.dicom.image_files import read_mask
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.progress import track
-from kicc_ml.records import REGIONS, Case, Series, UserError, Volume, reason_of
+from kicc_ml.dicom.series.image_files import read_mask
+from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kicc_ml.core.types import REGIONS
 from kicc_ml.data.region_bits import unpack_array
-from kicc_ml.records import REGIONS
 
 
 @dataclass(frozen=True)

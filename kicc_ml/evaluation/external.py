@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case
 from kicc_ml.evaluation.multisite import endpoints_of
-from kicc_ml.records import Case, UserError
 
 COLUMNS = ("case_id", "endpoint", "probability")
 

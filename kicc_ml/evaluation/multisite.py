@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation.rows import one_class_reason
-from kicc_ml.records import ENDPOINTS, REGIONS
 
 
 def sites_of(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kicc_ml.records import UserError
+from kicc_ml.core.errors import UserError
 
 #: Models of this project in the order of tables and figures. Those of other names were brought from outside.
 MODELS = ("network", "blend", "clinical", "clinical_extent", "extent", "age_sex", "boosting", "prevalence")

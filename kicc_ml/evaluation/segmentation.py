@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import REGIONS
 from kicc_ml.evaluation.lesions import detect
 from kicc_ml.evaluation.surface import surface_distances
-from kicc_ml.records import REGIONS, UserError
 
 #: Columns of a region in ``cases.csv`` and keys in ``summary.json``.
 AGREEMENT = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from kicc_ml.core.types import Case
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import rows_of
-from kicc_ml.records import Case
 
 #: Lower ends of age bands in years, with their names. A setting of the report, not a published KICC figure.
 AGE_BANDS = {0: "under 50", 50: "50 to 64", 65: "65 to 79", 80: "80 and over"}

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.bootstrap import Interval, mean_interval
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
@@ -23,7 +25,6 @@ from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, d
 from kicc_ml.evaluation.rows import COMPARED, MODELS, outside, rows_of, unknown
 from kicc_ml.evaluation.subgroups import subgroups
 from kicc_ml.evaluation.verdict import verdicts
-from kicc_ml.records import ENDPOINTS, REGIONS, UserError
 
 #: Of ``summary.csv``.
 NUMBER_COLUMNS = ("value", "low", "high", "n", "events", "sites", "over", "model", "against", "metric", "reason")

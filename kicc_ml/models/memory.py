@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
+from kicc_ml.core.types import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.segmentation import training_loss
-from kicc_ml.records import REGIONS
 
 #: Copies of every weight: itself, its gradient, AdamW's two moments, the moving average, and half of one in bf16.
 WEIGHT_COPIES = 5.5

@@ -6,9 +6,9 @@ from typing import Any
 from monai.networks.nets import DynUNet, SegResNet, UNet
 from torch import nn
 
+from kicc_ml.core.errors import UserError
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.slice_unet import SliceUNet
-from kicc_ml.records import UserError
 
 NETWORKS: Mapping[str, type[nn.Module]] = {
     "monai.networks.nets.UNet": UNet,

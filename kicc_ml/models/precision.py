@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from kicc_ml.records import UserError
+from kicc_ml.core.errors import UserError
 
 #: Without one of these, bf16 is emulated on a CPU and gains nothing.
 CPU_BF16 = ("avx512_bf16", "amx_bf16")

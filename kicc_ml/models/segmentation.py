@@ -8,10 +8,10 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from kicc_ml.core.types import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
-from kicc_ml.models.windows import blended_probabilities
-from kicc_ml.records import REGIONS
+from kicc_ml.models.sliding_window import blended_probabilities
 
 #: Keeps the Dice of an empty reference finite; about one voxel, so that a lone false positive still costs.
 DICE_SMOOTHING = 1.0

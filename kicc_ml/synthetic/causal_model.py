@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from kicc_ml.records import ENDPOINTS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic.exact_draws import fitted_intercept
 
 AGE_CENTRE_YEARS, AGE_SCALE_YEARS = 52.3, 18.0

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from kicc_ml.records import ENDPOINTS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic import causal_model
 from kicc_ml.synthetic.exact_draws import draw_by_site, draw_given_total, fitted_intercept, share_out
 from kicc_ml.synthetic.image_plan import plan_images

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from kicc_ml.records import ENDPOINTS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic.causal_model import LARGEST_LESION_SHARE
 from kicc_ml.synthetic.exact_draws import draw_given_total, share_out
 from kicc_ml.synthetic.presets import Preset

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from kicc_ml.records import UserError
+from kicc_ml.core.errors import UserError
 
 #: Folder names in the order they are handed out: Korean cities, four times Daegu, the epicentre of 2020.
 #: They stand for no real hospital.

@@ -13,9 +13,9 @@ import nibabel
 import numpy as np
 from joblib import Parallel, delayed
 
-from kicc_ml.progress import track
-from kicc_ml.pseudonym import KEY_NAME
-from kicc_ml.records import UserError
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.progress import track
+from kicc_ml.core.pseudonym import KEY_NAME
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
 from kicc_ml.synthetic.hospital import Hospital, hospitals, scan_ct

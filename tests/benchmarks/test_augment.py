@@ -27,7 +27,7 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from monai import transforms as monai
 
-from kicc_ml.data.augment import AugmentConfig, apply, draw
+from kicc_ml.data.augment.transform import AugmentConfig, apply, draw
 
 RUNS = 7
 BATCH, SIDE = 8, 96

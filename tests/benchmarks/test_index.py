@@ -13,10 +13,10 @@ import psutil
 import pydicom
 import pytest
 
-from kicc_ml.dicom import parse
-from kicc_ml.dicom.elements import KEYWORDS
-from kicc_ml.dicom.headers import read_headers
-from kicc_ml.dicom.scan import scan
+from kicc_ml.dicom.header import parse
+from kicc_ml.dicom.header.read import read_headers
+from kicc_ml.dicom.header.values import KEYWORDS
+from kicc_ml.dicom.index.scan import scan
 from tests.dicom.conftest import slice_dataset
 
 RUNS = 5
@@ -97,7 +97,7 @@ def test_100000_files_are_indexed_in_less_than_a_gibibyte(tmp_path: Path, templa
     command = [
         sys.executable,
         "-c",
-        "from kicc_ml.cli import main; main()",
+        "from kicc_ml.apps.cli import main; main()",
         "index",
         str(root),
         "--out",

@@ -2,7 +2,7 @@
 
 Both take the same scan in HU through the same light network with the same weights, each in its own process. MONAI's
 way: the volume scaled to 0..1, ``sliding_window_inference`` in float32 over all of it (overlap 0.5, Gaussian weights),
-masks. Ours: :class:`kicc_ml.inference.Segmenter` without mirror images.
+masks. Ours: :class:`kicc_ml.models.segmenter.Segmenter` without mirror images.
 """
 
 import json
@@ -20,12 +20,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kicc_ml.dicom.sources import scans_at
-from kicc_ml.dicom.volume import read_volume
+from kicc_ml.core.types import REGIONS
+from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_autocast, fast_bf16
 from kicc_ml.models.segmentation import training_loss
-from kicc_ml.records import REGIONS
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.hospital import hospitals, scan_ct
 from kicc_ml.synthetic.lesions import infect
@@ -61,10 +61,10 @@ import json, resource, sys, time
 import numpy as np, torch
 from monai.inferers import sliding_window_inference
 from safetensors.torch import load_file
-from kicc_ml.data.transforms import CanonicalCT
-from kicc_ml.inference import Segmenter, decide
+from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.models.networks import build_network
-from kicc_ml.records import REGIONS, Volume
+from kicc_ml.core.types import REGIONS, Volume
 
 way, folder, runs, settings = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 torch.set_num_threads(settings["cores"])

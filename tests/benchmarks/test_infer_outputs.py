@@ -31,14 +31,14 @@ import torch
 from pathlib import Path
 import pandas as pd
 from safetensors.torch import load_file
-from kicc_ml.clinic import Clinic
-from kicc_ml.data.transforms import CanonicalCT
-from kicc_ml.deliver import HeldOut, Model
-from kicc_ml.dicom.sources import scans_at
-from kicc_ml.inference import Segmenter
+from kicc_ml.clinic.new_scan import Clinic
+from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.clinic.outputs import HeldOut, Model
+from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.networks import build_network
-from kicc_ml.predict import predict_series, read_seconds
-from kicc_ml.records import REGIONS
+from kicc_ml.prediction.segmentation import predict_series, read_seconds
+from kicc_ml.core.types import REGIONS
 
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 torch.set_num_threads(settings["cores"])

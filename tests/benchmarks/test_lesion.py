@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kicc_ml.data.splits import read_splits
-from kicc_ml.runs import SPLIT, finished_folds
+from kicc_ml.cohort.splits import read_splits
+from kicc_ml.runs.folder import SPLIT, finished_folds
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("KICC_DATA", "")) / "ct_volumes/covid_seg_u8"

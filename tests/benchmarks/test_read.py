@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1
 
-from kicc_ml.dicom import parse
-from kicc_ml.dicom.volume import RepositoryReader
+from kicc_ml.dicom.header import parse
+from kicc_ml.dicom.volume.read import RepositoryReader
 
 RUNS = 7
 SIDE = 512

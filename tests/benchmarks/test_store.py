@@ -25,15 +25,15 @@ from monai.networks.nets import UNet
 from monai.transforms import Compose, FgBgToIndicesd, Lambdad, RandCropByPosNegLabeld
 from torch.utils.data import DataLoader
 
-from kicc_ml.data.augment import AugmentConfig
+from kicc_ml.core.types import REGIONS, Case, Split
+from kicc_ml.data.augment.transform import AugmentConfig
+from kicc_ml.data.batches import Labelled, TrainPatches, loader
+from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.data.datamodule import PatchDataModule
-from kicc_ml.data.datasets import Labelled, TrainPatches, loader
 from kicc_ml.data.sampling import EpochSampler
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.data.transforms import CanonicalCT
 from kicc_ml.models.segmentation import SegmentationTask
-from kicc_ml.records import REGIONS, Case, Split
 
 RUNS = 5
 VOLUMES = 2

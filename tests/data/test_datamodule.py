@@ -12,13 +12,14 @@ from monai.data import MetaTensor
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from kicc_ml.data.augment import AugmentConfig
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import REGIONS, Case, Split
+from kicc_ml.data.augment.transform import AugmentConfig
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.sampling import EpochSampler, in_turn, patch_start, shuffled
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.dicom.image_files import nifti_series, radiograph_series
-from kicc_ml.records import REGIONS, Case, Split, UserError
+from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 
 CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
 FIXED = CanonicalCT(matrix=(12, 12, 8))

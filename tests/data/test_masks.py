@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.records import Case, UserError, Volume
 
 AFFINE = np.array([[-0.7, 0, 0, 100], [0, -0.7, 0, 90], [0, 0, 5.0, -300], [0, 0, 0, 1]])
 SHAPE = (9, 8, 6)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import REGIONS, Case, Volume
+from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.radiograph import flat_masks, frontal, sides
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.data.transforms import CanonicalCXR
-from kicc_ml.dicom.image_files import radiograph_series, write_nifti
-from kicc_ml.records import REGIONS, Case, UserError, Volume
+from kicc_ml.dicom.series.image_files import radiograph_series, write_nifti
 
 SHAPE = (40, 30)
 

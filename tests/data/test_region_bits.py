@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
+from kicc_ml.core.types import REGIONS
 from kicc_ml.data.region_bits import pack, unpack, unpack_array, with_sides_exchanged
-from kicc_ml.records import REGIONS
 
 MASK = (np.random.default_rng(0).random((len(REGIONS), 5, 4, 3)) > 0.5).astype(np.uint8)
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kicc_ml.core.types import REGIONS, Case
 from kicc_ml.data import store as store_module
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.data.transforms import CanonicalCT, CanonicalCXR
-from kicc_ml.dicom.image_files import nifti_series, radiograph_series
-from kicc_ml.records import REGIONS, Case
+from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 
 CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # index grows to left, back, head; 1 mm
@@ -180,9 +180,9 @@ import os, signal
 import numpy as np
 from pathlib import Path
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.data.transforms import CanonicalCT
-from kicc_ml.dicom.image_files import nifti_series
-from kicc_ml.records import Case
+from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.core.types import Case
 save = np.save
 def die_at_regions(path, array):
     save(path, array)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from kicc_ml.dicom.geometry import GeometryPolicy
-from kicc_ml.dicom.judge import FileRow, judge
-from kicc_ml.dicom.scan import scan
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Series
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.index.scan import scan
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.verdict import FileRow, judge
+from kicc_ml.dicom.volume.read import read_volume
 from tests.dicom.phantoms import Grid, errors_hu
 
 #: The phantom is stored in whole HU.

@@ -12,14 +12,14 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from kicc_ml.dicom.derived import Source
-from kicc_ml.dicom.export import Findings, export
-from kicc_ml.dicom.index import index_sources
-from kicc_ml.dicom.views import hanging
-from kicc_ml.dicom.web import push
-from kicc_ml.records import FilmScore, Risk, Series, SeverityMap, Volume
+from kicc_ml.core.types import FilmScore, Risk, Series, SeverityMap, Volume
+from kicc_ml.dicom.header.views import hanging
+from kicc_ml.dicom.index.build import index_sources
+from kicc_ml.dicom.results.segmentation import Source
+from kicc_ml.dicom.results.write import Findings, export
+from kicc_ml.dicom.web.service import push
 from tests.dicom.phantom_files import write_radiograph
-from tests.dicom.test_export import code_of, items
+from tests.dicom.results.test_write import code_of, items
 from tests.orthanc import PASSWORD, USER, Orthanc
 
 MODEL = "ab" * 32

@@ -34,12 +34,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from kicc_ml.dicom.hounsfield import HU_FLOOR
-from kicc_ml.dicom.index import index_sources
-from kicc_ml.dicom.pixels import read_image
-from kicc_ml.dicom.reasons import REASONS
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Series, UserError
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.index.build import index_sources
+from kicc_ml.dicom.pixels.read import read_image
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.volume.hounsfield import HU_FLOOR
+from kicc_ml.dicom.volume.read import read_volume
 from tests.dicom.phantom_files import write_enhanced, write_radiograph, write_series
 from tests.dicom.phantoms import Grid, even_mm
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import label, maximum_position
 
-from kicc_ml.dicom.geometry import GeometryPolicy
-from kicc_ml.dicom.judge import judge
-from kicc_ml.dicom.scan import scan
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Volume
+from kicc_ml.core.types import Volume
+from kicc_ml.dicom.index.scan import scan
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.verdict import judge
+from kicc_ml.dicom.volume.read import read_volume
 from tests.dicom.phantom_files import write_enhanced, write_series
 from tests.dicom.phantoms import (
     AXIAL,

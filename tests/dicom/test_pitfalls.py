@@ -14,8 +14,8 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from kicc_ml.dicom.judge import FileRow
-from kicc_ml.dicom.volume import read_volume
+from kicc_ml.dicom.series.verdict import FileRow
+from kicc_ml.dicom.volume.read import read_volume
 from tests.dicom.judging import RESAMPLE, ROUNDING_HU, assert_true_to_the_phantom, judged, only
 from tests.dicom.peers import monai_reads, simpleitk_reads
 from tests.dicom.phantom_files import (

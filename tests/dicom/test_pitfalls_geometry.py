@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kicc_ml.dicom.volume import read_volume
+from kicc_ml.dicom.volume.read import read_volume
 from tests.dicom.judging import ROUNDING_HU, SHEAR, assert_true_to_the_phantom, judged, only
 from tests.dicom.peers import monai_reads, simpleitk_reads, simpleitk_reads_file
 from tests.dicom.phantom_files import write_enhanced, write_series

@@ -13,11 +13,11 @@ import SimpleITK
 from monai.data import PydicomReader
 from pydicom.dataelem import DataElement
 
-from kicc_ml.data.index_image import IndexRule, index_image
-from kicc_ml.dicom.index import index_sources
-from kicc_ml.dicom.index_frame import to_frame
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Series
+from kicc_ml.cohort.index_image import IndexRule, index_image
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.index.build import index_sources
+from kicc_ml.dicom.index.table import to_frame
+from kicc_ml.dicom.volume.read import read_volume
 from tests.dicom.judging import ROUNDING_HU
 from tests.dicom.peers import monai_reads, simpleitk_reads
 from tests.dicom.phantom_files import (

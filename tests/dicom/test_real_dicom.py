@@ -13,13 +13,13 @@ import pydicom
 import pytest
 import SimpleITK
 
-from kicc_ml.dicom.geometry import GeometryPolicy
-from kicc_ml.dicom.index import index_sources
-from kicc_ml.dicom.judge import FileRow, judge
-from kicc_ml.dicom.pixels import Image, read_image
-from kicc_ml.dicom.scan import scan
-from kicc_ml.dicom.volume import read_volume
-from kicc_ml.records import Series, Volume
+from kicc_ml.core.types import Series, Volume
+from kicc_ml.dicom.index.build import index_sources
+from kicc_ml.dicom.index.scan import scan
+from kicc_ml.dicom.pixels.read import Image, read_image
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.verdict import FileRow, judge
+from kicc_ml.dicom.volume.read import read_volume
 
 #: Verdict and reason of each file; the first pattern that fits counts. "" is: usable, whatever is noted.
 EXPECTED = {

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from kicc_ml.core.errors import UserError
 from kicc_ml.evaluation.comparison import (
     compare,
     compare_runs,
@@ -14,8 +15,7 @@ from kicc_ml.evaluation.delong import paired_test
 from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
-from kicc_ml.evaluation.terminal import comparison_table
-from kicc_ml.records import UserError
+from kicc_ml.report.terminal import comparison_table
 
 
 def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[Rows, Rows]:

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.data.table_file import read_cells
+from kicc_ml.cohort.table_file import read_cells
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case
 from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
-from kicc_ml.records import Case, UserError
 
 CASES = {
     f"c{number}": Case(f"c{number}", "seoul" if number % 2 else "busan", f"p{number}", endpoints=endpoints)

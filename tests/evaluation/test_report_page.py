@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kicc_ml.data.case_summary import summarise_cases
-from kicc_ml.evaluation.report import ShownCase, write_report
+from kicc_ml.cohort.case_summary import summarise_cases
+from kicc_ml.core.types import Case
 from kicc_ml.evaluation.summary import summarise
-from kicc_ml.pictures import as_jpeg
-from kicc_ml.records import Case
-from tests.evaluation.test_report import case_rows, prediction_rows
+from kicc_ml.report.report import ShownCase, write_report
+from kicc_ml.report.worst_cases import as_jpeg
+from tests.report.test_report import case_rows, prediction_rows
 
 #: Pixels: a desk, and a telephone held upright.
 WIDTHS = (1200, 390)
@@ -19,7 +19,7 @@ PRINTED_WIDTH = 687
 
 
 def study() -> dict:
-    """What :mod:`kicc_ml.study` adds, of seventeen hospitals with long names."""
+    """What :mod:`kicc_ml.report.study_description` adds, of seventeen hospitals with long names."""
     sites = [f"University hospital {number}" for number in range(17)]
     flow = {"rows": 30, "cases": 24, "excluded": {"outcome not known": 6}, "counts": {"series refused": 2}}
     probe = {"features": "CT", "n": 24, "value": 0.5, "low": 0.3, "high": 0.7, "chance": 0.3, "flagged": False}

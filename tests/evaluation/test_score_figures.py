@@ -7,7 +7,7 @@ from scipy import stats
 
 from kicc_ml.evaluation.bootstrap import resample
 from kicc_ml.evaluation.score_figures import score_figures, scored_images, weighted_pearson
-from kicc_ml.evaluation.score_table import HEADINGS, score_rows
+from kicc_ml.report.score_table import HEADINGS, score_rows
 
 IMAGES = 80
 

@@ -3,8 +3,8 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import f1_score
 
+from kicc_ml.core.errors import UserError
 from kicc_ml.evaluation.segmentation import case_columns, dice, score_case
-from kicc_ml.records import UserError
 
 SPACING_MM = (0.8, 1.0, 2.5)
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 
+from kicc_ml.core.types import Case
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
 from kicc_ml.evaluation.subgroups import SHOWN, age_band, groups_of, subgroups
-from kicc_ml.records import Case
 
 
 def predictions(n: int = 80) -> pd.DataFrame:

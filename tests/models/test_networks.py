@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import REGIONS
 from kicc_ml.models.networks import NETWORKS, build_network
-from kicc_ml.records import REGIONS, UserError
 
 SIZES = {"in_channels": 1, "out_channels": len(REGIONS)}
 SETTINGS = {

@@ -16,15 +16,15 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import load_file
 from torch import nn
 
-import train as script
-from kicc_ml.data.augment import AugmentConfig
+from kicc_ml.apps import train as script
+from kicc_ml.apps.configuration import configuration
+from kicc_ml.core.types import REGIONS
+from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.datamodule import PatchDataModule
-from kicc_ml.launch import configuration
 from kicc_ml.models import resume
 from kicc_ml.models.ema import averaged_weights
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.models.segmentation import SegmentationTask
-from kicc_ml.records import REGIONS
 from tests.data.test_datamodule import patches
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on checkpoints and workers

@@ -5,8 +5,8 @@ import torch
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
+from kicc_ml.core.types import REGIONS
 from kicc_ml.models.segmentation import DICE_SMOOTHING, SegmentationTask, masked_dice_cross_entropy, training_loss
-from kicc_ml.records import REGIONS
 
 CHANNELS = len(REGIONS)
 LESION = REGIONS.index("lesion")

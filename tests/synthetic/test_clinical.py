@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from kicc_ml.records import ENDPOINTS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
 from kicc_ml.synthetic.laboratory import (
     ELEVATED_CRP_FROM_MG_L,

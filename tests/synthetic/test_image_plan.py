@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.records import ENDPOINTS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
 from kicc_ml.synthetic.image_plan import lesion_on_day
 from kicc_ml.synthetic.presets import DEMO, KICC19

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from kicc_ml.records import UserError
+from kicc_ml.core.errors import UserError
 from kicc_ml.synthetic.clinical import draw_cohort
 from kicc_ml.synthetic.presets import DEMO, KICC19, Preset, scaled, site_names
 

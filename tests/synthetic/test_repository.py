@@ -8,7 +8,7 @@ import pandas as pd
 import pydicom
 import pytest
 
-from kicc_ml.records import UserError
+from kicc_ml.core.errors import UserError
 from kicc_ml.synthetic import repository
 from kicc_ml.synthetic.hospital import Habits, hospitals
 from kicc_ml.synthetic.repository import synthesize

@@ -1,0 +1,194 @@
+"""``kicc-ml``: everything that is neither training nor scoring; :mod:`kicc_ml.apps.cli_runs` has what works on a run.
+
+PyTorch and SciPy are imported by the commands that need them: they take seconds, and half of the memory in which
+an index of a large repository is made.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from kicc_ml.apps.cli_runs import compare, export, finish, predict, view
+from kicc_ml.apps.configuration import build, configuration, log_to_terminal, with_clear_errors
+from kicc_ml.cohort.doctor.report import examine, in_one_line
+from kicc_ml.cohort.doctor.report import table as findings_table
+from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
+from kicc_ml.cohort.summary import summary as summarise
+from kicc_ml.cohort.summary_tables import render, to_frame
+from kicc_ml.dicom.deidentify.export import READABLE, Selection, export_series, refuse_overlap
+from kicc_ml.dicom.index.build import read_index
+from kicc_ml.dicom.index.cluster import on_cluster
+from kicc_ml.dicom.index.page import render as index_page
+from kicc_ml.dicom.index.summary import last_line
+from kicc_ml.dicom.index.summary import tables as index_tables
+from kicc_ml.dicom.index.table import frame_of
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.synthetic.presets import PRESETS
+
+Gaps = Literal["refuse", "resample"]
+Tilt = Literal["refuse", "shear"]
+Modality = Literal["CT", "CXR"]
+
+HELP = "Everything that is neither training nor scoring."
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP, pretty_exceptions_enable=False)
+console = Console()
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="folder to write the repository into")],
+    preset: Annotated[str, typer.Option(help=" or ".join(PRESETS))] = "demo",
+    seed: Annotated[int, typer.Option(help="same seed, same repository")] = 1,
+    tables_only: Annotated[bool, typer.Option("--tables-only", help="clinical.csv and truth, no images")] = False,
+    sites: Annotated[int | None, typer.Option(help="number of hospitals")] = None,
+    patients: Annotated[int | None, typer.Option(help="number of patients")] = None,
+    matrix: Annotated[int | None, typer.Option(help="CT columns and rows")] = None,
+    slices: Annotated[int | None, typer.Option(help="CT slices")] = None,
+) -> None:
+    """Write a synthetic KICC-19: DICOM in one folder per hospital, masks, and clinical.csv."""
+    from kicc_ml.synthetic.repository import synthesize as write_repository
+
+    write_repository(
+        out,
+        preset,
+        seed,
+        tables_only=tables_only,
+        sites=sites,
+        patients=patients,
+        matrix=matrix,
+        slices=slices,
+    )
+    print(f"repository: {out}")
+
+
+@app.command()
+def summary(
+    repository: Annotated[Path, typer.Argument(help="folder with clinical.csv and one folder per hospital")],
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+    csv: Annotated[Path | None, typer.Option(help="also write the table here")] = None,
+) -> None:
+    """The cohort's Table 1, overall and by hospital, with what is missing."""
+    figures = summarise(repository)
+    if csv:
+        from kicc_ml.core.files import write_table
+
+        write_table(csv, to_frame(figures))
+    if as_json:
+        print(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        console.print(render(figures))
+
+
+@app.command()
+def index(
+    sources: Annotated[list[str], typer.Argument(help="folders, zip or DICOM files, addresses of DICOMweb services")],
+    out: Annotated[Path | None, typer.Option(help="write the index as parquet")] = None,
+    html: Annotated[Path | None, typer.Option(help="write the index as a page")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="decode every image too; what fails is refused")] = False,
+    gaps: Annotated[Gaps, typer.Option(help="what becomes of a stack with gaps or uneven spacing")] = "refuse",
+    tilt: Annotated[Tilt, typer.Option(help="what becomes of a stack of a tilted gantry")] = "refuse",
+    dask: Annotated[str, typer.Option(help="scheduler of a Dask cluster to read on, as tcp://HOST:8786")] = "",
+    all_series: Annotated[bool, typer.Option("--series", help="list the series, however many there are")] = False,
+) -> None:
+    """A verdict with reasons for each series, and for each file that is in none.
+
+    Headers only, unless --decode is given. What was read is kept in the user's cache folder (pseudonyms only), so
+    that unchanged files are not opened again and a stopped scan goes on.
+    """
+    with on_cluster(dask):
+        found = read_index(sources, GeometryPolicy(gaps, tilt), decode=decode, cached=True)
+    frame = frame_of(found)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_parquet(out)
+    if html:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(index_page(frame), encoding="utf-8")
+    if as_json:
+        print(frame.to_json(orient="records", date_format="iso", force_ascii=False, indent=1))
+        return
+    for table in index_tables(frame, all_series):
+        console.print(table)
+    console.print(last_line(frame))
+
+
+@app.command()
+def doctor(
+    source: Annotated[str, typer.Argument(help="folder, zip file, or address of a DICOMweb service")],
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="decode every image too")] = False,
+) -> None:
+    """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
+    found = examine(source, decode=decode)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    if any(one.severity != "note" for one in found.findings):
+        console.print(findings_table(found))
+    print(in_one_line(found))
+
+
+@app.command("export-dataset")
+def export_dataset(
+    sources: Annotated[list[str], typer.Argument(help="folders, zip or DICOM files, addresses of DICOMweb services")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the copy, outside every source")],
+    site: Annotated[list[str] | None, typer.Option(help="only this hospital; may be given again")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="only series of this kind")] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(help="instead of usable and repaired; may be given again")
+    ] = None,
+    secondary_captures: Annotated[
+        bool, typer.Option("--secondary-captures", help="radiographs stored as such too; look at them for names first")
+    ] = False,
+) -> None:
+    """Write a de-identified copy of the series (PS3.15), their masks and clinical table: a repository of its own.
+
+    Pixel data are copied byte for byte. Pictures that may show a name are left out and counted. A stopped export
+    goes on with the same command.
+    """
+    refuse_overlap(sources, out)
+    found = read_index(sources, cached=True)
+    tables = read_tables(found)  # a bad table is said before anything is written
+    selection = Selection(site or (), modality or "", verdict or READABLE, secondary_captures)
+    exported = export_series(found, selection, out)
+    rows, masks = export_tables(tables, exported, out), export_masks(exported, out)
+    for reason, count in exported.left_out.most_common():
+        console.print(f"left out: {count} series: {REASONS[reason]}", markup=False)
+    said = f"{len(exported.written)} series, {exported.files} files, {masks} masks, {rows} patients: {out}"
+    finish(said, exported.set_aside)
+
+
+@app.command()
+def cases(
+    overrides: Annotated[list[str], typer.Argument(help="cohort=NAME and its settings, as for train.py")],
+    files: Annotated[
+        bool, typer.Option("--files", help="as CSV, with the hospital and the first file of CT and radiograph")
+    ] = False,
+) -> None:
+    """The case ids of a cohort, one a line: what predictions made elsewhere are named by."""
+    found = build(configuration("train", overrides).cohort)
+    if not files:
+        print("\n".join(case.case_id for case in found))
+        return
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["case_id", "site", "ct", "cxr"])
+    for case in found:
+        table.writerow([case.case_id, case.site, *(image.files[0] if image else "" for image in (case.ct, case.cxr))])
+
+
+for command in (predict, view, compare, export):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line: what the user can mend is one message and exit status 2."""
+    log_to_terminal("%(levelname)s: %(message)s")
+    with_clear_errors(app)

@@ -1,0 +1,154 @@
+"""The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from kicc_ml.apps.configuration import build
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Series, by_id
+from kicc_ml.dicom.index.sources import scans_at
+
+if TYPE_CHECKING:
+    from kicc_ml.clinic.new_scan import Clinic
+    from kicc_ml.models.segmenter import Segmenter
+
+Source = Annotated[str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address")]
+Results = Annotated[Path, typer.Option("-o", help="results, one folder per case")]
+Run = Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")]
+Device = Annotated[str, typer.Option(help="where the network runs, as cuda or cuda:1")]
+Fast = Annotated[bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")]
+Report = Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")]
+Dicom = Annotated[
+    bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture, PDF; of a radiograph SR, picture")
+]
+Push = Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")]
+Identified = Annotated[
+    bool, typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital")
+]
+OutcomeRun = Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")]
+Table = Annotated[Path | None, typer.Option(help="clinical table for these, with the columns site and patient_id")]
+ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
+HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
+SameCohort = Annotated[Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")]
+
+console = Console()
+
+
+def predict(
+    source: Source,
+    out: Results,
+    run: Run,
+    device: Device = "cpu",
+    fast: Fast = False,
+    report: Report = False,
+    dicom: Dicom = False,
+    push: Push = "",
+    identified: Identified = False,
+    outcome_run: OutcomeRun = None,
+    clinical: Table = None,
+    score_run: ScoreRun = None,
+) -> None:
+    """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
+    from kicc_ml.clinic.held_out_case import held_out_of, model_of, with_run
+    from kicc_ml.clinic.new_scan import Clinic, outcomes_of
+    from kicc_ml.prediction.new_radiograph_scores import score_model
+    from kicc_ml.prediction.segmentation import segmenter_of
+    from kicc_ml.runs.folder import load_folds
+
+    folds, held_out = load_folds(run), held_out_of(run)
+    segmenter = segmenter_of(folds, device, fast=fast)
+    model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
+    model = with_run(model, "outcome run", outcomes.model.trained) if outcomes else model
+    scores = score_model(score_run, segmenter.canonical.modality)
+    model = with_run(model, "score run", scores.folds) if scores else model
+    series, intake_s = _scans(source, segmenter)
+    pages, objects = report or identified, dicom or bool(push)
+    clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
+    _predict(segmenter, clinic, out)
+
+
+def _scans(source: str, segmenter: "Segmenter") -> tuple[dict[str, Series], float]:
+    """The scans of a source, earliest first, and the seconds in which each was found and judged."""
+    from kicc_ml.clinic.prior_studies import earliest_first
+    from kicc_ml.core.progress import Stages
+
+    modality = segmenter.canonical.modality
+    with (intake := Stages())("intake"):
+        series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
+    return series, intake.seconds["intake"] / len(series)
+
+
+def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path) -> None:
+    """Predict the scans of a clinic, write the tables of all, and end."""
+    from kicc_ml.clinic.new_scan import risk_table
+    from kicc_ml.core.files import write_table
+    from kicc_ml.prediction.segmentation import predict_series
+    from kicc_ml.runs.folder import PREDICTIONS
+
+    out.mkdir(parents=True, exist_ok=True)
+    rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
+    write_table(out / PREDICTIONS, rows)
+    if clinic.outcomes:
+        write_table(out / "outcomes.csv", risk_table(out))
+    finish(f"{len(rows)} predicted: {out / PREDICTIONS}", set_aside)
+
+
+def view(
+    out: Annotated[Path, typer.Argument(help="folder of predictions, or of a run")],
+    browse: Annotated[bool, typer.Option("--browse/--no-browse", help="open the list in the browser")] = True,
+) -> None:
+    """All patients of a folder on one page, worst first, each with a link to its own page."""
+    from kicc_ml.clinic.new_scan import list_patients
+
+    listing = list_patients(out)
+    if browse:
+        typer.launch(listing.resolve().as_uri())
+    print(f"patients: {listing}")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, two or more, that were evaluated")],
+) -> None:
+    """Runs set side by side on the same held-out cases: paired differences of AUC and of lesion Dice, by Holm."""
+    from kicc_ml.evaluation.comparison import compare_runs
+    from kicc_ml.report.terminal import comparison_table
+    from kicc_ml.runs.folder import held_out_tables
+
+    if len({str(run) for run in runs}) < 2:
+        raise UserError("one run cannot be compared; give two run folders or more")
+    tables = {str(run): held_out_tables(run) for run in runs}
+    rows = compare_runs(
+        {run: table[0] for run, table in tables.items()}, {run: table[1] for run, table in tables.items()}
+    )
+    if not rows:
+        raise UserError(
+            "the runs have neither endpoints nor lesions in common; evaluate them: python evaluate.py runs=RUN"
+        )
+    console.print(comparison_table(rows))
+
+
+def export(run: HeldOutRun, push: Push = "", outcome_run: SameCohort = None) -> None:
+    """Write what a run predicted of its own hospitals as DICOM, beside each case's masks: SEG, SR, picture and PDF, of
+    radiographs SR and picture.
+    """
+    from kicc_ml.clinic.held_out_case import export_run, held_out_of
+    from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
+    from kicc_ml.runs.folder import load_folds
+
+    folds = load_folds(run)
+    cases = by_id(build(folds[0].config["cohort"]))
+    outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
+    written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, push)
+    finish(f"{written} cases: {run / 'severity'}/<case>/dicom", set_aside)
+
+
+def finish(said: str, set_aside: Mapping[str, str]) -> None:
+    """Name what was set aside and why, say what came of the rest, and end: with status 3 where something was."""
+    for name, reason in set_aside.items():
+        console.print(f"set aside: {name}: {reason}", markup=False)
+    print(said)
+    raise typer.Exit(3 if set_aside else 0)

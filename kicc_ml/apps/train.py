@@ -1,0 +1,278 @@
+"""Train every fold of a split, predict what each fold held out, report. ``python train.py --help`` for the settings.
+
+python train.py                                              the synthetic demonstration
+python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
+python train.py experiment=lesion_ct split.fold=NAME         one fold
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+import yaml
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from torch import nn
+
+from kicc_ml.apps.configuration import (
+    CONFIGS,
+    build,
+    log_to_terminal,
+    plain,
+    sweep_folds,
+    with_clear_errors,
+    with_values,
+)
+from kicc_ml.apps.evaluate import evaluate_runs, print_results
+from kicc_ml.cohort.splits import read_splits, write_splits
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_json, write_table, write_yaml
+from kicc_ml.core.types import Case, Split
+from kicc_ml.data.fingerprint import fingerprint
+from kicc_ml.data.store import VolumeStore
+from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
+from kicc_ml.models.ema import averaged_weights
+from kicc_ml.models.networks import build_network
+from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
+from kicc_ml.models.schedule import budget_in_words
+from kicc_ml.prediction.outcome import recalibrate
+from kicc_ml.prediction.segmentation import with_lesion_threshold
+from kicc_ml.runs.folder import (
+    CONFIG,
+    FLOW,
+    PLAN,
+    PREDICTIONS,
+    QUARANTINE,
+    SPLIT,
+    about_data,
+    finished_folds,
+    fold_folder,
+    save_network,
+)
+from kicc_ml.runs.plan import FIELDS, make_plan, planned_fields, predicted_gib
+from kicc_ml.training.extent import with_extent
+
+#: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
+NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
+
+CHECKPOINTS = "checkpoints"
+
+#: Weights are averaged over about the last hundred steps: the shortest trainings have a few hundred.
+AVERAGE_DECAY = 0.99
+
+logger = logging.getLogger("train")
+
+
+def prepare(cfg: DictConfig) -> list[str]:
+    """Index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
+    run_dir = Path(cfg.run_dir)
+    everybody = build(cfg.cohort)
+    # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
+    planned_cfg, _ = with_plan(cfg, everybody)
+    data = data_module(planned_cfg, everybody, whole(everybody))
+    data.prepare_data()
+    data.setup()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / QUARANTINE, data.quarantined)
+    write_json(run_dir / FLOW, everybody.flow.as_json())
+    splits = build(cfg.split)(data.train_cases)
+    for split in splits:
+        with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
+    lay_down(cfg, splits)
+    done = finished_folds(run_dir)
+    return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
+
+
+def train(cfg: DictConfig) -> None:
+    """One fold: data, task, fit, weights, held-out predictions. The predictions, written last, mark it finished."""
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    folder = fold_folder(cfg.run_dir, cfg.split.fold)
+    (split,) = read_splits(folder / SPLIT)
+    cases = with_features(cfg, build(cfg.cohort), split)
+    cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
+    if plan:
+        write_yaml(folder / PLAN, plan)
+    data = data_module(cfg, cases, split)
+    data.prepare_data()
+    data.setup()
+    about, network = about_data(data), None
+    if cfg.network is not None:  # an experiment may be of baselines alone
+        network = build_network(plain(cfg.network), about.sizes)
+        if not fit(cfg, network, data, folder).is_global_zero:
+            return
+        if about.regions:
+            about = with_lesion_threshold(network, about, data)
+        if isinstance(network, OutcomeNetwork):
+            recalibrate(network, data)
+        save_network(folder, network, about)
+    rows, quarantined = build(cfg.predict)(network, about, data, Path(cfg.run_dir))
+    write_json(folder / QUARANTINE, quarantined)
+    write_table(folder / PREDICTIONS, rows)
+
+
+def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path) -> pl.Trainer:
+    """Train the network; it ends with its best weights."""
+    if isinstance(network, OutcomeNetwork):
+        fit_inputs(network, data.train_cases, data.features, data.endpoints)
+    task = build(cfg.model)(network)
+    checkpoint = checkpoint_of(cfg, folder)
+    trainer = build(cfg.trainer)(logger=loggers(folder, checkpoint), callbacks=callbacks(folder, task, data.split))
+    announce(data.split.fold, trainer, cfg)
+    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    load_best(task, trainer)
+    return trainer
+
+
+def report(parts: Sequence[DictConfig]) -> None:
+    """Scores, report and severity maps of each part and, where there are several, of all together."""
+    runs = [Path(cfg.run_dir) for cfg in parts]
+    raise SystemExit(print_results(evaluate_runs(runs, together=runs[0].parent)))
+
+
+def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
+    """The cases of a fold with the extent of disease on CT among their features, where ``features_from`` is given."""
+    return with_extent(cases, split, Path(cfg.features_from)) if cfg.features_from else cases
+
+
+def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:
+    """Settings in which no value is ``planned`` any more, and what was decided on which ground."""
+    settings = plain(cfg)
+    if not planned_fields(settings):
+        return cfg, {}
+    found = fingerprint(cases)
+    fields = make_plan(found, settings, cfg.plan.memory_gib)
+    plan = {"fields": fields, "fingerprint": asdict(found)}
+    return with_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
+
+
+def announce(fold: str, trainer: pl.Trainer, cfg: DictConfig) -> None:
+    """What the learning rate follows and, for patches, the peak of memory, before the training begins."""
+    words = f"fold {fold}: the learning rate follows {budget_in_words(trainer)}"
+    if "patch_size" in cfg.data:
+        words += f"; training will hold about {predicted_gib(plain(cfg)):.2f} GiB more than the process does now"
+    print(words, file=sys.stderr)
+
+
+def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
+    return build(cfg.data)(cases=cases, split=split, store=VolumeStore(Path(cfg.store_dir)), seed=cfg.seed)
+
+
+def whole(cases: Sequence[Case]) -> Split:
+    """A split that is none, to find out which cases can be used before they are divided."""
+    return Split(
+        "everybody",
+        tuple(case.case_id for case in cases),
+        (),
+        (),
+        {case.case_id: case.person for case in cases},
+    )
+
+
+def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
+    """Write each fold's ``split.json`` and ``config.yaml``, or make sure that those there are the same.
+
+    Raises UserError, before anything is written, where the run folder holds finished folds with other settings or
+    another division: two runs must not mix.
+    """
+    settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
+    apart_or_refused(Path(cfg.run_dir), list(settings))
+    for folder in finished_folds(Path(cfg.run_dir)):
+        kept = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        now = settings_of(cfg, kept["split"]["fold"])
+        changed = [key for key in now if kept.get(key) != now[key]]
+        division = read_splits(folder / SPLIT)
+        if any(split.fold == division[0].fold and split != division[0] for split in splits):
+            changed.append("the cases and their division")
+        if changed:
+            raise UserError(
+                f"{folder} holds a finished fold with other settings ({', '.join(changed)}); "
+                "give this run its own folder with run_dir=DIR, or delete that one"
+            )
+    for split in splits:
+        folder = fold_folder(cfg.run_dir, split.fold)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_splits(folder / SPLIT, [split])
+        write_yaml(folder / CONFIG, settings[split.fold])
+
+
+def apart_or_refused(run_dir: Path, folds: Sequence[str]) -> None:
+    """Raises UserError where two folds would lie in one folder, and one of the hospitals would never be tested."""
+    named: dict[Path, str] = {}
+    for fold in folds:
+        if (other := named.setdefault(fold_folder(run_dir, fold), fold)) != fold:
+            raise UserError(
+                f"folds {other!r} and {fold!r} would both be written to {fold_folder(run_dir, fold)}; rename one"
+            )
+
+
+def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
+    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
+    return settings | {"split": settings["split"] | {"fold": fold}}
+
+
+def fit_inputs(
+    network: OutcomeNetwork, cases: Sequence[Case], features: Sequence[str], endpoints: Sequence[str]
+) -> None:
+    """Fit scaling and imputation, and start at the prevalence; on the fold's training cases alone."""
+    prevalence_e = torch.from_numpy(endpoints_be(cases, endpoints)).nanmean(0).nan_to_num(0.5).float()
+    network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
+
+
+def checkpoint_of(cfg: DictConfig, folder: Path) -> Path | None:
+    """Where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one."""
+    if cfg.ckpt_path is None:
+        return None
+    path = folder / CHECKPOINTS / "last.ckpt" if cfg.ckpt_path == "last" else Path(cfg.ckpt_path)
+    return path if path.is_file() or cfg.ckpt_path != "last" else None
+
+
+def loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
+    """``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
+    return [metrics_logger(folder, checkpoint), TensorBoardLogger(folder, name="tensorboard", version="")]
+
+
+def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
+    """The best checkpoint, where somebody was held back to select on; what a resumption needs; a progress bar."""
+    best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
+    return [
+        ModelCheckpoint(folder / CHECKPOINTS, filename="best", enable_version_counter=False, **best),
+        last_checkpoint(folder / CHECKPOINTS),
+        averaged_weights(AVERAGE_DECAY),
+        RandomStates(),
+        RichProgressBar(),
+    ]
+
+
+def load_best(task: pl.LightningModule, trainer: pl.Trainer) -> None:
+    """Take the weights of the best checkpoint; the last ones stay where nobody was held back to select on."""
+    callback = trainer.checkpoint_callback
+    if isinstance(callback, ModelCheckpoint) and callback.monitor and (path := callback.best_model_path):
+        task.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
+
+
+def quieten_libraries() -> None:
+    """Lightning's advice on workers, loggers and paid services is not for the reader of a fold's progress."""
+    warnings.filterwarnings("ignore", module="(pytorch_lightning|lightning_fabric)")
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
+def main(cfg: DictConfig) -> None:
+    quieten_libraries()
+    train(cfg)
+
+
+def run() -> None:
+    """What ``train.py`` and ``kicc-ml train`` do with the arguments of the command line."""
+    log_to_terminal()
+    with_clear_errors(lambda: sweep_folds(main, prepare, report))

@@ -1,0 +1,163 @@
+"""Page and DICOM of a run's own cases, each as the fold predicted it that held its hospital out."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
+from kicc_ml.clinic.page.page import PatientPage, write_page
+from kicc_ml.core.errors import reason_of
+from kicc_ml.core.files import read_table
+from kicc_ml.core.progress import track
+from kicc_ml.core.types import Case, Modality, Series
+from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.dicom.series.image_files import read_mask
+from kicc_ml.dicom.web.service import push as send
+from kicc_ml.prediction.result import Result
+from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
+from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_seconds, read_severity
+from kicc_ml.runs.folder import CLINICAL_MODEL, PREDICTIONS, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold
+
+Trained = Fold | ClinicalFold | ZoneFold
+
+CASES = "cases.csv"
+RISKS_FROM = {
+    NETWORK: "images and clinical table, by the fold that held the hospital out",
+    CLINICAL: "clinical table alone, by the fold that held the hospital out",
+}
+
+
+@dataclass(frozen=True)
+class HeldOutCase:
+    """A case of a run as the fold predicted it that held its hospital out, from the files of that prediction.
+
+    ``outcomes`` are the predictions of an outcome run on the same cohort, if there is one; ``modality`` is that of the
+    image that was predicted.
+    """
+
+    case: Case
+    folder: Path
+    outcomes: OutcomeRecord
+    modality: Modality = "CT"
+
+    @property
+    def series(self) -> Series:
+        series = self.case.image(self.modality)
+        assert series is not None  # it was predicted
+        return series
+
+    def result(self) -> Result:
+        """Raises UserError where the scan can no longer be read."""
+        volume, masks = read_scan(self.series), masks_in(self.folder)
+        severity, hanging = read_severity(self.folder), hanging_of(self.series)
+        features = read_features(self.folder)
+        return Result(self.case.case_id, volume, masks, severity, hanging=hanging, features=features)
+
+    def write_page(self, held_out: HeldOut, model: Model) -> None:
+        """The page, judged by the other hospitals alone."""
+        write_page(self.folder / PAGE, self._page(self.result(), held_out, model))
+
+    def write_dicom(self, held_out: HeldOut, model: Model) -> list[Path]:
+        """Page, sheet and DICOM; without a Parametric Map, since a run keeps masks and no probabilities."""
+        result = self.result()
+        page = self._page(result, held_out, model)
+        deliver(self.folder, result, page)
+        return deliver_dicom(self.folder, result, page, self.series, model)
+
+    def _page(self, result: Result, held_out: HeldOut, model: Model) -> PatientPage:
+        page = patient_page(result, held_out.without(self.case.site), model)
+        risks = self.outcomes.of_case(self.case.case_id)
+        return replace(
+            page,
+            risks=risks,
+            risks_from=RISKS_FROM[self.outcomes.shown] if risks else "",
+            seconds=read_seconds(self.folder),
+        )
+
+
+def masks_in(folder: Path) -> dict[str, np.ndarray]:
+    """The masks of a predicted case, boolean ``[x, y, z]``, by region."""
+    return {path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")}
+
+
+def export_run(
+    folds: Sequence[Fold], cases: Mapping[str, Case], held_out: HeldOut, outcomes: OutcomeRecord, push: str
+) -> tuple[int, dict[str, str]]:
+    """DICOM of every held-out scan of a run's folds; how many were written, and why the others were not."""
+    written, set_aside = 0, {}
+    for fold in folds:
+        model = model_of([fold], held_out)
+        rows = read_table(fold.folder / PREDICTIONS)
+        for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
+            severity = fold.folder.parent / "severity" / case_id
+            held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
+            try:
+                objects = held.write_dicom(held_out, model)
+                if push:
+                    send(push, objects)
+            except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
+                set_aside[case_id] = reason_of(error)
+                continue
+            written += 1
+    return written, set_aside
+
+
+def held_out_of(run: Path) -> HeldOut:
+    """The held-out cases of a run that was evaluated (its ``cases.csv``); empty for one fold or without."""
+    path = run / CASES
+    return HeldOut(read_table(path) if path.is_file() else pd.DataFrame())
+
+
+def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:
+    """The model of a run: a hash over the weights of its folds, its training hospitals and how it was validated."""
+    weights = _weights(folds)
+    provenance = {
+        "software": f"kicc_ml {version('kicc_ml')}",
+        "run": _run(folds),
+        "weights (SHA-256)": weights[:16],
+        "training hospitals": _sites(folds),
+        "validation": _validation(held_out.rows),
+    }
+    return Model(weights, provenance)
+
+
+def with_run(model: Model, label: str, folds: Sequence[Trained]) -> Model:
+    """The same with a further run, such as ``outcome run``: another model, so other objects in a PACS."""
+    weights = _weights(folds)
+    said = f"{_run(folds)}, weights {weights[:16]}, training hospitals {_sites(folds)}"
+    both = hashlib.sha256((model.weights + weights).encode()).hexdigest()
+    return Model(both, {**model.provenance, label: said})
+
+
+def _weights(folds: Sequence[Trained]) -> str:
+    """Of the networks, and of the models in plain numbers beside them."""
+    digest = hashlib.sha256()
+    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL, ZONE_RIDGES)):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _run(folds: Sequence[Trained]) -> str:
+    return f"{folds[0].folder.parent.name}, {len(folds)} model{'s' if len(folds) > 1 else ''}"
+
+
+def _sites(folds: Sequence[Trained]) -> str:
+    return ", ".join(sorted({site for fold in folds for site in fold.about.sites}))
+
+
+def _validation(rows: pd.DataFrame) -> str:
+    """What the run's held-out cases say, in a sentence."""
+    if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
+        return "none beside these weights"
+    said = [f"lesion Dice {rows['lesion_dice'].mean():.2f}"]
+    if {"severity_score", "severity_score_truth"} <= set(rows):
+        known = rows.dropna(subset=["severity_score", "severity_score_truth"])
+        off = (known["severity_score"] - known["severity_score_truth"]).abs()
+        said.append(f"score within 2 points in {100 * (off <= 2).mean():.0f} %")
+    return f"{', '.join(said)} ({len(rows)} scans of {rows['site'].nunique()} hospitals, each held out)"

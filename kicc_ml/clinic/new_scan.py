@@ -1,0 +1,184 @@
+"""What becomes of the scans of a hospital that asks: refused in plain words, or delivered with a word on trust."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from kicc_ml.clinic.held_out_case import masks_in
+from kicc_ml.clinic.outputs import DICOM, PAGE, HeldOut, Model, deliver, deliver_dicom, display_of, patient_page
+from kicc_ml.clinic.page.listing import Entry, write_listing
+from kicc_ml.clinic.page.page import PatientPage, Scan
+from kicc_ml.clinic.prior_studies import (
+    Scanned,
+    is_dicom,
+    patient_id_of,
+    previous_of,
+    read_history,
+    scanned,
+    write_scanned,
+)
+from kicc_ml.cohort.patient_table import PatientTable, read_patients
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_json
+from kicc_ml.core.types import Risk, Series
+from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.dicom.header.patient_identity import identity_of
+from kicc_ml.dicom.web.service import push as send
+from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
+from kicc_ml.prediction.new_radiograph_scores import ScoreModel
+from kicc_ml.prediction.result import Result
+from kicc_ml.prediction.segmentation import SEVERITY_FILE, read_severity, severity_columns
+from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs
+from kicc_ml.severity.image_features import lung_of
+
+logger = logging.getLogger(__name__)
+
+LISTING = "index.html"
+OUTCOME_FILE = "outcome.json"
+SCORES_FILE = "scores.json"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Predicts the outcome of a new patient: by which model, and with what clinical table if there is one."""
+
+    model: OutcomeModel
+    patients: PatientTable | None = None
+
+    def of(self, series: Series, result: Result) -> tuple[tuple[Risk, ...], str]:
+        """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
+        values = self.patients.of(series.files[0].resolve(), patient_id_of(series)) if self.patients else {}
+        image = {{"CT": "ct", "CXR": "cxr"}[series.modality]: result.volume}
+        extent = {f"ct_{name}": value for name, value in severity_columns(result.severity).items() if value is not None}
+        known = dict(values) | (extent if series.modality == "CT" else {})
+        return self.model.risks(image, known), self.model.basis(image, known)
+
+
+def outcomes_of(run: Path | None, table: Path | None) -> Outcomes | None:
+    """None without an outcome run. Raises UserError for a table without one, which would be of no use."""
+    if run is None:
+        if table is not None:
+            raise UserError("--clinical is for predicting outcomes: give the run that does, with --outcome-run")
+        return None
+    model = outcome_model(run)
+    if table is None and not model.folds:
+        raise UserError(f"{run} predicts from the clinical table alone: give it with --clinical")
+    return Outcomes(model, read_patients(table) if table else None)
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """Finishes a new scan: checks it, then writes its page and DICOM for its PACS, as far as asked.
+
+    ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
+    DICOMweb service that takes the objects. ``scans`` are those predicted together, by case id: the patient's previous
+    one is shown beside. ``intake_s`` is the time in which each was found and judged.
+    """
+
+    held_out: HeldOut
+    model: Model
+    report: bool = False
+    dicom: bool = False
+    identified: bool = False
+    push: str = ""
+    outcomes: Outcomes | None = None
+    score_model: ScoreModel | None = None
+    scans: Mapping[str, Series] = field(default_factory=dict)
+    intake_s: float = 0.0
+
+    @property
+    def keeps_probability(self) -> bool:
+        return self.dicom
+
+    def is_whole(self, series: Series, folder: Path) -> bool:
+        wanted = [PAGE] * (self.report or self.dicom) + [DICOM] * (self.dicom and is_dicom(series))
+        wanted += [OUTCOME_FILE] * (self.outcomes is not None) + [SCORES_FILE] * (self.score_model is not None)
+        return all((folder / name).exists() for name in wanted)
+
+    def __call__(self, series: Series, result: Result, folder: Path) -> None:
+        """Raises NotForThisModel for values that are no HU and for a scan without lungs."""
+        if result.volume.units == "hu":
+            check_hounsfield(result.volume)
+        check_lungs(result.severity.lung_ml)
+        if result.hanging:
+            check_lung_fields(lung_of(result.masks))
+        result.stages.seconds["intake, by scan"] = round(self.intake_s, 3)
+        own = scanned(result.case_id, series, folder.parent)
+        with result.stages("outcome"):
+            risks, risks_from = self.outcomes.of(series, result) if self.outcomes else ((), "")
+        scores = self.score_model.scores(result.volume) if self.score_model else ()
+        if self.report or self.dicom:
+            with result.stages("page and sheet"):
+                page = self._page(series, result, own, folder.parent)
+                page = replace(page, risks=risks, risks_from=risks_from, scores=scores)
+                deliver(folder, result, page)
+            with result.stages("DICOM"):
+                self._to_pacs(series, result, page, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.outcomes:
+            write_json(folder / OUTCOME_FILE, {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]})
+        if self.score_model:
+            write_json(folder / SCORES_FILE, [asdict(score) for score in scores])
+        if own:
+            write_scanned(folder, own)
+
+    def _page(self, series: Series, result: Result, own: Scanned | None, out: Path) -> PatientPage:
+        identity = identity_of(series.files[0]) if self.identified and is_dicom(series) else {}
+        page = patient_page(result, self.held_out, self.model, identity)
+        before = previous_of(own, read_history(out)) if own else None
+        previous = self._previous(own, before, out) if own and before else None
+        return replace(page, previous=previous, seconds=dict(result.stages.seconds))
+
+    def _previous(self, own: Scanned, before: Scanned, out: Path) -> Scan:
+        """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
+        folder, series = out / before.case_id, self.scans.get(before.case_id)
+        display = display_of(read_scan(series), masks_in(folder), hanging_of(series)) if series else None
+        link = f"../{before.case_id}/{PAGE}" if (folder / PAGE).is_file() else ""
+        return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
+
+    def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
+        if not self.dicom:
+            return
+        if not is_dicom(series):
+            logger.warning("%s is no DICOM: there is no study its results could be returned to", result.case_id)
+            return
+        written = deliver_dicom(folder, result, page, series, self.model)
+        if self.push:
+            send(self.push, written)
+
+
+def list_patients(out: Path) -> Path:
+    """Write the list of all patients of a folder of predictions (or of a run), worst first; returns its path.
+
+    Raises UserError where there is no prediction.
+    """
+    folders = sorted(path.parent for path in out.rglob(SEVERITY_FILE))
+    if not folders:
+        raise UserError(f"{out} holds no prediction (no {SEVERITY_FILE}); run kicc-ml predict, or give a run folder")
+    history = {one.case_id: one for one in read_history(out)}
+    return write_listing(out / LISTING, [_entry(folder, out, history) for folder in folders])
+
+
+def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
+    page, own = folder / PAGE, history.get(folder.name)
+    before = previous_of(own, history.values()) if own else None
+    return Entry(
+        folder.name,
+        read_severity(folder),
+        page.relative_to(out).as_posix() if page.is_file() else "",
+        read_severity(out / before.case_id) if before else None,
+    )
+
+
+def risk_table(out: Path) -> pd.DataFrame:
+    """The risks of all patients of a folder: ``case_id endpoint probability low high clinical``."""
+    rows = [
+        {"case_id": path.parent.name, **risk}
+        for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))
+        for risk in json.loads(path.read_text(encoding="utf-8"))["risks"]
+    ]
+    return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high", "clinical"])

@@ -1,0 +1,126 @@
+"""One self-contained HTML file per patient: what a radiologist reads first, then the scan with the map on it.
+
+It opens from disk, asks for nothing from anywhere, and needs a canvas but no WebGL.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+
+from kicc_ml.clinic.page.scan import DisplayScan
+from kicc_ml.clinic.page.words import WORDS
+from kicc_ml.core.files import write_text
+from kicc_ml.core.types import FilmScore, Hanging, Risk, SeverityMap, Unlike
+from kicc_ml.severity.grade import SIDES, THIRDS, change
+
+#: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
+ZONE_FILL = ("#ffffff", "#fee391", "#fe9929", "#cc4c02", "#7a2803")
+ZONE_INK = ("#1a1a1a", "#1a1a1a", "#1a1a1a", "#ffffff", "#ffffff")
+
+Standing = Literal["inside", "outside", "unchecked"]
+Doubt = Literal["usual", "unusual", "unknown"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan to show, its severity, and the interval of the share involved where one is known.
+
+    ``display`` is None for an earlier scan whose files are not at hand; ``link`` is then the address of its own page.
+    """
+
+    display: DisplayScan | None
+    severity: SeverityMap
+    involved_interval: tuple[float, float] | None = None
+    days_before: int | None = None  # of an earlier scan; never a date
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class PatientPage:
+    """Everything on a page.
+
+    ``standing`` says whether the scan is like those the model was validated on, ``standing_because`` why not; ``doubt``
+    whether the model is unsure of more of it than of other scans. ``risks_from`` names what the risks were predicted
+    from; ``scores`` are those of a radiologist, predicted of a film. ``seconds`` is the time that each stage took.
+    ``hanging`` says how a radiograph lies, and is None of a CT.
+    ``identity`` (label to value) is shown only where the page stays in the hospital; ``provenance`` names model,
+    training sites and validation figures.
+    """
+
+    case_id: str
+    scan: Scan
+    previous: Scan | None = None
+    standing: Standing = "unchecked"
+    standing_because: tuple[Unlike, ...] = ()
+    doubt: Doubt = "unknown"
+    risks: tuple[Risk, ...] = ()
+    risks_from: str = ""
+    scores: tuple[FilmScore, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
+    hanging: Hanging | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why a figure is missing; not of those that the page of a radiograph does not have."""
+        unasked = ("score,", "percent_consolidated") if self.hanging else ()
+        return tuple(reason for reason in self.scan.severity.reasons if not reason.startswith(unasked))
+
+
+def write_page(path: Path, page: PatientPage) -> Path:
+    """Write a page whole or not at all; returns its path."""
+    shown = [scan for scan in (page.scan, page.previous) if scan and scan.display]
+    html = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            severity=page.scan.severity,
+            zones=zone_cells(page.scan.severity),
+            change=change(page.previous.severity, page.scan.severity) if page.previous else {},
+            payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
+        )
+    )
+    write_text(path, html)
+    return path
+
+
+def environment() -> jinja2.Environment:
+    """Templates of this folder, with :func:`word`; what is put into them is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    made.globals["word"] = word
+    return made
+
+
+def word(name: str) -> jinja2.utils.markupsafe.Markup:
+    """A word in both languages; the page shows one of them."""
+    english, korean = (jinja2.utils.markupsafe.escape(text) for text in WORDS[name])
+    return jinja2.utils.markupsafe.Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')
+
+
+def zone_cells(severity: SeverityMap) -> list[dict[str, object]]:
+    """Zones as the diagram draws them: the patient's right at the left, from the top."""
+    cells = []
+    for column, side in enumerate(SIDES):
+        for row, third in enumerate(THIRDS):
+            score = severity.zone_score.get(f"{side}_{third}")
+            cells.append(
+                {
+                    "side": side,
+                    "third": third,
+                    "column": column,
+                    "row": row,
+                    "score": score,
+                    "percent": severity.zone_percent.get(f"{side}_{third}"),
+                    "fill": "#eeeeee" if score is None else ZONE_FILL[score],
+                    "ink": "#1a1a1a" if score is None else ZONE_INK[score],
+                }
+            )
+    return cells

@@ -1,0 +1,157 @@
+"""A scan and its map small enough for a page: JPEG slices that keep both windows, masks as runs.
+
+Slices are companded: grey levels are spent where the lung and the mediastinal window need them, and the page
+turns them back into HU. Planes other than axial are cut from the same slices by the page.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kicc_ml.core.types import Volume
+from kicc_ml.pictures.montage import field_of_view, layers_of, upright
+
+#: HU at which the grey levels of :data:`LEVELS` lie; linear between. About 8 HU a level in aerated lung (the lung
+#: window shows 6), 3 HU in soft tissue (the mediastinal window shows 1.6), the rest for bone.
+KNOTS_HU = (-1024.0, -160.0, 240.0, 1200.0)
+LEVELS = (0.0, 110.0, 245.0, 255.0)
+
+#: Pixels of a radiograph in each direction: 0.4 mm, about what a screen shows of it.
+MOST_FILM_PIXELS = 1024
+#: Voxels of the display grid. 384 pixels over the lungs of an adult are 0.9 mm; 200 slices are 1.6 mm.
+MOST_PIXELS = 384
+MOST_SLICES = 200
+JPEG_QUALITY = 82
+
+#: Values of the map. A run is one little-endian uint16: the label in the upper two bits, the length below.
+UNCERTAIN = "uncertain"  # a map of its own, of zeros and ones
+LABELS = {"lung": 1, "lesion": 2, "consolidation": 3}
+LONGEST_RUN = (1 << 14) - 1
+
+
+@dataclass(frozen=True)
+class DisplayScan:
+    """What the page's viewer needs of one scan, as JSON-ready values; ``label_zyx`` is the map it will show, and
+    ``uncertain_zyx`` (0/1) what the model is unsure of, None where that is not known.
+
+    Axes run to the patient's left, back and feet; where ``sides`` is False nobody knows which side is which.
+    """
+
+    slices: tuple[str, ...]
+    label_zyx: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    sides: bool
+    hounsfield: bool
+    uncertain_zyx: np.ndarray | None = None
+
+    def payload(self) -> dict[str, Any]:
+        return {
+            "slices": self.slices,
+            "shape": self.label_zyx.shape,
+            "runs": runs_of(self.label_zyx),
+            "uncertain": None if self.uncertain_zyx is None else runs_of(self.uncertain_zyx),
+            "spacing": self.spacing_mm,
+            "sides": self.sides,
+            "hounsfield": self.hounsfield,
+            "knots": KNOTS_HU,
+            "levels": LEVELS,
+            "involved": involved_percent(self.label_zyx),
+        }
+
+
+def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan:
+    """Crop a scan to the lungs, thin it to the display grid and encode it.
+
+    ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume`` (see ``records.REGIONS``).
+    """
+    layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
+    image, layers, spacing_mm = upright(volume.array, layers, volume.affine_ras)
+    box = field_of_view(layers, image.shape)
+    image, layers = image[box], {name: layer[box] for name, layer in layers.items()}
+    if not volume.spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
+        spacing_mm = np.array([1.0, 1.0, image.shape[0] / image.shape[2]])
+    grid = (MOST_PIXELS, MOST_PIXELS, MOST_SLICES)
+    return _thinned(replace(volume, array=image), layers, spacing_mm, grid, sides=volume.spacing_known)
+
+
+def display_film(volume: Volume, masks: Mapping[str, np.ndarray], sides: bool) -> DisplayScan:
+    """A radiograph and its masks ``[x, y, 1]``, whole, as one slice whose rows stand for those of an axial one."""
+    layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
+    grid = (MOST_FILM_PIXELS, MOST_FILM_PIXELS, 1)
+    return _thinned(volume, layers, np.array(volume.spacing_mm), grid, sides)
+
+
+def _thinned(
+    volume: Volume,
+    layers: Mapping[str, np.ndarray],
+    spacing_mm: np.ndarray,
+    grid: tuple[int, int, int],
+    sides: bool,
+) -> DisplayScan:
+    """At most ``grid`` voxels of what lies upright."""
+    image = volume.array
+    columns, rows, levels = (
+        np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
+        for size, most in zip(image.shape, grid, strict=True)
+    )
+    thin = np.ix_(columns, rows, levels)
+    label_xyz = np.zeros((len(columns), len(rows), len(levels)), np.uint8)
+    for name in (name for name in LABELS if name in layers):
+        label_xyz[layers[name][thin]] = LABELS[name]
+    unsure_xyz = layers[UNCERTAIN][thin].astype(np.uint8) if UNCERTAIN in layers else None
+    thinned_mm = spacing_mm * image.shape / np.array(label_xyz.shape)
+    grey = _levels(image[:, :, levels], volume.units == "hu")
+    return DisplayScan(
+        slices=tuple(_jpeg(grey[:, :, z].T, (len(columns), len(rows))) for z in range(len(levels))),
+        label_zyx=_as_slices(label_xyz),
+        spacing_mm=(float(thinned_mm[0]), float(thinned_mm[1]), float(thinned_mm[2])),
+        sides=sides,
+        hounsfield=volume.units == "hu",
+        uncertain_zyx=None if unsure_xyz is None else _as_slices(unsure_xyz),
+    )
+
+
+def _as_slices(array_xyz: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array_xyz.transpose(2, 1, 0))
+
+
+def _levels(image: np.ndarray, hounsfield: bool) -> np.ndarray:
+    """Grey levels of the page: HU companded, other units stretched between their percentiles."""
+    if hounsfield:
+        table = np.interp(np.arange(-1024, 1201), KNOTS_HU, LEVELS).round().astype(np.uint8)
+        return table[np.clip(image, -1024, 1200).astype(np.int16) + 1024]
+    low, high = np.percentile(image[::2, ::2], (1, 99))
+    return np.clip((image - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+
+
+def _jpeg(grey_yx: np.ndarray, size: tuple[int, int]) -> str:
+    picture = Image.fromarray(grey_yx)
+    stream = io.BytesIO()
+    (picture if picture.size == size else picture.resize(size, Image.Resampling.BOX)).save(
+        stream, "JPEG", quality=JPEG_QUALITY
+    )
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def runs_of(label_zyx: np.ndarray) -> str:
+    """Runs of equal labels through the flattened map, base64."""
+    flat = label_zyx.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
+    lengths = np.diff(np.append(starts, flat.size))
+    pieces = -(-lengths // LONGEST_RUN)
+    labels = np.repeat(flat[starts].astype(np.uint16), pieces)
+    short = np.full(pieces.sum(), LONGEST_RUN, np.uint16)
+    short[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * LONGEST_RUN
+    return base64.b64encode((labels << 14 | short).astype("<u2").tobytes()).decode()
+
+
+def involved_percent(label_zyx: np.ndarray) -> list[float]:
+    """Percent of the lung that is involved, slice by slice; 0 where there is no lung."""
+    lung = (label_zyx > 0).sum(axis=(1, 2))
+    lesion = (label_zyx > 1).sum(axis=(1, 2))
+    return (100 * lesion / np.maximum(lung, 1)).round(1).tolist()

@@ -1,0 +1,154 @@
+"""The summary of a patient's page on one sheet of A4, for the archive and for paper."""
+
+import io
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from kicc_ml.clinic.page.page import PatientPage, zone_cells
+from kicc_ml.clinic.page.words import WORDS
+from kicc_ml.core.types import Risk, SeverityMap
+from kicc_ml.severity.grade import change
+
+A4_INCHES = (8.27, 11.69)
+#: Korean names are printed where one of these fonts is installed; of a collection the first face is known.
+KOREAN_FONTS = (
+    "Noto Sans CJK KR",
+    "Noto Sans CJK JP",
+    "Noto Sans KR",
+    "NanumGothic",
+    "Malgun Gothic",
+    "Apple SD Gothic Neo",
+)
+#: Left edges of what stands behind an endpoint, as shares of the sheet's width.
+RISK_COLUMNS = (0.24, 0.355, 0.455)
+STANDING_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555"}
+
+
+def summary_pdf(page: PatientPage, montage: Path) -> bytes:
+    """One sheet with the figures, the zones and the montage (a PNG) of a patient's page, in English."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    family = ["DejaVu Sans", *(name for name in KOREAN_FONTS if name in installed)]
+    with rc_context({"font.family": family, "pdf.fonttype": 42}):
+        figure = Figure(figsize=A4_INCHES)
+        _head(figure, page)
+        _figures(figure, page)
+        _zones(figure.add_axes((0.56, 0.56, 0.36, 0.22)), page.scan.severity)
+        picture = figure.add_axes((0.06, 0.318, 0.88, 0.23), anchor="N")
+        picture.imshow(np.asarray(Image.open(montage)))
+        picture.set_axis_off()
+        _outcome(figure, page)
+        _provenance(figure, page)
+        sheet = io.BytesIO()
+        figure.savefig(sheet, format="pdf", metadata={"Title": "Severity of COVID-19 pneumonia on CT"})
+    return sheet.getvalue()
+
+
+def _word(name: str) -> str:
+    return WORDS[name][0]
+
+
+def _head(figure: Figure, page: PatientPage) -> None:
+    figure.text(0.06, 0.95, _word("title"), size=15, weight="bold")
+    identity = [f"{label}: {value}" for label, value in page.identity.items()]
+    figure.text(0.06, 0.928, "   ".join([f"{_word('case')} {page.case_id}", *identity]), size=9.5)
+    figure.text(0.06, 0.91, _word("research"), size=8.5, color="#8a3b00")
+    ink = STANDING_INK[page.standing]
+    figure.text(0.06, 0.884, _word(f"trust_{page.standing}"), size=10.5, weight="bold", color=ink)
+    for line, unlike in enumerate(page.standing_because[:3]):
+        usual = f"{_word('in_training')} {unlike.low:.3g} … {unlike.high:.3g}"
+        reason = f"– {_word(unlike.feature)}: {unlike.value:.3g} ({usual})"
+        figure.text(0.07, 0.868 - 0.015 * line, reason, size=8.5, color=ink)
+
+
+def _figures(figure: Figure, page: PatientPage) -> None:
+    severity = page.scan.severity
+    score = "–" if severity.score is None else str(severity.score)
+    figure.text(0.06, 0.785, score, size=30, weight="bold")
+    figure.text(0.06, 0.768, f"{_word('score')} {_word('of24')}", size=9)
+    share = "–" if severity.percent_involved is None else f"{severity.percent_involved:.0f} %"
+    figure.text(0.28, 0.785, share, size=30, weight="bold")
+    figure.text(0.28, 0.768, _word("involved"), size=9)
+    if page.scan.involved_interval:
+        low, high = page.scan.involved_interval
+        figure.text(0.28, 0.755, f"{_word('interval')} {low:.0f}–{high:.0f} %", size=8, color="#555555")
+    for line, (label, value) in enumerate(_rows(page)):
+        height = 0.732 - 0.0155 * line
+        figure.text(0.06, height, label, size=9)
+        figure.text(0.48, height, value, size=9, ha="right")
+
+
+def _rows(page: PatientPage) -> list[tuple[str, str]]:
+    severity = page.scan.severity
+    percents = {f"{side}_lung": share for side, share in severity.lung_percent.items()}
+    percents["consolidated"] = severity.percent_consolidated
+    volumes = {"lung_volume": (severity.lung_ml, "mL"), "lesion_volume": (severity.lesion_ml, "mL")}
+    volumes["lesion_weight"] = (severity.lesion_g, "g")
+    percents["uncertain_of"] = severity.uncertain_percent
+    rows = [(_word(name), _value(share, "%")) for name, share in percents.items()]
+    rows += [(_word(name), _value(*pair)) for name, pair in volumes.items()]
+    if page.previous:
+        changed = change(page.previous.severity, severity)
+        units = {"percent_involved": ("involved", "%"), "lesion_ml": ("lesion_volume", "mL")}
+        rows += [
+            (f"{_word('since')}: {_word(word)}", _value(changed[name], unit, "+"))
+            for name, (word, unit) in units.items()
+        ]
+    return rows
+
+
+def _outcome(figure: Figure, page: PatientPage) -> None:
+    """A line for each endpoint: risk, interval, what the clinical model says, calibration at held-out hospitals."""
+    if not page.risks:
+        return
+    figure.text(0.06, 0.302, _word("outcome"), size=9.5, weight="bold")
+    for left, name in zip(RISK_COLUMNS, ("risk", "clinical", "calibration"), strict=True):
+        figure.text(left, 0.302, _word(name), size=7.5, color="#444444")
+    height = 0.302
+    for risk in page.risks[:5]:
+        height -= 0.0155
+        figure.text(0.06, height, _word(risk.endpoint), size=9)
+        for left, said, size in zip(RISK_COLUMNS, _said(risk), (9, 9, 7), strict=True):
+            figure.text(left, height, said, size=size)
+    figure.text(0.06, height - 0.0135, f"{_word('risks_from')}: {page.risks_from}", size=7.5, color="#444444")
+
+
+def _said(risk: Risk) -> tuple[str, str, str]:
+    """Risk with interval, risk by the clinical model, calibration."""
+    interval = "" if risk.low is None or risk.high is None else f" ({100 * risk.low:.0f}–{100 * risk.high:.0f})"
+    clinical = "–" if risk.clinical is None else f"{100 * risk.clinical:.0f} %"
+    calibration = [f"{name} {value}" for name, value in risk.calibration.items() if name != "held_out"]
+    return f"{100 * risk.probability:.0f}{interval} %", clinical, ", ".join(calibration)
+
+
+def _value(value: float | None, unit: str, sign: str = "") -> str:
+    return _word("not_available") if value is None else f"{value:{sign}.0f} {unit}"
+
+
+def _zones(axes: Axes, severity: SeverityMap) -> None:
+    """Six boxes, the patient's right at the left, coloured by score."""
+    axes.set_axis_off()
+    axes.set_xlim(0, 2.1)
+    axes.set_ylim(3.25, -0.25)
+    for cell in zone_cells(severity):
+        left, top = int(str(cell["column"])) * 1.08, int(str(cell["row"]))
+        axes.add_patch(Rectangle((left, top), 1, 0.96, facecolor=str(cell["fill"]), edgecolor="#444444"))
+        score = "–" if cell["score"] is None else str(cell["score"])
+        share = "" if cell["percent"] is None else f"\n{float(str(cell['percent'])):.0f} %"
+        axes.text(left + 0.5, top + 0.5, score + share, ha="center", va="center", color=str(cell["ink"]), size=10)
+    for left, letter in ((0.5, "R"), (1.58, "L")):
+        axes.text(left, -0.08, letter, ha="center", weight="bold", size=10)
+    axes.text(1.04, 3.16, "0: none   1: <25 %   2: <50 %   3: <75 %   4: more", ha="center", size=7.5, color="#444444")
+
+
+def _provenance(figure: Figure, page: PatientPage) -> None:
+    lines = [f"{label}: {value}" for label, value in page.provenance.items()]
+    for line, text in enumerate(lines[:10]):
+        figure.text(0.06, 0.2 - 0.0145 * line, text[:130], size=7.5, color="#444444")
+    figure.text(0.06, 0.035, "\n".join(textwrap.wrap(_word("method"), 120)), size=7.5, color="#444444")

@@ -1,0 +1,80 @@
+"""Scans of one patient at several times, told by what lies beside each result: pseudonyms and moved days."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from kicc_ml.core.files import write_json
+from kicc_ml.core.pseudonym import pseudonym, repository_key, shift_days
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.header.patient_identity import identity_of
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
+
+SCAN_FILE = "scan.json"
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """Whose scan a result is of, and when: pseudonyms, and a time whose day is moved alike for all of a patient's."""
+
+    case_id: str
+    modality: str
+    patient: str
+    study: str
+    moved: str
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromisoformat(self.moved)
+
+
+def scanned(case_id: str, series: Series, out: Path) -> Scanned | None:
+    """None where the scan says neither whose nor when it is. Pseudonyms are under the key of ``out``, so that scans of
+    one patient from several folders meet.
+    """
+    patient_id = patient_id_of(series)
+    if not patient_id or series.acquired is None:
+        return None
+    key = repository_key(out)
+    patient = pseudonym(key, patient_id)
+    moved = series.acquired + timedelta(days=shift_days(key, patient))
+    return Scanned(case_id, series.modality, patient, pseudonym(key, series.study), moved.isoformat())
+
+
+def patient_id_of(series: Series) -> str:
+    """The ID as the hospital writes it, or the name of another file less its suffix; it stays in memory."""
+    if is_dicom(series):
+        return identity_of(series.files[0]).get("ID", "")
+    return series.patient
+
+
+def is_dicom(series: Series) -> bool:
+    return not series.files[0].name.lower().endswith((*NIFTI_SUFFIXES, *RADIOGRAPH_SUFFIXES))
+
+
+def write_scanned(folder: Path, one: Scanned) -> None:
+    write_json(folder / SCAN_FILE, asdict(one))
+
+
+def read_history(out: Path) -> list[Scanned]:
+    """All that lie beside the results of a folder."""
+    return [Scanned(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob(f"*/{SCAN_FILE}"))]
+
+
+def previous_of(one: Scanned, history: Iterable[Scanned]) -> Scanned | None:
+    """The latest earlier scan of the patient, of another study and the same kind."""
+    earlier = [
+        other
+        for other in history
+        if (other.patient, other.modality) == (one.patient, one.modality)
+        and other.study != one.study
+        and other.time < one.time
+    ]
+    return max(earlier, key=lambda other: other.time, default=None)
+
+
+def earliest_first(series: Mapping[str, Series]) -> dict[str, Series]:
+    """In the order in which they were taken, those without a time first: a scan finds what is predicted before it."""
+    return dict(sorted(series.items(), key=lambda item: item[1].acquired or datetime.min))

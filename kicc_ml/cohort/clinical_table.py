@@ -1,0 +1,220 @@
+"""The clinical table of a repository: read, checked cell by cell, typed.
+
+What a column holds follows from its name, so that a hospital may add its own:
+
+- ``site``, ``patient_id``, ``person_id``: identifiers, always text (leading zeros are part of them);
+- ``age_years`` 0-120; ``sex`` ``M``/``F``; ``ct_scans``, ``cxr_images``: whole numbers;
+- ``oxygen``, ``ventilation``, ``icu``, ``death``: endpoints, 0/1; ``*_date``: an ISO date, of the column that is named
+  before it (:mod:`kicc_ml.cohort.temporal_guard`);
+- a name that ends in a unit (``crp_mg_l``): a number of at least 0;
+- any other column is 0/1 where most of its filled cells are, else a number where most are numbers,
+  else text, which is set aside with a warning.
+
+Every cell but site, patient_id and what a source has no word for may be empty (``NA`` and ``nan``, as R and
+pandas write it, count as empty).
+"""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from kicc_ml.cohort.table_file import TableError, read_cells
+from kicc_ml.core.types import ENDPOINTS
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["site", "key", "identifier", "age", "sex", "count", "yes_no", "date", "number", "text"]
+
+REQUIRED = ("site", "patient_id", "age_years", "sex")
+#: How many images a patient has, as the hospital states it: for the summary, not a feature.
+IMAGE_COUNTS = ("ct_scans", "cxr_images")
+#: Named in INTERFACES as 0/1; a word in them is a mistake, not a text column.
+YES_NO = ("underlying_disease", "fever", "cough", *ENDPOINTS)
+UNIT_AT_END = re.compile(
+    r"_(1e9_l|1e12_l|[munp]?g_(m|d)?l|i?u_l|[mu]mol_l|mmhg|kpa|percent|seconds|hours|days|years|kg|kg_m2|cm"
+    r"|celsius|per_min|l_min|mm_h|ratio|points)$"
+)
+#: A column with one of these words in its name is no feature: it is a treatment, given because of how ill a patient is,
+#: or it tells what came later. A name that means neither has to be put otherwise.
+LATER_WORDS = frozenset(
+    (
+        *("treatment", "therapy", "medication", "antibiotic", "antibiotics", "antiviral", "antivirals", "prophylaxis"),
+        *("steroid", "steroids", "dexamethasone", "methylprednisolone", "remdesivir", "lopinavir", "kaletra"),
+        *("hydroxychloroquine", "chloroquine", "interferon", "tocilizumab", "heparin", "plasma", "vasopressor"),
+        *("intubation", "intubated", "ventilator", "hfnc", "cpap", "niv", "ecmo", "crrt", "dialysis", "prone"),
+        *("los", "stay", "discharge", "discharged", "outcome", "survival", "survived", "died", "deceased", "mortality"),
+        *("peak", "worst", "nadir", "highest", "lowest", "maximum", "final", "complication", "complications", "ards"),
+    )
+)
+MAX_AGE_YEARS = 120
+#: A longer list of bad cells helps nobody; the rest is counted.
+SHOWN_CELLS = 20
+
+ALLOWED: dict[Kind, str] = {
+    "site": "the name of a hospital folder beside the table",
+    "key": "any text, not empty",
+    "age": f"a number from 0 to {MAX_AGE_YEARS}, or empty",
+    "sex": "M, F or empty",
+    "count": "a whole number of at least 0, or empty",
+    "yes_no": "0, 1 or empty; a measurement carries its unit in the column's name (crp_mg_l)",
+    "date": "an ISO date (2020-03-09), or empty",
+    "number": "a number of at least 0, or empty",
+}
+
+
+def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFrame:
+    """Read and check a clinical table (CSV in UTF-8, or parquet).
+
+    Args:
+        path: the table.
+        sites: the hospital folders that exist; None skips that check (a repository of tables only).
+
+    Returns:
+        one row per patient; identifiers as text, ``sex`` as ``M``/``F``/None, dates as ``date`` or None,
+        every other column float with NaN for empty; text columns are left out. The index is the line or row.
+
+    Raises:
+        TableError: the file is missing, empty, not UTF-8, lacks a required column, or has bad cells.
+    """
+    cells = read_cells(path)
+    if missing := [column for column in REQUIRED if column not in cells]:
+        raise TableError(
+            f"{path}: required column(s) missing: {', '.join(missing)}; found: {', '.join(map(str, cells))}. "
+            "The first line names the columns, separated by commas"
+        )
+    if cells.empty:
+        raise TableError(f"{path}: the table has no patients; give one line per patient below the column names")
+    cells["site"] = _spelt_like_folders(cells["site"], sites)
+    kinds = {str(column): _kind(str(column), cells[column]) for column in cells}
+    _refuse_bad_cells(path, cells, kinds, sites)
+    return _typed(path, cells, kinds)
+
+
+def feature_names(table: pd.DataFrame) -> list[str]:
+    """Columns to predict from: age, sex, and every number or 0/1 that is no endpoint, image count or later column."""
+    left_out = {*REQUIRED, *ENDPOINTS, *IMAGE_COUNTS, *later_columns(table)}
+    others = [str(column) for column in table.select_dtypes("number") if column not in left_out]
+    return ["age_years", "sex", *others]
+
+
+def later_columns(table: pd.DataFrame) -> list[str]:
+    """Columns that are named like a treatment or like what came later (``LATER_WORDS``)."""
+    numbers = [str(column) for column in table.select_dtypes("number") if column not in ENDPOINTS]
+    return [column for column in numbers if LATER_WORDS & set(column.lower().split("_"))]
+
+
+def features(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of :func:`feature_names` as float; ``sex`` is 1 for men, 0 for women; NaN for unknown."""
+    return table.assign(sex=table["sex"].map({"M": 1.0, "F": 0.0}))[feature_names(table)].astype(float)
+
+
+def _spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
+    """Korean folder names from a Mac are decomposed (NFD), tables composed (NFC): spell like the folder."""
+    folders = {unicodedata.normalize("NFC", folder): folder for folder in sites or ()}
+    return site.map(lambda name: name and folders.get(unicodedata.normalize("NFC", name), name))
+
+
+def _kind(column: str, cells: pd.Series) -> Kind:
+    named: dict[str, Kind] = {
+        **dict.fromkeys(YES_NO, "yes_no"),
+        **dict.fromkeys(IMAGE_COUNTS, "count"),
+        **{"site": "site", "patient_id": "key", "person_id": "identifier", "age_years": "age", "sex": "sex"},
+    }
+    if column in named:
+        return named[column]
+    if column.endswith("_date"):
+        return "date"
+    if UNIT_AT_END.search(column):
+        return "number"
+    numbers = pd.to_numeric(cells.dropna(), errors="coerce")
+    if numbers.isin([0, 1]).mean() >= 0.5:
+        return "yes_no"
+    return "number" if numbers.notna().mean() >= 0.5 else "text"
+
+
+def _is_allowed(kind: Kind, cells: pd.Series, sites: Collection[str] | None) -> pd.Series:
+    """Which of the filled cells are allowed."""
+    if kind == "site":
+        return cells.isin(list(sites)) if sites is not None else cells.notna()
+    if kind == "sex":
+        return cells.isin(["M", "F"])
+    if kind == "date":
+        return cells.map(_is_iso_date).astype(bool)
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if kind == "yes_no":
+        return numbers.isin([0, 1])
+    if kind == "count":
+        return (numbers >= 0) & (numbers % 1 == 0)
+    return (numbers >= 0) & (numbers <= (MAX_AGE_YEARS if kind == "age" else np.finfo(float).max))
+
+
+def _is_iso_date(cell: str) -> bool:
+    try:
+        date.fromisoformat(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _column_schema(kind: Kind, sites: Collection[str] | None) -> pa.Column:
+    checks = []
+    if kind in ALLOWED and kind != "key":
+        checks = [pa.Check(lambda cells: _is_allowed(kind, cells, sites), error=ALLOWED[kind])]
+    return pa.Column(None, checks, nullable=kind not in ("site", "key"))
+
+
+def _refuse_bad_cells(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], sites: Collection[str] | None) -> None:
+    once = pa.Check(
+        lambda table: ~(table.duplicated(["site", "patient_id"], keep=False) & table["patient_id"].notna()),
+        error="a patient (site, patient_id) once in the table",
+        ignore_na=False,
+    )
+    schema = pa.DataFrameSchema({name: _column_schema(kind, sites) for name, kind in kinds.items()}, once)
+    try:
+        schema.validate(cells, lazy=True)
+    except SchemaErrors as errors:
+        raise _bad_cells(path, errors.failure_cases, kinds) from None
+
+
+def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> TableError:
+    """One line per bad cell: where it is, what it holds, what is allowed."""
+    doubled = failures["check"].str.startswith("a patient")
+    failures = failures[~doubled | (failures["column"] == "patient_id")]  # pandera repeats the row per column
+    unit = "row" if path.suffix == ".parquet" else "line"
+    bad = failures.sort_values(["index", "column"]).to_dict("records")
+    cells = [(f"{unit} {one['index']}, {one['column']}", _allowed(one, kinds)) for one in bad]
+    values = ["empty" if pd.isna(one["failure_case"]) else repr(one["failure_case"]) for one in bad]
+    shown = [f"  {cell}: {value} (allowed: {allowed})" for (cell, allowed), value in zip(cells, values, strict=True)]
+    more = [f"  ... and {len(bad) - SHOWN_CELLS} more"] if len(bad) > SHOWN_CELLS else []
+    lines = [f"{path}: {len(bad)} bad cell(s); correct them:", *shown[:SHOWN_CELLS], *more]
+    return TableError("\n".join(lines), cells)
+
+
+def _allowed(failure: dict, kinds: dict[str, Kind]) -> str:
+    return ALLOWED[kinds[failure["column"]]] if failure["check"] == "not_nullable" else str(failure["check"])
+
+
+def _typed(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFrame:
+    if ignored := [column for column, kind in kinds.items() if kind == "text"]:
+        logger.warning("%s: columns of text are not used: %s", path, ", ".join(ignored))
+    dates = {column.removesuffix("_date") for column, kind in kinds.items() if kind == "date"} - {"admission"}
+    if unused := sorted(dates - set(kinds)):
+        names = ", ".join(f"{name}_date" for name in unused)
+        logger.warning("%s: dates of no column are not used: %s; a value's date is named <column>_date", path, names)
+    table = cells.drop(columns=ignored)
+    for column in table:
+        kind = kinds[str(column)]
+        if kind == "date":
+            table[column] = table[column].map(date.fromisoformat, na_action="ignore").astype(object)
+        elif kind in ("age", "count", "yes_no", "number"):
+            table[column] = pd.to_numeric(table[column]).astype(float)
+    return table

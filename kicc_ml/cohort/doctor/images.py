@@ -1,0 +1,152 @@
+"""What a sender should mend in the images of a source."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from kicc_ml.cohort.doctor.findings import Finding, Severity, Stake, counted
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.header.identity_checks import identity_faults
+from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.index.summary import NOTES
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.remedies import REMEDIES
+
+#: A lesion of ground glass may be smaller than a slice this thick (Fleischner Society: 1.5 mm or thinner).
+THICK_MM = 5.0
+#: Reasons that say what was left out or told apart: no more than a note, whatever they are said of.
+HARMLESS = {
+    "duplicate_slice": "send each image once",
+    "dose_page": "leave dose pages and screenshots out: they often show the patient's name",
+    "secondary_capture": "leave screenshots out: they often show the patient's name",
+    "split_kernel": "send each reconstruction as a series of its own",
+}
+#: What a header says of the person: how grave it is, in words, and what to do.
+IDENTITY: Mapping[str, tuple[Severity, Stake, str, str]] = {
+    "no_patient_id": (
+        "must mend",
+        "patients",
+        "Patient ID is empty, so that no row of the table can be found",
+        "export with the Patient ID of the table",
+    ),
+    "burned_in": ("must mend", "privacy", REASONS["burned_in"], REMEDIES["burned_in"]),
+    "wrong_charset": (
+        "should mend",
+        "quality",
+        "the patient's name is not in the Specific Character Set that is stated",
+        "state the character set: ISO 2022 IR 149 or ISO_IR 192 for Korean",
+    ),
+}
+#: What may show text, and is looked into for what it says of itself.
+PICTURES = {"dose_page", "secondary_capture"}
+
+
+def image_findings(found: Indexed, names_are_paths: bool) -> Iterator[Finding]:
+    """Of one indexed source; ``names_are_paths`` where its files lie in a folder, not in an archive."""
+    yield from _lost_patients(found)
+    codes = {code for one in found.series for code in one.reasons} | {row.reason for row in found.file_rows}
+    for code in sorted(codes - {"burned_in"}):
+        yield from _of_reason(found, code)
+    yield from _of_identity(found)
+    if names_are_paths:
+        yield from _of_paths(found)
+    yield from _thick(found)
+
+
+def _patients(series: Iterable[Series]) -> set[tuple[str, str]]:
+    return {(one.site, one.patient) for one in series}
+
+
+def _lost_patients(found: Indexed) -> Iterator[Finding]:
+    lost = _patients(found.series) - _patients(one for one in found.series if one.usable)
+    if not lost:
+        return
+    theirs = [one for one in found.series if (one.site, one.patient) in lost]
+    why = ", ".join(sorted({code for one in theirs for code in _why(one)}))
+    sentence = f"{counted(len(lost), 'patient')} lost: not one image can be used ({why})"
+    example = found.name(theirs[0].files[0])
+    yield Finding("must mend", "patients", "patient_lost", sentence, len(lost), example, "see these reasons below")
+
+
+def _of_reason(found: Indexed, code: str) -> Iterator[Finding]:
+    refused = [one for one in found.series if not one.usable and code in _why(one)]
+    if refused:
+        yield _refused(found, code, refused)
+    else:
+        yield from _left_out_or_said(found, code)
+
+
+def _why(refused: Series) -> list[str]:
+    """The reasons that cost a series; what was only left out of it counts where there is no other."""
+    reasons = [code for code in refused.reasons if code not in NOTES]
+    return [code for code in reasons if code in REMEDIES] or reasons
+
+
+def _refused(found: Indexed, code: str, refused: Sequence[Series]) -> Finding:
+    whose = counted(len(_patients(refused)), "patient")
+    words = f"{REASONS[code]}{_how_many_missing(code, refused)}"
+    sentence = f"{counted(len(refused), 'series', 'series')} of {whose} refused: {words}"
+    severity: Severity = "must mend" if code in REMEDIES else "note"  # nothing is wrong with a lateral view
+    example = found.name(refused[0].files[0])
+    return Finding(severity, "images", code, sentence, len(refused), example, REMEDIES.get(code, ""))
+
+
+def _left_out_or_said(found: Indexed, code: str) -> Iterator[Finding]:
+    """Of a reason that has cost no series: files in none, or something said of series that can be used."""
+    files = [row.path for row in found.file_rows if row.reason == code]
+    said = [one.files[0] for one in found.series if one.usable and code in one.reasons]
+    paths, what = (files, counted(len(files), "file")) if files else (said, counted(len(said), "series", "series"))
+    remedy = HARMLESS.get(code) or REMEDIES.get(code)
+    if not paths or not remedy:
+        return
+    severity: Severity = "note" if code in HARMLESS else "should mend"
+    stake: Stake = "quality" if code in (*HARMLESS, "lossy_compression") else "images"
+    yield Finding(severity, stake, code, f"{what}: {REASONS[code]}", len(paths), found.name(paths[0]), remedy)
+
+
+def _how_many_missing(code: str, refused: Sequence[Series]) -> str:
+    if code != "missing_slice":
+        return ""
+    missing = sum(
+        round(one.coverage_mm / one.spacing_mm[2]) - one.slices
+        for one in refused
+        if one.coverage_mm and one.spacing_mm and one.spacing_mm[2]
+    )
+    return f" ({counted(missing, 'slice')} in all)" if missing > 0 else ""
+
+
+def _of_identity(found: Indexed) -> Iterator[Finding]:
+    """What the first file of each series, and each picture left out, says of the person."""
+    looked_at = [one.files[0] for one in found.series]
+    looked_at += [row.path for row in found.file_rows if row.reason in PICTURES]
+    held = defaultdict(list)
+    burned_in = {one.files[0] for one in found.series if "burned_in" in one.reasons}  # in any slice
+    for path in dict.fromkeys(looked_at):
+        for code in identity_faults(path) | ({"burned_in"} if path in burned_in else set()):
+            held[code].append(path)
+    for code, (severity, stake, words, remedy) in IDENTITY.items():
+        if paths := held.get(code):
+            sentence = f"{counted(len(paths), 'series', 'series')}: {words}"
+            yield Finding(severity, stake, code, sentence, len(paths), found.name(paths[0]), remedy)
+
+
+def _of_paths(found: Indexed) -> Iterator[Finding]:
+    renamed = [shown for path, shown in found.shown.items() if shown != readable(str(path.relative_to(found.root)))]
+    if renamed:
+        count, example = len(renamed), renamed[0]
+        sentence = f"{counted(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"
+        remedy = "rename files and folders before they leave the hospital"
+        yield Finding("should mend", "privacy", "identifying_path", sentence, count, example, remedy)
+
+
+def _thick(found: Indexed) -> Iterator[Finding]:
+    distances_mm = defaultdict(list)
+    for one in found.series:
+        if one.usable and one.modality == "CT" and one.spacing_mm:
+            distances_mm[one.patient, one.study].append(one.spacing_mm[2])
+    thick = [study for study, of_series in distances_mm.items() if min(of_series) > THICK_MM]
+    if thick:
+        example = next(one.files[0] for one in found.series if (one.patient, one.study) == thick[0])
+        sentence = f"{counted(len(thick), 'CT study', 'CT studies')} without slices at {THICK_MM:g} mm or nearer"
+        remedy = "send the thin reconstruction too, where there is one"
+        yield Finding("note", "quality", "thick_slices", sentence, len(thick), found.name(example), remedy)

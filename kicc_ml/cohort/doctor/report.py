@@ -1,0 +1,70 @@
+"""What a hospital should mend before it sends its data: images and clinical table, in plain words, worst first."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from kicc_ml.cohort.doctor.findings import Finding, counted, worst_first
+from kicc_ml.cohort.doctor.images import image_findings
+from kicc_ml.cohort.doctor.table import table_findings
+from kicc_ml.dicom.index.build import Indexed, read_index
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What can be used of a source, and what is to be mended, worst first."""
+
+    ct_series: int
+    radiographs: int
+    patients: int
+    findings: Sequence[Finding]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(source: str, *, decode: bool = False) -> Diagnosis:
+    """Examine a folder, a zip file or a DICOMweb service. ``decode`` also decodes every image.
+
+    Raises UserError where there is nothing to examine.
+    """
+    (found,) = read_index([source], decode=decode, cached=True)
+    in_folder = Path(source).is_dir()
+    findings = [*image_findings(found, in_folder), *(table_findings(found) if in_folder else ())]
+    return _diagnosis(found, findings)
+
+
+def _diagnosis(found: Indexed, findings: Sequence[Finding]) -> Diagnosis:
+    usable = [one for one in found.series if one.usable]
+    kinds = [one.modality for one in usable]
+    patients = len({(one.site, one.patient) for one in usable})
+    return Diagnosis(kinds.count("CT"), kinds.count("CXR"), patients, worst_first(findings))
+
+
+def in_one_line(diagnosis: Diagnosis) -> str:
+    """What can be used and how much there is to mend; notes in words where there is nothing else."""
+    used = (
+        f"{counted(diagnosis.ct_series, 'CT series', 'CT series')} and "
+        f"{counted(diagnosis.radiographs, 'radiograph')} of {counted(diagnosis.patients, 'patient')} can be used"
+    )
+    grave = [one for one in diagnosis.findings if one.severity != "note"]
+    if grave:
+        return f"{counted(len(grave), 'thing')} to mend; {used}."
+    notes = "; ".join(one.sentence for one in diagnosis.findings)
+    return f"Nothing to mend: {used}." + (f" To note: {notes}." if notes else "")
+
+
+def table(diagnosis: Diagnosis) -> Table:
+    """For the terminal: how grave, and in turn what, where for example, and what to do."""
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
+    for one in diagnosis.findings:
+        example = f"for example {one.example}" if one.example else ""
+        lines = [one.sentence, example, one.remedy and f"-> {one.remedy}", ""]
+        shown.add_row(f"[bold]{one.severity}[/bold]", "\n".join(escape(line) for line in (*filter(None, lines), "")))
+    return shown

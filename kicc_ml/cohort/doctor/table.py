@@ -1,0 +1,86 @@
+"""What a sender should mend in the clinical table of a source, by itself and beside the images."""
+
+from collections.abc import Iterator
+from unicodedata import normalize
+
+import pandas as pd
+
+from kicc_ml.cohort.clinical_table import read_clinical
+from kicc_ml.cohort.doctor.findings import Finding, counted
+from kicc_ml.cohort.index_image import IndexRule
+from kicc_ml.cohort.persons import PersonConflictError
+from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
+from kicc_ml.cohort.table_file import TableError, read_cells
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.dicom.index.build import Indexed
+
+
+def table_findings(found: Indexed) -> Iterator[Finding]:
+    """Of the table beside the images of a folder; a bad one is joined as far as its cells can be read."""
+    path = clinical_path(found.root)
+    if not path.is_file():
+        yield Finding(
+            "note", "table", "no_table", "there is no clinical.csv beside the images: only these were examined", 1
+        )
+        return
+    try:
+        sites = hospitals(found.root)
+    except NoHospitalsError:
+        sites = None
+    try:
+        yield from _of_cells(read_clinical(path, sites), found)
+    except TableError as error:
+        yield _unusable(error)
+    try:
+        cells = read_cells(path)
+    except TableError:
+        return
+    if {"site", "patient_id"} <= set(cells):
+        yield from _without_partner(cells, found)
+
+
+def _unusable(error: TableError) -> Finding:
+    if not error.bad_cells:
+        what = str(error).partition(": ")[2] or str(error)
+        return Finding("must mend", "table", "table_unreadable", f"the clinical table cannot be read: {what}", 1)
+    where, allowed = error.bad_cells[0]
+    count = len(error.bad_cells)
+    sentence = (
+        f"the clinical table cannot be used: {counted(count, 'bad cell')}, and no patient is read before they are right"
+    )
+    return Finding("must mend", "table", "bad_cells", sentence, count, where, f"allowed there: {allowed}")
+
+
+def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
+    """Of a table that can be used."""
+    if count := int(table["age_years"].isna().sum()):
+        row = table.index[table["age_years"].isna()][0]
+        sentence = f"{counted(count, 'patient')} without an age in the table"
+        yield Finding("should mend", "quality", "no_age", sentence, count, f"line {row}, age_years", "fill in the age")
+    rule = IndexRule(None, None, ())
+    try:
+        join(table, found.series, found.key, rule, {}, "refuse")
+    except PersonConflictError as error:
+        first, example, *_ = str(error).splitlines()
+        remedy = "correct person_id, or leave one hospital's images out (cohort.person_conflict=drop does)"
+        count = int(first.split()[0])
+        yield Finding("must mend", "patients", "person_at_two_sites", first, count, example.strip(), remedy)
+
+
+def _without_partner(cells: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
+    folders = {normalize("NFC", one.site): one.site for one in found.series}  # a Mac takes Hangul apart
+    row_of = {
+        pseudonym(found.key, folders.get(normalize("NFC", site), site), patient): line
+        for line, site, patient in cells[["site", "patient_id"]].dropna().itertuples()
+    }
+    pictured = {one.patient for one in found.series}
+    if alone := [line for patient, line in row_of.items() if patient not in pictured]:
+        sentence = f"{counted(len(alone), 'patient')} of the table without any image"
+        remedy = "send the images, or see that site and patient_id are those of the files"
+        yield Finding("must mend", "patients", "no_image", sentence, len(alone), f"line {alone[0]}", remedy)
+    if strangers := [one for one in found.series if one.patient not in row_of]:
+        count = len({one.patient for one in strangers})
+        sentence = f"{counted(count, 'patient')} with images but without a row of the table, and so not used"
+        remedy = "add the row, with site and patient_id as in the files"
+        example = found.name(strangers[0].files[0])
+        yield Finding("must mend", "patients", "no_row", sentence, count, example, remedy)

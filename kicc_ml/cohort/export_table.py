@@ -1,0 +1,98 @@
+"""Clinical table and masks of an exported repository: pseudonyms for identifiers, dates moved with the images'."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kicc_ml.cohort.clinical_table import UNIT_AT_END, read_clinical
+from kicc_ml.cohort.repository import clinical_path, hospitals, mask_folders
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import whole_file
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.dicom.deidentify.export import Exported, site_folder
+from kicc_ml.dicom.deidentify.replacements import moved_date, new_uid
+from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.series.image_files import read_mask, write_nifti
+
+#: Columns that by their name number a person or a place, however short the number.
+REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mobile|fax|zip|postcode)$")
+#: These are replaced.
+IDENTIFIERS = ("patient_id", "person_id")
+#: Whole numbers from here on, in a column without a unit, are telephone or register numbers and no finding.
+REGISTER_NUMBER_FROM = 100_000
+
+
+def read_tables(found: Sequence[Indexed]) -> list[tuple[Indexed, pd.DataFrame]]:
+    """The clinical tables of those sources that have one. Raises UserError for a bad one."""
+    with_table = [source for source in found if clinical_path(source.root).is_file()]
+    return [(one, read_clinical(clinical_path(one.root), hospitals(one.root))) for one in with_table]
+
+
+def export_tables(tables: Sequence[tuple[Indexed, pd.DataFrame]], exported: Exported, out: Path) -> int:
+    """Write ``clinical.csv`` with the rows of all patients of the exported sites; how many there are."""
+    parts = []
+    for source, table in tables:
+        names = {series.site: site_folder(one, series) for one, series in exported.written if one is source}
+        parts.append(pseudonymous(table[table["site"].isin(list(names))], source.key, names))
+    if not any(len(part) for part in parts):
+        return 0
+    whole = pd.concat(parts, ignore_index=True)
+    with whole_file(out / "clinical.csv") as partial:
+        whole.to_csv(partial, index=False, float_format="%.10g")
+    return len(whole)
+
+
+def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None = None) -> pd.DataFrame:
+    """A table of :func:`kicc_ml.cohort.clinical_table.read_clinical` without what identifies: see the module.
+
+    ``names`` are those of the folders of sites, where they are others. Birth dates and register numbers are left out.
+    """
+    patients = [pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)]
+    copy = table.drop(columns=[name for name in map(str, table) if _identifies(name, table[name])])
+    copy["site"] = [(names or {}).get(site) or readable(site) for site in table["site"]]
+    copy["patient_id"] = patients
+    if "person_id" in copy:
+        copy["person_id"] = copy["person_id"].map(lambda person: pseudonym(key, person), na_action="ignore")
+    for name in map(str, copy):
+        if name.endswith("_date"):
+            pairs = zip(patients, copy[name], strict=True)
+            copy[name] = [None if pd.isna(day) else moved_date(key, patient, day) for patient, day in pairs]
+    return copy
+
+
+def _identifies(name: str, cells: pd.Series) -> bool:
+    if name.endswith("_date"):
+        return "birth" in name
+    if REGISTER.search(name):
+        return name not in IDENTIFIERS
+    if UNIT_AT_END.search(name) or not pd.api.types.is_numeric_dtype(cells):
+        return False
+    return bool(((cells >= REGISTER_NUMBER_FROM) & (cells % 1 == 0)).any())
+
+
+def export_masks(exported: Exported, out: Path) -> int:
+    """Write the masks of the exported series anew, under the UIDs of the copies and with plain headers; how many.
+
+    A mask that cannot be read is set aside in ``exported``.
+    """
+    count = 0
+    for source in {id(source): source for source, _ in exported.written}.values():
+        uids = {series.uid for one, series in exported.written if one is source}
+        for uid, paths in mask_folders(source.root, source.key).items():
+            for region, path in paths.items() if uid in uids else ():
+                count += _copy_mask(path, out / "masks" / new_uid(source.key, path.parent.name), uid, region, exported)
+    return count
+
+
+def _copy_mask(path: Path, folder: Path, uid: str, region: str, exported: Exported) -> int:
+    target = folder / f"{region}.nii.gz"
+    try:
+        if not target.exists():
+            write_nifti(target, *read_mask(path))
+    except UserError:  # its words name the folder, which is a UID of the source
+        exported.set_aside[f"mask {region} of series {uid}"] = "cannot be read as NIfTI"
+        return 0
+    return 1

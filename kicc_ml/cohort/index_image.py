@@ -1,0 +1,155 @@
+"""Which of a patient's images may be used to predict, and which of those is taken.
+
+The index image is the first usable one (or, where asked for, the latest) within a window around admission that was
+taken no later than the day of any guarded endpoint (a table states days, not minutes); where serial images are pooled,
+the others count beside it. Without an admission date any usable one counts. Among several CT series of the chosen
+study one is taken by :mod:`kicc_ml.cohort.ct_ranking`, and the others are logged with why not; among radiographs of one
+moment a PA comes before an AP.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal, get_args
+
+from kicc_ml.cohort.ct_ranking import CRITERIA, passed_over_because, ranked
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import ENDPOINTS, Series
+
+logger = logging.getLogger(__name__)
+
+Serial = Literal["first", "latest", "pooled"]
+
+#: Days from admission. A setting, not a published figure: an image may precede admission by a day, and over
+#: about a week COVID-19 pneumonia progresses most.
+WINDOW_DAYS = (-1, 7)
+#: Between radiographs of one moment: PA shows the heart in its true size, AP is taken of who cannot stand.
+PROJECTIONS_PREFERRED = ("PA", "AP", "")
+
+
+@dataclass(frozen=True)
+class IndexRule:
+    """Windows in days from admission (None: any day), the endpoints an image must not be later than, the criteria by
+    which one of several CT series of a study is taken, and which of several studies is.
+    """
+
+    ct_window_days: Sequence[int] | None = WINDOW_DAYS
+    cxr_window_days: Sequence[int] | None = WINDOW_DAYS
+    guard_endpoints: Collection[str] = ENDPOINTS
+    ct_ranking: Sequence[str] = tuple(CRITERIA)
+    serial: Serial = "first"
+
+    def __post_init__(self) -> None:
+        for days in (self.ct_window_days, self.cxr_window_days):
+            if days is not None and (len(days) != 2 or days[0] > days[1]):
+                raise UserError(f"window {list(days)}: give [first, last] day from admission, or null")
+        if unknown := sorted(set(self.guard_endpoints) - set(ENDPOINTS)):
+            raise UserError(f"guard_endpoints {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+        if self.serial not in get_args(Serial):
+            raise UserError(f"serial={self.serial} is unknown; of serial images choose {' or '.join(get_args(Serial))}")
+        ranked([], self.ct_ranking)
+
+    def window_days(self, modality: str) -> Sequence[int] | None:
+        return self.ct_window_days if modality == "CT" else self.cxr_window_days
+
+
+def index_image(
+    modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
+) -> tuple[Series | None, Counter[str]]:
+    """The image of ``modality`` to predict from, or None; and why the others may not be used, counted.
+
+    Args:
+        images: the usable series of one patient.
+        row: the patient's row: ``admission_date``, endpoints and their dates, as far as they are known.
+    """
+    candidates, obstacles = _usable(modality, images, row, rule)
+    if not candidates:
+        return None, obstacles
+    study = _study(candidates, rule.serial)
+    of_study = [image for image in candidates if image.study == study]
+    if rule.serial == "latest" and modality == "CXR":
+        of_study = [image for image in of_study if _latest(image) == max(map(_latest, of_study))]
+    return _taken(modality, of_study, rule), obstacles
+
+
+def further_images(modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule) -> tuple[Series, ...]:
+    """What counts beside the index image where serial images are pooled, in order of time: of CTs one of each other
+    study, of radiographs one of each other moment.
+    """
+    if rule.serial != "pooled":
+        return ()
+    candidates, _ = _usable(modality, images, row, rule)
+    index, _ = index_image(modality, images, row, rule)
+    together = defaultdict(list)
+    for image in sorted(candidates, key=lambda image: (image.acquired or datetime.max, image.uid)):
+        together[image.study if modality == "CT" else str(image.acquired)].append(image)
+    taken = [_taken(modality, those, rule) for those in together.values()]
+    return tuple(image for image in taken if image != index)
+
+
+def _usable(
+    modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
+) -> tuple[list[Series], Counter[str]]:
+    """The images that may be used, and why the others may not, counted."""
+    last_day = last_guarded_day(row, rule.guard_endpoints)
+    obstacles, candidates = Counter[str](), []
+    for image in images:
+        if image.modality != modality:
+            continue
+        window_days = rule.window_days(modality)
+        if obstacle := _obstacle(image.acquired, row.get("admission_date"), last_day, window_days):
+            obstacles[f"{modality} series not used: {obstacle}"] += 1
+        else:
+            candidates.append(image)
+    return candidates, obstacles
+
+
+def _taken(modality: str, images: Sequence[Series], rule: IndexRule) -> Series:
+    return _ct_of_study(images, rule.ct_ranking) if modality == "CT" else min(images, key=_moment_and_projection)
+
+
+def _study(images: Sequence[Series], serial: Serial) -> str:
+    """The study that is taken; one without a time only where no other has one."""
+    if serial == "latest":
+        return max(images, key=lambda image: (_latest(image), image.study)).study
+    return min(images, key=lambda image: (image.acquired or datetime.max, image.study)).study
+
+
+def _latest(image: Series) -> datetime:
+    return image.acquired or datetime.min
+
+
+def last_guarded_day(row: Mapping, endpoints: Collection[str]) -> date | None:
+    """The day of the first guarded endpoint that happened (or may have: unknown, but dated)."""
+    days = [row.get(f"{name}_date") for name in endpoints if row.get(name) != 0]
+    return min((day for day in days if day is not None), default=None)
+
+
+def _obstacle(
+    acquired: datetime | None, admitted: date | None, last_day: date | None, window_days: Sequence[int] | None
+) -> str:
+    """Why an image of that time may not be the index image; empty if it may."""
+    window = window_days if admitted else None
+    if acquired is None:
+        return "without a date of acquisition, which the table's dates need" if window or last_day else ""
+    if last_day and acquired.date() > last_day:
+        return "taken after an endpoint"
+    if admitted and window:
+        first, last = (admitted + timedelta(days=day) for day in window)
+        return "" if first <= acquired.date() <= last else "outside the window around admission"
+    return ""
+
+
+def _ct_of_study(images: Sequence[Series], criteria: Sequence[str]) -> Series:
+    taken, *others = ranked(images, criteria)
+    for other in others:
+        why = passed_over_because(taken, other, criteria)
+        logger.info("study %s: series %s passed over for %s: %s", taken.study, other.uid, taken.uid, why)
+    return taken
+
+
+def _moment_and_projection(image: Series) -> tuple:
+    """Sorts the radiograph to take first; the uid breaks a tie."""
+    return (image.acquired or datetime.max, PROJECTIONS_PREFERRED.index(image.projection), image.uid)

@@ -1,0 +1,44 @@
+"""The clinical rows of patients to predict, found by the patient ID of their scans."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kicc_ml.cohort.clinical_table import features, read_clinical
+from kicc_ml.cohort.index_image import IndexRule
+from kicc_ml.cohort.temporal_guard import guarded
+from kicc_ml.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class PatientTable:
+    """Features by (site, patient ID), as the hospital writes them; they stay in memory."""
+
+    values: Mapping[tuple[str, str], Mapping[str, float]]
+
+    def of(self, path: Path, patient_id: str) -> Mapping[str, float]:
+        """The features of a patient, none where the table has no such row. The ID is enough where it is at one site.
+
+        Raises UserError where the ID is at several sites and the scan's ``path`` runs through the folder of none.
+        """
+        rows = {where: row for (where, one), row in self.values.items() if one == patient_id}
+        site = next((part for part in path.parts if part in rows), "")
+        if len(rows) > 1 and not site:
+            raise UserError(
+                f"the scan's patient ID stands at {len(rows)} sites of the clinical table ({', '.join(sorted(rows))}); "
+                "lay the scan into a folder named after its site"
+            )
+        return rows.get(site) or next(iter(rows.values()), {})
+
+
+def read_patients(path: Path) -> PatientTable:
+    """A table as a repository has it, less what was dated too late (:mod:`kicc_ml.cohort.temporal_guard`).
+
+    Raises TableError for a missing column or a bad cell.
+    """
+    table = read_clinical(path)
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    values: list[Any] = features(table).to_dict("records")
+    known = [guarded(value, row, IndexRule())[0] for value, row in zip(values, rows, strict=True)]
+    return PatientTable({(row["site"], row["patient_id"]): value for row, value in zip(rows, known, strict=True)})

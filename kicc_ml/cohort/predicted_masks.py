@@ -1,0 +1,77 @@
+"""Masks that somebody else predicted: which file is of which case, and what it says on the grid of the CT."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case, Volume
+from kicc_ml.data.masks import reference_masks
+from kicc_ml.data.store import with_derived_regions
+from kicc_ml.dicom.results.read_segmentation import Segments, masks_on, read_segments, series_uids
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, read_nifti, stem
+
+SEGMENTATION_SUFFIX = ".dcm"
+
+
+def files_by_case(folder: Path, cases: Mapping[str, Case]) -> list[tuple[str, Path]]:
+    """Case id and file of every mask below ``folder``; a file of no case comes with its own name.
+
+    A NIfTI is named ``<case_id>.nii.gz``. So may a DICOM Segmentation be (``.dcm``), or its folder; else it is of the
+    case whose CT it refers to. Raises UserError that names all segments which are no region.
+    """
+    nifti = [(stem(path), path) for path in _files(folder.glob("*")) if path.name.lower().endswith(NIFTI_SUFFIXES)]
+    dicom = [path for path in _files(folder.rglob("*")) if path.suffix.lower() == SEGMENTATION_SUFFIX]
+    segmentations = [read_segments(path) for path in dicom]
+    _require_known(folder, segmentations)
+    case_of = {uid: case.case_id for case in cases.values() if case.ct and (uid := series_uids(case.ct)[0])}
+    return nifti + [(_case_id(one, cases, case_of), one.path) for one in segmentations]
+
+
+def predicted_masks(case: Case, path: Path, volume: Volume) -> dict[str, np.ndarray]:
+    """Regions by name, bool ``[x, y, z]`` on the grid of ``volume``, the CT of a case; a NIfTI holds the lesion.
+
+    Raises UserError for a file on another grid, with other values than 0 and one more, or without a lesion.
+    """
+    if path.suffix.lower() != SEGMENTATION_SUFFIX:
+        return _from_nifti(case, path, volume)
+    assert case.ct is not None
+    masks = masks_on(read_segments(path), case.ct, volume)
+    placed = with_derived_regions({region: (mask, volume.affine_ras) for region, mask in masks.items()})
+    if "lesion" not in placed:
+        raise UserError(f"{path}: has no segment of the lesion, nor both of ground glass and consolidation")
+    return {region: mask for region, (mask, _) in placed.items()}
+
+
+def _from_nifti(case: Case, path: Path, volume: Volume) -> dict[str, np.ndarray]:
+    try:
+        masks = reference_masks(replace(case, masks={"lesion": path}), volume)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; a predicted mask must be on the grid of the scan") from error
+    array_xyz, _ = read_nifti(path)
+    if not np.isin(array_xyz, (0, array_xyz.max())).all():
+        raise UserError(
+            f"{path}: holds more values than two; a lesion mask is 0 outside and 1 inside, so cut probabilities at the "
+            "threshold you mean, and leave other labels out"
+        )
+    return masks
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    return [path for path in sorted(paths) if path.is_file() and not path.name.startswith(".")]
+
+
+def _require_known(folder: Path, segmentations: Sequence[Segments]) -> None:
+    strange = sorted({label for one in segmentations for label in one.strange})
+    if strange:
+        raise UserError(
+            f"{folder}: segments that are none of lung, left lung, right lung, lesion, ground glass and consolidation: "
+            f"{', '.join(strange)}; rename them, or leave them out"
+        )
+
+
+def _case_id(one: Segments, cases: Mapping[str, Case], case_of: Mapping[str, str]) -> str:
+    named = next((name for name in (one.path.stem, one.path.parent.name) if name in cases), None)
+    return named or case_of.get(one.series, one.path.name)

@@ -1,0 +1,248 @@
+"""From a repository to cases: the rows of the table joined with the index images."""
+
+import hashlib
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pandas as pd
+
+from kicc_ml.cohort.clinical_table import features, later_columns, read_clinical
+from kicc_ml.cohort.ct_ranking import CRITERIA
+from kicc_ml.cohort.flow import Cohort, Flow
+from kicc_ml.cohort.index_image import WINDOW_DAYS, IndexRule, Serial, further_images, index_image
+from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
+from kicc_ml.cohort.temporal_guard import guarded
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.core.types import ENDPOINTS, REGIONS, Case, Series
+from kicc_ml.dicom.index.build import index_repository
+from kicc_ml.dicom.pixels.read import read_image
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+
+logger = logging.getLogger(__name__)
+
+#: Folders of a repository that are no hospitals.
+NOT_HOSPITALS = ("masks", "truth")
+MASK_NAMES = (*REGIONS, "ground_glass")
+
+
+class NoHospitalsError(UserError):
+    """A repository without hospital folders: nothing to train on, but a table can be summarised."""
+
+
+def repository(
+    root: str | Path,
+    *,
+    ct_window_days: Sequence[int] | None = WINDOW_DAYS,
+    cxr_window_days: Sequence[int] | None = WINDOW_DAYS,
+    guard_endpoints: Collection[str] = ENDPOINTS,
+    person_conflict: PersonConflict = "refuse",
+    index_cache: str | Path | None = None,
+    gaps: Literal["refuse", "resample"] = "refuse",
+    tilt: Literal["refuse", "shear"] = "refuse",
+    ct_ranking: Sequence[str] = tuple(CRITERIA),
+    serial: Serial = "first",
+    composites: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Cohort:
+    """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
+
+    Args:
+        root: the repository.
+        ct_window_days, cxr_window_days: first and last day, from admission, of an index image; None: any day.
+        guard_endpoints: an image or a dated value later than the day of one of these is not used; empty for a
+            task that predicts no outcome, such as segmentation.
+        person_conflict: one person at two hospitals is an error ("refuse"), or only the case of the earliest
+            admission is kept, else of the first row ("drop").
+        index_cache: where the index keeps what it has read.
+        gaps, tilt: what becomes of a CT with gaps or uneven spacing, and of one of a tilted gantry
+            (:class:`kicc_ml.dicom.series.geometry.GeometryPolicy`).
+        ct_ranking: criteria by which one of several CT series of a study is taken, the weightiest first
+            (:mod:`kicc_ml.cohort.ct_ranking`).
+        serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint; or
+            "pooled": outcome models learn from the first and predict from all.
+        composites: further endpoints by name, each of which is met where any of those listed is.
+
+    Returns:
+        one case per row of the table, in its order; a row without images is kept as a clinical-only case.
+
+    Raises:
+        UserError: no hospitals, no table or a bad one, one person at two hospitals, a composite of unknown endpoints.
+    """
+    root = Path(root)
+    table = read_clinical(clinical_path(root), hospitals(root))
+    series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
+    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial)
+    key = repository_key(root)
+    cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
+    flow.log()
+    cases = Cohort([with_composites(case, composites) for case in cases], flow)
+    if not any(case.ct or case.cxr for case in cases):
+        logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
+    return cases
+
+
+def hospitals(root: Path) -> list[str]:
+    """Names of the hospital folders of a repository.
+
+    Raises:
+        UserError: there is no such folder.
+        NoHospitalsError: it holds no hospital.
+    """
+    layout = "lay down one folder of DICOM files per hospital and clinical.csv beside them"
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; {layout}, and give their folder as cohort.root=DIR")
+    sites = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if not (found := sorted(set(sites) - set(NOT_HOSPITALS))):
+        raise NoHospitalsError(f"{root} holds no hospital folders; {layout}")
+    return found
+
+
+def clinical_path(root: Path) -> Path:
+    """``clinical.parquet`` where there is no ``clinical.csv`` but that, else ``clinical.csv``."""
+    parquet = root / "clinical.parquet"
+    return parquet if parquet.is_file() and not (root / "clinical.csv").exists() else root / "clinical.csv"
+
+
+def mask_folders(root: Path, key: bytes) -> dict[str, Mapping[str, Path]]:
+    """Masks laid beside the images, by the pseudonym of the series (or radiograph) they belong to, then by region."""
+    folders = sorted(folder for folder in (root / "masks").glob("*") if folder.is_dir())
+    return {
+        pseudonym(key, folder.name): {
+            region: path for region in MASK_NAMES if (path := folder / f"{region}.nii.gz").is_file()
+        }
+        for folder in folders
+    }
+
+
+def join(
+    table: pd.DataFrame,
+    series: Sequence[Series],
+    key: bytes,
+    rule: IndexRule,
+    masks: Mapping[str, Mapping[str, Path]],
+    person_conflict: PersonConflict,
+) -> tuple[list[Case], Flow]:
+    """The core of :func:`repository`: rows of a read clinical table and the index of images, by pseudonym."""
+    flow = Flow(rows=len(table))
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    values: list[Any] = features(table).to_dict("records")
+    if later := later_columns(table):
+        flow.counts["columns not used: a treatment, or what came later"] = len(later)
+        logger.warning("columns that name a treatment or what came later are not used: %s", ", ".join(later))
+    patients = [pseudonym(key, row["site"], row["patient_id"]) for row in rows]
+    images_of = _images_of(patients, series, flow)
+    cases = [
+        _case(row, value, patient, images_of[patient], rule, masks, flow)
+        for row, value, patient in zip(rows, values, patients, strict=True)
+    ]
+    copies = _copies(cases)
+    traces = [
+        _traces(row, images_of[patient], key) | copies[patient] for row, patient in zip(rows, patients, strict=True)
+    ]
+    cases = [replace(case, person=patients[first]) for case, first in zip(cases, link_persons(traces), strict=True)]
+    cases, dropped = resolve_conflicts(cases, person_conflict)
+    flow.excluded["the person is a patient of another hospital"] = dropped
+    flow.cases = len(cases)
+    return cases, flow
+
+
+def case_id(site: str, patient: str) -> str:
+    """``<site>_<patient pseudonym>``, safe as a file name and on a command line."""
+    return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)}_{patient}"
+
+
+def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
+    """Further endpoints: 1 where any of the parts is, 0 where all are 0, unknown otherwise."""
+    if unknown := sorted({part for parts in composites.values() for part in parts} - set(ENDPOINTS)):
+        raise UserError(f"composites: {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+    met = {name: [case.endpoints[part] for part in parts] for name, parts in composites.items()}
+    added = {name: 1.0 if 1.0 in parts else float(sum(parts)) for name, parts in met.items()}  # NaN + 0 is NaN
+    return replace(case, endpoints={**case.endpoints, **added})
+
+
+def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow) -> dict[str, list[Series]]:
+    """Usable series per patient of the table; the others are counted, strangers with a warning."""
+    images: dict[str, list[Series]] = {patient: [] for patient in patients}
+    strangers = Counter(one.site for one in series if one.usable and one.patient not in images)
+    if strangers:
+        where = ", ".join(f"{site} {count}" for site, count in sorted(strangers.items()))
+        logger.warning(
+            "%d series belong to no row of the clinical table and are not used: %s", strangers.total(), where
+        )
+    flow.counts["series without a row of the table"] = strangers.total()
+    flow.counts["series refused by the index"] = sum(not one.usable for one in series)
+    for one in series:
+        if one.usable and one.patient in images:
+            images[one.patient].append(one)
+    return images
+
+
+def _traces(row: Mapping, images: Sequence[Series], key: bytes) -> set[tuple[str, str]]:
+    """What reveals the person: the stated id, and a study or series filed at two hospitals."""
+    stated = {("person", pseudonym(key, row["person_id"]))} if row.get("person_id") else set()
+    return stated | {("study", one.study) for one in images} | {("series", one.uid) for one in images}
+
+
+def _copies(cases: Sequence[Case]) -> dict[str, set[tuple[str, str]]]:
+    """Per person, digests of what the index images show, for those of a size that another hospital has too.
+
+    The middle slice stands for a CT: two people never share one to the last bit.
+    """
+    images = [(case, image) for case in cases for image in (case.ct, case.cxr) if image]
+    sites_of_size = defaultdict(set)
+    for _, image in images:
+        sites_of_size[_size(image)].add(image.site)
+    found: dict[str, set[tuple[str, str]]] = {case.person: set() for case in cases}
+    for case, image in images:
+        if len(sites_of_size[_size(image)]) > 1:
+            found[case.person] |= _pixel_trace(image.files[len(image.files) // 2])
+    return found
+
+
+def _pixel_trace(path: Path) -> set[tuple[str, str]]:
+    """Digest of the decoded values, whatever their compression; none if blank or past decoding."""
+    try:
+        stored = read_image(path).stored
+    except UserError:
+        return set()  # whoever reads the image says so
+    return set() if stored.min() == stored.max() else {("pixels", hashlib.sha256(stored.tobytes()).hexdigest())}
+
+
+def _size(image: Series) -> tuple[str, int, int, int]:
+    return image.modality, image.rows, image.columns, image.slices
+
+
+def _case(
+    row: Mapping,
+    values: Mapping[str, float],
+    patient: str,
+    images: Sequence[Series],
+    rule: IndexRule,
+    masks: Mapping[str, Mapping[str, Path]],
+    flow: Flow,
+) -> Case:
+    ct, ct_obstacles = index_image("CT", images, row, rule)
+    cxr, cxr_obstacles = index_image("CXR", images, row, rule)
+    clinical, late = guarded(values, row, rule)
+    flow.counts.update(ct_obstacles + cxr_obstacles + late)
+    kinds = " and ".join(name for name, image in (("CT", ct), ("CXR", cxr)) if image)
+    flow.counts[f"cases with {kinds or 'no image'}"] += 1
+    return Case(
+        case_id=case_id(row["site"], patient),
+        site=row["site"],
+        person=patient,
+        ct=ct,
+        cxr=cxr,
+        clinical=clinical,
+        endpoints={name: float("nan") if row.get(name) is None else row[name] for name in ENDPOINTS},
+        masks=masks.get(ct.uid, {}) if ct else {},
+        admitted=row.get("admission_date"),
+        further=further_images("CT", images, row, rule) + further_images("CXR", images, row, rule),
+        cxr_masks={region: (path,) for region, path in masks.get(cxr.uid, {}).items()} if cxr else {},
+    )

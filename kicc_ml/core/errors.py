@@ -1,0 +1,55 @@
+"""Errors whose message is written for the user: it names the file, tag or cell, and what to do about it."""
+
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something a user can mend. The message names file, tag or cell and the remedy; printed without traceback."""
+
+
+class NothingToLearn(UserError):
+    """The cohort has none of the labels a task needs; where several tasks are asked for, the others go on."""
+
+
+class TargetError(UserError):
+    """The place that is written to fails: full disk, no permission, not a folder. It ends a run of many cases.
+
+    A source file is never blamed for it, since each further case would fail in the same way.
+    """
+
+
+#: What the operating system says of a target that cannot be written to, whatever is written.
+TARGET_ERRNOS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.ENAMETOOLONG,
+        errno.EMFILE,
+        errno.EIO,
+    }
+)
+
+
+def target_error(target: Path, error: OSError) -> TargetError:
+    """The error for a file or folder that could not be written, in the words of the operating system."""
+    return TargetError(f"{target} cannot be written: {error.strerror or error}; make room or choose another folder")
+
+
+def reason_of(error: Exception, files: Iterable[Path] = ()) -> str:
+    """Why a case is set aside: a user's error in its own words, any other with its kind.
+
+    ``files`` are called by their names alone, for a report that is sent: folders may be called after patients.
+    """
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    for file in files:
+        reason = reason.replace(str(file), file.name)
+    return reason

@@ -1,0 +1,163 @@
+"""Files that are there whole or not at all. Every file that this project writes goes through here.
+
+Each is written beside its place under a name that starts with a dot and is used by one process only, brought to
+the disk, and then renamed. What a killed process leaves is such a hidden file, never half a result.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, target_error
+from kicc_ml.core.shown import escape_formulas, restore_formulas
+
+#: How the name of a file or folder that is being written begins.
+PARTIAL_PREFIX = ".partial-"
+#: Partial files of killed processes that are older than this are taken away; nothing takes this long to write.
+STALE_AFTER_S = 24 * 3600
+#: Longest part of the final name that is kept in the partial one, so that a file system takes it.
+SHOWN_CHARACTERS = 32
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+
+
+@contextmanager
+def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
+    """Give a path to write to; on success what was written there takes the place of ``path``.
+
+    Args:
+        path: the final place; its folder is made where it is not there.
+        private: only the user may read the file.
+        durable: bring the content to the disk before the renaming, so that a power cut leaves no empty file.
+
+    Yields:
+        the path to write to, in the same folder and with the same suffixes.
+
+    Raises:
+        TargetError: the file cannot be written (full disk, no permission).
+    """
+    partial = _partial_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(mode=PRIVATE_FILE if private else 0o666)
+        yield partial
+        if durable:
+            _sync(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise _as_target_error(error, path, partial) from error
+    finally:
+        _unlink(partial)
+
+
+@contextmanager
+def whole_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Give a folder to write into; on success it becomes ``path``, which must not be there yet.
+
+    Raises:
+        TargetError: it cannot be written.
+        FileExistsError: another process has made ``path`` meanwhile; what was written here is gone again.
+    """
+    partial = _partial_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(mode=PRIVATE_FOLDER if private else 0o777)
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if path.is_dir():
+            raise FileExistsError(path)
+        partial.rename(path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if path.is_dir():
+            raise FileExistsError(path) from error
+        raise _as_target_error(error, path, partial) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with whole_file(path, private=private) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file, whole or not at all."""
+    with whole_file(path, private=private) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: Path, content: Any, *, private: bool = False) -> None:
+    """Write a JSON file, whole or not at all. Raises ValueError for NaN."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", private=private)
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write a YAML file, whole or not at all."""
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV, whole or not at all; a text that a spreadsheet would take for a formula is escaped."""
+    with whole_file(path) as partial:
+        escape_formulas(table).to_csv(partial, index=False)
+
+
+def read_table(path: Path, names: tuple[str, ...] = ("case_id", "site", "fold")) -> pd.DataFrame:
+    """Read a CSV that :func:`write_table` wrote.
+
+    Columns in ``names`` stay text, also where they look like numbers (``01``) or like nothing (``NA``).
+    """
+    table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=[""])
+    return restore_formulas(table)
+
+
+def remove_stale_partials(folder: Path) -> None:
+    """Take away what killed processes have left in a folder a day ago or earlier."""
+    for partial in folder.glob(PARTIAL_PREFIX + "*"):
+        try:
+            if time.time() - partial.lstat().st_mtime < STALE_AFTER_S:
+                continue
+        except OSError:  # another process took it away
+            continue
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            _unlink(partial)
+
+
+def _partial_of(path: Path) -> Path:
+    """A name of this process alone; the end of the final name stays, since writers choose a format by the suffix."""
+    return path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name[-SHOWN_CHARACTERS:]}")
+
+
+def _as_target_error(error: OSError, path: Path, partial: Path) -> OSError | TargetError:
+    """An error of the target itself; an error of a source file that is read meanwhile stays what it is."""
+    place = "" if error.filename is None else os.fsdecode(error.filename)
+    own = not place or path.is_relative_to(place) or place.startswith(str(partial))
+    return target_error(path, error) if own and error.errno in TARGET_ERRNOS else error
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unlink(file: Path) -> None:
+    with suppress(OSError):  # the disk is read-only or gone: the error that brought us here says so
+        file.unlink(missing_ok=True)

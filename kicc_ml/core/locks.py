@@ -1,0 +1,75 @@
+"""One writer at a time for a fold, a stored volume, a cache or a folder of results; also over NFS.
+
+A lock is a file with host, process and a heartbeat (filelock's lease). One whose process is gone is taken over: on the
+same machine at once, of another machine when its heart has not beaten for ``LEASE_S``.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import SoftFileLease, Timeout
+
+from kicc_ml.core.errors import UserError, target_error
+
+#: Seconds without a heartbeat after which the lock of another machine is taken over.
+LEASE_S = 60.0
+#: Seconds that a lock of a process of this machine gets to be released, before its holder is named.
+PATIENCE_S = 1.0
+
+
+class Busy(UserError):
+    """Another process holds the lock; the message says which."""
+
+
+@contextmanager
+def hold(lock: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold ``lock`` while the block runs.
+
+    Args:
+        lock: the file, best hidden (``.lock``) in the folder that it guards; its folder must be there.
+        what: what is guarded, in the words of the error, for example ``"fold daegu-1 of runs/lesion_ct"``.
+        wait: wait for the other process instead of raising.
+
+    Raises:
+        Busy: another living process holds it.
+        TargetError: the lock file cannot be written.
+    """
+    lease = SoftFileLease(lock, lease_duration=LEASE_S)
+    try:
+        _acquire(lease, lock, wait)
+    except Timeout:
+        raise Busy(f"{what} is being written by {holder(lock)}; wait for it, or stop it and start again") from None
+    except OSError as error:
+        raise target_error(lock, error) from error
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def _acquire(lease: SoftFileLease, lock: Path, wait: bool) -> None:
+    if wait:
+        lease.acquire()
+        return
+    try:
+        lease.acquire(timeout=PATIENCE_S)
+    except Timeout:
+        if _fields(lock).get("host", socket.gethostname()) == socket.gethostname():
+            raise
+        lease.acquire(timeout=LEASE_S + PATIENCE_S)  # a machine that died does not say so
+
+
+def holder(lock: Path) -> str:
+    """Who holds a lock, in words."""
+    fields = _fields(lock)
+    return f"process {fields.get('pid', 'unknown')} on {fields.get('host', 'an unknown machine')}"
+
+
+def _fields(lock: Path) -> dict[str, str]:
+    try:
+        lines = lock.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # released meanwhile
+        return {}
+    return {key: value for key, found, value in (line.partition("=") for line in lines) if found}

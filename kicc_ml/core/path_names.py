@@ -1,0 +1,87 @@
+"""The one gate for names that come from elsewhere and become part of a path: ids, hospitals, folds, UIDs."""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import plain_text
+
+#: Bytes of one name; file systems take 255, and suffixes and the names of partial files come on top.
+MAX_BYTES = 160
+SEPARATORS = frozenset("/\\\0")
+DIGEST_DIGITS = 8
+#: Names that Windows and SMB keep for devices, whatever suffix follows.
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+def check_path_name(name: str, what: str) -> str:
+    """Return ``name`` where it may be the name of one file or folder.
+
+    Args:
+        name: foreign text: a case id, the name of a hospital, a UID.
+        what: what it is called in the error, for example ``"the case id"``.
+
+    Raises:
+        UserError: it is empty, ``.`` or ``..``, begins with a dot, is longer than ``MAX_BYTES``, or holds a separator
+            of paths, a control character or a byte that is no UTF-8.
+    """
+    if fault := fault_of(name):
+        raise UserError(f"{what} {plain_text(name)[:MAX_BYTES]!r} cannot be the name of a folder: {fault}; rename it")
+    return name
+
+
+def fault_of(name: str) -> str:
+    """Why ``name`` may be no name of a file or folder; "" where it may."""
+    if not name or not name.strip():
+        return "it is empty"
+    if name[0] == ".":
+        return "it begins with a dot"
+    if any(character in SEPARATORS for character in name):
+        return "it holds a separator of paths"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return "it holds a control character or bytes that are no UTF-8"
+    if len(name.encode()) > MAX_BYTES:
+        return f"it is longer than {MAX_BYTES} bytes"
+    return ""
+
+
+def make_path_name(text: str) -> str:
+    """A name of a folder for any text; the same text always gets the same name.
+
+    What a file name cannot hold becomes ``-``. Where that, or cutting, could make two texts one name, or the result
+    is no name, a digest of the text follows.
+    """
+    name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text))
+    name = "-" + name[1:] if name[:1] == "." else name
+    if len(name.encode()) > MAX_BYTES or not name.strip("-.") or DEVICES.match(name):
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_DIGITS]
+        short = name.encode()[: MAX_BYTES // 2].decode(errors="ignore")
+        name = f"{short}-{digest}"
+    return name
+
+
+def check_distinct(names: Iterable[str], what: str) -> None:
+    """Raises UserError where two names would be one on a disk that ignores case or takes accents apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        if (other := seen.setdefault(folded, name)) != name:
+            raise UserError(
+                f"{what} {plain_text(other)!r} and {plain_text(name)!r} would be one folder on some disks; rename one"
+            )
+
+
+def folder_within(parent: Path, name: str, what: str) -> Path:
+    """``parent / name``, which lies directly in ``parent`` whatever the name and the links there are.
+
+    Raises:
+        UserError: the name is none for a folder, or the place is a link to somewhere else.
+    """
+    folder = parent / check_path_name(name, what)
+    if os.path.realpath(folder) != os.path.join(os.path.realpath(parent), name):
+        raise UserError(f"{folder} leads out of {parent}; remove that link")
+    return folder

@@ -1,0 +1,90 @@
+"""Foreign text where people read it: one function for each medium (terminal, figure, link, spreadsheet).
+
+HTML has none here: the templates escape by themselves (jinja2, autoescape).
+"""
+
+import logging
+import unicodedata
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+from rich.markup import escape
+
+#: Unicode categories that no reader sees: control characters, surrogates of undecodable bytes.
+INVISIBLE = frozenset({"Cc", "Cs"})
+#: Characters that turn the direction of what follows, by which one name can look like another.
+DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+#: How a cell begins that a spreadsheet takes for a formula (OWASP, CSV injection), and how it is escaped.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+ESCAPE = "'"
+
+
+def plain_text(text: object, *, lines: bool = False) -> str:
+    """Foreign text for terminal and log: what is invisible or turns the direction is written as ``\\x1b``.
+
+    ``lines`` keeps line breaks and tabs, for a message of several lines of our own.
+    """
+    kept = "\n\t" if lines else ""
+    return "".join(
+        character
+        if character in kept or not (unicodedata.category(character) in INVISIBLE or character in DIRECTION)
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in str(text)
+    )
+
+
+def markup(text: object) -> str:
+    """Foreign text for a Rich table or console, shown as it is: no tag in it changes a colour or ends another."""
+    return escape(plain_text(text))
+
+
+def figure_text(text: object) -> str:
+    """Foreign text for matplotlib, which takes what stands between two dollar signs for a formula."""
+    return plain_text(text).replace("$", r"\$")
+
+
+def link_to(path: PurePath | str) -> str:
+    """A relative link to a file below the page: no name in it is a scheme, a query or a fragment."""
+    return "./" + quote(PurePath(path).as_posix(), errors="surrogateescape")
+
+
+def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for a CSV: texts and column names that a spreadsheet would run get an apostrophe in front.
+
+    Reversible: a text that begins with the apostrophe and a formula, or another apostrophe, gets one too.
+    """
+    return _in_texts(table, escape_cell)
+
+
+def restore_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`escape_formulas` changed, changed back."""
+    return _in_texts(table, restore_cell)
+
+
+def escape_cell(text: str) -> str:
+    return ESCAPE + text if text.lstrip(ESCAPE).startswith(FORMULA_STARTS) else text
+
+
+def restore_cell(text: str) -> str:
+    return text[1:] if text.startswith(ESCAPE) and text.lstrip(ESCAPE).startswith(FORMULA_STARTS) else text
+
+
+class PlainTextFormatter(logging.Formatter):
+    """Formats a log record so that no foreign name in it can steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_text(super().format(record), lines=True)
+
+
+def _in_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    def changed(cell: Any) -> Any:
+        return change(cell) if isinstance(cell, str) else cell
+
+    result = table.rename(columns=changed)
+    for position, name in enumerate(result.columns):
+        if not pd.api.types.is_numeric_dtype(table.dtypes.iloc[position]):
+            result[name] = table.iloc[:, position].map(changed)
+    return result

@@ -1,0 +1,267 @@
+"""The plain data that travels down the line, from the DICOM repository to the report.
+
+Axes: an image array is indexed ``[x, y, z]`` (a radiograph ``[x, y]``); a leading ``c`` or ``b`` in a
+name is channel or batch. ``affine_ras`` maps such an index to patient millimetres in the RAS convention of
+NIfTI; DICOM's LPS meets it in one place, :mod:`kicc_ml.dicom.series.geometry`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kicc_ml.core.errors import UserError
+
+#: What a mask, a network channel or an output file can stand for, in this order everywhere.
+REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
+
+#: What can be predicted for a patient; column names of the clinical table.
+ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
+
+#: What radiologists score on a radiograph, and the most that it can be: extent and opacity of both lungs (Wong HYF et
+#: al., Radiology 2020;296:E72, as in Cohen JP et al., Cureus 2020;12:e9448), Brixia of six zones (Borghesi A & Maroldi
+#: R, Radiol Med 2020;125:509).
+CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
+
+#: Keys of a cohort's summary (Table 1) in words, in the order they are shown; INTERFACES relies on the keys.
+SUMMARY_ITEMS = {
+    "patients": "Patients",
+    "sites": "Hospitals",
+    "men": "Men",
+    "women": "Women",
+    "age_mean": "Age, mean (years)",
+    "age_min": "Age, youngest",
+    "age_max": "Age, oldest",
+    "underlying_disease": "Underlying disease",
+    "fever": "Fever",
+    "cough": "Cough",
+    "lymphocytopenia": "Lymphocytopenia",
+    "thrombocytopenia": "Thrombocytopenia",
+    "elevated_crp": "Elevated CRP",
+    "oxygen_or_ventilation": "Oxygen or mechanical ventilation",
+    "mechanical_ventilation": "Mechanical ventilation",
+    "icu": "Intensive care",
+    "died": "Died",
+    "ct_patients": "Patients with CT",
+    "ct_scans": "CT scans",
+    "cxr_patients": "Patients with radiograph",
+    "cxr_images": "Radiographs",
+    "both_modalities": "CT and radiograph",
+    "ct_only": "CT only",
+    "cxr_only": "Radiograph only",
+}
+
+Verdict = Literal["usable", "repaired", "refused"]
+Units = Literal["hu", "arbitrary"]
+Modality = Literal["CT", "CXR"]
+#: How a radiograph lies by its file: the patient's right on the picture's left, said or not, or said to lie otherwise.
+Hanging = Literal["stated", "unstated", "otherwise"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One image series of a repository with the verdict of the intake; refused ones are kept too.
+
+    ``patient``, ``study`` and ``uid`` are pseudonyms. ``files`` are in order of position along the slice
+    normal; of a multi-frame object it is the one file, and ``frames`` are its frames (from 0) in that order.
+    ``spacing_mm`` is (x, y, z): between columns, rows and slices; None where it is not known. A ``repaired``
+    series is read as its reasons say: ``gantry_tilt`` sheared back, ``missing_slice`` and ``uneven_spacing``
+    resampled by true positions. ``acquired`` is the true time and stays in memory: what is written down is
+    ``acquired_after_study_s``.
+    """
+
+    site: str
+    patient: str
+    study: str
+    uid: str
+    modality: str  # "CT", "CXR", or the DICOM modality of what is neither
+    files: tuple[Path, ...]
+    rows: int
+    columns: int
+    slices: int
+    spacing_mm: tuple[float, float, float] | None
+    units: Units
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    acquired: datetime | None = None
+    projection: str = ""  # "AP", "PA" or "" for a radiograph
+    vendor: str = ""
+    model: str = ""
+    kernel: str = ""
+    slice_thickness_mm: float | None = None
+    frames: tuple[int, ...] = ()
+    plane: str = ""  # "axial", "coronal", "sagittal", "oblique"; "" for a radiograph
+    coverage_mm: float | None = None  # along the normal, first to last slice and one spacing
+    tilt_degrees: float | None = None
+    view: str = ""  # "AP", "PA", "lateral" or "" of a radiograph
+    dose_class: str = ""  # "low", "standard" or "" where the file states no dose
+    transfer_syntax: str = ""  # UID
+    acquired_after_study_s: float | None = None
+    origin: str = ""  # address of the DICOMweb service whose cached files these are; "" on disk
+
+    @property
+    def usable(self) -> bool:
+        return self.verdict != "refused"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image read from disk: ``array[x, y, z]`` (radiograph: ``[x, y]``) on the scanner's own grid.
+
+    ``spacing_known`` is False where a file states none (the affine then counts voxels).
+    """
+
+    array: np.ndarray
+    affine_ras: np.ndarray
+    units: Units
+    spacing_known: bool = True
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        return tuple(float(mm) for mm in np.linalg.norm(self.affine_ras[:3, :3], axis=0)[: self.array.ndim])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A patient at a hospital: the index images that are there, the clinical row, what is known of the outcome.
+
+    ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region (see ``REGIONS``,
+    and ``ground_glass``) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the pixels of the radiograph,
+    that make it up together: none where it is known to be absent. ``person`` groups what must stay on one side of a
+    split. ``further`` are images of other times that count too, where a cohort pools serial ones.
+    """
+
+    case_id: str
+    site: str
+    person: str
+    ct: Series | None = None
+    cxr: Series | None = None
+    clinical: Mapping[str, float] = field(default_factory=dict)
+    endpoints: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    admitted: date | None = None
+    cxr_masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    further: tuple[Series, ...] = ()
+
+    def image(self, modality: Modality) -> Series | None:
+        return self.ct if modality == "CT" else self.cxr
+
+    @property
+    def views(self) -> list["Case"]:
+        """The case as it is and, under ids of their own, with each further image in the place of the index image."""
+        turned = []
+        for number, series in enumerate(self.further, start=1):
+            ct, cxr = (series, self.cxr) if series.modality == "CT" else (self.ct, series)
+            alone = replace(
+                self, case_id=f"{self.case_id}+{number}", ct=ct, cxr=cxr, further=(), masks={}, cxr_masks={}
+            )
+            turned.append(alone)
+        return [self, *turned]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: case ids to train on, to select on, and to judge by. Refuses a person on two sides."""
+
+    fold: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    person_of: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        sides = {name: {self.person_of[case] for case in getattr(self, name)} for name in ("train", "val", "test")}
+        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+            if shared := sides[one] & sides[other]:
+                raise UserError(
+                    f"fold {self.fold}: {len(shared)} person(s) in both {one} and {other}, for example "
+                    f"{min(shared)}; a split must be grouped by person"
+                )
+
+
+@dataclass(frozen=True)
+class SeverityMap:
+    """How much of the lung is affected, and where (see :mod:`kicc_ml.severity.grade` for cut-offs and sources).
+
+    ``zone_percent`` and ``zone_score`` are keyed ``right_upper`` ... ``left_lower``; empty, and ``score`` None,
+    where the sides are not known. Millilitres and grams are None without spacing or HU.
+    """
+
+    zone_percent: Mapping[str, float | None]
+    zone_score: Mapping[str, int | None]
+    score: int | None
+    percent_involved: float | None
+    percent_consolidated: float | None
+    lung_ml: float | None
+    lesion_ml: float | None
+    lesion_g: float | None
+    reasons: tuple[str, ...] = ()
+    lung_percent: Mapping[str, float | None] = field(default_factory=dict)  # involved, of ``right`` and ``left``
+    lesion_count: int | None = None  # connected, each of at least the smallest volume that counts
+    largest_lesion_ml: float | None = None
+    uncertain_percent: float | None = None  # of the lung: where the model is sure neither of a lesion nor of none
+    geographic_extent: int | None = None  # of a radiograph, 0-8
+
+    @property
+    def without_sides(self) -> "SeverityMap":
+        """What is left where nobody can tell which side is which."""
+        return replace(self, zone_percent={}, zone_score={}, score=None, lung_percent={})
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """A ``feature`` of an image outside ``low`` to ``high`` of other hospitals.
+
+    Features are those of :mod:`kicc_ml.severity.image_features`.
+    """
+
+    feature: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Risk:
+    """The predicted probability of an endpoint.
+
+    ``low`` and ``high`` bound its 90 % interval, None where there is none. ``calibration`` says how such risks came out
+    at held-out hospitals: ``slope``, ``intercept``, ``O:E`` and, of whom, ``held_out``. ``clinical`` is the risk by the
+    clinical table alone (the baseline ``clinical``), None where there is no such model or nothing it could use.
+    """
+
+    endpoint: str
+    probability: float
+    low: float | None
+    high: float | None
+    calibration: Mapping[str, str]
+    clinical: float | None = None
+
+
+@dataclass(frozen=True)
+class FilmScore:
+    """A radiologist's score (a key of ``CXR_SCORES``) as predicted of a radiograph, in ``points`` of ``most``.
+
+    ``r`` (Pearson) and ``mae_points`` are those of such predictions of ``films`` that were held out; None where the run
+    was not evaluated.
+    """
+
+    score: str
+    points: float
+    most: float
+    r: float | None = None
+    mae_points: float | None = None
+    films: int | None = None
+
+
+def by_id(cases: Iterable[Case]) -> dict[str, Case]:
+    """Index cases by id; a doubled id is an error, not a silent loss."""
+    found: dict[str, Case] = {}
+    for case in cases:
+        if case.case_id in found:
+            raise UserError(f"case {case.case_id} occurs twice in the cohort")
+        found[case.case_id] = case
+    return found

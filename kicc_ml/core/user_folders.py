@@ -1,0 +1,14 @@
+"""Where this project keeps files of the user: caches, and the keys of pseudonyms."""
+
+import os
+from pathlib import Path
+
+
+def user_cache() -> Path:
+    """``$XDG_CACHE_HOME/kicc_ml`` (default ``~/.cache/kicc_ml``); what lies there can be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kicc_ml"
+
+
+def keys_folder() -> Path:
+    """``$KICC_KEYS`` (default ``~/.config/kicc_ml/keys``): the keys of pseudonyms of this user."""
+    return Path(os.environ.get("KICC_KEYS") or Path.home() / ".config" / "kicc_ml" / "keys")

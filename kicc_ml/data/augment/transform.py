@@ -1,0 +1,191 @@
+"""Augmentation of a whole batch on the device it lies on: parameters are drawn, then applied.
+
+Draw and apply are apart, so that any batch can be replayed. All geometry (flips, rotation, scaling) is one
+resampling pass over image and masks together; noise, blur, low resolution, brightness, contrast and gamma follow.
+Drawing is done on the CPU and decides what runs, so that applying never waits for the device.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+
+from kicc_ml.data.augment.geometry import source_voxels
+from kicc_ml.data.augment.intensity import add_noise, bend, smooth, stretch, which
+from kicc_ml.data.region_bits import MIRROR_CHANNELS, with_sides_exchanged
+
+#: Seeds of the noise, one per sample: below 2**31, which every generator takes.
+SEED_LIMIT = 2**31 - 1
+
+#: Samples worked on at a time by a processor: the intermediate values of one patch stay in its cache, those of a
+#: batch do not, and were ten times as slow. A GPU takes the whole batch.
+SAMPLES_AT_ONCE_ON_CPU = 1
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Probabilities per sample and ranges (low, high); images are taken to lie in 0..1.
+
+    ``spacing_mm`` (only its proportions count) keeps rotations rigid where voxels are longer along one axis.
+    ``tilt_degrees`` is about the x and y axes, ``rotate_degrees`` in the axial plane (the only one of a
+    radiograph). ``scale`` above 1 enlarges. ``low_resolution_zoom`` is the share of voxels kept along each axis.
+    """
+
+    flip_xyz: tuple[float, float, float] = (0.5, 0.0, 0.0)
+    rotate: float = 0.5
+    rotate_degrees: float = 15.0
+    tilt_degrees: float = 5.0
+    scale: tuple[float, float] = (0.85, 1.2)
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    noise: float = 0.2
+    noise_sigma: tuple[float, float] = (0.0, 0.05)
+    blur: float = 0.1
+    blur_sigma_voxels: tuple[float, float] = (0.5, 1.0)
+    low_resolution: float = 0.1
+    low_resolution_zoom: tuple[float, float] = (0.5, 1.0)
+    brightness: float = 0.2
+    brightness_shift: tuple[float, float] = (-0.1, 0.1)
+    contrast: float = 0.2
+    contrast_factor: tuple[float, float] = (0.75, 1.25)
+    gamma: float = 0.2
+    gamma_exponent: tuple[float, float] = (0.7, 1.5)
+
+
+@dataclass(frozen=True)
+class AugmentParameters:
+    """What is done to each sample of a batch; CPU tensors. Neutral where nothing is to be done.
+
+    ``index_map_b33`` maps an offset from the centre of the result, in voxels, to one in the source.
+    """
+
+    index_map_b33: torch.Tensor
+    swap_sides_b: torch.Tensor
+    noise_sigma_b: torch.Tensor
+    noise_seed_b: torch.Tensor
+    blur_sigma_b: torch.Tensor
+    low_resolution_b: torch.Tensor
+    brightness_b: torch.Tensor
+    contrast_b: torch.Tensor
+    gamma_b: torch.Tensor
+
+    def of(self, samples: slice) -> "AugmentParameters":
+        """The parameters of some samples of the batch."""
+        return AugmentParameters(**{field.name: getattr(self, field.name)[samples] for field in fields(self)})
+
+
+def draw(generator: torch.Generator, batch: int, config: AugmentConfig) -> AugmentParameters:
+    """Parameters for ``batch`` samples from a CPU generator."""
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.empty(batch).uniform_(low, high, generator=generator)
+
+    def sometimes(chance: float, limits: Sequence[float], neutral: float) -> torch.Tensor:
+        values, happens = uniform(limits[0], limits[1]), uniform(0, 1) < chance
+        return torch.where(happens, values, torch.tensor(neutral))
+
+    flip_b3 = torch.stack([uniform(0, 1) < chance for chance in config.flip_xyz], dim=1)
+    turns = [config.tilt_degrees, config.tilt_degrees, config.rotate_degrees]
+    radians_b3 = torch.stack([sometimes(config.rotate, (-d, d), 0.0) for d in turns], dim=1).deg2rad()
+    scale_b = sometimes(config.rotate, config.scale, 1.0)
+    spacing = torch.tensor([float(mm) for mm in config.spacing_mm])
+    rigid_b33 = _rotation(radians_b3) * spacing / spacing[:, None]
+    return AugmentParameters(
+        index_map_b33=rigid_b33 * (1 - 2 * flip_b3.float())[:, None, :] / scale_b[:, None, None],
+        swap_sides_b=flip_b3[:, 0],
+        noise_sigma_b=sometimes(config.noise, config.noise_sigma, 0.0),
+        noise_seed_b=torch.randint(SEED_LIMIT, (batch,), generator=generator),
+        blur_sigma_b=sometimes(config.blur, config.blur_sigma_voxels, 0.0),
+        low_resolution_b=sometimes(config.low_resolution, config.low_resolution_zoom, 1.0),
+        brightness_b=sometimes(config.brightness, config.brightness_shift, 0.0),
+        contrast_b=sometimes(config.contrast, config.contrast_factor, 1.0),
+        gamma_b=sometimes(config.gamma, config.gamma_exponent, 1.0),
+    )
+
+
+def _rotation(radians_b3: torch.Tensor) -> torch.Tensor:
+    """Rotation about x, then y, then z."""
+    (cx, cy, cz), (sx, sy, sz) = radians_b3.cos().T, radians_b3.sin().T
+    rows = [
+        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+        [-sy, cy * sx, cy * cx],
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def apply(
+    image_bcxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameters: AugmentParameters
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Augmented copies of an image of one channel (0..1; float32 comes out) and of its region bits.
+
+    Radiographs (``bcxy``, ``bxy``) likewise. Left and right lung change places in a mirrored sample.
+    """
+    shape = (len(image_bcxyz), *image_bcxyz.shape[2:], 1)[:4]
+    image_bxyz = image_bcxyz.reshape(shape).to(torch.float32, copy=True)
+    bits = None if bits_bxyz is None else bits_bxyz.reshape(shape).clone()
+    step = SAMPLES_AT_ONCE_ON_CPU if image_bxyz.device.type == "cpu" else shape[0]
+    for start in range(0, shape[0], step):
+        samples = slice(start, start + step)
+        _augment(image_bxyz[samples], None if bits is None else bits[samples], parameters.of(samples))
+    flat = image_bcxyz.shape[0], *image_bcxyz.shape[2:]
+    return image_bxyz.view(image_bcxyz.shape), None if bits is None else bits.view(flat)
+
+
+def _augment(image_bxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameters: AugmentParameters) -> None:
+    """In place. What does nothing to any of the samples is passed over."""
+    moved_b = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1)
+    if moved_b.any():
+        moved = which(moved_b)
+        source = source_voxels(parameters.index_map_b33[moved].to(image_bxyz.device), image_bxyz.shape[1:])
+        image_bxyz[moved] = source.linear(image_bxyz[moved])
+        if bits_bxyz is not None:
+            bits_bxyz[moved] = source.nearest(bits_bxyz[moved])
+    if bits_bxyz is not None and parameters.swap_sides_b.any():
+        swapped = which(parameters.swap_sides_b)
+        bits_bxyz[swapped] = with_sides_exchanged(bits_bxyz[swapped])
+    add_noise(image_bxyz, parameters.noise_sigma_b, parameters.noise_seed_b)
+    smooth(image_bxyz, parameters.blur_sigma_b, parameters.low_resolution_b)
+    stretch(image_bxyz, parameters.brightness_b, parameters.contrast_b)
+    bend(image_bxyz, parameters.gamma_b)
+
+
+def swap_known_sides(known_bc: torch.Tensor, parameters: AugmentParameters) -> torch.Tensor:
+    """What is known of left and right lung, exchanged in the mirrored samples of a batch."""
+    return torch.where(parameters.swap_sides_b.to(known_bc.device)[:, None], known_bc[:, MIRROR_CHANNELS], known_bc)
+
+
+class BatchAugmentd(Randomizable, MapTransform):
+    """Batch augmentation in MONAI's form: a batch dict in, the same dict with new image and masks out.
+
+    ``keys`` is the image (``bcxyz`` or ``bcxy``, one channel) and, where there are masks, their region bits
+    (:mod:`kicc_ml.data.region_bits`). ``known_key`` names the bool tensor ``[b, len(REGIONS)]`` that says which
+    regions are labelled; it follows a swap of the lungs. Seeded by ``set_random_state``, also through ``Compose``.
+    ``parameters`` are the last ones drawn.
+    """
+
+    def __init__(self, keys: KeysCollection, config: AugmentConfig, known_key: str = "mask_known_bc") -> None:
+        super().__init__(keys)
+        self.config = config
+        self.known_key = known_key
+        self.parameters: AugmentParameters | None = None
+
+    def randomize(self, data: int) -> None:
+        """Draw parameters for a batch of ``data`` samples."""
+        generator = torch.Generator().manual_seed(int(self.R.randint(SEED_LIMIT)))
+        self.parameters = draw(generator, data, self.config)
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        result = dict(data)
+        image_key, bits_key = (*self.keys, None)[:2]
+        self.randomize(len(result[image_key]))
+        assert self.parameters is not None
+        bits = None if bits_key is None else result[bits_key]
+        result[image_key], moved = apply(result[image_key], bits, self.parameters)
+        if bits_key is not None:
+            result[bits_key] = moved
+            if self.known_key in result:
+                result[self.known_key] = swap_known_sides(result[self.known_key], self.parameters)
+        return result

@@ -1,0 +1,159 @@
+"""Samples of the two tasks as plain tensors, read from the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kicc_ml.core.types import REGIONS, Case
+from kicc_ml.data.augment.transform import SEED_LIMIT
+from kicc_ml.data.sampling import in_turn, patch_start, shuffled
+from kicc_ml.data.stored_volume import StoredVolume
+
+LESION = REGIONS.index("lesion")
+
+
+def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Stack tensors, list everything else."""
+    columns = {key: [sample[key] for sample in samples] for key in samples[0]}
+    return {
+        key: torch.stack(values) if isinstance(values[0], torch.Tensor) else values for key, values in columns.items()
+    }
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A stored volume and whose it is. Not the whole case: its hundreds of file paths would go to every worker."""
+
+    case_id: str
+    site: str
+    volume: StoredVolume
+
+    @property
+    def is_empty(self) -> bool:
+        """A scan that is known to have no lesion."""
+        return bool(self.volume.mask_known_c[LESION]) and not len(self.volume.lesion_index)
+
+
+@dataclass(frozen=True)
+class TrainPatches(Dataset):
+    """Patches at (epoch, index); reads only the patch from the store, and leaves it packed as it lies there.
+
+    ``region_bits_bxyz`` is unpacked on the device, where a batch is augmented. ``empty`` are the scans without a
+    lesion (see :func:`kicc_ml.data.sampling.in_turn`); ``lesion_share`` of the others' patches lie about a lesion.
+    """
+
+    others: Sequence[Labelled]
+    empty: Sequence[Labelled]
+    patch_size: tuple[int, int, int]
+    lesion_share: float
+    empty_share: float | None
+    seed: int
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = place
+        source = in_turn(self.others, self.empty, self.empty_share, self.seed, epoch, index)
+        volume = source.volume
+        rng = np.random.default_rng([self.seed, epoch, index, 1])
+        on_lesion = rng.random() < self.lesion_share
+        centres = volume.lesion_index if on_lesion else np.zeros((0, 3), np.int32)
+        size = self.patch_size[: len(volume.shape)]  # a radiograph lies flat in the store
+        patch = volume.patch(patch_start(volume.shape, size, centres, rng), size)
+        return {
+            "image_bcxyz": torch.from_numpy(patch.image_cxyz).view(-1, *self.patch_size),
+            "region_bits_bxyz": torch.from_numpy(patch.bits_xyz).view(self.patch_size),
+            "mask_known_bc": torch.from_numpy(volume.mask_known_c),
+            "case_id": source.case_id,
+            "site": source.site,
+            "sample_seed": int(rng.integers(SEED_LIMIT)),
+        }
+
+
+@dataclass(frozen=True)
+class WholeVolumes(Dataset):
+    """Whole stored volumes with their masks, in the order of the cases; a radiograph is one slice."""
+
+    sources: Sequence[Labelled]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        source = self.sources[index]
+        shape = (-1, *source.volume.shape, 1)[:4]
+        return {
+            "image_bcxyz": torch.from_numpy(source.volume.image_cxyz.astype(np.float32)).view(shape),
+            "mask_bcxyz": torch.from_numpy(source.volume.mask_cxyz.astype(np.float32)).view(shape),
+            "mask_known_bc": torch.from_numpy(source.volume.mask_known_c),
+            "case_id": source.case_id,
+            "site": source.site,
+            "sample_seed": index,
+        }
+
+
+@dataclass(frozen=True)
+class Patients(Dataset):
+    """One sample per case; ``place`` is (epoch, index) in training, an index otherwise."""
+
+    cases: Sequence[Case]
+    features: Sequence[str]
+    endpoints: Sequence[str]
+    ct: Mapping[str, StoredVolume] | None
+    ct_shape: tuple[int, ...]
+    cxr: Mapping[str, StoredVolume] | None
+    cxr_shape: tuple[int, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, place: tuple[int, int] | int) -> dict[str, Any]:
+        epoch, index = place if isinstance(place, tuple) else (0, place)
+        if isinstance(place, tuple):
+            index = shuffled(len(self.cases), self.seed, epoch, index)
+        case = self.cases[index]
+        sample: dict[str, Any] = {"case_id": case.case_id, "site": case.site}
+        sample["sample_seed"] = int(np.random.default_rng([self.seed, epoch, index, 2]).integers(SEED_LIMIT))
+        if self.ct is not None:
+            sample["ct_bcxyz"], sample["ct_known_b"] = _image(self.ct, case, self.ct_shape)
+        if self.cxr is not None:
+            sample["cxr_bcxy"], sample["cxr_known_b"] = _image(self.cxr, case, self.cxr_shape)
+        sample["clinical_bf"] = _row(case.clinical, self.features)
+        endpoints_e = _row(case.endpoints, self.endpoints)
+        sample["endpoints_known_be"] = ~endpoints_e.isnan()
+        sample["endpoints_be"] = endpoints_e.nan_to_num(0.0)
+        return sample
+
+
+def _image(
+    volumes: Mapping[str, StoredVolume], case: Case, shape: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image of a case and that it is known; zeros where it has none."""
+    volume = volumes.get(case.case_id)
+    if volume is None:
+        return torch.zeros((1, *shape)), torch.tensor(False)
+    return torch.from_numpy(volume.image_cxyz.astype(np.float32)), torch.tensor(True)
+
+
+def _row(values: Mapping[str, float], names: Sequence[str]) -> torch.Tensor:
+    return torch.tensor([float(values.get(name, np.nan)) for name in names])
+
+
+def loader(dataset: Dataset, batch_size: int, num_workers: int, sampler: Sampler | None = None) -> DataLoader:
+    """A loader whose batches are those of :func:`collate`; workers stay alive from epoch to epoch.
+
+    A generator of its own keeps it from drawing from the global one, on which the rest of a training depends.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate,
+        generator=torch.Generator(),
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )

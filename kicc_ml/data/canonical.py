@@ -1,0 +1,257 @@
+"""From the scanner's grid to the network's, and back: orientation, voxel size, grey values.
+
+The canonical orientation is LPS by index: x grows to the patient's left, y to the back, z to the head. The
+volume keeps its own axes (the nearest ones are permuted and flipped), so an oblique scan is not turned.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Modality, Volume
+from kicc_ml.data.resampling import moved_origin, resample, source_box
+
+#: An image without units is stretched between these percentiles of its own values: a bright marker or
+#: a few dead pixels must not set the scale.
+PERCENTILES = (0.5, 99.5)
+
+#: Share of a canonical voxel that a region must fill, by linear interpolation, to own it.
+MASK_SHARE = 0.5
+
+#: Voxels of the scan that are scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
+SLAB_VOXELS = 1_000_000
+
+#: Largest distance, in voxels, between the corners of a mask's grid and of its image's grid.
+SAME_GRID_VOXELS = 0.1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: ``affine_ras`` of index ``[x, y, z]`` and the number of voxels along each axis."""
+
+    affine_ras: np.ndarray
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """An image as a network sees it: ``image_cxyz`` (radiograph ``cxy``) float32 in 0..1, 0 = air."""
+
+    image_cxyz: torch.Tensor
+    affine_ras: np.ndarray
+
+
+def lps_grid(affine_ras: np.ndarray, shape: Sequence[int]) -> Grid:
+    """The same voxels in LPS order: axes permuted and flipped to the nearest, nothing interpolated."""
+    own = nib.orientations.io_orientation(affine_ras)
+    turn = nib.orientations.ornt_transform(own, nib.orientations.axcodes2ornt("LPS"))
+    to_affine = affine_ras @ nib.orientations.inv_ornt_aff(turn, tuple(shape))
+    order = np.argsort(turn[:, 0])
+    return Grid(to_affine, tuple(int(shape[axis]) for axis in order))
+
+
+def rescaled_grid(grid: Grid, shape: Sequence[int], voxel_ratio: Sequence[float]) -> Grid:
+    """A grid about the same centre with voxels ``voxel_ratio`` times as large along each axis."""
+    index_map = np.diag([*voxel_ratio, 1.0])
+    centre, to_centre = (np.asarray(grid.shape) - 1) / 2, (np.asarray(shape) - 1) / 2
+    index_map[:3, 3] = centre - np.asarray(voxel_ratio) * to_centre
+    return Grid(grid.affine_ras @ index_map, tuple(int(n) for n in shape))
+
+
+def scale_to_unit(array: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Clip to ``low..high`` and map to float32 0..1. NaN becomes 0; a constant image is all 0."""
+    unit = array.astype(np.float32)
+    if np.issubdtype(array.dtype, np.floating):
+        np.nan_to_num(unit, copy=False, nan=low)
+    np.clip(unit, low, high, out=unit)
+    unit -= np.float32(low)
+    unit /= np.float32(high - low if high > low else 1.0)
+    return unit
+
+
+def scale_by_percentiles(array: np.ndarray) -> np.ndarray:
+    """0..1 between ``PERCENTILES`` of the finite values of the image itself."""
+    return scale_to_unit(array, *percentile_limits(array))
+
+
+def percentile_limits(array: np.ndarray) -> tuple[float, float]:
+    """``PERCENTILES`` of the finite values of an image. Raises UserError where there is none."""
+    finite = array[np.isfinite(array)] if np.issubdtype(array.dtype, np.floating) else array
+    if finite.size == 0:
+        raise UserError("the image holds no finite value; export it again")
+    low, high = np.percentile(finite, PERCENTILES)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class CanonicalCT:
+    """CT to LPS orientation, ``spacing_mm`` and 0..1.
+
+    ``spacing_mm`` None, or a file that states no spacing, keeps the voxels as they are. An entry of
+    ``matrix`` (x, y, z) sets the number of voxels over the whole extent of that axis and wins over the
+    spacing; None leaves the axis to the spacing. HU are clipped to ``window_hu`` *before* interpolation, so
+    that padding values such as -3024 do not bleed into the skin; other units are stretched between
+    ``PERCENTILES``. Beyond the field of view is air (0).
+    """
+
+    modality: ClassVar[Modality] = "CT"
+    spacing_mm: tuple[float, float, float] | None = (2.0, 2.0, 4.0)
+    window_hu: tuple[float, float] = (-1024.0, 600.0)
+    matrix: tuple[int | None, int | None, int | None] | None = None
+
+    def __call__(self, volume: Volume) -> Canonical:
+        grid = self.grid(volume)
+        low, high = self.window_hu if volume.units == "hu" else percentile_limits(volume.array)
+        image_cxyz = torch.empty(1, *grid.shape)
+        thickness = max(1, SLAB_VOXELS * grid.shape[2] // volume.array.size)
+        for first in range(0, grid.shape[2], thickness):
+            slab = Grid(
+                moved_origin(grid.affine_ras, (0, 0, first)), (*grid.shape[:2], min(thickness, grid.shape[2] - first))
+            )
+            box = source_box(volume.affine_ras, volume.array.shape, slab.affine_ras, slab.shape)
+            unit_cxyz = torch.from_numpy(scale_to_unit(volume.array[box], low, high))[None]
+            own_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in box])
+            image_cxyz[..., first : first + thickness] = resample(
+                unit_cxyz, own_affine_ras, slab.affine_ras, slab.shape, padding="zeros"
+            )
+        return Canonical(image_cxyz, grid.affine_ras)
+
+    def grid(self, volume: Volume) -> Grid:
+        """The canonical grid of a volume, from its geometry alone."""
+        own = lps_grid(volume.affine_ras, volume.array.shape)
+        wanted = self.matrix or (None, None, None)
+        ratio, shape = [1.0] * 3, list(own.shape)
+        for axis, mm in enumerate(np.linalg.norm(own.affine_ras[:3, :3], axis=0)):
+            count = wanted[axis]
+            if count is not None:
+                ratio[axis], shape[axis] = own.shape[axis] / count, count
+            elif self.spacing_mm is not None and volume.spacing_known:
+                ratio[axis] = self.spacing_mm[axis] / float(mm)
+                shape[axis] = max(1, round(own.shape[axis] / ratio[axis]))
+        return rescaled_grid(own, shape, ratio)
+
+    def mask(self, mask_xyz: np.ndarray, mask_affine_ras: np.ndarray, volume: Volume) -> np.ndarray:
+        """One mask of ``volume`` as uint8 0/1 on the canonical grid: 1 where its share passes ``MASK_SHARE``.
+
+        The mask may be stored in another orientation. Raises UserError when it is not on the volume's grid.
+        """
+        if not volume.spacing_known:  # then an image counts in voxels, whatever its file says
+            mask_affine_ras = mask_affine_ras @ np.diag([*1 / np.linalg.norm(mask_affine_ras[:3, :3], axis=0), 1])
+        require_same_grid(mask_xyz.shape, mask_affine_ras, volume)
+        return _mask_on(self.grid(volume), mask_xyz, mask_affine_ras)
+
+    def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
+        """Masks by name, each (array ``[x, y, z]``, affine_ras), put on the canonical grid of ``volume``."""
+        return {name: self.mask(array, affine, volume) for name, (array, affine) in masks.items()}
+
+
+def _mask_on(grid: Grid, mask_xyz: np.ndarray, affine_ras: np.ndarray) -> np.ndarray:
+    """uint8 0/1: 1 where the share of a voxel that the mask fills passes ``MASK_SHARE``."""
+    share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
+    share = resample(share, affine_ras, grid.affine_ras, grid.shape, padding="zeros")[0]
+    return (share > MASK_SHARE).numpy().astype(np.uint8)
+
+
+def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, volume: Volume) -> None:
+    """Refuse a mask whose voxels, whatever their order, are not those of the image."""
+    mask = lps_grid(mask_affine_ras, mask_shape)
+    image = lps_grid(volume.affine_ras, volume.array.shape)
+    if mask.shape != image.shape:
+        raise UserError(f"mask of {mask.shape} voxels for an image of {image.shape} (LPS order)")
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in mask.shape])).reshape(3, -1)
+    index_map = np.linalg.inv(image.affine_ras) @ mask.affine_ras
+    drift = np.abs(index_map[:3, :3] @ corners + index_map[:3, 3:] - corners).max()
+    if drift > SAME_GRID_VOXELS:
+        raise UserError(f"the affine of the mask places it {drift:.1f} voxels beside its image")
+
+
+@dataclass(frozen=True)
+class CanonicalCXR:
+    """A radiograph ``[x, y]`` to ``(1, size, size)`` in 0..1 between ``PERCENTILES`` of its own values.
+
+    The aspect is kept: the shorter side is padded with 0 (black) on both sides. A volume of one slice ``[x, y, 1]``
+    stays one.
+    """
+
+    modality: ClassVar[Modality] = "CXR"
+    size: int = 128
+
+    def __call__(self, volume: Volume) -> Canonical:
+        array_xyz = volume.array.reshape(*volume.array.shape[:2], 1)
+        unit = torch.from_numpy(scale_by_percentiles(array_xyz))[None]
+        grid = self.grid(volume)
+        image_cxyz = resample(unit, volume.affine_ras, grid.affine_ras, grid.shape, padding="zeros")
+        flat = (1, *grid.shape[: volume.array.ndim])
+        return Canonical(image_cxyz.reshape(flat).contiguous(), grid.affine_ras)
+
+    def grid(self, volume: Volume) -> Grid:
+        """The canonical grid of a radiograph: ``size`` pixels along its longer side, one slice."""
+        own = Grid(volume.affine_ras, (*volume.array.shape[:2], 1))
+        ratio = max(own.shape) / self.size
+        return rescaled_grid(own, (self.size, self.size, 1), (ratio, ratio, 1.0))
+
+    def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
+        """Masks by name, each (array ``[x, y]`` on the pixels of ``volume``, its affine_ras), as uint8 0/1."""
+        grid = self.grid(volume)
+        return {name: _mask_on(grid, array[..., None], affine)[..., 0] for name, (array, affine) in masks.items()}
+
+
+class Canonicald(MapTransform):
+    """Canonical images in a MONAI pipeline: takes what ``LoadImaged`` gives, leaves plain tensors.
+
+    ``canonical`` is a :class:`CanonicalCT` or :class:`CanonicalCXR`; keys in ``mask_keys`` are treated as
+    masks (CT only). Units are read from the metadata key ``units`` and are ``units`` where a reader states
+    none. The canonical affine is left under ``<key>_affine_ras``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        canonical: CanonicalCT | CanonicalCXR,
+        mask_keys: Sequence[str] = (),
+        units: Literal["hu", "arbitrary"] = "hu",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.canonical = canonical
+        self.mask_keys = tuple(mask_keys)
+        self.units = units
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = self._volume(result[key])
+            if key in self.mask_keys and isinstance(self.canonical, CanonicalCT):
+                mask = self.canonical.mask(volume.array > 0, volume.affine_ras, volume)
+                result[key] = torch.from_numpy(mask)[None]
+                result[f"{key}_affine_ras"] = self.canonical.grid(volume).affine_ras
+            else:
+                canonical = self.canonical(volume)
+                result[key] = canonical.image_cxyz
+                result[f"{key}_affine_ras"] = canonical.affine_ras
+        return result
+
+    def _volume(self, image: Any) -> Volume:
+        """A MetaTensor, with or without a leading channel of one, as a Volume."""
+        array = np.asarray(image.as_tensor())
+        dimensions = 3 if isinstance(self.canonical, CanonicalCT) else 2
+        if array.ndim > dimensions:
+            array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array[..., 0]
+        units = str(image.meta.get("units", self.units))
+        affine_ras = np.eye(4)
+        affine = np.asarray(image.affine, dtype=float)  # 3 x 3 where MONAI takes the image for a flat one
+        affine_ras[: len(affine) - 1, : len(affine) - 1] = affine[:-1, :-1]
+        affine_ras[: len(affine) - 1, 3] = affine[:-1, -1]
+        return Volume(
+            array,
+            affine_ras,
+            "hu" if units == "hu" else "arbitrary",
+            bool(image.meta.get("spacing_known", True)),
+        )

@@ -1,0 +1,199 @@
+"""A copy of a DICOM image without the person: PS3.15 Annex E, written out element by element.
+
+The copy is built up from what may stay; nothing is in it because it was overlooked. Its pixel data are those of the
+source, byte for byte, in the same transfer syntax. De-identification Method Code Sequence claims the basic profile
+and the options Retain Longitudinal Temporal Information with Modified Dates and Retain Patient Characteristics.
+Manufacturer, model and kernel are not in the profile's table; serial numbers and station names go.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from kicc_ml.core.files import whole_file
+from kicc_ml.dicom.deidentify.profile import PIXEL_DATA, action
+from kicc_ml.dicom.deidentify.replacements import Replacements, new_uid
+from kicc_ml.dicom.header.read import MODALITY_OF_CLASS
+from kicc_ml.dicom.header.values import as_text, transfer_syntax, value_text
+from kicc_ml.dicom.header.views import view_position
+from kicc_ml.dicom.series.verdict import GREY, RADIOGRAPHY, SECONDARY_CAPTURE
+
+#: Values by which what is written elsewhere in a file is known to name somebody.
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+PERSONS = (
+    *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson"),
+    *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "NameOfPhysiciansReadingStudy"),
+)
+#: View Position of a radiograph that only its description, which goes, called lateral.
+LATERAL = "LL"
+#: Implementation Class UID of what this module writes, a UUID made from the package's name.
+IMPLEMENTATION = "2.25.186988088533028548131142716234928038080"
+#: PS3.16 CID 7050.
+METHODS = {
+    "113100": "Basic Application Confidentiality Profile",
+    "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
+    "113108": "Retain Patient Characteristics Option",
+}
+
+
+class NotExportedError(Exception):
+    """A picture that may show who the patient is; ``code`` is a reason of :mod:`kicc_ml.dicom.series.reasons`."""
+
+    def __init__(self, code: str):
+        super().__init__(code)
+        self.code = code
+
+
+def write_deidentified(
+    source: Path, target: Path, key: bytes, patient: str, *, secondary_captures: bool = False
+) -> None:
+    """Write the de-identified copy of an image, whole or not at all; ``patient`` is the pseudonym.
+
+    Secondary captures, as which radiographs too are stored, only where the caller has looked at them.
+    Raises NotExportedError for a picture in which a name may be seen, and whatever pydicom raises on a damaged file.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote the values they complain about
+        copy = deidentified(read_to_pixels(source), key, patient, str(source), secondary_captures)
+        with whole_file(target) as partial:
+            copy.save_as(partial, enforce_file_format=True)
+
+
+def read_to_pixels(path: Path) -> Dataset:
+    """A data set up to its pixel data and no further: signatures and anything else may follow them."""
+    with path.open("rb") as stream:
+        return read_partial(stream, lambda tag, vr, length: tag > PIXEL_DATA, force=True)
+
+
+def deidentified(source: Dataset, key: bytes, patient: str, instance: str, secondary_captures: bool = False) -> Dataset:
+    """The copy of a data set, file meta information included. ``instance`` stands for a UID that it lacks.
+
+    Raises NotExportedError.
+    """
+    _refuse_pictures_with_text(source, secondary_captures)
+    charset = value_text(source, "SpecificCharacterSet", "")
+    replacements = Replacements(key, patient, _identifying(source, charset))
+    copy = Dataset()
+    copy.update({element.tag: element for element in _replaced(source, charset, replacements)})
+    copy.PatientID = copy.PatientName = patient
+    copy.SOPInstanceUID = copy.get("SOPInstanceUID") or new_uid(key, instance)
+    if view := _described_view(source, charset):
+        copy.ViewPosition = view
+    _state_method(copy)
+    _encode_as(source, copy)
+    return copy
+
+
+def _refuse_pictures_with_text(source: Dataset, secondary_captures: bool) -> None:
+    allowed = {*MODALITY_OF_CLASS, *([SECONDARY_CAPTURE] if secondary_captures else [])}
+    checks = {
+        "secondary_capture": value_text(source, "SOPClassUID", "") not in allowed,
+        "dose_page": value_text(source, "PhotometricInterpretation", "") not in GREY,
+        "burned_in": value_text(source, "BurnedInAnnotation", "").upper() == "YES" or _overlaid(source),
+    }
+    for code, shown in checks.items():
+        if shown:
+            raise NotExportedError(code)
+
+
+def _overlaid(source: Dataset) -> bool:
+    """Whether an overlay lies in unused bits of the pixel data, as PS3.3 C.9.2 of 2004 still allowed."""
+    tags = source.keys()
+    planes = {tag.group for tag in tags if tag.group >> 8 == 0x60 and tag.element == 0x0010}
+    return any((group, 0x3000) not in source for group in planes)
+
+
+def _identifying(source: Dataset, charset: str) -> dict[str, str]:
+    values = {keyword: value_text(source, keyword, charset) for keyword in ("PatientID", *UIDS) if keyword in source}
+    names = [value_text(source, keyword, charset) for keyword in PERSONS if keyword in source]
+    return values | {"PatientName": "=".join(names)}
+
+
+def _replaced(source: Dataset, charset: str, replacements: Replacements) -> Iterator[DataElement | RawDataElement]:
+    """The elements of a data set, or of an item of a sequence, as they are in the copy."""
+    for tag in sorted(source.keys()):
+        element = source.get_item(tag)
+        if element is None:
+            continue
+        vr = _vr(tag, element)
+        what = action(tag, vr)
+        if what == "keep":
+            yield element
+        elif what == "empty":
+            yield DataElement(tag, vr, [] if vr == "SQ" else None)
+        elif what == "items":
+            yield DataElement(tag, "SQ", _items(source[tag].value, charset, replacements))
+        elif what != "drop":
+            value = _text(element, vr, charset)
+            replaced = "\\".join(map(getattr(replacements, what), value.split("\\")))
+            yield element if replaced == value else DataElement(tag, vr, replaced, validation_mode=IGNORE)
+
+
+def _items(items: Iterable[Dataset], charset: str, replacements: Replacements) -> list[Dataset]:
+    """Of a sequence of coded terms none: their meaning is text, and hospitals write their own under any scheme."""
+    if any("CodingSchemeDesignator" in item for item in items):
+        return []
+    return [_item(item, charset, replacements) for item in items]
+
+
+def _item(item: Dataset, charset: str, replacements: Replacements) -> Dataset:
+    copy = Dataset()
+    copy.update({element.tag: element for element in _replaced(item, charset, replacements)})
+    copy.set_original_encoding(*item.original_encoding)
+    return copy
+
+
+def _vr(tag: BaseTag, element: DataElement | RawDataElement) -> str:
+    """As the file states it, or the dictionary where the file does not; "UN" of what neither knows."""
+    stated = element.VR or "UN"
+    return dictionary_VR(tag) if stated == "UN" and dictionary_has_tag(tag) else stated
+
+
+def _text(element: DataElement | RawDataElement, vr: str, charset: str) -> str:
+    if isinstance(element, RawDataElement):
+        return as_text(element.value or b"", vr, "<" if element.is_little_endian else ">", charset)
+    values = element.value if element.VM > 1 else [element.value]
+    return "\\".join("" if value is None else str(value) for value in values)
+
+
+def _described_view(source: Dataset, charset: str) -> str:
+    """View Position of a radiograph where only a description, which goes, tells it."""
+    if value_text(source, "Modality", charset) not in RADIOGRAPHY:
+        return ""
+    names = ("ViewPosition", "SeriesDescription", "ProtocolName")
+    view, *words = (value_text(source, name, charset) if name in source else "" for name in names)
+    if view_position(view):
+        return ""
+    found = view_position(view, *words)
+    return LATERAL if found == "lateral" else found
+
+
+def _state_method(copy: Dataset) -> None:
+    copy.PatientIdentityRemoved = "YES"
+    copy.LongitudinalTemporalInformationModified = "MODIFIED"
+    copy.DeidentificationMethod = "kicc_ml, DICOM PS3.15 2026c Annex E"
+    copy.DeidentificationMethodCodeSequence = []
+    for code, meaning in METHODS.items():
+        method = Dataset()
+        method.CodeValue, method.CodingSchemeDesignator, method.CodeMeaning = code, "DCM", meaning
+        copy.DeidentificationMethodCodeSequence.append(method)
+
+
+def _encode_as(source: Dataset, copy: Dataset) -> None:
+    """File meta information of the copy's own: nothing of the source's but the transfer syntax."""
+    implicit, little_endian = source.original_encoding
+    plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+    copy.file_meta = FileMetaDataset()
+    copy.file_meta.ImplementationClassUID, copy.file_meta.ImplementationVersionName = UID(IMPLEMENTATION), "KICC_ML"
+    copy.file_meta.TransferSyntaxUID = UID(transfer_syntax(source) or plain)
+    copy.file_meta.MediaStorageSOPClassUID = copy.SOPClassUID
+    copy.file_meta.MediaStorageSOPInstanceUID = copy.SOPInstanceUID
+    copy.set_original_encoding(implicit, little_endian)

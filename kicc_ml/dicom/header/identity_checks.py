@@ -1,0 +1,27 @@
+"""What one header says of the identity of its patient, as far as a sender can mend it; no value is handed on."""
+
+from pathlib import Path
+
+from kicc_ml.dicom.header.read import parsed
+
+#: Specific Character Sets (PS3.3 C.12.1.1.2) of Latin letters alone, or none stated.
+LATIN = {"", "ISO_IR 6", "ISO 2022 IR 6", "ISO_IR 100", "ISO 2022 IR 100"}
+LAST_LATIN_LETTER = "\u024f"
+REPLACEMENT = "\ufffd"
+
+
+def identity_faults(path: Path) -> set[str]:
+    """Of ``burned_in``, ``no_patient_id`` and ``wrong_charset`` those that hold; none of a file that cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as stream:
+            values = parsed(stream).values
+    except Exception:  # the index says what is wrong with the file
+        return set()
+    name = values.get("PatientName", "")
+    stated = {one.strip() for one in values.get("SpecificCharacterSet", "").split("\\")}
+    checks = {
+        "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
+        "no_patient_id": not values.get("PatientID"),
+        "wrong_charset": REPLACEMENT in name or (stated <= LATIN and any(one > LAST_LATIN_LETTER for one in name)),
+    }
+    return {code for code, holds in checks.items() if holds}

@@ -1,0 +1,88 @@
+"""One file's header as plain values: by the quick walker, or by pydicom where that is not sure."""
+
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedReader, FileIO
+
+from kicc_ml.dicom.header.fast_parser import read_tags
+from kicc_ml.dicom.header.multiframe import frame_values
+from kicc_ml.dicom.header.pixel_length import element_length
+from kicc_ml.dicom.header.values import TooLargeError, expected_bytes, number, open_dataset, texts, transfer_syntax
+
+#: More than any detector has on a side, and any series in one object.
+MAX_SIDE_PIXELS = 16_384
+MAX_PIXEL_BYTES = 8 * 2**30
+#: Headers of so many files are remembered, for whoever reads the pixels right after the index: some 10 MiB.
+RECENT_FILES = 2000
+#: Two changes within a tick of the file system's clock look alike, so a file is remembered once it has come to rest.
+AT_REST_NS = 10**8
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Values by keyword, of the object and of each of its frames; ``order`` of bytes as in :mod:`struct`."""
+
+    values: Mapping[str, str]
+    frames: Sequence[Mapping[str, str]]
+    syntax: str
+    pixel_length: int
+    order: str = "<"
+
+
+_recent: dict[tuple[int, ...], tuple[Parsed, int]] = {}
+
+
+def parsed(stream: FileIO) -> Parsed:
+    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data.
+
+    A file that has not changed since is not parsed twice by one process.
+    """
+    state = os.fstat(stream.fileno())
+    identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    known = _recent.get(identity)
+    if known is None:
+        header = _parsed(stream)
+        known = header, stream.tell()
+        if not header.frames and time.time_ns() - state.st_ctime_ns > AT_REST_NS:
+            _remember(identity, known)
+    stream.seek(known[1])
+    return known[0]
+
+
+def _remember(identity: tuple[int, ...], known: tuple[Parsed, int]) -> None:
+    if len(_recent) >= RECENT_FILES:
+        _recent.clear()
+    _recent[identity] = known
+
+
+def _parsed(stream: FileIO) -> Parsed:
+    if (walked := read_tags(stream)) is not None:
+        stream.seek(walked.pixel_at)
+        return Parsed(walked.values, (), walked.syntax, walked.pixel_length)
+    stream.seek(0)
+    return parsed_by_pydicom(stream)
+
+
+def parsed_by_pydicom(stream: FileIO) -> Parsed:
+    buffered = BufferedReader(stream)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
+            dataset = open_dataset(buffered)
+            values, length = texts(dataset), element_length(dataset, buffered)
+            frames, syntax = frame_values(dataset, values), transfer_syntax(dataset)
+        at = buffered.tell()
+    finally:
+        buffered.detach()
+    stream.seek(at)
+    order = "<" if dataset.original_encoding[1] is not False else ">"
+    return Parsed(values, frames, syntax, length, order)
+
+
+def refuse_giants(values: Mapping[str, str]) -> None:
+    sides = [number(values, name) or 0 for name in ("Rows", "Columns")]
+    if max(sides) > MAX_SIDE_PIXELS or expected_bytes(values) > MAX_PIXEL_BYTES:
+        raise TooLargeError("more pixels than any image of a chest")

@@ -1,0 +1,26 @@
+"""Name, ID and study date of a scan, for the one output that stays inside its hospital."""
+
+import warnings
+from pathlib import Path
+
+import pydicom
+
+from kicc_ml.dicom.header.values import value_text
+
+TAGS = ("SpecificCharacterSet", "PatientName", "PatientID", "StudyDate")
+
+
+def identity_of(path: Path) -> dict[str, str]:
+    """What identifies the patient of a DICOM file, in the words of a page; what is not stated is left out.
+
+    Of a name in several scripts (PS3.5 6.2) the last is shown: the Hangul of a Korean one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wrong character sets are expected here
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
+        charset = value_text(dataset, "SpecificCharacterSet", "")
+        name, patient_id, day = (value_text(dataset, keyword, charset) for keyword in TAGS[1:])
+    scripts = [script.replace("^", " ").strip() for script in name.split("=")]
+    spoken = next((script for script in reversed(scripts) if script), "")
+    stated = {"Name": spoken, "ID": patient_id, "Study date": day}
+    return {label: value for label, value in stated.items() if value}

@@ -1,0 +1,209 @@
+"""One DICOM file's header, read without its pixels. Nothing that identifies a person leaves this module."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.dicom.header.dates import acquired_at, moment
+from kicc_ml.dicom.header.multiframe import frame_values
+from kicc_ml.dicom.header.parse import Parsed, parsed, refuse_giants
+from kicc_ml.dicom.header.pixel_length import is_truncated
+from kicc_ml.dicom.header.shown_path import shown_path
+from kicc_ml.dicom.header.values import (
+    TooLargeError,
+    number,
+    numbers,
+    pixel_spacing_mm,
+    texts,
+    whole,
+)
+from kicc_ml.dicom.header.views import view_position
+
+#: What a file is when Modality was stripped: SOP classes of PS3.4 B.5.
+MODALITY_OF_CLASS = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.1": "CR",
+    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
+}
+
+#: What tells the phases of one acquisition apart: a number in time, or per cent of the heart cycle.
+PHASES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase")
+#: Compressed syntaxes that always lose something, and those that lose unless the header denies it.
+LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
+LOSSY_UNLESS_DENIED = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the index needs of one file, in plain values. ``fault`` is a reason code, "" for a readable image.
+
+    ``patient``, ``study``, ``series`` and ``sop`` are pseudonyms; numbers that are missing are None.
+    """
+
+    path: str
+    site: str
+    fault: str = ""
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    sop: str = ""
+    modality: str = ""
+    sop_class: str = ""
+    image_type: str = ""
+    photometric: str = ""
+    view: str = ""
+    vendor: str = ""
+    model: str = ""
+    kernel: str = ""
+    frames: int = 1
+    rows: int = 0
+    columns: int = 0
+    has_rescale: bool = False
+    position_mm: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    pixel_spacing_mm: tuple[float, ...] | None = None
+    slice_thickness_mm: float | None = None
+    acquired: datetime | None = None
+    frame: int | None = None  # of a multi-frame object, from 0; such an object gives one Header per frame
+    acquisition: int | None = None
+    phase: float | None = None  # temporal position, or per cent of the heart cycle
+    contrast: str = ""
+    kvp: float | None = None
+    exposure_mas: float | None = None
+    ctdi_vol_mgy: float | None = None
+    tilt_tag_degrees: float | None = None
+    rescale_type: str = ""
+    transfer_syntax: str = ""
+    lossy: bool = False
+    burned_in: bool = False  # Burned In Annotation says YES
+    study_started: datetime | None = None
+    shown: str = ""  # the path as it may be printed, where folder or file are named after the patient
+
+
+def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -> list[Header]:
+    """Read ``root/path``: one header, or one per frame of a multi-frame object that places its frames.
+
+    A multi-frame object that does not, or that has a fault, gives one header. Never raises for what a file
+    holds: the fault is in the answer. ``name`` is what the file is called for people, where that is not its path.
+    """
+    blank = Header(path, site, shown=name)
+    try:
+        with (root / path).open("rb", buffering=0) as stream:
+            return _headers(parsed(stream), stream, blank, key)
+    except InvalidDicomError:
+        return [replace(blank, fault="not_dicom")]
+    except (TooLargeError, RecursionError, MemoryError):
+        return [replace(blank, fault="too_large")]
+    except Exception:  # a hostile file can raise anything inside the parser; one file must not end the run
+        return [replace(blank, fault="unreadable")]
+
+
+def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:
+    """As :func:`read_headers`, of a data set without its pixel data (DICOMweb metadata), which cannot be short.
+
+    Raises TooLargeError, and what pydicom raises on a value that is none.
+    """
+    values = texts(dataset)
+    return _headers(Parsed(values, frame_values(dataset, values), "", 0), None, Header(path, site), key)
+
+
+def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -> list[Header]:
+    values = parsed.values
+    if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
+        return [replace(blank, fault="not_an_image", shown=_shown(values, blank, key))]
+    refuse_giants(values)
+    truncated = stream is not None and is_truncated(values, parsed.syntax, parsed.pixel_length, stream)
+    object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
+    frames = [] if truncated else parsed.frames
+    if not frames:
+        fault = "truncated" if truncated else ""
+        return [Header(blank.path, blank.site, fault, **object_values, **_of_frame(values))]
+    object_values["frames"] = len(frames)
+    return [
+        Header(blank.path, blank.site, **object_values, **_of_frame(one), frame=index)
+        for index, one in enumerate(frames)
+    ]
+
+
+def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+    """What is the same for all frames of a file."""
+    sop_class = values["SOPClassUID"]
+    view = (values.get(name, "") for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))
+    return _pseudonyms(values, blank, key) | {
+        "modality": values.get("Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
+        "sop_class": sop_class,
+        "photometric": values.get("PhotometricInterpretation", ""),
+        "view": view_position(*view),
+        "vendor": values.get("Manufacturer", ""),
+        "model": values.get("ManufacturerModelName", ""),
+        "frames": whole(values, "NumberOfFrames") or 1,
+        "rows": whole(values, "Rows") or 0,
+        "columns": whole(values, "Columns") or 0,
+        "contrast": values.get("ContrastBolusAgent", ""),
+        "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
+        "shown": _shown(values, blank, key),
+        "study_started": moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
+    }
+
+
+def _shown(values: Mapping[str, str], blank: Header, key: bytes) -> str:
+    return shown_path(blank.shown or blank.path, values, key) or blank.shown
+
+
+def _of_frame(values: Mapping[str, str]) -> dict[str, Any]:
+    """What may differ from frame to frame."""
+    phase = (number(values, name) for name in PHASES)
+    return {
+        "image_type": values.get("ImageType", "").upper(),
+        "kernel": values.get("ConvolutionKernel", ""),
+        "has_rescale": bool(number(values, "RescaleSlope")) and number(values, "RescaleIntercept") is not None,
+        "rescale_type": values.get("RescaleType", "").upper(),
+        "position_mm": numbers(values, "ImagePositionPatient", 3),
+        "orientation": numbers(values, "ImageOrientationPatient", 6),
+        "pixel_spacing_mm": pixel_spacing_mm(values),
+        "slice_thickness_mm": number(values, "SliceThickness"),
+        "acquired": acquired_at(lambda name: values.get(name, "")),
+        "acquisition": whole(values, "AcquisitionNumber"),
+        "phase": next((one for one in phase if one is not None), None),
+        "kvp": number(values, "KVP"),
+        "exposure_mas": exposure_mas(values),
+        "ctdi_vol_mgy": number(values, "CTDIvol"),
+        "tilt_tag_degrees": number(values, "GantryDetectorTilt"),
+    }
+
+
+def exposure_mas(values: Mapping[str, str]) -> float | None:
+    """Tube current times time in mAs, as stated, or from milliamperes and milliseconds; None where neither is."""
+    for name, per_mas in (("Exposure", 1), ("ExposureInmAs", 1), ("ExposureInuAs", 1000)):
+        if (stated := number(values, name)) is not None:
+            return stated / per_mas
+    current_ma, time_ms = number(values, "XRayTubeCurrent"), number(values, "ExposureTime")
+    return None if current_ma is None or time_ms is None else current_ma * time_ms / 1000
+
+
+def _coding(values: Mapping[str, str], syntax: str) -> dict[str, Any]:
+    stated = values.get("LossyImageCompression", "")
+    lossy = stated == "01" or syntax in LOSSY_SYNTAXES or (syntax in LOSSY_UNLESS_DENIED and stated != "00")
+    return {"transfer_syntax": syntax, "lossy": lossy}
+
+
+def _pseudonyms(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+    """Identifiers under the repository's key. Patients without an id are told apart by their study."""
+    study, series, sop = (values.get(f"{name}InstanceUID") or blank.path for name in ("Study", "Series", "SOP"))
+    patient_id = values.get("PatientID", "")
+    return {
+        "patient": pseudonym(key, blank.site, patient_id) if patient_id else pseudonym(key, blank.site, "", study),
+        "study": pseudonym(key, study),
+        "series": pseudonym(key, series),
+        "sop": pseudonym(key, sop),
+    }

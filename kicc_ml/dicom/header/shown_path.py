@@ -1,0 +1,45 @@
+"""A file's path with what identifies a patient taken out: exports name folders and files after patients."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+from kicc_ml.core.pseudonym import pseudonym
+
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+#: Shorter parts of a Latin name ("Yu") are in too many words; one Korean or Chinese letter is a surname of millions.
+SHORTEST_LATIN, SHORTEST = 3, 2
+
+
+def shown_path(path: str, values: Mapping[str, str], key: bytes) -> str:
+    """``path`` with patient number, parts of the name and UIDs as pseudonyms; "" where it may be shown as it is."""
+    shown = readable(path)
+    folded = shown.casefold()
+    for word in _words(values):
+        if word.casefold() in folded:
+            whole_word = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
+            shown = re.sub(whole_word, pseudonym(key, word), shown, flags=re.IGNORECASE)
+    return "" if shown == path else shown
+
+
+def readable(path: str) -> str:
+    """A path for reading: names of old Korean archives are CP949, which is no UTF-8, those of a Mac are taken apart."""
+    raw = os.fsencode(path)
+    for encoding in ("utf-8", "cp949"):
+        try:
+            return unicodedata.normalize("NFC", raw.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _words(values: Mapping[str, str]) -> Iterator[str]:
+    for keyword in ("PatientID", *UIDS):
+        if value := values.get(keyword):
+            yield value
+    for name in values.get("PatientName", "").split("="):
+        parts = [part for part in re.split(r"[\^,\s]+", name) if part]
+        for word in (*parts, "".join(parts)):
+            if len(word) >= (SHORTEST_LATIN if word.isascii() else SHORTEST):
+                yield unicodedata.normalize("NFC", word)

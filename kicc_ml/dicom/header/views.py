@@ -1,0 +1,47 @@
+"""From which side a radiograph was taken, and how it lies."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pydicom
+
+from kicc_ml.core.types import Hanging
+from kicc_ml.dicom.header.values import text
+
+FRONTAL = {"AP": "AP", "PA": "PA"}
+#: View Position (0018,5101) of what is not a frontal view: lateral, oblique, decubitus.
+NOT_FRONTAL = {"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL", "L"}
+LATERAL_WORD = re.compile(r"\b(lat|lateral|ll|seitlich)\b", re.IGNORECASE)
+FRONTAL_WORD = re.compile(r"\b(ap|pa|frontal)\b", re.IGNORECASE)
+
+
+def view_position(view: str, *descriptions: str) -> str:
+    """``AP``, ``PA``, ``lateral`` or "" where not known.
+
+    Descriptions count only where View Position is silent, and only if they do not name both views
+    ("Chest PA and lateral" stands on both images of a study).
+    """
+    view = view.upper()
+    if view in FRONTAL:
+        return FRONTAL[view]
+    if view in NOT_FRONTAL:
+        return "lateral"
+    words = " ".join(descriptions).replace("_", " ")
+    frontal = {word.upper() for word in FRONTAL_WORD.findall(words)}
+    if LATERAL_WORD.search(words):
+        return "" if frontal else "lateral"
+    return frontal.pop() if len(frontal) == 1 and frontal <= FRONTAL.keys() else ""
+
+
+def hanging(path: Path) -> Hanging:
+    """What Patient Orientation (0020,0020) of a DICOM radiograph says: rows to the patient's left, columns to the feet,
+    as a radiograph hangs; something else; or nothing.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # judged by the index
+        tags = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["PatientOrientation"])
+    row, column = (*text(tags, "PatientOrientation").upper().split("\\"), "", "")[:2]
+    if not row and not column:
+        return "unstated"
+    return "stated" if row.startswith("L") and column.startswith("F") else "otherwise"

@@ -1,0 +1,156 @@
+"""Repositories, exports and DICOMweb services to series, each with a verdict; headers only unless told to decode."""
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import joblib
+import pyarrow.compute as pc
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.pseudonym import repository_key, service_key
+from kicc_ml.core.types import Series
+from kicc_ml.core.user_folders import user_cache
+from kicc_ml.dicom.header.read import Header
+from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.index.archives import members, unpacked
+from kicc_ml.dicom.index.header_table import FoundFile, HeaderTable
+from kicc_ml.dicom.index.scan import found_file, read_found, scan, walk
+from kicc_ml.dicom.pixels.read import decoding_fault
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.verdict import REFUSE, FileRow, judge
+
+logger = logging.getLogger(__name__)
+
+WEB = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What one source holds. ``shown`` has the names of files that are not shown by their path under ``root``."""
+
+    root: Path
+    key: bytes
+    series: Sequence[Series]
+    file_rows: Sequence[FileRow]
+    shown: Mapping[Path, str] = field(default_factory=dict)
+
+    def name(self, path: Path) -> str:
+        """How a file is called in what is printed."""
+        below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        return self.shown.get(path) or readable(str(below))
+
+
+def index_repository(root: Path, cache: Path | None = None, policy: GeometryPolicy = REFUSE) -> list[Series]:
+    """All series of ``root/<site>/**``, refused ones included; an empty list where there is no image.
+
+    ``cache`` is a parquet file that spares opening unchanged files again; it holds pseudonyms only.
+    Raises UserError where ``root`` is no folder.
+    """
+    key = repository_key(root)
+    found = _judged(root, scan(root, key, cache), key, policy, decode=False)
+    _log(found)
+    return list(found.series)
+
+
+def index_sources(
+    sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False
+) -> tuple[list[Series], list[FileRow]]:
+    """Series and files without a place in one, of several sources: see :func:`read_index`."""
+    found = read_index(sources, policy, decode=decode)
+    return [one for each in found for one in each.series], [one for each in found for one in each.file_rows]
+
+
+def read_index(
+    sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False, cached: bool = False
+) -> list[Indexed]:
+    """The index of each source: a folder, a zip file, a single file, or the address of a DICOMweb service.
+
+    The first folder below a source is the site. ``decode`` also decodes every image. ``cached`` keeps what was read
+    of headers in the user's cache folder, never in a source. Raises UserError for a source that is none, or where
+    there is not one file in any.
+    """
+    found = [_index(str(source), policy, decode, cached) for source in sources]
+    if not any(one.series or one.file_rows for one in found):
+        raise UserError(f"no file under {', '.join(map(str, sources))}; give a folder that holds DICOM files")
+    for one in found:
+        _log(one)
+    return found
+
+
+def _index(source: str, policy: GeometryPolicy, decode: bool, cached: bool) -> Indexed:
+    if source.startswith(WEB):
+        return _index_web(source, policy, decode)
+    root, files, key = _place(Path(source))
+    cache = user_cache() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.parquet"
+    return _judged(root, read_found(root, files, key, cache if cached else None), key, policy, decode)
+
+
+def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> Indexed:
+    # imported here: what reads from disk needs no HTTP
+    from kicc_ml.dicom.web.cache import cache_folder
+    from kicc_ml.dicom.web.client import address
+    from kicc_ml.dicom.web.service import index_web
+
+    if decode:
+        logger.warning("%s: pixel data of a DICOMweb service is decoded when it is fetched, not by the index", url)
+    series, rows = index_web(url, policy=policy)
+    return Indexed(cache_folder(address(url)), service_key(address(url)), series, rows)
+
+
+def _place(source: Path) -> tuple[Path, list[FoundFile], bytes]:
+    """Root, files and key of a source on disk."""
+    if source.is_dir():
+        return source, list(walk(source)), repository_key(source)
+    if not source.is_file():
+        raise UserError(f"{source}: no such folder or file; give a folder, a zip file or the address of a service")
+    if is_zip(source):
+        folder = unpacked(source)
+        return folder, list(members(folder)), repository_key(source)
+    return source.parent, [found_file(source.name, "", source.stat())], repository_key(source.parent)
+
+
+def is_zip(source: Path) -> bool:
+    """By name or by content."""
+    if source.suffix.lower() == ".zip":
+        return True
+    with source.open("rb") as stream:
+        return stream.read(4) == b"PK\3\4"
+
+
+def _judged(root: Path, table: HeaderTable, key: bytes, policy: GeometryPolicy, decode: bool) -> Indexed:
+    """The verdicts, patient by patient, so that headers are objects for one patient at a time."""
+    series: list[Series] = []
+    rows: list[FileRow] = []
+    for headers in table.by_patient():
+        if decode:
+            headers = with_decoding_faults(root, headers)
+        judged, dropped = judge(root, headers, policy)
+        series += judged
+        rows += dropped
+    series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
+    rows.sort(key=lambda row: (row.site, row.path, row.reason))
+    renamed = table.table.filter(pc.not_equal(table.table["shown"], ""))
+    paths = [root / os.fsdecode(path) for path in renamed["path"].to_pylist()]
+    return Indexed(root, key, series, rows, dict(zip(paths, renamed["shown"].to_pylist(), strict=True)))
+
+
+def with_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
+    """``headers`` with the fault of each image that cannot be decoded."""
+    paths = sorted({header.path for header in headers if not header.fault})
+    pool = joblib.Parallel(n_jobs=-1, prefer="threads")  # the work is done by decoders in processes of their own
+    faults = dict(zip(paths, pool(joblib.delayed(decoding_fault)(root / path) for path in paths), strict=True))
+    return [replace(header, fault=header.fault or faults[header.path]) for header in headers]
+
+
+def _log(found: Indexed) -> None:
+    verdicts = Counter(one.verdict for one in found.series)
+    logger.info("%s: %s; %d files in no series", found.root, dict(verdicts), len(found.file_rows))
+    refused = (reason for one in found.series if not one.usable for reason in one.reasons)
+    for reason, count in Counter([*refused, *(row.reason for row in found.file_rows)]).most_common():
+        logger.info("%5d  %s: %s", count, reason, REASONS[reason])

@@ -1,0 +1,136 @@
+"""Headers as columns: a tenth of their size as objects, and the form in which a scan keeps what it has read.
+
+What is written down holds pseudonyms only, and dates moved by the patient's :func:`shift_days`.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kicc_ml.core.pseudonym import shift_days
+from kicc_ml.dicom.header.read import Header
+
+#: So many headers are objects at a time.
+CHUNK = 1024
+FILE_NAMES = sys.getfilesystemencoding()
+DATES = ("acquired", "study_started")
+
+_TYPE = {
+    **dict.fromkeys(("path", "site"), pa.binary()),  # file names of old archives are no UTF-8
+    **dict.fromkeys(("frames", "rows", "columns", "frame", "acquisition"), pa.int64()),
+    **dict.fromkeys(("phase", "kvp", "exposure_mas", "ctdi_vol_mgy", "tilt_tag_degrees"), pa.float64()),
+    **dict.fromkeys(("has_rescale", "lossy", "burned_in"), pa.bool_()),
+    **dict.fromkeys(("position_mm", "orientation", "pixel_spacing_mm"), pa.list_(pa.float64())),
+    "slice_thickness_mm": pa.float64(),
+    **dict.fromkeys(DATES, pa.timestamp("us")),
+}
+FIELDS = tuple(field.name for field in fields(Header))
+
+
+class FoundFile(NamedTuple):
+    """A file under the root; ``path`` is relative to it. Size and times tell whether it has changed.
+
+    The time of the last change of the entry (ctime) also tells of a file replaced by one of the same size and
+    date, as copying tools that keep dates do.
+    """
+
+    path: str
+    site: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    name: str = ""  # what it is called for people, where that is not its path
+
+    @property
+    def state(self) -> tuple[str, str, int, int, int]:
+        return self[:5]
+
+
+IDENTITY = FoundFile._fields[:5]
+SCHEMA = pa.schema(
+    [(name, _TYPE.get(name, pa.string())) for name in FIELDS]
+    + [(name, pa.int64()) for name in ("size", "mtime_ns", "ctime_ns")]
+)
+
+
+@dataclass(frozen=True)
+class HeaderTable:
+    """The headers of a scan in order of path, one row each; iterated as :class:`Header` objects."""
+
+    table: pa.Table
+    key: bytes
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[Header]:
+        for start in range(0, len(self), CHUNK):
+            yield from to_headers(self.table.slice(start, CHUNK), self.key)
+
+    def by_patient(self) -> Iterator[list[Header]]:
+        """Headers of one patient at a time, in order of path; those of no patient (no images) by site."""
+        numbered = self.table.append_column("row", pa.array(range(len(self)), pa.int64()))
+        names = [(name, "ascending") for name in ("site", "patient", "row")]
+        order = numbered.select([name for name, _ in names]).sort_by(names)["row"]
+        in_order = HeaderTable(self.table.take(order), self.key)
+        for _, group in groupby(in_order, key=lambda header: (header.site, header.patient)):
+            yield list(group)
+
+
+def to_table(files: Sequence[FoundFile], headers: Sequence[Sequence[Header]], key: bytes) -> pa.Table:
+    """Rows of :data:`SCHEMA` for the headers of each file, dates shifted."""
+    rows = [header for group in headers for header in group]
+    owners = [file for file, group in zip(files, headers, strict=True) for _ in group]
+    columns: dict[str, list[Any]] = {name: [getattr(header, name) for header in rows] for name in FIELDS}
+    for name in ("path", "site"):
+        columns[name] = list(map(os.fsencode, columns[name]))
+    shifts = _shifts(columns["patient"], key)
+    for name in DATES:
+        columns[name] = _moved(columns[name], columns["patient"], shifts)
+    for name in ("size", "mtime_ns", "ctime_ns"):
+        columns[name] = [getattr(file, name) for file in owners]
+    return pa.table(columns, SCHEMA)
+
+
+def to_headers(table: pa.Table, key: bytes) -> list[Header]:
+    """The inverse of :func:`to_table`, with the true dates."""
+    columns = {name: table[name].to_pylist() for name in FIELDS}
+    for name in ("path", "site"):
+        columns[name] = list(map(os.fsdecode, columns[name]))
+    for name in ("position_mm", "orientation", "pixel_spacing_mm"):
+        columns[name] = [value if value is None else tuple(value) for value in columns[name]]
+    shifts = {patient: -shift for patient, shift in _shifts(columns["patient"], key).items()}
+    for name in DATES:
+        columns[name] = _moved(columns[name], columns["patient"], shifts)
+    return list(map(Header, *columns.values()))
+
+
+def identity(files: Sequence[FoundFile]) -> pa.Table:
+    """What tells one state of a file from another, as columns."""
+    columns = [list(column) for column in zip(*files, strict=True)] or [[] for _ in IDENTITY]
+    # as os.fsencode does, without its call for each of a million names
+    paths, sites = ([name.encode(FILE_NAMES, "surrogateescape") for name in column] for column in columns[:2])
+    return pa.table([paths, sites, *columns[2:5]], pa.schema([SCHEMA.field(name) for name in IDENTITY]))
+
+
+def file_rows(table: pa.Table) -> pa.Table:
+    """The identity of each file once, though a multi-frame one has many rows."""
+    first = pc.less_equal(pc.fill_null(table["frame"], 0), 0)
+    return table.filter(first).select(IDENTITY)
+
+
+def _shifts(patients: Sequence[str], key: bytes) -> dict[str, timedelta]:
+    return {patient: timedelta(days=shift_days(key, patient)) for patient in set(patients)}
+
+
+def _moved(
+    dates: Sequence[datetime | None], patients: Sequence[str], shifts: dict[str, timedelta]
+) -> list[datetime | None]:
+    return [date and date + shifts[patient] for date, patient in zip(dates, patients, strict=True)]

@@ -1,0 +1,80 @@
+"""What an index comes to: verdicts by site, reasons by how much they cost, in the terminal."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.remedies import REMEDIES
+
+VERDICTS = ("usable", "repaired", "refused")
+#: Said of a series whatever its verdict: these alone cost nothing.
+NOTES = {"oblique", "coronal", "sagittal", "burned_in", "lossy_compression"}
+NOTES |= {"split_orientation", "split_matrix", "split_kernel", "split_acquisition"}
+#: With more series than this a list of them no longer fits a screen.
+FEW_SERIES = 40
+
+
+def by_site(frame: pd.DataFrame) -> pd.DataFrame:
+    """Series of each verdict, and files in no series, per site; the columns are named as they are printed."""
+    series = frame[frame["kind"] == "series"]
+    counts = pd.crosstab(series["site"], series["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
+    files = frame.loc[frame["kind"] == "file", "site"].value_counts()
+    return counts.join(files.rename("files in no series"), how="outer").fillna(0).astype(int).sort_index()
+
+
+def by_reason(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each reason with its words and remedy and how many series and files have it, worst first.
+
+    Worst is what costs most series, then what costs most files; what was mended or is only said comes last.
+    """
+    rows = frame[["kind", "verdict", "reasons"]].explode("reasons").dropna(subset=["reasons"])
+    of_series = rows["kind"] == "series"
+    lost = of_series & (rows["verdict"] == "refused") & ~rows["reasons"].isin(NOTES)
+    groups = {"lost series": lost, "other series": of_series & ~lost, "files": ~of_series}
+    counts = pd.DataFrame({name: rows.loc[chosen, "reasons"].value_counts() for name, chosen in groups.items()})
+    counts = counts.fillna(0).astype(int).rename_axis("reason").reset_index()
+    counts["in words"] = counts["reason"].map(REASONS)
+    counts["remedy"] = counts["reason"].map(REMEDIES).fillna("")
+    order = ["lost series", "files", "other series", "reason"]
+    return counts.sort_values(order, ascending=[False, False, False, True], ignore_index=True)
+
+
+def tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table]:
+    """For the terminal: series one by one where they are few or asked for, then sites, then reasons."""
+    series = frame[frame["kind"] == "series"]
+    if all_series or len(series) <= FEW_SERIES:
+        yield _series_table(series)
+    yield _table(by_site(frame).reset_index())
+    if len(reasons := by_reason(frame)):
+        yield _table(reasons[["lost series", "files", "other series", "in words", "reason"]])
+
+
+def last_line(frame: pd.DataFrame) -> str:
+    """Counts by kind and verdict in words."""
+    counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
+    return ", ".join(f"{count} {kind} {verdict}" for (kind, verdict), count in sorted(counts.items()))
+
+
+def spacing(spacing_mm: list[float] | None) -> str:
+    return " x ".join(f"{mm:.3g}" for mm in spacing_mm) if spacing_mm is not None else "unknown"
+
+
+def _series_table(series: pd.DataFrame) -> Table:
+    shown = series[["site", "series", "modality", "plane", "slices", "spacing_mm", "verdict", "reasons"]].copy()
+    shown["spacing_mm"] = shown["spacing_mm"].map(spacing)
+    shown["reasons"] = shown["reasons"].map(", ".join)
+    return _table(shown.rename(columns={"spacing_mm": "spacing, mm"}))
+
+
+def _table(frame: pd.DataFrame) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in map(str, frame.columns):
+        table.add_column(name, no_wrap=name == "reason", overflow="fold")
+    for row in frame.astype(str).itertuples(index=False):
+        table.add_row(*map(escape, row))  # a folder may be called [red]
+    return table

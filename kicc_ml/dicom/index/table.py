@@ -1,0 +1,85 @@
+"""The index as a table: one row per series, and one per file that is in none. Pseudonyms and shifted dates only."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from kicc_ml.core.pseudonym import shift_days
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.series.verdict import FileRow
+
+#: Columns that are fields of :class:`Series` as they are.
+PLAIN = (
+    *("site", "patient", "study", "modality", "slices", "rows", "columns", "verdict", "vendor", "model", "kernel"),
+    *("projection", "view", "plane", "tilt_degrees", "coverage_mm", "slice_thickness_mm", "dose_class"),
+    *("acquired_after_study_s", "transfer_syntax", "units"),
+)
+COLUMNS = (
+    *("kind", "site", "series", "modality", "files", "slices", "rows", "columns", "spacing_mm", "verdict", "reasons"),
+    *("patient", "study", "vendor", "model", "kernel", "projection", "view", "plane", "tilt_degrees", "coverage_mm"),
+    *("slice_thickness_mm", "dose_class", "acquired", "acquired_after_study_s", "transfer_syntax", "units", "frames"),
+)
+COUNTS = ("slices", "rows", "columns")
+NUMBERS = ("tilt_degrees", "coverage_mm", "slice_thickness_mm", "acquired_after_study_s")
+TEXTS = ("series", *(name for name in PLAIN if name not in (*COUNTS, *NUMBERS, "site", "verdict")))
+
+
+def frame_of(found: Sequence[Indexed]) -> pd.DataFrame:
+    """The index of several sources as one table of :data:`COLUMNS`, all series before the files in none.
+
+    ``files`` are the names in order of position, with what identifies a patient as pseudonyms. ``acquired`` is
+    moved by the patient's :func:`shift_days`.
+    """
+    rows = [_series_row(one, source) for source in found for one in source.series]
+    rows += [_file_row(one, source) for source in found for one in source.file_rows]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    types = dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
+    return frame.astype(types).assign(acquired=pd.to_datetime(frame["acquired"]))
+
+
+def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()) -> pd.DataFrame:
+    """As :func:`frame_of`, of series without their source: there is no key to shift dates by, and they are left out."""
+    paths = [path for one in series for path in one.files] + [row.path for row in file_rows]
+    shown = {
+        path: readable(str(path.relative_to(source)))
+        for source in sources
+        for path in paths
+        if path.is_relative_to(source)
+    }
+    return frame_of([Indexed(Path(), b"", [replace(one, acquired=None) for one in series], file_rows, shown)])
+
+
+def _series_row(series: Series, source: Indexed) -> dict[str, object]:
+    shift = timedelta(days=shift_days(source.key, series.patient))
+    return {name: getattr(series, name) for name in PLAIN} | {
+        "kind": "series",
+        "site": shown_site(series.site, series.files[0], source),
+        "series": series.uid,
+        "files": [source.name(path) for path in series.files],
+        "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
+        "reasons": list(series.reasons),
+        "acquired": series.acquired and series.acquired + shift,
+        "frames": list(series.frames),
+    }
+
+
+def _file_row(row: FileRow, source: Indexed) -> dict[str, object]:
+    return dict.fromkeys(TEXTS, "") | {
+        "kind": "file",
+        "site": shown_site(row.site, row.path, source),
+        "files": [source.name(row.path)],
+        "verdict": "refused",
+        "reasons": [row.reason],
+        "frames": [],
+    }
+
+
+def shown_site(site: str, path: Path, source: Indexed) -> str:
+    """The site, or what stands for it where the folder taken for one is named after the patient."""
+    first, slash, _ = source.shown.get(path, "").partition("/")
+    return first if site and slash else readable(site)

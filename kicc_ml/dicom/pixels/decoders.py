@@ -1,0 +1,120 @@
+"""Decoders of compressed frames, one for each process of coding. Run in :mod:`kicc_ml.dicom.pixels.decode_worker` only.
+
+Each is under a permissive licence and named here, because pydicom else tries what is installed, python-gdcm
+first, which can end the process on a broken file:
+
+=========================  =====================================================
+JPEG, 8 bit                Pillow (libjpeg-turbo)
+JPEG, 12 bit               GDCM inside SimpleITK, whose libjpeg is built for it
+JPEG Lossless              the same
+JPEG-LS                    pyjpegls (CharLS)
+JPEG 2000, High-Throughput pylibjpeg-openjpeg (OpenJPEG)
+RLE                        pylibjpeg-rle
+=========================  =====================================================
+
+They are imported when first needed, so that a worker starts in a tenth of a second.
+"""
+
+import io
+import os
+import struct
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from kicc_ml.dicom.pixels.codestream import Codestream, Process
+
+#: Memory where there is such a place; GDCM reads files only.
+SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+#: JPEG processes as GDCM is told of them; it then reads the rest from the codestream.
+GDCM_SYNTAX = {"jpeg": "1.2.840.10008.1.2.4.51", "jpeg_lossless": "1.2.840.10008.1.2.4.57"}
+#: Begin of the pixel data element, undefined length, with an empty offset table, up to its one fragment.
+PIXEL_DATA = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+END_OF_SEQUENCE = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def decode(stream: bytes, coded: Codestream) -> np.ndarray:
+    """Values ``[row, column]`` or ``[row, column, component]`` exactly as coded: nothing scaled or inverted.
+
+    Raises whatever the decoder raises on a damaged stream.
+    """
+    shape = (coded.rows, coded.columns, coded.components)[: 3 if coded.components > 1 else 2]
+    return DECODERS[coded.process](stream, coded).reshape(shape)
+
+
+def _jpeg(stream: bytes, coded: Codestream) -> np.ndarray:
+    return _by_pillow(stream) if coded.precision == 8 else _by_gdcm(stream, coded)
+
+
+def _by_pillow(stream: bytes) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
+        return np.asarray(picture)
+
+
+def _by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
+    """Decode in a bare wrapping that states what the codestream does, so that nothing is rescaled."""
+    import SimpleITK
+
+    fragment = stream + b"\0" * (len(stream) % 2)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(fragment))
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        path = Path(folder, "bare.dcm")
+        path.write_bytes(b"".join((_bare_header(coded), PIXEL_DATA, item, fragment, END_OF_SEQUENCE)))
+        return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
+
+
+@cache
+def _bare_header(coded: Codestream) -> bytes:
+    """A DICOM file up to its pixel data."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
+
+    bare = Dataset()
+    bare.SOPClassUID, bare.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    bare.Rows, bare.Columns, bare.SamplesPerPixel = coded.rows, coded.columns, coded.components
+    bare.PhotometricInterpretation = "MONOCHROME2" if coded.components == 1 else "RGB"
+    if coded.components > 1:
+        bare.PlanarConfiguration = 0
+    bare.BitsAllocated = 8 if coded.precision <= 8 else 16
+    bare.BitsStored, bare.HighBit, bare.PixelRepresentation = coded.precision, coded.precision - 1, 0
+    bare.file_meta = FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = UID(GDCM_SYNTAX[coded.process])
+    written = io.BytesIO()
+    bare.save_as(written, enforce_file_format=True)
+    return written.getvalue()
+
+
+def _jpeg_ls(stream: bytes, coded: Codestream) -> np.ndarray:
+    import jpeg_ls
+
+    values, stated = jpeg_ls.decode_pixel_data(stream)
+    return np.frombuffer(values, np.uint8 if stated["bits_per_sample"] <= 8 else np.uint16)
+
+
+def _jpeg_2000(stream: bytes, coded: Codestream) -> np.ndarray:
+    import openjpeg
+
+    return openjpeg.decode(stream)
+
+
+def _rle(stream: bytes, coded: Codestream) -> np.ndarray:
+    import rle
+
+    values = rle.decode_pixel_data(
+        stream, version=2, rows=coded.rows, columns=coded.columns, bits_allocated=coded.precision
+    )
+    return np.frombuffer(values, f"<u{coded.precision // 8}")
+
+
+DECODERS: dict[Process, Callable[[bytes, Codestream], np.ndarray]] = {
+    "jpeg": _jpeg,
+    "jpeg_lossless": _by_gdcm,
+    "jpeg_ls": _jpeg_ls,
+    "jpeg_2000": _jpeg_2000,
+    "rle": _rle,
+}

@@ -1,0 +1,123 @@
+"""The stored values of one DICOM image: straight from the file where it is uncompressed, else decoded apart."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kicc_ml.dicom.header.parse import parsed
+from kicc_ml.dicom.header.values import TooLargeError, number, numbers, pixel_spacing_mm, whole
+from kicc_ml.dicom.pixels.layout import Cells
+from kicc_ml.dicom.pixels.source import NotAnImage, Source
+
+DIGEST_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Image:
+    """Stored values ``[row, column]`` with what is needed to place and scale them; None where not stated."""
+
+    stored: np.ndarray
+    position_mm: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing_mm: tuple[float, ...] | None
+    slope: float | None
+    intercept: float | None
+    padding: tuple[float, float] | None
+    stored_range: tuple[int, int]  # the lowest and highest values that fit the bits stored
+    inverted: bool  # MONOCHROME1: high values are dark
+    rescale_type: str
+
+
+def read_image(path: Path, frame: int | None = None) -> Image:
+    """Read and decode one grey image: the only one of a file, or a frame (from 0) of a multi-frame object.
+
+    Values are as stored, those of a frame scaled and placed by its functional groups. Raises NotAnImage.
+    """
+    return next(read_frames(path, None if frame is None else (frame,)))
+
+
+def read_frames(path: Path, frames: Sequence[int] | None) -> Iterator[Image]:
+    """Frames of a file in the order asked for, one at a time; the file is opened and its header read once.
+
+    None means the only frame. Raises NotAnImage with the code of the fault.
+    """
+    try:
+        with path.open("rb", buffering=0) as stream:
+            source = Source(stream, path)
+            if frames is None and source.cells.frames > 1:
+                raise NotAnImage("multi_frame", f"{path} holds {source.cells.frames} frames; say which is wanted")
+            if source.cells.samples > 1:
+                raise NotAnImage("dose_page", f"{path}: a colour picture where a grey one is needed")
+            for index in frames or (0,):
+                yield _image(source, index)
+    except NotAnImage:
+        raise
+    except Exception as error:  # a damaged file raises anything
+        raise _not_an_image(path, error) from error
+
+
+def decoding_fault(path: Path) -> str:
+    """The code of what keeps any frame of a file from being decoded; "" where all can be, colours included.
+
+    Of uncompressed pixels the header and the length of the file say all there is to say.
+    """
+    try:
+        with path.open("rb", buffering=0) as stream:
+            source = Source(stream, path)
+            if not source.plain:
+                for index in range(source.cells.frames):
+                    source.stored(index)
+    except NotAnImage as fault:
+        return fault.code
+    except Exception as error:  # a damaged file raises anything
+        return _not_an_image(path, error).code
+    return ""
+
+
+def pixel_digest(path: Path) -> str:
+    """Hash of the pixel data as stored, to tell the same slice written twice from another at its position."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        left = parsed(stream).pixel_length
+        while left > 0 and (chunk := stream.read(min(left, DIGEST_CHUNK_BYTES))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()
+
+
+def _not_an_image(path: Path, error: Exception) -> NotAnImage:
+    if isinstance(error, TooLargeError | RecursionError | MemoryError):
+        return NotAnImage("too_large", f"{path}: {error}; leave the file out")
+    code = "unreadable" if isinstance(error, OSError) else "undecodable"
+    return NotAnImage(code, f"{path}: cannot be decoded ({error}); leave the file out or export it again")
+
+
+def _image(source: Source, index: int) -> Image:
+    values, cells = source.values(index), source.cells
+    padding = _stored_value(values, "PixelPaddingValue", cells)
+    limit = _stored_value(values, "PixelPaddingRangeLimit", cells)
+    return Image(
+        stored=source.stored(index),
+        position_mm=numbers(values, "ImagePositionPatient", 3),
+        orientation=numbers(values, "ImageOrientationPatient", 6),
+        pixel_spacing_mm=pixel_spacing_mm(values),
+        slope=number(values, "RescaleSlope"),
+        intercept=number(values, "RescaleIntercept"),
+        padding=None if padding is None else (padding, padding if limit is None else limit),
+        stored_range=cells.range,
+        inverted=values.get("PhotometricInterpretation") == "MONOCHROME1",
+        rescale_type=values.get("RescaleType", "").upper(),
+    )
+
+
+def _stored_value(values: Mapping[str, str], name: str, cells: Cells) -> int | None:
+    """A tag of type US or SS, which is often written with the wrong sign."""
+    value = whole(values, name)
+    if value is None:
+        return None
+    if cells.signed and value > 32767:
+        return value - 65536
+    return value + 65536 if not cells.signed and value < 0 else value

@@ -1,0 +1,131 @@
+"""An open DICOM file and the frames in it, found without reading more than the one that is asked for."""
+
+import io
+from collections.abc import Mapping
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import pydicom
+from pydicom.encaps import generate_fragments, parse_basic_offsets, parse_fragments
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.header.parse import parsed, refuse_giants
+from kicc_ml.dicom.header.pixel_length import is_truncated
+from kicc_ml.dicom.header.values import open_dataset
+from kicc_ml.dicom.pixels.codestream import PROCESSES
+from kicc_ml.dicom.pixels.decode_pool import DecodingError
+from kicc_ml.dicom.pixels.layout import Cells, MismatchError, decompressed, without_unused_bits
+
+#: Without a stated transfer syntax a file is what its bytes look like to the parser: never compressed.
+UNCOMPRESSED = {"", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+
+
+class NotAnImage(UserError):
+    """Pixels that cannot be read or not be trusted; ``code`` is one of :mod:`kicc_ml.dicom.series.reasons`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Source:
+    """An open file whose header has been read. Raises NotAnImage where its pixel data is not all there."""
+
+    def __init__(self, stream: FileIO, path: Path) -> None:
+        self.path = path
+        self.header = parsed(stream)
+        refuse_giants(self.header.values)
+        self.cells = Cells.of(self.header.values)
+        self._starts: list[int] = []
+        if self.header.syntax == DeflatedExplicitVRLittleEndian:
+            self._stream: BinaryIO = _inflated(path)
+            self._at = 0
+        else:
+            self._at = stream.tell()
+            self._check_length(stream)
+            self._stream = cast(BinaryIO, stream if self.header.syntax in UNCOMPRESSED else io.BufferedReader(stream))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the values lie in the file as they are, so that nothing can go wrong in decoding them."""
+        return self.header.syntax in UNCOMPRESSED - {DeflatedExplicitVRLittleEndian}
+
+    def values(self, index: int) -> Mapping[str, str]:
+        """Header values that hold for a frame."""
+        return self.header.frames[index] if self.header.frames else self.header.values
+
+    def stored(self, index: int) -> np.ndarray:
+        """Values of one frame as the header says they are to be read. Only its bytes are read."""
+        if not 0 <= index < self.cells.frames:
+            raise self._refused("undecodable", f"has {self.cells.frames} frames, none with number {index}")
+        syntax = self.header.syntax
+        if syntax in UNCOMPRESSED:
+            return self._uncompressed(index)
+        if syntax not in PROCESSES:
+            raise self._refused("undecodable", f"no decoder for transfer syntax {syntax}")
+        try:
+            return decompressed(self._codestream(index), self.cells, syntax)
+        except DecodingError as error:
+            raise self._refused("undecodable", f"cannot be decoded ({error}); export it again") from error
+        except MismatchError as error:
+            remedy = "have the archive export it uncompressed"
+            raise self._refused("codestream_mismatch", f"{error}; {remedy}") from error
+
+    def _refused(self, code: str, message: str) -> NotAnImage:
+        return NotAnImage(code, f"{self.path}: {message}")
+
+    def _check_length(self, stream: FileIO) -> None:
+        if self.header.pixel_length == 0:
+            raise self._refused("not_an_image", "no pixel data")
+        if is_truncated(self.header.values, self.header.syntax, self.header.pixel_length, stream):
+            raise self._refused("truncated", "ends before its pixel data does; export it again")
+
+    def _uncompressed(self, index: int) -> np.ndarray:
+        cells = self.cells
+        if cells.bits_allocated not in (8, 16, 32):
+            raise self._refused("undecodable", f"{cells.bits_allocated} bits per pixel are not supported")
+        kind = np.dtype(f"{self.header.order}{'i' if cells.signed else 'u'}{cells.bits_allocated // 8}")
+        values = np.empty((cells.rows, cells.columns), kind)
+        self._stream.seek(self._at + index * values.nbytes)
+        if self._stream.readinto(values.data.cast("B")) != values.nbytes:  # type: ignore[attr-defined]
+            raise self._refused("truncated", "ends before its pixel data does; export it again")
+        return without_unused_bits(values if kind.isnative else values.astype(kind.newbyteorder("=")), cells)
+
+    def _codestream(self, index: int) -> bytes:
+        """The fragments of one frame (PS3.5 A.4)."""
+        if not self._starts:
+            self._stream.seek(self._at)
+            self._starts = _frame_starts(self._stream, self.cells.frames)
+        self._stream.seek(self._starts[index])
+        if index + 1 == len(self._starts):
+            return b"".join(generate_fragments(self._stream))
+        return b"".join(generate_fragments(self._stream.read(self._starts[index + 1] - self._starts[index])))
+
+
+def _inflated(path: Path) -> io.BytesIO:
+    """Pixel data of a deflated file, which can be read as a whole only."""
+    with path.open("rb") as stream:
+        open_dataset(stream)  # checks what it would swell to
+    return io.BytesIO(pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).PixelData)
+
+
+def _frame_starts(stream: BinaryIO, frames: int) -> list[int]:
+    """Where the first fragment of each frame begins; the offset table is believed only where it is needed."""
+    offsets = parse_basic_offsets(stream)
+    base = stream.tell()
+    count, fragments = parse_fragments(stream)
+    if frames == 1:
+        return fragments[:1]
+    if count == frames:
+        return fragments
+    if len(offsets) == frames and set(offsets) <= {start - base for start in fragments}:
+        return [base + offset for offset in offsets]
+    raise ValueError(f"{count} fragments without a sound offset table for {frames} frames")

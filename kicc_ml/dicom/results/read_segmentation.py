@@ -1,0 +1,215 @@
+"""Masks of a DICOM Segmentation (PS3.3 A.51), laid on the grid of the CT that they were drawn on.
+
+Pixels find their voxels by patient coordinates. Nothing is interpolated: a segmentation of another series, or on
+another grid, is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, SegmentationStorage
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Series, Volume
+from kicc_ml.dicom.results.segmentation import CONSOLIDATION, SEGMENTS
+from kicc_ml.dicom.series.geometry import LPS_TO_RAS
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
+
+#: Label Map Segmentation Storage (supplement 243), which pydicom 3.0 has no name for.
+LABEL_MAP = UID("1.2.840.10008.5.1.4.1.1.66.7")
+
+#: Largest distance of a pixel from the middle of its voxel, in voxels: positions are printed to a hundredth of a
+#: millimetre, and half a voxel would be a guess between two.
+OFF_CENTRE_VOXELS = 0.1
+
+#: What a label may say, lower case and with blanks, beside the labels of
+#: :data:`kicc_ml.dicom.results.segmentation.SEGMENTS`.
+LABELS: Mapping[str, str] = {
+    **{name.replace("_", " "): name for name in SEGMENTS},
+    **{label: name for name, (label, *_) in SEGMENTS.items()},
+    **{"lungs": "lung", "lesions": "lesion", "infection": "lesion"},
+    **{"consolidations": "consolidation", "ground glass opacity": "ground_glass", "ggo": "ground_glass"},
+}
+
+#: Coded types, those of the sides without their modifier. Pairs: codes of SNOMED's older scheme (SRT) equal them, but
+#: have another hash.
+TYPES = (
+    (codes.SCT.Lung, "lung"),
+    (codes.SCT.Lesion, "lesion"),
+    (codes.DCM.GroundGlassOpacity, "ground_glass"),
+    (CONSOLIDATION, "consolidation"),
+)
+SIDES = ((codes.SCT.Left, "left_"), (codes.SCT.Right, "right_"))
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What the header of a segmentation file says.
+
+    ``region_of`` maps segment numbers to regions; ``strange`` are the labels of segments that are none of them.
+    ``series`` and ``frame_of_reference`` are the UIDs of what was segmented, ``""`` where not stated.
+    """
+
+    path: Path
+    region_of: Mapping[int, str]
+    strange: tuple[str, ...]
+    series: str
+    frame_of_reference: str
+
+
+def read_segments(path: Path) -> Segments:
+    """Header of a segmentation file. Raises UserError where it is none."""
+    image = _read(path, pixels=False)
+    region_of = {int(one.SegmentNumber): _region(one) for one in image.get("SegmentSequence", [])}
+    labels = {int(one.SegmentNumber): _described(one) for one in image.get("SegmentSequence", [])}
+    referenced = image.get("ReferencedSeriesSequence") or [Dataset()]
+    return Segments(
+        path,
+        {number: region for number, region in region_of.items() if region},
+        tuple(labels[number] for number, region in region_of.items() if not region),
+        str(referenced[0].get("SeriesInstanceUID", "")),
+        str(image.get("FrameOfReferenceUID", "")),
+    )
+
+
+def series_uids(series: Series) -> tuple[str, str]:
+    """The true UIDs of a series and of its frame of reference, from its first file; ``""`` each for a NIfTI."""
+    path = series.files[0]
+    if path.name.lower().endswith(NIFTI_SUFFIXES) or not path.is_file():
+        return "", ""
+    tags = ["SeriesInstanceUID", "FrameOfReferenceUID"]
+    image = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+    return str(image.get("SeriesInstanceUID", "")), str(image.get("FrameOfReferenceUID", ""))
+
+
+def masks_on(segments: Segments, series: Series, volume: Volume) -> dict[str, np.ndarray]:
+    """The regions of a file as bool ``[x, y, z]`` on the grid of ``volume``, which was read from ``series``.
+
+    Segments of one region are joined. Frames that are left out are empty. Raises UserError for a segmentation of
+    another series or frame of reference, or on another grid.
+    """
+    _require_same_source(segments, *series_uids(series))
+    image = _read(segments.path, pixels=True)
+    frame_nrc = _frames(image, segments.path)
+    masks = {region: np.zeros(volume.array.shape, bool) for region in segments.region_of.values()}
+    to_index = np.linalg.inv(volume.affine_ras) @ LPS_TO_RAS
+    for number, groups in enumerate(_groups(image)):
+        voxel = to_index @ _pixel_affine(groups, segments.path)
+        for segment, lit_rc in _lit(frame_nrc[number], groups):
+            if region := segments.region_of.get(segment):
+                _lay(lit_rc, voxel, masks[region], segments.path)
+    return masks
+
+
+def _read(path: Path, pixels: bool) -> Dataset:
+    try:
+        image = pydicom.dcmread(path, stop_before_pixels=not pixels)
+    except Exception as error:  # a damaged file can raise anything in the parser
+        raise UserError(f"{path}: cannot be read as DICOM ({error}); is the file whole?") from error
+    if image.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP):
+        raise UserError(f"{path}: is no DICOM Segmentation; a predicted mask is one, or a NIfTI")
+    return image
+
+
+def _region(segment: Dataset) -> str:
+    """By label and by coded type, ``""`` where neither is known or they contradict each other."""
+    label = " ".join(str(segment.get("SegmentLabel", "")).lower().replace("_", " ").split())
+    said = {LABELS.get(label, ""), _coded_region(segment)} - {""}
+    if "lung" in said and said & {"left_lung", "right_lung"}:
+        said.discard("lung")
+    return said.pop() if len(said) == 1 else ""
+
+
+def _coded_region(segment: Dataset) -> str:
+    types = segment.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
+    region = _meaning(types[0], TYPES)
+    sides = [_meaning(one, SIDES) for one in types[0].get("SegmentedPropertyTypeModifierCodeSequence", [])]
+    return "".join(sides[:1]) + region if region == "lung" else region
+
+
+def _meaning(item: Dataset, known: Sequence[tuple[Code, str]]) -> str:
+    stated = Code(str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")), "")
+    return next((name for code, name in known if code == stated), "")
+
+
+def _described(segment: Dataset) -> str:
+    types = segment.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
+    return f"{segment.get('SegmentLabel', '')} (coded as {types[0].get('CodeMeaning', 'nothing')})"
+
+
+def _require_same_source(segments: Segments, series: str, frame_of_reference: str) -> None:
+    stated = [
+        (mine, theirs)
+        for mine, theirs in ((segments.series, series), (segments.frame_of_reference, frame_of_reference))
+        if mine and theirs
+    ]
+    if not stated:
+        raise UserError(f"{segments.path}: does not say what it was drawn on, or the CT has no UIDs; give a NIfTI")
+    if any(mine != theirs for mine, theirs in stated):
+        raise UserError(
+            f"{segments.path}: was drawn on another series or in another frame of reference than the CT of this case"
+        )
+
+
+def _frames(image: Dataset, path: Path) -> np.ndarray:
+    """Pixels ``[frame, row, column]``: 0 and one other value of each segment. Raises UserError for shares."""
+    try:
+        frame_nrc = image.pixel_array.reshape(-1, image.Rows, image.Columns)
+    except Exception as error:  # decoders each have their own
+        raise UserError(f"{path}: its pixels cannot be decoded ({error}); is the file whole?") from error
+    if image.get("SegmentationType") == "FRACTIONAL" and not np.isin(frame_nrc, (0, frame_nrc.max())).all():
+        raise UserError(f"{path}: holds shares or probabilities; write it as BINARY, at the threshold you mean")
+    return frame_nrc
+
+
+def _groups(image: Dataset) -> list[dict[str, Dataset]]:
+    """What is said of each frame, whether of it alone or of all, by keyword."""
+    shared = image.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    return [
+        {element.keyword: element.value[0] for element in (*shared[0], *own) if element.VR == "SQ" and element.value}
+        for own in image.PerFrameFunctionalGroupsSequence
+    ]
+
+
+def _lit(frame_rc: np.ndarray, groups: Mapping[str, Dataset]) -> list[tuple[int, np.ndarray]]:
+    """Segment number and its pixels; a label map has several segments in a frame, told apart by their values."""
+    if identified := groups.get("SegmentIdentificationSequence"):
+        return [(int(identified.ReferencedSegmentNumber), frame_rc > 0)]
+    return [(int(value), frame_rc == value) for value in np.unique(frame_rc[frame_rc > 0])]
+
+
+def _pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarray:
+    """From (column, row, 0, 1) of a frame to LPS millimetres (PS3.3 C.7.6.2.1.1)."""
+    needed = ("PlaneOrientationSequence", "PixelMeasuresSequence", "PlanePositionSequence")
+    if absent := [name for name in needed if name not in groups]:
+        raise UserError(f"{path}: a frame has no {', '.join(absent)}, so its place is not known")
+    orientation, measures, position = (groups[name] for name in needed)
+    cosines = np.array(orientation.ImageOrientationPatient, float)
+    between_rows, between_columns = map(float, measures.PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = cosines[:3] * between_columns, cosines[3:] * between_rows
+    affine[:3, 2] = np.cross(cosines[:3], cosines[3:])
+    affine[:3, 3] = np.array(position.ImagePositionPatient, float)
+    return affine
+
+
+def _lay(lit_rc: np.ndarray, voxel: np.ndarray, mask_xyz: np.ndarray, path: Path) -> None:
+    """Set the voxels of the pixels that are set; refuses pixels that are not one voxel each, or lie outside."""
+    row_n, column_n = np.nonzero(lit_rc)
+    if not row_n.size:
+        return
+    whole = np.round(voxel).astype(int)
+    corners = np.array([(x, y, 0, 1) for x in (0, lit_rc.shape[1] - 1) for y in (0, lit_rc.shape[0] - 1)]).T
+    one_by_one = (np.abs(whole[:3, :2]).sum(axis=0) == 1).all()
+    if not one_by_one or np.abs(((voxel - whole) @ corners)[:3]).max() > OFF_CENTRE_VOXELS:
+        raise UserError(f"{path}: lies on another grid than the CT of this case; draw it on the slices of the CT")
+    index_3n = whole[:3, :1] * column_n + whole[:3, 1:2] * row_n + whole[:3, 3:]
+    if ((index_3n < 0) | (index_3n >= np.array(mask_xyz.shape)[:, None])).any():
+        raise UserError(f"{path}: reaches beyond the CT of this case")
+    mask_xyz[tuple(index_3n)] = True

@@ -1,0 +1,261 @@
+"""DICOM objects made from a scan: masks as Segmentation, probability as Parametric Map.
+
+They lie in the study of the source, in its frame of reference, on the grid of the volume that was predicted:
+of a repaired series that is not the grid of its files. UIDs follow from source and model, so that the same
+prediction made twice is the same object.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import highdicom as hd
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, generate_uid
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Series, Volume
+from kicc_ml.dicom.series.geometry import LPS_TO_RAS
+
+MANUFACTURER = "kicc_ml"
+#: Series numbers of derived objects; scanners count from one, workstations into the hundreds.
+SERIES_NUMBER = {"segmentation": 9001, "map": 9002, "report": 9003, "picture": 9004, "summary": 9005}
+
+#: Attributes of patient and study that must be there, be they empty (PS3.3 C.7.1.1, C.7.2.1).
+TYPE_2 = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+
+#: Around the box of the lungs that a Parametric Map is cut to.
+BOX_MARGIN_VOXELS = 4
+
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+RESEARCH_USE = "Research use only"
+LONGEST_DESCRIPTION = 1024  # of value representation ST
+
+CONSOLIDATION = Code("9656002", "SCT", "Consolidation")
+#: Region of :data:`kicc_ml.core.types.REGIONS` (or ground glass) to label, category, type, laterality and colour.
+SEGMENTS: Mapping[str, tuple[str, Code, Code, str, tuple[int, int, int]]] = {
+    "right_lung": ("right lung", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "right", (86, 180, 233)),
+    "left_lung": ("left lung", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "left", (0, 114, 178)),
+    "lung": ("lungs", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "", (86, 180, 233)),
+    "ground_glass": (
+        "ground glass and other lesion",
+        codes.SCT.MorphologicallyAbnormalStructure,
+        codes.DCM.GroundGlassOpacity,
+        "",
+        (230, 159, 0),
+    ),
+    "lesion": ("lesion", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion, "", (230, 159, 0)),
+    "consolidation": (
+        "consolidation",
+        codes.SCT.MorphologicallyAbnormalStructure,
+        CONSOLIDATION,
+        "",
+        (204, 70, 190),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A series whose predictions are written, and the model that made them.
+
+    ``model`` is a hash of its weights, ``provenance`` what is said of it: training hospitals, validation figures.
+    """
+
+    series: Series
+    model: str
+    version: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def images(self) -> list[Dataset]:
+        """Headers of the source files, in order. Raises UserError where one cannot be read."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # judged by the index
+            try:
+                images: list[Dataset] = [
+                    pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in self.series.files
+                ]
+            except Exception as error:  # a damaged header can raise anything in the parser
+                raise UserError(f"{self.series.files[0].parent}: a source file cannot be read: {error}") from error
+        for image in images:
+            self._complete(image)
+        return images
+
+    def uid(self, kind: str) -> UID:
+        """The UID of a derived object, or of its series; the same for the same source, model and kind. A radiograph is
+        told by its own UID: several may share a series.
+        """
+        image = self.images[0]
+        own = image.SOPInstanceUID if self.series.modality == "CXR" else image.SeriesInstanceUID
+        return generate_uid(entropy_srcs=[own, self.model, kind])
+
+    def _complete(self, image: Dataset) -> None:
+        """What a derived object must state and old exporters leave out; type 2 attributes stay empty. Texts are
+        written in UTF-8: a Korean name in ISO 2022 IR 149 is one that highdicom does not take.
+        """
+        image.decode()
+        image.SpecificCharacterSet = "ISO_IR 192"
+        image.FrameOfReferenceUID = image.get("FrameOfReferenceUID") or generate_uid(
+            entropy_srcs=[image.SeriesInstanceUID, "frame of reference"]
+        )
+        for name in TYPE_2:
+            if name not in image:
+                setattr(image, name, None)
+        image.BodyPartExamined = "CHEST"
+
+    def series_arguments(self, kind: str) -> dict[str, object]:
+        """What every constructor of a derived object asks for."""
+        return {
+            "series_instance_uid": self.uid(f"{kind} series"),
+            "series_number": SERIES_NUMBER[kind],
+            "sop_instance_uid": self.uid(kind),
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+        }
+
+    @property
+    def device(self) -> dict[str, str]:
+        return {
+            "manufacturer_model_name": MANUFACTURER,
+            "software_versions": self.version,
+            "device_serial_number": self.model[:16],
+        }
+
+    @property
+    def algorithm(self) -> hd.AlgorithmIdentificationSequence:
+        return hd.AlgorithmIdentificationSequence(
+            MANUFACTURER, codes.DCM.ArtificialIntelligence, self.version, parameters={"weights": self.model}
+        )
+
+
+def state_origin(made: Dataset, source: Source) -> None:
+    """Who made an object, from what and how good it was: Contributing Equipment (PS3.3 C.12.1), for every viewer."""
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(PROCESSING_EQUIPMENT)]
+    equipment.Manufacturer, equipment.ManufacturerModelName = MANUFACTURER, MANUFACTURER
+    equipment.SoftwareVersions, equipment.DeviceSerialNumber = source.version, source.model[:16]
+    said = [RESEARCH_USE, *(f"{label}: {value}" for label, value in source.provenance.items())]
+    equipment.ContributionDescription = "; ".join(said)[:LONGEST_DESCRIPTION]
+    made.ContributingEquipmentSequence = [*made.get("ContributingEquipmentSequence", []), equipment]
+    made.SpecificCharacterSet = "ISO_IR 192"
+
+
+def segments_of(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The masks as segments that do not overlap but for the lungs: sides rather than both lungs together, ground
+    glass and consolidation rather than the lesion, as far as they are known.
+    """
+    found = {name: np.asarray(mask, bool) for name, mask in masks.items()}
+    if {"left_lung", "right_lung"} <= found.keys():
+        found.pop("lung", None)
+    if "consolidation" in found and "lesion" in found:
+        found["ground_glass"] = found.pop("lesion") & ~found["consolidation"]
+    return {name: found[name] for name in SEGMENTS if name in found}
+
+
+def segmentation(source: Source, volume: Volume, masks: Mapping[str, np.ndarray]) -> Dataset:
+    """Binary Segmentation (PS3.3 A.51) of ``masks`` ``[x, y, z]`` on the grid of ``volume``; empty frames left out.
+
+    Raises UserError where no mask holds a voxel: the standard knows no empty segmentation.
+    """
+    segments = segments_of(masks)
+    if not any(mask.any() for mask in segments.values()):
+        raise UserError("the masks are empty: there is nothing to write as DICOM Segmentation")
+    array_zyxs = np.stack([mask.transpose(2, 1, 0) for mask in segments.values()], axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that the source holds already
+        return hd.seg.Segmentation(
+            source_images=source.images,
+            pixel_array=_placed(array_zyxs.astype(np.uint8), volume, source, channels=True),
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[_described(source, number, name) for number, name in enumerate(segments, start=1)],
+            content_label="COVID_SEVERITY",
+            content_description="Lungs and lesions of COVID-19 pneumonia; research use only",
+            content_creator_name="kicc_ml",
+            **source.series_arguments("segmentation"),
+            **source.device,
+        )
+
+
+def _described(source: Source, number: int, name: str) -> hd.seg.SegmentDescription:
+    label, category, kind, side, rgb = SEGMENTS[name]
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label,
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=source.algorithm,
+        tracking_uid=source.uid(f"tracking {name}"),
+        tracking_id=f"kicc_ml {label}",
+        display_color=hd.color.CIELabColor.from_rgb(*rgb),
+    )
+    if side:
+        modifier = hd.sr.CodedConcept.from_code(codes.SCT.Right if side == "right" else codes.SCT.Left)
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return description
+
+
+def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, lung_xyz: np.ndarray) -> Dataset:
+    """Parametric Map (PS3.3 A.75), float32, of the lesion's probability within the box of the lungs: a whole CT
+    would take 315 MB.
+    """
+    box = _box(lung_xyz)
+    corner = np.eye(4)
+    corner[:3, 3] = [side.start for side in box]
+    cut = Volume(probability_xyz[box], volume.affine_ras @ corner, volume.units)
+    mapping = hd.pm.RealWorldValueMapping(
+        lut_label="1",
+        lut_explanation="probability that a voxel is part of a lesion",
+        unit=codes.UCUM.NoUnits,
+        value_range=(0.0, 1.0),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=codes.DCM.Probability,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = hd.pm.ParametricMap(
+            source_images=source.images,
+            pixel_array=_placed(np.ascontiguousarray(cut.array.transpose(2, 1, 0), np.float32), cut, source),
+            contains_recognizable_visual_features=False,
+            real_world_value_mappings=[mapping],
+            voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
+            content_label="LESION_PROB",
+            content_description="Probability of COVID-19 lesion; research use only",
+            content_creator_name="kicc_ml",
+            **source.series_arguments("map"),
+            **source.device,
+        )
+    made.BodyPartExamined = "CHEST"  # an unpaired part; without it a laterality is asked for
+    return made
+
+
+def _box(lung_xyz: np.ndarray) -> tuple[slice, ...]:
+    """The box of the lungs with a margin; all of it where there is no lung."""
+    if not lung_xyz.any():
+        return tuple(slice(0, size) for size in lung_xyz.shape)
+    sides = [np.flatnonzero(lung_xyz.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(
+        slice(max(int(side[0]) - BOX_MARGIN_VOXELS, 0), int(side[-1]) + BOX_MARGIN_VOXELS + 1) for side in sides
+    )
+
+
+def _placed(array_zyx: np.ndarray, volume: Volume, source: Source, channels: bool = False) -> hd.Volume:
+    """The array with its place in the patient: LPS, axes z y x as frames, rows, columns."""
+    affine_lps = LPS_TO_RAS @ volume.affine_ras
+    return hd.Volume(
+        array=array_zyx,
+        affine=affine_lps[:, [2, 1, 0, 3]],
+        coordinate_system="PATIENT",
+        frame_of_reference_uid=source.images[0].FrameOfReferenceUID,
+        channels={"SegmentNumber": list(range(1, array_zyx.shape[-1] + 1))} if channels else None,
+    )

@@ -1,0 +1,210 @@
+"""What was measured as a structured report (TID 1500): a number with its code, its unit and its place.
+
+A workstation reads the segments by reference; a registry reads the zones without opening an image.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from kicc_ml.core.types import FilmScore, Risk, SeverityMap
+from kicc_ml.dicom.results.segmentation import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
+
+#: The second as HL7's US Core 5.0.0 has it ("Plain chest X-ray", its name in earlier editions).
+PROCEDURE = {
+    "CT": Code("169069000", "SCT", "CT of chest"),
+    "CXR": Code("399208008", "SCT", "Plain X-ray of chest"),
+}
+MASS = Code("118538004", "SCT", "Mass")
+#: No standard scheme has these; the designator is of this project (PS3.16 section 8).
+SHARE_INVOLVED = Code("INVOLVED", "99KICC", "Share of lung involved")
+SHARE_CONSOLIDATED = Code("CONSOLIDATED", "99KICC", "Share of lung consolidated")
+SHARE_UNCERTAIN = Code("UNCERTAIN", "99KICC", "Share of lung of which the model is unsure")
+RISK = {
+    "risk": Code("RISK", "99KICC", "Predicted risk"),
+    "low": Code("RISK_LOW", "99KICC", "Predicted risk, lower bound of the 90 % interval"),
+    "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
+    "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
+}
+FILM_SCORE = Code("FILM_SCORE", "99KICC", "Predicted score of a radiologist")
+ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
+TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
+MILLILITRE = Code("ml", "UCUM", "milliliter")
+GRAM = Code("g", "UCUM", "gram")
+PERCENT = Code("%", "UCUM", "Percent")
+EXTENT = Code("EXTENT", "99KICC", "Geographic extent 0-8 (Wong 2020)")
+POINTS = Code("{score}", "UCUM", "score")
+
+SIDE = {"right": codes.SCT.Right, "left": codes.SCT.Left}
+ZONE = {
+    "upper": codes.SCT.UpperZoneOfLung,
+    "middle": codes.SCT.MiddleZoneOfLung,
+    "lower": codes.SCT.LowerZoneOfLung,
+}
+
+
+def severity_report(
+    source: Source,
+    severity: SeverityMap,
+    risks: Sequence[Risk],
+    segmentation: Dataset | None = None,
+    scores: Sequence[FilmScore] = (),
+) -> Dataset:
+    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map, of risks and of scores; what is None is left out."""
+    groups = [_both_lungs(source, severity), *_lungs(source, severity), *_zones(source, severity)]
+    groups += _segments(source, severity, segmentation) if segmentation else []
+    groups += [_risk(source, risk) for risk in risks] + [_score(source, score) for score in scores]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = hd.sr.MeasurementReport(
+            observation_context=_context(source),
+            procedure_reported=PROCEDURE[source.series.modality],
+            imaging_measurements=groups,
+            title=codes.DCM.ImagingMeasurementReport,
+            referenced_images=_described(source),
+        )
+        return hd.sr.Comprehensive3DSR(
+            evidence=[*source.images, *([segmentation] if segmentation else [])],
+            content=report,
+            series_description="Severity of COVID-19 pneumonia, research use only",
+            **source.series_arguments("report"),
+        )
+
+
+def _described(source: Source) -> list[Dataset] | None:
+    """The images that the report describes: not a multi-frame one, whose geometry would be read per file, nor a
+    radiograph that lacks what TID 1603 asks of one.
+    """
+    asked = ("PatientOrientation", "ImagerPixelSpacing") if source.series.modality == "CXR" else ()
+    image = source.images[0]
+    whole = all(name in image and image[name].VM == 2 for name in asked)
+    return source.images if whole and not source.series.frames else None
+
+
+def _context(source: Source) -> hd.sr.ObservationContext:
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=source.uid("device"), manufacturer_name="kicc_ml", model_name=source.model[:16]
+    )
+    observer = hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    return hd.sr.ObservationContext(observer_device_context=observer)
+
+
+def _measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Measurement]:
+    return [
+        hd.sr.Measurement(name=name, value=round(float(value), 3), unit=unit)
+        for name, value, unit in rows
+        if value is not None
+    ]
+
+
+def _group(
+    source: Source,
+    name: str,
+    finding: Code,
+    site: hd.sr.FindingSite | None,
+    measurements: Sequence[hd.sr.Measurement],
+    remarks: Sequence[str] = (),
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"report {name}"), identifier=name),
+        finding_type=finding,
+        algorithm_id=hd.sr.AlgorithmIdentification(
+            "kicc_ml", source.version, parameters=[f"weights {source.model[:16]}", RESEARCH_USE, *remarks]
+        ),
+        finding_sites=[site] if site else None,
+        measurements=measurements,
+    )
+
+
+def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    measurements = _measurements(
+        (TOTAL_SCORE, severity.score, POINTS),
+        (EXTENT, severity.geographic_extent, POINTS),
+        (SHARE_INVOLVED, severity.percent_involved, PERCENT),
+        (SHARE_CONSOLIDATED, severity.percent_consolidated, PERCENT),
+        (SHARE_UNCERTAIN, severity.uncertain_percent, PERCENT),
+        (codes.SCT.Volume, severity.lesion_ml, MILLILITRE),
+        (MASS, severity.lesion_g, GRAM),
+    )
+    origin = [f"{label}: {value}" for label, value in source.provenance.items()]
+    site = hd.sr.FindingSite(codes.SCT.Lung)
+    return _group(source, "both lungs", codes.DCM.AbnormalOpacity, site, measurements, origin)
+
+
+def _lungs(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+    groups = []
+    for side, share in severity.lung_percent.items():
+        site = hd.sr.FindingSite(codes.SCT.Lung, laterality=SIDE[side])
+        if measurements := _measurements((SHARE_INVOLVED, share, PERCENT)):
+            groups.append(_group(source, f"{side} lung", codes.DCM.AbnormalOpacity, site, measurements))
+    return groups
+
+
+def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The risk of one endpoint with its interval, how such risks were calibrated, and what the clinical model says."""
+    shares = {"risk": risk.probability, "low": risk.low, "high": risk.high, "clinical": risk.clinical}
+    measurements = _measurements(
+        *((RISK[name], None if share is None else 100 * share, PERCENT) for name, share in shares.items())
+    )
+    remarks = [f"calibration, {name}: {value}" for name, value in risk.calibration.items()]
+    finding = Code(risk.endpoint.upper()[:16], "99KICC", f"Predicted outcome: {risk.endpoint}")
+    return _group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
+
+
+def _score(source: Source, score: FilmScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """A predicted score of a film, and how near such predictions came to radiologists."""
+    name = score.score.replace("_", " ")
+    finding = Code(score.score.upper()[:16], "99KICC", f"Predicted score: {name} 0-{score.most:.0f}")
+    known = {"r": score.r, "mean error in points": score.mae_points, "held-out films": score.films}
+    remarks = [f"{label}: {value:.3g}" for label, value in known.items() if value is not None]
+    measurements = _measurements((FILM_SCORE, score.points, POINTS))
+    return _group(source, f"score {name}", finding, None, measurements, remarks)
+
+
+def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+    groups = []
+    for zone, share in severity.zone_percent.items():
+        side, third = zone.split("_")
+        site = hd.sr.FindingSite(ZONE[third], laterality=SIDE[side])
+        measurements = _measurements(
+            (ZONE_SCORE, severity.zone_score.get(zone), POINTS), (SHARE_INVOLVED, share, PERCENT)
+        )
+        if measurements:
+            groups.append(_group(source, zone.replace("_", " "), codes.DCM.AbnormalOpacity, site, measurements))
+    return groups
+
+
+def _segments(
+    source: Source, severity: SeverityMap, segmentation: Dataset
+) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
+    """The volume of the lungs and of the lesion, each bound to its segments."""
+    number = {one.SegmentLabel: int(one.SegmentNumber) for one in segmentation.SegmentSequence}
+    wanted: Mapping[str, Code] = {
+        "ground_glass": codes.DCM.GroundGlassOpacity,
+        "lesion": codes.SCT.Lesion,
+        "consolidation": CONSOLIDATION,
+    }
+    groups = []
+    for region, finding in wanted.items():
+        label = SEGMENTS[region][0]
+        if label not in number:
+            continue
+        segment = hd.sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=number[label],
+            source_series=hd.sr.SourceSeriesForSegmentation(source.images[0].SeriesInstanceUID),
+        )
+        groups.append(
+            hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"tracking {region}"), identifier=label),
+                referenced_segment=segment,
+                finding_type=finding,
+                finding_sites=[hd.sr.FindingSite(codes.SCT.Lung)],
+            )
+        )
+    return groups

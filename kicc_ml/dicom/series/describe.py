@@ -1,0 +1,101 @@
+"""The row of a series: what its headers say of scanner, place, dose and time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from kicc_ml.core.types import Series, Verdict
+from kicc_ml.dicom.header.read import Header
+from kicc_ml.dicom.series import geometry
+from kicc_ml.dicom.series.stacking import Stack
+
+#: CTDIvol of a low-dose chest CT of a patient of standard size (ACR-SPR-STR practice parameter for low-dose
+#: CT screening). Where only the tube current is stated, the mAs of such protocols. KICC-19 published no cut-off.
+LOW_DOSE_CTDI_VOL_MGY = 3.0
+LOW_DOSE_MAS = 60.0
+
+
+def described(
+    root: Path,
+    headers: Sequence[Header],
+    verdict: Verdict,
+    reasons: Sequence[str],
+    *,
+    modality: str = "CT",
+    uid: str = "",
+    stack: Stack | None = None,
+) -> Series:
+    """The :class:`Series` of headers in order; ``stack`` where their places are known."""
+    first = headers[0]
+    acquired = min((header.acquired for header in headers if header.acquired), default=None)
+    return Series(
+        site=first.site,
+        patient=first.patient,
+        study=first.study,
+        uid=uid or first.series,
+        modality=modality,
+        files=tuple(dict.fromkeys(root / header.path for header in headers)),
+        rows=first.rows,
+        columns=first.columns,
+        slices=len(headers),
+        spacing_mm=_spacing_mm(first, stack),
+        units="hu" if modality == "CT" else "arbitrary",
+        verdict=verdict,
+        reasons=tuple(dict.fromkeys(reasons)),
+        acquired=acquired,
+        projection=first.view if first.view in ("AP", "PA") else "",
+        vendor=first.vendor,
+        model=first.model,
+        kernel=first.kernel,
+        slice_thickness_mm=first.slice_thickness_mm,
+        frames=tuple(header.frame for header in headers if header.frame is not None),
+        plane=geometry.plane(stack.orientation) if stack else "",
+        coverage_mm=_coverage_mm(stack) if stack else None,
+        tilt_degrees=geometry.tilt_degrees(stack.positions_mm, stack.orientation) if stack else None,
+        view=first.view,
+        dose_class=_dose_class(headers) if modality == "CT" else "",
+        transfer_syntax=first.transfer_syntax,
+        acquired_after_study_s=_seconds(first.study_started, acquired),
+    )
+
+
+def _heights_mm(stack: Stack) -> np.ndarray:
+    return geometry.heights_mm(stack.positions_mm, stack.orientation)
+
+
+def _spacing_mm(first: Header, stack: Stack | None) -> tuple[float, float, float] | None:
+    """(x, y, z); the usual gap between slices, 0 across a radiograph or single slice; None where not known.
+
+    The mean where slices are even, since single gaps are rounded in print; the median where some are missing.
+    """
+    if first.pixel_spacing_mm is None:
+        return None
+    between_rows_mm, between_columns_mm = first.pixel_spacing_mm
+    gaps_mm = np.diff(_heights_mm(stack)) if stack else np.zeros(0)
+    if not len(gaps_mm):
+        return between_columns_mm, between_rows_mm, 0.0
+    usual = float(np.median(gaps_mm))
+    even = np.abs(gaps_mm - usual).max() <= max(geometry.UNEVEN_SHARE * usual, 2 * geometry.ROUNDING_MM)
+    return between_columns_mm, between_rows_mm, float(gaps_mm.mean()) if even else usual
+
+
+def _coverage_mm(stack: Stack) -> float:
+    """From the outer face of the first slice to that of the last."""
+    heights = _heights_mm(stack)
+    gap_mm = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
+    return float(heights[-1] - heights[0]) + gap_mm
+
+
+def _dose_class(headers: Sequence[Header]) -> str:
+    """``low`` or ``standard`` by the median CTDIvol, else by the median mAs; "" where neither is stated."""
+    for name, limit in (("ctdi_vol_mgy", LOW_DOSE_CTDI_VOL_MGY), ("exposure_mas", LOW_DOSE_MAS)):
+        stated = [value for header in headers if (value := getattr(header, name))]
+        if stated:
+            return "low" if np.median(stated) <= limit else "standard"
+    return ""
+
+
+def _seconds(start: datetime | None, moment: datetime | None) -> float | None:
+    return (moment - start).total_seconds() if start and moment else None

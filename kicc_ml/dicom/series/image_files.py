@@ -1,0 +1,136 @@
+"""Images that are no DICOM: NIfTI volumes and masks, PNG and JPEG radiographs."""
+
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import whole_file
+from kicc_ml.core.types import Series, Units, Verdict
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
+#: NIfTI code (qform_code, sform_code) of coordinates aligned to the scanner.
+SCANNER_ANATOMICAL = 1
+
+
+def nifti_series(path: Path, *, site: str, patient: str, units: Units, spacing_known: bool = True) -> Series:
+    """A NIfTI volume as a CT series whose ids are its own name; header only.
+
+    A file that cannot be read, or holds no single 3-D volume, comes back refused.
+    ``spacing_known=False`` is for collections that write 1 mm where they do not know.
+    """
+    reasons: tuple[str, ...] = ()
+    shape: tuple[int, ...] = (0, 0, 0)
+    zooms: tuple[float, ...] = (0.0, 0.0, 0.0)
+    try:
+        header = nib.load(path).header
+        shape, zooms = tuple(header.get_data_shape()), tuple(map(float, header.get_zooms()[:3]))
+    except Exception:  # a damaged header can raise anything in the parser; the intake goes on
+        reasons = ("unreadable",)
+    if not reasons and (len(shape) < 3 or any(size > 1 for size in shape[3:])):
+        reasons = ("not_3d",)
+    columns, rows, slices = (*shape, 1, 1, 1)[:3]
+    spacing_mm = (zooms[0], zooms[1], zooms[2]) if spacing_known and not reasons else None
+    return _series(path, site, patient, "CT", (rows, columns, slices), spacing_mm, units, reasons)
+
+
+def radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:
+    """A PNG or JPEG radiograph as a series whose ids are its own name; refused where it cannot be opened."""
+    reasons: tuple[str, ...] = ()
+    columns = rows = 0
+    try:
+        with Image.open(path) as picture:
+            columns, rows = picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        reasons = ("unreadable",)
+    return _series(path, site, patient, "CXR", (rows, columns, 1), None, "arbitrary", reasons, projection)
+
+
+def _series(
+    path: Path,
+    site: str,
+    patient: str,
+    modality: str,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float] | None,
+    units: Units,
+    reasons: tuple[str, ...],
+    projection: str = "",
+) -> Series:
+    rows, columns, slices = shape
+    verdict: Verdict = "refused" if reasons else "usable"
+    uid = stem(path)
+    return Series(
+        site=site,
+        patient=patient,
+        study=uid,
+        uid=uid,
+        modality=modality,
+        files=(path,),
+        rows=rows,
+        columns=columns,
+        slices=slices,
+        spacing_mm=spacing_mm,
+        units=units,
+        verdict=verdict,
+        reasons=reasons,
+        projection=projection,
+    )
+
+
+def stem(path: Path) -> str:
+    """The name of an image file without its suffix, ``.nii.gz`` counting as one."""
+    return path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(NIFTI_SUFFIXES) else path.stem
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array ``[x, y, z]`` (int16 where it holds whole numbers that fit, else float32) and RAS affine."""
+    try:
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj)
+    except Exception as error:  # nibabel, zlib and the file system each have their own
+        raise UserError(f"{path}: cannot be read as NIfTI ({error}); is the file whole?") from error
+    array = array.reshape(array.shape[:3]) if array.ndim > 3 and array[..., 0].size == array.size else array
+    if array.ndim != 3:
+        raise UserError(f"{path}: shape {array.shape}; one three-dimensional volume is needed")
+    return _int16_where_exact(array), np.asarray(image.affine, dtype=float)
+
+
+def _int16_where_exact(array: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(np.int16)
+    fits = array.size > 0 and array.min() >= limits.min and array.max() <= limits.max
+    if fits and (array.dtype.kind in "iu" or np.array_equal(array, np.round(array))):
+        return array.astype(np.int16)
+    return array.astype(np.float32)
+
+
+def read_radiograph(path: Path) -> np.ndarray:
+    """Grey values ``[x, y]`` of a PNG or JPEG as float32; colours are weighted to luminance (ITU-R 601)."""
+    try:
+        with Image.open(path) as picture, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF blocks are of no concern
+            grey = picture if picture.mode.startswith(("I", "F")) else picture.convert("L")
+            return np.asarray(grey, dtype=np.float32).T
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error}); is the file whole?") from error
+
+
+def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mask ``[x, y, z]`` as bool (true where the file is above 0) and its RAS affine."""
+    array_xyz, affine_ras = read_nifti(path)
+    return array_xyz > 0, affine_ras
+
+
+def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray) -> None:
+    """Write ``path`` (.nii or .nii.gz) whole or not at all; a mask is stored as uint8 0/1."""
+    array_xyz = array_xyz.astype(np.uint8) if array_xyz.dtype == bool else array_xyz
+    image = nib.Nifti1Image(array_xyz, affine_ras)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine_ras, SCANNER_ANATOMICAL)
+    image.set_sform(affine_ras, SCANNER_ANATOMICAL)
+    with whole_file(path) as partial:
+        nib.save(image, partial)

@@ -1,0 +1,195 @@
+"""The verdict on the files of a series: what is dropped, how the rest is stacked, whether it is a volume."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from kicc_ml.core.types import Series, Verdict
+from kicc_ml.dicom.header.read import MODALITY_OF_CLASS, Header
+from kicc_ml.dicom.series import geometry
+from kicc_ml.dicom.series.describe import described
+from kicc_ml.dicom.series.geometry import GeometryPolicy, NotAVolume
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.stacking import Stack, stacks, without_repeats
+
+logger = logging.getLogger(__name__)
+
+RADIOGRAPHY = {"CR", "DX", "RG"}
+GREY = {"MONOCHROME1", "MONOCHROME2"}
+LOCALIZER_WORDS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+#: Rescale Type (PS3.3 C.11.1.1.2) of values that are Hounsfield units, or whose unit is not stated; GE's reformats
+#: misspell it.
+HOUNSFIELD = {"", "HU", "US", "HOUNSFIELD UNIT", "HOUNDSFIELD UNIT"}
+#: Faults of a file that leave nothing to group into a series.
+NO_IMAGE = {"not_dicom", "unreadable", "not_an_image", "too_large"}
+REFUSE = GeometryPolicy()
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file that is in no series, or was dropped from one, and the code of the reason."""
+
+    site: str
+    path: Path
+    reason: str
+
+
+def judge(root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE) -> tuple[list[Series], list[FileRow]]:
+    """Sort headers into series with a verdict and into files that are no image, or were dropped.
+
+    A DICOM series that holds several stacks comes back as several: the largest keeps the pseudonym, the others
+    have ``-2``, ``-3`` behind it.
+    """
+    headers = list(headers)
+    dropped = [(header, header.fault) for header in headers if header.fault in NO_IMAGE]
+    images = [header for header in headers if header.fault not in NO_IMAGE]
+    series = []
+    images.sort(key=_series_key)
+    for _, group in groupby(images, key=_series_key):
+        judged, losses = _judge_series(root, list(group), policy)
+        series += judged
+        dropped += losses
+    series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
+    rows = {FileRow(header.site, root / header.path, reason): None for header, reason in dropped}
+    return series, list(rows)
+
+
+def _series_key(header: Header) -> tuple[str, ...]:
+    return header.site, header.patient, header.study, header.series, header.modality
+
+
+_Dropped = list[tuple[Header, str]]
+
+
+def _judge_series(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
+    modality = headers[0].modality
+    if modality == "CT":
+        return _judge_ct(root, headers, policy)
+    if modality in RADIOGRAPHY:
+        return _judge_radiographs(root, headers)
+    return [described(root, headers, "refused", ["wrong_modality"], modality=modality)], []
+
+
+def _judge_radiographs(root: Path, headers: list[Header]) -> tuple[list[Series], _Dropped]:
+    """Each radiograph is a series of its own: one DICOM series may hold several views or days."""
+    kept, twice = without_repeats(headers)
+    series = []
+    for header in kept:
+        copies = [other for other in twice if other.sop == header.sop]
+        faults = [*_radiograph_faults(header), *_contradictions(header, copies)]
+        verdict: Verdict = "refused" if faults else "usable"
+        reasons = [*faults, *_notes([header])]
+        series.append(described(root, [header], verdict, reasons, modality="CXR", uid=header.sop))
+    return series, [(header, "duplicate_slice") for header in twice]
+
+
+def _contradictions(header: Header, copies: Sequence[Header]) -> list[str]:
+    """Files that are one object by UID must say the same of its picture; which of them lies is a guess."""
+    shown = {(one.photometric, one.rows, one.columns) for one in (header, *copies)}
+    return ["contradicting_copies"] if len(shown) > 1 else []
+
+
+def _radiograph_faults(header: Header) -> list[str]:
+    checks = {
+        header.fault: bool(header.fault),
+        "wrong_modality": _contradicts(header),
+        "dose_page": header.photometric not in GREY,
+        "multi_frame": header.frames > 1,
+        "for_processing": header.sop_class == DX_FOR_PROCESSING,
+        "lateral_view": header.view == "lateral",
+    }
+    return [code for code, failed in checks.items() if failed]
+
+
+def _judge_ct(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
+    dropped = [(header, reason) for header in headers if (reason := _dropped_because(header))]
+    lost = {id(header) for header, _ in dropped}
+    slices = [header for header in headers if id(header) not in lost]
+    if not slices:
+        codes = {reason for _, reason in dropped} | set(_unusable_because(headers))
+        return [described(root, headers, "refused", sorted(codes))], []
+    slices, twice = without_repeats(slices)
+    placed = [header for header in slices if _is_placed(header)]
+    dropped += [(header, "duplicate_slice") for header in twice]
+    if not placed:
+        reasons = [*_unusable_because(slices), *sorted({reason for _, reason in dropped})]
+        return [described(root, slices, "refused", reasons)], dropped
+    dropped += [(header, "no_position") for header in slices if not _is_placed(header)]
+    series = []
+    for number, stack in enumerate(stacks(root, placed), start=1):
+        dropped += [(header, "duplicate_slice") for header in stack.doubles]
+        mended = sorted({reason for _, reason in dropped}) if number == 1 else []
+        series.append(_judge_stack(root, stack, mended, policy, number))
+    return series, dropped
+
+
+def _dropped_because(header: Header) -> str:
+    """Why a file of a CT series is no slice of it, by SOP class and image type; "" for a slice."""
+    if header.fault:
+        return header.fault
+    if header.photometric not in GREY:
+        return "dose_page"
+    if any(word in header.image_type for word in LOCALIZER_WORDS):
+        return "localizer"
+    if header.frames > 1 and header.frame is None:
+        return "multi_frame"
+    return "secondary_capture" if header.sop_class == SECONDARY_CAPTURE else ""
+
+
+def _judge_stack(root: Path, stack: Stack, mended: list[str], policy: GeometryPolicy, number: int) -> Series:
+    faults = [stack.fault] if stack.fault else _geometry_faults(stack)
+    gaps_mm = np.diff(geometry.heights_mm(stack.positions_mm, stack.orientation))
+    repaired = [fault.code for fault in faults if policy.mends(fault.code, float(gaps_mm.max(initial=0)))]
+    beyond = [*_unusable_because(stack.slices), *(fault.code for fault in faults if fault.code not in repaired)]
+    for fault in faults:  # where in the stack it lies; the index has only the code
+        logger.info("site %s, series %s: %s", stack.slices[0].site, stack.slices[0].series, fault)
+    mended = [*repaired, *stack.codes, *mended]
+    verdict: Verdict = "refused" if beyond else "repaired" if mended else "usable"
+    reasons = [*beyond, *mended, *_notes(stack.slices, stack.orientation)]
+    uid = stack.slices[0].series + (f"-{number}" if number > 1 else "")
+    return described(root, stack.slices, verdict, reasons, uid=uid, stack=None if stack.fault else stack)
+
+
+def _geometry_faults(stack: Stack) -> list[NotAVolume]:
+    return geometry.faults(stack.positions_mm, stack.orientation, stack.pixel_spacing_mm)
+
+
+def _contradicts(header: Header) -> bool:
+    """Whether Modality takes a radiograph for CT, or the reverse; which of the two tags is wrong is a guess."""
+    of_class = MODALITY_OF_CLASS.get(header.sop_class, "")
+    return bool(of_class) and (header.modality == "CT") != (of_class == "CT")
+
+
+def _is_placed(header: Header) -> bool:
+    stated = header.position_mm and header.orientation and header.pixel_spacing_mm
+    return bool(stated) and geometry.is_orientation(np.array(header.orientation))
+
+
+def _unusable_because(headers: Sequence[Header]) -> list[str]:
+    """What the tags of slices say against them, wherever they lie."""
+    framed = {header.path for header in headers if header.frame is not None}
+    checks = {
+        "multi_frame": len(framed) <= 1,
+        "wrong_modality": not any(_contradicts(header) for header in headers),
+        "no_position": all(_is_placed(header) for header in headers),
+        "no_rescale": all(header.has_rescale for header in headers),
+        "not_hu": all(header.rescale_type.upper() in HOUNSFIELD for header in headers),
+    }
+    return [code for code, passed in checks.items() if not passed]
+
+
+def _notes(headers: Sequence[Header], orientation: np.ndarray | None = None) -> list[str]:
+    """What is said of a series that does not keep it from use."""
+    plane = "axial" if orientation is None else geometry.plane(orientation)
+    notes = {
+        plane: plane in REASONS,
+        "burned_in": any(header.burned_in for header in headers),
+        "lossy_compression": any(header.lossy for header in headers),
+    }
+    return [code for code, said in notes.items() if said]

@@ -1,0 +1,207 @@
+"""A series to an array in patient space, whatever files it lies in; and the door for MONAI's LoadImage."""
+
+import multiprocessing
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from monai.data import ImageReader
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Series, Volume
+from kicc_ml.dicom.header.read import read_headers
+from kicc_ml.dicom.index.scan import walk
+from kicc_ml.dicom.pixels import presentation
+from kicc_ml.dicom.pixels.read import Image, read_frames, read_image
+from kicc_ml.dicom.series import geometry, repair
+from kicc_ml.dicom.series.geometry import NotAVolume
+from kicc_ml.dicom.series.image_files import (
+    NIFTI_SUFFIXES,
+    RADIOGRAPH_SUFFIXES,
+    nifti_series,
+    radiograph_series,
+    read_nifti,
+    read_radiograph,
+)
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
+from kicc_ml.dicom.series.verdict import judge
+from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, hounsfield, padded
+
+
+def read_volume(series: Series) -> Volume:
+    """Read a usable series: CT in HU ``[x, y, z]``, a radiograph ``[x, y]`` as float32, high values bright.
+
+    CT is int16 where slope and intercept are whole, float32 otherwise; padding and all below -1024 HU become
+    -1024. Raises UserError for a refused series or a file that cannot be decoded, and NotAVolume where the
+    files no longer hold the geometry that was judged.
+    """
+    if not series.usable:
+        raise UserError(f"series {series.uid} of site {series.site!r} was refused: {_in_words(series)}")
+    if series.origin:
+        from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
+
+        fetch(series)
+    name = series.files[0].name.lower()
+    if name.endswith(NIFTI_SUFFIXES):
+        return _from_nifti(series)
+    if name.endswith(RADIOGRAPH_SUFFIXES):
+        return _from_radiograph(series)
+    return _read_ct(series) if series.modality == "CT" else _read_cxr(series)
+
+
+def _in_words(series: Series) -> str:
+    return "; ".join(REASONS[reason] for reason in series.reasons)
+
+
+def _read_ct(series: Series) -> Volume:
+    volume_zyx, slices = _filled(series)
+    volume_zyx, affine_ras = _placed(volume_zyx, slices, series)
+    return Volume(volume_zyx.transpose(2, 1, 0), affine_ras, "hu")
+
+
+def _filled(series: Series) -> tuple[np.ndarray, list[Image]]:
+    """HU ``[z, y, x]`` of all slices, and what their headers say now. Each file is opened once."""
+    shape = (series.slices, series.rows, series.columns)
+    try:
+        return _filled_as(np.empty(shape, np.int16), series)
+    except NotWholeError:
+        return _filled_as(np.empty(shape, np.float32), series)
+
+
+def _filled_as(volume_zyx: np.ndarray, series: Series) -> tuple[np.ndarray, list[Image]]:
+    slices: list[Image | None] = [None] * len(volume_zyx)
+
+    def fill(start: int) -> None:
+        """Every n-th slice; of a multi-frame object, which is one file, all."""
+        for index, image, path in _images(series, start, threads):
+            hounsfield(image, path, out=volume_zyx[index])
+            slices[index] = replace(image, stored=np.empty(0))
+
+    threads = 1 if series.frames else _threads()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(threads)):
+            pass
+    return volume_zyx, [one for one in slices if one is not None]
+
+
+def _threads() -> int:
+    """Reading and decoding go on beside Python; a process that is one of several keeps to itself."""
+    return 1 if multiprocessing.parent_process() else joblib.cpu_count()
+
+
+def _images(series: Series, start: int, step: int) -> Iterator[tuple[int, Image, Path]]:
+    if series.frames:
+        (path,) = series.files
+        yield from ((index, image, path) for index, image in enumerate(read_frames(path, series.frames)))
+    else:
+        for index in range(start, len(series.files), step):
+            yield index, read_image(series.files[index]), series.files[index]
+
+
+def _placed(volume_zyx: np.ndarray, slices: Sequence[Image], series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """The volume on a regular grid and its affine, from the files as they are now.
+
+    Raises NotAVolume where they have a fault that the series was not repaired of.
+    """
+    if not all(one.position_mm and one.orientation and one.pixel_spacing_mm for one in slices):
+        raise NotAVolume("no_position", "a file has lost its position since it was indexed; index again")
+    positions_mm = np.array([one.position_mm for one in slices])
+    orientation = geometry.common_orientation(np.array([one.orientation for one in slices]))
+    spacings_mm = np.array([one.pixel_spacing_mm for one in slices])
+    if np.ptp(spacings_mm, axis=0).max() > SPACING_TOLERANCE_MM:
+        raise NotAVolume("split_matrix", "slices differ in pixel spacing since they were indexed; index again")
+    for fault in geometry.faults(positions_mm, orientation, spacings_mm[0]):
+        if fault.code not in series.reasons:
+            raise fault
+    return repair.placed(volume_zyx, positions_mm, orientation, spacings_mm[0], series.reasons)
+
+
+def _read_cxr(series: Series) -> Volume:
+    """As its maker wants it shown: see :mod:`kicc_ml.dicom.pixels.presentation`. Padding takes the darkest value."""
+    path = series.files[0]
+    image = read_image(path, series.frames[0] if series.frames else None)
+    values = presentation.shown(path, image.stored, image.stored_range, image.inverted).values
+    if image.padding and not (padding := padded(image)).all():
+        values[padding] = values[~padding].min()
+    between_rows_mm, between_columns_mm = image.pixel_spacing_mm or (1.0, 1.0)
+    scale = np.diag([between_columns_mm, between_rows_mm, 1.0, 1.0])
+    return Volume(values.T, scale, series.units, spacing_known=image.pixel_spacing_mm is not None)
+
+
+def _from_nifti(series: Series) -> Volume:
+    array_xyz, affine_ras = read_nifti(series.files[0])
+    if series.units == "hu":
+        array_xyz = array_xyz.clip(HU_FLOOR, HU_CEILING)
+    known = series.spacing_mm is not None
+    if not known:
+        affine_ras = affine_ras @ np.diag([*1 / np.linalg.norm(affine_ras[:3, :3], axis=0), 1.0])
+    return Volume(array_xyz, affine_ras, series.units, spacing_known=known)
+
+
+def _from_radiograph(series: Series) -> Volume:
+    return Volume(read_radiograph(series.files[0]), np.eye(4), series.units, spacing_known=False)
+
+
+class RepositoryReader(ImageReader):
+    """MONAI reader of a folder with one usable DICOM series, a NIfTI or PNG/JPEG path, or a :class:`Series`.
+
+    Stands in anybody's ``LoadImaged(keys="image", reader=RepositoryReader())``; for a :class:`Series` give
+    ``expanduser=False`` too, since LoadImage otherwise takes every input for a path.
+    """
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        return all(isinstance(one, Series) or _is_readable(Path(one)) for one in _each(filename))
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Volume:
+        """Read one image. Raises UserError where a folder does not hold exactly one usable series."""
+        one, *more = _each(data)
+        if more:
+            raise UserError(f"one image at a time: {len(more) + 1} were given")
+        return read_volume(one if isinstance(one, Series) else series_at(Path(one)))
+
+    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+        """The array and its meta data: ``affine`` (RAS), ``spatial_shape``, ``space``, no channel."""
+        return img.array, {
+            "affine": img.affine_ras,
+            "original_affine": img.affine_ras.copy(),
+            "spatial_shape": np.array(img.array.shape),
+            "original_channel_dim": "no_channel",
+            "space": "RAS",
+            "spacing_known": img.spacing_known,
+        }
+
+
+def series_at(path: Path) -> Series:
+    """The one usable image at a path. Raises UserError that lists what is there if it is not exactly one."""
+    name = path.name.lower()
+    if name.endswith(NIFTI_SUFFIXES):
+        return nifti_series(path, site="", patient=path.name, units="arbitrary")
+    if name.endswith(RADIOGRAPH_SUFFIXES):
+        return radiograph_series(path, site="", patient=path.name)
+    # pseudonyms under a key of the moment: nothing that would need the repository's is handed out
+    key = secrets.token_bytes(32)
+    found, _ = judge(path, (one for file in walk(path) for one in read_headers(path, file.path, file.site, key)))
+    usable = [series for series in found if series.usable]
+    if len(usable) == 1:
+        return usable[0]
+    listed = "\n".join(f"  {one.files[0]} ...: {one.modality}, {one.slices} slices, {_judged(one)}" for one in found)
+    raise UserError(f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}")
+
+
+def _judged(series: Series) -> str:
+    return f"{series.verdict}: {_in_words(series)}" if series.reasons else series.verdict
+
+
+def _each(data: Any) -> tuple[Any, ...]:
+    return tuple(data) if isinstance(data, (list, tuple)) else (data,)
+
+
+def _is_readable(path: Path) -> bool:
+    return path.is_dir() or path.name.lower().endswith(NIFTI_SUFFIXES + RADIOGRAPH_SUFFIXES)

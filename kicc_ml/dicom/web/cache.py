@@ -1,0 +1,48 @@
+"""Where objects of a DICOMweb service are kept: files under pseudonyms, and beside them the UIDs to ask for.
+
+The cache holds what the service hands out, names included, and is what leads from a pseudonym back to the
+object. It lies with the user like the key, closed to others, and is written in no log and no output.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_text
+from kicc_ml.core.user_folders import user_cache
+
+UIDS = "uids.json"
+
+
+@dataclass(frozen=True)
+class InstanceUids:
+    """The true UIDs of one object, which nothing but a request may carry."""
+
+    study: str
+    series: str
+    sop: str
+
+
+def cache_folder(url: str) -> Path:
+    """The cache of a service in the user's cache folder, named after its address."""
+    return user_cache() / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def remember(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:
+    """Keep the UIDs of the series whose files will lie under ``cache/series``; ``sop_uids`` by file name."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (cache / series).mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"study": study_uid, "series": series_uid, "instances": dict(sop_uids)})
+    write_text(cache / series / UIDS, content, private=True)
+
+
+def uids_of(path: Path) -> InstanceUids:
+    """What to ask a service for so that the cached file ``path`` comes to be. Raises UserError where not known."""
+    try:
+        known = json.loads((path.parent / UIDS).read_text())
+        return InstanceUids(known["study"], known["series"], known["instances"][path.name])
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{path}: the cache no longer knows this object; index the DICOMweb service again") from None

@@ -1,0 +1,152 @@
+"""A connection to a DICOMweb service (PS3.18): who asks, how often, and what an answer that is none means."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from retrying import RetryError
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.web.cache import InstanceUids
+
+# These write requests to their logs, and requests hold UIDs; a log is an output.
+for _name in ("dicomweb_client", "urllib3", "retrying"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+#: The environment variable with an Authorization header, where a netrc does not serve (a token, for example).
+AUTHORIZATION = "KICC_DICOMWEB_AUTHORIZATION"
+#: Four attempts with pauses of 1, 2 and 4 s bridge a restarted proxy; a longer failure is the user's to see.
+ATTEMPTS = 4
+PAUSE_MS = 500
+#: Seconds to connect, and without a byte: metadata of a long series is read from as many files before it comes.
+TIMEOUT_S = (10, 60)
+RETRIED = (
+    *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR),
+    *(HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
+)
+REMEDIES = {
+    401: f"name and password are missing or wrong; put them into ~/.netrc, or the header into ${AUTHORIZATION}",
+    403: "this account may not do that; ask the archive's administrator for the right to query and retrieve",
+    404: "it knows no such thing; check the address (for example https://pacs/dicom-web), or index again",
+}
+STUDY, SERIES, SOP_CLASS, SOP = "0020000D", "0020000E", "00080016", "00080018"
+
+
+class NotServed(UserError):
+    """The service answers, but does not hand out this one thing."""
+
+
+def address(url: str) -> str:
+    """The URL of a service as it may be kept and shown. Raises UserError where it holds a password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError("the address of a DICOMweb service begins with https:// and a host name")
+    if parts.username or parts.password:
+        raise UserError(
+            f"{parts.scheme}://{parts.hostname}: a password in an address is seen by others; "
+            f"put it into ~/.netrc, or the header into ${AUTHORIZATION}"
+        )
+    return url.rstrip("/")
+
+
+def connect(url: str) -> DICOMwebClient:
+    """A client that authenticates by ``$KICC_DICOMWEB_AUTHORIZATION`` or netrc, checks certificates, and retries."""
+    session = requests.Session()
+    if header := os.environ.get(AUTHORIZATION):
+        session.auth = partial(_authorize, header)  # as a header of the session, a netrc would be put over it
+    client = DICOMwebClient(url, session=session, timeout=TIMEOUT_S, permissive_uid=True)
+    client.set_http_retry_params(True, ATTEMPTS, PAUSE_MS, RETRIED)
+    return client
+
+
+def _authorize(header: str, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    request.headers["Authorization"] = header
+    return request
+
+
+def series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
+    """(study, series) UIDs of all that the service shows to this user."""
+    studies = _all_pages(client, client.search_for_studies, STUDY)
+    return [
+        (study, series)
+        for study in studies
+        for series in _all_pages(client, partial(client.search_for_series, study), SERIES)
+    ]
+
+
+def _all_pages(client: DICOMwebClient, search: Callable[..., list[dict[str, Any]]], tag: str) -> list[str]:
+    """The values of ``tag`` over all pages; a service that ignores the offset is asked no more than twice."""
+    found: dict[str, None] = {}
+    while True:
+        with clear_errors(client):
+            page = dict.fromkeys(item[tag]["Value"][0] for item in search(offset=len(found)))
+        if page.keys() <= found.keys():
+            return list(found)
+        found |= page
+
+
+def series_metadata(client: DICOMwebClient, study: str, series: str) -> dict[str, dict[str, Any]]:
+    """DICOM JSON of each instance of a series by its UID. Raises NotServed.
+
+    Orthanc can be set to give only main tags for a whole series; then each instance is asked for.
+    """
+    with clear_errors(client):
+        found = {item[SOP]["Value"][0]: item for item in client.retrieve_series_metadata(study, series)}
+        for sop in [sop for sop, item in found.items() if SOP_CLASS not in item]:
+            found[sop] = client.retrieve_instance_metadata(study, series, sop)
+    return found
+
+
+def retrieve(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
+    """One object in the transfer syntax it is stored in. Raises NotServed."""
+    with clear_errors(client):
+        # without "*" Orthanc, as PS3.18 has it, transcodes to Explicit VR Little Endian
+        found = client.retrieve_instance(uids.study, uids.series, uids.sop, media_types=(("application/dicom", "*"),))
+    if found.get("SOPInstanceUID") != uids.sop:
+        raise NotServed(f"{client.base_url}: it hands out another object than it was asked for")
+    return found
+
+
+def store(client: DICOMwebClient, made: Dataset) -> None:
+    """Push one object by STOW-RS. Raises UserError where the service does not take it."""
+    with clear_errors(client):
+        answer = client.store_instances([made])
+    if answer.get("FailedSOPSequence"):
+        raise UserError(f"{client.base_url} did not take a {made.Modality} object; may it store, and has it room?")
+
+
+@contextmanager
+def clear_errors(client: DICOMwebClient) -> Iterator[None]:
+    """What goes wrong on the way becomes a UserError; its cause is dropped, since it quotes the URL with UIDs."""
+    try:
+        yield
+    except RetryError as error:
+        raise _refusal(client, error.last_attempt.value) from None
+    except requests.HTTPError as error:
+        raise _refusal(client, cast(requests.Response, error.response)) from None
+    except requests.exceptions.SSLError:
+        raise UserError(
+            f"{client.base_url}: its certificate is not trusted; name the hospital's own in $REQUESTS_CA_BUNDLE"
+        ) from None
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+        raise UserError(
+            f"{client.base_url} does not answer; check address and network, then start again: what was fetched is kept"
+        ) from None
+    except (requests.RequestException, InvalidDicomError, ValueError, KeyError, IndexError, TypeError):
+        raise NotServed(f"{client.base_url}: what it answers is not DICOMweb; check the address") from None
+
+
+def _refusal(client: DICOMwebClient, response: requests.Response) -> UserError:
+    """What a status of 400 or more asks of the user; who is not let in at all will not be at the next series."""
+    kind = UserError if response.status_code in (401, 403) else NotServed
+    remedy = REMEDIES.get(response.status_code, "start again later; what was fetched is kept")
+    return kind(f"{client.base_url} answers {response.status_code} ({response.reason}): {remedy}")

@@ -1,0 +1,141 @@
+"""Series of a DICOMweb service: judged by their metadata, fetched when they are read."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pydicom
+from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import whole_file
+from kicc_ml.core.progress import track
+from kicc_ml.core.pseudonym import pseudonym, service_key
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.header.read import Header, headers_of, read_headers
+from kicc_ml.dicom.header.values import GROUPS, KEYWORDS, TooLargeError
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.verdict import REFUSE, FileRow, judge
+from kicc_ml.dicom.web.cache import cache_folder, remember, uids_of
+from kicc_ml.dicom.web.client import NotServed, address, connect, retrieve, series_metadata, series_uids, store
+
+logger = logging.getLogger(__name__)
+
+#: Requests at one time: enough to hide the network's delay, few enough for an archive that serves a clinic.
+CONNECTIONS = 4
+#: Elements of DICOM JSON that the header is made of; the others, names among them, are not even parsed.
+NEEDED = {f"{Tag(keyword):08X}" for keyword in (*KEYWORDS, *GROUPS)}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A service as the index sees it."""
+
+    client: DICOMwebClient
+    cache: Path
+    site: str
+    key: bytes
+
+
+def index_web(
+    url: str, *, cache: Path | None = None, site: str | None = None, policy: GeometryPolicy = REFUSE
+) -> tuple[list[Series], list[FileRow]]:
+    """Every series of a service with a verdict, and the objects that are in none.
+
+    The site is ``site`` or the host name. Files are places in ``cache`` (see :mod:`kicc_ml.dicom.web.cache`)
+    that :func:`fetch` fills; only slices at one position are fetched at once, for their pixels to be compared.
+    A series that the service does not hand out is one row. Raises UserError where nobody answers or lets us in.
+    """
+    url = address(url)
+    source = _Source(connect(url), cache or cache_folder(url), site or str(urlsplit(url).hostname), service_key(url))
+    places = series_uids(source.client)
+    series: list[Series] = []
+    rows: list[FileRow] = []
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        answers = pool.map(partial(_index_series, source, policy), places)
+        for judged, dropped in track(answers, "reading metadata", total=len(places)):
+            series += judged
+            rows += dropped
+    series.sort(key=lambda one: (one.site, one.files))
+    rows.sort(key=lambda row: (row.site, row.path, row.reason))
+    return [replace(one, origin=url) for one in series], rows
+
+
+def _index_series(
+    source: _Source, policy: GeometryPolicy, place: tuple[str, str]
+) -> tuple[list[Series], list[FileRow]]:
+    folder = "/".join(pseudonym(source.key, uid) for uid in place)
+    try:
+        items = series_metadata(source.client, *place)
+        names = {sop: f"{pseudonym(source.key, sop)}.dcm" for sop in items}
+        remember(source.cache, folder, *place, {name: sop for sop, name in names.items()})
+        headers = [header for sop, item in items.items() for header in _headers(item, f"{folder}/{names[sop]}", source)]
+        return _judge(source, headers, policy)
+    except NotServed as fault:
+        logger.warning("site %s, series %s: %s", source.site, folder, fault)
+        return [], [FileRow(source.site, source.cache / folder, "not_served")]
+
+
+def _headers(item: Mapping[str, Any], path: str, source: _Source) -> list[Header]:
+    """Headers of one instance, as :func:`kicc_ml.dicom.header.read.read_headers` makes them of a file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # values of the wrong form are expected here
+            dataset = Dataset.from_json({tag: value for tag, value in item.items() if tag.upper() in NEEDED})
+            return headers_of(dataset, path, source.site, source.key)
+    except TooLargeError:
+        return [Header(path, source.site, fault="too_large")]
+    except Exception:  # pydicom raises anything on a value that is none; one object must not end the index
+        return [Header(path, source.site, fault="unreadable")]
+
+
+def _judge(source: _Source, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], list[FileRow]]:
+    """The verdict; a file that it opens, since another lies at its place, is fetched and the verdict begun again."""
+    while True:
+        try:
+            return judge(source.cache, headers, policy)
+        except FileNotFoundError as missing:
+            _fetch_file(source.client, Path(missing.filename))
+
+
+def fetch(series: Series) -> None:
+    """Bring the files of a series of a DICOMweb service into its cache; those that are there are not asked for.
+
+    Each file appears whole or not at all, so that a fetch that was interrupted is taken up by the next.
+    Raises UserError with the remedy where the service does not give them.
+    """
+    missing = [path for path in series.files if not path.is_file()]
+    if not missing:
+        return
+    client = connect(series.origin)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for _ in pool.map(partial(_fetch_file, client), missing):
+            pass
+
+
+def _fetch_file(client: DICOMwebClient, path: Path) -> None:
+    dataset = retrieve(client, uids_of(path))
+
+    def write(partial_path: Path) -> None:
+        dataset.save_as(partial_path)
+        (header, *_) = read_headers(path.parent, partial_path.name, "", b"")
+        if header.fault:
+            raise UserError(f"{path}: came incomplete ({header.fault}); fetch again, or have the archive check it")
+
+    with whole_file(path, private=True, durable=False) as partial:
+        write(partial)
+
+
+def push(url: str, files: Sequence[Path]) -> None:
+    """Store DICOM files in a service by STOW-RS, one request each. Raises UserError at the first it does not take."""
+    client = connect(address(url))
+    for file in files:
+        store(client, pydicom.dcmread(file))

@@ -1,0 +1,59 @@
+"""The clinical model of a fold in plain numbers, as a run folder keeps it: no code, and of no library's version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import yeojohnson
+
+from kicc_ml.models.baselines.nested import Fitted
+from kicc_ml.models.baselines.recalibration import Recalibration
+
+
+@dataclass(frozen=True)
+class ClinicalModel:
+    """The risk of one endpoint from the clinical table, the recalibrated logistic regression ``clinical``.
+
+    Over ``features``: ``median_f`` stands in for what is missing. Inputs of the regression are these and then a mark of
+    absence for each column of ``marked``: made symmetric by Yeo & Johnson's ``power_i``, standardised by ``mean_i`` and
+    ``spread_i``, weighed by ``weight_i``. ``shift`` and ``slope`` recalibrate the log odds.
+    """
+
+    features: Sequence[str]
+    median_f: Sequence[float]
+    marked: Sequence[int]
+    power_i: Sequence[float]
+    mean_i: Sequence[float]
+    spread_i: Sequence[float]
+    weight_i: Sequence[float]
+    intercept: float
+    shift: float
+    slope: float
+
+    def __call__(self, table_bf: np.ndarray) -> np.ndarray:
+        """Risks of patients by a table of ``features``, NaN where missing."""
+        missing_bf = np.isnan(table_bf)
+        input_bi = np.hstack([np.where(missing_bf, self.median_f, table_bf), missing_bf[:, self.marked]])
+        columns = zip(input_bi.T, self.power_i, strict=True)
+        symmetric_bi = np.stack([yeojohnson(column, power) for column, power in columns], axis=1)
+        odds_b = (symmetric_bi - self.mean_i) / self.spread_i @ np.array(self.weight_i) + self.intercept
+        return Recalibration(self.shift, self.slope)(expit(odds_b))
+
+
+def in_numbers(fitted: Fitted, features: Sequence[str]) -> ClinicalModel:
+    """What :func:`kicc_ml.models.baselines.tabular.logistic_regression` has learnt of the columns ``features``."""
+    assert fitted.prepare is not None  # a logistic regression has one
+    imputer, symmetric, standard = (step for _, step in fitted.prepare.steps)
+    return ClinicalModel(
+        features=list(features),
+        median_f=imputer.statistics_.tolist(),
+        marked=imputer.indicator_.features_.tolist(),
+        power_i=symmetric.lambdas_.tolist(),
+        mean_i=standard.mean_.tolist(),
+        spread_i=standard.scale_.tolist(),
+        weight_i=fitted.classifier.coef_[0].tolist(),
+        intercept=float(fitted.classifier.intercept_[0]),
+        shift=float(fitted.recalibrate.intercept),
+        slope=float(fitted.recalibrate.slope),
+    )

@@ -1,0 +1,81 @@
+"""One picture per image: of a CT a montage, of a radiograph itself and beside it the findings drawn in."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from kicc_ml.core.types import Hanging, SeverityMap, Volume
+from kicc_ml.pictures.montage import FOOTER_PX, GAP_PX, HEADER_PX, layers_of, montage, overlay, window, write_words
+
+#: Width of each of the two.
+PANEL_PX = 480
+
+
+def case_picture(
+    title: str,
+    volume: Volume,
+    masks: Mapping[str, np.ndarray],
+    hanging: Hanging | None,
+    severity: SeverityMap | None = None,
+    reference_lesion: np.ndarray | None = None,
+) -> Image.Image:
+    """An image with what was found on it: slices of a CT (``hanging`` None), a radiograph bare and with its map.
+
+    ``masks`` are boolean on the grid of ``volume``, in which a radiograph is flat or one slice. Without any the image
+    stands alone.
+    """
+    if hanging is None:
+        return montage(
+            volume.array,
+            masks,
+            volume.affine_ras,
+            title,
+            severity,
+            volume.units,
+            reference_lesion,
+            volume.spacing_known,
+        )
+    flat = {region: _flat(mask) for region, mask in masks.items()}
+    reference_xy = None if reference_lesion is None else _flat(reference_lesion)
+    return radiograph_overlay(_flat(volume.array), flat, title, severity, reference_xy, sides=hanging == "stated")
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    return array.reshape(array.shape[:2])
+
+
+def radiograph_overlay(
+    image_xy: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    title: str,
+    severity: SeverityMap | None = None,
+    reference_lesion_xy: np.ndarray | None = None,
+    sides: bool = True,
+) -> Image.Image:
+    """``masks`` (boolean ``[x, y]``, see ``records.REGIONS``) over the image, which stands bare beside; alone without.
+
+    As it hangs, the patient's right on the left, which is marked where ``sides``. ``reference_lesion_xy`` is drawn as a
+    white outline.
+    """
+    layers = layers_of(masks, reference_lesion_xy)
+    grey_xy = window(image_xy, "arbitrary")
+    panel = (PANEL_PX, max(1, round(PANEL_PX * image_xy.shape[1] / image_xy.shape[0])))
+    panels = [overlay(grey_xy, {}, panel, sides=False)] * bool(layers) + [overlay(grey_xy, layers, panel, sides)]
+    width = len(panels) * (PANEL_PX + GAP_PX) - GAP_PX
+    sheet = Image.new("RGB", (width, HEADER_PX + panel[1] + FOOTER_PX), "black")
+    for place, one in enumerate(panels):
+        sheet.paste(one, (place * (PANEL_PX + GAP_PX), HEADER_PX))
+    write_words(sheet, title, in_words(severity) if severity else "", layers)
+    return sheet
+
+
+def in_words(severity: SeverityMap) -> str:
+    """What the reader is to remember; what is not known is left out."""
+    if severity.percent_involved is None:
+        return "no lung found"
+    parts = [f"{severity.percent_involved:.0f} % of the lung fields opacified"]
+    parts += [f"{side} {share:.0f} %" for side, share in severity.lung_percent.items() if share is not None]
+    if severity.geographic_extent is not None:
+        parts.append(f"geographic extent {severity.geographic_extent} of 8")
+    return "  |  ".join(parts)

@@ -1,0 +1,63 @@
+"""What a radiologist would score on a new film, by the ridges of a severity run, and how near that run came."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import CXR_SCORES, FilmScore, Modality, Volume
+from kicc_ml.data.canonical import CanonicalCXR
+from kicc_ml.models.baselines.radiograph_zones import ZoneRidge, zone_features
+from kicc_ml.runs.folder import CONFIG, ZONE_RIDGES, ZoneFold, canonical_of, fold_folders, load_plain
+
+
+@dataclass(frozen=True)
+class ScoreModel:
+    """The folds of a severity run, asked together; ``canonical`` is how they were shown films, ``figures`` the
+    ``image_scores`` of the run's summary, empty where it was not evaluated.
+    """
+
+    folds: Sequence[ZoneFold]
+    canonical: CanonicalCXR
+    figures: Mapping[str, Mapping[str, Any]]
+
+    def scores(self, film: Volume) -> tuple[FilmScore, ...]:
+        """Each score that a fold has learnt, the mean over folds. ``film`` is ``[x, y]`` or ``[x, y, 1]``."""
+        size = self.canonical.size
+        image_xy = self.canonical(film).image_cxyz.half().numpy().reshape(size, size)  # as the store keeps it
+        table_1f = zone_features(image_xy)[None]
+        return tuple(
+            self._score(score, float(np.mean([ridge(table_1f) for ridge in ridges])))
+            for score in CXR_SCORES
+            if (ridges := [fold.models[score] for fold in self.folds if score in fold.models])
+        )
+
+    def _score(self, score: str, share: float) -> FilmScore:
+        zones = self.figures.get(score, {}).get("zones", {})
+        r, mae = zones.get("pearson", {}), zones.get("mae", {})
+        most = CXR_SCORES[score]
+        return FilmScore(score, share * most, most, r.get("value"), mae.get("value"), mae.get("n"))
+
+
+def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
+    """None without a run. Raises UserError for scans that are no radiographs, and where a fold keeps no ridge."""
+    if run is None:
+        return None
+    if modality != "CXR":
+        raise UserError(f"--score-run {run} is of radiographs, and the scans are {modality}: leave it out")
+    folders = fold_folders(run)
+    loaded = {folder: load_plain(folder, ZONE_RIDGES, ZoneRidge) for folder in folders}
+    if lacking := [folder for folder, fold in loaded.items() if fold is None]:
+        raise UserError(
+            f"{lacking[0]} keeps no ridge on zones ({ZONE_RIDGES}); train it again: python train.py "
+            "experiment=severity_cxr"
+        )
+    settings = yaml.safe_load((folders[0] / CONFIG).read_text(encoding="utf-8"))["data"]["canonical_cxr"]
+    summary = run / "summary.json"
+    figures = json.loads(summary.read_text(encoding="utf-8"))["image_scores"] if summary.is_file() else {}
+    return ScoreModel([fold for fold in loaded.values() if fold], canonical_of(CanonicalCXR, settings), figures)

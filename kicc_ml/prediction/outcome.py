@@ -1,0 +1,143 @@
+"""Outcome probabilities of the patients a fold held out: its network and the baselines side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import expit
+from torch import nn
+
+from kicc_ml.core.types import Case, by_id
+from kicc_ml.data.batches import loader
+from kicc_ml.data.datamodule import PatientDataModule
+from kicc_ml.models.baselines.clinical_model import in_numbers
+from kicc_ml.models.baselines.nested import Predicted, blended, inner_groups
+from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
+from kicc_ml.models.baselines.tabular import baseline_predictions, clinical_bf, columns_of, endpoints_be
+from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.runs.folder import CLINICAL_MODEL, About, fold_folder, save_plain
+
+#: What ``blend`` is made of, as far as a fold has it: images, the table, and what a segmentation measured on CT.
+BLENDED = ("network", "clinical", "extent")
+
+COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label", "operating_point"]
+
+
+def held_out_outcome(
+    network: nn.Module | None, about: About, data: PatientDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Probabilities of the fold's test patients, by the network if there is one, by every baseline, and by ``blend``.
+
+    The blend is of the models ``BLENDED``, weighed by the fold's validation patients.
+
+    One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
+    could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
+    these select nothing for them. The clinical model is kept in the fold's folder, for new patients.
+    """
+    test, fitting = (cases_on(data, sides) for sides in (("test",), ("train", "val")))
+    of_network = [] if network is None else network_predictions(network, data, test)
+    predicted = {}
+    for column, endpoint in enumerate(data.endpoints):
+        models = {"network": of_network[column]} if of_network else {}
+        predicted[endpoint] = _with_baselines(models, endpoint, fitting, test, about.features)
+    keep_clinical(fold_folder(run_dir, data.split.fold), about, predicted)
+    rows = [
+        _rows(test, data.split.fold, endpoint, model, one)
+        for endpoint, models in predicted.items()
+        for model, one in models.items()
+    ]
+    return pd.concat(rows, ignore_index=True), {}
+
+
+def _with_baselines(
+    models: Mapping[str, Predicted],
+    endpoint: str,
+    fitting: Sequence[Case],
+    test: Sequence[Case],
+    features: Sequence[str],
+) -> dict[str, Predicted]:
+    """The models of an endpoint with every baseline beside, and with ``blend`` where there is a network."""
+    label_b = endpoints_be(fitting, [endpoint])[:, 0]
+    fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
+    found = {**models, **baseline_predictions(fitting_bf, label_b, inner_groups(fitting), test_bf, features)}
+    if {"network", "clinical"} <= set(found):
+        found["blend"] = blended([found[name] for name in BLENDED if name in found], label_b)
+    return found
+
+
+def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
+    """Save the fold's clinical model of every endpoint, of those in ``predicted`` (endpoint, model), that has one.
+
+    Of a fold that is trained anew nothing is left of before.
+    """
+    (folder / CLINICAL_MODEL).unlink(missing_ok=True)
+    features = [about.features[column] for column in columns_of(about.features).get("clinical", ())]
+    fitted = {endpoint: models["clinical"].fitted for endpoint, models in predicted.items() if "clinical" in models}
+    models = {endpoint: in_numbers(model, features) for endpoint, model in fitted.items() if model}
+    if models:
+        save_plain(folder, CLINICAL_MODEL, about, models)
+
+
+def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:
+    """One per endpoint; the operating point is chosen on the fold's validation patients, the only ones of the training
+    side that the network predicts without having learnt from them.
+    """
+    train, val = (cases_on(data, (side,)) for side in ("train", "val"))
+    val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
+    label_be = endpoints_be(val, data.endpoints)
+    inner_ne = np.concatenate([np.full((len(train), len(data.endpoints)), np.nan), val_be])
+    return [
+        Predicted(
+            probability_be[:, column], operating_point(val_be[:, column], label_be[:, column]), inner_ne[:, column]
+        )
+        for column in range(len(data.endpoints))
+    ]
+
+
+@torch.inference_mode()
+def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
+    """(case, endpoint) probabilities of a fold's network; of a case with further images the mean of the log odds."""
+    network.eval()
+    placed = [(place, view) for place, case in enumerate(cases) for view in _readable_views(case, data)]
+    batches = loader(data.dataset([view for _, view in placed]), data.batch_size, data.num_workers) if cases else ()
+    odds_ve = [network(batch).float().numpy() for batch in batches]
+    total_be, place_v = np.zeros((len(cases), len(data.endpoints))), np.array([place for place, _ in placed], int)
+    np.add.at(total_be, place_v, np.concatenate([total_be[:0], *odds_ve]))
+    return expit(total_be / np.bincount(place_v, minlength=len(cases))[:, None])
+
+
+def _readable_views(case: Case, data: PatientDataModule) -> list[Case]:
+    """The case and its views, without those whose image could not be prepared."""
+    return [view for view in case.views if view is case or view.case_id not in data.quarantined]
+
+
+def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
+    """Fit the network's recalibration on the fold's validation patients, on whom no weight was trained.
+
+    They selected the checkpoint, one among a few, which flatters their loss a little.
+    """
+    val = cases_on(data, ("val",))
+    val_be, label_be = outcome_probabilities(network, data, val), endpoints_be(val, data.endpoints)
+    fitted = [fit_recalibration(val_be[:, column], label_be[:, column]) for column in range(len(data.endpoints))]
+    network.set_recalibration([one.intercept for one in fitted], [one.slope for one in fitted])
+
+
+def cases_on(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
+    """The cases of some sides (``train``, ``val``, ``test``) of a fold, in its order."""
+    cases = by_id(data.cases)
+    return [cases[case_id] for side in sides for case_id in getattr(data.split, side)]
+
+
+def _rows(cases: Sequence[Case], fold: str, endpoint: str, model: str, one: Predicted) -> pd.DataFrame:
+    rows = pd.DataFrame({"case_id": [case.case_id for case in cases], "site": [case.site for case in cases]})
+    label_b = endpoints_be(cases, [endpoint])[:, 0]
+    return rows.assign(
+        fold=fold,
+        endpoint=endpoint,
+        model=model,
+        probability=one.probability_b,
+        label=label_b,
+        operating_point=one.operating_point,
+    )[COLUMNS]

@@ -1,0 +1,264 @@
+"""From a scan to probabilities on its own grid, masks, a severity score; one case at a time."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.files import write_json
+from kicc_ml.core.progress import Stages, track
+from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
+from kicc_ml.data.datamodule import PatchDataModule
+from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.dicom.series.image_files import write_nifti
+from kicc_ml.models.precision import on_device
+from kicc_ml.models.segmenter import Segmenter
+from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
+from kicc_ml.prediction.result import MONTAGE, Result, draw
+from kicc_ml.runs.folder import About, Fold
+from kicc_ml.severity.grade import grade, grade_radiograph
+from kicc_ml.severity.image_features import FEATURES, features_of
+
+logger = logging.getLogger(__name__)
+
+LESION_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+SEVERITY_COLUMNS = (
+    "severity_score",
+    "percent_involved",
+    "percent_consolidated",
+    "lung_ml",
+    "lesion_ml",
+    "lesion_g",
+    "uncertain_percent",
+    "geographic_extent",
+)
+REGION_SUFFIX = ".nii.gz"
+FEATURES_FILE = "features.json"
+SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
+TIMING = "timing_s"  # in it, beside the severity: seconds by stage
+
+
+class Finish(Protocol):
+    """What a new scan gets beside its masks, or is refused by (UserError), before they are written."""
+
+    @property
+    def keeps_probability(self) -> bool:
+        """Whether the probability of the lesion is wanted on the grid of the scan: 4 bytes a voxel."""
+
+    def is_whole(self, series: Series, folder: Path) -> bool:
+        """Whether a case that was predicted before has all of it."""
+
+    def __call__(self, series: Series, result: Result, folder: Path) -> None: ...
+
+
+def write_case(
+    folder: Path,
+    masks: Mapping[str, np.ndarray],
+    volume: Volume,
+    severity: SeverityMap,
+    features: Mapping[str, float | None],
+    stages: Stages,
+) -> None:
+    """Write the masks as NIfTI (uint8 0/1) on the scan's grid, the features and, last, ``severity.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with stages("masks as NIfTI"):
+        for region, mask_xyz in masks.items():
+            write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
+    write_json(folder / FEATURES_FILE, features)
+    write_json(folder / SEVERITY_FILE, asdict(severity) | {TIMING: stages.seconds})
+
+
+def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
+    """Of masks on the grid of ``volume``, which is one slice of a radiograph (``data.radiograph.frontal``)."""
+    if modality == "CXR":
+        return grade_radiograph(masks, volume.affine_ras)
+    hu_xyz = volume.array if volume.units == "hu" else None
+    return grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
+
+
+def severity_columns(severity: SeverityMap) -> dict[str, Any]:
+    """The one-line form of a severity map, for tables."""
+    return {"severity_score": severity.score} | {name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]}
+
+
+def predict_series(
+    segmenter: Segmenter, series: Mapping[str, Series], out: Path, finish: Finish | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Segment scans by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
+
+    A case that is there whole is kept. Returns one row per case, and the reasons by case id.
+    """
+    rows, quarantined = [], {}
+    for case_id, one in track(series.items(), description="predict", total=len(series)):
+        started = time.perf_counter()
+        try:
+            whole = finish is None or finish.is_whole(one, out / case_id)
+            row = finished_row(out / case_id) if whole else None
+            row = row or predict_one(segmenter, case_id, one, out / case_id, finish)
+        except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+            quarantined[case_id] = reason_of(error)
+            logger.warning("%s set aside: %s", case_id, quarantined[case_id])
+            logger.debug("%s failed", case_id, exc_info=True)
+            continue
+        rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
+    columns = dict.fromkeys(["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"])  # lung_ml is both
+    return pd.DataFrame(rows, columns=list(columns)), quarantined
+
+
+def predict_one(
+    segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
+) -> dict[str, Any]:
+    """Predict one scan into its folder; its severity and features as columns. A radiograph gets a picture too."""
+    stages = Stages()
+    with stages("reading"):
+        volume = read_scan(series)
+    shape = volume.array.shape
+    probability_xyz = np.zeros(shape, np.float32) if finish and finish.keeps_probability else None
+    kept = {"uncertain": np.zeros(shape, bool)} | ({} if probability_xyz is None else {"lesion": probability_xyz})
+    masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
+    with stages("severity"):
+        severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
+        severity = severity.without_sides if hanging == "otherwise" else severity
+        features = features_of(volume, masks, "CXR" if hanging else "CT")
+    result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features)
+    if finish:
+        _finish(finish, series, result, folder)
+    if result.hanging:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(result, folder / MONTAGE)
+    write_case(folder, masks, volume, severity, features, stages)
+    return severity_columns(severity) | features
+
+
+def _finish(finish: Finish, series: Series, result: Result, folder: Path) -> None:
+    """All of a case or none: what was begun goes again, unless it was begun beside an earlier result."""
+    predicted_before = (folder / SEVERITY_FILE).is_file()
+    try:
+        finish(series, result, folder)
+    except Exception:
+        if not predicted_before:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def finished_row(folder: Path) -> dict[str, Any] | None:
+    """The columns of a case predicted before, or None; ``severity.json`` is written last."""
+    if not (folder / SEVERITY_FILE).is_file():
+        return None
+    return severity_columns(read_severity(folder)) | read_features(folder)
+
+
+def read_features(folder: Path) -> dict[str, float | None]:
+    """What a predicted case is compared by (:mod:`kicc_ml.severity.image_features`)."""
+    return json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
+
+
+def read_severity(folder: Path) -> SeverityMap:
+    """The severity of a predicted case."""
+    kept = json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8"))
+    return SeverityMap(**{name: value for name, value in kept.items() if name != TIMING})
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """What each stage of a case took; empty for one predicted by an earlier version."""
+    return json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")).get(TIMING, {})
+
+
+def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
+    """One segmenter from the folds of a run: their probabilities are averaged. ``fast`` leaves mirror images out.
+
+    Folds whose plans see a CT differently are asked apart. Raises UserError where the run is no segmentation run, or
+    the device is not there.
+    """
+    first = folds[0]
+    if not first.about.regions:
+        raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
+    threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
+    about = replace(first.about, lesion_threshold=threshold)
+    looks: Sequence[Look] = ((),) if fast else _looks(about, first.canonical)
+    alike: dict[CanonicalCT | CanonicalCXR, list[Fold]] = {}
+    for fold in folds:
+        alike.setdefault(fold.canonical, []).append(fold)
+    groups = [
+        _segmenter([on_device(fold.network, device) for fold in group], canonical, group[0].patch_size, about, looks)
+        for canonical, group in alike.items()
+    ]
+    return replace(groups[0], companions=groups[1:])
+
+
+def _segmenter(
+    networks: Sequence[nn.Module],
+    canonical: CanonicalCT | CanonicalCXR,
+    patch_size: Sequence[int],
+    about: About,
+    looks: Sequence[Look],
+) -> Segmenter:
+    return Segmenter(
+        networks,
+        canonical,
+        patch_size,
+        about.regions,
+        about.units,
+        about.spacing_known,
+        about.lesion_threshold,
+        looks,
+    )
+
+
+def _looks(about: About, canonical: CanonicalCT | CanonicalCXR) -> Sequence[Look]:
+    """Mirror images as the networks saw them in training: up and down too where a CT does not state how it lies."""
+    return TWO_LOOKS if about.spacing_known or canonical.modality == "CXR" else FOUR_LOOKS
+
+
+@torch.inference_mode()
+def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule) -> About:
+    """``about`` with the threshold of highest lesion Dice on the fold's validation cases, one of ``LESION_THRESHOLDS``.
+
+    Of CT the mean over cases with a lesion. Of radiographs that of all pixels together, clear ones included: there are
+    few, and among the ill alone the lowest threshold wins, which paints healthy lungs. Left as it is where none has a
+    lesion.
+    """
+    network.eval()
+    flat = data.canonical.modality == "CXR"
+    lesion, looks = REGIONS.index("lesion"), _looks(about, data.canonical)
+    overlap, size = [], []
+    for batch in data.val_dataloader():
+        truth = batch["mask_bcxyz"][0, lesion] > 0.5
+        if truth.any() or (flat and batch["mask_known_bc"][0, lesion]):
+            image_cxyz = batch["image_bcxyz"][0]
+            (probability,) = blended_probabilities([network], image_cxyz, data.patch_size, [lesion], looks)
+            found = [probability > threshold for threshold in LESION_THRESHOLDS]
+            overlap.append([float(2 * (one & truth).sum()) for one in found])
+            size.append([float(one.sum() + truth.sum()) for one in found])
+    if not np.any(overlap):
+        return about
+    dice = np.sum(overlap, 0) / np.sum(size, 0) if flat else np.mean(np.divide(overlap, size), 0)
+    return replace(about, lesion_threshold=LESION_THRESHOLDS[int(dice.argmax())])
+
+
+def held_out_segmentation(
+    network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
+    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about, data.canonical))
+    cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
+    for case_id in cases:  # a fold that is trained anew is predicted anew
+        (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)
+    modality = data.canonical.modality
+    series = {case_id: image for case_id, case in cases.items() if (image := case.image(modality)) is not None}
+    rows, quarantined = predict_series(segmenter, series, run_dir / "severity")
+    rows.insert(1, "site", [cases[case_id].site for case_id in rows["case_id"]])
+    rows.insert(2, "fold", data.split.fold)
+    rows.insert(3, "modality", modality)
+    return rows, quarantined

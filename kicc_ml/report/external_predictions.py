@@ -1,0 +1,189 @@
+"""Anybody's predictions benchmarked on a cohort: the same report as of a run of this project."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
+from kicc_ml.cohort.table_file import read_cells
+from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.progress import track
+from kicc_ml.core.types import Case, Modality, Volume
+from kicc_ml.data.masks import reference_masks
+from kicc_ml.data.store import DERIVED_REGIONS
+from kicc_ml.dicom.volume.read import read_volume
+from kicc_ml.evaluation.comparison import compare_segmentations
+from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
+from kicc_ml.evaluation.segmentation import case_columns, score_case
+from kicc_ml.evaluation.subgroups import groups_of
+from kicc_ml.evaluation.summary import summarise
+from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.report.report import ShownCase, write_report
+from kicc_ml.report.study_description import environment, study_of
+from kicc_ml.report.worst_cases import predicted_cases, segmented_cases
+from kicc_ml.runs.folder import held_out_tables
+
+NOTHING = pd.DataFrame()
+
+#: Why a mask of a case is set aside of which the cohort has no CT; whoever predicted it had one.
+NO_CT = "mask not judged: the cohort has no usable CT of this case; kicc-ml index says why"
+
+
+@dataclass(frozen=True)
+class JudgedMasks:
+    """A folder of masks: a row of ``cases.csv`` per case that was scored, its worst and median cases in pictures, and
+    why the others were set aside.
+    """
+
+    rows: pd.DataFrame
+    shown: Sequence[ShownCase]
+    set_aside: Mapping[str, str]
+
+
+def model_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """What each file or folder of predictions is called in the report: its name without suffix."""
+    if absent := [str(path) for path in paths if not path.exists()]:
+        raise UserError(f"{', '.join(absent)}: there is no such file or folder")
+    named = {path.name.removesuffix(".csv"): path for path in paths}
+    if len(named) < len(paths):
+        raise UserError(f"two of {', '.join(map(str, paths))} have the same name; rename one")
+    return named
+
+
+def evaluate_predictions(
+    named: Mapping[str, Path], cases: Mapping[str, Case], folder: Path, runs: Sequence[Path] = ()
+) -> Path:
+    """Score predictions against a cohort and write ``folder/report.html``; returns its path.
+
+    CSVs are the models of one report. A folder of masks is part of it; of several each has a report beneath. Two or
+    more are compared pairwise on the same cases. What the models of ``runs`` of the same cohort said of the same
+    endpoints stands beside. A case whose own CT or reference cannot be read is set aside and named. Raises UserError
+    where a case is missing, doubled or unknown, or a file of predictions cannot be used.
+    """
+    tables = [
+        placed_probabilities(read_cells(path), path, cases, name) for name, path in named.items() if not path.is_dir()
+    ]
+    beside = beside_of(runs, tables, cases)
+    judged = {name: judge_masks(path, cases) for name, path in named.items() if path.is_dir()}
+    predictions = pd.concat([*tables, *beside.values()], ignore_index=True) if tables else NOTHING
+    about = about_predictions(named.values()) | about_beside(tables, beside)
+    quarantined = {case_id: why for one in judged.values() for case_id, why in one.set_aside.items()}
+    study = study_of([], cases) | {"quarantined": quarantined}
+    together = JudgedMasks(NOTHING, (), {})
+    if len(judged) == 1:
+        (together,) = judged.values()
+    for name, one in judged.items() if len(judged) > 1 else ():
+        summary = summarise(one.rows, NOTHING) | study
+        write_report(folder / name, summary, one.rows, NOTHING, about | {"name": name}, one.shown)
+    summary = summarise(together.rows, predictions, groups=groups_of(cases.values())) | study
+    summary["comparisons"] += compare_segmentations({name: one.rows for name, one in judged.items()}, "lesion")
+    shown = [*together.shown, *predicted_cases(predictions, cases, get_args(Modality))]
+    return write_report(folder, summary, together.rows, predictions, about | {"name": " and ".join(named)}, shown)
+
+
+def beside_of(
+    runs: Sequence[Path], tables: Sequence[pd.DataFrame], cases: Mapping[str, Case]
+) -> dict[Path, pd.DataFrame]:
+    """Rows of the models of each run, for the endpoints of ``tables``.
+
+    Raises UserError where a run is of another cohort, has none of the endpoints, or a model of a name already taken.
+    """
+    endpoints = {name for table in tables for name in table["endpoint"]}
+    taken = {name for table in tables for name in table["model"]}
+    found: dict[Path, pd.DataFrame] = {}
+    for run in runs:
+        rows = model_rows(held_out_tables(run)[0], run, endpoints, cases)
+        if rows.empty:
+            raise UserError(
+                f"{run}: has no predictions of {', '.join(sorted(endpoints)) or 'any endpoint'} to set beside"
+            )
+        if shared := taken & set(rows["model"]):
+            raise UserError(
+                f"{run}: {', '.join(sorted(shared))} is the name of two models; rename the file, or leave the run out"
+            )
+        taken |= set(rows["model"])
+        found[run] = rows
+    return found
+
+
+def about_beside(tables: Sequence[pd.DataFrame], beside: Mapping[Path, pd.DataFrame]) -> dict[str, str]:
+    """What the report says of the baselines: from which run they are and whom they lack, or how to get them."""
+    if not tables:
+        return {}
+    if not beside:
+        advice = (
+            "none. python train.py experiment=clinical cohort=... fits them; then runs=runs/clinical sets them beside"
+        )
+        return {"baselines": advice}
+    return {"baselines": "; ".join(_origin(run, rows, tables[0]) for run, rows in beside.items())}
+
+
+def _origin(run: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
+    lacking = len(set(table["case_id"]) - set(rows["case_id"]))
+    without = f", {lacking} cases were not predicted by it" if lacking else ""
+    return f"{', '.join(dict.fromkeys(rows['model']))} of {run}, each case held out{without}"
+
+
+def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
+    """How the masks of ``folder`` agree with the reference lesions of the cases that have one."""
+    referenced = [case_id for case_id, case in cases.items() if case.ct is not None and _has_lesion_reference(case)]
+    if not referenced:
+        raise UserError("no case of the cohort has a reference mask of the lesion, so masks cannot be judged")
+    found = files_by_case(folder, cases)
+    files = one_each(folder, found, referenced, cases)
+    rows, set_aside = [], {case_id: NO_CT for case_id, _ in found if case_id in cases and cases[case_id].ct is None}
+    for case_id, path in track(list(files.items()), description="score"):
+        try:
+            volume, reference = read_reference(cases[case_id])
+        except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+            set_aside[case_id] = f"mask not judged: {reason_of(error, files_of(cases[case_id]))}"
+            continue
+        rows.append(score_mask(cases[case_id], path, volume, reference))
+    table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])
+    return JudgedMasks(table, segmented_cases(table, lambda one: [_picture(cases[one], files[one])]), set_aside)
+
+
+def _picture(case: Case, path: Path) -> Image.Image:
+    volume, reference = read_reference(case)
+    return case_picture(case.case_id, volume, predicted_masks(case, path, volume), None, None, reference.get("lesion"))
+
+
+def _has_lesion_reference(case: Case) -> bool:
+    return "lesion" in case.masks or set(DERIVED_REGIONS["lesion"]) <= set(case.masks)
+
+
+def files_of(case: Case) -> list[Path]:
+    """The files of a case's CT and reference masks."""
+    return [*(case.ct.files if case.ct else ()), *case.masks.values()]
+
+
+def read_reference(case: Case) -> tuple[Volume, Mapping[str, np.ndarray]]:
+    """The CT of a case and its reference masks. Raises whatever damaged files raise."""
+    assert case.ct is not None
+    volume = read_volume(case.ct)
+    return volume, reference_masks(case, volume)
+
+
+def score_mask(case: Case, path: Path, volume: Volume, reference: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A row of ``cases.csv``: the regions that both the file and the reference have, on the grid of the scan.
+
+    Raises UserError for a file that is no mask on that grid.
+    """
+    predicted = predicted_masks(case, path, volume)
+    spacing_mm = volume.spacing_mm if volume.spacing_known else None
+    scores = score_case(reference, predicted, spacing_mm)
+    return {"case_id": case.case_id, "site": case.site, "fold": ""} | case_columns(scores)
+
+
+def about_predictions(paths: Iterable[Path]) -> dict[str, str]:
+    return {
+        "description": "Predictions made elsewhere, scored against the known outcomes and masks of the cohort. What "
+        "the models were trained on, and whether they had seen these patients, is not known here.",
+        "predictions": ", ".join(map(str, paths)),
+        **environment(),
+    }

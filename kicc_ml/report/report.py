@@ -1,0 +1,260 @@
+"""The report of a run: one HTML page that can be sent, printed and read without a network."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from kicc_ml.core.files import write_table, write_text
+from kicc_ml.evaluation import outcome, segmentation
+from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
+from kicc_ml.evaluation.rows import drawn_models
+from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
+from kicc_ml.evaluation.summary import models_of, numbers, to_json
+from kicc_ml.evaluation.text import METRIC_NAMES, figure_text, heading, p_text, words
+from kicc_ml.report import figures
+from kicc_ml.report.checklist import checklists
+from kicc_ml.report.flow_chart import flow_chart, flow_steps
+from kicc_ml.report.table_one import side_by_side, table_one
+
+#: Graded quantities that have a true value beside them: their name in figures and the top of the axis.
+GRADED = {"severity_score": ("severity score", 24.0), "percent_involved": ("% of lung involved", 100.0)}
+
+
+#: Parts of the page that a checklist may point to.
+SECTION_NAMES = {
+    "top": "first page",
+    "done": "What was done",
+    "participants": "Participants",
+    "table-1": "Table 1",
+    "by-hospital": "By hospital",
+    "outcome": "Outcome",
+    "verdict": "Verdict",
+    "subgroups": "Subgroups",
+    "leakage": "Leakage",
+    "worst": "Worst and median cases",
+    "not-evaluated": "What could not be evaluated",
+    "environment": "Environment",
+}
+
+DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", "site_other"]
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case in pictures (``jpegs``; none where they cannot be had, which ``caption`` then says), under the heading of
+    what was ``predicted``: ``segmentation`` or an endpoint.
+    """
+
+    predicted: str
+    caption: str
+    jpegs: tuple[bytes, ...] = ()
+
+
+def write_report(
+    folder: Path,
+    summary: dict[str, Any],
+    cases: pd.DataFrame,
+    predictions: pd.DataFrame,
+    run: Mapping[str, str],
+    shown: Sequence[ShownCase] = (),
+) -> Path:
+    """Write the page, its numbers and figures into ``folder``: ``report.html``; return its path.
+
+    Beside it ``cases.csv summary.json summary.csv checklist.csv figures/*.svg`` and, of what is known, ``table_1.csv
+    duplicates.csv``.
+
+    ``summary`` is that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables. ``run`` holds
+    ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
+    block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
+    ``shown`` are together by what was predicted, worst first. Every file appears whole or not at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / "cases.csv", cases)
+    write_text(folder / "summary.json", to_json(summary))
+    write_table(folder / "summary.csv", numbers(summary))
+    filled = checklists(summary | {"shown": [one.caption for one in shown if one.jpegs]}, run)
+    for name, table in tables(summary, filled).items():
+        write_table(folder / f"{name}.csv", table)
+    drawn = drawings(summary, cases, predictions)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, svg in drawn.items():
+        write_text(folder / "figures" / f"{_file_name(name)}.svg", svg)
+    write_text(folder / "report.html", render(summary, cases, predictions, run, shown, drawn, filled))
+    return folder / "report.html"
+
+
+def render(
+    summary: dict[str, Any],
+    cases: pd.DataFrame,
+    predictions: pd.DataFrame,
+    run: Mapping[str, str],
+    shown: Sequence[ShownCase],
+    drawn: Mapping[str, str],
+    filled: Sequence[Mapping[str, Any]],
+) -> str:
+    """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kicc_ml.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure_text, "words": words, "heading": heading, "p": p_text}
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        run=run,
+        participants=participants(cases, predictions),
+        site_header=_site_header(summary),
+        site_rows=_site_rows(summary),
+        regions=regions_of(cases),
+        endpoints=_judged_endpoints(predictions),
+        unknown_endpoints=[name for name in endpoints_of(predictions) if name not in _judged_endpoints(predictions)],
+        models=models_of(predictions),
+        segmentation_tables=(segmentation.AGREEMENT, segmentation.VOLUMES),
+        detection_metrics=segmentation.DETECTION,
+        in_pieces=segmentation.IN_PIECES,
+        outcome_tables=(outcome.DISCRIMINATION, outcome.CALIBRATION),
+        subgroup_metrics=SUBGROUP_METRICS,
+        metric_names=METRIC_NAMES,
+        drawings={name: Markup(figures.inline(svg)) for name, svg in drawn.items()},
+        shown=[(one.predicted, one.caption, [_data_uri(jpeg) for jpeg in one.jpegs]) for one in shown],
+        table_one=side_by_side(table_one(summary["table_1"])) if "table_1" in summary else [],
+        checklists=filled,
+        section_names=SECTION_NAMES,
+    )
+
+
+def _judged_endpoints(predictions: pd.DataFrame) -> list[str]:
+    """Of the endpoints that were predicted, those of which the outcome of anybody is known."""
+    known = predictions.dropna(subset=["label"]) if "label" in predictions else predictions
+    return endpoints_of(known)
+
+
+def tables(summary: dict[str, Any], filled: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
+    """What is in the page as a table and not in ``summary.csv``, by the name of its file."""
+    items = [{"standard": one["standard"]} | item for one in filled for item in one["items"]]
+    found = {"checklist": pd.DataFrame(items, columns=["standard", "item", "topic", "state", "answer", "see"])}
+    if "table_1" in summary:
+        found["table_1"] = table_one(summary["table_1"])
+    if "leakage" in summary:
+        found["duplicates"] = pd.DataFrame(summary["leakage"]["duplicates"], columns=DUPLICATE_COLUMNS)
+    return found
+
+
+def site_table(summary: dict[str, Any]) -> Table:
+    """The same table of hospitals for the terminal."""
+    table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for position, column in enumerate(_site_header(summary)):
+        table.add_column(column, justify="right" if position else "left")
+    for row in _site_rows(summary):
+        table.add_row(*row)
+    return table
+
+
+def participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per hospital: cases, cases with reference masks, and ``events / known`` of each endpoint."""
+    counted = []
+    for site in sites_of(cases, predictions):
+        segmented, predicted = at_site(cases, site), at_site(predictions, site)
+        people = {*segmented.get("case_id", ()), *predicted.get("case_id", ())}
+        row: dict[str, Any] = {"site": site, "cases": len(people), "with masks": _with_masks(segmented)}
+        for endpoint in endpoints_of(predictions):
+            label = predicted[predicted["endpoint"] == endpoint].drop_duplicates("case_id")["label"].dropna()
+            row[endpoint] = f"{int(label.sum())} / {len(label)}"
+        counted.append(row)
+    return counted
+
+
+def _with_masks(cases: pd.DataFrame) -> int:
+    return int(cases["distance_unit"].notna().sum()) if "distance_unit" in cases else 0
+
+
+def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
+    """Per endpoint the models that stand side by side, of those that have a figure."""
+    judged = {
+        endpoint: drawn_models([name for name in models if models[name]["brier"]["value"] is not None])
+        for endpoint, models in summary["outcome"].items()
+    }
+    return {endpoint: models for endpoint, models in judged.items() if models}
+
+
+def _site_header(summary: dict[str, Any]) -> list[str]:
+    judged = [f"{words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()]
+    return ["hospital", "n", "lesion Dice", "severity ±2", *judged]
+
+
+def _site_rows(summary: dict[str, Any]) -> list[list[str]]:
+    parts = [*summary["sites"].items(), ("all", summary)]
+    return [[site, *_site_cells(figures_of, _judged(summary))] for site, figures_of in parts]
+
+
+def _site_cells(figures_of: dict[str, Any], judged: dict[str, list[str]]) -> list[str]:
+    within_2 = figures_of["severity"]["score"]["within_2"]
+    return [
+        str(figures_of["n"]),
+        _short(figures_of["segmentation"]["lesion"]["dice"]["mean"]),
+        "–" if within_2 is None else f"{100 * within_2:.0f} %",
+        *(
+            " / ".join(_short(_auroc(figures_of["outcome"][endpoint], model)) for model in models)
+            for endpoint, models in judged.items()
+        ),
+    ]
+
+
+def _auroc(models: dict[str, Any], model: str) -> float | None:
+    return models[model]["auroc"]["value"] if model in models else None
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:
+    """Every figure as SVG by name: ``dice_<region>``, ``forest_<endpoint>`` and so on."""
+    found = {
+        f"dice_{region}": figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice"))
+        for region in regions_of(cases)
+    }
+    for one in summary.get("flow", []):
+        steps = flow_steps(one["flow"], len(summary.get("quarantined", {})), one["held_out"])
+        found[f"flow_{one['name']}"] = flow_chart(steps)
+    for endpoint in _judged_endpoints(predictions):
+        rows = predictions[predictions["endpoint"] == endpoint]
+        found[f"forest_{endpoint}"] = _forest(summary, endpoint, models_of(rows))
+        found[f"calibration_{endpoint}"] = figures.calibration(rows, summary["calibration_curve"][endpoint])
+        found[f"decision_{endpoint}"] = figures.decision_curve(summary["decision_curve"][endpoint])
+    for column, (label, top) in GRADED.items():
+        both = [column, f"{column}_truth"]
+        if set(both) <= set(cases.columns) and not cases[both].dropna().empty:
+            found[f"agreement_{column}"] = figures.agreement(cases, column, label, top)
+    if "agreement_percent_involved" in found:
+        limits = summary["severity"]["percent_involved"]["bland_altman"]
+        found["bland_altman"] = figures.bland_altman(cases, "percent_involved", GRADED["percent_involved"][0], limits)
+    return {name: figures.to_svg(figure) for name, figure in found.items()}
+
+
+def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure:
+    shown = drawn_models(models)
+    by_model = {model: site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
+    overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
+    meta = {model: summary["meta_analysis"][endpoint][model]["reml"] for model in shown}
+    return figures.forest(by_model, overall, meta)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

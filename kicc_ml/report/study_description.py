@@ -1,0 +1,170 @@
+"""What a report says of a study beside its figures: flow, Table 1, leakage, and where it was run."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from kicc_ml.cohort.case_summary import summarise_cases
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case, Series
+from kicc_ml.dicom.volume.thumbnail import THUMBNAIL, thumbnail_of
+from kicc_ml.evaluation.leakage import duplicates, site_probe, validation_gaps
+from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS
+
+PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
+
+#: Side of the picture whose mean greys the site probe is given: what a plate, a field of view or a dose leaves behind.
+PROBE_PIXELS = 8
+
+#: How a division is called in ``config.yaml``, for the gap between two runs.
+PATIENT_LEVEL, UNSEEN_SITES = "patient_kfold", "leave_one_site_out"
+
+
+def study_of(folds: Sequence[Path], cases: Mapping[str, Case], gap: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """``flow table_1 leakage`` of a run for its ``summary.json``; ``gap`` is of :func:`gap_between`."""
+    of_cases = {
+        "table_1": summarise_cases(cases.values()),
+        "leakage": leakage(list(cases.values())) | {"validation_gap": list(gap)},
+    }
+    return {"flow": flows(folds)} | of_cases
+
+
+def flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
+    """Of each run among ``folds`` its ``flow.json`` and how many cases each fold held out."""
+    runs = dict.fromkeys(fold.parent for fold in folds)
+    return [
+        {
+            "name": run.name,
+            "flow": json.loads((run / FLOW).read_text(encoding="utf-8")),
+            "held_out": {fold.name: _cases_in(fold / PREDICTIONS) for fold in folds if fold.parent == run},
+        }
+        for run in runs
+        if (run / FLOW).is_file()
+    ]
+
+
+def _cases_in(predictions: Path) -> int:
+    return int(pd.read_csv(predictions, usecols=["case_id"])["case_id"].nunique())
+
+
+def leakage(cases: Sequence[Case]) -> dict[str, Any]:
+    """``site_probe``, a row per kind of feature, ``duplicates``, and how many pictures could be compared.
+
+    The probe is given the clinical features, and each index image as mean greys less its own mean and spread.
+    """
+    images = {"CT": [case.ct for case in cases], "radiograph": [case.cxr for case in cases]}
+    thumbnails = {kind: _thumbnails(series) for kind, series in images.items() if any(series)}
+    probes = [_probe("clinical table", _clinical(cases), cases)]
+    probes += [_probe(kind, _coarse(thumbnail_nxy), cases) for kind, thumbnail_nxy in thumbnails.items()]
+    copies = [_copies(kind, thumbnail_nxy, cases) for kind, thumbnail_nxy in thumbnails.items()]
+    return {
+        "site_probe": [probe for probe in probes if probe],
+        "duplicates": [row for found in copies for row in found],
+        "pictures": {kind: int(np.isfinite(one).all((1, 2)).sum()) for kind, one in thumbnails.items()},
+    }
+
+
+def _thumbnails(images: Sequence[Series | None]) -> np.ndarray:
+    """``[n, x, y]``; NaN where there is no image or it cannot be read, which whoever trains on it says."""
+    return np.stack([_thumbnail(series) for series in images])
+
+
+def _thumbnail(series: Series | None) -> np.ndarray:
+    empty = np.full((THUMBNAIL, THUMBNAIL), np.nan)
+    try:
+        return thumbnail_of(series) if series else empty
+    except UserError:
+        return empty
+
+
+def _coarse(thumbnail_nxy: np.ndarray) -> np.ndarray:
+    """Features ``[n, PROBE_PIXELS ** 2]`` with mean 0 and spread 1 for each image."""
+    part = thumbnail_nxy.shape[1] // PROBE_PIXELS
+    coarse_nxy = thumbnail_nxy.reshape(-1, PROBE_PIXELS, part, PROBE_PIXELS, part).mean(axis=(2, 4))
+    feature_nf = coarse_nxy.reshape(len(coarse_nxy), -1)
+    spread_n1 = feature_nf.std(axis=1, keepdims=True)
+    return (feature_nf - feature_nf.mean(axis=1, keepdims=True)) / np.where(spread_n1 > 0, spread_n1, 1)
+
+
+def _clinical(cases: Sequence[Case]) -> np.ndarray:
+    return pd.DataFrame([dict(case.clinical) for case in cases]).to_numpy(float)
+
+
+def _probe(features: str, feature_nf: np.ndarray, cases: Sequence[Case]) -> dict[str, Any] | None:
+    """The probe of those who have any of the features; None where nobody has."""
+    known_n = np.isfinite(feature_nf).any(axis=1)
+    if not known_n.any():
+        return None
+    found = vars(site_probe(feature_nf[known_n], np.array([case.site for case in cases])[known_n]))
+    row = {"features": features, "n": int(known_n.sum()), "value": found["accuracy"]}
+    row |= {name: found[name] for name in ("low", "high", "chance", "flagged")} | {"left_out": list(found["left_out"])}
+    return row | ({"reason": found["reason"]} if found["reason"] else {})
+
+
+def _copies(kind: str, thumbnail_nxy: np.ndarray, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    feature_nf = thumbnail_nxy.reshape(len(cases), -1)
+    known_n = np.isfinite(feature_nf).all(axis=1)
+    rows = pd.DataFrame({name: [getattr(case, name) for case in cases] for name in ("case_id", "site", "person")})
+    rows["digest"] = [
+        sha256(one_f.tobytes()).hexdigest() if known and np.ptp(one_f) else ""
+        for known, one_f in zip(known_n, feature_nf, strict=True)
+    ]
+    found = duplicates(rows, feature_nf).to_dict("records")
+    return [{"image": kind, **{str(name): value for name, value in row.items()}} for row in found]
+
+
+def gap_between(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Patient-level against leave-one-site-out validation, where ``divisions`` of the runs hold one of each."""
+    of_kind = {division: run for run, division in divisions.items() if len(predictions[run])}
+    if not {PATIENT_LEVEL, UNSEEN_SITES} <= set(of_kind):
+        return []
+    return validation_gaps(predictions[of_kind[PATIENT_LEVEL]], predictions[of_kind[UNSEEN_SITES]])
+
+
+def division_of(fold: Path) -> str:
+    """How the run of a fold divided its cases, as its settings call it."""
+    settings = yaml.safe_load((fold / CONFIG).read_text(encoding="utf-8"))
+    return str(settings["split"]["_target_"]).rsplit(".", 1)[-1]
+
+
+def environment() -> dict[str, str]:
+    """Versions, commit and machine, a line each for the report."""
+    return {
+        "kicc_ml": version("kicc_ml"),
+        **({"commit": commit} if (commit := _commit()) else {}),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+    }
+
+
+def _commit() -> str:
+    """Of the checkout this package lies in; "" where it was installed from elsewhere, or git is not there."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return ""
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _processor() -> str:
+    """The model as Linux names it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "not stated"
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "not stated")

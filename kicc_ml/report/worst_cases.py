@@ -1,0 +1,134 @@
+"""The worst cases of a report and a median one, in pictures."""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import yaml
+from PIL import Image
+
+from kicc_ml.core.errors import reason_of
+from kicc_ml.core.types import Case, Modality
+from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.evaluation.multisite import endpoints_of
+from kicc_ml.evaluation.rows import drawn_models
+from kicc_ml.evaluation.text import words
+from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.report.report import ShownCase
+from kicc_ml.runs.folder import CONFIG
+
+#: Cases with the lowest lesion Dice; of an endpoint the events of lowest risk, and as many others of highest.
+SEGMENTED_SHOWN = 5
+EACH_WAY_SHOWN = 2
+
+#: Grey tiles and thin outlines: below this their edges ring, above it a report of four endpoints outgrows an e-mail.
+JPEG_QUALITY = 80
+
+#: Before the names of models, which may be any word, where they are columns.
+RISK = "risk by "
+
+IMAGES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
+
+
+def segmented_cases(rows: pd.DataFrame, pictures_of: Callable[[str], Iterable[Image.Image]]) -> list[ShownCase]:
+    """The cases of ``cases.csv`` with the lowest lesion Dice (below the median) and the median one, worst first.
+
+    ``pictures_of`` a case id may raise what damaged files raise: the caption then says so.
+    """
+    known = rows.dropna(subset=["lesion_dice"]) if "lesion_dice" in rows else rows.iloc[:0]
+    if known.empty:
+        return []
+    worse, median = _by_error(known.assign(error=-known["lesion_dice"].astype(float)))
+    shown = []
+    for row in pd.concat([worse.head(SEGMENTED_SHOWN), median]).to_dict("records"):
+        said = f"{row['case_id']}, {row['site']}: lesion Dice {row['lesion_dice']:.2f}{row['median']}"
+        try:
+            jpegs, fault = tuple(as_jpeg(picture) for picture in pictures_of(str(row["case_id"]))), ""
+        except Exception as error:  # foreign files fail in many ways, and a report does without a picture
+            jpegs, fault = (), f"; cannot be shown: {reason_of(error)}"
+        shown.append(ShownCase("segmentation", said + fault, jpegs))
+    return shown
+
+
+def predicted_cases(
+    predictions: pd.DataFrame, cases: Mapping[str, Case], modalities: Sequence[Modality]
+) -> list[ShownCase]:
+    """Of each endpoint the cases of which the first model that is drawn (the network) erred most, and the median one.
+
+    Events of the lowest risk, others of the highest, each of an error above the median, with the risks of the models it
+    is compared with and the images of ``modalities``. Nothing without predictions or modalities.
+    """
+    if predictions.empty or not modalities:
+        return []
+    known = predictions.dropna(subset=["label", "probability"]).astype({"case_id": str})
+    captions = {endpoint: _captions(known[known["endpoint"] == endpoint]) for endpoint in endpoints_of(known)}
+    ids = {case_id for of_endpoint in captions.values() for case_id in of_endpoint}
+    images = {case_id: _images(cases[case_id], modalities) for case_id in ids & set(cases)}
+    shown = []
+    for endpoint, of_endpoint in captions.items():
+        for case_id, caption in of_endpoint.items():
+            jpegs, remark = images.get(case_id, ((), "; no longer in the cohort"))
+            shown.append(ShownCase(endpoint, caption + remark, jpegs))
+    return shown
+
+
+def _captions(rows: pd.DataFrame) -> dict[str, str]:
+    """The cases of one endpoint that are shown, by id: outcome and the risks of the models that are drawn."""
+    models = drawn_models(rows["model"])
+    first = RISK + models[0]
+    risks = rows.pivot(index="case_id", columns="model", values="probability")[models].add_prefix(RISK)
+    table = rows.drop_duplicates("case_id").set_index("case_id")[["site", "label"]].join(risks)
+    table = table.dropna(subset=[first]).reset_index()
+    worse, median = _by_error(table.assign(error=(table["label"] - table[first]).abs()))
+    each_way = [worse[worse["label"] == label].head(EACH_WAY_SHOWN) for label in (1, 0)]
+    return {str(row["case_id"]): _caption(row, models) for _, row in pd.concat([*each_way, median]).iterrows()}
+
+
+def _by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows before the median one, the largest ``error`` first, and that one; ``median`` is how a caption ends."""
+    ranked = rows.sort_values("error", ascending=False, kind="stable")
+    middle = len(ranked) // 2
+    return ranked.iloc[:middle].assign(median=""), ranked.iloc[middle : middle + 1].assign(median=", the median case")
+
+
+def _caption(row: pd.Series, models: Sequence[str]) -> str:
+    risks = [f"{words(model)} {100 * row[RISK + model]:.1f} %" for model in models if pd.notna(row[RISK + model])]
+    had = "had the event" if row["label"] else "did not have the event"
+    return f"{row['case_id']}, {row['site']}: {had}; predicted risk: {', '.join(risks)}{row['median']}"
+
+
+def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ...], str]:
+    """The images that a case was predicted from (JPEG), and what is to be said of them."""
+    jpegs, remarks = [], []
+    for modality in modalities:
+        if (series := case.image(modality)) is None:
+            continue
+        if "burned_in" in series.reasons:  # it may be a name, and a report is sent
+            remarks.append(f"; its {IMAGES[modality]} is not shown: {REASONS['burned_in']}")
+            continue
+        try:
+            picture = case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
+            jpegs.append(as_jpeg(picture))
+        except Exception as error:  # foreign files fail in many ways, and a report does without a picture
+            remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error, series.files)}")
+    if not jpegs and not remarks:
+        remarks.append("; without an image")
+    if further := sum(series.modality in modalities for series in case.further):
+        remarks.append(f"; {further} further images of other times are not shown")
+    return tuple(jpegs), "".join(remarks)
+
+
+def as_jpeg(picture: Image.Image) -> bytes:
+    """Small enough for a page that is sent."""
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
+    return stream.getvalue()
+
+
+def modalities_of(fold: Path) -> list[Modality]:
+    """The images that the outcome network of a fold was given, by its settings."""
+    data = yaml.safe_load((fold / CONFIG).read_text(encoding="utf-8")).get("data", {})
+    return [modality for modality in get_args(Modality) if data.get(f"canonical_{modality.lower()}")]

@@ -1,0 +1,215 @@
+"""A plan for each fold, from its own training cases: voxel size, window, depth, patch and batch within a memory.
+
+A setting whose value is the word ``planned`` is decided here; any other value is kept. In the manner of nnU-Net
+(Isensee et al., Nat Methods 2021), except that planning sees the fold's training cases alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import REGIONS
+from kicc_ml.data.fingerprint import Fingerprint
+from kicc_ml.models.memory import training_bytes
+from kicc_ml.models.networks import build_network
+
+PLANNED = "planned"
+
+#: What can be planned, in this order, and where it stands among the settings.
+FIELDS: Mapping[str, str] = {
+    "spacing_mm": "data.canonical.spacing_mm",
+    "window_hu": "data.canonical.window_hu",
+    "strides": "network.strides",
+    "upsample_kernel_size": "network.upsample_kernel_size",
+    "kernel_size": "network.kernel_size",
+    "channels": "network.channels",
+    "filters": "network.filters",
+    "patch_size": "data.patch_size",
+    "batch_size": "data.batch_size",
+}
+
+GIB = 2**30
+
+#: Voxel sizes are rounded to this, so that the folds of a cohort share their prepared volumes.
+SPACING_STEP_MM = 0.25
+
+#: Voxel size where no file states one: the voxels stay as they are, and rotations need proportions.
+UNKNOWN_SPACING_MM = [2.0, 2.0, 4.0]
+
+#: A patch should see at least this share of a scan, else voxels are made larger: a lung in a patch of it.
+LEAST_SEEN = 0.125
+
+#: A window, in HU, holds air and soft tissue whatever the masks cover; it is widened in steps.
+LEAST_WINDOW_HU = (-1000.0, 100.0)
+WINDOW_STEP_HU = 100.0
+
+#: nnU-Net's rules: an axis is halved while 4 voxels are left and its voxels are no longer than twice the shortest.
+LEAST_BOTTOM_VOXELS = 4
+MOST_ANISOTROPY = 2.0
+MOST_HALVINGS = 4
+
+#: Channels of the first level, doubled from level to level up to the most.
+FIRST_CHANNELS, MOST_CHANNELS = 32, 256
+
+#: Samples in a batch: fewer make noisy gradients, more are better spent on larger patches.
+LEAST_BATCH, MOST_BATCH = 2, 16
+
+#: Patches of a network that goes slice by slice hold one slice with its neighbours: slices side by side are alike, and
+#: eight from eight places taught lesions in fewer minutes than sixteen from two. About the body is only air.
+PLANE_IN_PATCH = 0.75
+
+#: Patches (voxels) on which the memory of a network is rehearsed to find what each voxel takes.
+REHEARSED = ((64, 64, 16), (64, 64, 64))
+
+
+def planned_fields(settings: Mapping[str, Any]) -> list[str]:
+    """Names of the fields whose value is the word ``planned``."""
+    return [name for name, key in FIELDS.items() if _at(settings, key) == PLANNED]
+
+
+def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float) -> dict[str, Any]:
+    """Values for the fields of ``settings`` that are ``planned``: plain lists and numbers, by name.
+
+    Raises UserError where not even the smallest patch fits into ``memory_gib``.
+    """
+    wanted = planned_fields(settings)
+    plan: dict[str, Any] = {}
+    if "spacing_mm" in wanted:
+        plan["spacing_mm"] = _spacing_mm(
+            found, _voxels(filled(settings, _depth(settings, (1, 1, 1), (128,) * 3)), memory_gib)
+        )
+    if "window_hu" in wanted:
+        plan["window_hu"] = _window_hu(found)
+    spacing_mm, shape = _target_grid(found, filled(settings, plan)["data"]["canonical"]["spacing_mm"])
+    plan |= _depth(settings, spacing_mm, shape)
+    if {"patch_size", "batch_size"} & set(wanted):
+        voxels = _voxels(filled(settings, plan), memory_gib)
+        if "patch_size" in wanted:
+            seen = _one_slice(shape, settings["network"]) if _is_flat(settings) else shape
+            plan["patch_size"] = _patch_size(seen, _steps(filled(settings, plan)["network"]), voxels // LEAST_BATCH)
+        if "batch_size" in wanted:
+            patch = filled(settings, plan)["data"]["patch_size"]
+            plan["batch_size"] = int(np.clip(voxels // prod(patch), LEAST_BATCH, MOST_BATCH))
+    return plan
+
+
+def filled(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with the values of a plan in their places."""
+    result = deepcopy(dict(settings))
+    for name, value in plan.items():
+        *path, last = FIELDS[name].split(".")
+        node = result
+        for step in path:
+            node = node[step]
+        node[last] = value
+    return result
+
+
+def predicted_gib(settings: Mapping[str, Any]) -> float:
+    """Peak memory of training with these settings on a CPU, above what the process holds before it begins."""
+    network = build_network(settings["network"], {"in_channels": 1, "out_channels": len(REGIONS)})
+    return training_bytes(network, settings["data"]["batch_size"], settings["data"]["patch_size"]) / GIB
+
+
+def _at(settings: Mapping[str, Any], key: str) -> Any:
+    node: Any = settings
+    for step in key.split("."):
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
+
+
+def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
+    """Voxels of a whole batch that a training step may hold: memory grows in a straight line with them."""
+    network = build_network(settings["network"], {"in_channels": 1, "out_channels": len(REGIONS)})
+    few, many = (training_bytes(network, 1, patch) for patch in REHEARSED)
+    fewest, most = map(prod, REHEARSED)
+    each = (many - few) / (most - fewest)
+    voxels = int((memory_gib * GIB - few) / each + fewest)
+    if voxels < LEAST_BATCH * fewest:
+        raise UserError(
+            f"plan.memory_gib={memory_gib} holds no training of this network; give it more, or a smaller one"
+        )
+    return voxels
+
+
+def _spacing_mm(found: Fingerprint, voxels: int) -> list[float]:
+    """The median of the cases, its shortest side made longer until a patch sees ``LEAST_SEEN`` of a scan."""
+    if found.spacing_mm is None:
+        return UNKNOWN_SPACING_MM
+    step = SPACING_STEP_MM
+    spacing = np.maximum(np.rint(np.array(found.spacing_mm) / step), 1) * step
+    extent_mm = np.array(found.shape) * found.spacing_mm
+    while np.prod(extent_mm / spacing) * LEAST_SEEN > voxels / LEAST_BATCH:
+        spacing = np.where(spacing == spacing.min(), spacing + step, spacing)
+    return spacing.tolist()
+
+
+def _window_hu(found: Fingerprint) -> list[float]:
+    """From the lowest to the highest grey value that masks cover, in whole steps; at least ``LEAST_WINDOW_HU``."""
+    low, high = LEAST_WINDOW_HU
+    if found.foreground_hu is not None:
+        low = min(low, np.floor(found.foreground_hu[0] / WINDOW_STEP_HU) * WINDOW_STEP_HU)
+        high = max(high, np.ceil(found.foreground_hu[-1] / WINDOW_STEP_HU) * WINDOW_STEP_HU)
+    return [max(float(low), -1024.0), float(high)]
+
+
+def _target_grid(found: Fingerprint, spacing_mm: Sequence[float] | None) -> tuple[Sequence[float], list[float]]:
+    """Voxel size and median shape of the canonical volumes; voxels count as cubes where no file states their size."""
+    if found.spacing_mm is None or spacing_mm is None:
+        return found.spacing_mm or (1.0, 1.0, 1.0), list(found.shape)
+    sizes = zip(found.shape, found.spacing_mm, spacing_mm, strict=True)
+    return spacing_mm, [count * own / mm for count, own, mm in sizes]
+
+
+def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequence[float]) -> dict[str, Any]:
+    """Strides, kernels and channels, level by level, of those that are planned."""
+    strides: list[list[int]] = []
+    kernels: list[list[int]] = []
+    spacing, left = np.array(spacing_mm, float), np.array(shape, float)
+    while True:
+        near = spacing < MOST_ANISOTROPY * spacing[:2].min()
+        kernels.append([3 if axis else 1 for axis in near.tolist()])
+        halved = near & (left >= 2 * LEAST_BOTTOM_VOXELS)
+        if len(strides) == MOST_HALVINGS or not halved[:2].all():
+            break
+        strides.append([2 if axis else 1 for axis in halved.tolist()])
+        spacing, left = np.where(halved, spacing * 2, spacing), np.where(halved, left / 2, left)
+    channels = [min(FIRST_CHANNELS * 2**level, MOST_CHANNELS) for level in range(len(strides) + 1)]
+    padded = [[1, 1, 1], *strides] if settings["network"]["_target_"].endswith("DynUNet") else strides
+    values = {
+        "strides": [2] * len(strides) if _is_flat(settings) else padded,
+        "upsample_kernel_size": strides,
+        "kernel_size": kernels,
+        "channels": channels,
+        "filters": channels,
+    }
+    return {name: values[name] for name in planned_fields(settings) if name in values}
+
+
+def _is_flat(settings: Mapping[str, Any]) -> bool:
+    """Whether the network goes slice by slice."""
+    return bool(settings["network"]["_target_"].endswith("SliceUNet"))
+
+
+def _one_slice(shape: Sequence[float], network: Mapping[str, Any]) -> list[float]:
+    return [shape[0] * PLANE_IN_PATCH, shape[1] * PLANE_IN_PATCH, 1 + 2 * network.get("neighbours", 1)]
+
+
+def _steps(network: Mapping[str, Any]) -> list[int]:
+    """What a patch must be a multiple of along each axis: the product of the network's strides."""
+    strides = [[s, s, 1 if network["_target_"].endswith("SliceUNet") else s] if isinstance(s, int) else s
+               for s in network.get("strides", [2] * MOST_HALVINGS)]  # fmt: skip
+    return [prod(level[axis] for level in strides) for axis in range(3)]
+
+
+def _patch_size(shape: Sequence[float], steps: Sequence[int], voxels: int) -> list[int]:
+    """As much of a scan as ``voxels`` allow: the whole, shortened step by step along its relatively longest axis."""
+    count = [max(1, round(size / step)) for size, step in zip(shape, steps, strict=True)]
+    while prod(n * step for n, step in zip(count, steps, strict=True)) > voxels and max(count) > 1:
+        longest = max((axis for axis in range(3) if count[axis] > 1), key=lambda axis: count[axis] * steps[axis])
+        count[longest] -= 1
+    return [n * step for n, step in zip(count, steps, strict=True)]

@@ -1,0 +1,252 @@
+"""How much of the lung is affected, and where.
+
+Six zones, right and left by thirds of each lung's own height (standing in for the carina and the inferior
+pulmonary vein), each scored 0 to 4 by its share of involved lung, 24 in total: Wang Y et al., Temporal
+changes of CT findings in 90 patients with COVID-19 pneumonia, Radiology 2020;296:E55. Beside the score the
+share of lung involved and consolidated, the volume (mL) and the weight (g) of the lesions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from kicc_ml.core.types import SeverityMap
+
+SIDES = ("right", "left")
+THIRDS = ("upper", "middle", "lower")
+
+#: Zones in reading order of a radiograph: the patient's right first, from the top.
+ZONES = tuple(f"{side}_{third}" for side in SIDES for third in THIRDS)
+
+#: Involvement (percent of the zone) from which a zone scores 2, 3 and 4; anything present below is 1.
+ZONE_CUT_OFFS_PERCENT = (25.0, 50.0, 75.0)
+
+#: Less of a zone than this scores 0: a few stray voxels of a network are no finding. Ours, not Wang's, whose
+#: readers scored any visible lesion; 0.5 % of a zone is about 4 mL.
+LEAST_ZONE_PERCENT = 0.5
+
+#: A level belongs to a lung's height if it holds this share of the voxels of its fullest level; bowel gas
+#: or a shred of trachea labelled as lung must not stretch the thirds.
+LEAST_LEVEL_SHARE = 0.02
+
+#: Connected lesions smaller than this are not counted: 0.1 mL is a ball of 6 mm, about what a reader calls a
+#: nodule rather than a dot. Ours; there is no published cut-off for ground glass.
+LEAST_LESION_ML = 0.1
+
+#: More of the lesion than this outside the lungs is reported.
+NOTABLE_OUTSIDE_PERCENT = 5.0
+
+
+def grade(
+    masks: Mapping[str, np.ndarray],
+    affine_ras: np.ndarray,
+    hu_xyz: np.ndarray | None = None,
+    spacing_known: bool = True,
+) -> SeverityMap:
+    """Grade one CT.
+
+    ``masks`` maps regions (``records.REGIONS``, or ``ground_glass``) to boolean ``[x, y, z]`` on one grid, in
+    any orientation; ``affine_ras`` (4 x 4) says where the head is. A lesion counts where there is lung.
+    ``lesion`` may be given as ground glass and consolidation; ``uncertain`` is what a model is unsure of. What
+    cannot be computed is None with a reason
+    ``"field: why"``. Raises ValueError where neither lesion nor its parts are among the masks.
+    """
+    lesion = _lesion(masks)
+    lung = _lung(masks)
+    reasons: list[str] = []
+    inside = lesion if lung is None else lesion & lung
+    percent = _percent(inside, lung, "percent_involved", reasons)
+    zone_percent = _zone_percent(masks, inside, affine_ras, reasons)
+    zone_score = {zone: None if share is None else zone_points(share) for zone, share in zone_percent.items()}
+    ml = _voxel_ml(affine_ras, spacing_known, reasons)
+    _report_outside(lesion, inside, reasons)
+    sizes_ml = _lesion_sizes_ml(inside, ml)
+    unsure = masks.get("uncertain")
+    return SeverityMap(
+        zone_percent=zone_percent,
+        zone_score=zone_score,
+        score=_total(zone_score),
+        percent_involved=percent,
+        percent_consolidated=_consolidated(masks, lung, reasons),
+        lung_ml=None if ml is None or lung is None else float(np.count_nonzero(lung) * ml),
+        lesion_ml=None if ml is None else float(np.count_nonzero(inside) * ml),
+        lesion_g=_weight_g(inside, hu_xyz, ml, reasons),
+        reasons=tuple(reasons),
+        lung_percent=_lung_percent(masks, inside),
+        lesion_count=None if sizes_ml is None else len(sizes_ml),
+        largest_lesion_ml=None if sizes_ml is None else float(sizes_ml.max(initial=0)),
+        uncertain_percent=None if unsure is None else _percent(unsure, lung, "uncertain_percent", reasons),
+    )
+
+
+def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> SeverityMap:
+    """Grade one frontal radiograph: shares of the lung fields, as seen, and their geographic extent.
+
+    ``masks`` are those of :func:`grade`, ``[x, y, 1]``. Each lung has 0 to 4 points at the cut-offs of
+    :func:`zone_points`, 8 in total: Wong HYF et al., Radiology 2020;296:E72. Thirds of each lung's height stand in
+    ``zone_percent``, without points. What is of a volume is None.
+    """
+    graded = grade(masks, affine_ras, spacing_known=False)
+    points = [zone_points(share) for share in graded.lung_percent.values() if share is not None]
+    own = [reason for reason in graded.reasons if reason.startswith(("percent_", "uncertain_", "lesion:"))]
+    if len(points) < len(SIDES):
+        own.append("geographic_extent: right and left lung are not both told apart")
+    return replace(
+        graded,
+        zone_score={},
+        score=None,
+        geographic_extent=sum(points) if len(points) == len(SIDES) else None,
+        reasons=("score, lung_ml, lesion_ml, lesion_g: a radiograph is a shadow without volume", *own),
+    )
+
+
+def change(before: SeverityMap, after: SeverityMap) -> dict[str, float | None]:
+    """After less before of every figure that both scans have; None where one of them lacks it."""
+    names = ("score", "percent_involved", "percent_consolidated", "lesion_ml", "lesion_g")
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in names}
+    return {name: None if None in pair else float(pair[1] - pair[0]) for name, pair in pairs.items()}
+
+
+def zone_points(percent: float) -> int:
+    """0 to 4 for one zone: nothing, (0, 25), [25, 50), [50, 75) or [75, 100] percent involved (Wang 2020)."""
+    if percent < LEAST_ZONE_PERCENT:
+        return 0
+    return 1 + sum(percent >= cut_off for cut_off in ZONE_CUT_OFFS_PERCENT)
+
+
+def _lesion(masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    if "lesion" in masks:
+        return np.asarray(masks["lesion"], bool)
+    parts = [np.asarray(masks[part], bool) for part in ("ground_glass", "consolidation") if part in masks]
+    if not parts:
+        raise ValueError("no lesion among the masks, nor ground_glass or consolidation")
+    return np.logical_or.reduce(parts)
+
+
+def _lung(masks: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    if _has_sides(masks):
+        return np.asarray(masks["left_lung"], bool) | np.asarray(masks["right_lung"], bool)
+    return np.asarray(masks["lung"], bool) if "lung" in masks else None
+
+
+def _has_sides(masks: Mapping[str, np.ndarray]) -> bool:
+    return "left_lung" in masks and "right_lung" in masks
+
+
+def _percent(part: np.ndarray, lung: np.ndarray | None, field: str, reasons: list[str]) -> float | None:
+    if lung is None or not lung.any():
+        reasons.append(f"{field}: " + ("no lung mask" if lung is None else "no lung found"))
+        return None
+    return float(100 * np.count_nonzero(part) / np.count_nonzero(lung))
+
+
+def _consolidated(masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reasons: list[str]) -> float | None:
+    if "consolidation" not in masks:
+        reasons.append("percent_consolidated: consolidation was not segmented")
+        return None
+    consolidation = np.asarray(masks["consolidation"], bool)
+    return _percent(consolidation if lung is None else consolidation & lung, lung, "percent_consolidated", reasons)
+
+
+def _lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -> dict[str, float | None]:
+    """Percent involved of the right and the left lung; empty where they are not told apart."""
+    if not _has_sides(masks):
+        return {}
+    lungs = {side: np.asarray(masks[f"{side}_lung"], bool) for side in SIDES}
+    return {side: _percent(lesion & lung, lung, side, []) for side, lung in lungs.items()}
+
+
+def _lesion_sizes_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray | None:
+    """Volumes of the connected lesions (by faces) that count; None without a voxel size."""
+    if voxel_ml is None:
+        return None
+    if not lesion.any():
+        return np.zeros(0)
+    box = ndimage.find_objects(lesion.astype(np.uint8))[0]
+    pieces, _ = ndimage.label(lesion[box])
+    sizes_ml = np.bincount(pieces.ravel())[1:] * voxel_ml
+    return sizes_ml[sizes_ml >= LEAST_LESION_ML]
+
+
+def _zone_percent(
+    masks: Mapping[str, np.ndarray], lesion: np.ndarray, affine_ras: np.ndarray, reasons: list[str]
+) -> dict[str, float | None]:
+    if not _has_sides(masks):
+        reasons.append("score: right and left lung are not told apart")
+        return {}
+    found: dict[str, float | None] = {}
+    for side in SIDES:
+        lung = np.asarray(masks[f"{side}_lung"], bool)
+        for third, share in zip(THIRDS, _share_by_third(lung, lesion, affine_ras), strict=True):
+            found[f"{side}_{third}"] = share
+            if share is None:
+                reasons.append(f"score: no lung in the {side} {third} zone")
+    return found
+
+
+def _share_by_third(lung: np.ndarray, lesion: np.ndarray, affine_ras: np.ndarray) -> list[float | None]:
+    """Percent involved of the upper, middle and lower third of one lung; None for a third without lung."""
+    if not lung.any():
+        return [None] * len(THIRDS)
+    box = ndimage.find_objects(lung.astype(np.uint8))[0]
+    lung, lesion = lung[box], lesion[box]
+    height = _height(lung.shape, affine_ras)[lung]
+    bottom, top = _lung_extent(height, float(np.abs(affine_ras[2, :3]).max()))
+    third = np.floor((top - height) / (top - bottom) * len(THIRDS)).astype(int)  # 0 is the upper one
+    within = (third >= 0) & (third < len(THIRDS))
+    lung_voxels = np.bincount(third[within], minlength=len(THIRDS))
+    lesion_voxels = np.bincount(third[within & lesion[lung]], minlength=len(THIRDS))
+    return [
+        float(100 * part / whole) if whole else None for part, whole in zip(lesion_voxels, lung_voxels, strict=True)
+    ]
+
+
+def _height(shape: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
+    """Position towards the head of every voxel of a box, up to a constant; exact for oblique grids too."""
+    along = [affine_ras[2, axis] * np.arange(size, dtype=np.float32) for axis, size in enumerate(shape)]
+    return (along[0][:, None, None] + along[1][:, None] + along[2]).astype(np.float32)
+
+
+def _lung_extent(height: np.ndarray, step: float) -> tuple[float, float]:
+    """Bottom and top edge of the unbroken stretch of levels, ``step`` high, in which most of a lung lies."""
+    lowest = float(height.min())
+    level = np.rint((height - lowest) / step).astype(int)
+    voxels = np.bincount(level)
+    stretch, _ = ndimage.label(voxels >= LEAST_LEVEL_SHARE * voxels.max())
+    largest = np.argmax(np.bincount(stretch, weights=voxels * (stretch > 0)))
+    levels = np.flatnonzero(stretch == largest)
+    return lowest + (levels[0] - 0.5) * step, lowest + (levels[-1] + 0.5) * step
+
+
+def _total(zone_score: Mapping[str, int | None]) -> int | None:
+    points = [score for score in zone_score.values() if score is not None]
+    return sum(points) if len(points) == len(ZONES) else None
+
+
+def _voxel_ml(affine_ras: np.ndarray, spacing_known: bool, reasons: list[str]) -> float | None:
+    if not spacing_known:
+        reasons.append("lung_ml, lesion_ml, lesion_g: the file states no voxel size")
+        return None
+    return float(abs(np.linalg.det(affine_ras[:3, :3])) / 1000)
+
+
+def _weight_g(
+    lesion: np.ndarray, hu_xyz: np.ndarray | None, voxel_ml: float | None, reasons: list[str]
+) -> float | None:
+    """(HU + 1000) / 1000 g/mL summed over the lesion; air and padding weigh nothing, not less."""
+    if hu_xyz is None:
+        reasons.append("lesion_g: the values are not Hounsfield units")
+        return None
+    if voxel_ml is None:
+        return None
+    density = np.clip(hu_xyz[lesion].astype(np.float64) + 1000, 0, None) / 1000
+    return float(density.sum() * voxel_ml)
+
+
+def _report_outside(lesion: np.ndarray, inside: np.ndarray, reasons: list[str]) -> None:
+    total = np.count_nonzero(lesion)
+    outside = 100 * (total - np.count_nonzero(inside)) / total if total else 0.0
+    if outside > NOTABLE_OUTSIDE_PERCENT:
+        reasons.append(f"lesion: {outside:.0f} % of it lies outside the lungs and is not counted")

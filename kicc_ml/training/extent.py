@@ -1,0 +1,108 @@
+"""Extent of disease on CT as features of outcome models, cross-fitted by hospital.
+
+A case that a segmenter was trained on is segmented better than one it never saw, and a tested hospital that it was
+trained on is no longer a new one. So an outcome fold takes each case's features from a segmenter that saw neither the
+case's hospital nor the fold's tested ones: four groups of hospitals, a segmenter for each pair of groups left out
+(:func:`kicc_ml.cohort.splits.site_pairs`), six in all whatever the number of hospitals. The outcome model is then
+fitted on features as good, and as bad, as those it will get of a new hospital. Estimand: the value of extent to a
+hospital that adopts a segmenter trained on about half of the others. Trained on all of them it would be somewhat
+better.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from kicc_ml.cohort.splits import read_splits
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_table
+from kicc_ml.core.types import Case, Split, by_id
+from kicc_ml.data.datamodule import PatchDataModule
+from kicc_ml.models.baselines.tabular import EXTENT
+from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series, segmenter_of
+from kicc_ml.runs.folder import SPLIT, About, fold_folder, fold_folders, load_fold
+
+#: Of each fold: a row per case outside its training side with ``case_id``, ``series`` and the columns of ``EXTENT``.
+EXTENT_TABLE = "extent.csv"
+
+
+@dataclass(frozen=True)
+class ExtentFold:
+    """The features that one segmenter made, by case, and the hospitals it was trained or selected on."""
+
+    seen: frozenset[str]
+    rows: Mapping[str, Mapping]
+
+
+def held_out_extent(
+    network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What :func:`held_out_segmentation` gives, and ``extent.csv`` of everybody whose hospital was not trained on."""
+    rows, quarantined = held_out_segmentation(network, about, data, run_dir)
+    folder = fold_folder(run_dir, data.split.fold)
+    shutil.rmtree(folder / "held_out", ignore_errors=True)  # a fold that is trained anew is predicted anew
+    cts = {case.case_id: case.ct for case in outside(data.cases, data.split) if case.ct is not None}
+    others = {case_id: ct for case_id, ct in cts.items() if case_id not in set(data.split.test)}
+    more, set_aside = predict_series(segmenter_of([load_fold(folder)]), others, folder / "held_out")
+    table = pd.concat([rows, more], ignore_index=True).rename(columns=lambda name: f"ct_{name}")
+    table = table.rename(columns={"ct_case_id": "case_id"})
+    table.insert(1, "series", [cts[case_id].uid for case_id in table["case_id"]])
+    write_table(folder / EXTENT_TABLE, table[["case_id", "series", *EXTENT]])
+    return rows, quarantined | set_aside
+
+
+def outside(cases: Sequence[Case], split: Split) -> list[Case]:
+    """Cases of hospitals that are not on the training side."""
+    sites = by_id(cases)
+    seen = {sites[case_id].site for case_id in (*split.train, *split.val)}
+    return [case for case in cases if case.site not in seen]
+
+
+def with_extent(cases: Sequence[Case], split: Split, run: Path) -> list[Case]:
+    """The cases with ``EXTENT`` among their clinical features, where they have a CT that could be segmented.
+
+    Raises:
+        UserError: the run holds no such features, or of other cases or CTs, or none that no tested hospital helped
+            to make.
+    """
+    folds = [read_fold(folder, cases) for folder in fold_folders(run)]
+    tested = {case.site for case in cases if case.case_id in set(split.test)}
+    return [_with_features(case, tested, folds, run) for case in cases]
+
+
+def read_fold(folder: Path, cases: Sequence[Case]) -> ExtentFold:
+    if not (folder / EXTENT_TABLE).is_file():
+        raise UserError(f"{folder} holds no {EXTENT_TABLE}; make features with python train.py experiment=extent")
+    (split,) = read_splits(folder / SPLIT)
+    site_of = {case.case_id: case.site for case in cases}
+    side = (*split.train, *split.val)
+    if unknown := [case_id for case_id in side if case_id not in site_of]:
+        raise UserError(f"{folder} was trained on {unknown[0]}, which this cohort does not have; give the same cohort")
+    table = pd.read_csv(folder / EXTENT_TABLE, dtype={"case_id": str, "series": str}).set_index("case_id")
+    rows = {str(case_id): dict(row) for case_id, row in table.iterrows()}
+    return ExtentFold(frozenset(site_of[case_id] for case_id in side), rows)
+
+
+def _with_features(case: Case, tested: set[str], folds: Sequence[ExtentFold], run: Path) -> Case:
+    if case.ct is None:
+        return case
+    honest = next((fold for fold in folds if not fold.seen & {case.site, *tested}), None)
+    if honest is None:
+        raise UserError(
+            f"features_from={run}: every fold was trained on {case.site} or on a tested hospital "
+            f"({', '.join(sorted(tested))}), so the features of {case.case_id} would leak; train them with "
+            "experiment=extent (split=site_pairs), all folds, and predict outcomes with split=leave_one_site_out"
+        )
+    row = honest.rows.get(case.case_id)
+    if row is None:  # set aside when it was segmented
+        return case
+    if row["series"] != case.ct.uid:
+        raise UserError(
+            f"features_from={run}: {case.case_id} was segmented on another CT than the one predicted from; use the "
+            "same image_window_days and guard_endpoints for both"
+        )
+    return replace(case, clinical={**case.clinical, **{name: float(row[name]) for name in EXTENT}})

@@ -1,0 +1,167 @@
+"""What a configuration may call, how a user's error looks, how an experiment becomes its parts and folds."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from kicc_ml.apps.configuration import build, configuration, plain, sweep_folds, with_clear_errors
+from kicc_ml.apps.train import apart_or_refused
+from kicc_ml.core.errors import UserError
+from kicc_ml.data.canonical import CanonicalCXR
+
+FORBIDDEN = {"_target_": "builtins.open", "file": "clinical.csv"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FORBIDDEN,
+        {"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": FORBIDDEN},
+        {"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": [[1, FORBIDDEN]]},
+        {"_target_": "os.system", "_partial_": True},
+    ],
+    ids=["itself", "as an argument", "in a list of lists", "as a partial"],
+)
+def test_a_target_outside_the_list_is_refused_wherever_it_hides(settings: dict):
+    with pytest.raises(UserError, match=r"builtins\.open|os\.system"):
+        build(OmegaConf.create(settings))
+
+
+def test_a_target_that_an_interpolation_would_bring_in_is_refused():
+    tree = OmegaConf.create({"evil": "builtins.print", "call": {"_target_": "${evil}"}})
+    with pytest.raises(UserError, match=r"builtins\.print"):
+        build(tree.call)
+
+
+def test_nothing_of_a_refused_configuration_is_called(tmp_path: Path):
+    marker = tmp_path / "called"
+    settings = {
+        "_target_": "kicc_ml.data.canonical.CanonicalCXR",
+        "size": {"_target_": "pathlib.Path.touch", "_args_": [str(marker)]},
+    }
+    with pytest.raises(UserError):
+        build(OmegaConf.create(settings))
+    assert not marker.exists()
+
+
+def test_what_is_listed_is_built_with_its_settings():
+    settings = OmegaConf.create({"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": 64})
+    assert build(settings) == CanonicalCXR(size=64)
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    def run() -> None:
+        raise error
+
+    return run
+
+
+def test_a_users_error_is_one_message_and_status_2(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stopped:
+        with_clear_errors(raiser(UserError("clinical.csv, line 3: age_years is 190")))
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: clinical.csv, line 3: age_years is 190\n"
+
+
+def test_a_mistyped_setting_is_status_2_and_says_which(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stopped:
+        with_clear_errors(lambda: print(configuration("train", ["experiment=outcome", "sede=1"])))
+    assert stopped.value.code == 2
+    assert "sede" in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        with_clear_errors(raiser(ZeroDivisionError()))
+
+
+class Recorder:
+    """Stands for the three stages of a sweep and keeps what each was given."""
+
+    def __init__(self, *folds: str) -> None:
+        self.folds = folds
+        self.prepared: list[DictConfig] = []
+        self.jobs: list[list[str]] = []
+        self.finished: list[DictConfig] = []
+
+    def prepare(self, cfg: DictConfig) -> tuple[str, ...]:
+        self.prepared.append(cfg)
+        return self.folds
+
+    def job(self) -> None:
+        self.jobs.append(sys.argv[1:])
+
+    def finish(self, parts: list[DictConfig]) -> None:
+        self.finished += parts
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorder]:
+    def run(arguments: list[str], *folds: str) -> Recorder:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        recorder = Recorder(*folds)
+        sweep_folds(recorder.job, recorder.prepare, recorder.finish)
+        return recorder
+
+    return run
+
+
+def test_the_demonstration_is_two_experiments_in_folders_of_their_own(swept: Callable[..., Recorder]):
+    recorder = swept([], "seoul")
+    assert [(cfg.name, cfg.run_dir) for cfg in recorder.prepared] == [
+        ("lesion_ct", "runs/demo/lesion_ct"),
+        ("outcome", "runs/demo/outcome"),
+    ]
+    assert [cfg.run_dir for cfg in recorder.finished] == ["runs/demo/lesion_ct", "runs/demo/outcome"]
+
+
+def test_the_users_own_settings_win_over_those_of_the_demonstration(swept: Callable[..., Recorder]):
+    recorder = swept(["experiment=demo", "trainer.max_time=00:00:00:03", "run_dir=here", "seed=7"], "seoul")
+    assert [cfg.trainer.max_time for cfg in recorder.prepared] == ["00:00:00:03"] * 2
+    assert [cfg.run_dir for cfg in recorder.prepared] == ["here/lesion_ct", "here/outcome"]
+    assert [cfg.seed for cfg in recorder.prepared] == [7, 7]
+
+
+def test_a_part_does_not_become_the_demonstration_again(swept: Callable[..., Recorder]):
+    recorder = swept(["experiment=demo"], "seoul")
+    assert [[one for one in job if one.startswith("experiment=")] for job in recorder.jobs] == [
+        ["experiment=lesion_ct"],
+        ["experiment=outcome"],
+    ]
+
+
+def test_the_folds_to_train_go_to_hydras_multirun(swept: Callable[..., Recorder]):
+    recorder = swept(["experiment=outcome", "seed=2"], "서울", "o'brien")
+    (job,) = recorder.jobs
+    assert job[:2] == ["experiment=outcome", "seed=2"]
+    assert job[2:] == [r"split.fold='서울','o\'brien'", "--multirun"]
+
+
+def test_where_no_fold_is_left_nothing_is_started_but_the_report_is_made(swept: Callable[..., Recorder]):
+    recorder = swept(["experiment=outcome"])
+    assert recorder.jobs == []
+    assert [cfg.name for cfg in recorder.finished] == ["outcome"]
+
+
+def test_options_of_hydra_go_to_hydra_alone(swept: Callable[..., Recorder]):
+    recorder = swept(["--cfg", "job"], "seoul")
+    assert recorder.jobs == [["--cfg", "job"]]
+    assert (recorder.prepared, recorder.finished) == ([], [])
+
+
+def test_plain_settings_are_resolved_and_of_no_library_type():
+    node = OmegaConf.create({"seed": 3, "split": {"seed": "${seed}", "sides": [1, 2]}})
+    settings = plain(node)
+    assert settings == {"seed": 3, "split": {"seed": 3, "sides": [1, 2]}}
+    assert type(settings["split"]) is dict
+    assert type(settings["split"]["sides"]) is list
+
+
+def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_anything_is_written(tmp_path):
+    apart_or_refused(tmp_path, ["St Mary", "St Mark", "all"])
+    with pytest.raises(UserError, match=r"'St Mary' and 'St-Mary'"):
+        apart_or_refused(tmp_path, ["St Mary", "St Mark", "St-Mary"])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,190 @@
+"""The page as it is read: in Chromium, from disk, without a network."""
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kicc_ml.clinic.page.page import PatientPage, Scan, write_page, zone_cells
+from kicc_ml.clinic.page.scan import display_scan
+from kicc_ml.clinic.page.words import WORDS
+from kicc_ml.core.types import Risk
+from kicc_ml.severity.grade import grade
+
+CALIBRATION = {"slope": "-0.91 (-16.11 to 12.19)", "O:E": "1.10 (0.10 to 12.62)", "held_out": "48 patients"}
+
+
+@pytest.fixture(scope="module")
+def scan(chest) -> Scan:
+    volume, masks = chest
+    severity = grade(masks, volume.affine_ras, volume.array)
+    return Scan(display_scan(volume, masks), severity, involved_interval=(3.0, 9.0))
+
+
+@pytest.fixture
+def opened(browser, page_path: Path, scan: Scan):
+    """The page in a browser, with what it asked for and what it complained of."""
+    risk = Risk("oxygen", 0.31, 0.22, 0.43, CALIBRATION, 0.18)
+    unsaid = Risk("death", 0.04, None, None, {})
+    write_page(page_path, PatientPage("seoul_17", scan, risks=(risk, unsaid), provenance={"model": "12ab"}))
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.asked, page.complaints = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(page_path.as_uri())
+    page.wait_for_selector(".viewer[data-ready=yes]")
+    yield page
+    page.close()
+
+
+def pixels(page) -> np.ndarray:
+    """RGB of the plane on show, [row, column, 3]."""
+    url = page.evaluate("document.querySelector('canvas.plane').toDataURL('image/png')")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+
+
+def orange(picture: np.ndarray) -> np.ndarray:
+    red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
+    return red - blue > 60
+
+
+def test_nothing_is_asked_for_and_nothing_complained_of(opened):
+    assert [url for url in opened.asked if not url.startswith(("file:", "data:"))] == []
+    assert opened.complaints == []
+
+
+def test_a_lesion_of_the_right_lower_zone_is_drawn_on_the_left_and_low_down(opened):
+    drawn = orange(pixels(opened))
+    _, columns = np.nonzero(drawn)
+    assert columns.mean() < drawn.shape[1] / 2
+    opened.click("button[data-set='plane=coronal']")
+    rows, columns = np.nonzero(orange(pixels(opened)))
+    assert rows.mean() > pixels(opened).shape[0] * 0.6
+    assert columns.mean() < drawn.shape[1] / 2
+
+
+def test_it_opens_at_the_slice_with_most_lesion_and_scrolls_by_key_wheel_and_bar(opened):
+    seen = [pixels(opened)]
+    opened.focus(".viewer")
+    for act in (
+        lambda: [opened.keyboard.press("ArrowUp") for _ in range(6)],
+        lambda: (opened.hover("canvas.plane"), opened.mouse.wheel(0, 100)),
+        lambda: opened.evaluate("b => { b.value = 1; b.oninput(); }", opened.query_selector("input.level")),
+    ):
+        act()
+        opened.wait_for_timeout(50)
+        seen.append(pixels(opened))
+    assert orange(seen[0]).any()
+    assert not orange(seen[1]).any()
+    where = opened.inner_text(".where")
+    assert where.startswith("2 /")
+
+
+def test_window_opacity_and_map_change_the_picture(opened):
+    lung = pixels(opened)
+    opened.click("button[data-set='window=soft']")
+    soft = pixels(opened)
+    assert (lung != soft).any()
+    opened.evaluate("b => { b.value = 90; b.oninput(); }", opened.query_selector("input.opacity"))
+    assert orange(pixels(opened)).sum() >= orange(soft).sum()
+    assert (pixels(opened) != soft).any()
+    opened.focus(".viewer")
+    opened.keyboard.press("m")
+    assert not orange(pixels(opened)).any()
+
+
+def test_every_word_is_there_in_both_languages_and_one_is_shown(opened):
+    assert opened.is_visible("text=Severity score")
+    opened.click("text=한국어")
+    assert opened.is_visible("text=중증도 점수")
+    assert not opened.is_visible("text=Severity score")
+    assert all(english and korean for english, korean in WORDS.values())
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_is_wider_than_the_window(opened, width: int):
+    opened.set_viewport_size({"width": width, "height": 844})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_summary_is_above_the_fold(opened):
+    for text in ("of 24", "of the lung involved", "Not compared with the images", "Predicted outcome"):
+        box = opened.locator(f"text={text}").first.bounding_box()
+        assert box["y"] + box["height"] < 900
+
+
+def test_previous_scan_stands_beside_with_the_change(browser, page_path: Path, scan: Scan):
+    write_page(page_path, PatientPage("seoul_17", scan, previous=scan))
+    page = browser.new_page()
+    page.goto(page_path.as_uri())
+    page.wait_for_selector(".viewer[data-ready=yes] >> nth=1")
+    rows = [row.split("\t") for row in page.inner_text("table.change").splitlines()]
+    assert ["lesion volume", "120 mL", "120 mL", "+0 mL"] in rows
+    page.close()
+
+
+def test_a_previous_scan_whose_files_are_gone_is_told_by_its_figures_and_a_link(browser, page_path: Path, scan: Scan):
+    before = replace(
+        scan, display=None, severity=replace(scan.severity, lesion_ml=20.0), days_before=6, link="../a.html"
+    )
+    write_page(page_path, PatientPage("seoul_17", scan, previous=before))
+    page = browser.new_page()
+    page.goto(page_path.as_uri())
+    page.wait_for_selector(".viewer[data-ready=yes]")
+    assert page.locator(".viewer").count() == 1
+    assert "+100 mL" in page.inner_text("table.change")
+    assert page.get_attribute("main a", "href") == "../a.html"
+    assert "6 days before" in page.inner_text("main")
+    page.close()
+
+
+def test_dots_mark_what_the_model_is_unsure_of_when_asked(browser, page_path: Path, chest):
+    volume, masks = chest
+    unsure = {**masks, "uncertain": masks["left_lung"]}
+    severity = grade(unsure, volume.affine_ras, volume.array)
+    write_page(page_path, PatientPage("seoul_17", Scan(display_scan(volume, unsure), severity), doubt="unusual"))
+    page = browser.new_page()
+    page.goto(page_path.as_uri())
+    page.wait_for_selector(".viewer[data-ready=yes]")
+    plain = pixels(page)
+    page.click("button[data-set='unsure=on']")
+    dotted = (pixels(page) != plain).any(axis=2)
+    assert np.nonzero(dotted)[1].mean() > plain.shape[1] / 2  # the left lung, on the picture's right
+    page.focus(".viewer")
+    page.keyboard.press("u")
+    assert (pixels(page) == plain).all()
+    assert "more than in 19 of 20" in page.inner_text("tr.doubt")
+    page.close()
+
+
+def test_a_risk_stands_with_its_interval_the_model_beside_and_its_calibration(opened):
+    cells = [row.split("\t") for row in opened.inner_text("table.risks").splitlines()]
+    assert cells[0][1:] == ["risk", "90 % interval", "clinical model"]
+    assert ["oxygen", "31 %", "22–43 %", "18 %"] in cells
+    assert ["death", "4 %", "–", "–"] in cells
+    assert "oxygen\t-0.91 (-16.11 to 12.19)\t–\t1.10 (0.10 to 12.62)" in opened.inner_text(".calibration table")
+
+
+def test_the_zone_diagram_is_coloured_by_score(scan: Scan):
+    cells = {(cell["side"], cell["third"]): cell for cell in zone_cells(scan.severity)}
+    assert cells["right", "lower"]["score"] == 1
+    assert cells["left", "lower"]["score"] == 0
+    assert cells["right", "lower"]["fill"] != cells["left", "lower"]["fill"]
+    assert cells["right", "lower"]["column"] == 0  # the patient's right stands on the left
+
+
+def test_identity_is_on_the_page_only_where_it_was_given(page_path: Path, scan: Scan):
+    write_page(page_path, PatientPage("seoul_17", scan, identity={"Name": "Hong <Gildong>"}))
+    assert "Hong &lt;Gildong&gt;" in page_path.read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_written_leaves_none_behind(page_path: Path, scan: Scan, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_page(page_path, PatientPage("seoul_17", scan))
+    assert not page_path.exists()

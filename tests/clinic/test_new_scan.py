@@ -1,0 +1,238 @@
+"""Scans of a hospital that asks: refused in plain words, or delivered with page and DICOM; listed worst first."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from kicc_ml.clinic.new_scan import SCORES_FILE, Clinic, Outcomes, list_patients, outcomes_of, risk_table
+from kicc_ml.clinic.outputs import HeldOut, Model
+from kicc_ml.cohort.patient_table import PatientTable
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.progress import Stages
+from kicc_ml.core.types import Risk, Series
+from kicc_ml.data.canonical import CanonicalCXR
+from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.dicom.index.build import index_sources
+from kicc_ml.dicom.series.image_files import nifti_series, write_nifti
+from kicc_ml.dicom.volume.read import read_volume
+from kicc_ml.models.baselines.radiograph_zones import ZONE_FEATURES, ZoneRidge
+from kicc_ml.prediction.new_patient import OutcomeModel
+from kicc_ml.prediction.new_radiograph_scores import ScoreModel
+from kicc_ml.prediction.result import Result
+from kicc_ml.prediction.risk import OutcomeRecord
+from kicc_ml.prediction.segmentation import severity_of, write_case
+from kicc_ml.runs.folder import About, ClinicalFold, ZoneFold
+from kicc_ml.severity.domain_shift import NotForThisModel
+from tests.dicom.phantom_files import write_radiograph, write_series
+from tests.dicom.phantoms import Grid, even_mm
+
+MODEL = Model("ab" * 32, {"model": "ab"})
+NOTHING = HeldOut(pd.DataFrame())
+KOREAN = {"SpecificCharacterSet": ["", "ISO 2022 IR 149"], "PatientName": "Hong^Gildong=洪^吉洞=홍^길동"}
+
+
+def predicted(folder: Path, added_hu: int = 0, **tags: object) -> tuple[Series, Result]:
+    """A chest-sized phantom: its sparse half taken for lung, a ball of it for lesion."""
+    grid = Grid(even_mm(24, 8.0), rows=40, columns=40, pixel_spacing_mm=(7.0, 7.0))
+    write_series(folder / "site" / "scan", grid, added_hu=added_hu, **tags)
+    (series,), _ = index_sources([folder])
+    volume = read_volume(series)
+    lung = np.zeros(volume.array.shape, bool)
+    lung[8:32, 8:32, 4:20] = True
+    lesion = np.zeros_like(lung)
+    lesion[10:14, 10:14, 6:9] = True
+    right = lung & (np.arange(40) < 20)[:, None, None]
+    masks = {"right_lung": right, "left_lung": lung & ~right, "lesion": lesion}
+    return series, Result("seoul_1", volume, masks, severity_of(volume, masks))
+
+
+@pytest.fixture(autouse=True)
+def chest_in_hu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phantom holds no air: what is Hounsfield is tested in test_trust."""
+    monkeypatch.setattr("kicc_ml.severity.domain_shift.LEAST_AIR_SHARE", 0.0)
+    monkeypatch.setattr("kicc_ml.severity.domain_shift.LEAST_SOFT_SHARE", 0.0)
+
+
+def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path: Path):
+    series, result = predicted(tmp_path, **KOREAN)
+    Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
+    assert "길동" not in (tmp_path / "plain" / "page.html").read_text(encoding="utf-8")
+    Clinic(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
+    assert "홍 길동" in (tmp_path / "named" / "page.html").read_text(encoding="utf-8")
+
+
+def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):
+    series, result = predicted(tmp_path, **KOREAN)
+    Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
+    assert not (tmp_path / "plain" / "dicom").exists()
+    Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "both")
+    names = {pydicom.dcmread(path).PatientName for path in (tmp_path / "both" / "dicom").iterdir()}
+    assert {str(name) for name in names} == {KOREAN["PatientName"]}
+
+
+def test_a_scan_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    empty = {name: np.zeros_like(mask) for name, mask in result.masks.items()}
+    none = Result(result.case_id, result.volume, empty, severity_of(result.volume, empty))
+    with pytest.raises(NotForThisModel, match="no lungs were found"):
+        Clinic(NOTHING, MODEL)(series, none, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_report_a_scan_is_checked_and_nothing_else(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    Clinic(NOTHING, MODEL)(series, result, tmp_path / "out")
+    assert not (tmp_path / "out" / "page.html").exists()
+    assert Clinic(NOTHING, MODEL).is_whole(series, tmp_path / "out")
+    assert not Clinic(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
+
+
+def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    _, result = predicted(tmp_path)
+    write_nifti(tmp_path / "scan.nii.gz", result.volume.array, result.volume.affine_ras)
+    series = nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
+    clinic = Clinic(NOTHING, MODEL, dicom=True)
+    clinic(series, result, tmp_path / "out")
+    assert "is no DICOM" in caplog.text
+    assert not (tmp_path / "out" / "dicom").exists()
+    assert clinic.is_whole(series, tmp_path / "out")
+
+
+def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    folder = tmp_path / "out" / "seoul_1"
+    Clinic(NOTHING, MODEL, report=True)(series, result, folder)
+    write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
+    assert 'href="seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
+
+
+def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:
+    """A radiograph whose file states how it lies; a box for each lung, opaque at the foot of the right one."""
+    write_radiograph(folder / "site" / "f.dcm", np.eye(40, 60, dtype=np.uint16) * 4000, PatientOrientation=["L", "F"])
+    (series,), _ = index_sources([folder])
+    volume = read_scan(series)
+    right, left, lesion = np.zeros((3, *volume.array.shape), bool)
+    right[5:25, 5:35], left[35:55, 5:35], lesion[5:25, 27:35] = lungs, lungs, lungs
+    masks = {"right_lung": right, "left_lung": left, "lesion": lesion}
+    return series, Result("seoul_1", volume, masks, severity_of(volume, masks, "CXR"), hanging=hanging_of(series))
+
+
+def test_a_radiograph_gets_page_picture_and_dicom_with_the_opacity_where_it_lies(tmp_path: Path):
+    series, result = film(tmp_path)
+    clinic, folder = Clinic(NOTHING, MODEL, dicom=True), tmp_path / "out"
+    clinic(series, result, folder)
+    assert "Film and map" in (folder / "page.html").read_text(encoding="utf-8")
+    assert {path.name for path in folder.iterdir() if path.is_file()} >= {"page.html", "montage.png"}
+    assert not (folder / "summary.pdf").exists()
+    assert {path.name for path in (folder / "dicom").iterdir()} == {"report.dcm", "picture.dcm"}
+    assert result.severity.zone_percent["right_lower"] == 80
+    assert clinic.is_whole(series, folder)
+
+
+def test_the_scores_of_a_film_are_in_its_file_on_its_page_and_in_its_report(tmp_path: Path):
+    series, result = film(tmp_path)
+    ridges = {"brixia": ZoneRidge([0.0] * ZONE_FEATURES, 0.4)}
+    figures = {"brixia": {"zones": {"pearson": {"value": 0.684}, "mae": {"value": 2.94, "n": 114}}}}
+    model = ScoreModel([ZoneFold(tmp_path, About({}, ["rome"]), ridges)], CanonicalCXR(32), figures)
+    clinic, folder = Clinic(NOTHING, MODEL, dicom=True, score_model=model), tmp_path / "out"
+    clinic(series, result, folder)
+    (kept,) = json.loads((folder / SCORES_FILE).read_text())
+    assert (kept["score"], kept["points"], kept["r"], kept["films"]) == ("brixia", pytest.approx(7.2), 0.684, 114)
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert all(said in page for said in ("<strong>7.2</strong> / 18", "<td>0.68</td>", "<td>2.9</td>", "<td>114</td>"))
+    assert "Predicted score of a radiologist" in str(pydicom.dcmread(folder / "dicom" / "report.dcm"))
+    assert clinic.is_whole(series, folder)
+    (folder / SCORES_FILE).unlink()
+    assert not clinic.is_whole(series, folder)
+
+
+def test_a_radiograph_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):
+    series, none = film(tmp_path, lungs=False)
+    with pytest.raises(NotForThisModel, match="no lung fields were found"):
+        Clinic(NOTHING, MODEL, report=True)(series, none, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_predictions_is_the_users_error(tmp_path: Path):
+    with pytest.raises(UserError, match="holds no prediction"):
+        list_patients(tmp_path)
+
+
+def test_the_patients_earlier_scan_stands_on_the_page_with_the_change(tmp_path: Path):
+    out, scans = tmp_path / "out", {}
+    for name, day in (("before", "20200301"), ("now", "20200309")):
+        study = {"StudyInstanceUID": generate_uid(), "StudyDate": day, "AcquisitionDate": day, "PatientID": "P7"}
+        series, result = predicted(tmp_path / name, **study)
+        result = replace(
+            result, case_id=name, severity=replace(result.severity, lesion_ml={"before": 30, "now": 75}[name])
+        )
+        scans[name] = series
+        Clinic(NOTHING, MODEL, report=True, scans=scans)(series, result, out / name)
+        write_case(out / name, result.masks, result.volume, result.severity, {}, Stages())
+    page = (out / "now" / "page.html").read_text(encoding="utf-8")
+    assert "+45 mL" in page
+    assert page.count('<canvas class="plane"') == 2
+    assert "+45" in list_patients(out).read_text(encoding="utf-8")
+    assert "Since the previous scan" not in (out / "before" / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
+    assert outcomes_of(None, None) is None
+    with pytest.raises(UserError, match="--outcome-run"):
+        outcomes_of(None, tmp_path / "clinical.csv")
+
+
+def test_a_run_of_the_clinical_model_alone_asks_for_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    alone = OutcomeModel((), (ClinicalFold(tmp_path, About({}, ["seoul"]), {}),), OutcomeRecord())
+    monkeypatch.setattr("kicc_ml.clinic.new_scan.outcome_model", lambda run: alone)
+    with pytest.raises(UserError, match="--clinical"):
+        outcomes_of(tmp_path, None)
+
+
+class AskedModel:
+    """Keeps what it was asked, and says that everybody has a risk of 0.4."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Mapping, Mapping]] = []
+
+    def risks(self, images: Mapping, values: Mapping) -> tuple[Risk, ...]:
+        self.asked.append((images, values))
+        return (Risk("icu", 0.4, 0.2, 0.6, {}, clinical=0.3),)
+
+    def basis(self, images: Mapping, values: Mapping) -> str:
+        return f"{len(images)} image"
+
+
+def test_outcomes_are_predicted_from_the_scan_its_extent_and_the_patients_row(tmp_path: Path):
+    series, result = predicted(tmp_path, PatientID="P7")
+    model = AskedModel()
+    patients = PatientTable({("seoul", "P7"): {"age_years": 71.0}, ("seoul", "P8"): {"age_years": 20.0}})
+    clinic = Clinic(NOTHING, MODEL, dicom=True, outcomes=Outcomes(model, patients))  # type: ignore[arg-type]
+    clinic(series, result, tmp_path / "out" / "case")
+    ((images, values),) = model.asked
+    assert images == {"ct": result.volume}
+    assert (values["age_years"], values["ct_lesion_ml"]) == (71, result.severity.lesion_ml)
+    kept = json.loads((tmp_path / "out" / "case" / "outcome.json").read_text())
+    assert kept["predicted_from"] == "1 image"
+    assert (kept["risks"][0]["probability"], kept["risks"][0]["clinical"]) == (0.4, 0.3)
+    assert "20–60" in (tmp_path / "out" / "case" / "page.html").read_text(encoding="utf-8")
+    assert "Predicted risk" in str(pydicom.dcmread(tmp_path / "out" / "case" / "dicom" / "report.dcm"))
+    (row,) = risk_table(tmp_path / "out").to_dict("records")
+    assert (row["endpoint"], row["probability"], row["clinical"]) == ("icu", 0.4, 0.3)
+    assert not clinic.is_whole(series, tmp_path / "out" / "another")
+
+
+def test_the_page_tells_the_time_of_each_stage_before_it(tmp_path: Path):
+    series, result = predicted(tmp_path)
+    with result.stages("lungs"):
+        pass
+    Clinic(NOTHING, MODEL, report=True, intake_s=1.25)(series, result, tmp_path / "out")
+    assert "intake, by scan 1.2" in (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert {"lungs", "intake, by scan", "page and sheet"} <= result.stages.seconds.keys()

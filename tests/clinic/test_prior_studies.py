@@ -1,0 +1,66 @@
+"""Scans of one patient find each other by pseudonyms and moved days; nothing true is written."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from kicc_ml.clinic.prior_studies import Scanned, earliest_first, previous_of, read_history, scanned, write_scanned
+from kicc_ml.core.types import Series
+from tests.dicom.phantom_files import write_series
+from tests.dicom.phantoms import Grid, even_mm
+
+
+@pytest.fixture(autouse=True)
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KICC_KEYS", str(tmp_path / "keys"))
+
+
+def ct(folder: Path, day: int, patient: str = "P7", study: str = "a", known: bool = True) -> Series:
+    write_series(folder, Grid(even_mm(3)), PatientID=patient)
+    acquired = datetime(2020, 3, day, 9, 30) if known else None
+    return Series(
+        **{"site": "", "patient": "x", "study": study, "uid": f"{study}{day}", "modality": "CT"},
+        **{"files": tuple(sorted(folder.iterdir())), "rows": 1, "columns": 1, "slices": 3, "spacing_mm": None},
+        **{"units": "hu", "verdict": "usable", "acquired": acquired},
+    )  # type: ignore[arg-type]
+
+
+def test_the_latest_earlier_scan_of_another_study_is_the_previous_one(tmp_path: Path):
+    out = tmp_path / "out"
+    takes = {"first": (1, "a"), "second": (4, "b"), "same study": (8, "c"), "now": (9, "c")}
+    for name, (day, study) in takes.items():
+        (out / name).mkdir(parents=True)
+        write_scanned(out / name, scanned(name, ct(tmp_path / name, day, study=study), out))  # type: ignore[arg-type]
+    (out / "other").mkdir()
+    write_scanned(out / "other", scanned("other", ct(tmp_path / "o", 5, "P8", "d"), out))  # type: ignore[arg-type]
+    history = {one.case_id: one for one in read_history(out)}
+    before = previous_of(history["now"], history.values())
+    assert before is not None
+    assert before.case_id == "second"
+    assert (history["now"].time - before.time).days == 5
+    assert previous_of(history["first"], history.values()) is None
+
+
+def test_neither_patient_nor_day_can_be_read_from_what_is_written(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    one = scanned("case", ct(tmp_path / "scan", 9), tmp_path / "out")
+    assert isinstance(one, Scanned)
+    write_scanned(tmp_path / "out", one)
+    text = (tmp_path / "out" / "scan.json").read_text()
+    assert "P7" not in text
+    assert "2020-03-09" not in text
+
+
+def test_a_scan_without_time_or_patient_has_no_history(tmp_path: Path):
+    assert scanned("case", ct(tmp_path / "timeless", 9, known=False), tmp_path) is None
+    assert scanned("case", ct(tmp_path / "nameless", 9, patient=""), tmp_path) is None
+
+
+def test_scans_are_predicted_in_the_order_they_were_taken(tmp_path: Path):
+    series = {
+        "late": ct(tmp_path / "l", 9),
+        "early": ct(tmp_path / "e", 2),
+        "never": ct(tmp_path / "n", 1, known=False),
+    }
+    assert list(earliest_first(series)) == ["never", "early", "late"]

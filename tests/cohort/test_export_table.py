@@ -1,0 +1,66 @@
+"""The clinical table of an exported repository."""
+
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from kicc_ml.cohort.clinical_table import read_clinical
+from kicc_ml.cohort.export_table import export_masks, pseudonymous
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.types import Series
+from kicc_ml.dicom.deidentify.export import Exported
+from kicc_ml.dicom.index.build import Indexed
+
+KEY = b"a key"
+TABLE = """site,patient_id,person_id,age_years,sex,birth_date,admission_date,icu,icu_date,telephone,ward,chart_no,beds,\
+ct_scans,crp_mg_l
+seoul,007,RRN-1,50,M,1970-01-02,2020-03-01,1,2020-03-04,1012345678,East 3,83,3,1,250000
+busan,007,,61,F,1959-01-02,2020-03-01,0,,1023456789,West,84,4,0,3.5
+seoul,008,RRN-1,,,,,,,,,,,,
+"""
+
+
+@pytest.fixture
+def copy(tmp_path) -> pd.DataFrame:
+    (tmp_path / "clinical.csv").write_text(TABLE)
+    return pseudonymous(read_clinical(tmp_path / "clinical.csv"), KEY)
+
+
+def test_a_patient_is_called_as_in_the_images_and_a_person_by_one_pseudonym(copy):
+    assert list(copy["patient_id"]) == [
+        pseudonym(KEY, *pair) for pair in (("seoul", "007"), ("busan", "007"), ("seoul", "008"))
+    ]
+    assert copy["person_id"][2] == copy["person_id"][4] == pseudonym(KEY, "RRN-1")
+    assert pd.isna(copy["person_id"][3])
+
+
+def test_days_between_dates_of_a_patient_stay_and_birth_dates_go(copy):
+    assert copy["icu_date"][2] - copy["admission_date"][2] == date(2020, 3, 4) - date(2020, 3, 1)
+    assert copy["admission_date"][2] < date(2015, 1, 1)
+    assert copy["admission_date"][2] != copy["admission_date"][3]
+    assert "birth_date" not in copy
+    assert copy["icu_date"][3] is None
+
+
+def test_register_numbers_and_text_go_and_measurements_stay(copy):
+    assert not {"telephone", "ward", "chart_no"} & set(copy)
+    assert list(copy["crp_mg_l"])[:2] == [250000, 3.5]  # a unit says that it is one
+    assert {"icu", "age_years", "ct_scans", "beds"} <= set(copy)
+
+
+def test_a_site_is_called_as_its_folder_is(tmp_path):
+    (tmp_path / "clinical.csv").write_text(TABLE)
+    table = read_clinical(tmp_path / "clinical.csv")
+    assert list(pseudonymous(table, KEY, {"seoul": "s1"})["site"]) == ["s1", "busan", "s1"]
+
+
+def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(tmp_path):
+    folder = tmp_path / "source" / "masks" / "1.2.3"
+    folder.mkdir(parents=True)
+    (folder / "lesion.nii.gz").write_bytes(b"no NIfTI")
+    uid = pseudonym(KEY, "1.2.3")
+    series = Series("seoul", "p", "st", uid, "CT", (), 8, 8, 8, None, "hu", "usable")
+    exported = Exported(written=[(Indexed(tmp_path / "source", KEY, [series], []), series)])
+    assert export_masks(exported, tmp_path / "out") == 0
+    assert exported.set_aside == {f"mask lesion of series {uid}": "cannot be read as NIfTI"}

@@ -1,0 +1,49 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kicc_ml.core.locks import Busy, hold
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from kicc_ml.core.locks import hold
+with hold(Path(sys.argv[1]), "x"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def other_process(lock: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_the_second_comer_is_told_who_holds_the_lock(tmp_path: Path):
+    process = other_process(tmp_path / ".lock")
+    try:
+        with pytest.raises(Busy, match=f"the fold is being written by process {process.pid} on {socket.gethostname()}"):  # noqa: SIM117
+            with hold(tmp_path / ".lock", "the fold"):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path):
+    process = other_process(tmp_path / ".lock")
+    process.kill()
+    process.wait()
+    with hold(tmp_path / ".lock", "the fold"):
+        assert (tmp_path / ".lock").is_file()
+
+
+def test_a_lock_is_released_with_its_block(tmp_path: Path):
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), hold(tmp_path / ".lock", "the fold"):
+            raise ZeroDivisionError

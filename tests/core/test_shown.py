@@ -1,0 +1,83 @@
+import csv
+import io
+import logging
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from kicc_ml.core.files import read_table, write_table
+from kicc_ml.core.shown import PlainTextFormatter, figure_text, link_to, markup, plain_text
+
+matplotlib.use("Agg")
+HOSTILE = [
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "a\rb",
+    "\x9b2J",
+    "\u202egnp.exe",
+    "\udcb0\udca1",
+    "[red]x[/red]",
+    "[/b]",
+    "a\\",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_control_character_reaches_the_terminal(text: str):
+    shown = plain_text(text)
+    assert shown.isprintable()
+    shown.encode("utf-8")
+
+
+def test_ordinary_text_is_shown_as_it_is():
+    assert plain_text("대구 1 – <b> $5 [x] é") == "대구 1 – <b> $5 [x] é"
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "[bold", "\\[x]", "x\\"])
+def test_rich_shows_foreign_text_letter_by_letter(text: str):
+    out = io.StringIO()
+    Console(file=out, width=200).print(f"[bold]{markup(text)}[/bold]|")
+    assert out.getvalue().rstrip("|\n").rstrip() == plain_text(text)
+
+
+@pytest.mark.parametrize("text", [r"A$\foo$B", "$", "$$", r"\$x$", "a_b^c{d}"])
+def test_matplotlib_draws_foreign_text_and_no_formula(text: str):
+    figure = Figure()
+    figure.text(0.5, 0.5, figure_text(text))
+    figure.savefig(io.BytesIO(), format="svg")
+
+
+@pytest.mark.parametrize(
+    "name", ["javascript:alert(1)", "a#1", "50%41", "q?x=1", "//host/x", "data:text/html,x", "한 글"]
+)
+def test_a_link_leads_to_the_file_of_that_name_and_nowhere_else(name: str):
+    parts = urlsplit(link_to(Path(name)))
+    assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("", "", "", "")
+    assert unquote(parts.path) == "./" + str(Path(name))
+
+
+@pytest.mark.parametrize("text", ["=cmd|calc", "+1+1", "-2", "@SUM(1)", "\t=1", "'=1", "''@x", "'plain", "x=1", "01"])
+def test_no_text_in_a_table_is_a_formula_and_reading_brings_it_back(text: str, tmp_path: Path):
+    table = pd.DataFrame({"case_id": [text], text: ["x"], "number": [-1.5]})
+    write_table(tmp_path / "t.csv", table)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t"))] == ["-1.5"]
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), table, check_dtype=False)
+
+
+def test_numbers_and_unknown_cells_are_left_alone(tmp_path: Path):
+    table = pd.DataFrame({"a": [-1.0, np.nan], "b": [None, "x"], "c": [True, False]})
+    write_table(tmp_path / "t.csv", table)
+    assert (tmp_path / "t.csv").read_text() == "a,b,c\n-1.0,,True\n,x,False\n"
+
+
+def test_a_log_line_cannot_steer_the_terminal():
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "site %s", ("\x1b[31m\nred",), None)
+    assert PlainTextFormatter("%(message)s").format(record) == "site \\x1b[31m\nred"

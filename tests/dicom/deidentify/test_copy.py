@@ -1,0 +1,276 @@
+"""A copy says nothing of the person, and everything of the picture."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from kicc_ml.dicom.deidentify.copy import NotExportedError, write_deidentified
+from kicc_ml.dicom.deidentify.replacements import new_uid
+from tests.dicom.phantom_files import write_colour_page, write_image, write_radiograph
+
+KEY, PATIENT = b"a key of the repository", "0123456789ab"
+STORED = np.arange(64, dtype=np.uint16).reshape(8, 8)
+
+
+@pytest.fixture
+def copied(tmp_path: Path):
+    """Writes a CT slice with given tags and gives the bytes of its copy."""
+
+    def copy(source: Path | None = None, key: bytes = KEY, **tags: Any) -> bytes:
+        source = source or write_image(tmp_path / "source", STORED, **tags)
+        write_deidentified(source, tmp_path / "copy.dcm", key, PATIENT)
+        return (tmp_path / "copy.dcm").read_bytes()
+
+    return copy
+
+
+def parsed(raw: bytes) -> Dataset:
+    return pydicom.dcmread(pydicom.filebase.DicomBytesIO(raw))
+
+
+def item(**tags: Any) -> Dataset:
+    dataset = Dataset()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def rewritten(path: Path, change) -> Path:
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        *(
+            "PatientName",
+            "PatientID",
+            "OtherPatientIDs",
+            "AccessionNumber",
+            "InstitutionName",
+            "ReferringPhysicianName",
+        ),
+        *("OperatorsName", "StationName", "DeviceSerialNumber", "SeriesDescription", "ProtocolName", "PatientComments"),
+        *("ImageComments", "StudyDescription", "PatientAddress", "AdmissionID", "ContrastBolusAgent", "EthnicGroup"),
+        *("InstitutionalDepartmentName", "SoftwareVersions", "FrameComments", "IssuerOfPatientID", "StudyID"),
+    ],
+)
+def test_text_that_may_name_somebody_is_not_in_the_copy(copied, keyword):
+    assert b"SECRET" not in copied(**{keyword: "SECRET"})
+
+
+@pytest.mark.parametrize(
+    "keyword", ["Manufacturer", "ConvolutionKernel", "ImageType", "BodyPartExamined", "RescaleType"]
+)
+def test_a_name_in_a_text_that_is_kept_is_a_pseudonym(copied, keyword):
+    raw = copied(PatientName="Hong^Gildong", **{keyword: "GILDONG 2"})
+    assert b"GILDONG" not in raw
+    assert len(parsed(raw)[keyword].value) == 12
+
+
+def test_a_name_in_hangul_is_in_no_encoding_in_the_copy(copied):
+    raw = copied(
+        SpecificCharacterSet=["", "ISO 2022 IR 149"],
+        PatientName="Hong^Gildong=洪^吉洞=홍^길동",
+        Manufacturer="길동 메디칼",
+    )
+    for name in ("Gildong", "길동", "吉洞"):
+        assert not [code for code in ("utf-8", "cp949", "utf-16-le") if name.encode(code) in raw]
+
+
+def test_private_elements_go_wherever_they_stand(copied, tmp_path):
+    def add(dataset: Dataset) -> None:
+        inner = item(RescaleType="HU")
+        for one in (dataset, inner):
+            one.private_block(0x0029, "SECRET CREATOR", create=True).add_new(0x10, "LO", "SECRET")
+        dataset.ModalityLUTSequence = [inner]
+
+    raw = copied(rewritten(write_image(tmp_path / "source", STORED), add))
+    assert b"SECRET" not in raw
+    assert parsed(raw).ModalityLUTSequence[0].RescaleType == "HU"
+
+
+@pytest.mark.parametrize("group", [0x6000, 0x601E, 0x5002])
+def test_overlays_and_curves_go(copied, tmp_path, group):
+    def add(dataset: Dataset) -> None:
+        dataset.add_new((group, 0x0010), "US", 8)
+        dataset.add_new((group, 0x3000), "OB", b"SECRET")
+        dataset.add_new((group, 0x4000), "LT", "SECRET")
+
+    assert b"SECRET" not in copied(rewritten(write_image(tmp_path / "source", STORED), add))
+
+
+def test_preamble_file_meta_information_and_bytes_behind_the_data_set_are_not_carried_over(copied, tmp_path):
+    source = write_image(tmp_path / "source", STORED)
+
+    def add(dataset: Dataset) -> None:
+        dataset.file_meta.SourceApplicationEntityTitle = "SECRET"
+        dataset.file_meta.ImplementationVersionName = "SECRET"
+        dataset.file_meta.PrivateInformationCreatorUID = UID("1.2.3.99")
+        dataset.file_meta.PrivateInformation = b"SECRET"
+
+    rewritten(source, add)
+    source.write_bytes(b"SECRET".ljust(128, b"!") + source.read_bytes()[128:] + b"\xfe\xff\xfe\xffSECRET SECRET")
+    raw = copied(source)
+    assert b"SECRET" not in raw
+    assert b"1.2.3.99" not in raw
+    assert raw[:128] == bytes(128)
+
+
+def test_elements_behind_the_pixel_data_go(copied, tmp_path):
+    def sign(dataset: Dataset) -> None:
+        dataset.add_new((0xFFFA, 0xFFFA), "SQ", [item(CertificateOfSigner=b"SECRET")])
+        dataset.add_new((0xFFFC, 0xFFFC), "OB", b"SECRET")
+
+    assert b"SECRET" not in copied(rewritten(write_image(tmp_path / "source", STORED), sign))
+
+
+def test_coded_terms_go_since_a_hospital_may_mean_anything_by_them(copied):
+    term = item(CodeValue="028", CodingSchemeDesignator="DCM", CodeMeaning="SECRET")
+    raw = copied(ProcedureCodeSequence=[term], ReferencedImageSequence=[item(PurposeOfReferenceCodeSequence=[term])])
+    assert b"SECRET" not in raw
+    assert not parsed(raw).ReferencedImageSequence[0].PurposeOfReferenceCodeSequence
+
+
+def test_uids_are_mapped_alike_in_every_file_and_sequence(copied):
+    series = "1.2.840.113619.2.55.3"
+    first = parsed(copied(SeriesInstanceUID=series))
+    again = parsed(
+        copied(
+            SeriesInstanceUID="1.2.9",
+            ReferencedImageSequence=[
+                item(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.2", ReferencedSOPInstanceUID=series)
+            ],
+        )
+    )
+    referenced = again.ReferencedImageSequence[0]
+    assert referenced.ReferencedSOPInstanceUID == first.SeriesInstanceUID != series
+    assert referenced.ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.2"
+    assert UID(first.SeriesInstanceUID).is_valid
+    assert parsed(copied(key=b"another", SeriesInstanceUID=series)).SeriesInstanceUID != first.SeriesInstanceUID
+
+
+def test_a_mapped_uid_is_a_uuid_of_version_5():
+    number = int(new_uid(KEY, "1.2.3").removeprefix("2.25."))
+    assert (number >> 76 & 0xF, number >> 62 & 0x3) == (5, 2)  # RFC 9562, 4.1 and 4.2
+
+
+def test_dates_of_a_patient_move_together_by_whole_days_and_times_stay(copied):
+    dates = {"StudyDate": "20200228", "AcquisitionDateTime": "20200303101500.25+0900", "AcquisitionTime": "101500.25"}
+    copy = parsed(copied(**dates, DateOfLastCalibration=["20191231", "20200101"]))
+    shift = datetime(2020, 2, 28) - datetime.strptime(copy.StudyDate, "%Y%m%d")
+    assert shift.days >= 1
+    assert copy.AcquisitionTime == "101500.25"
+    moved = datetime.strptime(copy.AcquisitionDateTime[:8], "%Y%m%d")
+    assert (datetime(2020, 3, 3) - moved, copy.AcquisitionDateTime[8:]) == (shift, "101500.25+0900")
+    assert datetime(2020, 1, 1) - datetime.strptime(copy.DateOfLastCalibration[1], "%Y%m%d") == shift
+
+
+@pytest.mark.parametrize("value", ["SECRET", "2020SECRET", "20200228SECRET", "00010101"])
+def test_what_is_no_date_is_left_empty(copied, tmp_path, value):
+    source = write_image(tmp_path / "source", STORED, StudyDate="19700101")
+    source.write_bytes(
+        source.read_bytes().replace(
+            b"DA\x08\x0019700101", b"DA" + len(value.ljust(16)).to_bytes(2, "little") + value.ljust(16).encode()
+        )
+    )
+    raw = copied(source)
+    assert b"SECRET" not in raw
+    assert parsed(raw).StudyDate == ""
+
+
+def test_birth_date_goes_and_sex_and_age_stay(copied):
+    copy = parsed(copied(PatientBirthDate="19611225", PatientSex="F", PatientAge="058Y", PatientWeight=60))
+    assert (copy.PatientBirthDate, copy.PatientSex, copy.PatientAge, copy.PatientWeight) == ("", "F", "058Y", 60)
+
+
+@pytest.mark.parametrize("keyword", ["Exposure", "InstanceNumber", "PatientSize", "AcquisitionTime", "PatientAge"])
+def test_text_in_place_of_a_number_goes(copied, tmp_path, keyword):
+    source = write_image(tmp_path / "source", STORED)
+    vr = pydicom.datadict.dictionary_VR(keyword)
+    rewritten(source, lambda dataset: dataset.add(pydicom.DataElement(keyword, "LO", "SECRET")))
+    tag = pydicom.tag.Tag(keyword)
+    head = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+    source.write_bytes(source.read_bytes().replace(head + b"LO", head + vr.encode()))
+    assert b"SECRET" in source.read_bytes()
+    assert b"SECRET" not in copied(source)
+
+
+def test_what_was_done_is_stated_as_the_standard_asks(copied):
+    copy = parsed(copied())
+    assert (copy.PatientIdentityRemoved, copy.LongitudinalTemporalInformationModified) == ("YES", "MODIFIED")
+    codes = [(code.CodeValue, code.CodingSchemeDesignator) for code in copy.DeidentificationMethodCodeSequence]
+    assert codes == [("113100", "DCM"), ("113107", "DCM"), ("113108", "DCM")]
+    assert copy.PatientID == copy.PatientName == PATIENT
+
+
+def test_geometry_values_and_pixels_are_those_of_the_source(copied, tmp_path):
+    source = pydicom.dcmread(write_image(tmp_path / "source", STORED, ImagePositionPatient=[1, 2, "3.25"], KVP=120))
+    copy = parsed(copied(tmp_path / "source"))
+    same = ("ImagePositionPatient", "RescaleIntercept", "Rows", "BitsStored", "KVP", "ConvolutionKernel", "ImageType")
+    assert [copy[name].value for name in same] == [source[name].value for name in same]
+    assert copy.PixelData == source.PixelData
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_the_transfer_syntax_stays(copied, tmp_path, syntax):
+    source = Dataset()
+    for element in pydicom.dcmread(write_image(tmp_path / "plain", STORED, PixelPaddingValue=7)):
+        source.add(element)
+    if syntax is ExplicitVRBigEndian:
+        source.PixelData = STORED.astype(">u2").tobytes()
+    source["PixelData"].VR = "OW"
+    source.file_meta = FileMetaDataset()
+    source.file_meta.TransferSyntaxUID = syntax
+    source.save_as(tmp_path / "source", enforce_file_format=True)
+    copy = parsed(copied(tmp_path / "source"))
+    assert (copy.file_meta.TransferSyntaxUID, copy.PixelPaddingValue) == (syntax, 7)
+    np.testing.assert_array_equal(copy.pixel_array, STORED)
+
+
+def test_the_view_that_only_a_description_tells_is_kept(copied, tmp_path):
+    for description, view in (("Chest PA", "PA"), ("Thorax lateral", "LL"), ("Hong Gildong", "")):
+        tags = {"ViewPosition": None, "SeriesDescription": description}
+        copy = parsed(copied(write_radiograph(tmp_path / "source", STORED, **tags)))
+        assert copy.get("ViewPosition", "") == view
+
+
+@pytest.mark.parametrize(
+    ("code", "tags"),
+    [
+        ("burned_in", {"BurnedInAnnotation": "YES"}),
+        ("secondary_capture", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}),
+        ("secondary_capture", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1"}),  # presentation state
+    ],
+)
+def test_a_picture_that_may_show_a_name_is_refused(copied, tmp_path, code, tags):
+    with pytest.raises(NotExportedError) as refused:
+        copied(**tags)
+    assert refused.value.code == code
+    assert not list(tmp_path.glob("*copy*"))
+
+
+def test_a_radiograph_stored_as_a_secondary_capture_is_written_where_somebody_has_looked(tmp_path):
+    source = write_radiograph(tmp_path / "source", STORED, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    write_deidentified(source, tmp_path / "copy.dcm", KEY, PATIENT, secondary_captures=True)
+    assert parsed((tmp_path / "copy.dcm").read_bytes()).PixelData == STORED.tobytes()
+
+
+def test_a_dose_page_and_an_overlay_among_the_pixels_are_refused(copied, tmp_path):
+    with pytest.raises(NotExportedError, match="dose_page"):
+        copied(write_colour_page(tmp_path / "page", SOPClassUID="1.2.840.10008.5.1.4.1.1.2"))
+    embedded = rewritten(
+        write_image(tmp_path / "source", STORED),
+        lambda dataset: (dataset.add_new((0x6000, 0x0010), "US", 8), dataset.add_new((0x6000, 0x0102), "US", 12)),
+    )
+    with pytest.raises(NotExportedError, match="burned_in"):
+        copied(embedded)

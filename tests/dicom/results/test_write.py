@@ -1,0 +1,264 @@
+"""A prediction written as DICOM objects is the prediction, where it was made, in the patient it was made of."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Risk, Series
+from kicc_ml.dicom.index.scan import scan
+from kicc_ml.dicom.results.segmentation import Source
+from kicc_ml.dicom.results.write import Findings, export
+from kicc_ml.dicom.series.geometry import GeometryPolicy
+from kicc_ml.dicom.series.verdict import judge
+from kicc_ml.dicom.volume.read import read_volume
+from kicc_ml.severity.grade import grade
+from tests.dicom.phantom_files import write_enhanced, write_series
+from tests.dicom.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
+from tests.orthanc import Orthanc
+
+MODEL = "ab" * 32
+PROVENANCE = {"training hospitals": "부산, daegu", "validation": "lesion Dice 0.61 (48 scans of 4 hospitals)"}
+#: Balls at places in the patient (LPS, mm from the middle), so that a flip or a shift shows.
+BALLS = {
+    "right_lung": ((-22.0, 0.0, 2.0), 17.0),
+    "left_lung": ((22.0, 4.0, 0.0), 15.0),
+    "lesion": ((-24.0, 6.0, -8.0), 9.0),
+    "consolidation": ((-25.0, 7.0, -8.0), 4.0),
+}
+STACKS: dict[str, Callable[[Path], object]] = {
+    "axial": lambda folder: write_series(folder, Grid(even_mm(), AXIAL)),
+    "feet first": lambda folder: write_series(folder, Grid(even_mm(), FEET_FIRST)),
+    "oblique": lambda folder: write_series(folder, Grid(even_mm(), rotated(25, 20))),
+    "tilted": lambda folder: write_series(folder, tilted(12)),
+    "with a gap": lambda folder: write_series(folder, Grid(even_mm()).without(7)),
+    "multi-frame": lambda folder: write_enhanced(folder / "e.dcm", Grid(even_mm()), np.roll(np.arange(20), 7)),
+}
+
+
+def points_lps_mm(shape_xyz: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
+    index = np.moveaxis(np.indices(shape_xyz), 0, -1)
+    return (index @ affine_ras[:3, :3].T + affine_ras[:3, 3]) * np.array([-1, -1, 1])
+
+
+def found_in(folder: Path) -> tuple[Series, Findings]:
+    (series,), _ = judge(folder, scan(folder, b"key"), GeometryPolicy(gaps="resample", tilt="shear"))
+    volume = read_volume(series)
+    points = points_lps_mm(volume.array.shape, volume.affine_ras)
+    masks = {
+        name: np.linalg.norm(points - CENTRE_MM - centre, axis=-1) < radius for name, (centre, radius) in BALLS.items()
+    }
+    probability = np.exp(-np.linalg.norm(points - CENTRE_MM - BALLS["lesion"][0], axis=-1) / 20).astype(np.float32)
+    montage = folder.parent / f"{folder.name}.png"
+    Image.new("RGB", (64, 48), (10, 20, 30)).save(montage)
+    severity = grade(masks, volume.affine_ras, volume.array)
+    risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}, 0.18), Risk("death", 0.05, None, None, {}))
+    return series, Findings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF", risks=risks)
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Findings, Path]:
+    folder = tmp_path_factory.mktemp("export")
+    STACKS[request.param](folder / "scan")
+    series, findings = found_in(folder / "scan")
+    export(Source(series, f"{request.param}", "0.1.0", PROVENANCE), findings, folder / "out")
+    return series, findings, folder / "out"
+
+
+def voxels_lps_mm(dataset: Dataset, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Patient coordinates of a frame's pixels [row, column, 3], from the functional groups alone (C.7.6.2.1.1)."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    own = dataset.PerFrameFunctionalGroupsSequence[frame]
+    corner = np.array(own.PlanePositionSequence[0].ImagePositionPatient, float)
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    rows, columns = np.indices((dataset.Rows, dataset.Columns))
+    return corner + columns[..., None] * between_columns * cosines[:3] + rows[..., None] * between_rows * cosines[3:]
+
+
+def laid_on(findings: Findings, dataset: Dataset, frames: list[int]) -> np.ndarray:
+    """Values of frames put onto the grid of the prediction by patient coordinates."""
+    values = dataset.pixel_array
+    out = np.zeros(findings.volume.array.shape, values.dtype)
+    to_index = np.linalg.inv(findings.volume.affine_ras)
+    for frame in frames:
+        ras = voxels_lps_mm(dataset, frame) * np.array([-1, -1, 1])
+        index = ras @ to_index[:3, :3].T + to_index[:3, 3]
+        x, y, z = np.rint(index).astype(int).reshape(-1, 3).T
+        assert np.abs(index - np.rint(index)).max() < 0.01
+        out[x, y, z] = values[frame].ravel()
+    return out
+
+
+def segment_frames(dataset: Dataset, number: int) -> list[int]:
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    return [i for i, own in enumerate(groups) if own.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number]
+
+
+def test_segments_are_the_masks_voxel_for_voxel_in_the_patient(written):
+    _, findings, folder = written
+    dataset = pydicom.dcmread(folder / "segmentation.dcm")
+    masks = findings.masks
+    expected = {
+        "right lung": masks["right_lung"],
+        "left lung": masks["left_lung"],
+        "ground glass and other lesion": masks["lesion"] & ~masks["consolidation"],
+        "consolidation": masks["consolidation"],
+    }
+    for segment in dataset.SegmentSequence:
+        drawn = laid_on(findings, dataset, segment_frames(dataset, segment.SegmentNumber))
+        np.testing.assert_array_equal(drawn > 0, expected.pop(segment.SegmentLabel))
+    assert expected == {}
+
+
+def test_map_is_the_probability_within_the_box_of_the_lungs(written):
+    _, findings, folder = written
+    dataset = pydicom.dcmread(folder / "map.dcm")
+    drawn = laid_on(findings, dataset, list(range(dataset.NumberOfFrames)))
+    lungs = findings.masks["right_lung"] | findings.masks["left_lung"]
+    np.testing.assert_array_equal(drawn[lungs], findings.probability_xyz[lungs])
+    assert dataset.Rows * dataset.Columns * dataset.NumberOfFrames < findings.volume.array.size
+
+
+def test_report_holds_every_zone_with_its_place_and_points_to_the_segments(written):
+    _, findings, folder = written
+    report = pydicom.dcmread(folder / "report.dcm")
+    shares = {}
+    for group in items(report, "125007"):
+        sites = [child for child in group.ContentSequence if code_of(child) == "363698007"]
+        value = [child for child in group.ContentSequence if code_of(child) == "INVOLVED"]
+        if value:
+            zone = sites[0].ConceptCodeSequence[0].CodeMeaning
+            laterality = [c.ConceptCodeSequence[0].CodeMeaning for c in sites[0].get("ContentSequence", [])]
+            shares[zone, *laterality] = float(value[0].MeasuredValueSequence[0].NumericValue)
+    percent = findings.severity.zone_percent
+    assert shares["Lower zone of lung", "Right"] == pytest.approx(percent["right_lower"], abs=1e-3)
+    assert shares["Upper zone of lung", "Left"] == pytest.approx(percent["left_upper"], abs=1e-3)
+    assert shares["Lung", "Right"] == pytest.approx(findings.severity.lung_percent["right"], abs=1e-3)
+    assert len(shares) == 9  # six zones, each lung and both
+    segmentation = pydicom.dcmread(folder / "segmentation.dcm")
+    assert segmentation.SOPInstanceUID in str(report)
+
+
+def test_report_holds_the_risks_with_interval_model_beside_and_calibration(written):
+    report = pydicom.dcmread(written[2] / "report.dcm")
+    said = {}
+    for group in items(report, "125007"):
+        (finding,) = [child for child in group.ContentSequence if code_of(child) == "121071"]
+        values = {
+            code_of(child): float(child.MeasuredValueSequence[0].NumericValue)
+            for child in group.ContentSequence
+            if code_of(child).startswith("RISK")
+        }
+        said[finding.ConceptCodeSequence[0].CodeValue] = values
+    assert said["ICU"] == {"RISK": 31, "RISK_LOW": 22, "RISK_HIGH": 43, "RISK_CLINICAL": 18}
+    assert said["DEATH"] == {"RISK": 5}
+    texts = [str(element.value) for element in report.iterall() if element.keyword == "TextValue"]
+    assert "calibration, slope: 0.90" in texts
+    assert "training hospitals: 부산, daegu" in texts
+
+
+def test_every_object_says_by_what_it_was_made_and_how_good_that_is(written):
+    for path in written[2].iterdir():
+        equipment = pydicom.dcmread(path).ContributingEquipmentSequence[-1]  # highdicom names itself before
+        assert equipment.Manufacturer == "kicc_ml"
+        for said in ("Research use only", "부산, daegu", "lesion Dice 0.61"):
+            assert said in equipment.ContributionDescription, path.name
+
+
+def items(dataset: Dataset, code: str) -> list[Dataset]:
+    found = []
+    for child in dataset.get("ContentSequence", []):
+        found += [child] if code_of(child) == code else []
+        found += items(child, code)
+    return found
+
+
+def code_of(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeValue) if item.get("ConceptNameCodeSequence") else ""
+
+
+def test_objects_keep_patient_study_and_frame_of_reference_of_the_source(written):
+    series, _, folder = written
+    source = pydicom.dcmread(series.files[0])
+    for path in folder.iterdir():
+        made = pydicom.dcmread(path)
+        for name in ("PatientID", "PatientName", "StudyInstanceUID", "StudyDate"):
+            assert (made.get(name) or "") == (source.get(name) or ""), (path.name, name)
+        assert made.SeriesInstanceUID != source.SeriesInstanceUID
+    frames = {pydicom.dcmread(folder / f"{name}.dcm").FrameOfReferenceUID for name in ("segmentation", "map")}
+    assert len(frames) == 1
+
+
+def test_the_same_prediction_written_again_has_the_same_uids_and_another_models_has_not(tmp_path: Path):
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
+    series, findings = found_in(tmp_path / "scan")
+    uids = []
+    for name, model in (("first", MODEL), ("again", MODEL), ("other", "cd" * 32)):
+        paths = export(Source(series, model, "0.1.0"), findings, tmp_path / name)
+        uids.append({pydicom.dcmread(path).SOPInstanceUID for path in paths})
+    assert uids[0] == uids[1]
+    assert not uids[0] & uids[2]
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy here: apt-get install dicom3tools")
+def test_dciodvfy_finds_no_error(written):
+    for path in written[2].iterdir():
+        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        assert [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")] == [], path.name
+
+
+def test_simpleitk_reads_the_segmentation_of_a_regular_stack_at_its_place(tmp_path: Path):
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
+    series, findings = found_in(tmp_path / "scan")
+    findings = replace(findings, masks={"lung": findings.masks["right_lung"], "lesion": findings.masks["lesion"]})
+    export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out")
+    image = SimpleITK.ReadImage(str(tmp_path / "out" / "segmentation.dcm"))
+    levels = np.flatnonzero(findings.masks["lung"].any(axis=(0, 1)))[::-1]  # frames run from head to foot
+    dataset = pydicom.dcmread(tmp_path / "out" / "segmentation.dcm")
+    frames = SimpleITK.GetArrayFromImage(image)[segment_frames(dataset, 1)]
+    np.testing.assert_array_equal(frames > 0, findings.masks["lung"][:, :, levels].transpose(2, 1, 0))
+    corner = findings.volume.affine_ras @ [0, 0, levels[0], 1]
+    np.testing.assert_allclose(image.GetOrigin(), corner[:3] * [-1, -1, 1], atol=1e-3)
+
+
+def test_a_korean_name_is_that_of_the_source(tmp_path: Path):
+    name = "Hong^Gildong=洪^吉洞=홍^길동"
+    charset = ["", "ISO 2022 IR 149"]
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL), SpecificCharacterSet=charset, PatientName=name)
+    series, findings = found_in(tmp_path / "scan")
+    for path in export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out"):
+        assert str(pydicom.dcmread(path).PatientName) == name, path.name
+
+
+def test_nothing_is_written_if_one_object_fails(tmp_path: Path):
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
+    series, findings = found_in(tmp_path / "scan")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").touch()
+    with pytest.raises(FileNotFoundError):
+        export(Source(series, MODEL, "0.1.0"), replace(findings, montage=tmp_path / "no.png"), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
+
+
+def test_empty_masks_are_refused_with_the_reason(tmp_path: Path):
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
+    series, findings = found_in(tmp_path / "scan")
+    empty = {name: np.zeros_like(mask) for name, mask in findings.masks.items()}
+    with pytest.raises(UserError, match="masks are empty"):
+        export(Source(series, MODEL, "0.1.0"), replace(findings, masks=empty), tmp_path / "out")
+
+
+def test_orthanc_takes_finds_and_returns_every_object(written, archive: Orthanc):
+    _, _, folder = written
+    archive.store(sorted(folder.iterdir()))
+    archive.check_it_holds(folder.iterdir())

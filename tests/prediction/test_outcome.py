@@ -1,0 +1,187 @@
+"""A row per held-out patient, endpoint and model, each fitted within the fold."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from scipy.special import logit
+from torch import nn
+
+from kicc_ml.core.types import Case, Series, Split
+from kicc_ml.data.canonical import CanonicalCXR
+from kicc_ml.data.datamodule import PatientDataModule
+from kicc_ml.data.store import VolumeStore
+from kicc_ml.dicom.series.image_files import radiograph_series
+from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.prediction.outcome import held_out_outcome, outcome_probabilities, recalibrate
+from kicc_ml.runs.folder import CLINICAL_MODEL, about_data, fold_folder
+
+BASELINES = {"prevalence", "clinical", "age_sex", "boosting"}
+
+
+def patients(count: int) -> list[Case]:
+    rng = np.random.default_rng(0)
+    return [
+        Case(
+            f"c{number}",
+            f"s{number % 2}",
+            f"p{number}",
+            clinical={"age_years": rng.normal(60, 10), "sex": float(number % 2), "crp_mg_l": rng.gamma(2, 20)},
+            endpoints={"icu": float(rng.random() > 0.5), "death": np.nan if number == count - 1 else 0.0},
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def outcome_data(tmp_path: Path) -> PatientDataModule:
+    cases = patients(30)
+    ids = [case.case_id for case in cases]
+    split = Split("s1", tuple(ids[:20]), tuple(ids[20:24]), tuple(ids[24:]), {one: one for one in ids})
+    data = PatientDataModule(cases, split, VolumeStore(tmp_path / "store"), endpoints=("icu", "death"), batch_size=4)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def outcome_network() -> OutcomeNetwork:
+    torch.manual_seed(0)
+    return OutcomeNetwork(features=3, endpoints=2, ct=False, cxr=False, width=8)
+
+
+def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: PatientDataModule, tmp_path: Path):
+    rows, quarantined = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    assert quarantined == {}
+    assert len(rows) == 6 * 2 * 6
+    assert set(rows["case_id"]) == set(outcome_data.split.test)
+    assert set(rows["model"]) == {"network", "blend", *BASELINES}
+    assert rows["probability"].between(0, 1).all()
+
+
+def test_an_unknown_outcome_has_an_empty_label_and_still_a_prediction(outcome_data: PatientDataModule, tmp_path: Path):
+    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    unknown = rows[rows["label"].isna()]
+    assert set(zip(unknown["case_id"], unknown["endpoint"], strict=True)) == {("c29", "death")}
+    assert unknown["probability"].notna().all()
+
+
+def test_network_probabilities_stand_in_the_order_of_the_patients(outcome_data: PatientDataModule):
+    network, cases = outcome_network(), list(outcome_data.cases)
+    forth = outcome_probabilities(network, outcome_data, cases[:9])
+    back = outcome_probabilities(network, outcome_data, cases[:9][::-1])
+    np.testing.assert_allclose(forth, back[::-1], atol=1e-6)
+    assert outcome_probabilities(network, outcome_data, []).shape == (0, 2)
+
+
+def test_without_a_clinical_feature_the_network_still_answers(outcome_data: PatientDataModule):
+    outcome_data.features = ()
+    network = OutcomeNetwork(features=0, endpoints=2, ct=False, cxr=False, width=8)
+    assert outcome_probabilities(network, outcome_data, list(outcome_data.cases)).shape == (30, 2)
+
+
+def test_a_fold_trained_anew_keeps_no_clinical_model_of_before(outcome_data: PatientDataModule, tmp_path: Path):
+    kept = fold_folder(tmp_path, outcome_data.split.fold) / CLINICAL_MODEL
+    held_out_outcome(None, about_data(outcome_data), outcome_data, tmp_path)
+    assert kept.is_file()
+    outcome_data.features = ()
+    held_out_outcome(None, about_data(outcome_data), outcome_data, tmp_path)
+    assert not kept.exists()
+
+
+def test_without_a_network_the_baselines_stand_alone(outcome_data: PatientDataModule, tmp_path: Path):
+    rows, _ = held_out_outcome(None, about_data(outcome_data), outcome_data, tmp_path)
+    assert set(rows["model"]) == BASELINES
+    assert len(rows) == 6 * 2 * 4
+
+
+def test_the_outcomes_of_the_tested_decide_nothing(outcome_data: PatientDataModule, tmp_path: Path):
+    before, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    tested = set(outcome_data.split.test)
+    outcome_data.cases = [
+        replace(case, endpoints={name: 1 - value for name, value in case.endpoints.items()})
+        if case.case_id in tested
+        else case
+        for case in outcome_data.cases
+    ]
+    after, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    unlike = before["label"] != after["label"]
+    assert unlike.any()
+    pd.testing.assert_frame_equal(before.drop(columns="label"), after.drop(columns="label"))
+
+
+def test_recalibration_of_the_network_is_fitted_on_validation_patients_and_kept_with_its_weights(
+    outcome_data: PatientDataModule,
+):
+    network, cases = outcome_network(), list(outcome_data.cases)
+    before = logit(outcome_probabilities(network, outcome_data, cases))
+    recalibrate(network, outcome_data)
+    after = logit(outcome_probabilities(network, outcome_data, cases))
+    slope, intercept = network.state_dict()["slope_e"].numpy(), network.state_dict()["intercept_e"].numpy()
+    np.testing.assert_allclose(after, intercept + slope * before, atol=1e-4)
+    assert intercept[1] < -0.1  # nobody died
+
+
+def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little(
+    outcome_data: PatientDataModule, tmp_path: Path
+):
+    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+    icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
+    mean = (logit(icu["network"]) + logit(icu["clinical"])) / 2
+    assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients
+
+
+@pytest.mark.parametrize("measured", [(), ("ct_percent_involved",)], ids=["table", "table and extent on CT"])
+def test_where_no_validation_patient_is_known_the_blend_is_the_mean_of_all_that_it_is_made_of(
+    outcome_data: PatientDataModule, tmp_path: Path, measured: tuple[str, ...]
+):
+    unknown = set(outcome_data.split.val)
+    outcome_data.cases = [
+        replace(
+            case,
+            clinical={**case.clinical, **dict.fromkeys(measured, float(number % 7))},
+            endpoints={} if case.case_id in unknown else case.endpoints,
+        )
+        for number, case in enumerate(outcome_data.cases)
+    ]
+    outcome_data.features = (*outcome_data.features, *measured)
+    network = OutcomeNetwork(features=3 + len(measured), endpoints=2, ct=False, cxr=False, width=8)
+    rows, _ = held_out_outcome(network, about_data(outcome_data), outcome_data, tmp_path)
+    icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
+    made_of = ["network", "clinical", *["extent" for _ in measured]]
+    np.testing.assert_allclose(logit(icu["blend"]), logit(icu[made_of]).mean(axis=1), atol=1e-6)
+
+
+class GreyNetwork(nn.Module):
+    """Log odds are ten times the mean grey of the radiograph."""
+
+    def forward(self, batch: dict) -> torch.Tensor:
+        return 10 * batch["cxr_bcxy"].mean(dim=(1, 2, 3))[:, None]
+
+
+def film(folder: Path, name: str, share: float) -> Series:
+    """A radiograph of which a share is white."""
+    grey = np.zeros((32, 32), np.uint8)
+    grey[: round(32 * share)] = 255
+    Image.fromarray(grey).save(folder / f"{name}.png")
+    return radiograph_series(folder / f"{name}.png", site="a", patient="p", projection="PA")
+
+
+def test_of_serial_films_the_log_odds_are_averaged_over_those_that_can_be_read(tmp_path: Path):
+    first, second, broken = (film(tmp_path, name, share) for name, share in (("a", 0.25), ("b", 0.75), ("c", 0.5)))
+    broken.files[0].write_bytes(b"no picture")
+    known = {"death": 1.0}
+    serial = Case("serial", "a", "p1", cxr=first, further=(second, broken), endpoints=known)
+    single = Case("single", "a", "p2", cxr=second, endpoints=known)
+    ids = ("serial", "single")
+    split = Split("f", ids, (), (), dict(zip(ids, ids, strict=True)))
+    data = PatientDataModule(
+        [serial, single], split, VolumeStore(tmp_path / "store"), canonical_cxr=CanonicalCXR(32), endpoints=("death",)
+    )
+    data.prepare_data()
+    data.setup()
+    odds_b = logit(outcome_probabilities(GreyNetwork(), data, [serial, single]))[:, 0]
+    np.testing.assert_allclose(odds_b, [10 * (0.25 + 0.75) / 2, 10 * 0.75], rtol=1e-3)

@@ -1,0 +1,410 @@
+"""From a scan to masks on its own grid, whatever way the scan lies."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.progress import Stages
+from kicc_ml.core.types import REGIONS, Series, Volume
+from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
+from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series, read_mask
+from kicc_ml.models.segmenter import Segmenter, decide
+from kicc_ml.prediction.result import Result
+from kicc_ml.prediction.segmentation import (
+    predict_series,
+    read_seconds,
+    read_severity,
+    segmenter_of,
+    severity_of,
+    with_lesion_threshold,
+    write_case,
+)
+from kicc_ml.runs.folder import About, Fold
+
+#: What the phantom below is made of, in HU.
+SOFT, RIGHT, LEFT, LESION = 40, -900, -800, -300
+WINDOW = (-1024.0, 600.0)
+
+
+def unit(hu: float) -> float:
+    return (hu - WINDOW[0]) / (WINDOW[1] - WINDOW[0])
+
+
+class ByValue(nn.Module):
+    """Tells tissues by their grey value, sides by the half of the window; ``sure`` is the size of its logits."""
+
+    BANDS: Mapping[str, tuple[float, float]] = {
+        **{"lung": (-950, -200), "left_lung": (-950, -200), "right_lung": (-950, -200)},
+        **{"lesion": (-400, -200), "consolidation": (-250, -200)},
+    }
+
+    def __init__(self, sure: float = 8.0) -> None:
+        super().__init__()
+        self.sure = sure
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        inside = [(image_bcxyz > unit(low)) & (image_bcxyz < unit(high)) for low, high in map(self.BANDS.get, REGIONS)]
+        logits = self.sure * (torch.cat(inside, dim=1).float() * 2 - 1)
+        middle = image_bcxyz.shape[2] // 2  # canonical x grows to the patient's left
+        logits[:, REGIONS.index("left_lung"), :middle] = -self.sure
+        logits[:, REGIONS.index("right_lung"), middle:] = -self.sure
+        return logits
+
+
+def phantom_ras() -> np.ndarray:
+    """HU along RAS axes: x grows to the patient's right, z to the head."""
+    hu = np.full((24, 16, 12), SOFT, np.int16)
+    hu[3:10, 4:12, 2:10] = LEFT
+    hu[14:21, 4:12, 2:10] = RIGHT
+    hu[4:8, 5:9, 3:6] = LESION  # in the left lung, low
+    return hu
+
+
+def scan(axes: str = "RAS") -> Volume:
+    """The phantom with 2 x 2 x 3 mm voxels, its array stored along ``axes``; the patient lies as before."""
+    image = nib.Nifti1Image(phantom_ras(), np.diag([2.0, 2.0, 3.0, 1.0]))
+    own = nib.orientations.io_orientation(image.affine)
+    turned = image.as_reoriented(nib.orientations.ornt_transform(own, nib.orientations.axcodes2ornt(axes)))
+    return Volume(np.asarray(turned.dataobj), turned.affine, "hu")
+
+
+def segmenter(*networks: nn.Module, regions: Sequence[str] = REGIONS, units: str = "hu") -> Segmenter:
+    canonical = CanonicalCT(spacing_mm=None, window_hu=WINDOW)
+    return Segmenter(networks or (ByValue(),), canonical, (32, 32, 16), regions, units, True, 0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PSL", "IRP", "SAR"])
+def test_masks_lie_on_the_scans_own_grid_whatever_its_axes(axes: str):
+    volume = scan(axes)
+    masks = segmenter().segment(volume)
+    assert {mask.shape for mask in masks.values()} == {volume.array.shape}
+    np.testing.assert_array_equal(masks["lesion"], volume.array == LESION)
+    np.testing.assert_array_equal(masks["lung"], np.isin(volume.array, (LEFT, RIGHT, LESION)))
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PSL", "IRP"])
+def test_left_is_the_patients_left(axes: str):
+    volume = scan(axes)
+    masks = segmenter().segment(volume)
+    right_of = {
+        side: nib.affines.apply_affine(volume.affine_ras, np.argwhere(masks[f"{side}_lung"])).mean(0)[0]
+        for side in ("left", "right")
+    }
+    assert right_of["left"] < right_of["right"]
+
+
+def test_a_network_that_sees_coarser_voxels_still_answers_on_the_scans_grid():
+    coarse = replace(segmenter(), canonical=CanonicalCT(spacing_mm=(4.0, 4.0, 6.0), window_hu=WINDOW))
+    volume = scan("PSL")
+    lung = coarse.segment(volume)["lung"]
+    truth = np.isin(volume.array, (LEFT, RIGHT, LESION))
+    assert lung.shape == truth.shape
+    assert 2 * (lung & truth).sum() / (lung.sum() + truth.sum()) > 0.7
+
+
+def test_only_what_was_learnt_is_predicted():
+    masks = segmenter(regions=("lung", "lesion")).segment(scan())
+    assert list(masks) == ["lung", "lesion"]
+
+
+def test_a_lung_voxel_has_one_side_the_likelier_one():
+    probability = {
+        "lung": np.array([0.9, 0.9, 0.2, 0.9]),
+        "left_lung": np.array([0.8, 0.3, 0.9, 0.1]),
+        "right_lung": np.array([0.7, 0.4, 0.1, 0.9]),
+    }
+    mask = decide(probability)
+    assert mask["left_lung"].tolist() == [True, False, False, False]
+    assert mask["right_lung"].tolist() == [False, True, False, True]
+
+
+def test_a_lesion_lies_in_the_lungs_and_consolidation_in_a_lesion():
+    probability = {
+        "lung": np.array([0.9, 0.1, 0.9]),
+        "lesion": np.array([0.9, 0.9, 0.1]),
+        "consolidation": np.array([0.9, 0.9, 0.9]),
+    }
+    mask = decide(probability)
+    assert mask["lesion"].tolist() == [True, False, False]
+    assert mask["consolidation"].tolist() == [True, False, False]
+
+
+def test_without_lungs_the_lesion_stands_as_it_was_found():
+    assert decide({"lesion": np.array([0.9, 0.2])})["lesion"].tolist() == [True, False]
+
+
+def save_scan(path: Path, axes: str = "LPS", units: str = "hu") -> Series:
+    volume = scan(axes)
+    nib.save(nib.Nifti1Image(volume.array, volume.affine_ras), path)
+    return nifti_series(path, site="", patient=path.name, units=units)  # type: ignore[arg-type]
+
+
+def test_files_of_a_case_carry_the_grid_of_its_scan_and_zeros_and_ones(tmp_path: Path):
+    series = save_scan(tmp_path / "a.nii.gz", "PSL")
+    predict_series(segmenter(), {"a": series}, tmp_path / "out")
+    for region in REGIONS:
+        image = nib.load(tmp_path / "out" / "a" / f"{region}.nii.gz")
+        np.testing.assert_allclose(image.affine, scan("PSL").affine_ras)
+        assert image.shape == scan("PSL").array.shape
+        assert image.get_data_dtype() == np.uint8
+        assert set(np.unique(image.dataobj)) <= {0, 1}
+
+
+def test_a_case_in_other_units_is_set_aside_with_the_reason_and_the_rest_go_on(tmp_path: Path):
+    series = {
+        "grey": save_scan(tmp_path / "grey.nii.gz", units="arbitrary"),
+        "hu": save_scan(tmp_path / "hu.nii.gz"),
+    }
+    rows, quarantined = predict_series(segmenter(), series, tmp_path / "out")
+    assert list(rows["case_id"]) == ["hu"]
+    assert list(quarantined) == ["grey"]
+    assert "arbitrary" in quarantined["grey"]
+
+
+def test_a_file_that_is_cut_short_is_set_aside_and_the_rest_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("broken", "whole")}
+    (path,) = series["broken"].files
+    path.write_bytes(path.read_bytes()[:200])
+    with caplog.at_level(logging.WARNING):
+        rows, quarantined = predict_series(segmenter(), series, tmp_path / "out")
+    assert list(rows["case_id"]) == ["whole"]
+    assert "broken.nii.gz" in quarantined["broken"]
+    assert "broken set aside" in caplog.text
+
+
+@dataclass
+class Finishing:
+    """Keeps what it is given, beside a file in the folder; fails for a case of the name ``refused``."""
+
+    seen: dict[str, Result]
+    fails: type[Exception] = UserError
+    keeps_probability: bool = True
+
+    def is_whole(self, series: Series, folder: Path) -> bool:
+        return (folder / "page").exists()
+
+    def __call__(self, series: Series, result: Result, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "page").touch()
+        if result.case_id == "refused":
+            raise self.fails("no lungs were found")
+        self.seen[result.case_id] = result
+
+
+def test_what_finishes_a_case_sees_the_probability_behind_its_masks(tmp_path: Path):
+    finish = Finishing({})
+    predict_series(segmenter(), {"kept": save_scan(tmp_path / "kept.nii.gz")}, tmp_path / "out", finish)
+    probability_xyz, inside = finish.seen["kept"].probability_xyz, finish.seen["kept"].masks["lesion"]
+    assert probability_xyz[inside].min() > 0.5 > probability_xyz[phantom_ras() == SOFT].max()
+
+
+@pytest.mark.parametrize("fails", [UserError, AttributeError])
+def test_a_case_that_cannot_be_finished_leaves_nothing_and_the_rest_go_on(tmp_path: Path, fails: type[Exception]):
+    series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("refused", "kept")}
+    rows, quarantined = predict_series(segmenter(), series, tmp_path / "out", Finishing({}, fails))
+    assert list(rows["case_id"]) == ["kept"]
+    assert "no lungs were found" in quarantined["refused"]
+    assert not (tmp_path / "out" / "refused").exists()
+
+
+def test_a_case_predicted_before_without_a_page_gets_one_and_keeps_its_masks_if_that_fails(tmp_path: Path):
+    series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("refused", "kept")}
+    predict_series(segmenter(), series, tmp_path / "out")
+    finish = Finishing({})
+    predict_series(segmenter(), series, tmp_path / "out", finish)
+    assert list(finish.seen) == ["kept"]
+    assert (tmp_path / "out" / "refused" / "lesion.nii.gz").is_file()
+    predict_series(segmenter(), {"kept": series["kept"]}, tmp_path / "out", again := Finishing({}))
+    assert again.seen == {}
+
+
+class Counting(ByValue):
+    calls = 0
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        Counting.calls += 1
+        return super().forward(image_bcxyz)
+
+
+def test_a_finished_case_is_not_predicted_again_but_stands_in_the_table(tmp_path: Path):
+    series = {"a": save_scan(tmp_path / "a.nii.gz")}
+    first, _ = predict_series(segmenter(Counting()), series, tmp_path / "out")
+    before = Counting.calls
+    again, _ = predict_series(segmenter(Counting()), series, tmp_path / "out")
+    assert 0 < before == Counting.calls
+    assert first.drop(columns="seconds").equals(again.drop(columns="seconds"))
+
+
+def test_timing_stands_beside_the_severity_and_share_uncertain_is_of_the_lung(tmp_path: Path):
+    torn = segmenter(ByValue(), ByValue(sure=-8.0))  # of every voxel one half says so, the other not
+    predict_series(replace(torn, regions=("lesion",)), {"a": save_scan(tmp_path / "a.nii.gz")}, tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / "a" / "severity.json").read_text())
+    assert next(iter(kept["timing_s"])) == "reading"
+    assert kept["timing_s"] == read_seconds(tmp_path / "out" / "a")
+    assert read_severity(tmp_path / "out" / "a").uncertain_percent is None  # without lungs, with the reason
+    predict_series(segmenter(), {"b": save_scan(tmp_path / "b.nii.gz")}, tmp_path / "out")
+    assert read_severity(tmp_path / "out" / "b").uncertain_percent == 0
+
+
+def test_a_case_killed_before_its_severity_was_written_is_predicted_again(tmp_path: Path):
+    series = {"a": save_scan(tmp_path / "a.nii.gz")}
+    predict_series(segmenter(), series, tmp_path / "out")
+    (tmp_path / "out" / "a" / "severity.json").unlink()
+    (tmp_path / "out" / "a" / "lesion.nii.gz").write_bytes(b"half")
+    predict_series(segmenter(), series, tmp_path / "out")
+    assert (
+        np.asarray(nib.load(tmp_path / "out" / "a" / "lesion.nii.gz").dataobj).sum() == (phantom_ras() == LESION).sum()
+    )
+
+
+def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
+    volume = scan("SAR")
+    masks = segmenter().segment(volume)
+    severity = severity_of(volume, masks)
+    write_case(tmp_path, masks, volume, severity, {}, Stages())
+    hu = phantom_ras()
+    lesion, lung = (hu == LESION).sum(), np.isin(hu, (LEFT, RIGHT, LESION)).sum()
+    assert severity.percent_involved == pytest.approx(100 * lesion / lung)
+    assert severity.lesion_ml == pytest.approx(lesion * 12 / 1000)
+    assert severity.lesion_g == pytest.approx(lesion * 12 / 1000 * (LESION + 1000) / 1000, rel=1e-6)
+    zones = json.loads((tmp_path / "severity.json").read_text())["zone_percent"]
+    assert zones["left_lower"] > 0
+    assert zones["left_upper"] == 0
+    assert {zones[f"right_{third}"] for third in ("upper", "middle", "lower")} == {0}
+
+
+def fold(folder: str, **changes: object) -> Fold:
+    canonical = {"_target_": "kicc_ml.data.canonical.CanonicalCT", "spacing_mm": [2.0, 2.0, 4.0]}
+    about = About({}, ["seoul"], changes.pop("regions", ["lung", "lesion"]))  # type: ignore[arg-type]
+    return Fold(Path(folder), ByValue(), about, {"data": {"canonical": canonical | changes, "patch_size": [16, 16, 8]}})
+
+
+def test_folds_of_a_run_become_one_ensemble():
+    built = segmenter_of([fold("seoul"), fold("busan")])
+    assert len(built.networks) == 2
+    assert built.regions == ["lung", "lesion"]
+
+
+def test_fast_looks_at_the_scan_once_and_by_default_at_its_mirror_image_too():
+    assert [len(segmenter_of([fold("seoul")], fast=fast).looks) for fast in (True, False)] == [1, 2]
+
+
+def test_folds_that_see_a_ct_in_other_voxels_are_asked_apart_and_count_alike():
+    class Sure(ByValue):
+        def __init__(self, lesion: float) -> None:
+            super().__init__()
+            self.lesion = lesion
+
+        def forward(self, image_bcxyz: Tensor) -> Tensor:
+            logits = super().forward(image_bcxyz)
+            logits[:, REGIONS.index("lesion")] = torch.logit(torch.tensor(self.lesion))
+            return logits
+
+    folds = [replace(fold("a"), network=Sure(0.9)), replace(fold("b"), network=Sure(0.9))]
+    folds.append(replace(fold("c", spacing_mm=[2.5, 2.5, 4.0]), network=Sure(0.3)))
+    kept = np.zeros(scan().array.shape, np.float32)
+    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept}, Stages())
+    np.testing.assert_allclose(kept, 0.7, atol=5e-3)
+
+
+def test_a_device_that_is_not_there_is_the_users_to_mend():
+    with pytest.raises(UserError, match="cuda:99"):
+        segmenter_of([replace(fold("a"), network=nn.Conv3d(1, 1, 1))], "cuda:99")
+
+
+def test_an_outcome_run_cannot_segment():
+    with pytest.raises(UserError, match="not trained to segment"):
+        segmenter_of([fold("seoul", regions=[])])
+
+
+class GreyIsProbability(torch.nn.Module):
+    """Says of every region what the grey value is."""
+
+    def forward(self, image_bcxyz: torch.Tensor) -> torch.Tensor:
+        return torch.logit(image_bcxyz, eps=1e-4).repeat(1, len(REGIONS), 1, 1, 1)
+
+
+SEEN = CanonicalCT()
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Batches to select on, as a data module gives them."""
+
+    batches: list[dict[str, torch.Tensor]]
+    patch_size: tuple[int, int, int] = (8, 8, 8)
+    canonical: CanonicalCT | CanonicalCXR = SEEN
+
+    def val_dataloader(self) -> list[dict[str, torch.Tensor]]:
+        return self.batches
+
+
+def faint_lesion() -> dict[str, torch.Tensor]:
+    mask = torch.zeros(1, len(REGIONS), 8, 8, 8)
+    mask[:, :, 2:6, 2:6, 2:6] = 1
+    return {"image_bcxyz": 0.1 + 0.22 * mask[:, :1], "mask_bcxyz": mask}
+
+
+def test_the_lesion_threshold_is_the_one_that_suits_the_validation_cases():
+    about = About(sizes={}, sites=())
+    fitted = with_lesion_threshold(GreyIsProbability(), about, Validation([faint_lesion()]))  # type: ignore[arg-type]
+    assert 0.1 < fitted.lesion_threshold < 0.32
+
+
+def test_the_lesion_threshold_stays_where_no_validation_case_has_a_lesion():
+    batch = faint_lesion() | {"mask_bcxyz": torch.zeros(1, len(REGIONS), 8, 8, 8)}
+    about = About(sizes={}, sites=())
+    assert with_lesion_threshold(GreyIsProbability(), about, Validation([batch])) == about  # type: ignore[arg-type]
+
+
+class DarkIsLung(nn.Module):
+    """Dark is lung, its darker half on either side of the middle, and what is a little lighter is lesion."""
+
+    def forward(self, image_bcxyz: Tensor) -> Tensor:
+        lung, lesion = (image_bcxyz > 0.1) & (image_bcxyz < 0.7), (image_bcxyz > 0.4) & (image_bcxyz < 0.7)
+        logits = torch.cat([lung, lung, lung, lesion, lesion & ~lesion], dim=1).float() * 16 - 8
+        middle = image_bcxyz.shape[2] // 2
+        logits[:, REGIONS.index("left_lung"), :middle] = -8
+        logits[:, REGIONS.index("right_lung"), middle:] = -8
+        return logits
+
+
+def test_a_radiograph_gets_masks_on_its_own_pixels_a_picture_and_its_extent(tmp_path: Path):
+    grey = np.full((50, 80), 250, np.uint8)  # rows, columns
+    grey[0], grey[10:40, 10:30], grey[10:40, 50:70], grey[25:40, 10:30] = 0, 50, 50, 130
+    Image.fromarray(grey).save(tmp_path / "x.png")
+    series = {"x": radiograph_series(tmp_path / "x.png", site="", patient="x")}
+    regions = ("lung", "left_lung", "right_lung", "lesion")
+    one = Segmenter((DarkIsLung(),), CanonicalCXR(80), (80, 80, 1), regions, "arbitrary", False, 0.5)
+    rows, quarantined = predict_series(one, series, tmp_path / "out")
+    assert not quarantined
+    found = {region: read_mask(tmp_path / "out" / "x" / f"{region}.nii.gz")[0] for region in regions}
+    right = (grey == 50) & (np.arange(80) < 40) | (grey == 130)
+    np.testing.assert_array_equal(found["right_lung"][..., 0], right.T)
+    np.testing.assert_array_equal(found["lesion"][..., 0], (grey == 130).T)
+    severity = json.loads((tmp_path / "out" / "x" / "severity.json").read_text())
+    assert severity["lung_percent"] == {"right": 50.0, "left": 0.0}
+    assert severity["geographic_extent"] == rows["geographic_extent"][0] == 3
+    assert (tmp_path / "out" / "x" / "montage.png").is_file()
+
+
+def test_clear_radiographs_raise_the_threshold_above_what_they_are_painted_with():
+    about, known = About(sizes={}, sites=()), torch.ones(1, len(REGIONS), dtype=torch.bool)
+    hazy = torch.zeros(1, len(REGIONS), 8, 8, 1)
+    clear = {"image_bcxyz": hazy[:, :1] + 0.42, "mask_bcxyz": hazy, "mask_known_bc": known}
+    ill_mask = hazy.clone()
+    ill_mask[..., 2:6, 2:6, :] = 1
+    ill = {"image_bcxyz": 0.22 + 0.36 * ill_mask[:, :1], "mask_bcxyz": ill_mask, "mask_known_bc": known}
+    data = Validation([ill, clear, clear], (8, 8, 1), CanonicalCXR(8))
+    fitted = with_lesion_threshold(GreyIsProbability(), about, data)  # type: ignore[arg-type]
+    assert 0.42 < fitted.lesion_threshold < 0.58

@@ -1,0 +1,188 @@
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import ENDPOINTS, REGIONS
+from kicc_ml.evaluation.outcome import METRICS
+from kicc_ml.evaluation.summary import summarise, to_json
+from kicc_ml.report.report import ShownCase, site_table, write_report
+
+NO_ROWS = pd.DataFrame()
+
+
+def case_rows() -> pd.DataFrame:
+    """Three hospitals of eight; the lesion is absent everywhere at ``north``."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        site = ("north", "south", "west")[number % 3]
+        dice = None if site == "north" else float(generator.uniform(0.6, 0.9))
+        rows.append(
+            {
+                "case_id": f"{site}_{number:02}",
+                "site": site,
+                "fold": site,
+                "distance_unit": "mm",
+                **{f"lesion_{metric}": dice for metric in ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")},
+                "lesion_volume_error_ml": float(generator.normal()),
+                "lesion_false_positive_ml": 1.0,
+                "lesion_reason": "" if dice else "empty reference",
+                "severity_score": number % 20,
+                "severity_score_truth": number % 20 + number % 3,
+                "percent_involved": 3.0 * number,
+                "percent_involved_truth": 3.0 * number + 1,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def prediction_rows() -> pd.DataFrame:
+    """Oxygen and death of the same patients; nobody died at ``south``."""
+    generator = np.random.default_rng(1)
+    rows = []
+    for case in case_rows().itertuples():
+        for endpoint in ("oxygen", "death"):
+            label = float(generator.random() < 0.5)
+            label = 0.0 if endpoint == "death" and case.site == "south" else label
+            for model in ("network", "clinical"):
+                key = {"case_id": case.case_id, "site": case.site, "fold": case.fold, "endpoint": endpoint}
+                rows.append(key | {"model": model, "probability": generator.uniform(0.05, 0.95), "label": label})
+    return pd.DataFrame(rows)
+
+
+class Requests(HTMLParser):
+    """Collects what a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            fetched = name in ("src", "href", "xlink:href", "srcset", "data") and value
+            if tag in ("script", "link") or (fetched and not value.startswith(("#", "data:"))):
+                self.found.append(f"{tag} {name}={value}")
+
+
+def test_summary_has_the_agreed_keys_whatever_was_run() -> None:
+    for cases, predictions in (
+        (case_rows(), prediction_rows()),
+        (case_rows(), NO_ROWS),
+        (NO_ROWS, prediction_rows()),
+        (NO_ROWS, NO_ROWS),
+    ):
+        summary = summarise(cases, predictions)
+        for part in (summary, *summary["sites"].values()):
+            assert all({"mean", "low", "high", "n"} <= set(part["segmentation"][r]["dice"]) for r in REGIONS)
+            assert all(set(part["outcome"][endpoint]["network"]) == set(METRICS) for endpoint in ENDPOINTS)
+            assert {"mae", "within_1", "within_2"} <= set(part["severity"]["score"])
+            assert "icc" in part["severity"]["percent_involved"]
+
+
+def test_summary_is_strict_json_and_every_null_has_a_reason() -> None:
+    def check(node: object) -> None:
+        if isinstance(node, dict):
+            assert None not in node.values() or node.get("reason"), node
+            for child in node.values():
+                check(child)
+
+    text = to_json(summarise(case_rows(), prediction_rows()))
+    assert "NaN" not in text
+    check(json.loads(text))
+
+
+def test_means_are_means_of_the_rows_and_severity_is_compared_pairwise() -> None:
+    cases = case_rows()
+    summary = summarise(cases, NO_ROWS)
+    dice = summary["segmentation"]["lesion"]["dice"]
+    assert dice["mean"] == pytest.approx(cases["lesion_dice"].mean())
+    assert (dice["n"], dice["left_out"]) == (16, 8)
+    assert summary["severity"]["score"]["within_1"] == pytest.approx(2 / 3)
+    assert summary["severity"]["score"]["mae"] == pytest.approx(1.0)
+
+
+def test_hospitals_that_cannot_be_judged_are_listed_with_the_reason() -> None:
+    listed = summarise(case_rows(), prediction_rows())["not_evaluable"]
+    assert {"site": "south", "endpoint": "death", "reason": "no event among 8 cases"} in listed
+    assert any(row["site"] == "north" and row["endpoint"] == "lesion" for row in listed)
+    assert len(listed) == 2
+
+
+def test_a_case_that_a_model_did_not_predict_is_counted_beside_its_figures() -> None:
+    predictions = prediction_rows()
+    lost = predictions.index[(predictions["model"] == "clinical") & predictions["label"].notna()][0]
+    predictions.loc[lost, "probability"] = np.nan
+    endpoint = summarise(NO_ROWS, predictions)["outcome"][predictions.loc[lost, "endpoint"]]
+    assert {figure["left_out"] for figure in endpoint["clinical"].values()} == {1}
+    assert endpoint["network"]["brier"]["n"] == endpoint["clinical"]["brier"]["n"] + 1
+    assert "left_out" not in endpoint["network"]["brier"]
+
+
+def test_a_case_predicted_twice_is_refused_by_name() -> None:
+    doubled = pd.concat([prediction_rows(), prediction_rows().iloc[[5]]])
+    with pytest.raises(UserError, match="south_01"):
+        summarise(case_rows(), doubled)
+
+
+def test_the_summary_is_the_same_after_the_tables_were_written_and_read(tmp_path: Path) -> None:
+    case_rows().to_csv(tmp_path / "cases.csv", index=False)
+    prediction_rows().to_csv(tmp_path / "predictions.csv", index=False)
+    again = summarise(pd.read_csv(tmp_path / "cases.csv"), pd.read_csv(tmp_path / "predictions.csv"))
+    assert to_json(again) == to_json(summarise(case_rows(), prediction_rows()))
+
+
+def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG")
+    summary = summarise(case_rows(), prediction_rows())
+    run = {
+        "name": "<demo>",
+        "seed": "1",
+        "config": "cohort: {_target_: a.catanzaro}\nsplit: {_target_: a.leave_one_site_out}",
+    }
+    worst = ShownCase("death", "worst", (stream.getvalue(),))
+    page = write_report(tmp_path / "run", summary, case_rows(), prediction_rows(), run, [worst])
+    text = page.read_text(encoding="utf-8")
+    requests = Requests()
+    requests.feed(text)
+    assert requests.found == []
+    assert "http" not in text
+    assert "url(" not in text.replace("url(#", "")
+    assert "&lt;demo&gt;" in text
+    written = ["cases.csv", "checklist.csv", "figures", "report.html", "summary.csv", "summary.json"]
+    assert sorted(path.name for path in page.parent.iterdir()) == written
+    assert json.loads((page.parent / "summary.json").read_text())["n"] == 24
+
+
+@pytest.mark.parametrize(
+    ("cases", "predictions", "absent"),
+    [
+        (case_rows(), NO_ROWS, "Outcome prediction was not part of this run"),
+        (NO_ROWS, prediction_rows(), "Segmentation was not part of this run"),
+        (NO_ROWS, NO_ROWS, "No case has both a graded and a true severity"),
+    ],
+)
+def test_a_section_without_data_says_so(
+    tmp_path: Path, cases: pd.DataFrame, predictions: pd.DataFrame, absent: str
+) -> None:
+    page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})
+    assert absent in page.read_text(encoding="utf-8")
+
+
+def test_the_terminal_table_has_a_row_per_hospital_and_one_for_all() -> None:
+    table = site_table(summarise(case_rows(), prediction_rows()))
+    console = Console(width=120, record=True, quiet=True)
+    assert table.row_count == 4
+    assert [column.header for column in table.columns][4:] == [
+        "oxygen AUC, network / clinical",
+        "death AUC, network / clinical",
+    ]
+    console.print(table)

@@ -1,0 +1,106 @@
+"""Features of a scan and of a film are those that were put into them."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from kicc_ml.core.types import Volume
+from kicc_ml.severity.image_features import CT_FEATURES, FILM_FEATURES, features_of, film_features, scan_features
+
+AFFINE_RAS = np.diag([-3.0, -3.0, 5.0, 1.0])
+
+
+def chest(noise_hu: float = 15.0, seed: int = 0) -> tuple[Volume, dict[str, np.ndarray]]:
+    """A box of soft tissue in air with two lungs, 300 x 240 x 250 mm."""
+    right, left = np.zeros((2, 100, 80, 50), bool)
+    right[15:45, 20:60, 5:45] = True
+    left[55:83, 20:60, 5:45] = True
+    hu = np.full((100, 80, 50), -1000.0)
+    hu[5:95, 8:72] = 40
+    hu[right | left] = -850
+    hu += np.random.default_rng(seed).normal(0, noise_hu, hu.shape)
+    lesion = np.zeros_like(right)
+    return Volume(hu.round().astype(np.int16), AFFINE_RAS, "hu"), {
+        "right_lung": right,
+        "left_lung": left,
+        "lesion": lesion,
+    }
+
+
+def test_features_are_what_was_put_into_the_phantom():
+    volume, masks = chest(noise_hu=15)
+    features = scan_features(volume, masks)
+    assert features["noise_hu"] == pytest.approx(15, rel=0.05)
+    assert features["soft_hu"] == pytest.approx(40, abs=1)
+    assert features["lung_hu"] == pytest.approx(-850, abs=1)
+    assert features["lung_ml"] == pytest.approx((30 + 28) * 40 * 40 * 45 / 1000)
+    assert features["side_percent"] == pytest.approx(100 * 30 / 58)
+    assert (features["slice_mm"], features["pixel_mm"], features["cut_percent"]) == (5, 3, 0)
+
+
+def test_a_scan_that_ends_within_the_lungs_is_cut():
+    volume, masks = chest()
+    below = {name: mask[:, :, 20:] for name, mask in masks.items()}
+    assert scan_features(Volume(volume.array[:, :, 20:], AFFINE_RAS, "hu"), below)["cut_percent"] == 100
+
+
+def test_blurring_is_less_noise():
+    volume, masks = chest(noise_hu=30)
+    smooth = Volume(gaussian_filter(volume.array.astype(np.float32), 1), AFFINE_RAS, "hu")
+    assert scan_features(smooth, masks)["noise_hu"] < scan_features(volume, masks)["noise_hu"]
+
+
+def film(noise: float = 20.0, fine: int = 1) -> tuple[Volume, dict[str, np.ndarray]]:
+    """256 x 200 pixels of 1.5 mm, ``fine`` times as fine: two dark lungs in a bright body, black beyond it."""
+    right, left = np.zeros((2, 256, 200, 1), bool)
+    right[40:110, 30:150], left[140:200, 50:150] = True, True
+    grey = np.full(right.shape, 3000.0)
+    grey[:15], grey[right | left] = 0, 1000
+    grey += np.random.default_rng(0).normal(0, noise, grey.shape)
+    finer = np.ones((fine, fine, 1))
+    affine_ras = np.diag([1.5 / fine, 1.5 / fine, 1.5 / fine, 1])
+    masks = {"right_lung": right, "left_lung": left, "lesion": np.zeros_like(right)}
+    return Volume(np.kron(grey, finer), affine_ras, "arbitrary"), {
+        name: np.kron(mask, finer) > 0 for name, mask in masks.items()
+    }
+
+
+def test_features_of_a_film_are_what_was_put_into_it():
+    features = film_features(*film(noise=30))
+    assert features["lungs_mm"] == pytest.approx(1.5 * 160)
+    assert features["field_percent"] == pytest.approx(100 * (70 * 120 + 60 * 100) / (256 * 200))
+    assert features["heights_percent"] == pytest.approx(100 * 100 / 120)
+    assert features["side_percent"] == pytest.approx(100 * 70 * 120 / (70 * 120 + 60 * 100))
+    assert features["lungs_wide_percent"] == pytest.approx(100 * 160 / 120)
+    assert features["field_grey"] == pytest.approx(100 * 1000 / 3050, abs=2)
+    assert features["middle_grey"] == pytest.approx(0, abs=2)  # body, as most of the film
+    assert features["grain"] == pytest.approx(100 * 30 / 3050, rel=0.1)
+
+
+def test_a_film_stored_twice_as_finely_has_the_same_features():
+    once, twice = film_features(*film()), film_features(*film(fine=2))
+    assert twice == pytest.approx(once, rel=0.01)
+
+
+def test_on_a_negative_heart_and_spine_are_darker_than_the_film():
+    volume, masks = film()
+    volume.array[110:140, 100:] += 1500
+    negative = Volume(5000 - volume.array, volume.affine_ras, "arbitrary")
+    greys = [film_features(one, masks)["middle_grey"] for one in (volume, negative)]
+    assert greys[0] == pytest.approx(100 * 1500 / 4500, abs=2)
+    assert greys[1] == pytest.approx(-greys[0], abs=2)
+
+
+def test_of_a_film_without_lungs_or_spacing_nothing_is_claimed():
+    volume, masks = film()
+    nothing = {name: np.zeros_like(mask) for name, mask in masks.items()}
+    assert set(film_features(volume, nothing).values()) == {None}
+    picture = Volume(volume.array, volume.affine_ras, "arbitrary", spacing_known=False)
+    assert film_features(picture, masks)["lungs_mm"] is None
+
+
+def test_a_scan_has_features_of_its_kind_and_one_in_other_units_none():
+    assert set(features_of(*chest(), "CT")) == set(CT_FEATURES)
+    assert set(features_of(*film(), "CXR")) == set(FILM_FEATURES)
+    volume, masks = chest()
+    assert features_of(Volume(volume.array, AFFINE_RAS, "arbitrary"), masks, "CT") == {}
