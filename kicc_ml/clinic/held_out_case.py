@@ -15,8 +15,8 @@ from kicc_ml.core.errors import reason_of
 from kicc_ml.core.files import read_table
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
+from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import hanging_of, read_scan
-from kicc_ml.dicom.series.image_files import read_mask
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord

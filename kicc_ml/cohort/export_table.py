@@ -7,15 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from kicc_ml.cohort.clinical_table import UNIT_AT_END, read_clinical
-from kicc_ml.cohort.repository import clinical_path, hospitals, mask_folders
+from kicc_ml.cohort.mask_folders import mask_folders
+from kicc_ml.cohort.repository import clinical_path, hospitals
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.deidentify.export import Exported, site_folder
 from kicc_ml.dicom.deidentify.replacements import moved_date, new_uid
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.build import Indexed
-from kicc_ml.dicom.series.image_files import read_mask, write_nifti
+from kicc_ml.dicom.series.image_files import write_nifti
 
 #: Columns that by their name number a person or a place, however short the number.
 REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mobile|fax|zip|postcode)$")

@@ -25,6 +25,9 @@ Serial = Literal["first", "latest", "pooled"]
 #: Days from admission. A setting, not a published figure: an image may precede admission by a day, and over
 #: about a week COVID-19 pneumonia progresses most.
 WINDOW_DAYS = (-1, 7)
+#: Why an image may not be used, where its day and the dates of the table do not fit.
+NO_DAY = "without a date of acquisition, which the table's dates need"
+OUTSIDE_WINDOW = "outside the window around admission"
 #: Between radiographs of one moment: PA shows the heart in its true size, AP is taken of who cannot stand.
 PROJECTIONS_PREFERRED = ("PA", "AP", "")
 
@@ -133,13 +136,22 @@ def _obstacle(
     """Why an image of that time may not be the index image; empty if it may."""
     window = window_days if admitted else None
     if acquired is None:
-        return "without a date of acquisition, which the table's dates need" if window or last_day else ""
+        return NO_DAY if window or last_day else ""
     if last_day and acquired.date() > last_day:
         return "taken after an endpoint"
     if admitted and window:
         first, last = (admitted + timedelta(days=day) for day in window)
-        return "" if first <= acquired.date() <= last else "outside the window around admission"
+        return "" if first <= acquired.date() <= last else OUTSIDE_WINDOW
     return ""
+
+
+def dates_do_not_fit(left_out: Mapping[str, int]) -> str:
+    """The likely cause and the remedy, in words, for images left out by their days: how many by why."""
+    counts = "; ".join(f"{why}: {count}" for why, count in sorted(left_out.items()))
+    return (
+        f"the days of images and the dates of the table do not fit ({counts}); an anonymiser may have removed or "
+        "shifted the days of the images: shift both alike, or leave admission_date and the dates of endpoints empty"
+    )
 
 
 def _ct_of_study(images: Sequence[Series], criteria: Sequence[str]) -> Series:

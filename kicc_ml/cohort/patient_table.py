@@ -1,14 +1,18 @@
 """The clinical rows of patients to predict, found by the patient ID of their scans."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kicc_ml.cohort.clinical_table import features, read_clinical
+from kicc_ml.cohort.id_mismatch import differs_by
 from kicc_ml.cohort.index_image import IndexRule
 from kicc_ml.cohort.temporal_guard import guarded
 from kicc_ml.core.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,14 @@ class PatientTable:
             raise UserError(
                 f"the scan's patient ID stands at {len(rows)} sites of the clinical table ({', '.join(sorted(rows))}); "
                 "lay the scan into a folder named after its site"
+            )
+        if not rows:
+            known = {one for _, one in self.values}
+            cause = differs_by(patient_id, known)
+            logger.warning(
+                "%s: the clinical table has no row of the scan's patient, so that nothing of it is known%s",
+                path.name,
+                f"; a row differs only in this: {cause}" if cause else "; patient_id is that of the DICOM files",
             )
         return rows.get(site) or next(iter(rows.values()), {})
 

@@ -11,7 +11,7 @@ from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.store import with_derived_regions
 from kicc_ml.dicom.results.read_segmentation import Segments, masks_on, read_segments, series_uids
-from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, read_nifti, stem
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
 
 SEGMENTATION_SUFFIX = ".dcm"
 
@@ -47,16 +47,12 @@ def predicted_masks(case: Case, path: Path, volume: Volume) -> dict[str, np.ndar
 
 def _from_nifti(case: Case, path: Path, volume: Volume) -> dict[str, np.ndarray]:
     try:
-        masks = reference_masks(replace(case, masks={"lesion": path}), volume)
+        return reference_masks(replace(case, masks={"lesion": path}, mask_labels={}), volume)
     except UserError as error:
-        raise UserError(f"{path}: {error}; a predicted mask must be on the grid of the scan") from error
-    array_xyz, _ = read_nifti(path)
-    if not np.isin(array_xyz, (0, array_xyz.max())).all():
         raise UserError(
-            f"{path}: holds more values than two; a lesion mask is 0 outside and 1 inside, so cut probabilities at the "
-            "threshold you mean, and leave other labels out"
-        )
-    return masks
+            f"{path}: {error}; a predicted mask is 0 outside and 1 inside, on the grid of the scan: cut probabilities "
+            "at the threshold you mean, and leave other labels out"
+        ) from error
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

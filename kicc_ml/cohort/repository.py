@@ -15,12 +15,24 @@ import pandas as pd
 from kicc_ml.cohort.clinical_table import features, later_columns, read_clinical
 from kicc_ml.cohort.ct_ranking import CRITERIA
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.index_image import WINDOW_DAYS, IndexRule, Serial, further_images, index_image
+from kicc_ml.cohort.id_mismatch import likely_cause
+from kicc_ml.cohort.index_image import (
+    NO_DAY,
+    OUTSIDE_WINDOW,
+    WINDOW_DAYS,
+    IndexRule,
+    Serial,
+    dates_do_not_fit,
+    further_images,
+    index_image,
+)
+from kicc_ml.cohort.mask_folders import checked_labels, mask_folders, warn_of_masks_without_partner
 from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.cohort.temporal_guard import guarded
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import pseudonym, repository_key
-from kicc_ml.core.types import ENDPOINTS, REGIONS, Case, Series
+from kicc_ml.core.types import ENDPOINTS, Case, Series
+from kicc_ml.data.mask_file import NO_LABELS, Labels
 from kicc_ml.dicom.index.build import index_repository
 from kicc_ml.dicom.pixels.read import read_image
 from kicc_ml.dicom.series.geometry import GeometryPolicy
@@ -29,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 #: Folders of a repository that are no hospitals.
 NOT_HOSPITALS = ("masks", "truth")
-MASK_NAMES = (*REGIONS, "ground_glass")
 
 
 class NoHospitalsError(UserError):
@@ -49,6 +60,7 @@ def repository(
     ct_ranking: Sequence[str] = tuple(CRITERIA),
     serial: Serial = "first",
     composites: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    mask_labels: Labels = NO_LABELS,
 ) -> Cohort:
     """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
 
@@ -67,6 +79,7 @@ def repository(
         serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint; or
             "pooled": outcome models learn from the first and predict from all.
         composites: further endpoints by name, each of which is met where any of those listed is.
+        mask_labels: what the values of mask files of several labels stand for (:mod:`kicc_ml.data.mask_file`).
 
     Returns:
         one case per row of the table, in its order; a row without images is kept as a clinical-only case.
@@ -79,9 +92,12 @@ def repository(
     series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial)
     key = repository_key(root)
-    cases, flow = join(table, series, key, rule, mask_folders(root, key), person_conflict)
+    masks = mask_folders(root, key, checked_labels(mask_labels))
+    cases, flow = join(table, series, key, rule, masks, person_conflict)
     flow.log()
-    cases = Cohort([with_composites(case, composites) for case in cases], flow)
+    warn_of_masks_without_partner(root, series, key, bool(mask_labels))
+    warn_of_dates(root, flow)
+    cases = Cohort([replace(with_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
     if not any(case.ct or case.cxr for case in cases):
         logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
     return cases
@@ -109,17 +125,6 @@ def clinical_path(root: Path) -> Path:
     return parquet if parquet.is_file() and not (root / "clinical.csv").exists() else root / "clinical.csv"
 
 
-def mask_folders(root: Path, key: bytes) -> dict[str, Mapping[str, Path]]:
-    """Masks laid beside the images, by the pseudonym of the series (or radiograph) they belong to, then by region."""
-    folders = sorted(folder for folder in (root / "masks").glob("*") if folder.is_dir())
-    return {
-        pseudonym(key, folder.name): {
-            region: path for region in MASK_NAMES if (path := folder / f"{region}.nii.gz").is_file()
-        }
-        for folder in folders
-    }
-
-
 def join(
     table: pd.DataFrame,
     series: Sequence[Series],
@@ -136,7 +141,8 @@ def join(
         flow.counts["columns not used: a treatment, or what came later"] = len(later)
         logger.warning("columns that name a treatment or what came later are not used: %s", ", ".join(later))
     patients = [pseudonym(key, row["site"], row["patient_id"]) for row in rows]
-    images_of = _images_of(patients, series, flow)
+    cause = likely_cause(table[["site", "patient_id"]], {one.patient for one in series} - set(patients), key)
+    images_of = _images_of(patients, series, flow, f"; {cause}" if cause else "")
     cases = [
         _case(row, value, patient, images_of[patient], rule, masks, flow)
         for row, value, patient in zip(rows, values, patients, strict=True)
@@ -157,6 +163,14 @@ def case_id(site: str, patient: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)}_{patient}"
 
 
+def warn_of_dates(root: Path, flow: Flow) -> None:
+    """Say it where images are left out because their days do not fit the dates of the table: half of them or more."""
+    left_out = {why: n for why, n in flow.counts.items() if why.endswith((NO_DAY, OUTSIDE_WINDOW))}
+    used = sum(n for what, n in flow.counts.items() if what.startswith("cases with ") and not what.endswith("no image"))
+    if left_out and sum(left_out.values()) >= used:
+        logger.warning("%s: %s", root, dates_do_not_fit(left_out))
+
+
 def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
     """Further endpoints: 1 where any of the parts is, 0 where all are 0, unknown otherwise."""
     if unknown := sorted({part for parts in composites.values() for part in parts} - set(ENDPOINTS)):
@@ -166,14 +180,14 @@ def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case
     return replace(case, endpoints={**case.endpoints, **added})
 
 
-def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow) -> dict[str, list[Series]]:
-    """Usable series per patient of the table; the others are counted, strangers with a warning."""
+def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow, cause: str) -> dict[str, list[Series]]:
+    """Usable series per patient of the table; the others are counted, strangers with a warning and its ``cause``."""
     images: dict[str, list[Series]] = {patient: [] for patient in patients}
     strangers = Counter(one.site for one in series if one.usable and one.patient not in images)
     if strangers:
         where = ", ".join(f"{site} {count}" for site, count in sorted(strangers.items()))
         logger.warning(
-            "%d series belong to no row of the clinical table and are not used: %s", strangers.total(), where
+            "%d series belong to no row of the clinical table and are not used: %s%s", strangers.total(), where, cause
         )
     flow.counts["series without a row of the table"] = strangers.total()
     flow.counts["series refused by the index"] = sum(not one.usable for one in series)

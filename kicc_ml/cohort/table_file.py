@@ -1,5 +1,6 @@
 """The cells of a table file as text, each with the line it stands on; what they mean is another matter."""
 
+import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,9 +38,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         lines = list(_csv_lines(path))
     except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8'. Excel in Korea writes CP949"
-        ) from error
+        raise TableError(f"{path} is not UTF-8 but {_likely_encoding(path)}; save it as 'CSV UTF-8'") from error
     if not lines:
         raise TableError(f"{path} is empty; the first line names the columns")
     columns = [name.strip() for name in lines[0][1]]
@@ -53,6 +52,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
             f"line {uneven[0]}; put a cell that contains a comma in quotes"
         )
     return pd.DataFrame([row for _, row in lines[1:]], [number for number, _ in lines[1:]], columns)
+
+
+def _likely_encoding(path: Path) -> str:
+    """What a table that is no UTF-8 was probably written in: Excel in Korea writes CP949, its 'Unicode text' UTF-16."""
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "probably UTF-16"
+    try:
+        content.decode("cp949")
+    except UnicodeDecodeError:
+        return "in an encoding that is not known"
+    return "probably CP949"
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -130,7 +130,8 @@ class Case:
 
     ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region (see ``REGIONS``,
     and ``ground_glass``) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the pixels of the radiograph,
-    that make it up together: none where it is known to be absent. ``person`` groups what must stay on one side of a
+    that make it up together: none where it is known to be absent; ``mask_labels`` says what the values of a mask file
+    of several labels stand for. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones.
     """
 
@@ -144,6 +145,7 @@ class Case:
     masks: Mapping[str, Path] = field(default_factory=dict)
     admitted: date | None = None
     cxr_masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    mask_labels: Mapping[int, str] = field(default_factory=dict)
     further: tuple[Series, ...] = ()
 
     def image(self, modality: Modality) -> Series | None:

@@ -9,8 +9,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.canonical import lps_grid
+from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.store import with_derived_regions
-from kicc_ml.dicom.series.image_files import read_mask
 from kicc_ml.dicom.volume.read import read_volume
 
 #: Cases that are read, spread evenly over the fold's own: medians need no more, and each takes about a second.
@@ -83,7 +83,7 @@ def _look(case: Case) -> _Look | None:
 
 
 def _read_masks(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {region: read_mask(path) for region, path in case.masks.items()}
+    return {region: read_mask(path, region, case.mask_labels) for region, path in case.masks.items()}
 
 
 def _foreground_hu(volume: Volume, masks: dict[str, np.ndarray]) -> np.ndarray:

@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Hanging, Series, Volume
+from kicc_ml.data.mask_file import Labels, read_flat_mask
 from kicc_ml.dicom.header.views import hanging
-from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_mask, read_radiograph
+from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES
 from kicc_ml.dicom.volume.read import read_volume
 
 #: A piece of lung smaller than this share of the largest is a shred of drawing; the lung behind a large heart is more.
@@ -47,7 +48,7 @@ def flat_masks(case: Case, shape_xy: Sequence[int]) -> dict[str, np.ndarray]:
     Raises:
         UserError: a mask of another size than the radiograph.
     """
-    masks = {region: _union(paths, shape_xy) for region, paths in case.cxr_masks.items()}
+    masks = {region: _union(paths, shape_xy, region, case.mask_labels) for region, paths in case.cxr_masks.items()}
     if "lung" in masks and not {"left_lung", "right_lung"} & set(masks):
         masks |= sides(masks["lung"])
     return masks
@@ -65,10 +66,10 @@ def sides(lung_xy: np.ndarray) -> Mapping[str, np.ndarray]:
     return {"right_lung": pieces_xy == right, "left_lung": pieces_xy == left}
 
 
-def _union(paths: Sequence[Path], shape_xy: Sequence[int]) -> np.ndarray:
+def _union(paths: Sequence[Path], shape_xy: Sequence[int], region: str, labels: Labels) -> np.ndarray:
     union_xy = np.zeros(tuple(shape_xy), bool)
     for path in paths:
-        mask_xy = _read(path)
+        mask_xy = read_flat_mask(path, region, labels)
         if mask_xy.shape != union_xy.shape:
             raise UserError(
                 f"{path}: a mask of {' x '.join(map(str, mask_xy.shape))} pixels for a radiograph of "
@@ -76,10 +77,3 @@ def _union(paths: Sequence[Path], shape_xy: Sequence[int]) -> np.ndarray:
             )
         union_xy |= mask_xy
     return union_xy
-
-
-def _read(path: Path) -> np.ndarray:
-    if path.name.lower().endswith(RADIOGRAPH_SUFFIXES):
-        return read_radiograph(path) > 0
-    mask_xyz, _ = read_mask(path)
-    return mask_xyz[..., 0] if mask_xyz.shape[2] == 1 else mask_xyz

@@ -25,13 +25,14 @@ from joblib import Parallel, delayed
 
 from kicc_ml.core.errors import UserError, reason_of
 from kicc_ml.core.progress import track
+from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import REGIONS, Case, Series, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.digests import Digests
+from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.dicom.series.image_files import read_mask
 from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,6 @@ SERIAL_BELOW = 24
 STALE_AFTER_S = 24 * 3600
 
 PARTIAL_PREFIX = ".partial-"
-
-#: Regions that two others make up.
-DERIVED_REGIONS = {
-    "lung": ("left_lung", "right_lung"),
-    "lesion": ("ground_glass", "consolidation"),
-}
 
 
 class StoreError(UserError):
@@ -118,6 +113,8 @@ def _key(case: Case, series: Series, canonical: CanonicalCT | CanonicalCXR, dige
         "files": sorted(digests.of(path) for path in series.files),
         "masks": _mask_digests(case, canonical, digests),
     }
+    if case.mask_labels:
+        identity["mask_labels"] = sorted(case.mask_labels.items())
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -190,7 +187,8 @@ def read_masks(case: Case, volume: Volume) -> dict[str, tuple[np.ndarray, np.nda
     if volume.array.ndim == 2:
         flat = flat_masks(case, volume.array.shape)
         return with_derived_regions({region: (mask_xy, volume.affine_ras) for region, mask_xy in flat.items()})
-    return with_derived_regions({region: read_mask(path) for region, path in case.masks.items()})
+    masks = {region: read_mask(path, region, case.mask_labels) for region, path in case.masks.items()}
+    return with_derived_regions(masks)
 
 
 def with_derived_regions(

@@ -13,9 +13,9 @@ from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError, reason_of
 from kicc_ml.core.progress import track
+from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import Case, Modality, Volume
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.data.store import DERIVED_REGIONS
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.comparison import compare_segmentations
 from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities

@@ -10,8 +10,9 @@ import pytest
 from kicc_ml.cohort import repository as cohort
 from kicc_ml.cohort.clinical_table import read_clinical
 from kicc_ml.cohort.index_image import IndexRule
+from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.persons import PersonConflictError
-from kicc_ml.cohort.repository import NoHospitalsError, hospitals, join, mask_folders, repository, with_composites
+from kicc_ml.cohort.repository import NoHospitalsError, hospitals, join, repository, with_composites
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import KEY_NAME, pseudonym
 from kicc_ml.core.types import Case, Series

@@ -69,7 +69,7 @@ def test_a_region_is_the_union_of_its_files_and_empty_without_one(tmp_path: Path
 
 
 def test_a_mask_of_another_size_is_refused_by_name(tmp_path: Path):
-    case = case_with(tmp_path, lung=(picture(tmp_path / "small.png", np.ones((20, 15), bool)),))
+    case = case_with(tmp_path, lung=(picture(tmp_path / "small.png", np.eye(20, 15, dtype=bool)),))
     with pytest.raises(UserError, match=r"small.png: a mask of 20 x 15 pixels for a radiograph of 40 x 30"):
         flat_masks(case, SHAPE)
 

@@ -17,7 +17,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import Stages
 from kicc_ml.core.types import REGIONS, Series, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series, read_mask
+from kicc_ml.data.mask_file import read_mask
+from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.segmentation import (

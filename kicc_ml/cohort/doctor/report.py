@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kicc_ml.cohort.doctor.findings import Finding, counted, worst_first
 from kicc_ml.cohort.doctor.images import image_findings
+from kicc_ml.cohort.doctor.masks import mask_findings
 from kicc_ml.cohort.doctor.table import table_findings
 from kicc_ml.dicom.index.build import Indexed, read_index
 
@@ -35,6 +36,7 @@ def examine(source: str, *, decode: bool = False) -> Diagnosis:
     (found,) = read_index([source], decode=decode, cached=True)
     in_folder = Path(source).is_dir()
     findings = [*image_findings(found, in_folder), *(table_findings(found) if in_folder else ())]
+    findings += mask_findings(found) if in_folder else ()
     return _diagnosis(found, findings)
 
 

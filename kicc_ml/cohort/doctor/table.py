@@ -1,5 +1,6 @@
 """What a sender should mend in the clinical table of a source, by itself and beside the images."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from unicodedata import normalize
 
@@ -7,18 +8,27 @@ import pandas as pd
 
 from kicc_ml.cohort.clinical_table import read_clinical
 from kicc_ml.cohort.doctor.findings import Finding, counted
-from kicc_ml.cohort.index_image import IndexRule
+from kicc_ml.cohort.id_mismatch import likely_cause
+from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, dates_do_not_fit, index_image
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
 from kicc_ml.cohort.table_file import TableError, read_cells
 from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.dicom.index.build import Indexed
 
+#: What a clinical table is saved as by mistake.
+OTHER_TABLES = ("clinical.xlsx", "clinical.xls", "clinical.ods", "clinical.txt", "clinical.tsv")
+
 
 def table_findings(found: Indexed) -> Iterator[Finding]:
     """Of the table beside the images of a folder; a bad one is joined as far as its cells can be read."""
     path = clinical_path(found.root)
     if not path.is_file():
+        if others := [name for name in OTHER_TABLES if (found.root / name).is_file()]:
+            sentence = f"the clinical table is {others[0]}, and is not read"
+            remedy = "save it as clinical.csv ('CSV UTF-8', separated by commas)"
+            yield Finding("must mend", "table", "table_unreadable", sentence, 1, others[0], remedy)
+            return
         yield Finding(
             "note", "table", "no_table", "there is no clinical.csv beside the images: only these were examined", 1
         )
@@ -57,6 +67,7 @@ def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
         row = table.index[table["age_years"].isna()][0]
         sentence = f"{counted(count, 'patient')} without an age in the table"
         yield Finding("should mend", "quality", "no_age", sentence, count, f"line {row}, age_years", "fill in the age")
+    yield from _of_dates(table, found)
     rule = IndexRule(None, None, ())
     try:
         join(table, found.series, found.key, rule, {}, "refuse")
@@ -67,6 +78,26 @@ def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
         yield Finding("must mend", "patients", "person_at_two_sites", first, count, example.strip(), remedy)
 
 
+def _of_dates(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
+    """Images that no model can use, since their days do not fit the table's, by the windows that training begins with.
+
+    Named where they are half of the images of their patients or more: single late images are no mistake.
+    """
+    left_out, images = Counter[str](), 0
+    of_patient = defaultdict(list)
+    for one in found.series:
+        of_patient[one.patient].append(one)
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        own = [one for one in of_patient[pseudonym(found.key, row["site"], row["patient_id"])] if one.usable]
+        images += len(own)
+        for modality in ("CT", "CXR"):
+            left_out += index_image(modality, own, row, IndexRule())[1]
+    unfit = {why: count for why, count in left_out.items() if why.endswith((NO_DAY, OUTSIDE_WINDOW))}
+    if unfit and 2 * sum(unfit.values()) >= images:
+        sentence, _, remedy = dates_do_not_fit(unfit).rpartition(": ")
+        yield Finding("must mend", "images", "dates_do_not_fit", sentence, sum(unfit.values()), "", remedy)
+
+
 def _without_partner(cells: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
     folders = {normalize("NFC", one.site): one.site for one in found.series}  # a Mac takes Hangul apart
     row_of = {
@@ -74,13 +105,14 @@ def _without_partner(cells: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
         for line, site, patient in cells[["site", "patient_id"]].dropna().itertuples()
     }
     pictured = {one.patient for one in found.series}
+    cause = likely_cause(cells, pictured - set(row_of), found.key)
     if alone := [line for patient, line in row_of.items() if patient not in pictured]:
         sentence = f"{counted(len(alone), 'patient')} of the table without any image"
-        remedy = "send the images, or see that site and patient_id are those of the files"
+        remedy = cause or "send the images, or see that site and patient_id are those of the files"
         yield Finding("must mend", "patients", "no_image", sentence, len(alone), f"line {alone[0]}", remedy)
     if strangers := [one for one in found.series if one.patient not in row_of]:
         count = len({one.patient for one in strangers})
         sentence = f"{counted(count, 'patient')} with images but without a row of the table, and so not used"
-        remedy = "add the row, with site and patient_id as in the files"
+        remedy = cause or "add the row, with site and patient_id as in the files"
         example = found.name(strangers[0].files[0])
         yield Finding("must mend", "patients", "no_row", sentence, count, example, remedy)

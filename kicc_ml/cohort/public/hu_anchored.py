@@ -11,7 +11,8 @@ from kicc_ml.cohort.repository import repository
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case
-from kicc_ml.dicom.series.image_files import nifti_series, read_mask, read_nifti, write_nifti
+from kicc_ml.data.mask_file import read_mask
+from kicc_ml.dicom.series.image_files import nifti_series, read_nifti, write_nifti
 from kicc_ml.synthetic.repository import synthesize
 
 #: What grey values are tied to: about the HU of healthy lung at full breath, and of muscle. Ours, and rough.

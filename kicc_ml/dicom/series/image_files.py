@@ -119,12 +119,6 @@ def read_radiograph(path: Path) -> np.ndarray:
         raise UserError(f"{path}: cannot be read as a picture ({error}); is the file whole?") from error
 
 
-def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mask ``[x, y, z]`` as bool (true where the file is above 0) and its RAS affine."""
-    array_xyz, affine_ras = read_nifti(path)
-    return array_xyz > 0, affine_ras
-
-
 def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray) -> None:
     """Write ``path`` (.nii or .nii.gz) whole or not at all; a mask is stored as uint8 0/1."""
     array_xyz = array_xyz.astype(np.uint8) if array_xyz.dtype == bool else array_xyz

@@ -19,10 +19,10 @@ from kicc_ml.apps.cli import app
 from kicc_ml.cohort.repository import repository
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
+from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.deidentify.copy import write_deidentified
 from kicc_ml.dicom.deidentify.export import Selection, export_series, refuse_overlap
 from kicc_ml.dicom.index.build import read_index
-from kicc_ml.dicom.series.image_files import read_mask
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.synthetic.repository import synthesize
 

@@ -1,0 +1,51 @@
+"""What a sender should mend in the masks that lie beside the images."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kicc_ml.cohort.doctor.findings import Finding, counted
+from kicc_ml.cohort.mask_folders import FOLDER, REMEDY, mask_folders, misplaced_masks
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Series, Volume
+from kicc_ml.data.canonical import require_same_grid
+from kicc_ml.data.mask_file import read_mask
+from kicc_ml.data.radiograph import read_scan
+from kicc_ml.dicom.index.build import Indexed
+
+BAD = "save each region as a mask of two values on the grid of its image; kicc-ml leaves the case out until then"
+
+
+def mask_findings(found: Indexed) -> Iterator[Finding]:
+    """Masks that belong to nothing, that are none, or that lie beside their image. Reads images that have masks."""
+    yield from _misplaced(found)
+    files = mask_folders(found.root, found.key)
+    faults = [fault for series in found.series if series.usable for fault in _faults(series, files.get(series.uid, {}))]
+    if faults:
+        sentence = f"{counted(len(faults), 'mask')} cannot be used: {faults[0][1]}"
+        yield Finding("must mend", "images", "bad_mask", sentence, len(faults), faults[0][0], BAD)
+
+
+def _misplaced(found: Indexed) -> Iterator[Finding]:
+    places = defaultdict(list)
+    for one in misplaced_masks(found.root, found.series, found.key):
+        places[one.why].append(one.where)
+    for why, where in places.items():
+        yield Finding(
+            "must mend", "images", "mask_unused", f"{len(where)} not used: {why}", len(where), where[0], REMEDY
+        )
+
+
+def _faults(series: Series, files: Mapping[str, Path]) -> Sequence[tuple[str, str]]:
+    """Where a mask of a series lies, under its pseudonym, and why it cannot be used."""
+    volume: Volume | None = None
+    faults = []
+    for region, path in files.items():
+        try:
+            mask_xyz, affine_ras = read_mask(path, region)
+            volume = volume or read_scan(series)
+            if series.modality == "CT":
+                require_same_grid(mask_xyz.shape, affine_ras, volume)
+        except UserError as error:
+            faults.append((f"{FOLDER}/{series.uid} (a pseudonym), {region}", str(error).replace(f"{path}: ", "")))
+    return faults

@@ -1,0 +1,95 @@
+"""Masks laid beside the images of a repository: ``masks/<SeriesInstanceUID>/<region>.nii.gz``."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.regions import DERIVED_REGIONS, with_parts
+from kicc_ml.core.types import REGIONS, Series
+from kicc_ml.data.mask_file import NO_LABELS, Labels
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "masks"
+MASK_NAMES = (*REGIONS, "ground_glass")
+#: A file of several labels, where ``masks.labels`` says what each is.
+LABEL_FILE = "labels"
+
+REMEDY = (
+    f"name the folder after the SeriesInstanceUID of its images (of a radiograph the SOPInstanceUID) and its files "
+    f"{', '.join(f'{name}.nii.gz' for name in MASK_NAMES)}"
+)
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """Something in the folder of masks that is not used; ``where`` holds pseudonyms in place of UIDs and names."""
+
+    where: str
+    why: str
+
+
+def checked_labels(labels: Labels) -> Labels:
+    """Raises UserError where a value is no whole number above 0, or stands for something that is no region."""
+    for value, region in labels.items():
+        if not isinstance(value, int) or value < 1 or region not in MASK_NAMES:
+            raise UserError(
+                f"masks.labels: {value}: {region}; give whole numbers from 1 up, each with a region "
+                f"({', '.join(MASK_NAMES)})"
+            )
+    return labels
+
+
+def mask_folders(root: Path, key: bytes, labels: Labels = NO_LABELS) -> dict[str, Mapping[str, Path]]:
+    """Files of masks by the pseudonym of the series (or radiograph) they belong to, then by region.
+
+    Where ``labels`` are stated, a region without a file of its own is read from ``labels.nii.gz``, or from the only
+    file of its folder.
+    """
+    return {pseudonym(key, folder.name): _files(folder, labels) for folder in _folders(root)}
+
+
+def warn_of_masks_without_partner(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> None:
+    """Log what of the folder of masks is not used, and the remedy."""
+    for why, count in Counter(one.why for one in misplaced_masks(root, series, key, labelled)).items():
+        logger.warning("%s: %d not used: %s; %s", root / FOLDER, count, why, REMEDY)
+
+
+def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> Iterator[Misplaced]:
+    """Folders that belong to no series, and files whose name is no region."""
+    uids = {one.uid for one in series}
+    for folder in _folders(root):
+        name = pseudonym(key, folder.name)
+        if name not in uids:
+            yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", _why_of_folder(folder.name, series, key))
+        for path in sorted(folder.iterdir()):
+            known = stem(path) in MASK_NAMES or (labelled and stem(path) == LABEL_FILE)
+            if path.name[0] != "." and not (known and path.name.endswith(NIFTI_SUFFIXES)):
+                yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", "files whose name is no region")
+
+
+def _why_of_folder(name: str, series: Sequence[Series], key: bytes) -> str:
+    if any(pseudonym(key, site, name) in {one.patient for one in series} for site in {one.site for one in series}):
+        return "folders of masks named after a patient"
+    if pseudonym(key, name) in {one.study for one in series}:
+        return "folders of masks named after a study"
+    return "folders of masks that belong to no series"
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(folder for folder in (root / FOLDER).glob("*") if folder.is_dir())
+
+
+def _files(folder: Path, labels: Labels) -> Mapping[str, Path]:
+    there = {stem(path): path for path in sorted(folder.iterdir()) if path.name.endswith(NIFTI_SUFFIXES)}
+    files = {region: there[region] for region in MASK_NAMES if region in there}
+    source = there.get(LABEL_FILE) or (next(iter(there.values())) if len(there) == 1 else None)
+    if labels and source:
+        named = [region for region in (*MASK_NAMES, *DERIVED_REGIONS) if set(with_parts(region)) & set(labels.values())]
+        files |= {region: source for region in named if region not in files}
+    return files
