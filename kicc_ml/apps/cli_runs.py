@@ -9,8 +9,8 @@ from rich.console import Console
 
 from kicc_ml.apps.configuration import build
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Series, by_id
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.core.types import by_id
+from kicc_ml.dicom.index.sources import Scans, scans_at
 
 if TYPE_CHECKING:
     from kicc_ml.clinic.new_scan import Clinic
@@ -68,33 +68,32 @@ def predict(
     series, intake_s = _scans(source, segmenter)
     pages, objects = report or identified, dicom or bool(push)
     clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
-    _predict(segmenter, clinic, out)
+    _predict(segmenter, clinic, out, series.set_aside)
 
 
-def _scans(source: str, segmenter: "Segmenter") -> tuple[dict[str, Series], float]:
+def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
     """The scans of a source, earliest first, and the seconds in which each was found and judged."""
     from kicc_ml.clinic.prior_studies import earliest_first
     from kicc_ml.core.progress import Stages
 
     modality = segmenter.canonical.modality
     with (intake := Stages())("intake"):
-        series = earliest_first(scans_at(source, segmenter.units, segmenter.spacing_known, modality))
-    return series, intake.seconds["intake"] / len(series)
+        found = scans_at(source, segmenter.units, segmenter.spacing_known, modality)
+    return Scans(earliest_first(found), found.set_aside), intake.seconds["intake"] / len(found)
 
 
-def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path) -> None:
+def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mapping[str, str]) -> None:
     """Predict the scans of a clinic, write the tables of all, and end."""
     from kicc_ml.clinic.new_scan import risk_table
     from kicc_ml.core.files import write_table
     from kicc_ml.prediction.segmentation import predict_series
     from kicc_ml.runs.folder import PREDICTIONS
 
-    out.mkdir(parents=True, exist_ok=True)
     rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
     write_table(out / PREDICTIONS, rows)
     if clinic.outcomes:
         write_table(out / "outcomes.csv", risk_table(out))
-    finish(f"{len(rows)} predicted: {out / PREDICTIONS}", set_aside)
+    finish(f"{len(rows)} predicted: {out / PREDICTIONS}", {**refused, **set_aside})
 
 
 def view(

@@ -44,7 +44,16 @@ from kicc_ml.report.report import ShownCase, site_table, write_report
 from kicc_ml.report.score_table import score_table
 from kicc_ml.report.study_description import division_of, environment, gap_between, study_of
 from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
-from kicc_ml.runs.folder import CONFIG, PREDICTIONS, QUARANTINE, fold_folder, fold_folders, load_fold
+from kicc_ml.runs.folder import (
+    CONFIG,
+    PREDICTIONS,
+    QUARANTINE,
+    SEVERITY,
+    case_folder,
+    fold_folder,
+    fold_folders,
+    load_fold,
+)
 
 logger = logging.getLogger("evaluate")
 
@@ -100,7 +109,7 @@ def score(folds: Sequence[Path]) -> Scores:
     outcomes = [table for table in tables.values() if "probability" in table]
     image_scores = [table for table in tables.values() if "score" in table]
     segmented = [
-        score_segmented(row, cases[folder], folder.parent / "severity" / str(row["case_id"]))
+        score_segmented(row, cases[folder], case_folder(folder.parent, str(row["case_id"])))
         for folder, table in tables.items()
         if not {"probability", "score"} & set(table)
         for _, row in track(list(table.iterrows()), description=f"score {folder.name}")
@@ -117,13 +126,12 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
-        severity = folder.parent / "severity"
         of_fold = [str(row.case_id) for row in scores.cases.itertuples() if _is_of(folder, str(row.fold))]
-        if of_fold and severity.is_dir():  # an outcome run beside it has folds of the same names
+        if of_fold and (folder.parent / SEVERITY).is_dir():  # an outcome run beside it has folds of the same names
             fold = load_fold(folder)
             model, modality = model_of([fold], held_out), fold.canonical.modality
             for case_id in track(of_fold, description=f"pages {folder.name}"):
-                held = HeldOutCase(scores.everyone[case_id], severity / case_id, outcomes, modality)
+                held = HeldOutCase(scores.everyone[case_id], case_folder(folder.parent, case_id), outcomes, modality)
                 held.write_page(held_out, model)
 
 
@@ -193,7 +201,7 @@ def shown_cases(scores: Scores) -> list[ShownCase]:
     modalities = dict.fromkeys(modality for fold in scores.folds for modality in modalities_of(fold))
 
     def montages(case_id: str) -> list[Image.Image]:
-        paths = [run / "severity" / case_id / MONTAGE for run in runs]
+        paths = [case_folder(run, case_id) / MONTAGE for run in runs]
         return [Image.open(path) for path in paths if path.is_file()]
 
     segmented = segmented_cases(scores.cases, montages)

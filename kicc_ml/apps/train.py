@@ -35,6 +35,7 @@ from kicc_ml.apps.evaluate import evaluate_runs, print_results
 from kicc_ml.cohort.splits import read_splits, write_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table, write_yaml
+from kicc_ml.core.path_names import check_distinct
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.store import VolumeStore
@@ -56,6 +57,7 @@ from kicc_ml.runs.folder import (
     about_data,
     finished_folds,
     fold_folder,
+    fold_name,
     save_network,
 )
 from kicc_ml.runs.plan import FIELDS, make_plan, planned_fields, predicted_gib
@@ -184,7 +186,7 @@ def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
     another division: two runs must not mix.
     """
     settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
-    apart_or_refused(Path(cfg.run_dir), list(settings))
+    check_distinct(settings, "the folds", fold_name)
     for folder in finished_folds(Path(cfg.run_dir)):
         kept = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         now = settings_of(cfg, kept["split"]["fold"])
@@ -202,16 +204,6 @@ def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_splits(folder / SPLIT, [split])
         write_yaml(folder / CONFIG, settings[split.fold])
-
-
-def apart_or_refused(run_dir: Path, folds: Sequence[str]) -> None:
-    """Raises UserError where two folds would lie in one folder, and one of the hospitals would never be tested."""
-    named: dict[Path, str] = {}
-    for fold in folds:
-        if (other := named.setdefault(fold_folder(run_dir, fold), fold)) != fold:
-            raise UserError(
-                f"folds {other!r} and {fold!r} would both be written to {fold_folder(run_dir, fold)}; rename one"
-            )
 
 
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:

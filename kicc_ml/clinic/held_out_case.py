@@ -11,7 +11,7 @@ import pandas as pd
 
 from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
 from kicc_ml.clinic.page.page import PatientPage, write_page
-from kicc_ml.core.errors import reason_of
+from kicc_ml.core.errors import reason_of, target_fault
 from kicc_ml.core.files import read_table
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
@@ -21,7 +21,16 @@ from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
 from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_seconds, read_severity
-from kicc_ml.runs.folder import CLINICAL_MODEL, PREDICTIONS, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold
+from kicc_ml.runs.folder import (
+    CLINICAL_MODEL,
+    PREDICTIONS,
+    WEIGHTS,
+    ZONE_RIDGES,
+    ClinicalFold,
+    Fold,
+    ZoneFold,
+    case_folder,
+)
 
 Trained = Fold | ClinicalFold | ZoneFold
 
@@ -94,13 +103,15 @@ def export_run(
         model = model_of([fold], held_out)
         rows = read_table(fold.folder / PREDICTIONS)
         for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
-            severity = fold.folder.parent / "severity" / case_id
-            held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
             try:
+                severity = case_folder(fold.folder.parent, case_id)
+                held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
                 objects = held.write_dicom(held_out, model)
                 if push:
                     send(push, objects)
             except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
+                if fault := target_fault(error, fold.folder.parent):
+                    raise fault from error
                 set_aside[case_id] = reason_of(error)
                 continue
             written += 1

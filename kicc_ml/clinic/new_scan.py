@@ -118,7 +118,6 @@ class Clinic:
                 deliver(folder, result, page)
             with result.stages("DICOM"):
                 self._to_pacs(series, result, page, folder)
-        folder.mkdir(parents=True, exist_ok=True)
         if self.outcomes:
             write_json(folder / OUTCOME_FILE, {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]})
         if self.score_model:

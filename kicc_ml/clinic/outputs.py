@@ -3,7 +3,6 @@
 A radiograph has no sheet: its page prints on one.
 """
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +14,7 @@ import pandas as pd
 from kicc_ml.clinic.page.page import Doubt, PatientPage, Scan, Standing, write_page
 from kicc_ml.clinic.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.clinic.page.summary_pdf import summary_pdf
+from kicc_ml.core.files import kept_on_success, write_bytes
 from kicc_ml.core.types import Hanging, Series, Unlike, Volume
 from kicc_ml.dicom.results.segmentation import Source
 from kicc_ml.dicom.results.write import Findings, export
@@ -102,17 +102,11 @@ def patient_page(
 
 def deliver(folder: Path, result: Result, page: PatientPage) -> None:
     """Write montage, page and, of a CT, sheet into the folder of a case, whole or not at all."""
-    partial = folder / ".partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        draw(result, partial / MONTAGE)
-        write_page(partial / PAGE, page)
+    with kept_on_success(folder):
+        draw(result, folder / MONTAGE)
         if not result.hanging:
-            (partial / SHEET).write_bytes(summary_pdf(page, partial / MONTAGE))
-        for path in partial.iterdir():
-            path.replace(folder / path.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            write_bytes(folder / SHEET, summary_pdf(page, folder / MONTAGE))
+        write_page(folder / PAGE, page)  # last, since a case with a page counts as one with all of these
 
 
 def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Series, model: Model) -> list[Path]:

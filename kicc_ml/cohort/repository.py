@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 #: Folders of a repository that are no hospitals.
 NOT_HOSPITALS = ("masks", "truth")
+#: Characters of a hospital's name in a case id; the pseudonym behind it tells hospitals apart that begin alike.
+SITE_IN_ID = 80
 
 
 class NoHospitalsError(UserError):
@@ -160,7 +162,7 @@ def join(
 
 def case_id(site: str, patient: str) -> str:
     """``<site>_<patient pseudonym>``, safe as a file name and on a command line."""
-    return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)}_{patient}"
+    return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)[:SITE_IN_ID]}_{patient}"
 
 
 def warn_of_dates(root: Path, flow: Flow) -> None:

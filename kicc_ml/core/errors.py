@@ -1,6 +1,7 @@
 """Errors whose message is written for the user: it names the file, tag or cell, and what to do about it."""
 
 import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,9 +40,34 @@ TARGET_ERRNOS = frozenset(
 )
 
 
+#: What only a target says, whether or not the error names a file: it is full, or for reading only.
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
 def target_error(target: Path, error: OSError) -> TargetError:
     """The error for a file or folder that could not be written, in the words of the operating system."""
     return TargetError(f"{target} cannot be written: {error.strerror or error}; make room or choose another folder")
+
+
+def target_fault(error: BaseException, target: Path) -> TargetError | None:
+    """The fault of the place that is written to, behind an error of many possible kinds.
+
+    Args:
+        error: what was raised while something was read and ``target`` was written.
+        target: the file or folder that was written.
+
+    Returns:
+        None where the error is one of what was read, or of the program.
+    """
+    if isinstance(error, TargetError):
+        return error
+    if not isinstance(error, OSError):
+        return None
+    named = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(target)
+    half_written = error.errno is None and " written" in str(error)  # numpy's words for a full disk, without a number
+    if error.errno in FULL_ERRNOS or half_written or (named and error.errno in TARGET_ERRNOS):
+        return target_error(target, error)
+    return None
 
 
 def reason_of(error: Exception, files: Iterable[Path] = ()) -> str:

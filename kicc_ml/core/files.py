@@ -87,6 +87,34 @@ def whole_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder, and those it lies in, unless it is there; returns it.
+
+    Raises:
+        TargetError: it cannot be made, or a file stands in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise target_error(path, error) from error
+    return path
+
+
+@contextmanager
+def kept_on_success(folder: Path) -> Iterator[None]:
+    """Take away what was written into ``folder`` meanwhile where that fails. What was there before stays."""
+    before = set(os.listdir(folder)) if folder.is_dir() else None
+    try:
+        yield
+    except Exception:
+        if before is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            for name in set(os.listdir(folder)) - before:
+                _remove(folder / name)
+        raise
+
+
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write a text file in UTF-8, whole or not at all."""
     with whole_file(path, private=private) as partial:
@@ -132,10 +160,7 @@ def remove_stale_partials(folder: Path) -> None:
                 continue
         except OSError:  # another process took it away
             continue
-        if partial.is_dir() and not partial.is_symlink():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            _unlink(partial)
+        _remove(partial)
 
 
 def _partial_of(path: Path) -> Path:
@@ -156,6 +181,14 @@ def _sync(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """A file, a link or a folder with all in it; what a link leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _unlink(path)
 
 
 def _unlink(file: Path) -> None:

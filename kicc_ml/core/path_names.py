@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
@@ -64,11 +64,14 @@ def make_path_name(text: str) -> str:
     return name
 
 
-def check_distinct(names: Iterable[str], what: str) -> None:
-    """Raises UserError where two names would be one on a disk that ignores case or takes accents apart."""
+def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] = str) -> None:
+    """Raises UserError where two names would be one on a disk that ignores case or takes accents apart.
+
+    ``place`` gives the folder of a name, where that is not the name itself.
+    """
     seen: dict[str, str] = {}
     for name in names:
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", place(name)).casefold())
         if (other := seen.setdefault(folded, name)) != name:
             raise UserError(
                 f"{what} {plain_text(other)!r} and {plain_text(name)!r} would be one folder on some disks; rename one"

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.path_names import check_distinct, check_path_name
 
 #: What a mask, a network channel or an output file can stand for, in this order everywhere.
 REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
@@ -102,6 +103,9 @@ class Series:
     acquired_after_study_s: float | None = None
     origin: str = ""  # address of the DICOMweb service whose cached files these are; "" on disk
 
+    def __post_init__(self) -> None:
+        check_path_name(self.uid, "the name of the series")
+
     @property
     def usable(self) -> bool:
         return self.verdict != "refused"
@@ -133,6 +137,8 @@ class Case:
     that make it up together: none where it is known to be absent; ``mask_labels`` says what the values of a mask file
     of several labels stand for. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones.
+
+    Raises UserError for an id that could not be the name of a folder of results.
     """
 
     case_id: str
@@ -147,6 +153,9 @@ class Case:
     cxr_masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     mask_labels: Mapping[int, str] = field(default_factory=dict)
     further: tuple[Series, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_path_name(self.case_id, "the case id")
 
     def image(self, modality: Modality) -> Series | None:
         return self.ct if modality == "CT" else self.cxr
@@ -260,10 +269,11 @@ class FilmScore:
 
 
 def by_id(cases: Iterable[Case]) -> dict[str, Case]:
-    """Index cases by id; a doubled id is an error, not a silent loss."""
+    """Index cases by id; a doubled id, or two that some disks take for one, is an error and no silent loss."""
     found: dict[str, Case] = {}
     for case in cases:
         if case.case_id in found:
             raise UserError(f"case {case.case_id} occurs twice in the cohort")
         found[case.case_id] = case
+    check_distinct(found, "the case ids")
     return found

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.errors import UserError, reason_of, target_fault
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import REGIONS, Case, Series, Volume
@@ -152,6 +152,8 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
     try:
         arrays, meta = _content(case, canonical)
     except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+        if fault := target_fault(error, folder):  # the cache of a DICOMweb service is full
+            raise fault from error
         logger.debug("%s failed", case.case_id, exc_info=True)
         return folder, reason_of(error)
     _write_folder(folder, arrays, meta)

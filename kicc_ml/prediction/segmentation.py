@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,8 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kicc_ml.core.errors import UserError, reason_of
-from kicc_ml.core.files import write_json
+from kicc_ml.core.errors import UserError, reason_of, target_fault
+from kicc_ml.core.files import kept_on_success, make_folder, write_json
+from kicc_ml.core.path_names import folder_within
 from kicc_ml.core.progress import Stages, track
 from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
@@ -26,7 +26,7 @@ from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.prediction.result import MONTAGE, Result, draw
-from kicc_ml.runs.folder import About, Fold
+from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
 from kicc_ml.severity.image_features import FEATURES, features_of
 
@@ -46,6 +46,8 @@ SEVERITY_COLUMNS = (
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
+#: Files beside the cases, in small letters: predictions of all, and the list of patients.
+BESIDE_CASES = frozenset({"predictions.csv", "outcomes.csv", "index.html"})
 TIMING = "timing_s"  # in it, beside the severity: seconds by stage
 
 
@@ -71,7 +73,7 @@ def write_case(
     stages: Stages,
 ) -> None:
     """Write the masks as NIfTI (uint8 0/1) on the scan's grid, the features and, last, ``severity.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with stages("masks as NIfTI"):
         for region, mask_xyz in masks.items():
             write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
@@ -98,15 +100,22 @@ def predict_series(
     """Segment scans by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
 
     A case that is there whole is kept. Returns one row per case, and the reasons by case id.
+
+    Raises:
+        TargetError: ``out`` cannot be written; each further case would fail in the same way.
     """
     rows, quarantined = [], {}
+    make_folder(out)
     for case_id, one in track(series.items(), description="predict", total=len(series)):
         started = time.perf_counter()
         try:
-            whole = finish is None or finish.is_whole(one, out / case_id)
-            row = finished_row(out / case_id) if whole else None
-            row = row or predict_one(segmenter, case_id, one, out / case_id, finish)
+            folder = results_folder(out, case_id)
+            whole = finish is None or finish.is_whole(one, folder)
+            row = finished_row(folder) if whole else None
+            row = row or predict_one(segmenter, case_id, one, folder, finish)
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+            if fault := target_fault(error, out / case_id):
+                raise fault from error
             quarantined[case_id] = reason_of(error)
             logger.warning("%s set aside: %s", case_id, quarantined[case_id])
             logger.debug("%s failed", case_id, exc_info=True)
@@ -114,6 +123,16 @@ def predict_series(
         rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
     columns = dict.fromkeys(["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"])  # lung_ml is both
     return pd.DataFrame(rows, columns=list(columns)), quarantined
+
+
+def results_folder(out: Path, case_id: str) -> Path:
+    """Where the results of a case lie: directly in ``out``, under its id.
+
+    Raises UserError where the id is no name for a folder, or one of a file beside the cases, or a link leads elsewhere.
+    """
+    if case_id.casefold() in BESIDE_CASES:
+        raise UserError(f"a scan cannot be called {case_id}: the results have a file of that name; rename it")
+    return folder_within(out, case_id, "the case id")
 
 
 def predict_one(
@@ -132,24 +151,13 @@ def predict_one(
         severity = severity.without_sides if hanging == "otherwise" else severity
         features = features_of(volume, masks, "CXR" if hanging else "CT")
     result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features)
-    if finish:
-        _finish(finish, series, result, folder)
-    if result.hanging:
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(result, folder / MONTAGE)
-    write_case(folder, masks, volume, severity, features, stages)
+    with kept_on_success(folder):
+        if finish:
+            finish(series, result, folder)
+        if result.hanging:
+            draw(result, folder / MONTAGE)
+        write_case(folder, masks, volume, severity, features, stages)
     return severity_columns(severity) | features
-
-
-def _finish(finish: Finish, series: Series, result: Result, folder: Path) -> None:
-    """All of a case or none: what was begun goes again, unless it was begun beside an earlier result."""
-    predicted_before = (folder / SEVERITY_FILE).is_file()
-    try:
-        finish(series, result, folder)
-    except Exception:
-        if not predicted_before:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def finished_row(folder: Path) -> dict[str, Any] | None:
@@ -254,10 +262,10 @@ def held_out_segmentation(
     segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about, data.canonical))
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
-        (run_dir / "severity" / case_id / SEVERITY_FILE).unlink(missing_ok=True)
+        (case_folder(run_dir, case_id) / SEVERITY_FILE).unlink(missing_ok=True)
     modality = data.canonical.modality
     series = {case_id: image for case_id, case in cases.items() if (image := case.image(modality)) is not None}
-    rows, quarantined = predict_series(segmenter, series, run_dir / "severity")
+    rows, quarantined = predict_series(segmenter, series, run_dir / SEVERITY)
     rows.insert(1, "site", [cases[case_id].site for case_id in rows["case_id"]])
     rows.insert(2, "fold", data.split.fold)
     rows.insert(3, "modality", modality)

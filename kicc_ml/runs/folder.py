@@ -1,7 +1,6 @@
 """The run folder, the hand-over from researcher to evaluator: tensors, plain YAML and CSV, never code."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table, whole_file, write_json
+from kicc_ml.core.path_names import folder_within, make_path_name
 from kicc_ml.core.types import REGIONS, Units
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
@@ -36,7 +36,12 @@ ZONE_RIDGES = "zones.json"  # scores of radiographs, likewise
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
+SEVERITY = "severity"  # beside the folds: a folder per case
 PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
+#: Names in a run folder that are no folds', whatever a hospital is called.
+NOT_FOLDS = frozenset({SEVERITY, "figures", FLOW, QUARANTINE, "multirun.yaml", "index.html"})
+NOT_FOLDS |= {"report.html", "cases.csv", "summary.json", "summary.csv", "checklist.csv", "table_1.csv"}
+NOT_FOLDS |= {"duplicates.csv", "index.parquet"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,22 @@ def canonical_of(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
 
 def fold_folder(run_dir: str | Path, fold: str) -> Path:
     """Where a fold of a run lies; what a file name cannot hold becomes ``-``."""
-    return Path(run_dir) / re.sub(r"[^\w.-]+", "-", fold)
+    return Path(run_dir) / fold_name(fold)
+
+
+def fold_name(fold: str) -> str:
+    """The name of a fold's folder: as it is called, or beside what the run keeps under that name."""
+    name = make_path_name(fold)
+    return f"fold-{name}" if name.casefold() in NOT_FOLDS else name
+
+
+def case_folder(run_dir: str | Path, case_id: str) -> Path:
+    """Where the masks and the severity of a case lie within a run.
+
+    Raises UserError where that would be elsewhere: the id is no name, or a link leads out of the run.
+    """
+    severity = folder_within(Path(run_dir), SEVERITY, "the folder of results")
+    return folder_within(severity, case_id, "the case id")
 
 
 def finished_folds(run: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """What a configuration may call, how a user's error looks, how an experiment becomes its parts and folds."""
 
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from kicc_ml.apps.configuration import build, configuration, plain, sweep_folds, with_clear_errors
-from kicc_ml.apps.train import apart_or_refused
+from kicc_ml.apps.train import lay_down
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Split
 from kicc_ml.data.canonical import CanonicalCXR
 
 FORBIDDEN = {"_target_": "builtins.open", "file": "clinical.csv"}
@@ -161,7 +163,10 @@ def test_plain_settings_are_resolved_and_of_no_library_type():
 
 
 def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_anything_is_written(tmp_path):
-    apart_or_refused(tmp_path, ["St Mary", "St Mark", "all"])
-    with pytest.raises(UserError, match=r"'St Mary' and 'St-Mary'"):
-        apart_or_refused(tmp_path, ["St Mary", "St Mark", "St-Mary"])
-    assert list(tmp_path.iterdir()) == []
+    cfg = OmegaConf.create({"run_dir": str(tmp_path / "run"), "split": {"seed": 1}})
+    cases = {name: name for name in ("a", "b", "c")}
+    for names in (["St Mary", "St-Mary"], ["Seoul", "seoul"], ["서울", unicodedata.normalize("NFD", "서울")]):
+        splits = [Split(name, ("a",), ("b",), ("c",), cases) for name in names]
+        with pytest.raises(UserError, match=r"the folds '.*' and '.*' would be one folder on some disks"):
+            lay_down(cfg, splits)
+        assert list(tmp_path.iterdir()) == []

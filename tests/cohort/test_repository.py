@@ -14,6 +14,7 @@ from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, hospitals, join, repository, with_composites
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.path_names import fault_of
 from kicc_ml.core.pseudonym import KEY_NAME, pseudonym
 from kicc_ml.core.types import Case, Series
 
@@ -72,6 +73,7 @@ def test_case_ids_name_the_site_and_hide_the_patient(joined):
     cases, _ = joined([], TABLE.replace("A,2", "B,002"))
     assert all(re.fullmatch(r"[AB]_[0-9a-f]{12}", case.case_id) for case in cases)
     assert cohort.case_id("대구 1", "0a") == "---1_0a"
+    assert not fault_of(cohort.case_id("x" * 255, "0123456789ab"))
 
 
 def test_images_without_a_row_are_a_warning_with_a_count(joined, caplog):

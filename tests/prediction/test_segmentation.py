@@ -218,6 +218,25 @@ def test_a_case_that_cannot_be_finished_leaves_nothing_and_the_rest_go_on(tmp_pa
     assert not (tmp_path / "out" / "refused").exists()
 
 
+def test_only_what_a_failing_case_wrote_itself_is_taken_away_again(tmp_path: Path):
+    folder = tmp_path / "out" / "refused"
+    (folder / "mine").mkdir(parents=True)
+    (folder / "mine" / "notes.txt").write_text("read by Dr Kim")
+    predict_series(segmenter(), {"refused": save_scan(tmp_path / "refused.nii.gz")}, tmp_path / "out", Finishing({}))
+    assert [path.name for path in folder.rglob("*")] == ["mine", "notes.txt"]
+
+
+@pytest.mark.parametrize("case_id", ["", ".", "..", "../b", "a/b", "a\0b"])
+def test_results_of_a_case_without_a_name_are_written_nowhere(tmp_path: Path, case_id: str):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").touch()
+    scan_of = {case_id: save_scan(tmp_path / "a.nii.gz")}
+    rows, quarantined = predict_series(segmenter(), scan_of, tmp_path / "out", Finishing({}))
+    assert rows.empty
+    assert "cannot be the name of a folder" in quarantined[case_id]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.nii.gz", "kept", "out"]
+
+
 def test_a_case_predicted_before_without_a_page_gets_one_and_keeps_its_masks_if_that_fails(tmp_path: Path):
     series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("refused", "kept")}
     predict_series(segmenter(), series, tmp_path / "out")

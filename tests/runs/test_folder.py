@@ -18,7 +18,17 @@ from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import read_table, write_json, write_table
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models.networks import build_network
-from kicc_ml.runs.folder import CONFIG, PREDICTIONS, WEIGHTS, About, fold_folder, fold_folders, load_fold, save_network
+from kicc_ml.runs.folder import (
+    CONFIG,
+    PREDICTIONS,
+    WEIGHTS,
+    About,
+    case_folder,
+    fold_folder,
+    fold_folders,
+    load_fold,
+    save_network,
+)
 
 SETTINGS = {
     "network": {
@@ -193,3 +203,24 @@ def test_json_keeps_the_former_file_where_the_new_one_cannot_be_written(tmp_path
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"score": float("nan")})
     assert json.loads(path.read_text(encoding="utf-8")) == {"사례": "잘림"}
+
+
+@pytest.mark.parametrize("hospital", ["severity", "Severity", "figures", "cases.csv", "flow.json", "report.html"])
+def test_a_hospital_called_like_a_part_of_the_run_has_a_folder_of_its_own(tmp_path: Path, hospital: str):
+    assert fold_folder(tmp_path, hospital) == tmp_path / f"fold-{hospital}"
+
+
+@pytest.mark.parametrize("hospital", ["..", ".", "../x", "a/b", "x" * 300, "서울" * 80, "a\0b", "\x1b[31m"])
+def test_the_folder_of_a_fold_lies_directly_in_its_run_whatever_the_hospital_is_called(tmp_path: Path, hospital: str):
+    folder = fold_folder(tmp_path, hospital)
+    folder.mkdir()
+    assert folder.resolve().parent == tmp_path.resolve()
+
+
+@pytest.mark.parametrize("link", ["severity", "severity/a"])
+def test_a_link_in_a_run_folder_leads_no_result_elsewhere(tmp_path: Path, link: str):
+    (tmp_path / "elsewhere" / "a").mkdir(parents=True)
+    (tmp_path / "run" / link).parent.mkdir(parents=True)
+    (tmp_path / "run" / link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="leads out of"):
+        case_folder(tmp_path / "run", "a")

@@ -3,10 +3,11 @@
 ``root`` of each function is the folder that ``KICC_DATA`` names, laid out as described there.
 """
 
+import glob
 import logging
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from kicc_ml.cohort.clinical_table import MAX_AGE_YEARS
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.path_names import MAX_BYTES, fault_of
+from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import CXR_SCORES, Case
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 
 logger = logging.getLogger(__name__)
 
 COVID_CT_SEG = Path("ct_volumes/covid_seg_u8")
+CT_SUFFIX = "_ct.nii.gz"
 COVID_CXR = Path("cxr")
 #: Columns of the CXR table that hold an endpoint.
 ENDPOINT_COLUMNS = {
@@ -59,14 +63,16 @@ def covid_ct_seg(root: str | Path | None) -> Cohort:
         UserError: the folder is not there or holds no volume, or a mask is missing.
     """
     folder = _folder(root, COVID_CT_SEG)
-    volumes = sorted(folder.glob("*_ct.nii.gz"))
+    found = {path: path.name.removesuffix(CT_SUFFIX) for path in sorted(folder.glob(f"*{CT_SUFFIX}"))}
+    volumes = {path: name for path, name in found.items() if not fault_of(name)}
     if not volumes:
-        raise UserError(f"{folder} holds no <id>_ct.nii.gz; lay the volumes and their masks there")
-    return Cohort([_ct_case(path) for path in volumes], Flow(rows=len(volumes), cases=len(volumes), unit="volumes"))
+        raise UserError(f"{folder} holds no <id>{CT_SUFFIX}; lay the volumes and their masks there")
+    flow = Flow(rows=len(found), cases=len(volumes), unit="volumes")
+    _warn_of_ids(folder, [name for path, name in found.items() if path not in volumes], flow)
+    return Cohort([_ct_case(path, name) for path, name in volumes.items()], flow)
 
 
-def _ct_case(path: Path) -> Case:
-    name = path.name.removesuffix("_ct.nii.gz")
+def _ct_case(path: Path, name: str) -> Case:
     site = name.split("_")[0]
     masks = {region: path.with_name(f"{name}_{region}.nii.gz") for region in ("lung", "lesion")}
     if missing := [mask.name for mask in masks.values() if not mask.is_file()]:
@@ -100,7 +106,8 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
         UserError: folder, table or columns missing; no image left; a conflict that is to be refused.
     """
     folder = _folder(root, COVID_CXR)
-    table = _read_metadata(folder / "metadata.csv")
+    flow = Flow(unit="images of the table")
+    table = _read_metadata(folder / "metadata.csv", flow)
     frontal = table[(table["is_frontal"] == "1") & (table["covid"] == "1") & (table["modality"] == "X-ray")]
     known = frontal[frontal[["icu", "death"]].notna().any(axis=1)]
     usable = known[~_after_outcome(known)]
@@ -110,7 +117,7 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
     cases = [case for case in cases if case.case_id in set(usable["image_id"])]
     if not cases:
         raise UserError(f"{folder / 'metadata.csv'}: no frontal COVID-19 image with a known outcome")
-    flow = Flow(rows=len(table), cases=len(cases), unit="images of the table")
+    flow.cases = len(cases)
     flow.excluded["no frontal radiograph of COVID-19"] = len(table) - len(frontal)
     flow.excluded["outcome not known"] = len(frontal) - len(known)
     flow.excluded["taken in or after intensive care, or after death"] = len(known) - len(usable)
@@ -138,13 +145,14 @@ def covid_cxr_severity(root: str | Path | None) -> Cohort:
         UserError: folder, table or columns missing; no scored image.
     """
     folder = _folder(root, COVID_CXR)
-    table = _read_metadata(folder / "metadata.csv", CXR_COLUMNS | set(SCORE_COLUMNS))
+    flow = Flow(unit="images of the table")
+    table = _read_metadata(folder / "metadata.csv", flow, CXR_COLUMNS | set(SCORE_COLUMNS))
     scores = _shares(table)
     scored = table[scores.notna().any(axis=1) & (table["is_frontal"] == "1") & (table["modality"] == "X-ray")]
     if scored.empty:
         raise UserError(f"{folder / 'metadata.csv'}: no frontal radiograph with a score ({', '.join(SCORE_COLUMNS)})")
     cases = [replace(_cxr_case(folder, scored.loc[[row]]), endpoints=scores.loc[row].to_dict()) for row in scored.index]
-    flow = Flow(rows=len(table), cases=len(cases), unit="images of the table")
+    flow.cases = len(cases)
     flow.excluded["no scored frontal radiograph"] = len(table) - len(scored)
     flow.log()
     return Cohort(sorted(cases, key=lambda case: case.case_id), flow)
@@ -166,7 +174,8 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
         UserError: folder, table or columns missing; no image with a mask.
     """
     folder = _folder(root, COVID_CXR)
-    table = _read_metadata(folder / "metadata.csv", CXR_COLUMNS | {"finding", *READERS})
+    flow = Flow(unit="images of the table")
+    table = _read_metadata(folder / "metadata.csv", flow, CXR_COLUMNS | {"finding", *READERS})
     points = table[list(READERS)].apply(pd.to_numeric, errors="coerce")
     clear = (table["finding"] == NO_FINDING) | (points == 0).all(axis=1)
     masks = {
@@ -181,7 +190,7 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
         replace(_cxr_case(folder, frontal.loc[[row]]), cxr_masks=masks[frontal.loc[row, "image_id"]])
         for row in frontal.index
     ]
-    flow = Flow(rows=len(table), cases=len(cases), unit="images of the table")
+    flow.cases = len(cases)
     flow.excluded["no mask"] = len(table) - len(marked)
     flow.excluded["no frontal radiograph"] = len(marked) - len(frontal)
     flow.log()
@@ -192,7 +201,10 @@ def _cxr_masks(folder: Path, image_id: str, no_lesion: bool) -> dict[str, tuple[
     masks: dict[str, tuple[Path, ...]] = {}
     if (lung := folder / "lung_masks" / f"{image_id}.png").is_file():
         masks["lung"] = (lung,)
-    findings = {path.stem.rsplit("__", 1)[-1]: path for path in (folder / "finding_masks").glob(f"{image_id}__*.png")}
+    findings = {
+        path.stem.rsplit("__", 1)[-1]: path
+        for path in (folder / "finding_masks").glob(f"{glob.escape(image_id)}__*.png")
+    }
     if findings or no_lesion:
         masks["lesion"] = tuple(findings[name] for name in OPACITIES if name in findings)
     return masks
@@ -220,8 +232,11 @@ def _folder(root: str | Path | None, inside: Path) -> Path:
     return folder
 
 
-def _read_metadata(path: Path, columns: Collection[str] = CXR_COLUMNS) -> pd.DataFrame:
-    """The CXR table with persons joined over near-duplicates and the columns used turned into numbers."""
+def _read_metadata(path: Path, flow: Flow, columns: Collection[str] = CXR_COLUMNS) -> pd.DataFrame:
+    """The CXR table with persons joined over near-duplicates and the columns used turned into numbers.
+
+    ``flow`` gets the number of its rows, and of those without a usable id, which are left out with a warning.
+    """
     try:
         # damaged accents in free text are of no concern: nothing is looked up by them
         table = pd.read_csv(path, dtype=str, encoding_errors="replace")
@@ -229,6 +244,10 @@ def _read_metadata(path: Path, columns: Collection[str] = CXR_COLUMNS) -> pd.Dat
         raise UserError(f"{path} does not exist; lay the set's table there") from error
     if missing := sorted(set(columns) - set(table)):
         raise UserError(f"{path}: column(s) missing: {', '.join(missing)}")
+    flow.rows = len(table)
+    usable = table["image_id"].fillna("").map(lambda image_id: not fault_of(image_id))
+    _warn_of_ids(path, table.loc[~usable, "image_id"].fillna("").tolist(), flow)
+    table = table[usable].reset_index(drop=True)
     traces = table[["person_group", "near_duplicate_group"]].to_dict("index")
     first = link_persons([{item for item in one.items() if not pd.isna(item[1])} for one in traces.values()])
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
@@ -236,6 +255,20 @@ def _read_metadata(path: Path, columns: Collection[str] = CXR_COLUMNS) -> pd.Dat
     table = table.assign(**numbers, person=table["person_group"].to_numpy()[first])
     # What is stated on any image of a person holds for the person, an event above "none recorded".
     return table.assign(**pd.DataFrame(outcomes).groupby(table["person"]).transform("max"))
+
+
+def _warn_of_ids(place: Path, ids: Sequence[str], flow: Flow) -> None:
+    """Images are left out whose id could not be the name of a folder of results; it may be meant to lead elsewhere."""
+    if ids:
+        example = plain_text(ids[0])[:MAX_BYTES]
+        logger.warning(
+            "%s: %d image(s) left out, whose id cannot be the name of a folder, for example %r: %s",
+            place,
+            len(ids),
+            example,
+            fault_of(ids[0]),
+        )
+        flow.excluded["no usable id"] = len(ids)
 
 
 def _after_outcome(images: pd.DataFrame) -> pd.Series:

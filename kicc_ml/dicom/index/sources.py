@@ -1,10 +1,12 @@
 """Scans somebody points at: a NIfTI, picture or DICOM file, a zip file or folder of these, or a DICOMweb service."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.path_names import check_distinct, fault_of
+from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import Modality, Series, Units
 from kicc_ml.dicom.index.build import WEB, index_sources
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES, nifti_series, radiograph_series, stem
@@ -13,33 +15,64 @@ from kicc_ml.dicom.series.reasons import REASONS
 logger = logging.getLogger(__name__)
 
 
-def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Modality = "CT") -> dict[str, Series]:
+class Scans(dict[str, Series]):
+    """Scans by case id; ``set_aside`` has the files beside them that cannot be predicted, and why."""
+
+    def __init__(self, scans: Mapping[str, Series], set_aside: Mapping[str, str]) -> None:
+        super().__init__(scans)
+        self.set_aside = set_aside
+
+
+def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Modality = "CT") -> Scans:
     """CT series or radiographs by case id: the name of a file less its suffix, the pseudonym of a DICOM series.
 
     CT may be NIfTI, radiographs PNG or JPEG; in zip files they are not looked for. ``units`` and ``spacing_known`` are
-    said of NIfTI files, which do not say themselves. Refused series are logged with their reason. Raises UserError
-    where there is no scan, or where two files give one id.
+    said of NIfTI files, which do not say themselves. Refused series are logged with their reason, files that cannot be
+    predicted are ``set_aside``. Raises UserError where there is no scan, or where two files give one id.
     """
     suffixes = NIFTI_SUFFIXES if modality == "CT" else RADIOGRAPH_SUFFIXES
+    files = list(_files(source, suffixes))
+    set_aside = {
+        plain_text(path.name): f"its name without suffix cannot be the name of a folder: {fault}; rename the file"
+        for path in files
+        if (fault := fault_of(stem(path)))
+    }
     found = [
         nifti_series(path, site="", patient=stem(path), units=units, spacing_known=spacing_known)
         if modality == "CT"
         else radiograph_series(path, site="", patient=stem(path))
-        for path in _files(source, suffixes)
+        for path in files
+        if not fault_of(stem(path))
     ]
-    if not found or Path(source).is_dir():
+    if not files or Path(source).is_dir():
         found += [series for series in index_sources([source])[0] if series.modality == modality]
-    for series in found:
-        if not series.usable:
-            reasons = "; ".join(REASONS.get(code, code) for code in series.reasons)
-            first = series.files[0].name  # the files of a DICOM series may be named after the patient
-            logger.warning("%s refused: %s", first if first.lower().endswith(suffixes) else series.uid, reasons)
+    set_aside |= _refused(found, suffixes)
     usable = {series.uid: series for series in found if series.usable}
+    if not usable and len(set_aside) == len(files) == 1:
+        ((name, reason),) = set_aside.items()
+        raise UserError(f"{name}: {reason}")
     if not usable:
         raise UserError(f"{source} holds no usable {modality}; kicc-ml index {source} says why")
     if len(usable) < sum(series.usable for series in found):
         raise UserError(f"{source} holds two scans of one name; rename one, or give their folders one by one")
-    return usable
+    check_distinct(usable, "the scans")
+    return Scans(usable, set_aside)
+
+
+def _refused(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Files that cannot be predicted, by name; all refused series are logged.
+
+    A refused series of DICOM may be a scout beside the scan, a refused file of another kind was meant as one.
+    """
+    set_aside: dict[str, str] = {}
+    for series in found:
+        if not series.usable:
+            reasons = "; ".join(REASONS.get(code, code) for code in series.reasons)
+            first = series.files[0].name  # the files of a DICOM series may be named after the patient
+            of_file = first.lower().endswith(suffixes)
+            logger.warning("%s refused: %s", first if of_file else series.uid, reasons)
+            set_aside |= {plain_text(first): reasons} if of_file else {}
+    return set_aside
 
 
 def _files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:

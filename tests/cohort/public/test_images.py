@@ -58,6 +58,28 @@ def test_a_person_is_one_case_with_the_earliest_image(tmp_path):
     assert (case.cxr.projection, case.cxr.rows, case.cxr.columns) == ("AP", 6, 8)
 
 
+@pytest.mark.parametrize("image_id", ["../images/../../cxr/images/a", "", "..", ".a", "a/b", "a\nb", "x" * 200])
+@pytest.mark.parametrize("load", [covid_cxr, covid_cxr_severity, covid_cxr_masks])
+def test_an_image_whose_id_is_no_name_is_left_out_and_counted(tmp_path, caplog, load, image_id: str):
+    known = {"death": "0", "geographic_extent": "3", "finding": "No Finding"}
+    root = lay_cxr(tmp_path, [{"image_id": "good", "person_group": "G1"} | known])
+    table = pd.read_csv(root / "cxr" / "metadata.csv", dtype=str)
+    bad = table.assign(image_id=image_id, person_group="G2")
+    pd.concat([table, bad]).to_csv(root / "cxr" / "metadata.csv", index=False)
+    cases = load(root)
+    assert ids(cases) == ["good"]
+    assert cases.flow.excluded["no usable id"] == 1
+    assert cases.flow.rows - sum(cases.flow.excluded.values()) == cases.flow.cases == 1
+    assert "whose id cannot be the name of a folder" in caplog.text
+
+
+def test_an_id_is_no_pattern_for_masks_of_other_images(tmp_path):
+    root = lay_cxr(tmp_path, [{"image_id": name, "person_group": name, "finding": "COVID"} for name in ("a", "[a]")])
+    (root / "cxr" / "finding_masks").mkdir()
+    Image.new("L", (8, 6)).save(root / "cxr" / "finding_masks" / "a__ggo.png")
+    assert ids(covid_cxr_masks(root)) == ["a"]
+
+
 def test_images_of_or_after_intensive_care_are_not_used(tmp_path):
     icu = {"went_icu": "1"}
     root = lay_cxr(

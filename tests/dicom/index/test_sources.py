@@ -59,7 +59,9 @@ def test_a_refused_scan_is_named_with_its_reason_and_the_others_stay(tmp_path: P
     nifti(tmp_path / "whole.nii.gz")
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
-        assert set(scans_at(tmp_path, "hu", True)) == {"whole"}
+        scans = scans_at(tmp_path, "hu", True)
+    assert set(scans) == {"whole"}
+    assert list(scans.set_aside) == ["broken.nii.gz"]
     assert "broken.nii.gz refused" in caplog.text
 
 
@@ -91,7 +93,7 @@ def test_a_folder_with_nothing_but_refused_scans_says_how_to_learn_why(
 
 def test_a_series_of_pictures_is_no_nifti(tmp_path: Path):
     nifti(tmp_path / "rgb.nii.gz", (6, 5, 4, 3))
-    with pytest.raises(UserError, match="no usable CT"):
+    with pytest.raises(UserError, match=r"rgb.nii.gz: the file does not hold one three-dimensional volume"):
         scans_at(tmp_path / "rgb.nii.gz", "hu", True)
 
 
