@@ -25,6 +25,7 @@ from kicc_ml.clinic.held_out_case import HeldOutCase, masks_in, model_of
 from kicc_ml.clinic.outputs import HeldOut
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table
+from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Volume, by_id
 from kicc_ml.data.masks import reference_masks
@@ -256,7 +257,7 @@ def main(cfg: DictConfig) -> None:
     runs, predictions = (paths_of(given) for given in (cfg.runs, cfg.predictions))
     if predictions and cfg.get("cohort"):
         named = model_names(predictions)
-        folder = Path(cfg.report_dir or f"reports/{'_'.join(named)}")
+        folder = Path(cfg.report_dir or f"reports/{make_path_name('_'.join(named))}")
         page = evaluate_predictions(named, by_id(build(cfg.cohort)), folder, runs)
     elif runs and not predictions:
         page = evaluate_runs(runs)

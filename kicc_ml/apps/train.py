@@ -34,7 +34,7 @@ from kicc_ml.apps.configuration import (
 from kicc_ml.apps.evaluate import evaluate_runs, print_results
 from kicc_ml.cohort.splits import read_splits, write_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import write_json, write_table, write_yaml
+from kicc_ml.core.files import make_folder, write_json, write_table, write_yaml
 from kicc_ml.core.path_names import check_distinct
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
@@ -83,7 +83,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     data = data_module(planned_cfg, everybody, whole(everybody))
     data.prepare_data()
     data.setup()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(run_dir)
     write_json(run_dir / QUARANTINE, data.quarantined)
     write_json(run_dir / FLOW, everybody.flow.as_json())
     splits = build(cfg.split)(data.train_cases)
@@ -201,7 +201,7 @@ def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
             )
     for split in splits:
         folder = fold_folder(cfg.run_dir, split.fold)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_splits(folder / SPLIT, [split])
         write_yaml(folder / CONFIG, settings[split.fold])
 

@@ -95,7 +95,7 @@ class Clinic:
         return self.dicom
 
     def is_whole(self, series: Series, folder: Path) -> bool:
-        wanted = [PAGE] * (self.report or self.dicom) + [DICOM] * (self.dicom and is_dicom(series))
+        wanted = [PAGE] * (self.report or self.dicom) + [f"{DICOM}/report.dcm"] * (self.dicom and is_dicom(series))
         wanted += [OUTCOME_FILE] * (self.outcomes is not None) + [SCORES_FILE] * (self.score_model is not None)
         return all((folder / name).exists() for name in wanted)
 

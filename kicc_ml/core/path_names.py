@@ -58,10 +58,31 @@ def make_path_name(text: str) -> str:
     name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text))
     name = "-" + name[1:] if name[:1] == "." else name
     if len(name.encode()) > MAX_BYTES or not name.strip("-.") or DEVICES.match(name):
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_DIGITS]
         short = name.encode()[: MAX_BYTES // 2].decode(errors="ignore")
-        name = f"{short}-{digest}"
+        name = f"{short}-{_digest(text)}"
     return name
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_DIGITS]
+
+
+def _on_any_disk(name: str) -> str:
+    """A name as a disk sees it that ignores case and how accents are put together."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
+    """A name of a file for each of several texts, no two the same on any disk."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name = make_path_name(text)
+        if _on_any_disk(name) in taken:
+            name = f"{name.encode()[: MAX_BYTES // 2].decode(errors='ignore')}-{_digest(text)}"
+        taken.add(_on_any_disk(name))
+        names[text] = name
+    return names
 
 
 def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] = str) -> None:
@@ -71,8 +92,7 @@ def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] 
     """
     seen: dict[str, str] = {}
     for name in names:
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", place(name)).casefold())
-        if (other := seen.setdefault(folded, name)) != name:
+        if (other := seen.setdefault(_on_any_disk(place(name)), name)) != name:
             raise UserError(
                 f"{what} {plain_text(other)!r} and {plain_text(name)!r} would be one folder on some disks; rename one"
             )

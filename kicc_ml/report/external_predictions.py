@@ -1,5 +1,6 @@
 """Anybody's predictions benchmarked on a cohort: the same report as of a run of this project."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.path_names import check_distinct, check_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import Case, Modality, Volume
@@ -49,9 +51,10 @@ def model_names(paths: Sequence[Path]) -> dict[str, Path]:
     """What each file or folder of predictions is called in the report: its name without suffix."""
     if absent := [str(path) for path in paths if not path.exists()]:
         raise UserError(f"{', '.join(absent)}: there is no such file or folder")
-    named = {path.name.removesuffix(".csv"): path for path in paths}
+    named = {Path(os.path.abspath(path)).name.removesuffix(".csv"): path for path in paths}
     if len(named) < len(paths):
         raise UserError(f"two of {', '.join(map(str, paths))} have the same name; rename one")
+    check_distinct([check_path_name(name, "the predictions") for name in named], "the predictions")
     return named
 
 

@@ -1,7 +1,6 @@
 """The report of a run: one HTML page that can be sent, printed and read without a network."""
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.core.files import write_table, write_text
+from kicc_ml.core.path_names import distinct_path_names
 from kicc_ml.evaluation import outcome, segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.rows import drawn_models
@@ -78,7 +78,6 @@ def write_report(
     block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
     ``shown`` are together by what was predicted, worst first. Every file appears whole or not at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / "cases.csv", cases)
     write_text(folder / "summary.json", to_json(summary))
     write_table(folder / "summary.csv", numbers(summary))
@@ -86,9 +85,9 @@ def write_report(
     for name, table in tables(summary, filled).items():
         write_table(folder / f"{name}.csv", table)
     drawn = drawings(summary, cases, predictions)
-    (folder / "figures").mkdir(exist_ok=True)
+    file_names = distinct_path_names(drawn)
     for name, svg in drawn.items():
-        write_text(folder / "figures" / f"{_file_name(name)}.svg", svg)
+        write_text(folder / "figures" / f"{file_names[name]}.svg", svg)
     write_text(folder / "report.html", render(summary, cases, predictions, run, shown, drawn, filled))
     return folder / "report.html"
 
@@ -250,10 +249,6 @@ def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure
     overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
     meta = {model: summary["meta_analysis"][endpoint][model]["reml"] for model in shown}
     return figures.forest(by_model, overall, meta)
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def _data_uri(jpeg: bytes) -> str:

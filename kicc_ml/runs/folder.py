@@ -207,7 +207,6 @@ def load_folds(run: Path) -> list[Fold]:
 def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain]) -> None:
     """Write the file ``name`` (``clinical.json``, ``zones.json``): numbers and names, the models by endpoint."""
     by_endpoint = {endpoint: asdict(model) for endpoint, model in models.items()}
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / name, {"about": vars(about), "models": by_endpoint})
 
 

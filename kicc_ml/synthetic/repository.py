@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 from joblib import Parallel, delayed
 
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import UserError, target_fault
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import KEY_NAME
 from kicc_ml.synthetic.anatomy import draw_physique
@@ -63,7 +63,8 @@ def synthesize(
     """Write a repository to ``out``; a finished one is left alone, an interrupted one is carried on.
 
     ``matrix`` and ``slices`` are the voxels of a CT across and along the body. Everything follows from the
-    arguments and ``seed``, byte for byte. Raises UserError where ``out`` holds anything else.
+    arguments and ``seed``, byte for byte. Raises UserError where ``out`` holds anything else, TargetError where it
+    cannot be written.
     """
     chosen = scaled(_preset(preset), patients, sites)
     usual_matrix, usual_slices = SIZES.get(chosen.name, USUAL_SIZE)
@@ -71,13 +72,16 @@ def synthesize(
     if size[0] < SMALLEST_MATRIX or size[1] < SMALLEST_SLICES:
         raise UserError(f"--matrix must be at least {SMALLEST_MATRIX} and --slices at least {SMALLEST_SLICES}")
     request = {"preset": repr(chosen), "seed": seed, "matrix": size[0], "slices": size[1]}
-    if _finished(out, request):
-        return
-    cohort = draw_cohort(chosen, seed)
-    _write_tables(out, cohort, seed)
-    if not tables_only:
-        _write_images(out, cohort, seed, size)
-        _write_json(out / "truth" / COMPLETE, request)
+    try:
+        if _finished(out, request):
+            return
+        cohort = draw_cohort(chosen, seed)
+        _write_tables(out, cohort, seed)
+        if not tables_only:
+            _write_images(out, cohort, seed, size)
+            _write_json(out / "truth" / COMPLETE, request)
+    except OSError as error:
+        raise (target_fault(error, out) or error) from error
 
 
 def _preset(preset: str | Preset) -> Preset:
@@ -92,7 +96,7 @@ def _finished(out: Path, request: dict) -> bool:
     """Whether ``out`` holds this repository whole; lays the request down in a new folder."""
     asked = out / "truth" / REQUEST
     if asked.is_file():
-        if json.loads(asked.read_text()) != request:
+        if _read_request(asked) != request:
             raise UserError(
                 f"{out} holds a synthetic repository made with other arguments (see truth/{REQUEST}); "
                 "choose another folder or remove it"
@@ -103,6 +107,14 @@ def _finished(out: Path, request: dict) -> bool:
     (out / "truth").mkdir(parents=True, exist_ok=True)
     _write_json(asked, request)
     return False
+
+
+def _read_request(path: Path) -> object:
+    """What was asked for; None of a file that is no JSON any more, which is no request of ours."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _write_tables(out: Path, cohort: SyntheticCohort, seed: int) -> None:
@@ -175,6 +187,8 @@ def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: Imag
 
 
 def _write_masks(final: Path, masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> None:
+    if final.is_dir():  # whole, since it was renamed when it was; somebody may have drawn in it since
+        return
     with _whole_folder(final) as folder:
         for name, array in masks.items():
             mask = nibabel.Nifti1Image(array.astype(np.uint8), affine_ras)
@@ -190,12 +204,11 @@ def _series(out: Path, order: ImageOrder) -> Path:
 
 @contextmanager
 def _whole_folder(final: Path) -> Iterator[Path]:
-    """A temporary sibling that takes its final name when all files are in it; whatever was there is replaced."""
+    """A temporary sibling that takes its final name, which is not there yet, when all files are in it."""
     partial = final.with_name(f".partial-{final.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     yield partial
-    shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
 
 

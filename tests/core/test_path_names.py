@@ -9,6 +9,7 @@ from kicc_ml.core.path_names import (
     MAX_BYTES,
     check_distinct,
     check_path_name,
+    distinct_path_names,
     folder_within,
     make_path_name,
 )
@@ -72,6 +73,17 @@ def test_names_of_hospitals_that_a_file_name_can_hold_stay_as_they_are():
 
 def test_long_names_that_begin_alike_stay_apart():
     assert make_path_name("a" * 200 + "b") != make_path_name("a" * 200 + "c")
+
+
+def test_names_of_files_made_from_several_texts_are_distinct_on_any_disk():
+    texts = ["a b", "a-b", "A-B", "a/b", unicodedata.normalize("NFD", "서울"), "서울", "x" * 300, "x" * 301]
+    names = distinct_path_names(texts)
+    assert list(names) == texts
+    assert names["a b"] == "a-b"
+    check_distinct(names.values(), "names")
+    assert len(set(names.values())) == len(texts)
+    for name in names.values():
+        check_path_name(name, "it")
 
 
 @pytest.mark.parametrize(

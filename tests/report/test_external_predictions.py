@@ -266,3 +266,17 @@ def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: P
     assert constant["auroc"]["value"] == 0.5
     assert constant["calibration_slope"]["reason"] == "probabilities are constant or separate the labels perfectly"
     assert {"site": "seoul", "endpoint": "death", "reason": "no case with a known outcome"} in summary["not_evaluable"]
+
+
+def test_predictions_are_called_after_their_file_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "theirs" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "theirs" / "inner")
+    assert list(model_names([Path("..")])) == ["theirs"]
+    assert list(model_names([Path(".")])) == ["inner"]
+
+
+@pytest.mark.parametrize("name", [".csv", "..csv", ".hidden.csv", "a\nb.csv"])
+def test_predictions_without_a_name_for_their_report_are_refused(tmp_path: Path, name: str):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match="the predictions .* cannot be the name of a folder"):
+        model_names([tmp_path / name])

@@ -1,5 +1,7 @@
 """A whole synthetic repository: what lies where, that it can be carried on, and what it refuses."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -8,7 +10,7 @@ import pandas as pd
 import pydicom
 import pytest
 
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.synthetic import repository
 from kicc_ml.synthetic.hospital import Habits, hospitals
 from kicc_ml.synthetic.repository import synthesize
@@ -126,3 +128,35 @@ def test_every_radiograph_has_masks_on_its_own_pixels_under_its_own_uid(made):
     for header in radiographs:
         masks = [nibabel.load(path) for path in (made / "masks" / header.SOPInstanceUID).iterdir()]
         assert {mask.shape for mask in masks} == {(header.Columns, header.Rows, 1)}
+
+
+def test_masks_that_somebody_has_drawn_in_since_stay_when_a_repository_is_carried_on(tmp_path):
+    synthesize(tmp_path / "out", "demo", 7, **SMALL)
+    mask = next((tmp_path / "out" / "masks").rglob("ground_glass.nii.gz"))
+    mask.write_bytes(b"drawn by Dr Kim")
+    (mask.parent / "notes.txt").write_text("drawn by Dr Kim")
+    (tmp_path / "out" / "truth" / "complete.json").unlink()
+    series = next(path.parent for path in (tmp_path / "out").rglob("*.dcm"))
+    shutil.rmtree(series)
+    synthesize(tmp_path / "out", "demo", 7, **SMALL)
+    assert series.is_dir()
+    assert mask.read_bytes() == b"drawn by Dr Kim"
+    assert (mask.parent / "notes.txt").is_file()
+
+
+def test_a_disk_that_fills_up_is_said_to_be_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(repository.os, "cpu_count", lambda: 1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(repository, "write_ct", full)
+    with pytest.raises(TargetError, match="No space left on device; make room"):
+        synthesize(tmp_path / "out", "demo", 7, **SMALL)
+
+
+def test_a_damaged_request_is_no_request_of_ours(tmp_path):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "request.json").write_text("{")
+    with pytest.raises(UserError, match="made with other arguments"):
+        synthesize(tmp_path, "demo", 7, **SMALL)

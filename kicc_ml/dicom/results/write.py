@@ -1,7 +1,7 @@
 """A prediction as the DICOM objects a PACS takes: all of a patient's, or none."""
 
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from kicc_ml.core.errors import target_fault
+from kicc_ml.core.files import PARTIAL_PREFIX, make_folder
 from kicc_ml.core.types import FilmScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.results.pictures import picture, summary_pdf
 from kicc_ml.dicom.results.segmentation import Source, parametric_map, segmentation, state_origin
 from kicc_ml.dicom.results.structured_report import severity_report
+
+#: Names of the objects without suffix. The report, which every case has, is the first to go and the last to come.
+OBJECTS = ("report", "segmentation", "map", "picture", "summary")
 
 
 @dataclass(frozen=True)
@@ -38,22 +43,31 @@ def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
     """Write ``folder/{segmentation,map,report,picture,summary}.dcm`` for the source's own PACS, of a radiograph
     ``report`` and ``picture``.
 
-    They keep the patient, study and frame of reference of the source. Raises UserError where the source cannot be
-    read or nothing was segmented; the folder is then as it was before.
+    They keep the patient, study and frame of reference of the source, and take the place of earlier ones; other files
+    in the folder stay. Raises UserError where the source cannot be read or nothing was segmented; the folder is then as
+    it was before.
     """
     objects = (_of_radiograph if source.series.modality == "CXR" else _of_ct)(source, findings)
     for made in objects.values():
         state_origin(made, source)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    partial.mkdir(parents=True)
+    make_folder(folder)
     try:
-        for name, made in objects.items():
-            made.save_as(partial / f"{name}.dcm", enforce_file_format=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=folder.parent) as partial:
+            for name, made in objects.items():
+                made.save_as(Path(partial) / f"{name}.dcm", enforce_file_format=True)
+            _take_place(Path(partial), folder)
+    except OSError as error:
+        raise (target_fault(error, folder.parent) or error) from error
     return [folder / f"{name}.dcm" for name in objects]
+
+
+def _take_place(partial: Path, folder: Path) -> None:
+    """Move the objects into the folder in place of all earlier ones. The report is there if and only if all are."""
+    for name in OBJECTS:
+        (folder / f"{name}.dcm").unlink(missing_ok=True)
+    for name in reversed(OBJECTS):
+        if (partial / f"{name}.dcm").is_file():
+            os.replace(partial / f"{name}.dcm", folder / f"{name}.dcm")
 
 
 def _of_ct(source: Source, findings: Findings) -> dict[str, Dataset]:

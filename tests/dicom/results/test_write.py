@@ -250,6 +250,17 @@ def test_nothing_is_written_if_one_object_fails(tmp_path: Path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
 
 
+def test_objects_take_the_place_of_earlier_ones_and_leave_other_files_alone(tmp_path: Path):
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
+    series, findings = found_in(tmp_path / "scan")
+    export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("read by Dr Kim")
+    later = export(Source(series, "cd" * 32, "0.1.0"), replace(findings, probability_xyz=None), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"notes.txt", *(path.name for path in later)}
+    assert "map.dcm" not in {path.name for path in later}
+    assert not list(tmp_path.glob(".partial*"))
+
+
 def test_empty_masks_are_refused_with_the_reason(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
     series, findings = found_in(tmp_path / "scan")
