@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,17 @@ def write_json(path: Path, content: Any, *, private: bool = False) -> None:
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, whole or not at all."""
-    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml_of([content]))
+
+
+def yaml_of(documents: Sequence[Any]) -> str:
+    """YAML documents as text, without aliases, since :mod:`kicc_ml.core.received` reads none."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

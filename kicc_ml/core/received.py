@@ -1,0 +1,109 @@
+"""YAML and JSON that may come from elsewhere: of bounded size, plain values, one clear error where they are none."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kicc_ml.core.errors import UserError
+
+#: Settings, a plan, a checklist: a few kB. The parser takes about ten seconds for this much.
+MAX_YAML_BYTES = 2**18
+#: A split or a summary of a consortium's every patient.
+MAX_JSON_BYTES = 2**27
+#: Lists within lists, in YAML; settings have five.
+MAX_DEPTH = 40
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Plain values as ``yaml.safe_load`` gives them, without aliases, by which a few lines become gigabytes."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="it holds an alias (*name)", problem_mark=event.start_mark)
+        if self.depth >= MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=event.start_mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values of one YAML document. Raises yaml.YAMLError or ValueError where it is none."""
+    return yaml.load(text, PlainLoader)  # noqa: S506
+
+
+def parse_yaml_documents(text: str) -> list[Any]:
+    """Plain values of each YAML document of a text. Raises yaml.YAMLError or ValueError where it is none."""
+    return list(yaml.load_all(text, PlainLoader))  # noqa: S506
+
+
+def read_yaml(path: Path, remedy: str) -> Any:
+    """Plain values of a YAML file.
+
+    Args:
+        path: the file.
+        remedy: what to do where it cannot be read, for example ``"train the fold again"``.
+
+    Raises:
+        UserError: it is not there, larger than ``MAX_YAML_BYTES``, no UTF-8 or no YAML, or holds aliases.
+    """
+    return _read(path, remedy, MAX_YAML_BYTES, parse_yaml)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Plain values of a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what to do where it cannot be read, for example ``"remove it"``.
+
+    Raises:
+        UserError: it is not there, larger than ``MAX_JSON_BYTES``, no UTF-8 or no JSON; NaN is none.
+    """
+    return _read(path, remedy, MAX_JSON_BYTES, lambda text: json.loads(text, parse_constant=_refuse_constant))
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The same of a JSON file that has to hold an object."""
+    found = read_json(path, remedy)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} cannot be read: it holds no names and values; {remedy}")
+    return found
+
+
+def _read(path: Path, remedy: str, most: int, parse: Callable[[str], Any]) -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise UserError(f"{path} is larger than {most} bytes, so it is not read; {remedy}")
+        return parse(content.decode("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {remedy}") from None
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {_in_one_line(error)}; {remedy}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong and where, without a copy of the text."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}")
