@@ -30,6 +30,7 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Volume, by_id
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
+from kicc_ml.dicom.pixels.picture_file import read_picture
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.score_figures import score_figures, scored_images
 from kicc_ml.evaluation.segmentation import case_columns, score_case
@@ -203,7 +204,7 @@ def shown_cases(scores: Scores) -> list[ShownCase]:
 
     def montages(case_id: str) -> list[Image.Image]:
         paths = [case_folder(run, case_id) / MONTAGE for run in runs]
-        return [Image.open(path) for path in paths if path.is_file()]
+        return [Image.fromarray(read_picture(path, colours=True)) for path in paths if path.is_file()]
 
     segmented = segmented_cases(scores.cases, montages)
     return segmented + predicted_cases(scores.predictions, scores.everyone, list(modalities))

@@ -41,7 +41,7 @@ def summary_pdf(page: PatientPage, montage: Path) -> bytes:
         _figures(figure, page)
         _zones(figure.add_axes((0.56, 0.56, 0.36, 0.22)), page.scan.severity)
         picture = figure.add_axes((0.06, 0.318, 0.88, 0.23), anchor="N")
-        picture.imshow(np.asarray(Image.open(montage)))
+        picture.imshow(np.asarray(Image.open(montage, formats=("PNG",))))
         picture.set_axis_off()
         _outcome(figure, page)
         _provenance(figure, page)

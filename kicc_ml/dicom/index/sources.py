@@ -9,8 +9,14 @@ from kicc_ml.core.path_names import check_distinct, fault_of
 from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import Modality, Series, Units
 from kicc_ml.dicom.index.build import WEB, index_sources
-from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES, nifti_series, radiograph_series, stem
-from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.image_files import (
+    NIFTI_SUFFIXES,
+    RADIOGRAPH_SUFFIXES,
+    explain_refusal,
+    nifti_series,
+    radiograph_series,
+    stem,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +73,7 @@ def _refused(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, st
     set_aside: dict[str, str] = {}
     for series in found:
         if not series.usable:
-            reasons = "; ".join(REASONS.get(code, code) for code in series.reasons)
+            reasons = explain_refusal(series)
             first = series.files[0].name  # the files of a DICOM series may be named after the patient
             of_file = first.lower().endswith(suffixes)
             logger.warning("%s refused: %s", first if of_file else series.uid, reasons)

@@ -7,7 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-Process = Literal["jpeg", "jpeg_lossless", "jpeg_ls", "jpeg_2000", "rle"]
+#: ``picture`` is a whole PNG or JPEG file, which is no part of a DICOM object.
+Process = Literal["jpeg", "jpeg_lossless", "jpeg_ls", "jpeg_2000", "rle", "picture"]
 
 #: Start-of-frame markers. Arithmetic coding and hierarchical modes (SOF5 on) have no decoder here.
 PROCESS_OF_MARKER: dict[int, Process] = {

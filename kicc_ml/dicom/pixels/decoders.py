@@ -10,6 +10,7 @@ JPEG Lossless              the same
 JPEG-LS                    pyjpegls (CharLS)
 JPEG 2000, High-Throughput pylibjpeg-openjpeg (OpenJPEG)
 RLE                        pylibjpeg-rle
+PNG and JPEG files         Pillow
 =========================  =====================================================
 
 They are imported when first needed, so that a worker starts in a tenth of a second.
@@ -22,15 +23,21 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kicc_ml.dicom.pixels.codestream import Codestream, Process
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 #: Memory where there is such a place; GDCM reads files only.
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 #: JPEG processes as GDCM is told of them; it then reads the rest from the codestream.
 GDCM_SYNTAX = {"jpeg": "1.2.840.10008.1.2.4.51", "jpeg_lossless": "1.2.840.10008.1.2.4.57"}
+#: The only formats of picture files that are opened; Pillow would else try some forty, and Ghostscript.
+PICTURE_FORMATS = ("PNG", "JPEG")
 #: Begin of the pixel data element, undefined length, with an empty offset table, up to its one fragment.
 PIXEL_DATA = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 END_OF_SEQUENCE = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
@@ -39,7 +46,8 @@ END_OF_SEQUENCE = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 def decode(stream: bytes, coded: Codestream) -> np.ndarray:
     """Values ``[row, column]`` or ``[row, column, component]`` exactly as coded: nothing scaled or inverted.
 
-    Raises whatever the decoder raises on a damaged stream.
+    A picture file is turned upright, and its colours become grey where one component is asked for. Raises
+    whatever the decoder raises on a damaged stream.
     """
     shape = (coded.rows, coded.columns, coded.components)[: 3 if coded.components > 1 else 2]
     return DECODERS[coded.process](stream, coded).reshape(shape)
@@ -111,10 +119,33 @@ def _rle(stream: bytes, coded: Codestream) -> np.ndarray:
     return np.frombuffer(values, f"<u{coded.precision // 8}")
 
 
+def _picture(stream: bytes, coded: Codestream) -> np.ndarray:
+    """A PNG or JPEG file as every viewer shows it: upright by its EXIF orientation, grey or red, green and blue."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(stream), formats=PICTURE_FORMATS) as picture:
+        upright = ImageOps.exif_transpose(picture)
+    if upright.size != (coded.columns, coded.rows):
+        raise ValueError("its orientation is stated behind its pixels")
+    if _is_transparent(upright):
+        raise ValueError("it is transparent in places, and what lies behind is not stated")
+    mode = {(1, 8): "L", (3, 8): "RGB"}.get((coded.components, coded.precision))
+    return np.asarray(upright.convert(mode) if mode else upright)
+
+
+def _is_transparent(picture: "Image.Image") -> bool:
+    if not picture.has_transparency_data:
+        return False
+    if picture.mode.startswith("I"):  # one grey value is stated to be transparent
+        return bool((np.asarray(picture) == picture.info["transparency"]).any())
+    return bool((np.asarray(picture.convert("RGBA").getchannel("A")) < 255).any())
+
+
 DECODERS: dict[Process, Callable[[bytes, Codestream], np.ndarray]] = {
     "jpeg": _jpeg,
     "jpeg_lossless": _by_gdcm,
     "jpeg_ls": _jpeg_ls,
     "jpeg_2000": _jpeg_2000,
     "rle": _rle,
+    "picture": _picture,
 }

@@ -23,7 +23,7 @@ PATIENT_AND_STUDY = (
 
 def picture(source: Source, png: Path) -> Dataset:
     """An RGB Secondary Capture (PS3.3 A.8.1) of a picture."""
-    rgb = np.asarray(Image.open(png).convert("RGB"))
+    rgb = np.asarray(Image.open(png, formats=("PNG",)).convert("RGB"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = hd.sc.SCImage.from_ref_dataset(

@@ -1,15 +1,16 @@
 """Images that are no DICOM: NIfTI volumes and masks, PNG and JPEG radiographs."""
 
-import warnings
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from PIL import Image
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.types import Series, Units, Verdict
+from kicc_ml.dicom.pixels.picture_file import describe_picture, read_picture
+from kicc_ml.dicom.pixels.source import NotAnImage
+from kicc_ml.dicom.series.reasons import REASONS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -39,15 +40,26 @@ def nifti_series(path: Path, *, site: str, patient: str, units: Units, spacing_k
 
 
 def radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:
-    """A PNG or JPEG radiograph as a series whose ids are its own name; refused where it cannot be opened."""
+    """A PNG or JPEG radiograph as a series whose ids are its own name; header only, refused with the fault's code."""
     reasons: tuple[str, ...] = ()
-    columns = rows = 0
+    rows = columns = 0
     try:
-        with Image.open(path) as picture:
-            columns, rows = picture.size
-    except (OSError, ValueError, Image.DecompressionBombError):
-        reasons = ("unreadable",)
+        coded = describe_picture(path)
+        rows, columns = coded.rows, coded.columns
+    except NotAnImage as fault:
+        reasons = (fault.code,)
     return _series(path, site, patient, "CXR", (rows, columns, 1), None, "arbitrary", reasons, projection)
+
+
+def explain_refusal(series: Series) -> str:
+    """Why a series was refused, in words; of a picture file what it holds in place of a PNG or JPEG."""
+    path = series.files[0]
+    if path.name.lower().endswith(RADIOGRAPH_SUFFIXES):
+        try:
+            describe_picture(path)
+        except NotAnImage as fault:
+            return str(fault).removeprefix(f"{path}: ")
+    return "; ".join(REASONS.get(code, code) for code in series.reasons)
 
 
 def _series(
@@ -109,14 +121,8 @@ def _int16_where_exact(array: np.ndarray) -> np.ndarray:
 
 
 def read_radiograph(path: Path) -> np.ndarray:
-    """Grey values ``[x, y]`` of a PNG or JPEG as float32; colours are weighted to luminance (ITU-R 601)."""
-    try:
-        with Image.open(path) as picture, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF blocks are of no concern
-            grey = picture if picture.mode.startswith(("I", "F")) else picture.convert("L")
-            return np.asarray(grey, dtype=np.float32).T
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error}); is the file whole?") from error
+    """Grey values ``[x, y]`` of a PNG or JPEG as every viewer shows it, as float32; see :func:`read_picture`."""
+    return read_picture(path).T.astype(np.float32)
 
 
 def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray) -> None:

@@ -8,6 +8,7 @@ REASONS: dict[str, str] = {
     "truncated": "the file ends before its pixel data does",
     "undecodable": "the pixel data cannot be decoded",
     "codestream_mismatch": "the compressed picture has another size, bit depth or sign than the header says",
+    "picture_format": "the file holds another format than PNG or JPEG in grey or 8-bit colours",
     "not_served": "the DICOMweb service lists the series but does not hand it out",
     "too_large": "the file states more pixels, or nests deeper, than any image of a chest",
     # an image that does not belong to its series

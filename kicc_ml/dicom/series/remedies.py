@@ -7,6 +7,7 @@ REMEDIES: dict[str, str] = {
     "truncated": "export the file again; the copy was cut short",
     "undecodable": "export the file again, uncompressed if the archive can (Explicit VR Little Endian)",
     "codestream_mismatch": "export the file again, uncompressed if the archive can (Explicit VR Little Endian)",
+    "picture_format": "save the picture as PNG or JPEG",
     "not_served": "see that the account may retrieve the series, and that it is online",
     "too_large": "leave the file out; it is no chest image, or damaged",
     "wrong_modality": "leave the series out, or correct its Modality (0008,0060)",

@@ -24,12 +24,12 @@ from kicc_ml.dicom.series.geometry import NotAVolume
 from kicc_ml.dicom.series.image_files import (
     NIFTI_SUFFIXES,
     RADIOGRAPH_SUFFIXES,
+    explain_refusal,
     nifti_series,
     radiograph_series,
     read_nifti,
     read_radiograph,
 )
-from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
 from kicc_ml.dicom.series.verdict import judge
 from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, hounsfield, padded
@@ -43,7 +43,7 @@ def read_volume(series: Series) -> Volume:
     files no longer hold the geometry that was judged.
     """
     if not series.usable:
-        raise UserError(f"series {series.uid} of site {series.site!r} was refused: {_in_words(series)}")
+        raise UserError(f"series {series.uid} of site {series.site!r} was refused: {explain_refusal(series)}")
     if series.origin:
         from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
 
@@ -54,10 +54,6 @@ def read_volume(series: Series) -> Volume:
     if name.endswith(RADIOGRAPH_SUFFIXES):
         return _from_radiograph(series)
     return _read_ct(series) if series.modality == "CT" else _read_cxr(series)
-
-
-def _in_words(series: Series) -> str:
-    return "; ".join(REASONS[reason] for reason in series.reasons)
 
 
 def _read_ct(series: Series) -> Volume:
@@ -196,7 +192,7 @@ def series_at(path: Path) -> Series:
 
 
 def _judged(series: Series) -> str:
-    return f"{series.verdict}: {_in_words(series)}" if series.reasons else series.verdict
+    return f"{series.verdict}: {explain_refusal(series)}" if series.reasons else series.verdict
 
 
 def _each(data: Any) -> tuple[Any, ...]:

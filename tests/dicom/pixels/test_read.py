@@ -5,7 +5,6 @@ import signal
 import struct
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -202,17 +201,21 @@ class TestWorkers:
     def sound(self, folder: Path) -> Path:
         return compressed(signed_file(folder / "sound"), RLELossless)
 
-    def test_a_worker_that_dies_costs_one_file(self, tmp_path: Path):
+    def test_a_worker_that_dies_costs_one_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         path = self.sound(tmp_path)
         read_image(path)
         victim = decode_pool._pool.free[-1]
-        os.kill(victim._process.pid, signal.SIGSTOP)
-        with ThreadPoolExecutor(1) as thread:
-            answer = thread.submit(read_image, path)
-            os.kill(victim._process.pid, signal.SIGSEGV)
-            os.kill(victim._process.pid, signal.SIGCONT)
-            with pytest.raises(NotAnImage, match="the decoder ended with status -11"):
-                answer.result(20)
+        process, read = victim._process, victim._read
+        os.kill(process.pid, signal.SIGSTOP)  # so that it cannot have answered before it dies
+
+        def read_from_the_dead(size: int) -> bytearray:
+            os.kill(process.pid, signal.SIGSEGV)
+            os.kill(process.pid, signal.SIGCONT)
+            return read(size)
+
+        monkeypatch.setattr(victim, "_read", read_from_the_dead)
+        with pytest.raises(NotAnImage, match="the decoder ended with status -11"):
+            read_image(path)
         np.testing.assert_array_equal(read_image(path).stored, VALUES)
 
     def test_a_decoder_that_hangs_is_ended(self, monkeypatch: pytest.MonkeyPatch):

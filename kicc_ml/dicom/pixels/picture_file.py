@@ -1,0 +1,114 @@
+"""PNG and JPEG files: judged by their headers, and decoded apart as every viewer shows them."""
+
+import warnings
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
+
+from kicc_ml.dicom.pixels.codestream import Codestream
+from kicc_ml.dicom.pixels.decode_pool import DecodingError, decoded
+from kicc_ml.dicom.pixels.decoders import PICTURE_FORMATS
+from kicc_ml.dicom.pixels.source import NotAnImage
+
+#: A film of 36 x 43 cm scanned with 600 dpi has 86 million. Pillow warns from here on.
+MAX_PICTURE_PIXELS = 89_478_485
+#: The largest picture let in, uncompressed in 16 bits, and as much of other content again.
+MAX_PICTURE_BYTES = 4 * MAX_PICTURE_PIXELS
+#: EXIF orientations by which rows become columns.
+QUARTER_TURNS = (5, 6, 7, 8)
+#: Bytes that tell one format from another: DICOM says so after a preamble of 128.
+SIGNATURE_BYTES = 132
+
+
+def describe_picture(path: Path) -> Codestream:
+    """Rows and columns as shown and bits of a grey PNG or JPEG, from its header alone.
+
+    Raises:
+        NotAnImage: any other format, an animation, colours of 16 bits, more pixels than a film has, a damaged header.
+    """
+    try:
+        if not path.is_file():
+            raise NotAnImage("unreadable", f"{path}: there is no such file")
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            raise NotAnImage("too_large", f"{path}: larger than any film; leave the file out")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the number of pixels is judged here
+            with cast(ImageFile.ImageFile, Image.open(path, formats=PICTURE_FORMATS)) as picture:
+                return _described(path, picture)
+    except NotAnImage:
+        raise
+    except Exception as error:  # a damaged header can raise anything in the parser; the intake goes on
+        raise _refused(path, error) from error
+
+
+def read_picture(path: Path, colours: bool = False) -> np.ndarray:
+    """Values ``[row, column]`` of a PNG or JPEG, upright by its EXIF orientation, decoded in a process apart.
+
+    Colours are weighted to luminance (ITU-R 601); with ``colours`` they come as ``[row, column, rgb]`` in 8 bits.
+
+    Raises:
+        NotAnImage: what :func:`describe_picture` refuses, a damaged picture, one that is transparent in places.
+    """
+    coded = describe_picture(path)
+    if colours:
+        coded = Codestream("picture", coded.rows, coded.columns, 3, 8)
+    try:
+        return decoded(path.read_bytes(), coded)
+    except OSError as error:
+        raise NotAnImage("unreadable", f"{path}: cannot be read ({error.strerror})") from error
+    except DecodingError as error:
+        fault = str(error).removeprefix("ValueError: ")
+        remedy = "save it again, whole, upright and without transparency"
+        raise NotAnImage("unreadable", f"{path}: cannot be read as a picture ({fault}); {remedy}") from error
+
+
+def _described(path: Path, picture: ImageFile.ImageFile) -> Codestream:
+    columns, rows = picture.size
+    if rows * columns > MAX_PICTURE_PIXELS:
+        raise NotAnImage(
+            "too_large",
+            f"{path}: {columns} x {rows} pixels are more than any film has (at most {MAX_PICTURE_PIXELS}); "
+            "save it smaller",
+        )
+    if picture.format == "PNG" and getattr(picture, "n_frames", 1) > 1:
+        raise NotAnImage("multi_frame", f"{path}: an animation; save the one picture that is the radiograph")
+    deep = picture.mode.startswith("I")
+    if not deep and any("16" in str(tile[3]) for tile in picture.tile):
+        remedy = "save it as PNG in 16-bit grey without transparency"
+        raise NotAnImage("picture_format", f"{path}: 16-bit colours or transparency, which are not read; {remedy}")
+    if _orientation(picture) in QUARTER_TURNS:
+        rows, columns = columns, rows
+    return Codestream("picture", rows, columns, 1, 16 if deep else 8)
+
+
+def _orientation(picture: Image.Image) -> int | None:
+    """EXIF orientation as stated before the pixels; PNG's own function would decode them first."""
+    return Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
+
+
+def _refused(path: Path, error: Exception) -> NotAnImage:
+    if kind := _other_format(path):
+        said = f"a {kind} picture named {path.suffix}: save it as PNG"
+        return NotAnImage("picture_format", f"{path}: {said}")
+    return NotAnImage("unreadable", f"{path}: cannot be read as PNG or JPEG ({type(error).__name__}); is it whole?")
+
+
+def _other_format(path: Path) -> str:
+    """What the first bytes of a file that is neither PNG nor JPEG say it is; "" where nobody knows.
+
+    Pillow's formats are asked by their signatures alone: none of them reads the file.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(SIGNATURE_BYTES)
+    except OSError:
+        return ""
+    if start[128:] == b"DICM":
+        return "DICOM"
+    Image.init()
+    for name, (opened, accepts) in Image.OPEN.items():
+        if name not in PICTURE_FORMATS and accepts and accepts(start[:16]) is not False:
+            return str(getattr(opened, "format_description", name)).removesuffix(" image")
+    return ""
