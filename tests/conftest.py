@@ -16,6 +16,14 @@ def pseudonym_keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactor
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def services_on_loopback_do_without_encryption() -> Iterator[None]:
+    """Orthanc is asked for a password over http here, which a user has to allow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KICC_DICOMWEB_HTTP", "127.0.0.1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def cache_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What commands keep of sources goes elsewhere. To be asked for, since matplotlib keeps its fonts there too."""

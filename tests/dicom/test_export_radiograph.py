@@ -118,6 +118,7 @@ def test_orthanc_takes_finds_and_returns_report_and_picture_that_are_pushed(
 ):
     login = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     monkeypatch.setenv("KICC_DICOMWEB_AUTHORIZATION", f"Basic {login}")
+    monkeypatch.setenv("KICC_DICOMWEB_HOST", "127.0.0.1")
     paths = written(tmp_path, film_in(tmp_path, ["L", "F"]))
     push(archive.url, paths)
     archive.check_it_holds(paths)

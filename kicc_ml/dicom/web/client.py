@@ -1,11 +1,9 @@
 """A connection to a DICOMweb service (PS3.18): who asks, how often, and what an answer that is none means."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -13,28 +11,29 @@ import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from retrying import RetryError
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.web.cache import InstanceUids
+from kicc_ml.dicom.web.transport import (
+    AUTHORIZATION,
+    AUTHORIZED_HOST,
+    MAX_OBJECT_BYTES,
+    BeyondLimitError,
+    open_session,
+    stated_pause_s,
+)
 
 # These write requests to their logs, and requests hold UIDs; a log is an output.
 for _name in ("dicomweb_client", "urllib3", "retrying"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-#: The environment variable with an Authorization header, where a netrc does not serve (a token, for example).
-AUTHORIZATION = "KICC_DICOMWEB_AUTHORIZATION"
-#: Four attempts with pauses of 1, 2 and 4 s bridge a restarted proxy; a longer failure is the user's to see.
-ATTEMPTS = 4
-PAUSE_MS = 500
 #: Seconds to connect, and without a byte: metadata of a long series is read from as many files before it comes.
 TIMEOUT_S = (10, 60)
-RETRIED = (
-    *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR),
-    *(HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
-)
+#: Pages of one search; services give about a hundred entries on each. An archive beyond it is not searched whole.
+MAX_PAGES = 1000
 REMEDIES = {
-    401: f"name and password are missing or wrong; put them into ~/.netrc, or the header into ${AUTHORIZATION}",
+    401: "name and password are missing or wrong; put them into ~/.netrc, or the header "
+    f"into ${AUTHORIZATION} and its host into ${AUTHORIZED_HOST}",
     403: "this account may not do that; ask the archive's administrator for the right to query and retrieve",
     404: "it knows no such thing; check the address (for example https://pacs/dicom-web), or index again",
 }
@@ -59,18 +58,13 @@ def address(url: str) -> str:
 
 
 def connect(url: str) -> DICOMwebClient:
-    """A client that authenticates by ``$KICC_DICOMWEB_AUTHORIZATION`` or netrc, checks certificates, and retries."""
-    session = requests.Session()
-    if header := os.environ.get(AUTHORIZATION):
-        session.auth = partial(_authorize, header)  # as a header of the session, a netrc would be put over it
-    client = DICOMwebClient(url, session=session, timeout=TIMEOUT_S, permissive_uid=True)
-    client.set_http_retry_params(True, ATTEMPTS, PAUSE_MS, RETRIED)
+    """A client within the limits of :mod:`kicc_ml.dicom.web.transport` that checks certificates."""
+    # whole objects are sent in one piece, since a generator of pieces could not be sent again
+    client = DICOMwebClient(
+        url, session=open_session(url), timeout=TIMEOUT_S, permissive_uid=True, chunk_size=MAX_OBJECT_BYTES
+    )
+    client.set_http_retry_params(False)
     return client
-
-
-def _authorize(header: str, request: requests.PreparedRequest) -> requests.PreparedRequest:
-    request.headers["Authorization"] = header
-    return request
 
 
 def series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
@@ -86,12 +80,16 @@ def series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
 def _all_pages(client: DICOMwebClient, search: Callable[..., list[dict[str, Any]]], tag: str) -> list[str]:
     """The values of ``tag`` over all pages; a service that ignores the offset is asked no more than twice."""
     found: dict[str, None] = {}
-    while True:
+    for _ in range(MAX_PAGES):
         with clear_errors(client):
             page = dict.fromkeys(item[tag]["Value"][0] for item in search(offset=len(found)))
         if page.keys() <= found.keys():
             return list(found)
         found |= page
+    raise UserError(
+        f"{client.base_url}: a search gives more than {MAX_PAGES} pages; use an account, or an address, that shows "
+        "the patients of the study alone"
+    )
 
 
 def series_metadata(client: DICOMwebClient, study: str, series: str) -> dict[str, dict[str, Any]]:
@@ -129,8 +127,8 @@ def clear_errors(client: DICOMwebClient) -> Iterator[None]:
     """What goes wrong on the way becomes a UserError; its cause is dropped, since it quotes the URL with UIDs."""
     try:
         yield
-    except RetryError as error:
-        raise _refusal(client, error.last_attempt.value) from None
+    except BeyondLimitError as error:
+        raise NotServed(f"{client.base_url} gives {error}; ask the archive's administrator, then start again") from None
     except requests.HTTPError as error:
         raise _refusal(client, cast(requests.Response, error.response)) from None
     except requests.exceptions.SSLError:
@@ -141,12 +139,14 @@ def clear_errors(client: DICOMwebClient) -> Iterator[None]:
         raise UserError(
             f"{client.base_url} does not answer; check address and network, then start again: what was fetched is kept"
         ) from None
-    except (requests.RequestException, InvalidDicomError, ValueError, KeyError, IndexError, TypeError):
+    except (requests.RequestException, InvalidDicomError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise NotServed(f"{client.base_url}: what it answers is not DICOMweb; check the address") from None
 
 
 def _refusal(client: DICOMwebClient, response: requests.Response) -> UserError:
     """What a status of 400 or more asks of the user; who is not let in at all will not be at the next series."""
     kind = UserError if response.status_code in (401, 403) else NotServed
-    remedy = REMEDIES.get(response.status_code, "start again later; what was fetched is kept")
+    pause_s = stated_pause_s(response)
+    when = "later" if pause_s is None else f"in {pause_s:.0f} s, as it asks"
+    remedy = REMEDIES.get(response.status_code, f"start again {when}; what was fetched is kept")
     return kind(f"{client.base_url} answers {response.status_code} ({response.reason}): {remedy}")

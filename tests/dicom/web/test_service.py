@@ -30,8 +30,8 @@ from kicc_ml.dicom.header.read import read_headers
 from kicc_ml.dicom.index.build import index_repository, index_sources
 from kicc_ml.dicom.index.table import to_frame
 from kicc_ml.dicom.volume.read import read_volume
-from kicc_ml.dicom.web import client as web_client
 from kicc_ml.dicom.web import service as web
+from kicc_ml.dicom.web import transport
 from kicc_ml.dicom.web.service import fetch, index_web
 from kicc_ml.synthetic.repository import synthesize
 from tests.dicom.phantom_files import write_enhanced
@@ -65,7 +65,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_client, "PAUSE_MS", 1)
+    monkeypatch.setattr(transport, "PAUSE_S", 0.001)
 
 
 @pytest.fixture
@@ -241,6 +241,7 @@ def test_the_header_of_the_environment_goes_before_netrc(
     write_netrc(tmp_path / "netrc", "wrong", monkeypatch)
     prepared = requests.Request("GET", orthanc.url, auth=(USER, PASSWORD)).prepare()
     monkeypatch.setenv("KICC_DICOMWEB_AUTHORIZATION", prepared.headers["Authorization"])
+    monkeypatch.setenv("KICC_DICOMWEB_HOST", "127.0.0.1")
     fetch(scan)
     assert all(path.exists() for path in scan.files)
 
@@ -393,7 +394,7 @@ def test_a_service_that_stays_busy_is_given_up_with_its_answer(stub: Stub, tmp_p
     stub.answers["/studies"] = [BUSY]
     with pytest.raises(UserError, match=r"answers 503 \(Service Unavailable\).*later"):
         index_web(stub.url, cache=tmp_path / "cache")
-    assert len(stub.asked) == web_client.ATTEMPTS
+    assert len(stub.asked) == transport.ATTEMPTS
 
 
 @pytest.mark.usefixtures("radiograph")

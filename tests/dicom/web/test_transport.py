@@ -1,0 +1,320 @@
+"""What a service that misbehaves may cost, and to whom credentials go."""
+
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import requests
+from pydicom.uid import generate_uid
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.web import client as web_client
+from kicc_ml.dicom.web import transport
+from kicc_ml.dicom.web.cache import InstanceUids
+from kicc_ml.dicom.web.client import NotServed, connect, retrieve, series_uids
+from kicc_ml.dicom.web.service import index_web, push
+from tests.dicom.phantom_files import write_image
+
+TOKEN = "Bearer of-the-tests"
+STUDIES = b'[{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}]'
+
+
+class Service:
+    """A service on loopback whose answer to each request is a function of the request's handler."""
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        self.authorizations: list[str | None] = []
+        self.paths: list[str] = []
+        self.bodies: list[bytes] = []
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                service.authorizations.append(self.headers.get("Authorization"))
+                service.paths.append(self.path)
+                service.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+                try:
+                    answer(self)
+                except OSError:  # the other side has had enough
+                    self.close_connection = True
+
+            do_POST = do_GET  # noqa: N815 - as the base class finds it
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.block_on_close = False
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/dicom-web"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Service]]:
+    running: list[Service] = []
+
+    def start(answer: Callable[[BaseHTTPRequestHandler], None]) -> Service:
+        running.append(Service(answer))
+        return running[-1]
+
+    yield start
+    for service in running:
+        service.server.shutdown()
+        service.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (transport.AUTHORIZATION, transport.AUTHORIZED_HOST):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "/dev/null")
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses that were made, in seconds, in no time."""
+    made: list[float] = []
+    monkeypatch.setattr(transport, "sleep", made.append)
+    return made
+
+
+def say(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
+    handler.send_response(status)
+    stated = {name.replace("_", "-"): value for name, value in headers.items()}
+    usual = {"Content-Type": "application/dicom+json", "Content-Length": str(len(body))}
+    for name, value in (usual | stated).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def endless(handler: BaseHTTPRequestHandler, kind: str = "application/dicom+json") -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Type", kind)
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b" " * 2**16)
+
+
+def trickle(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/dicom+json")
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b" ")
+        time.sleep(0.02)
+
+
+def trickle_head(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Long: ")
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.02)
+
+
+class TestLimits:
+    def test_an_endless_answer_is_ended_by_its_size(self, serve: Callable[..., Service], monkeypatch):
+        monkeypatch.setattr(transport, "MAX_METADATA_BYTES", 2**20)
+        service = serve(endless)
+        with pytest.raises(UserError, match=r"gives an answer of more than 1 MiB") as caught:
+            series_uids(connect(service.url))
+        assert str(caught.value).startswith(service.url)
+        assert len(service.paths) == 1, "it is not asked again for the same"
+
+    def test_an_endless_object_is_ended_by_its_size(self, serve: Callable[..., Service], monkeypatch):
+        monkeypatch.setattr(transport, "MAX_OBJECT_BYTES", 2**21)
+        service = serve(lambda handler: endless(handler, 'multipart/related; type="application/dicom"; boundary=cut'))
+        with pytest.raises(NotServed, match=r"more than 2 MiB"):
+            retrieve(connect(service.url), InstanceUids("1.2", "1.3", "1.4"))
+
+    @pytest.mark.parametrize("answer", [trickle, trickle_head])
+    def test_an_answer_that_trickles_in_is_ended_by_time(
+        self, serve: Callable[..., Service], monkeypatch, answer: Callable
+    ):
+        monkeypatch.setattr(transport, "ANSWER_S", 0.3)
+        with pytest.raises(UserError, match=r"gives (\d+ bytes of an answer in 0 s|no answer in 0 s)"):
+            series_uids(connect(serve(answer).url))
+
+    def test_an_answer_may_take_longer_the_more_of_it_comes(self, serve: Callable[..., Service], monkeypatch):
+        monkeypatch.setattr(transport, "ANSWER_S", 0.1)
+        monkeypatch.setattr(transport, "BYTES_PER_S", 10)
+
+        def steady(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Type", "application/dicom+json")
+            handler.end_headers()
+            for part in (b"  ", b"[", b"]"):
+                handler.wfile.write(part)
+                time.sleep(0.08)
+
+        assert series_uids(connect(serve(steady).url)) == []
+
+    def test_ever_new_studies_come_to_an_end(self, serve: Callable[..., Service], monkeypatch):
+        monkeypatch.setattr(web_client, "MAX_PAGES", 20)
+        service = serve(lambda handler: say(handler, STUDIES.replace(b"1.2.3", generate_uid().encode())))
+        with pytest.raises(UserError, match=r"more than 20 pages; use an account"):
+            series_uids(connect(service.url))
+        assert len(service.paths) == 20
+
+    def test_a_compressed_answer_is_bounded_by_what_it_unfolds_to(self, serve: Callable[..., Service], monkeypatch):
+        monkeypatch.setattr(transport, "MAX_METADATA_BYTES", 2**20)
+        bomb = gzip.compress(bytes(2**24))
+        service = serve(lambda handler: say(handler, bomb, Content_Encoding="gzip"))
+        with pytest.raises(UserError, match=r"more than 1 MiB"):
+            series_uids(connect(service.url))
+
+    def test_a_sound_compressed_answer_is_read(self, serve: Callable[..., Service]):
+        service = serve(lambda handler: say(handler, gzip.compress(b"[]"), Content_Encoding="gzip"))
+        assert series_uids(connect(service.url)) == []
+
+
+class TestPauses:
+    def busy_once(self, status: int, then: bytes = b"[]", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+        answers = [lambda handler: say(handler, b"busy", status, **headers)]
+        return lambda handler: answers.pop()(handler) if answers else say(handler, then)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_retry_after_is_obeyed(self, serve: Callable[..., Service], pauses: list[float], status: int):
+        assert series_uids(connect(serve(self.busy_once(status, Retry_After="7")).url)) == []
+        assert pauses == [7]
+
+    def test_a_date_to_come_again_is_obeyed(self, serve: Callable[..., Service], pauses: list[float]):
+        soon = formatdate(time.time() + 30, usegmt=True)
+        series_uids(connect(serve(self.busy_once(503, Retry_After=soon)).url))
+        assert 25 < pauses[0] <= 30
+
+    @pytest.mark.parametrize("stated", ["0", "nonsense", "-5"])
+    def test_no_sound_pause_is_the_usual_one(self, serve: Callable[..., Service], pauses: list[float], stated: str):
+        series_uids(connect(serve(self.busy_once(503, Retry_After=stated)).url))
+        assert pauses == [transport.PAUSE_S]
+
+    def test_who_asks_for_a_long_pause_is_not_asked_again_and_the_user_told_when(
+        self, serve: Callable[..., Service], pauses: list[float]
+    ):
+        service = serve(lambda handler: say(handler, b"busy", 503, Retry_After="3600"))
+        with pytest.raises(UserError, match=r"answers 503.*start again in 3600 s, as it asks"):
+            series_uids(connect(service.url))
+        assert (pauses, len(service.paths)) == ([], 1)
+
+    def test_pauses_grow_and_end(self, serve: Callable[..., Service], pauses: list[float]):
+        service = serve(lambda handler: say(handler, b"busy", 503))
+        with pytest.raises(UserError, match="answers 503"):
+            series_uids(connect(service.url))
+        assert (pauses, len(service.paths)) == ([1, 2, 4], 4)
+
+    def test_an_object_is_pushed_again_whole(self, serve: Callable[..., Service], pauses: list[float], tmp_path: Path):
+        path = write_image(tmp_path / "one.dcm", np.zeros((1200, 600), np.uint16))
+        service = serve(self.busy_once(503, then=b"{}"))
+        push(service.url, [path])
+        first, second = service.bodies
+        assert first == second
+        assert len(first) > path.stat().st_size > 10**6
+
+
+class TestCredentials:
+    @pytest.fixture
+    def token(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(transport.AUTHORIZATION, TOKEN)
+
+    @pytest.fixture
+    def service(self, serve: Callable[..., Service]) -> Service:
+        return serve(lambda handler: say(handler, b"[]"))
+
+    @pytest.mark.usefixtures("token")
+    def test_a_header_that_is_not_said_to_be_for_a_host_goes_to_none(self, service: Service):
+        with pytest.raises(UserError, match=r"KICC_DICOMWEB_HOST=127\.0\.0\.1"):
+            connect(service.url)
+        assert service.paths == []
+
+    @pytest.mark.usefixtures("token")
+    @pytest.mark.parametrize("host", ["127.0.0.1", "pacs.example, 127.0.0.1", "127.0.0.1:{port}"])
+    def test_the_host_it_was_given_for_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
+        monkeypatch.setenv(transport.AUTHORIZED_HOST, host.format(port=service.server.server_port))
+        series_uids(connect(service.url))
+        assert set(service.authorizations) == {TOKEN}
+
+    @pytest.mark.usefixtures("token")
+    @pytest.mark.parametrize("host", ["pacs.example", "127.0.0.1:1", "127.0.0", "localhost"])
+    def test_no_other_host_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
+        monkeypatch.setenv(transport.AUTHORIZED_HOST, host)
+        series_uids(connect(service.url))
+        assert set(service.authorizations) == {None}
+
+    @pytest.mark.usefixtures("token")
+    def test_a_redirect_takes_it_to_no_other_host(
+        self, service: Service, serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv(transport.AUTHORIZED_HOST, "127.0.0.1")
+        target = service.url.replace("127.0.0.1", "localhost") + "/studies"
+        first = serve(lambda handler: say(handler, b"", 302, Location=target))
+        monkeypatch.setenv(transport.PLAIN_HOSTS, "127.0.0.1,localhost")
+        series_uids(connect(first.url))
+        assert (set(first.authorizations), set(service.authorizations)) == ({TOKEN}, {None})
+
+
+class TestEncryption:
+    @pytest.fixture(autouse=True)
+    def nothing_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(transport.PLAIN_HOSTS)
+
+    @pytest.fixture
+    def service(self, serve: Callable[..., Service]) -> Service:
+        return serve(lambda handler: say(handler, b"[]"))
+
+    def test_a_token_does_not_go_over_http(self, service: Service, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv(transport.AUTHORIZATION, TOKEN)
+        monkeypatch.setenv(transport.AUTHORIZED_HOST, "127.0.0.1")
+        with pytest.raises(
+            UserError, match=r"unencrypted; use https, or set KICC_DICOMWEB_HTTP=127\.0\.0\.1"
+        ) as caught:
+            index_web(service.url)
+        assert TOKEN not in str(caught.value)
+        assert service.paths == []
+
+    def test_a_password_of_netrc_does_not_go_over_http(
+        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login reader password hunter2\n")
+        (tmp_path / "netrc").chmod(0o600)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        with pytest.raises(UserError, match="use https"):
+            index_web(service.url)
+        assert service.paths == []
+
+    def test_no_object_is_pushed_over_http(self, tmp_path: Path):
+        path = write_image(tmp_path / "one.dcm", np.zeros((4, 4), np.uint16))
+        with pytest.raises(UserError, match=r"http://pacs\.example: .*use https"):
+            push("http://pacs.example/dicom-web", [path])
+
+    def test_a_redirect_to_http_is_not_followed(self):
+        session = transport.open_session("https://pacs.example")
+        request = requests.Request("GET", "http://pacs.example/studies").prepare()
+        with pytest.raises(UserError, match="use https"):
+            session.send(request)
+
+    def test_what_stays_on_this_machine_and_holds_no_credentials_may_be_asked(self, service: Service):
+        assert series_uids(connect(service.url)) == []
+
+
+def test_an_answer_to_a_push_that_is_none_is_said_to_be_none(serve: Callable[..., Service], tmp_path: Path):
+    path = write_image(tmp_path / "one.dcm", np.zeros((4, 4), np.uint16))
+    with pytest.raises(UserError, match="not DICOMweb"):
+        push(serve(lambda handler: say(handler, b"[]")).url, [path])
+
+
+def test_an_object_is_read_whole(serve: Callable[..., Service], tmp_path: Path):
+    path = write_image(tmp_path / "one.dcm", np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    made = pydicom.dcmread(path)
+    head = b"--cut\r\nContent-Type: application/dicom\r\n\r\n"
+    body = head + path.read_bytes() + b"\r\n--cut--"
+    kind = 'multipart/related; type="application/dicom"; boundary=cut'
+    service = serve(lambda handler: say(handler, body, Content_Type=kind))
+    assert retrieve(connect(service.url), InstanceUids("1", "2", made.SOPInstanceUID)) == made
