@@ -4,9 +4,18 @@ import hashlib
 import hmac
 import os
 import secrets
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from kicc_ml.core.errors import UserError, target_error
+from kicc_ml.core.files import PRIVATE_FOLDER, write_bytes
+from kicc_ml.core.key_file import find_key, read_key
+from kicc_ml.core.locks import hold
+from kicc_ml.core.user_folders import KEYS_VARIABLE, keys_folder
+
 KEY_NAME = ".kicc-key"
+#: Random bytes of a key that is made here; the file holds them as hexadecimal digits.
+NEW_KEY_BYTES = 32
 
 
 def repository_key(root: Path) -> bytes:
@@ -14,11 +23,12 @@ def repository_key(root: Path) -> bytes:
 
     A source is never written to: a key that has to be made lies under ``$KICC_KEYS`` (default
     ``~/.config/kicc_ml/keys``), named after the repository's path, readable by its owner alone.
+
+    Raises:
+        UserError: what lies there is no key that protects anybody (see :mod:`kicc_ml.core.key_file`).
     """
     beside = root / KEY_NAME
-    if beside.is_file():
-        return beside.read_bytes().strip()
-    return _kept_key(str(root.resolve()))
+    return read_key(beside) if os.path.lexists(beside) else _kept_key(str(root.resolve()))
 
 
 def service_key(url: str) -> bytes:
@@ -27,36 +37,74 @@ def service_key(url: str) -> bytes:
 
 
 def _kept_key(source: str) -> bytes:
-    folder = Path(os.environ.get("KICC_KEYS", Path.home() / ".config" / "kicc_ml" / "keys"))
-    kept = folder / hashlib.sha256(source.encode()).hexdigest()[:16]
-    if not kept.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        _create_once(kept, secrets.token_hex(32).encode())
-    return kept.read_bytes().strip()
+    folder = _private_folder()
+    kept = folder / hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    if not os.path.lexists(kept):
+        with hold(folder / ".lock", f"the key {kept}", wait=True):  # no hard links: FAT and SMB have none
+            if not os.path.lexists(kept):  # a parallel process was first
+                write_bytes(kept, secrets.token_hex(NEW_KEY_BYTES).encode(), private=True)
+    return read_key(kept)
 
 
-def _create_once(path: Path, content: bytes) -> None:
-    """Write ``path`` whole, or leave the one a parallel process was first to make."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.touch(mode=0o600)
-    partial.write_bytes(content)
+def _private_folder() -> Path:
+    """The folder of keys, open to its owner alone. Raises UserError where a named one is open to others."""
+    folder = keys_folder()
     try:
-        os.link(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink()
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        if folder.stat().st_mode & 0o077 and not os.environ.get(KEYS_VARIABLE):
+            folder.chmod(PRIVATE_FOLDER)  # our own, as earlier versions made it
+        open_to_others = folder.stat().st_mode & 0o077
+    except OSError as error:
+        raise target_error(folder, error) from error
+    if open_to_others:
+        raise UserError(f"{folder} is open to other users, and keys lie there; close it: chmod 700 {folder}")
+    return folder
 
 
 def pseudonym(key: bytes, *identifier: str) -> str:
     """Twelve hexadecimal digits that stand for an identifier: HMAC-SHA256 under the repository's key."""
-    return hmac.new(key, "\x1f".join(identifier).encode(), hashlib.sha256).hexdigest()[:12]
+    text = "\x1f".join(identifier).encode("utf-8", "surrogateescape")
+    return hmac.new(key, text, hashlib.sha256).hexdigest()[:12]
+
+
+def key_fingerprint(key: bytes) -> str:
+    """What tells one key from another in what was written under it, and gives away neither."""
+    return pseudonym(key, "fingerprint of the key")
+
+
+def check_key(fingerprint: str, key: bytes, place: Path) -> None:
+    """Refuse to go on under another key in a place where results of one key lie.
+
+    Args:
+        fingerprint: of the key under which ``place`` was written; "" where an earlier version did not say.
+        key: the key of now.
+        place: a copy or a folder of results, for the error.
+
+    Raises:
+        UserError: it is another key: one patient would get two pseudonyms.
+    """
+    if fingerprint in ("", key_fingerprint(key)):
+        return
+    kept = find_key(keys_folder(), lambda other: key_fingerprint(other) == fingerprint)
+    remedy = f"it is {kept}" if kept else "look for it where the folder or its source lay before"
+    raise UserError(
+        f"{place} was written under another key, so that one patient would get two pseudonyms; lay that key as "
+        f"{KEY_NAME} into the folder that it belongs to ({remedy}), or choose another folder"
+    )
 
 
 def shift_days(key: bytes, patient: str) -> int:
     """By how many days a patient's dates are moved in what is written: one to 365 back, the same for all of them.
 
-    ``patient`` is the pseudonym. Intervals within a patient, and the time of day, stay true.
+    ``patient`` is the pseudonym. Intervals of days within a patient stay true.
     """
     digest = hmac.new(key, f"days\x1f{patient}".encode(), hashlib.sha256).digest()
     return -1 - int.from_bytes(digest[:8], "big") % 365
+
+
+def moved_hour(key: bytes, patient: str, time: datetime) -> datetime:
+    """A time as it is written down: its day moved by :func:`shift_days`, and cut off to the hour.
+
+    A time of day to the second finds its row in the log of any PACS.
+    """
+    return time.replace(minute=0, second=0, microsecond=0) + timedelta(days=shift_days(key, patient))

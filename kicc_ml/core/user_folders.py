@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+KEYS_VARIABLE = "KICC_KEYS"
+
 
 def user_cache() -> Path:
     """``$XDG_CACHE_HOME/kicc_ml`` (default ``~/.cache/kicc_ml``); what lies there can be deleted at any time."""
@@ -11,4 +13,4 @@ def user_cache() -> Path:
 
 def keys_folder() -> Path:
     """``$KICC_KEYS`` (default ``~/.config/kicc_ml/keys``): the keys of pseudonyms of this user."""
-    return Path(os.environ.get("KICC_KEYS") or Path.home() / ".config" / "kicc_ml" / "keys")
+    return Path(os.environ.get(KEYS_VARIABLE) or Path.home() / ".config" / "kicc_ml" / "keys")

@@ -14,6 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from kicc_ml.core.errors import UserError, target_fault
+from kicc_ml.core.files import write_text
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import KEY_NAME
 from kicc_ml.synthetic.anatomy import draw_physique
@@ -121,7 +122,8 @@ def _write_tables(out: Path, cohort: SyntheticCohort, seed: int) -> None:
     _write_whole(out / "clinical.csv", cohort.table.to_csv(index=False))
     _write_whole(out / "truth" / "patients.csv", cohort.truth.to_csv(index=False))
     _write_whole(out / "truth" / "images.csv", cohort.images.to_csv(index=False))
-    _write_whole(out / KEY_NAME, hashlib.sha256(f"synthetic KICC-19, seed {seed}".encode()).hexdigest())
+    key = hashlib.sha256(f"synthetic KICC-19, seed {seed}".encode()).hexdigest()
+    write_text(out / KEY_NAME, key, private=True)
 
 
 def _write_images(out: Path, cohort: SyntheticCohort, seed: int, size: tuple[int, int]) -> None:

@@ -2,12 +2,25 @@
 
 import hashlib
 import hmac
+import os
+import secrets
 import stat
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from kicc_ml.core.pseudonym import pseudonym, repository_key, shift_days
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.pseudonym import (
+    check_key,
+    key_fingerprint,
+    moved_hour,
+    pseudonym,
+    repository_key,
+    shift_days,
+)
 
 
 @pytest.fixture
@@ -41,8 +54,8 @@ def test_another_key_gives_another_pseudonym():
 
 
 def test_a_key_laid_in_the_repository_is_the_one_used(repository: Path, keys: Path):
-    (repository / ".kicc-key").write_text("of the consortium\n")
-    assert repository_key(repository) == b"of the consortium"
+    lay_key(repository, "0123456789abcdef" * 4 + "\n")
+    assert repository_key(repository) == b"0123456789abcdef" * 4
     assert not keys.exists()
 
 
@@ -50,8 +63,9 @@ def test_a_key_that_has_to_be_made_is_kept_for_the_user_and_not_in_the_source(re
     first = repository_key(repository)
     assert repository_key(repository) == first
     assert list(repository.iterdir()) == []
-    (kept,) = keys.iterdir()
+    (kept,) = keys.glob("[!.]*")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o700
     assert len(first) == 64
 
 
@@ -71,17 +85,142 @@ def test_a_repository_has_one_key_by_whatever_path_it_is_reached(
     assert repository_key(repository.parent / "link") == straight
 
 
-def test_a_process_that_comes_second_takes_the_key_of_the_first(
-    repository: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def made_meanwhile(length: int) -> str:
-        name = hashlib.sha256(str(repository.resolve()).encode()).hexdigest()[:16]
-        (keys / name).write_bytes(b"of the first")
-        return "of the second"
+def test_processes_that_start_together_take_one_key(repository: Path, keys: Path):
+    code = "import sys; from pathlib import Path; from kicc_ml.core.pseudonym import repository_key as key; "
+    code += "sys.stdin.read(1); print(key(Path(sys.argv[1])).decode())"
+    command = [sys.executable, "-c", code, str(repository)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = {process.communicate("x")[0] for process in started}
+    assert len(answers) == 1
+    assert len(answers.pop().strip()) == 64
+    assert len(list(keys.glob("[!.]*"))) == 1
 
-    monkeypatch.setattr("kicc_ml.core.pseudonym.secrets.token_hex", made_meanwhile)
-    assert repository_key(repository) == b"of the first"
-    assert [path.read_bytes() for path in keys.iterdir()] == [b"of the first"]
+
+def test_a_file_system_without_hard_links_holds_keys_too(repository: Path, keys: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert repository_key(repository) == repository_key(repository)
+
+
+def lay_key(repository: Path, content: str | bytes, mode: int = 0o600) -> Path:
+    path = repository / ".kicc-key"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "it is empty"),
+        (b"\n", "it is empty"),
+        (b" \r\n\t", "it is empty"),
+        (b"a", "less than 32 random bytes"),
+        (b"of the consortium\n", "less than 32 random bytes"),
+        (b"0123456789abcdef" * 2, "less than 32 random bytes"),  # 16 bytes in hexadecimal digits
+        (secrets.token_bytes(31), "less than 32 random bytes"),
+        (b"a" * 64, "its bytes are not random"),
+        (bytes(64), "its bytes are not random"),
+        (secrets.token_bytes(5000), "it holds more than"),
+    ],
+)
+def test_what_can_be_guessed_is_no_key(repository: Path, keys: Path, content: bytes, fault: str):
+    path = lay_key(repository, content)
+    with pytest.raises(UserError, match=f"{path} is no safe key .*{fault}.*openssl rand -hex 32"):
+        repository_key(repository)
+    assert not keys.exists()  # no other key is taken silently
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o606])
+def test_a_key_that_others_can_read_or_change_is_refused(repository: Path, keys: Path, mode: int):
+    lay_key(repository, secrets.token_hex(32), mode)
+    with pytest.raises(UserError, match="other users can read or change it"):
+        repository_key(repository)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
+def test_what_is_no_regular_file_is_no_key(repository: Path, keys: Path, kind: str):
+    path = repository / ".kicc-key"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path, 0o600)
+    else:
+        target = repository / "elsewhere"
+        if kind == "link":
+            target.write_text(secrets.token_hex(32))
+            target.chmod(0o600)
+        path.symlink_to(target)
+    with pytest.raises(UserError, match="it is a link" if "link" in kind else "it is no regular file|cannot be read"):
+        repository_key(repository)
+    assert not keys.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_a_key_of_another_user_is_refused(repository: Path, keys: Path):
+    os.chown(lay_key(repository, secrets.token_hex(32)), 12345, 12345)
+    with pytest.raises(UserError, match="it belongs to another user"):
+        repository_key(repository)
+
+
+def test_a_key_kept_for_the_user_is_held_to_the_same(repository: Path, keys: Path):
+    repository_key(repository)
+    (kept,) = keys.glob("[!.]*")
+    kept.write_bytes(b"")
+    with pytest.raises(UserError, match="it is empty"):
+        repository_key(repository)
+
+
+def test_thirty_two_random_bytes_are_a_key_whatever_they_are(repository: Path, keys: Path):
+    raw = b"\n " + bytes(range(200, 228)) + b"\n\n"  # white space at the ends is part of it
+    lay_key(repository, raw)
+    assert repository_key(repository) == raw
+    text = "Zm9yIHRoZSBjb25zb3J0aXVtIG9mIGhvc3BpdGFscyE="
+    lay_key(repository, text + "\r\n")
+    assert repository_key(repository) == text.encode()
+
+
+def test_the_folder_of_keys_is_open_to_its_owner_alone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("KICC_KEYS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home" / ".config" / "kicc_ml" / "keys"
+    folder.mkdir(parents=True, mode=0o755)  # as earlier versions made it
+    repository_key(repository)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_named_folder_that_others_may_enter_is_refused_and_not_changed(repository: Path, keys: Path):
+    keys.mkdir(parents=True)
+    keys.chmod(0o755)
+    with pytest.raises(UserError, match=f"chmod 700 {keys}"):
+        repository_key(repository)
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o755
+    assert not list(keys.iterdir())
+
+
+def test_another_key_is_refused_and_the_right_one_found_among_those_that_are_kept(
+    tmp_path: Path, repository: Path, keys: Path
+):
+    key = repository_key(repository)
+    (kept,) = keys.glob("[!.]*")
+    repository.rename(tmp_path / "moved")
+    other = repository_key(tmp_path / "moved")
+    assert other != key
+    with pytest.raises(UserError, match=f"{tmp_path} was written under another key.*it is {kept}"):
+        check_key(key_fingerprint(key), other, tmp_path)
+    check_key(key_fingerprint(other), other, tmp_path)
+    check_key("", other, tmp_path)  # an earlier version did not say
+
+
+def test_a_moved_time_tells_the_hour_and_no_more():
+    time = datetime(2020, 3, 4, 15, 59, 59, 999999)
+    moved = moved_hour(b"key", "patient", time)
+    assert (moved.hour, moved.minute, moved.second, moved.microsecond) == (15, 0, 0, 0)
+    assert (moved.date() - time.date()).days == shift_days(b"key", "patient")
 
 
 def test_days_of_shift_are_the_patients_own_and_never_none():

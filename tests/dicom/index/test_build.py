@@ -256,7 +256,8 @@ class TestCache:
         write_ct()
         cache = tmp_path / ".index.parquet"
         (before,) = index_repository(tmp_path, cache)
-        (tmp_path / ".kicc-key").write_text("another key")
+        (tmp_path / ".kicc-key").write_text("0123456789abcdef" * 4)
+        (tmp_path / ".kicc-key").chmod(0o600)
         (after,) = index_repository(tmp_path, cache)
         assert after.patient != before.patient
 

@@ -1,0 +1,82 @@
+"""A file that holds the key of pseudonyms, read only where it protects somebody.
+
+Whoever knows or guesses the key tries all patient numbers in minutes. So a key is at least 32 random bytes in a file
+of its own that nobody but its owner can read or replace by a link.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError
+
+MIN_BYTES, MAX_BYTES = 32, 4096
+#: Random bytes repeat few of their values: of 32 of them about 30 differ, of 64 hexadecimal digits nearly all 16.
+MIN_DIFFERENT = 8
+HEXADECIMAL = re.compile(rb"[0-9a-fA-F]+")
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file; of a text without the white space around it.
+
+    Raises:
+        UserError: it is no regular file of this user that others cannot read, or holds less than 32 random bytes.
+    """
+    try:
+        # no link is followed, and a pipe does not keep us waiting
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        fault = "it is a link" if path.is_symlink() else f"it cannot be read ({error.strerror})"
+        raise _refused(path, fault) from error
+    try:
+        if fault := _fault_of_file(os.fstat(descriptor)):
+            raise _refused(path, fault)
+        content = os.read(descriptor, MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    key = content.strip() if content.isascii() else content  # white space is part of a key in raw bytes
+    if fault := _fault_of_key(key):
+        raise _refused(path, fault)
+    return key
+
+
+def find_key(folder: Path, is_wanted: Callable[[bytes], bool]) -> Path | None:
+    """The file in a folder whose key is the wanted one."""
+    for path in sorted(folder.glob("[!.]*")):
+        with suppress(UserError):
+            if is_wanted(read_key(path)):
+                return path
+    return None
+
+
+def _fault_of_file(status: os.stat_result) -> str:
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file"
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    if status.st_mode & 0o077:
+        return "other users can read or change it (chmod 600, if nobody did)"
+    return ""
+
+
+def _fault_of_key(key: bytes) -> str:
+    random_bytes = len(key) // 2 if HEXADECIMAL.fullmatch(key) else len(key)
+    if not key:
+        return "it is empty"
+    if random_bytes < MIN_BYTES:
+        return f"it holds less than {MIN_BYTES} random bytes"
+    if len(key) > MAX_BYTES:
+        return f"it holds more than {MAX_BYTES} bytes"
+    if len(set(key)) < MIN_DIFFERENT:
+        return "its bytes are not random"
+    return ""
+
+
+def _refused(path: Path, fault: str) -> UserError:
+    return UserError(
+        f"{path} is no safe key of pseudonyms: {fault}; a key is a file of yours alone with at least {MIN_BYTES} "
+        f"random bytes, made by: (umask 077; openssl rand -hex {MIN_BYTES} > FILE)"
+    )
