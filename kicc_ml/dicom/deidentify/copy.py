@@ -1,9 +1,9 @@
 """A copy of a DICOM image without the person: PS3.15 Annex E, written out element by element.
 
-The copy is built up from what may stay; nothing is in it because it was overlooked. Its pixel data are those of the
-source, byte for byte, in the same transfer syntax. De-identification Method Code Sequence claims the basic profile
-and the options Retain Longitudinal Temporal Information with Modified Dates and Retain Patient Characteristics.
-Manufacturer, model and kernel are not in the profile's table; serial numbers and station names go.
+The copy is built up from what may stay; nothing is in it because it was overlooked. Its pixel values are those of the
+source, in the same transfer syntax (:mod:`kicc_ml.dicom.deidentify.pixel_data`). De-identification Method Code Sequence
+claims the basic profile and the options Retain Longitudinal Temporal Information with Modified Dates and Retain Patient
+Characteristics. Manufacturer, model and kernel are not in the profile's table; serial numbers and station names go.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydicom.config import IGNORE
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_partial
@@ -19,8 +19,9 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from kicc_ml.core.files import whole_file
-from kicc_ml.dicom.deidentify.profile import PIXEL_DATA, action
-from kicc_ml.dicom.deidentify.replacements import Replacements, new_uid
+from kicc_ml.dicom.deidentify.pixel_data import ForeignBitsError, overlay_among_values, pixels_alone
+from kicc_ml.dicom.deidentify.profile import BYTES_OF_VALUE, PIXEL_DATA, action, has_stated_length
+from kicc_ml.dicom.deidentify.replacements import Replacements, new_uid, seconds_past_hour
 from kicc_ml.dicom.header.read import MODALITY_OF_CLASS
 from kicc_ml.dicom.header.values import as_text, transfer_syntax, value_text
 from kicc_ml.dicom.header.views import view_position
@@ -28,10 +29,16 @@ from kicc_ml.dicom.series.verdict import GREY, RADIOGRAPHY, SECONDARY_CAPTURE
 
 #: Values by which what is written elsewhere in a file is known to name somebody.
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+NUMBERS = (
+    *("PatientID", "OtherPatientIDs", "AccessionNumber", "AdmissionID", "StudyID", "PatientBirthDate"),
+    "PatientTelephoneNumbers",
+)
 PERSONS = (
     *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson"),
     *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "NameOfPhysiciansReadingStudy"),
 )
+#: Of a lookup table (PS3.3 C.11.1.1): zero entries are stated for the most.
+BYTES_PER_ENTRY, MOST_ENTRIES = 2, 65536
 #: View Position of a radiograph that only its description, which goes, called lateral.
 LATERAL = "LL"
 #: Implementation Class UID of what this module writes, a UUID made from the package's name.
@@ -80,9 +87,15 @@ def deidentified(source: Dataset, key: bytes, patient: str, instance: str, secon
     """
     _refuse_pictures_with_text(source, secondary_captures)
     charset = value_text(source, "SpecificCharacterSet", "")
-    replacements = Replacements(key, patient, _identifying(source, charset))
     copy = Dataset()
+    replacements = Replacements(key, patient, _identifying(source, charset), _past_hour_s(source))
     copy.update({element.tag: element for element in _replaced(source, charset, replacements)})
+    try:
+        pixels = pixels_alone(source)
+    except ForeignBitsError:
+        raise NotExportedError("codestream_mismatch") from None
+    if pixels is not None:
+        copy.add(pixels)
     copy.PatientID = copy.PatientName = patient
     copy.SOPInstanceUID = copy.get("SOPInstanceUID") or new_uid(key, instance)
     if view := _described_view(source, charset):
@@ -97,22 +110,21 @@ def _refuse_pictures_with_text(source: Dataset, secondary_captures: bool) -> Non
     checks = {
         "secondary_capture": value_text(source, "SOPClassUID", "") not in allowed,
         "dose_page": value_text(source, "PhotometricInterpretation", "") not in GREY,
-        "burned_in": value_text(source, "BurnedInAnnotation", "").upper() == "YES" or _overlaid(source),
+        "burned_in": value_text(source, "BurnedInAnnotation", "").upper() == "YES" or overlay_among_values(source),
     }
     for code, shown in checks.items():
         if shown:
             raise NotExportedError(code)
 
 
-def _overlaid(source: Dataset) -> bool:
-    """Whether an overlay lies in unused bits of the pixel data, as PS3.3 C.9.2 of 2004 still allowed."""
-    tags = source.keys()
-    planes = {tag.group for tag in tags if tag.group >> 8 == 0x60 and tag.element == 0x0010}
-    return any((group, 0x3000) not in source for group in planes)
+def _past_hour_s(source: Dataset) -> int | None:
+    """At how many seconds past the hour the study began, or else the series."""
+    clocks = (value_text(source, keyword, "") for keyword in ("StudyTime", "SeriesTime"))
+    return next((seconds for clock in clocks if (seconds := seconds_past_hour(clock)) is not None), None)
 
 
 def _identifying(source: Dataset, charset: str) -> dict[str, str]:
-    values = {keyword: value_text(source, keyword, charset) for keyword in ("PatientID", *UIDS) if keyword in source}
+    values = {keyword: value_text(source, keyword, charset) for keyword in (*NUMBERS, *UIDS) if keyword in source}
     names = [value_text(source, keyword, charset) for keyword in PERSONS if keyword in source]
     return values | {"PatientName": "=".join(names)}
 
@@ -126,15 +138,31 @@ def _replaced(source: Dataset, charset: str, replacements: Replacements) -> Iter
         vr = _vr(tag, element)
         what = action(tag, vr)
         if what == "keep":
-            yield element
+            if _is_as_long_as_stated(element, tag, vr):
+                yield element
         elif what == "empty":
             yield DataElement(tag, vr, [] if vr == "SQ" else None)
         elif what == "items":
             yield DataElement(tag, "SQ", _items(source[tag].value, charset, replacements))
-        elif what != "drop":
+        elif what == "table":
+            yield from _lookup_table(source, element)
+        elif what not in ("drop", "pixels"):  # pixel data of the image itself are written by themselves
             value = _text(element, vr, charset)
-            replaced = "\\".join(map(getattr(replacements, what), value.split("\\")))
+            replace, keyword = getattr(replacements, what), keyword_for_tag(tag)
+            replaced = "\\".join(replace(part, keyword) for part in value.split("\\"))
             yield element if replaced == value else DataElement(tag, vr, replaced, validation_mode=IGNORE)
+
+
+def _lookup_table(item: Dataset, element: DataElement | RawDataElement) -> Iterator[DataElement]:
+    """LUT Data up to its last entry, of which LUT Descriptor says how many there are; none without that."""
+    entries, content = value_text(item, "LUTDescriptor", "").partition("\\")[0], element.value
+    if isinstance(content, bytes) and entries.isdecimal():
+        yield DataElement(element.tag, "OW", content[: BYTES_PER_ENTRY * (int(entries) or MOST_ENTRIES)])
+
+
+def _is_as_long_as_stated(element: DataElement | RawDataElement, tag: BaseTag, vr: str) -> bool:
+    raw = isinstance(element, RawDataElement) and vr in BYTES_OF_VALUE
+    return not raw or has_stated_length(tag, vr, len(element.value or b""))
 
 
 def _items(items: Iterable[Dataset], charset: str, replacements: Replacements) -> list[Dataset]:

@@ -1,17 +1,39 @@
-"""What becomes of each data element of a copy: the basic profile of DICOM PS3.15 Annex E, and less text than it allows.
+"""What becomes of each data element of a copy: the basic profile of DICOM PS3.15 Annex E, less some of its text.
 
-The table of the profile (E.1-1, edition 2026c) is that of the library dicom-anonymizer. Beyond it, text is kept
-only where :data:`KEPT_TEXT` names it, and what the dictionary of DICOM does not know is dropped.
+The table of the profile (E.1-1, edition 2026c) is that of the library dicom-anonymizer. Beyond it, text and codes are
+kept only where :mod:`kicc_ml.dicom.deidentify.known_values` lists what they may be, and what the dictionary of DICOM
+does not know is dropped.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.tag import BaseTag, Tag
 
-Action = Literal["keep", "drop", "empty", "uid", "date", "time", "decimal", "age", "text", "items", "agent"]
+from kicc_ml.dicom.deidentify.known_values import CODES, TEXTS
+
+Action = Literal[
+    "keep",
+    "drop",
+    "empty",
+    "uid",
+    "date",
+    "datetime",
+    "time",
+    "decimal",
+    "integer",
+    "age",
+    "text",
+    "code",
+    "items",
+    "agent",
+    "pixels",
+    "table",
+]
 
 EDITION = "dicomfields_2026c"
 #: The letters of the table (E.1-1) where a choice is left, for the images written here: no CT or radiograph requires
@@ -24,14 +46,8 @@ CATEGORIES: Mapping[str, Action] = {
 #: Inputs of models, and what corrects a dose: the option Retain Patient Characteristics.
 CHARACTERISTICS: Mapping[str, Action] = {
     **dict.fromkeys(("PatientSize", "PatientWeight"), "decimal"),
-    **{"PatientSex": "text", "PatientAge": "age"},
+    **{"PatientSex": "code", "PatientAge": "age"},
 }
-#: Which device and reconstruction made the picture, and in what its values are.
-KEPT_TEXT = (
-    *("Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "FilterType", "RescaleType", "StackID"),
-    *("ModalityLUTType", "PositionReferenceIndicator"),
-)
-KEPT_BYTES = ("PixelData", "LUTData")
 #: No date of the person's own is moved: it would tell the days to every other.
 OF_THE_PERSON = (
     *("PatientBirthDate", "PatientBirthTime", "PatientBirthDateInAlternativeCalendar"),
@@ -42,10 +58,11 @@ POINTLESS = ("SpecificCharacterSet",)
 
 OF_VR: Mapping[str, Action] = {
     **dict.fromkeys(("FD", "FL", "US", "SS", "UL", "SL", "UV", "SV", "AT", "US or SS"), "keep"),
-    **dict.fromkeys(("DS", "IS"), "decimal"),
-    **dict.fromkeys(("DA", "DT"), "date"),
-    **{"TM": "time", "AS": "age", "CS": "text", "UI": "uid", "SQ": "items"},
+    **{"DS": "decimal", "IS": "integer", "DA": "date", "DT": "datetime", "TM": "time"},
+    **{"AS": "age", "CS": "code", "UI": "uid", "SQ": "items"},
 }
+#: Bytes of one value of what is kept as it is.
+BYTES_OF_VALUE = {"US": 2, "SS": 2, "US or SS": 2, "UL": 4, "SL": 4, "FL": 4, "AT": 4, "FD": 8, "UV": 8, "SV": 8}
 PIXEL_DATA = Tag("PixelData")
 #: Repeating groups of curves, and of overlays.
 DRAWN = (0x50, 0x60)
@@ -59,17 +76,36 @@ def action(tag: BaseTag, vr: str) -> Action:
     """
     if tag.is_private or tag.group < 8 or tag > PIXEL_DATA or tag.group >> 8 in DRAWN or tag.element == 0:
         return "drop"
-    by_vr = OF_VR.get(vr, "drop")
     if tag in _own():
         return _own()[tag]
-    return by_vr if by_vr in ("uid", "date", "time") else _profile().get(tag, by_vr)
+    by_vr = _by_vr(tag, vr)
+    return by_vr if by_vr in ("uid", "date", "datetime", "time") else _profile().get(tag, by_vr)
+
+
+def _by_vr(tag: BaseTag, vr: str) -> Action:
+    """By the value representation that the file states; what the dictionary contradicts may hold anything."""
+    stated = OF_VR.get(vr, "drop")
+    if (
+        dictionary_has_tag(tag)
+        and "keep" in (stated, known := OF_VR.get(dictionary_VR(tag), "drop"))
+        and stated != known
+    ):
+        return "drop"
+    return "drop" if stated == "code" and keyword_for_tag(tag) not in CODES else stated
+
+
+def has_stated_length(tag: BaseTag, vr: str, length: int) -> bool:
+    """Whether so many bytes are as many numbers as the dictionary states; text in place of numbers seldom is."""
+    count = re.fullmatch(r"\d+", dictionary_VM(tag)) if dictionary_has_tag(tag) else None
+    size = BYTES_OF_VALUE.get(vr, 1)
+    return length == 0 or (length == int(count[0]) * size if count else length % size == 0)
 
 
 @cache
 def _own() -> dict[BaseTag, Action]:
     actions: dict[str, Action] = {
-        **dict.fromkeys(KEPT_TEXT, "text"),
-        **dict.fromkeys(KEPT_BYTES, "keep"),
+        **dict.fromkeys(TEXTS, "text"),
+        **{"PixelData": "pixels", "LUTData": "table"},
         "ContrastBolusAgent": "agent",
         **dict.fromkeys(OF_THE_PERSON, "empty"),
         **dict.fromkeys(POINTLESS, "drop"),

@@ -1,4 +1,7 @@
-"""What stands in a copy for a UID, a date or a text of the source: always the same under the repository's key."""
+"""What stands in a copy for a value of the source: always the same under the repository's key.
+
+A value is kept only where it is one by the grammar of its value representation (PS3.5 6.2).
+"""
 
 import hashlib
 import hmac
@@ -8,25 +11,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from pydicom.uid import UID_dictionary
+
 from kicc_ml.core.pseudonym import pseudonym, shift_days
+from kicc_ml.dicom.deidentify.known_values import is_known
 from kicc_ml.dicom.header.dates import moment
 from kicc_ml.dicom.header.shown_path import shown_path
 
-#: UIDs that the standard itself gives out: SOP classes, transfer syntaxes, coding schemes.
-STANDARD_ROOT = "1.2.840.10008."
 #: Two four-year cycles more than :func:`shift_days`, so that no moved date of an epidemic is a true one of somebody.
 DAYS_FURTHER_BACK = 2 * 1461
+#: From here on ages are one class (HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(C)).
+OLDEST_YEARS = 90
+#: Whole numbers from here on count nothing in an image; days (20200301), telephones and registers have as many digits.
+WHOLE_NUMBERS_BELOW = 10**7
+#: As many digits of a number of the patient's are looked for among the numbers of an image.
+SHORTEST_REGISTER = 5
 
-TIME = re.compile(r"[\d.:\\ -]*")
-DECIMAL = re.compile(r"[\d.+\-eE\\ ]*")
-AGE = re.compile(r"\d{3}[DWMY]")
-#: What may follow the day in a DT: time of day and the offset of its zone.
-REST_OF_DATETIME = re.compile(r"\d{0,6}(\.\d{1,6})?([+-]\d{4})?")
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+LONGEST_DECIMAL = 32  # twice what the standard allows: some exporters print all digits of a double
+INTEGER = re.compile(r"[+-]?\d{1,12}")
+AGE = re.compile(r"(\d{3})([DWMY])")
+CLOCK = r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.\d{1,6})?)?)?"
+TIME = re.compile(CLOCK)
+DATE = re.compile(r"\d{8}|\d{4}\.\d{2}\.\d{2}")  # ACR-NEMA wrote 2020.03.01
+DATETIME = re.compile(rf"(\d{{8}})({CLOCK})?([+-](?:0\d|1[0-4])[0-5]\d)?")
+UNITS_PER_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}
 
 
 def new_uid(key: bytes, uid: str) -> str:
-    """The UID of a copy for one of the source: a name-based UUID under ``2.25`` (PS3.5 B.2); standard ones stay."""
-    if not uid or uid.startswith(STANDARD_ROOT):
+    """The UID of a copy for one of the source: a name-based UUID under ``2.25`` (PS3.5 B.2).
+
+    UIDs of the standard's own dictionary (PS3.6 annex A) stay; others under its root are somebody's.
+    """
+    if not uid or uid in UID_dictionary:
         return uid
     digest = hmac.new(key, f"uid\x1f{uid}".encode(), hashlib.sha256).digest()
     return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
@@ -41,9 +58,19 @@ def moved_date(key: bytes, patient: str, day: date) -> date:
     return day + export_shift(key, patient)
 
 
+def seconds_past_hour(clock: str) -> int | None:
+    """Of a time of day (TM); None for what is none."""
+    found = TIME.fullmatch(clock)
+    return found and 60 * int(found[2] or 0) + int(found[3] or 0)
+
+
 @dataclass(frozen=True)
 class Replacements:
-    """The values of one file in its copy. ``identifying`` has the values of its identifiers by keyword.
+    """The values of one file in its copy.
+
+    ``identifying`` has the values of its identifiers by keyword. ``past_hour_s`` says at how many seconds past the hour
+    the study began: all its times are moved by them, so that it begins at a full hour and what lies between two times
+    stays. Without it each time is cut off to the hour.
 
     Each method takes one value of an element and gives "" for what is no value of its kind, and may be anything.
     """
@@ -51,34 +78,71 @@ class Replacements:
     key: bytes
     patient: str
     identifying: Mapping[str, str]
+    past_hour_s: int | None = None
 
-    def uid(self, value: str) -> str:
+    def uid(self, value: str, keyword: str) -> str:
         return new_uid(self.key, value)
 
-    def date(self, value: str) -> str:
-        """A DA or DT, moved; the time of day stays."""
-        day, rest = (value, "") if "." in value[:5] else (value[:8], value[8:])  # ACR-NEMA wrote 2020.03.01
-        true = moment(day, "")
-        if true is None or not REST_OF_DATETIME.fullmatch(rest):
+    def date(self, value: str, keyword: str) -> str:
+        """A DA, moved."""
+        true = moment(value, "") if DATE.fullmatch(value) else None
+        return f"{moved_date(self.key, self.patient, true.date()):%Y%m%d}" if true else ""
+
+    def datetime(self, value: str, keyword: str) -> str:
+        """A DT, its day moved and its time of day coarsened; the zone stays."""
+        found = DATETIME.fullmatch(value)
+        day = self.date(found[1], keyword) if found else ""
+        return f"{day}{self.time(found[2] or '', keyword)}{found[6] or ''}" if found and day else ""
+
+    def time(self, value: str, keyword: str) -> str:
+        """A TM to the second, as many seconds earlier as the study began past the hour; never on the day before."""
+        found = TIME.fullmatch(value)
+        if not found:
             return ""
-        return f"{moved_date(self.key, self.patient, true.date()):%Y%m%d}{rest}"
+        hour, minute, second = (int(part or 0) for part in found.groups())
+        if self.past_hour_s is None or not found[2]:
+            return f"{hour:02d}0000"
+        seconds = max(3600 * hour + 60 * minute + second - self.past_hour_s, 0)
+        return f"{seconds // 3600:02d}{seconds // 60 % 60:02d}{seconds % 60:02d}"
 
-    def time(self, value: str) -> str:
-        return value if TIME.fullmatch(value) else ""
+    def decimal(self, value: str, keyword: str) -> str:
+        """A DS."""
+        if not DECIMAL.fullmatch(value) or len(value) > LONGEST_DECIMAL:
+            return ""
+        number = float(value)
+        return "" if abs(number) >= WHOLE_NUMBERS_BELOW or self._is_register(value) else value
 
-    def decimal(self, value: str) -> str:
-        return value if DECIMAL.fullmatch(value) else ""
+    def integer(self, value: str, keyword: str) -> str:
+        """An IS."""
+        if not INTEGER.fullmatch(value) or abs(int(value)) >= WHOLE_NUMBERS_BELOW:
+            return ""
+        return "" if self._is_register(value) else value
 
-    def age(self, value: str) -> str:
-        return value if AGE.fullmatch(value) else ""
+    def _is_register(self, value: str) -> bool:
+        """Whether it is a number that the file gives to the patient, with or without zeros before it."""
+        digits = value.lstrip("+-").partition(".")[0].lstrip("0")
+        return len(digits) >= SHORTEST_REGISTER and any(
+            digits == run.lstrip("0") for text in self.identifying.values() for run in re.findall(r"\d+", text)
+        )
 
-    def text(self, value: str) -> str:
-        """As it is; a pseudonym, which tells values apart, where it names the patient or is not plain ASCII."""
-        plain = value.isascii() and (value.isprintable() or not value)
-        if plain and not shown_path(value, self.identifying, self.key):
-            return value
-        return pseudonym(self.key, value).upper()
+    def age(self, value: str, keyword: str) -> str:
+        """An AS; the oldest are one class."""
+        found = AGE.fullmatch(value)
+        if not found:
+            return ""
+        years = int(found[1]) / UNITS_PER_YEAR[found[2]]
+        return f"{OLDEST_YEARS:03d}Y" if years >= OLDEST_YEARS else value
 
-    def agent(self, value: str) -> str:
+    def text(self, value: str, keyword: str) -> str:
+        """As it is where it is known to name a device; else a pseudonym, which tells values apart."""
+        known = is_known(keyword, value) and not shown_path(value, self.identifying, self.key)
+        return value if known or not value else pseudonym(self.key, value).upper()
+
+    def code(self, value: str, keyword: str) -> str:
+        """A CS as it is where it is a known term, and no part of the patient's name."""
+        known = is_known(keyword, value) and not shown_path(value, self.identifying, self.key)
+        return value if known else ""
+
+    def agent(self, value: str, keyword: str) -> str:
         """Its pseudonym: free text in which anything may be written, and which only has to differ."""
         return pseudonym(self.key, value).upper() if value else ""

@@ -1,0 +1,144 @@
+"""A compressed frame without anything that no decoder needs: comments, application data, bytes behind its end.
+
+The picture stays as it was coded, bit for bit. JPEG: ITU-T T.81 B; JPEG-LS: T.87 C; JPEG 2000: T.800 A; RLE: DICOM
+PS3.5 annex G.
+"""
+
+import struct
+from itertools import pairwise
+
+from kicc_ml.dicom.pixels.codestream import J2K_START, JP2_SIGNATURE, STANDALONE, START_OF_SCAN
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+#: Comment, and what applications note: names of programs, thumbnails, colour spaces; grey pictures need none.
+JPEG_DROPPED = {0xFE, *range(0xE0, 0xF0)}
+RESTARTS = range(0xD0, 0xD8)
+J2K_TILE, J2K_DATA, J2K_END, J2K_COMMENT = 0x90, 0x93, 0xD9, 0x64
+#: Lengths of tile-parts, which a dropped comment makes untrue; an index that a decoder does without.
+J2K_LENGTHS = 0x55
+TILE_HEADER_BYTES = 12
+RLE_HEADER_BYTES = 64
+
+
+def bare(stream: bytes, pixels: int) -> bytes:
+    """The same picture alone.
+
+    Args:
+        stream: one frame as it is stored.
+        pixels: of one frame, that is values of each byte plane of RLE.
+
+    Raises:
+        ValueError: the frame is none of these codings or ends early.
+    """
+    try:
+        if stream[:2] == JPEG_START:
+            return _bare_jpeg(stream)
+        if stream[:4] == J2K_START or stream.startswith(JP2_SIGNATURE):
+            return _bare_jpeg_2000(stream[stream.index(J2K_START) :])
+        return _bare_rle(stream, pixels)
+    except (struct.error, IndexError) as error:
+        raise ValueError("the compressed frame ends early") from error
+
+
+def _bare_jpeg(stream: bytes) -> bytes:
+    kept, at = [JPEG_START], 2
+    while stream[at : at + 2] != JPEG_END:
+        if stream[at] != 0xFF:
+            raise ValueError("a marker of JPEG is missing")
+        marker = stream[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        end = at + 2 if marker in STANDALONE else at + 2 + _length(stream, at + 2)
+        if marker == START_OF_SCAN:
+            end = _end_of_scan(stream, end)
+        if marker not in JPEG_DROPPED:
+            kept.append(stream[at:end])
+        at = end
+    return b"".join([*kept, JPEG_END])
+
+
+def _length(stream: bytes, at: int) -> int:
+    """Of a segment, its two bytes of length included."""
+    (length,) = struct.unpack_from(">H", stream, at)
+    if length < 2 or at + length > len(stream):
+        raise ValueError("a segment is longer than the compressed frame")
+    return int(length)
+
+
+def _end_of_scan(stream: bytes, at: int) -> int:
+    """Where the next marker stands; in coded data ``FF`` is followed by a small byte, or restarts the decoder."""
+    while True:
+        at = stream.find(b"\xff", at)
+        if at < 0 or at + 1 >= len(stream):
+            raise ValueError("the compressed frame has no end")
+        if stream[at + 1] >= 0x80 and stream[at + 1] not in RESTARTS:
+            return at
+        at += 1
+
+
+def _bare_jpeg_2000(stream: bytes) -> bytes:
+    head, at = _segments(stream, 2, J2K_TILE)
+    kept = [stream[:2], *head]
+    while stream[at : at + 2] == bytes((0xFF, J2K_TILE)):
+        length, header = _tile_part_length(stream, at), stream[at : at + TILE_HEADER_BYTES]
+        segments, data = _segments(stream, at + TILE_HEADER_BYTES, J2K_DATA)
+        part = b"".join([*segments, stream[data : at + length]])
+        size = struct.pack(">I", TILE_HEADER_BYTES + len(part))
+        kept += [header[:6], size, header[10:], part]
+        at += length
+    if stream[at : at + 2] != bytes((0xFF, J2K_END)):
+        raise ValueError("a tile of JPEG 2000 is missing")
+    return b"".join([*kept, bytes((0xFF, J2K_END))])
+
+
+def _segments(stream: bytes, at: int, last: int) -> tuple[list[bytes], int]:
+    """The segments that stay, up to the marker ``last``, and where that stands."""
+    kept = []
+    while stream[at + 1] != last or stream[at] != 0xFF:
+        if stream[at] != 0xFF:
+            raise ValueError("a marker of JPEG 2000 is missing")
+        end = at + 2 + _length(stream, at + 2)
+        if stream[at + 1] not in (J2K_COMMENT, J2K_LENGTHS):
+            kept.append(stream[at:end])
+        at = end
+    return kept, at
+
+
+def _tile_part_length(stream: bytes, at: int) -> int:
+    """As stated; the last one may leave it open, and ends with the picture."""
+    (length,) = struct.unpack_from(">I", stream, at + 6)
+    length = int(length) or stream.rindex(bytes((0xFF, J2K_END))) - at
+    if length < TILE_HEADER_BYTES or at + length > len(stream):
+        raise ValueError("a tile is longer than the compressed frame")
+    return length
+
+
+def _bare_rle(stream: bytes, pixels: int) -> bytes:
+    planes, *offsets = struct.unpack_from("<16I", stream)
+    starts = offsets[:planes]
+    if not 1 <= planes <= 15 or any(later <= earlier for earlier, later in pairwise([0, *starts])):
+        raise ValueError("no compressed picture of a known kind begins here")
+    segments = [_plane(stream, start, pixels) for start in starts]
+    at, offsets = RLE_HEADER_BYTES, []
+    for segment in segments:
+        offsets.append(at)
+        at += len(segment)
+    header = struct.pack("<16I", planes, *offsets, *[0] * (15 - planes))
+    return b"".join([header, *segments])
+
+
+def _plane(stream: bytes, start: int, pixels: int) -> bytes:
+    """One byte plane up to its last value, of even length."""
+    at, left = start, pixels
+    while left > 0:
+        control = stream[at]
+        if control < 128:
+            at, left = at + 2 + control, left - control - 1
+        elif control > 128:
+            at, left = at + 2, left - (257 - control)
+        else:
+            at += 1
+    if at > len(stream):
+        raise ValueError("the compressed frame ends early")
+    return stream[start:at] + b"\0" * ((at - start) % 2)
