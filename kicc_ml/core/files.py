@@ -162,6 +162,16 @@ def read_table(path: Path, names: tuple[str, ...] = ("case_id", "site", "fold"))
     return restore_formulas(table)
 
 
+def set_aside(path: Path) -> None:
+    """Move a damaged file or folder out of the way, where :func:`remove_stale_partials` takes it away a day later.
+
+    Who has it open reads on. Nothing happens where it is not there any more.
+    """
+    with suppress(FileNotFoundError):
+        aside = path.rename(_partial_of(path))
+        os.utime(aside)
+
+
 def remove_stale_partials(folder: Path) -> None:
     """Take away what killed processes have left in a folder a day ago or earlier."""
     for partial in folder.glob(PARTIAL_PREFIX + "*"):

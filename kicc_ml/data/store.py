@@ -6,16 +6,18 @@ a renamed repository is recognised and a changed window, spacing or file is not:
     <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window); radiographs flat
                  regions.npy       uint8 [x, y, z], a bit per region; absent where none is known
                  lesion_index.npy  int32 [n, 3], up to MAX_LESION_VOXELS voxels of the lesion
-                 meta.json         affine, shape, which regions are known, the parameters
+                 meta.json         affine, shape, which regions are known, the parameters, size and checksum of
+                                   each array
+
+A volume is checked (:mod:`kicc_ml.data.volume_check`) before its first use in a process. One that is damaged or not
+whole is moved aside and prepared again.
 """
 
 import json
 import logging
 import os
-import shutil
-import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from kicc_ml.core.errors import UserError, reason_of, target_fault
+from kicc_ml.core.errors import TargetError, UserError, reason_of, target_fault
+from kicc_ml.core.files import remove_stale_partials, set_aside, whole_folder, write_json
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import REGIONS, Case, Series, Volume
@@ -33,12 +36,13 @@ from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
+from kicc_ml.data.volume_check import META, damaged, with_digests
 from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
 
 #: Part of every key: raise it when reading or writing changes what a stored volume holds.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 #: Enough to centre patches all over a lesion, small enough (48 KiB) to read with each patch.
 MAX_LESION_VOXELS = 4096
@@ -49,13 +53,9 @@ MAX_PROCESSES = 4
 #: Below this many volumes the start of the processes (seconds each) costs more than they save.
 SERIAL_BELOW = 24
 
-#: Folders of runs that were killed; nothing takes this long to write.
-STALE_AFTER_S = 24 * 3600
-
-PARTIAL_PREFIX = ".partial-"
 
 
-class StoreError(UserError):
+class StoreError(TargetError):
     """The store itself cannot be written (full disk, no permission): every further case would fail too."""
 
 
@@ -66,14 +66,17 @@ class VolumeStore:
     root: Path
 
     def prepare(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, str]:
-        """Write what is not there yet. Returns the quarantined cases: case id -> reason.
+        """Write what is not there yet, and what is damaged again. Returns the quarantined cases: case id -> reason.
 
         Cases without an image of that modality are passed over. A case that cannot be read does not stop the others; a
         store that cannot be written raises StoreError.
         """
-        _clear(Path(self.root))
+        _make(Path(self.root))
         folders, quarantined = self._folders(cases, canonical)
-        todo = {folder: case for folder, case in folders.values() if not folder.is_dir()}
+        faults = damaged(folder for folder, _ in folders.values() if folder.is_dir())
+        for folder, fault in faults.items():
+            logger.warning("stored volume %s is damaged (%s); it is prepared again", folder, fault)
+        todo = {folder: case for folder, case in folders.values() if folder in faults or not folder.is_dir()}
         failed = dict(_write_all(todo, canonical))
         for case_id, (folder, _) in folders.items():
             if reason := failed.get(folder):
@@ -83,9 +86,15 @@ class VolumeStore:
         return quarantined
 
     def load(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, StoredVolume]:
-        """Case id -> prepared image; without what was not prepared, was quarantined or does not exist."""
+        """Case id -> prepared image; without what was not prepared, was quarantined or does not exist.
+
+        Raises UserError where a volume is damaged, which :meth:`prepare` would have mended.
+        """
         folders, _ = self._folders(cases, canonical)
-        return {case_id: StoredVolume(folder) for case_id, (folder, _) in folders.items() if folder.is_dir()}
+        there = {case_id: folder for case_id, (folder, _) in folders.items() if folder.is_dir()}
+        for folder, fault in damaged(there.values()).items():
+            raise UserError(f"stored volume {folder} is damaged ({fault}); start again, and it is prepared anew")
+        return {case_id: StoredVolume(folder) for case_id, folder in there.items()}
 
     def _folders(
         self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR
@@ -124,15 +133,13 @@ def _mask_digests(case: Case, canonical: CanonicalCT | CanonicalCXR, digests: Di
     return {region: digests.of(path) for region, path in sorted(case.masks.items())}
 
 
-def _clear(root: Path) -> None:
+def _make(root: Path) -> None:
     """Make the folder and take away what killed runs left."""
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot make the store {root}: {error}; choose another folder") from error
-    for partial in root.glob(PARTIAL_PREFIX + "*"):
-        if time.time() - partial.stat().st_mtime > STALE_AFTER_S:
-            shutil.rmtree(partial, ignore_errors=True)
+        raise StoreError(f"cannot make the store {root}: {error.strerror}; choose another folder") from error
+    remove_stale_partials(root)
 
 
 def _write_all(todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR) -> Iterator[tuple[Path, str]]:
@@ -224,18 +231,13 @@ def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
 
 
 def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping) -> None:
-    """All files or none: written beside, then renamed."""
-    partial = folder.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+    """All files or none. What lies there is left where it is whole, by whichever process, and moved aside where not."""
     try:
-        partial.mkdir()
-        for name, array in arrays.items():
-            np.save(partial / f"{name}.npy", array)
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
-        partial.rename(folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another process wrote the same volume first
-            raise StoreError(
-                f"cannot write to the store {folder.parent}: {error}; make room or choose another folder"
-            ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(FileExistsError), whole_folder(folder) as partial:
+            for name, array in arrays.items():
+                np.save(partial / f"{name}.npy", array)
+            write_json(partial / META, with_digests(partial, meta))
+            if folder.is_dir() and damaged([folder]):
+                set_aside(folder)
+    except TargetError as error:
+        raise StoreError(f"the store: {error}") from error

@@ -1,0 +1,97 @@
+"""Whether a stored volume is still what was written: size and checksum of each of its files.
+
+The checksum is CRC-32 (zlib): at 6 GB/s it takes half a percent of preparing a CT and less than reading it at the start
+of each process; BLAKE2b takes 3 to 4 %. It is against damage by disk, network and power cut. Against malice no digest
+helps that lies beside what it guards.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from kicc_ml.core.progress import track
+
+META = "meta.json"
+CHUNK_BYTES = 2**20
+#: Checksums are computed and files are read without Python's lock; a disk has enough with this many.
+THREADS = 4
+
+#: Folders that this process has found sound, each with the state its files had.
+_sound: dict[Path, tuple] = {}
+
+
+class DamagedVolume(Exception):
+    """A stored volume that is not what was written; the message says which file, and in what."""
+
+
+def with_digests(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """``meta`` with size and checksum of each array of ``folder``, and a checksum of ``meta`` itself."""
+    arrays = {path.name: [path.stat().st_size, _crc32_of(path)] for path in sorted(folder.glob("*.npy"))}
+    guarded = {**meta, "arrays": arrays}
+    return {**guarded, "crc32": _crc32_of_meta(guarded)}
+
+
+def damaged(folders: Iterable[Path]) -> dict[Path, str]:
+    """What is wrong with each of these folders that is not whole; a folder is read once in a process."""
+    every = list(dict.fromkeys(folders))
+    if not every:
+        return {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        faults = track(pool.map(_fault_of, every), "checking stored volumes", len(every))
+        return {folder: fault for folder, fault in zip(every, faults, strict=True) if fault}
+
+
+def _fault_of(folder: Path) -> str:
+    try:
+        state = _state(folder)
+        if _sound.get(folder) != state:
+            _check(folder)
+            _sound[folder] = state
+    except DamagedVolume as error:
+        return str(error)
+    except OSError as error:
+        return f"{Path(error.filename or folder).name}: {error.strerror}"
+    return ""
+
+
+def _state(folder: Path) -> tuple:
+    """Changes whenever a file is written, even by one of its size and date."""
+    with os.scandir(folder) as entries:
+        files = [(entry.name, entry.stat()) for entry in entries]
+    return tuple(sorted((name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in files))
+
+
+def _check(folder: Path) -> None:
+    meta = _read_meta(folder / META)
+    for name, (size, checksum) in meta["arrays"].items():
+        if (found := (folder / name).stat().st_size) != size:
+            raise DamagedVolume(f"{name} has {found} bytes instead of {size}")
+        if _crc32_of(folder / name) != checksum:
+            raise DamagedVolume(f"{name} holds other bytes than were written")
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        checksum = meta.pop("crc32")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise DamagedVolume(f"{path.name} is not whole") from None
+    if _crc32_of_meta(meta) != checksum or not isinstance(meta.get("arrays"), dict):
+        raise DamagedVolume(f"{path.name} holds other values than were written")
+    return meta
+
+
+def _crc32_of(path: Path) -> int:
+    checksum = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            checksum = crc32(chunk, checksum)
+    return checksum
+
+
+def _crc32_of_meta(meta: Mapping[str, Any]) -> int:
+    return crc32(json.dumps(meta, sort_keys=True).encode())
