@@ -54,7 +54,6 @@ MAX_PROCESSES = 4
 SERIAL_BELOW = 24
 
 
-
 class StoreError(TargetError):
     """The store itself cannot be written (full disk, no permission): every further case would fail too."""
 

@@ -19,6 +19,7 @@ HARMLESS = {
     "duplicate_slice": "send each image once",
     "dose_page": "leave dose pages and screenshots out: they often show the patient's name",
     "secondary_capture": "leave screenshots out: they often show the patient's name",
+    "linked_twice": "remove the link, or move the folder to the hospital that it belongs to",
     "split_kernel": "send each reconstruction as a series of its own",
 }
 #: What a header says of the person: how grave it is, in words, and what to do.

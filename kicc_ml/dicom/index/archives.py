@@ -15,7 +15,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.user_folders import user_cache
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.header_table import FoundFile
-from kicc_ml.dicom.index.scan import found_file, is_source
+from kicc_ml.dicom.index.walk import found_file, is_source
 
 #: Slices without an object shrink a thousandfold, whole exports three- to tenfold.
 MAX_RATIO = 100

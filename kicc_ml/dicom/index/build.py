@@ -19,7 +19,8 @@ from kicc_ml.dicom.header.read import Header
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.archives import members, unpacked
 from kicc_ml.dicom.index.header_table import FoundFile, HeaderTable
-from kicc_ml.dicom.index.scan import found_file, read_found, scan, walk
+from kicc_ml.dicom.index.scan import read_found, scan
+from kicc_ml.dicom.index.walk import found_file, walk
 from kicc_ml.dicom.pixels.read import decoding_fault
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.reasons import REASONS

@@ -47,6 +47,7 @@ class FoundFile(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     name: str = ""  # what it is called for people, where that is not its path
+    fault: str = ""  # reason code of what is not opened, "" for a file to be read
 
     @property
     def state(self) -> tuple[str, str, int, int, int]:

@@ -1,12 +1,10 @@
 """Every file under a folder to its header: in parallel where that pays, once where a cache is kept."""
 
-import logging
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,21 +16,17 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import pseudonym
-from kicc_ml.dicom.header.read import read_headers
+from kicc_ml.dicom.header.read import Header, read_headers
 from kicc_ml.dicom.index.header_table import IDENTITY, SCHEMA, FoundFile, HeaderTable, file_rows, identity, to_table
+from kicc_ml.dicom.index.walk import walk
 
-logger = logging.getLogger(__name__)
-
-#: Folders and files right under a repository that hold no source images.
-NOT_SITES = {"masks", "truth"}
-TABLE = "clinical.csv"
 #: Fewer files than this are read faster by one process than two processes are started.
 PARALLEL_FROM = 2000
 BATCH = 256
 #: Batches after which what was read is put down, so that a killed scan goes on from there.
 BATCHES_A_PART = 20
 #: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
-CACHE_FORMAT = "3"
+CACHE_FORMAT = "4"
 
 
 def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
@@ -51,63 +45,33 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
 
 def read_found(root: Path, found: Sequence[FoundFile], key: bytes, cache: Path | None = None) -> HeaderTable:
     """As :func:`scan`, of given files under ``root``."""
-    kept = _load(cache, key) if cache else SCHEMA.empty_table()
+    kept, read_from = _load(cache, key) if cache else (SCHEMA.empty_table(), [])
     if cache and file_rows(kept).equals(identity(found)):
         return HeaderTable(kept, key)
     rows_of = _rows_by_file(kept)
     fresh = [file for file in found if file.state not in rows_of]
-    parts = list(_read_parts(root, fresh, key, cache))
+    parts = list(_read_parts(root, fresh, key, cache, read_from))
     table = _in_order(pa.concat_tables([kept, *parts]), found)
     if cache:
-        _save(cache, table, key)
+        _write(cache, table, key)
+        _remove_parts(cache, read_from)
     return HeaderTable(table, key)
 
 
-def walk(root: Path) -> Iterator[FoundFile]:
-    """Regular files under ``root`` in order of path. The first folder is the site; dot names are left out.
+def _read_parts(
+    root: Path, files: Sequence[FoundFile], key: bytes, cache: Path | None, put_down: list[Path]
+) -> Iterator[pa.Table]:
+    """Headers of ``files`` in their order, some batches at a time, put down as they come where there is a cache.
 
-    A link to a folder is not followed. A folder that may not be read is named in the log.
+    ``put_down`` is filled with where.
     """
-    waiting = [""]
-    while waiting:
-        inside = waiting.pop()
-        site = inside.partition(os.sep)[0]
-        folders = []
-        for entry in _entries(root / inside):
-            path = f"{inside}{os.sep}{entry.name}" if inside else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif entry.is_file() and path != TABLE:
-                yield found_file(path, site, entry.stat())
-        waiting += [folder for folder in reversed(folders) if folder not in NOT_SITES]
-
-
-def found_file(path: str, site: str, status: os.stat_result, name: str = "") -> FoundFile:
-    return FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns, name)
-
-
-def is_source(parts: Sequence[str]) -> bool:
-    """Whether :func:`walk` would come upon a file, by the parts of its path."""
-    visible = all(part and part[0] != "." for part in parts)
-    return visible and parts[0] not in (NOT_SITES if len(parts) > 1 else {TABLE})
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted([entry for entry in entries if entry.name[0] != "."], key=attrgetter("name"))
-    except OSError as error:
-        logger.warning("folder left out: %s", error)
-        return []
-
-
-def _read_parts(root: Path, files: Sequence[FoundFile], key: bytes, cache: Path | None) -> Iterator[pa.Table]:
-    """Headers of ``files`` in their order, some batches at a time, put down as they come where there is a cache."""
     tables = iter(_read(root, files, key))
     while some := list(islice(tables, BATCHES_A_PART)):
         part = pa.concat_tables(some).combine_chunks()
         if cache:
-            _write(_parts(cache) / f"{uuid4().hex}.parquet", part, key)
+            put_down.append(_parts(cache) / f"{uuid4().hex}.parquet")
+            with suppress(FileNotFoundError):  # another scan cleared up; it costs a killed one a second reading
+                _write(put_down[-1], part, key)
         yield part
 
 
@@ -122,7 +86,13 @@ def _read(root: Path, files: Sequence[FoundFile], key: bytes) -> Iterable[pa.Tab
 
 
 def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> pa.Table:
-    return to_table(files, [read_headers(root, file.path, file.site, key, file.name) for file in files], key)
+    return to_table(files, [_headers(root, file, key) for file in files], key)
+
+
+def _headers(root: Path, file: FoundFile, key: bytes) -> list[Header]:
+    if file.fault:
+        return [Header(file.path, file.site, file.fault, shown=file.name)]
+    return read_headers(root, file.path, file.site, key, file.name)
 
 
 def _rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
@@ -151,17 +121,21 @@ def _parts(cache: Path) -> Path:
     return cache.with_name(f".{cache.name}.parts")
 
 
-def _load(cache: Path, key: bytes) -> pa.Table:
-    """What earlier scans have read, a killed one too; nothing of what is damaged, or of another key or format."""
+def _load(cache: Path, key: bytes) -> tuple[pa.Table, list[Path]]:
+    """What earlier scans have read, a killed one too, and the parts that held it.
+
+    Nothing of what is damaged, or of another key or format.
+    """
     tables = [SCHEMA.empty_table()]
-    for file in (cache, *sorted(_parts(cache).glob("*.parquet"))):
+    parts = sorted(_parts(cache).glob("*.parquet"))
+    for file in (cache, *parts):
         try:
             table = pq.read_table(file, memory_map=False)
         except (OSError, pa.ArrowException):
             continue
         if (table.schema.metadata or {}).get(b"stamp") == _stamp(key):
             tables.append(table.replace_schema_metadata(None))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables), parts
 
 
 def _write(file: Path, table: pa.Table, key: bytes) -> None:
@@ -170,7 +144,9 @@ def _write(file: Path, table: pa.Table, key: bytes) -> None:
         pq.write_table(table.replace_schema_metadata({"stamp": _stamp(key)}), partial)
 
 
-def _save(cache: Path, table: pa.Table, key: bytes) -> None:
-    """Replace the cache, then clear the parts; rows in both, of a scan killed in between, are the same."""
-    _write(cache, table, key)
-    shutil.rmtree(_parts(cache), ignore_errors=True)
+def _remove_parts(cache: Path, parts: Sequence[Path]) -> None:
+    """Take away the parts that are in the cache now; those of another scan that is going on stay."""
+    for part in parts:
+        part.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty, or gone
+        _parts(cache).rmdir()

@@ -8,7 +8,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import check_distinct, fault_of
 from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import Modality, Series, Units
-from kicc_ml.dicom.index.build import WEB, index_sources
+from kicc_ml.dicom.index.build import WEB, read_index
+from kicc_ml.dicom.index.walk import walk
 from kicc_ml.dicom.series.image_files import (
     NIFTI_SUFFIXES,
     RADIOGRAPH_SUFFIXES,
@@ -17,6 +18,7 @@ from kicc_ml.dicom.series.image_files import (
     radiograph_series,
     stem,
 )
+from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,9 @@ def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Mo
     """CT series or radiographs by case id: the name of a file less its suffix, the pseudonym of a DICOM series.
 
     CT may be NIfTI, radiographs PNG or JPEG; in zip files they are not looked for. ``units`` and ``spacing_known`` are
-    said of NIfTI files, which do not say themselves. Refused series are logged with their reason, files that cannot be
-    predicted are ``set_aside``. Raises UserError where there is no scan, or where two files give one id.
+    said of NIfTI files, which do not say themselves. Refused series, and what is not opened, are logged with their
+    reason; files that cannot be predicted are ``set_aside``. Raises UserError where there is no scan, or where two
+    files give one id.
     """
     suffixes = NIFTI_SUFFIXES if modality == "CT" else RADIOGRAPH_SUFFIXES
     files = list(_files(source, suffixes))
@@ -51,7 +54,7 @@ def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Mo
         if not fault_of(stem(path))
     ]
     if not files or Path(source).is_dir():
-        found += [series for series in index_sources([source])[0] if series.modality == modality]
+        found += _in_dicom(source, modality)
     set_aside |= _refused(found, suffixes)
     usable = {series.uid: series for series in found if series.usable}
     if not usable and len(set_aside) == len(files) == 1:
@@ -81,6 +84,14 @@ def _refused(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, st
     return set_aside
 
 
+def _in_dicom(source: Path | str, modality: Modality) -> list[Series]:
+    (found,) = read_index([source])
+    for row in found.file_rows:
+        if row.reason in NOT_OPENED:
+            logger.warning("%s left out: %s", found.name(row.path), REASONS[row.reason])
+    return [series for series in found.series if series.modality == modality]
+
+
 def _files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """The files at a place on disk whose name ends so."""
     if str(source).startswith(WEB):
@@ -88,6 +99,5 @@ def _files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
     place = Path(source)
     if not place.exists():
         raise UserError(f"{source} is not there")
-    for path in [place] if place.is_file() else sorted(place.rglob("*")):
-        if path.name.lower().endswith(suffixes):
-            yield path
+    paths = [place] if place.is_file() else sorted(place / file.path for file in walk(place) if not file.fault)
+    yield from (path for path in paths if path.name.lower().endswith(suffixes))

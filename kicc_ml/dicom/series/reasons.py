@@ -1,6 +1,15 @@
 """Why a file or a series was refused, mended or noted: each code with the words a data manager reads."""
 
+#: Reasons for which a directory entry is not opened: there is no header that could say more.
+NOT_OPENED = {"link_outside", "linked_twice", "broken_link", "special_file", "closed_folder"}
+
 REASONS: dict[str, str] = {
+    # an entry of a folder that is not opened
+    "link_outside": "a link that leads out of the source; it is not followed",
+    "linked_twice": "a link to a file or folder of the source, which is indexed where it lies and not here",
+    "broken_link": "a link that leads nowhere or to itself",
+    "special_file": "neither a file nor a folder (socket, pipe or device)",
+    "closed_folder": "a folder that this account may not open",
     # a file that is no image
     "not_dicom": "the file is not DICOM",
     "unreadable": "the file cannot be read or decoded",

@@ -2,6 +2,10 @@
 
 #: Reasons without an entry need nothing done: what they name was left out or mended, or is only said.
 REMEDIES: dict[str, str] = {
+    "link_outside": "put the files themselves in its place, or give the folder that it leads to as a source of its own",
+    "broken_link": "remove the link, or put the files in its place",
+    "special_file": "remove it from the folder",
+    "closed_folder": "give this account the right to read it",
     "not_dicom": "leave the file out of the export",
     "unreadable": "export the file again; it may be damaged, or closed to this account",
     "truncated": "export the file again; the copy was cut short",

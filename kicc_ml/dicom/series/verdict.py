@@ -13,7 +13,7 @@ from kicc_ml.dicom.header.read import MODALITY_OF_CLASS, Header
 from kicc_ml.dicom.series import geometry
 from kicc_ml.dicom.series.describe import described
 from kicc_ml.dicom.series.geometry import GeometryPolicy, NotAVolume
-from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 from kicc_ml.dicom.series.stacking import Stack, stacks, without_repeats
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 #: misspell it.
 HOUNSFIELD = {"", "HU", "US", "HOUNSFIELD UNIT", "HOUNDSFIELD UNIT"}
 #: Faults of a file that leave nothing to group into a series.
-NO_IMAGE = {"not_dicom", "unreadable", "not_an_image", "too_large"}
+NO_IMAGE = {"not_dicom", "unreadable", "not_an_image", "too_large", *NOT_OPENED}
 REFUSE = GeometryPolicy()
 
 

@@ -15,8 +15,7 @@ from monai.data import ImageReader
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series, Volume
-from kicc_ml.dicom.header.read import read_headers
-from kicc_ml.dicom.index.scan import walk
+from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.pixels import presentation
 from kicc_ml.dicom.pixels.read import Image, read_frames, read_image
 from kicc_ml.dicom.series import geometry, repair
@@ -183,7 +182,7 @@ def series_at(path: Path) -> Series:
         return radiograph_series(path, site="", patient=path.name)
     # pseudonyms under a key of the moment: nothing that would need the repository's is handed out
     key = secrets.token_bytes(32)
-    found, _ = judge(path, (one for file in walk(path) for one in read_headers(path, file.path, file.site, key)))
+    found, _ = judge(path, scan(path, key))
     usable = [series for series in found if series.usable]
     if len(usable) == 1:
         return usable[0]

@@ -1,0 +1,118 @@
+"""Every file under a folder, links judged: one bad entry costs itself and is named, and nothing outside is read."""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.index.header_table import FoundFile
+
+#: Folders and files right under a repository that hold no source images.
+NOT_SITES = {"masks", "truth"}
+TABLE = "clinical.csv"
+
+
+def walk(root: Path) -> Iterator[FoundFile]:
+    """Regular files under ``root`` in order of path. The first folder is the site; dot names are left out.
+
+    What is neither file nor folder, or cannot be looked at, comes as a file with a ``fault``. So does a link, but to
+    a place in ``root`` that is passed over itself (a dot folder, as tools that keep versions of data have): it is
+    followed, to the same folder once.
+
+    Raises:
+        UserError: ``root`` itself cannot be opened.
+    """
+    links = _Links(root)
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        site = inside.partition(os.sep)[0]
+        try:
+            entries = _entries(root / inside)
+        except OSError as error:
+            if not inside:
+                raise UserError(f"{root} cannot be opened: {error.strerror}") from error
+            yield found_fault(inside, site, "closed_folder")
+            continue
+        folders = []
+        for entry in entries:
+            path = f"{inside}{os.sep}{entry.name}" if inside else entry.name
+            found = _look(entry, path, site, links)
+            if found is None:
+                folders.append(path)
+            elif path != TABLE and path not in NOT_SITES:
+                yield found
+        waiting += [folder for folder in reversed(folders) if folder not in NOT_SITES]
+
+
+def found_file(path: str, site: str, status: os.stat_result, name: str = "") -> FoundFile:
+    return FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns, name)
+
+
+def found_fault(path: str, site: str, fault: str, name: str = "") -> FoundFile:
+    """What is not opened, and why; the reason takes the place of the times, so that a cache tells one from another."""
+    return FoundFile(path, site, -1, 0, zlib.crc32(fault.encode()), name, fault)
+
+
+def is_source(parts: Sequence[str]) -> bool:
+    """Whether :func:`walk` would come upon a file, by the parts of its path."""
+    visible = all(part and part[0] != "." for part in parts)
+    return visible and parts[0] not in (NOT_SITES if len(parts) > 1 else {TABLE})
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted([entry for entry in entries if entry.name[0] != "."], key=attrgetter("name"))
+
+
+def _look(entry: os.DirEntry[str], path: str, site: str, links: "_Links") -> FoundFile | None:
+    """What an entry is; None where it is a folder to walk through."""
+    try:
+        if entry.is_symlink():
+            return links.follow(entry.path, path, site)
+        if entry.is_dir(follow_symlinks=False):
+            return found_fault(path, site, "linked_twice") if links.has_entered(entry.path) else None
+        if entry.is_file(follow_symlinks=False):
+            return found_file(path, site, entry.stat(follow_symlinks=False))
+    except OSError:  # gone meanwhile, or closed to this account
+        return found_fault(path, site, "unreadable")
+    return found_fault(path, site, "special_file")
+
+
+class _Links:
+    """Links met in one walk, and the folders that were entered by one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._entered: set[str] = set()
+
+    def follow(self, link: str, path: str, site: str) -> FoundFile | None:
+        """The file a link leads to, None for a folder to be walked through, or the fault why neither."""
+        try:
+            target = os.path.realpath(link, strict=True)
+        except OSError:
+            return found_fault(path, site, "broken_link")
+        if (fault := self._fault_of(target)) is not None:
+            return found_fault(path, site, fault)
+        if os.path.isdir(target):
+            self._entered.add(target)
+            return None
+        if os.path.isfile(target):
+            return found_file(path, site, os.stat(target))
+        return found_fault(path, site, "special_file")
+
+    def has_entered(self, folder: str) -> bool:
+        """Whether a link led into this very folder before."""
+        return bool(self._entered) and os.path.realpath(folder) in self._entered
+
+    def _fault_of(self, target: str) -> str | None:
+        if target != self._root and not target.startswith(os.path.join(self._root, "")):
+            return "link_outside"
+        parts = os.path.relpath(target, self._root).split(os.sep)
+        is_walked = target == self._root or is_source(parts) or parts in ([TABLE], *([name] for name in NOT_SITES))
+        return "linked_twice" if is_walked or self._is_below_entered(target) else None
+
+    def _is_below_entered(self, target: str) -> bool:
+        return any(target == folder or target.startswith(os.path.join(folder, "")) for folder in self._entered)
