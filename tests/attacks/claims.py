@@ -1,0 +1,82 @@
+"""What a folder may look like after a command: nothing else touched, no text that acts, no cell that computes."""
+
+import csv
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from tests.attacks.controls import controls_in
+
+#: What a spreadsheet begins to compute at.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+BINARY = (".dcm", ".gz", ".nii", ".png", ".jpg", ".pdf", ".parquet", ".npy", ".safetensors", ".ckpt", ".zip")
+
+Snapshot = Mapping[bytes, tuple[str, int, str]]
+
+
+def snapshot(folder: Path, *, but: Collection[Path] = ()) -> Snapshot:
+    """Every entry below ``folder`` with kind, size and digest; what lies below ``but`` is left out."""
+    left_out = {os.fsencode(path) for path in but}
+    found: dict[bytes, tuple[str, int, str]] = {}
+    for place, folders, files in os.walk(os.fsencode(folder)):
+        folders[:] = [name for name in folders if os.path.join(place, name) not in left_out]
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            if path not in left_out:
+                found[path] = _state(path)
+    return found
+
+
+def _state(path: bytes) -> tuple[str, int, str]:
+    status = os.lstat(path)
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as file:
+            return "file", status.st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    return ("folder" if stat.S_ISDIR(status.st_mode) else "other"), 0, ""
+
+
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
+    """What was written, changed or removed between two snapshots."""
+    gone = [f"removed: {os.fsdecode(path)!r}" for path in sorted(before.keys() - after.keys())]
+    new = [f"written: {os.fsdecode(path)!r}" for path in sorted(after.keys() - before.keys())]
+    both = sorted(before.keys() & after.keys())
+    return gone + new + [f"changed: {os.fsdecode(path)!r}" for path in both if before[path] != after[path]]
+
+
+def faults_of_files(folder: Path) -> list[str]:
+    """Control characters in the texts of a folder and formulas in its tables."""
+    found = []
+    for place, _, files in os.walk(os.fsencode(folder)):
+        for name in sorted(files):
+            path = Path(os.fsdecode(os.path.join(place, name)))
+            found += [f"{path.relative_to(folder)!s}: {fault}" for fault in faults_of_file(path)]
+    return found
+
+
+def faults_of_file(path: Path) -> list[str]:
+    """Of a file that is no text, none."""
+    if path.suffix.lower() in BINARY or b"\0" in (raw := path.read_bytes()):
+        return []
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return ["is no UTF-8"] if path.suffix in (".csv", ".json", ".html", ".yaml", ".txt") else []
+    found = [f"raw {one}" for one in controls_in(text)[:2]]
+    return found + (formulas_in(text) if path.suffix == ".csv" else [])
+
+
+def formulas_in(text: str) -> list[str]:
+    """Cells of a CSV that a spreadsheet takes for a formula; numbers are none."""
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    return [f"formula {cell[:60]!r}" for cell in cells if cell.startswith(FORMULA) and not _is_number(cell)]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
