@@ -37,12 +37,12 @@ class PlainLoader(yaml.SafeLoader):
 
 def parse_yaml(text: str) -> Any:
     """Plain values of one YAML document. Raises yaml.YAMLError or ValueError where it is none."""
-    return yaml.load(text, PlainLoader)  # noqa: S506
+    return yaml.load(text, PlainLoader)
 
 
 def parse_yaml_documents(text: str) -> list[Any]:
     """Plain values of each YAML document of a text. Raises yaml.YAMLError or ValueError where it is none."""
-    return list(yaml.load_all(text, PlainLoader))  # noqa: S506
+    return list(yaml.load_all(text, PlainLoader))
 
 
 def read_yaml(path: Path, remedy: str) -> Any:

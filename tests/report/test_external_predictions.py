@@ -278,5 +278,5 @@ def test_predictions_are_called_after_their_file_wherever_it_lies(tmp_path: Path
 @pytest.mark.parametrize("name", [".csv", "..csv", ".hidden.csv", "a\nb.csv"])
 def test_predictions_without_a_name_for_their_report_are_refused(tmp_path: Path, name: str):
     (tmp_path / name).touch()
-    with pytest.raises(UserError, match="the predictions .* cannot be the name of a folder"):
+    with pytest.raises(UserError, match=r"the predictions .* cannot be the name of a folder"):
         model_names([tmp_path / name])
