@@ -150,7 +150,7 @@ def environment() -> dict[str, str]:
 
 def _commit() -> str:
     """Of the checkout this package lies in; "" where it was installed from elsewhere, or git is not there."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return ""
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
