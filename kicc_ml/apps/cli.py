@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from kicc_ml import __version__
 from kicc_ml.apps.cli_runs import compare, export, finish, predict, view
 from kicc_ml.apps.configuration import build, configuration, log_to_terminal, with_clear_errors
 from kicc_ml.cohort.doctor.report import examine, in_one_line
@@ -35,10 +36,23 @@ Gaps = Literal["refuse", "resample"]
 Tilt = Literal["refuse", "shear"]
 Modality = Literal["CT", "CXR"]
 
-HELP = "Everything that is neither training nor scoring."
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"kicc_ml {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and end")
+    ] = False,
+) -> None:
+    """Deep learning for COVID-19 pneumonia over a multi-hospital DICOM repository."""
 
 
 @app.command()
@@ -182,6 +196,27 @@ def cases(
     table.writerow(["case_id", "site", "ct", "cxr"])
     for case in found:
         table.writerow([case.case_id, case.site, *(image.files[0] if image else "" for image in (case.ct, case.cxr))])
+
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train every fold of a split, predict what each held out, report: python train.py, from any folder."""
+    from kicc_ml.apps.train import run
+
+    sys.argv = ["kicc-ml train", *context.args]
+    run()
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Score a run, or anybody's predictions of a cohort, and write the report: python evaluate.py, from any folder."""
+    from kicc_ml.apps.evaluate import run
+
+    sys.argv = ["kicc-ml evaluate", *context.args]
+    run()
 
 
 for command in (predict, view, compare, export):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Source = Annotated[str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address")]
 Results = Annotated[Path, typer.Option("-o", help="results, one folder per case")]
 Run = Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")]
-Device = Annotated[str, typer.Option(help="where the network runs, as cuda or cuda:1")]
+Device = Annotated[str, typer.Option(help="where the network runs: auto (a GPU where there is one), cpu, cuda, cuda:1")]
 Fast = Annotated[bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")]
 Report = Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")]
 Dicom = Annotated[
@@ -42,7 +42,7 @@ def predict(
     source: Source,
     out: Results,
     run: Run,
-    device: Device = "cpu",
+    device: Device = "auto",
     fast: Fast = False,
     report: Report = False,
     dicom: Dicom = False,

@@ -22,9 +22,16 @@ def fast_autocast(device_type: str) -> torch.autocast:
     return torch.autocast(device_type, torch.bfloat16, enabled=fast_bf16(device_type))
 
 
+def resolve_device(name: str) -> str:
+    """``name``, or for ``auto`` the GPU where there is one, else the processor."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def on_device(network: nn.Module, name: str) -> nn.Module:
     """The network, moved. Raises UserError for a device that this machine or this build of torch does not have."""
     try:
-        return network.to(torch.device(name))
+        return network.to(torch.device(resolve_device(name)))
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"there is no device {name} here ({str(error).splitlines()[0]}); say cpu") from error
