@@ -9,10 +9,13 @@ from tests.orthanc import Orthanc, running_orthanc
 
 
 @pytest.fixture(scope="session", autouse=True)
-def pseudonym_keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Repositories without a key of their own get one kept for the user: here, for this test run."""
+def keys_and_notes_in_temporary_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Repositories without a key of their own get one kept for the user, and a training leaves a note where its cohort
+    lies: here, for this test run.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KICC_KEYS", str(tmp_path_factory.mktemp("keys")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

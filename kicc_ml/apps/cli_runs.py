@@ -115,7 +115,7 @@ def compare(
     """Runs set side by side on the same held-out cases: paired differences of AUC and of lesion Dice, by Holm."""
     from kicc_ml.evaluation.comparison import compare_runs
     from kicc_ml.report.terminal import comparison_table
-    from kicc_ml.runs.folder import held_out_tables
+    from kicc_ml.runs.tables import held_out_tables
 
     if len({str(run) for run in runs}) < 2:
         raise UserError("one run cannot be compared; give two run folders or more")

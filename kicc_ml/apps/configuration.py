@@ -37,6 +37,7 @@ CALLABLE = frozenset(
         "kicc_ml.cohort.public.images.covid_cxr_severity",
         "kicc_ml.cohort.public.clinical_tables.catanzaro",
         "kicc_ml.cohort.public.clinical_tables.wuhan",
+        "kicc_ml.runs.run_cohort.RunCohort",
         "kicc_ml.cohort.splits.leave_one_site_out",
         "kicc_ml.cohort.splits.site_kfold",
         "kicc_ml.cohort.splits.site_pairs",
@@ -134,7 +135,10 @@ def sweep_folds(
         if folds:
             names = ",".join("'" + fold.replace("'", "\\'") + "'" for fold in folds)
             sys.argv = [sys.argv[0], *overrides, f"split.fold={names}", "--multirun"]
-            job()
+            try:
+                job()
+            finally:  # Hydra's record names this machine's folders, and says nothing that config.yaml does not
+                (Path(cfg.run_dir) / "multirun.yaml").unlink(missing_ok=True)
     if not trained:
         raise NothingToLearn("the cohort has neither masks nor endpoints; add masks/ or endpoint columns")
     finish(trained)

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hydra
 import numpy as np
 import pandas as pd
-import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
@@ -24,14 +24,16 @@ from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, with_cle
 from kicc_ml.clinic.held_out_case import HeldOutCase, masks_in, model_of
 from kicc_ml.clinic.outputs import HeldOut
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import read_table
+from kicc_ml.core.files import yaml_of
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
+from kicc_ml.core.received import read_object
 from kicc_ml.core.types import Case, Volume, by_id
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
 from kicc_ml.dicom.pixels.picture_file import read_picture
 from kicc_ml.dicom.volume.read import read_volume
+from kicc_ml.evaluation.cohort_labels import check_outcomes, check_scores
 from kicc_ml.evaluation.score_figures import score_figures, scored_images
 from kicc_ml.evaluation.segmentation import case_columns, score_case
 from kicc_ml.evaluation.subgroups import groups_of
@@ -55,7 +57,11 @@ from kicc_ml.runs.folder import (
     fold_folder,
     fold_folders,
     load_fold,
+    settings_of_fold,
 )
+from kicc_ml.runs.run_cohort import PLACES, RunCohort
+from kicc_ml.runs.settings import digest_of
+from kicc_ml.runs.tables import read_predictions
 
 logger = logging.getLogger("evaluate")
 
@@ -76,14 +82,16 @@ class Scores:
     everyone: Mapping[str, Case]
 
 
-def evaluate_runs(runs: Sequence[Path], together: Path | None = None) -> Path:
+def evaluate_runs(
+    runs: Sequence[Path], together: Path | None = None, cohorts: Mapping[Path, RunCohort] = MappingProxyType({})
+) -> Path:
     """Score each run and write its report into it; of several parts, one over all into ``together``. Returns the last.
 
     Runs that are no parts of one another (``together`` None) stay apart, but where one was divided by patient and one
     by hospital, both show the gap; then the first page is returned. Each gets ``cases.csv summary.json report.html``,
-    and a montage and a page beside the severity map of each case.
+    and a montage and a page beside the severity map of each case. ``cohorts`` says where those of the runs lie.
     """
-    scores = [score(fold_folders(run)) for run in runs]
+    scores = [score(run, cohorts.get(run, RunCohort())) for run in runs]
     of_run = dict(zip(runs, scores, strict=True))
     gap = gap_between(
         {run: division_of(one.folds[0]) for run, one in of_run.items()},
@@ -104,12 +112,15 @@ def evaluate_runs(runs: Sequence[Path], together: Path | None = None) -> Path:
     return write_results(together, Scores(cases, predictions, folds, groups, image_scores, everyone))
 
 
-def score(folds: Sequence[Path]) -> Scores:
-    """Set what finished folds predicted against what is known of their cases."""
-    cases = cohorts_of(folds)
-    tables = {folder: read_table(folder / PREDICTIONS) for folder in folds}
-    outcomes = [table for table in tables.values() if "probability" in table]
-    image_scores = [table for table in tables.values() if "score" in table]
+def score(run: Path, cohort: RunCohort) -> Scores:
+    """Set what the finished folds of a run predicted against what the cohort says of their cases."""
+    folds = fold_folders(run)
+    cases = cohorts_of(folds, cohort)
+    tables = {folder: read_predictions(folder) for folder in folds}
+    outcomes, image_scores = (
+        [check(table, folder / PREDICTIONS, cases[folder]) for folder, table in tables.items() if column in table]
+        for column, check in (("probability", check_outcomes), ("score", check_scores))
+    )
     segmented = [
         score_segmented(row, cases[folder], case_folder(folder.parent, str(row["case_id"])))
         for folder, table in tables.items()
@@ -151,13 +162,13 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
     return write_report(folder, summary, cases, scores.predictions, run, shown_cases(scores))
 
 
-def cohorts_of(folds: Sequence[Path]) -> dict[Path, Mapping[str, Case]]:
-    """The cases each fold was made from, by the cohort that its own settings name."""
-    settings = {folder: yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["cohort"] for folder in folds}
-    name = {folder: yaml.safe_dump(cohort) for folder, cohort in settings.items()}
-    distinct = {name[folder]: settings[folder] for folder in folds}
-    built = {one: by_id(build(OmegaConf.create(cohort))) for one, cohort in distinct.items()}
-    return {folder: built[name[folder]] for folder in folds}
+def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[str, Case]]:
+    """The cases of each fold, by what its own settings select of a cohort; each selection is read once."""
+    settings = {folder: settings_of_fold(folder) for folder in folds}
+    name = {folder: f"{folder.parent} {digest_of(one.get('cohort'))}" for folder, one in settings.items()}
+    first = {name[folder]: folder for folder in reversed(folds)}
+    read = {one: by_id(cohort.read(settings[folder], folder.parent, folder / CONFIG)) for one, folder in first.items()}
+    return {folder: read[name[folder]] for folder in folds}
 
 
 def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> dict[Any, Any]:
@@ -217,20 +228,20 @@ def quarantined(folds: Sequence[Path]) -> dict[str, str]:
         case_id: reason
         for path in sorted(files)
         if path.is_file()
-        for case_id, reason in json.loads(path.read_text(encoding="utf-8")).items()
+        for case_id, reason in read_object(path, "train the fold again").items()
     }
 
 
 def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
     """What the report says of how it came to be."""
-    parts = {fold.parent: yaml.safe_load((fold / CONFIG).read_text(encoding="utf-8")) for fold in folds}
+    parts = {fold.parent: settings_of_fold(fold) for fold in folds}
     how = " and ".join(dict.fromkeys(division_of(fold).replace("_", " ") for fold in folds))
     return {
         "name": run.name,
         "description": f"{len(folds)} models, {how}: every case is predicted by a model that was trained without "
         "its fold. What is fitted (weights, imputation, scaling, baselines) is fitted on the other folds alone.",
-        "config": yaml.safe_dump_all(parts.values(), sort_keys=False, allow_unicode=True),
-        "seed": ", ".join(dict.fromkeys(str(settings["seed"]) for settings in parts.values())),
+        "config": yaml_of(list(parts.values())),
+        "seed": ", ".join(dict.fromkeys(str(settings.get("seed", "not stated")) for settings in parts.values())),
         **environment(),
     }
 
@@ -248,6 +259,16 @@ def print_results(page: Path) -> int:
     return 3 if summary["quarantined"] else 0
 
 
+def cohort_of(cfg: DictConfig, *, read: bool) -> Any:
+    """The cohort that the user names: its cases where they are to be ``read``, else where it lies."""
+    return build(cfg) if read else cohort_place(cfg)
+
+
+def cohort_place(cfg: DictConfig) -> RunCohort:
+    """Where the cohort of some settings lies."""
+    return RunCohort(**{name: cfg[name] for name in PLACES if cfg.get(name)})
+
+
 def paths_of(given: str | Sequence[str] | None) -> list[Path]:
     """One path or several, as a setting holds them."""
     return [Path(path) for path in ([given] if isinstance(given, str) else given or ())]
@@ -256,12 +277,13 @@ def paths_of(given: str | Sequence[str] | None) -> list[Path]:
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     runs, predictions = (paths_of(given) for given in (cfg.runs, cfg.predictions))
-    if predictions and cfg.get("cohort"):
+    cohort = cohort_of(cfg.cohort, read=bool(predictions))
+    if predictions and not isinstance(cohort, RunCohort):
         named = model_names(predictions)
         folder = Path(cfg.report_dir or f"reports/{make_path_name('_'.join(named))}")
-        page = evaluate_predictions(named, by_id(build(cfg.cohort)), folder, runs)
+        page = evaluate_predictions(named, by_id(cohort), folder, runs)
     elif runs and not predictions:
-        page = evaluate_runs(runs)
+        page = evaluate_runs(runs, cohorts=dict.fromkeys(runs, cohort))
     else:
         raise UserError(
             "say what to judge: python evaluate.py runs=runs/NAME, or predictions=CSV_OR_FOLDER cohort=NAME"

@@ -8,7 +8,7 @@ python train.py experiment=lesion_ct split.fold=NAME         one fold
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import hydra
 import pytorch_lightning as pl
 import torch
-import yaml
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -31,16 +30,17 @@ from kicc_ml.apps.configuration import (
     with_clear_errors,
     with_values,
 )
-from kicc_ml.apps.evaluate import evaluate_runs, print_results
-from kicc_ml.cohort.splits import read_splits, write_splits
+from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
+from kicc_ml.cohort.flow import Cohort
+from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import make_folder, write_json, write_table, write_yaml
-from kicc_ml.core.path_names import check_distinct
+from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
 from kicc_ml.models.ema import averaged_weights
+from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, read_checkpoint, refuse_foreign
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
@@ -48,7 +48,6 @@ from kicc_ml.models.schedule import budget_in_words
 from kicc_ml.prediction.outcome import recalibrate
 from kicc_ml.prediction.segmentation import with_lesion_threshold
 from kicc_ml.runs.folder import (
-    CONFIG,
     FLOW,
     PLAN,
     PREDICTIONS,
@@ -57,16 +56,25 @@ from kicc_ml.runs.folder import (
     about_data,
     finished_folds,
     fold_folder,
-    fold_name,
     save_network,
 )
-from kicc_ml.runs.plan import FIELDS, make_plan, planned_fields, predicted_gib
+from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
+from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields, predicted_gib
+from kicc_ml.runs.run_cohort import RunCohort, note_places, without_places
+from kicc_ml.runs.settings import digest_of
+from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
+from kicc_ml.training.processes import environment_for, is_first_process, processes_of
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
 NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
+#: Settings that may change when a checkpoint is taken up: for how long and on what is trained, what becomes of it.
+MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})
 
 CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+#: Checkpoints that Lightning writes for a Slurm job and resumes without being told to.
+REQUEUED = "hpc_ckpt_*.ckpt"
 
 #: Weights are averaged over about the last hundred steps: the shortest trainings have a few hundred.
 AVERAGE_DECAY = 0.99
@@ -77,31 +85,44 @@ logger = logging.getLogger("train")
 def prepare(cfg: DictConfig) -> list[str]:
     """Index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
     run_dir = Path(cfg.run_dir)
-    everybody = build(cfg.cohort)
+    everybody = cohort_of(cfg)
     # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
     planned_cfg, _ = with_plan(cfg, everybody)
     data = data_module(planned_cfg, everybody, whole(everybody))
     data.prepare_data()
     data.setup()
-    make_folder(run_dir)
-    write_json(run_dir / QUARANTINE, data.quarantined)
-    write_json(run_dir / FLOW, everybody.flow.as_json())
     splits = build(cfg.split)(data.train_cases)
     for split in splits:
         with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
-    lay_down(cfg, splits)
+    lay_down(run_dir, splits, {split.fold: settings_of(cfg, split.fold) for split in splits})
+    write_json(run_dir / QUARANTINE, data.quarantined)
+    write_json(run_dir / FLOW, everybody.flow.as_json())
+    note_places(run_dir, plain(cfg.cohort))
     done = finished_folds(run_dir)
     return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
 
 
 def train(cfg: DictConfig) -> None:
-    """One fold: data, task, fit, weights, held-out predictions. The predictions, written last, mark it finished."""
+    """One fold, which this process alone writes; of several processes that train it together the first holds it."""
+    if not is_first_process(processes_of(cfg.trainer)):
+        return train_fold(cfg, fold_folder(cfg.run_dir, cfg.split.fold))
+    with hold_fold(Path(cfg.run_dir), cfg.split.fold) as folder:
+        refuse_changed(folder, settings_of(cfg, cfg.split.fold))
+        if folder in finished_folds(Path(cfg.run_dir)):
+            print(f"fold {cfg.split.fold} was finished meanwhile by another process", file=sys.stderr)
+            return None
+        return train_fold(cfg, folder)
+
+
+def train_fold(cfg: DictConfig, folder: Path) -> None:
+    """Data, task, fit, weights, held-out predictions. The predictions, written last, mark the fold as finished."""
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    folder = fold_folder(cfg.run_dir, cfg.split.fold)
     (split,) = read_splits(folder / SPLIT)
-    cases = with_features(cfg, build(cfg.cohort), split)
+    settings = settings_of(cfg, split.fold)
+    cases = with_features(cfg, cohort_of(cfg), split)
     cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
     if plan:
+        settings = filled(settings, plan["fields"])
         write_yaml(folder / PLAN, plan)
     data = data_module(cfg, cases, split)
     data.prepare_data()
@@ -109,35 +130,52 @@ def train(cfg: DictConfig) -> None:
     about, network = about_data(data), None
     if cfg.network is not None:  # an experiment may be of baselines alone
         network = build_network(plain(cfg.network), about.sizes)
-        if not fit(cfg, network, data, folder).is_global_zero:
+        if not fit(cfg, network, data, folder, mark_of(settings, split)).is_global_zero:
             return
         if about.regions:
             about = with_lesion_threshold(network, about, data)
         if isinstance(network, OutcomeNetwork):
             recalibrate(network, data)
-        save_network(folder, network, about)
+        save_network(folder, network, about, settings)
     rows, quarantined = build(cfg.predict)(network, about, data, Path(cfg.run_dir))
     write_json(folder / QUARANTINE, quarantined)
     write_table(folder / PREDICTIONS, rows)
 
 
-def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path) -> pl.Trainer:
+def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark) -> pl.Trainer:
     """Train the network; it ends with its best weights."""
+    checkpoint = checkpoint_of(cfg, folder, mark)
     if isinstance(network, OutcomeNetwork):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
     task = build(cfg.model)(network)
-    checkpoint = checkpoint_of(cfg, folder)
-    trainer = build(cfg.trainer)(logger=loggers(folder, checkpoint), callbacks=callbacks(folder, task, data.split))
+    checkpoints = FoldCheckpoints((folder / CHECKPOINTS).resolve(), mark)
+    trainer = build(cfg.trainer)(
+        logger=loggers(folder, checkpoint),
+        callbacks=callbacks(folder, task, data.split),
+        default_root_dir=folder,
+        plugins=[environment_for(processes_of(cfg.trainer)), checkpoints],
+    )
     announce(data.split.fold, trainer, cfg)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    load_best(task, trainer)
+    if trainer.is_global_zero:
+        drop_host_names(folder / TENSORBOARD)
+    load_best(task, trainer, checkpoints)
     return trainer
 
 
 def report(parts: Sequence[DictConfig]) -> None:
     """Scores, report and severity maps of each part and, where there are several, of all together."""
-    runs = [Path(cfg.run_dir) for cfg in parts]
-    raise SystemExit(print_results(evaluate_runs(runs, together=runs[0].parent)))
+    cohorts = {Path(cfg.run_dir): cohort_place(cfg.cohort) for cfg in parts}
+    runs = list(cohorts)
+    raise SystemExit(print_results(evaluate_runs(runs, runs[0].parent, cohorts)))
+
+
+def cohort_of(cfg: DictConfig) -> Cohort:
+    """The cases of the cohort that the user names."""
+    cohort = build(cfg.cohort)
+    if isinstance(cohort, RunCohort):
+        raise UserError("cohort=of_run is for evaluate.py; name the cohort to train on, for example cohort=repository")
+    return cohort
 
 
 def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
@@ -179,36 +217,18 @@ def whole(cases: Sequence[Case]) -> Split:
     )
 
 
-def lay_down(cfg: DictConfig, splits: Sequence[Split]) -> None:
-    """Write each fold's ``split.json`` and ``config.yaml``, or make sure that those there are the same.
-
-    Raises UserError, before anything is written, where the run folder holds finished folds with other settings or
-    another division: two runs must not mix.
-    """
-    settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
-    check_distinct(settings, "the folds", fold_name)
-    for folder in finished_folds(Path(cfg.run_dir)):
-        kept = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-        now = settings_of(cfg, kept["split"]["fold"])
-        changed = [key for key in now if kept.get(key) != now[key]]
-        division = read_splits(folder / SPLIT)
-        if any(split.fold == division[0].fold and split != division[0] for split in splits):
-            changed.append("the cases and their division")
-        if changed:
-            raise UserError(
-                f"{folder} holds a finished fold with other settings ({', '.join(changed)}); "
-                "give this run its own folder with run_dir=DIR, or delete that one"
-            )
-    for split in splits:
-        folder = fold_folder(cfg.run_dir, split.fold)
-        make_folder(folder)
-        write_splits(folder / SPLIT, [split])
-        write_yaml(folder / CONFIG, settings[split.fold])
-
-
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
+    """What a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
+    settings["cohort"] = without_places(settings["cohort"])
+    settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
     return settings | {"split": settings["split"] | {"fold": fold}}
+
+
+def mark_of(settings: Mapping[str, Any], split: Split) -> Mark:
+    """Whose the checkpoints of a fold are: its cases, and what its weights depend on."""
+    weighty = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
+    return Mark(split.fold, digest_of(weighty), digest_of(asdict(split)))
 
 
 def fit_inputs(
@@ -219,17 +239,25 @@ def fit_inputs(
     network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
 
 
-def checkpoint_of(cfg: DictConfig, folder: Path) -> Path | None:
-    """Where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one."""
+def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
+    """Where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one.
+
+    Raises UserError, before anything of the fold is changed, for a file that is damaged or of another fold.
+    """
+    if left := sorted(folder.glob(REQUEUED)):
+        raise UserError(f"{left[0]} was left by a requeued job and would be taken up unasked; remove it")
     if cfg.ckpt_path is None:
         return None
     path = folder / CHECKPOINTS / "last.ckpt" if cfg.ckpt_path == "last" else Path(cfg.ckpt_path)
-    return path if path.is_file() or cfg.ckpt_path != "last" else None
+    if cfg.ckpt_path == "last" and not path.exists():
+        return None
+    refuse_foreign(read_checkpoint(path).get(MARK), mark, path)
+    return path
 
 
 def loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
     """``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
-    return [metrics_logger(folder, checkpoint), TensorBoardLogger(folder, name="tensorboard", version="")]
+    return [metrics_logger(folder, checkpoint), TensorBoardLogger(folder, name=TENSORBOARD, version="")]
 
 
 def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
@@ -244,11 +272,11 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     ]
 
 
-def load_best(task: pl.LightningModule, trainer: pl.Trainer) -> None:
+def load_best(task: pl.LightningModule, trainer: pl.Trainer, checkpoints: FoldCheckpoints) -> None:
     """Take the weights of the best checkpoint; the last ones stay where nobody was held back to select on."""
     callback = trainer.checkpoint_callback
     if isinstance(callback, ModelCheckpoint) and callback.monitor and (path := callback.best_model_path):
-        task.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
+        task.load_state_dict(checkpoints.load_checkpoint(path)["state_dict"])
 
 
 def quieten_libraries() -> None:

@@ -12,7 +12,6 @@ import pandas as pd
 from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
 from kicc_ml.clinic.page.page import PatientPage, write_page
 from kicc_ml.core.errors import reason_of, target_fault
-from kicc_ml.core.files import read_table
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
 from kicc_ml.data.mask_file import read_mask
@@ -21,20 +20,11 @@ from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
 from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_seconds, read_severity
-from kicc_ml.runs.folder import (
-    CLINICAL_MODEL,
-    PREDICTIONS,
-    WEIGHTS,
-    ZONE_RIDGES,
-    ClinicalFold,
-    Fold,
-    ZoneFold,
-    case_folder,
-)
+from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold, case_folder
+from kicc_ml.runs.tables import read_cases, read_predictions
 
 Trained = Fold | ClinicalFold | ZoneFold
 
-CASES = "cases.csv"
 RISKS_FROM = {
     NETWORK: "images and clinical table, by the fold that held the hospital out",
     CLINICAL: "clinical table alone, by the fold that held the hospital out",
@@ -101,7 +91,7 @@ def export_run(
     written, set_aside = 0, {}
     for fold in folds:
         model = model_of([fold], held_out)
-        rows = read_table(fold.folder / PREDICTIONS)
+        rows = read_predictions(fold.folder)
         for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
             try:
                 severity = case_folder(fold.folder.parent, case_id)
@@ -120,8 +110,7 @@ def export_run(
 
 def held_out_of(run: Path) -> HeldOut:
     """The held-out cases of a run that was evaluated (its ``cases.csv``); empty for one fold or without."""
-    path = run / CASES
-    return HeldOut(read_table(path) if path.is_file() else pd.DataFrame())
+    return HeldOut(read_cases(run))
 
 
 def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:

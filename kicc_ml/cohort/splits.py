@@ -5,7 +5,6 @@ shared: the cases of a tested person are in no other part of that fold, whatever
 depends on the cases, the parameters and the seed alone, not on which other folds are asked for.
 """
 
-import json
 import logging
 import re
 import zlib
@@ -21,6 +20,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
+from kicc_ml.core.received import read_object
 from kicc_ml.core.types import Case, Split, by_id
 
 logger = logging.getLogger(__name__)
@@ -179,11 +179,11 @@ def read_splits(path: Path) -> list[Split]:
     Raises:
         UserError: the file is missing, is no such file, or shares a person between two sides.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; it is written when a training starts")
+    kept = read_object(path, "remove it and start the training anew")
     try:
-        folds = json.loads(path.read_text(encoding="utf-8"))["folds"]
-        return [_from_json(one) for one in folds]
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; it is written when a training starts") from error
+        return [_from_json(one) for one in kept["folds"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no split file ({error!r}); remove it and start the training anew") from error
 

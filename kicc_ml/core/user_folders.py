@@ -14,3 +14,8 @@ def user_cache() -> Path:
 def keys_folder() -> Path:
     """``$KICC_KEYS`` (default ``~/.config/kicc_ml/keys``): the keys of pseudonyms of this user."""
     return Path(os.environ.get(KEYS_VARIABLE) or Path.home() / ".config" / "kicc_ml" / "keys")
+
+
+def user_state() -> Path:
+    """``$XDG_STATE_HOME/kicc_ml`` (default ``~/.local/state/kicc_ml``): where the cohorts of this user's runs lie."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "kicc_ml"

@@ -1,10 +1,13 @@
 """The networks a run folder may name. A configuration handed over is data: it picks from this list, nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from monai.networks.nets import DynUNet, SegResNet, UNet
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.models.outcome import OutcomeNetwork
@@ -29,3 +32,56 @@ def build_network(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.M
         raise UserError(f"network {name} is not one of those this project builds: {', '.join(NETWORKS)}")
     parameters = {key: value for key, value in settings.items() if key != "_target_"}
     return NETWORKS[name](**parameters, **sizes)
+
+
+#: Parts without weights (activations, dropout, containers) that a network may have for each of its tensors.
+PARTS_FOR_A_TENSOR = 50
+
+
+def tensor_shapes(
+    settings: Mapping[str, Any], sizes: Mapping[str, int], max_tensors: int, max_values: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of ``build_network(settings, sizes)`` by name, found without allocating them.
+
+    Args:
+        settings, sizes: those of :func:`build_network`.
+        max_tensors, max_values: how many tensors, and values in all of them, the network may have.
+
+    Returns:
+        shapes of what is in its ``state_dict``.
+
+    Raises:
+        UserError: it would be larger; building ends where that is known.
+    """
+    with torch.device("meta"), _counted(max_tensors, max_values):
+        network = build_network(settings, sizes)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+@contextmanager
+def _counted(max_tensors: int, max_values: int) -> Iterator[None]:
+    """Raise UserError as soon as more is registered in any module than a network may have."""
+    parts, values = 0, 0
+
+    def count_tensor(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal values
+        values += 0 if tensor is None else tensor.numel()
+        if values > max_values:
+            raise UserError(f"its settings describe a network of more than {max_values} values")
+
+    def count_part(module: nn.Module, name: str, part: nn.Module | None) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > max_tensors * PARTS_FOR_A_TENSOR:
+            raise UserError(f"its settings describe a network of more than {max_tensors} tensors")
+
+    handles = [
+        hooks.register_module_parameter_registration_hook(count_tensor),
+        hooks.register_module_buffer_registration_hook(count_tensor),
+        hooks.register_module_module_registration_hook(count_part),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

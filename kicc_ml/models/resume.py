@@ -15,6 +15,8 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
+from kicc_ml.models.fold_checkpoint import read_checkpoint
+
 #: An interruption costs at most this much work; a checkpoint takes about a second to write.
 SAVE_EVERY = timedelta(minutes=5)
 
@@ -62,6 +64,6 @@ def metrics_logger(folder: Path, ckpt_path: str | Path | None) -> CSVLogger:
 def _rows_before(path: Path, ckpt_path: str | Path | None) -> list[dict[str, Any]]:
     if ckpt_path is None or not path.is_file():
         return []
-    steps = torch.load(ckpt_path, weights_only=True, map_location="cpu")["global_step"]
+    steps = read_checkpoint(Path(ckpt_path))["global_step"]
     rows = pd.read_csv(path, dtype=str)
     return [row.dropna().to_dict() for _, row in rows[rows["step"].astype(int) < steps].iterrows()]

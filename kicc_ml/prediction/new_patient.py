@@ -18,11 +18,11 @@ from kicc_ml.runs.folder import (
     WEIGHTS,
     ClinicalFold,
     Fold,
-    canonical_of,
     fold_folders,
     load_folds,
     load_plain,
 )
+from kicc_ml.runs.settings import canonical_of
 
 #: Keys of the image and the mark that it is there, as ``PatientDataModule`` gives them.
 IMAGE_KEYS = {"ct": "ct_bcxyz", "cxr": "cxr_bcxy"}

@@ -1,19 +1,19 @@
 """What a radiologist would score on a new film, by the ridges of a severity run, and how near that run came."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import CXR_SCORES, FilmScore, Modality, Volume
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge, zone_features
-from kicc_ml.runs.folder import CONFIG, ZONE_RIDGES, ZoneFold, canonical_of, fold_folders, load_plain
+from kicc_ml.runs.folder import CONFIG, ZONE_RIDGES, ZoneFold, fold_folders, load_plain, settings_of_fold
+from kicc_ml.runs.settings import canonical_of, value_at
+from kicc_ml.runs.tables import figures_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
             f"{lacking[0]} keeps no ridge on zones ({ZONE_RIDGES}); train it again: python train.py "
             "experiment=severity_cxr"
         )
-    settings = yaml.safe_load((folders[0] / CONFIG).read_text(encoding="utf-8"))["data"]["canonical_cxr"]
-    summary = run / "summary.json"
-    figures = json.loads(summary.read_text(encoding="utf-8"))["image_scores"] if summary.is_file() else {}
-    return ScoreModel([fold for fold in loaded.values() if fold], canonical_of(CanonicalCXR, settings), figures)
+    config = folders[0] / CONFIG
+    canonical = canonical_of(CanonicalCXR, value_at(settings_of_fold(folders[0]), "data.canonical_cxr", config))
+    return ScoreModel([fold for fold in loaded.values() if fold], canonical, figures_of(run, "image_scores"))

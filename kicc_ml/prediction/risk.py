@@ -1,6 +1,5 @@
 """What an outcome run knows of its own risks: how exactly, and how they came out at hospitals it had not seen."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +12,8 @@ from scipy.stats import t
 
 from kicc_ml.core.types import Risk
 from kicc_ml.models.baselines.recalibration import PRIOR_SD, fit_recalibration, log_odds
-from kicc_ml.runs.folder import held_out_tables
+from kicc_ml.runs.tables import figures_of, held_out_tables
 
-SUMMARY = "summary.json"
 NETWORK, CLINICAL = "network", "clinical"
 COVERAGE = 0.90
 #: Calibration is said of hospitals, and fewer have no spread.
@@ -89,9 +87,7 @@ class OutcomeRecord:
 def outcome_record(run: Path) -> OutcomeRecord:
     """The record of a run's folds; without figures where it was not evaluated. Raises UserError where it is no run."""
     rows, _ = held_out_tables(run)
-    path = run / SUMMARY
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return OutcomeRecord(rows, summary.get("outcome", {}))
+    return OutcomeRecord(rows, figures_of(run, "outcome"))
 
 
 def mean_risk(probability_m: Sequence[float] | np.ndarray) -> float:

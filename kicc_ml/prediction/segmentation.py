@@ -1,6 +1,5 @@
 """From a scan to probabilities on its own grid, masks, a severity score; one case at a time."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from kicc_ml.core.errors import UserError, reason_of, target_fault
 from kicc_ml.core.files import kept_on_success, make_folder, write_json
 from kicc_ml.core.path_names import folder_within
 from kicc_ml.core.progress import Stages, track
+from kicc_ml.core.received import read_object
 from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
@@ -48,6 +48,7 @@ FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
 #: Files beside the cases, in small letters: predictions of all, and the list of patients.
 BESIDE_CASES = frozenset({"predictions.csv", "outcomes.csv", "index.html"})
+PREDICT_AGAIN = "remove its folder and predict it again"
 TIMING = "timing_s"  # in it, beside the severity: seconds by stage
 
 
@@ -169,18 +170,21 @@ def finished_row(folder: Path) -> dict[str, Any] | None:
 
 def read_features(folder: Path) -> dict[str, float | None]:
     """What a predicted case is compared by (:mod:`kicc_ml.severity.image_features`)."""
-    return json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
+    return read_object(folder / FEATURES_FILE, PREDICT_AGAIN)
 
 
 def read_severity(folder: Path) -> SeverityMap:
     """The severity of a predicted case."""
-    kept = json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8"))
-    return SeverityMap(**{name: value for name, value in kept.items() if name != TIMING})
+    kept = read_object(folder / SEVERITY_FILE, PREDICT_AGAIN)
+    try:
+        return SeverityMap(**{name: value for name, value in kept.items() if name != TIMING})
+    except TypeError as error:
+        raise UserError(f"{folder / SEVERITY_FILE} holds no severity ({error}); {PREDICT_AGAIN}") from error
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """What each stage of a case took; empty for one predicted by an earlier version."""
-    return json.loads((folder / SEVERITY_FILE).read_text(encoding="utf-8")).get(TIMING, {})
+    return read_object(folder / SEVERITY_FILE, PREDICT_AGAIN).get(TIMING, {})
 
 
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:

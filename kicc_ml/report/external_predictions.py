@@ -28,7 +28,7 @@ from kicc_ml.pictures.case_picture import case_picture
 from kicc_ml.report.report import ShownCase, write_report
 from kicc_ml.report.study_description import environment, study_of
 from kicc_ml.report.worst_cases import predicted_cases, segmented_cases
-from kicc_ml.runs.folder import held_out_tables
+from kicc_ml.runs.tables import held_out_tables
 
 NOTHING = pd.DataFrame()
 

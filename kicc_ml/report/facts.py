@@ -6,8 +6,7 @@ A fact that is not known is left out, never guessed: what a set of settings mean
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
+from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.evaluation.text import capital, figure_text, words
 
 #: Columns of a table that are named among the missing; the others are counted.
@@ -31,7 +30,7 @@ def facts_of(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[str, st
 
 def settings_of(run: Mapping[str, str]) -> list[dict[str, Any]]:
     """The settings of each part of a run; none where they are not known."""
-    return list(yaml.safe_load_all(run["config"])) if "config" in run else []
+    return parse_yaml_documents(run["config"]) if "config" in run else []
 
 
 def concerns(summary: Mapping[str, Any], run: Mapping[str, str]) -> set[str]:

@@ -1,6 +1,5 @@
 """What a report says of a study beside its figures: flow, Table 1, leakage, and where it was run."""
 
-import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.received import read_object
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.volume.thumbnail import THUMBNAIL, thumbnail_of
 from kicc_ml.evaluation.leakage import duplicates, site_probe, validation_gaps
-from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS
+from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS, settings_of_fold
+from kicc_ml.runs.settings import value_at
+from kicc_ml.runs.tables import read_predictions
 
 PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
 
@@ -44,7 +45,7 @@ def flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.name,
-            "flow": json.loads((run / FLOW).read_text(encoding="utf-8")),
+            "flow": read_object(run / FLOW, "remove it: the report does without"),
             "held_out": {fold.name: _cases_in(fold / PREDICTIONS) for fold in folds if fold.parent == run},
         }
         for run in runs
@@ -53,7 +54,7 @@ def flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _cases_in(predictions: Path) -> int:
-    return int(pd.read_csv(predictions, usecols=["case_id"])["case_id"].nunique())
+    return int(read_predictions(predictions.parent)["case_id"].nunique())
 
 
 def leakage(cases: Sequence[Case]) -> dict[str, Any]:
@@ -132,8 +133,7 @@ def gap_between(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.Dat
 
 def division_of(fold: Path) -> str:
     """How the run of a fold divided its cases, as its settings call it."""
-    settings = yaml.safe_load((fold / CONFIG).read_text(encoding="utf-8"))
-    return str(settings["split"]["_target_"]).rsplit(".", 1)[-1]
+    return str(value_at(settings_of_fold(fold), "split._target_", fold / CONFIG)).rsplit(".", 1)[-1]
 
 
 def environment() -> dict[str, str]:

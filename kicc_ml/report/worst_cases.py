@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import get_args
 
 import pandas as pd
-import yaml
 from PIL import Image
 
 from kicc_ml.core.errors import reason_of
@@ -18,7 +17,7 @@ from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.text import words
 from kicc_ml.pictures.case_picture import case_picture
 from kicc_ml.report.report import ShownCase
-from kicc_ml.runs.folder import CONFIG
+from kicc_ml.runs.folder import settings_of_fold
 
 #: Cases with the lowest lesion Dice; of an endpoint the events of lowest risk, and as many others of highest.
 SEGMENTED_SHOWN = 5
@@ -130,5 +129,7 @@ def as_jpeg(picture: Image.Image) -> bytes:
 
 def modalities_of(fold: Path) -> list[Modality]:
     """The images that the outcome network of a fold was given, by its settings."""
-    data = yaml.safe_load((fold / CONFIG).read_text(encoding="utf-8")).get("data", {})
+    data = settings_of_fold(fold).get("data")
+    if not isinstance(data, dict):
+        return []
     return [modality for modality in get_args(Modality) if data.get(f"canonical_{modality.lower()}")]

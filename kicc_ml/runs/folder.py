@@ -1,31 +1,27 @@
 """The run folder, the hand-over from researcher to evaluator: tensors, plain YAML and CSV, never code."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
-import pandas as pd
-import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import read_table, whole_file, write_json
+from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.files import write_json
 from kicc_ml.core.path_names import folder_within, make_path_name
+from kicc_ml.core.received import read_object
 from kicc_ml.core.types import REGIONS, Units
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.models.baselines.clinical_model import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge
 from kicc_ml.models.baselines.tabular import endpoints_be
-from kicc_ml.models.networks import build_network
 from kicc_ml.runs.plan import filled
+from kicc_ml.runs.settings import ASK_AGAIN, canonical_at, digest_of, patch_size_of, read_settings, value_at
+from kicc_ml.runs.weights import load_network, read_header, write_weights
 
-Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
 Plain = TypeVar("Plain", ClinicalModel, ZoneRidge)
 
 CONFIG = "config.yaml"
@@ -78,13 +74,20 @@ class Fold:
     @property
     def canonical(self) -> CanonicalCT | CanonicalCXR:
         """How this fold's network wants to see a CT, or a radiograph if it segments those."""
-        settings = self.config["data"]["canonical"]
-        flat = settings["_target_"].endswith(CanonicalCXR.__name__)
-        return canonical_of(CanonicalCXR, settings) if flat else canonical_of(CanonicalCT, settings)
+        return canonical_at(self.config, "data.canonical", self.folder / CONFIG)
 
     @property
     def patch_size(self) -> Sequence[int]:
-        return self.config["data"]["patch_size"]
+        return patch_size_of(self.config, self.folder / CONFIG)
+
+    def check_images(self) -> None:
+        """Raises UserError where the settings do not say, within bounds, how images are shown to the network."""
+        if self.about.regions:
+            canonical_at(self.config, "data.canonical", self.folder / CONFIG)
+            patch_size_of(self.config, self.folder / CONFIG)
+        for key in ("canonical_ct", "canonical_cxr") if self.about.endpoints else ():
+            if value_at(self.config, f"data.{key}", self.folder / CONFIG) is not None:
+                canonical_at(self.config, f"data.{key}", self.folder / CONFIG)
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,6 @@ class PlainFold(Generic[Plain]):
 
 ClinicalFold = PlainFold[ClinicalModel]
 ZoneFold = PlainFold[ZoneRidge]
-
-
-def canonical_of(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
-    """What a run's settings say of how images are shown to its networks."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    return kind(**{key: value for key, value in values.items() if key != "_target_"})
 
 
 def fold_folder(run_dir: str | Path, fold: str) -> Path:
@@ -140,20 +135,6 @@ def fold_folders(run: str | Path) -> list[Path]:
     return found
 
 
-def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Outcome predictions of a run's folds, and its ``cases.csv``; an empty table for what it has not.
-
-    Raises UserError where there is no finished run.
-    """
-    tables = [read_table(folder / PREDICTIONS) for folder in fold_folders(run)]
-    outcomes = [table for table in tables if "probability" in table]
-    cases = run / "cases.csv"
-    return (
-        pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
-        read_table(cases) if cases.is_file() else pd.DataFrame(),
-    )
-
-
 def about_data(data: PatchDataModule | PatientDataModule) -> About:
     """What a fold's training cases decide: the network's sizes, and the meaning of what goes in and comes out."""
     sites = sorted({case.site for case in data.train_cases})
@@ -175,28 +156,63 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
     return About(sites=sites, sizes=sizes, features=features, endpoints=endpoints, unlearnt=unlearnt)
 
 
-def save_network(folder: Path, network: nn.Module, about: About) -> None:
-    """Write ``weights.safetensors`` whole or not at all; ``about`` travels in its header."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with whole_file(folder / WEIGHTS) as partial:
-        save_file(tensors, partial, metadata={"about": json.dumps(vars(about))})
+def save_network(folder: Path, network: nn.Module, about: About, settings: Mapping[str, Any]) -> None:
+    """Write ``weights.safetensors`` whole or not at all; ``about`` travels in its header.
+
+    ``settings`` are those of the fold with its plan filled in, of which a digest is kept there too.
+    """
+    write_weights(folder / WEIGHTS, network, vars(about), digest_of(settings))
 
 
 def load_fold(folder: Path) -> Fold:
-    """Read a fold back: settings as plain values, tensors without pickle, a network from the known list."""
+    """Read a fold back: settings as plain values, tensors without pickle, a network from the known list.
+
+    Raises:
+        UserError: something is missing, damaged, larger than its file, or not of the same training.
+    """
+    settings = settings_of_fold(folder)
+    if not (path := folder / WEIGHTS).is_file():
+        raise UserError(f"{path} is missing; {folder} is no finished fold with a network")
     try:
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            about = About(**json.loads(file.metadata()["about"]))
-        if (folder / PLAN).is_file():
-            config = filled(config, yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))["fields"])
-        network = build_network(config["network"], about.sizes)
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename or folder / WEIGHTS} is missing; {folder} is no finished fold") from error
-    except (SafetensorError, yaml.YAMLError, KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{folder} cannot be read as a trained fold: {error}") from error
-    return Fold(folder, network.eval(), about, config)
+        header = read_header(path)
+        about = about_of(header.about)
+        if header.settings != digest_of(settings):
+            raise UserError(f"its weights were trained with other settings than {CONFIG} and {PLAN} state")
+        network = load_network(path, header, value_at(settings, "network", folder / CONFIG), about.sizes)
+        fold = Fold(folder, network, about, settings)
+        fold.check_images()
+    except Exception as error:  # settings and files of strangers fail in many ways
+        reason = reason_of(error).splitlines()[0]
+        raise UserError(f"{folder} cannot be read as a trained fold: {reason}; train it again") from error
+    return fold
+
+
+def settings_of_fold(folder: Path) -> dict[str, Any]:
+    """The settings of a fold as plain values, its plan filled in. Raises UserError where they cannot be read."""
+    settings = read_settings(folder / CONFIG)
+    if not (folder / PLAN).is_file():
+        return settings
+    fields = value_at(read_settings(folder / PLAN), "fields", folder / PLAN)
+    try:
+        return filled(settings, fields)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / PLAN} does not fit {CONFIG} beside it; {ASK_AGAIN}") from error
+
+
+def about_of(kept: Any) -> About:
+    """What a file says of its weights. Raises UserError where it is no such thing."""
+    try:
+        about = About(**kept)
+        names = (about.sites, about.regions, about.features, about.endpoints, about.unlearnt)
+        fits = all(isinstance(name, str) for group in names for name in group)
+        fits &= all(isinstance(size, int) and size >= 0 for size in about.sizes.values())
+        fits &= set(about.regions) <= set(REGIONS) and about.units in get_args(Units)
+        fits &= isinstance(about.spacing_known, bool) and 0 <= about.lesion_threshold <= 1
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"what it says of itself is not understood ({error})") from error
+    if not fits:
+        raise UserError("what it says of itself is not understood")
+    return about
 
 
 def load_folds(run: Path) -> list[Fold]:
@@ -218,9 +234,12 @@ def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] |
     path = folder / name
     if not path.is_file():
         return None
+    kept = read_object(path, "train the fold again")
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
         models = {endpoint: kind(**model) for endpoint, model in kept["models"].items()}
-        return PlainFold(folder, About(**kept["about"]), models)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as a model in plain numbers: {error}; train the fold again") from error
+        for model in models.values():
+            model(np.zeros((1, model.inputs)))  # numbers that do not fit together are found here
+        return PlainFold(folder, about_of(kept["about"]), models)
+    except Exception as error:  # files of strangers fail in many ways
+        reason = reason_of(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read as a model in plain numbers: {reason}; train the fold again") from error

@@ -9,10 +9,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from kicc_ml.apps.configuration import build, configuration, plain, sweep_folds, with_clear_errors
-from kicc_ml.apps.train import lay_down
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Split
 from kicc_ml.data.canonical import CanonicalCXR
+from kicc_ml.runs.lay_down import lay_down
 
 FORBIDDEN = {"_target_": "builtins.open", "file": "clinical.csv"}
 
@@ -168,5 +168,5 @@ def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_any
     for names in (["St Mary", "St-Mary"], ["Seoul", "seoul"], ["서울", unicodedata.normalize("NFD", "서울")]):
         splits = [Split(name, ("a",), ("b",), ("c",), cases) for name in names]
         with pytest.raises(UserError, match=r"the folds '.*' and '.*' would be one folder on some disks"):
-            lay_down(cfg, splits)
+            lay_down(tmp_path, splits, {name: {} for name in names})
         assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def save_fold(folder: Path, settings: dict[str, Any] = SETTINGS) -> nn.Module:
     torch.manual_seed(0)
     network = build_network(SETTINGS["network"], ABOUT.sizes)
     (folder / CONFIG).write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
-    save_network(folder, network, ABOUT)
+    save_network(folder, network, ABOUT, settings)
     write_table(folder / PREDICTIONS, pd.DataFrame({"case_id": ["a"]}))
     return network
 
@@ -193,7 +193,7 @@ def test_a_fold_is_not_finished_where_its_table_was_cut_off(tmp_path: Path, monk
 def test_weights_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(TargetError, match="No space"):
-        save_network(tmp_path, build_network(SETTINGS["network"], ABOUT.sizes), ABOUT)
+        save_network(tmp_path, build_network(SETTINGS["network"], ABOUT.sizes), ABOUT, SETTINGS)
     assert not (tmp_path / WEIGHTS).exists()
 
 

@@ -36,9 +36,32 @@ def hu_ct(root: str | Path | None, folder: str | Path, patients: int, sites: int
     real = covid_ct_seg(root)
     anchored = [_anchored(case, Path(folder) / "anchored") for case in track(real, "anchoring", len(real))]
     synthesize(Path(folder) / "synthetic", "demo", seed, patients=patients, sites=sites)
-    synthetic = [case for case in repository(Path(folder) / "synthetic") if case.ct is not None]
+    return _with_synthetic(anchored, Path(folder))
+
+
+def written_hu_ct(root: str | Path | None, folder: str | Path) -> Cohort:
+    """The same, of a ``folder`` that :func:`hu_ct` has written; nothing is written.
+
+    Raises:
+        UserError: see ``covid_ct_seg``; a copy is not there.
+    """
+    anchored = [_read_copy(case, Path(folder) / "anchored") for case in covid_ct_seg(root)]
+    return _with_synthetic(anchored, Path(folder))
+
+
+def _with_synthetic(anchored: list[Case], folder: Path) -> Cohort:
+    synthetic = [case for case in repository(folder / "synthetic") if case.ct is not None]
     cases = [*anchored, *synthetic]
     return Cohort(cases, Flow(rows=len(cases), cases=len(cases), unit="scans"))
+
+
+def _read_copy(case: Case, folder: Path) -> Case:
+    """The case with the copy of its scan in HU."""
+    assert case.ct is not None
+    (path,) = case.ct.files
+    if not (copy := folder / path.name).is_file():
+        raise UserError(f"{copy} is missing; name the folder that cohort=hu_ct wrote: cohort.folder=DIR")
+    return replace(case, ct=nifti_series(copy, site=case.site, patient=case.case_id, units="hu", spacing_known=False))
 
 
 def _anchored(case: Case, folder: Path) -> Case:
@@ -54,8 +77,7 @@ def _anchored(case: Case, folder: Path) -> Case:
             write_nifti(copy, anchored_hu(grey_xyz, lung_xyz, lesion_xyz), affine_ras)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-    series = nifti_series(copy, site=case.site, patient=case.case_id, units="hu", spacing_known=False)
-    return replace(case, ct=series)
+    return _read_copy(case, folder)
 
 
 def anchored_hu(grey_xyz: np.ndarray, lung_xyz: np.ndarray, lesion_xyz: np.ndarray) -> np.ndarray:

@@ -31,6 +31,11 @@ class ClinicalModel:
     shift: float
     slope: float
 
+    @property
+    def inputs(self) -> int:
+        """Columns of the table that it takes."""
+        return len(self.features)
+
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
         """Risks of patients by a table of ``features``, NaN where missing."""
         missing_bf = np.isnan(table_bf)

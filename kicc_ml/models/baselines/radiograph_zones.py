@@ -60,6 +60,11 @@ class ZoneRidge:
     weight_f: Sequence[float]
     intercept: float
 
+    @property
+    def inputs(self) -> int:
+        """Columns of the table that it takes."""
+        return ZONE_FEATURES
+
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
         return np.clip(table_bf @ np.array(self.weight_f) + self.intercept, 0, 1)
 

@@ -1,0 +1,80 @@
+"""Before anything is trained: the folder of each fold with its settings and its division, one writer at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from kicc_ml.cohort.splits import read_splits, write_splits
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import make_folder, write_yaml
+from kicc_ml.core.locks import hold
+from kicc_ml.core.path_names import check_distinct
+from kicc_ml.core.types import Split
+from kicc_ml.runs.folder import CONFIG, SPLIT, finished_folds, fold_folder, fold_name
+from kicc_ml.runs.settings import read_settings
+
+LOCK = ".lock"
+
+
+def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write ``split.json`` and ``config.yaml`` of each fold that is not finished.
+
+    Args:
+        run_dir: the run folder.
+        splits: the folds.
+        settings: those of each fold, by its name.
+
+    Raises:
+        Busy: another process trains one of the folds.
+        UserError: the run folder holds finished folds with other settings or another division: two runs must not mix.
+            Nothing is written then.
+    """
+    check_distinct(settings, "the folds", fold_name)
+    finished = finished_folds(run_dir)
+    for folder in finished:
+        refuse_other_settings(folder, splits, settings)
+    open_splits = [split for split in splits if fold_folder(run_dir, split.fold) not in finished]
+    with ExitStack() as held:
+        for split in open_splits:
+            held.enter_context(hold_fold(run_dir, split.fold))
+        for split in open_splits:
+            folder = fold_folder(run_dir, split.fold)
+            write_splits(folder / SPLIT, [split])
+            write_yaml(folder / CONFIG, dict(settings[split.fold]))
+
+
+def refuse_other_settings(folder: Path, splits: Sequence[Split], settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises UserError unless a finished fold was trained with these settings on this division."""
+    kept, (division,) = read_settings(folder / CONFIG), read_splits(folder / SPLIT)
+    now = settings.get(division.fold) or _renamed(next(iter(settings.values())), division.fold)
+    changed = [key for key in now if kept.get(key) != now[key]]
+    if any(split.fold == division.fold and split != division for split in splits):
+        changed.append("the cases and their division")
+    if changed:
+        raise UserError(
+            f"{folder} holds a finished fold with other settings ({', '.join(changed)}); "
+            "give this run its own folder with run_dir=DIR, or delete that one"
+        )
+
+
+def _renamed(settings: Mapping[str, Any], fold: str) -> dict[str, Any]:
+    """The settings that a fold would have which is not among those to train now."""
+    return {**settings, "split": {**settings["split"], "fold": fold}}
+
+
+@contextmanager
+def hold_fold(run_dir: Path, fold: str) -> Iterator[Path]:
+    """Be the one process that writes into the folder of a fold, and give that folder. Raises Busy with who else is."""
+    folder = make_folder(fold_folder(run_dir, fold))
+    with hold(folder / LOCK, f"fold {fold} of {run_dir}"):
+        yield folder
+
+
+def refuse_changed(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raises UserError where another start of the run has laid down other settings since this one did."""
+    if read_settings(folder / CONFIG) != settings:
+        raise UserError(
+            f"{folder / CONFIG} states other settings than this training was started with: another was started into "
+            "the same run folder meanwhile; give one of them its own with run_dir=DIR"
+        )

@@ -1,0 +1,177 @@
+"""The cohort that a run was trained on, read again: by whoever judges the run, from where that person says it lies.
+
+A run folder is data from somebody. Of its cohort settings only those count that select cases; where the cohort lies is
+said by the user (``cohort.root=DIR``), or by the note that training left with this user, never by the run folder.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kicc_ml.cohort.flow import Cohort
+from kicc_ml.cohort.public import clinical_tables, images
+from kicc_ml.cohort.public.hu_anchored import written_hu_ct
+from kicc_ml.cohort.repository import repository
+from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.files import write_json
+from kicc_ml.core.received import read_object
+from kicc_ml.core.user_folders import user_cache, user_state
+from kicc_ml.runs.settings import ASK_AGAIN, value_at
+
+#: Keys of a cohort's settings that say where it lies. A run folder does not hold them: they may name a patient or a
+#: person, and belong to another machine.
+PLACES = ("root", "folder", "index_cache")
+
+#: Where this user keeps public data sets.
+PUBLIC_DATA = "KICC_DATA"
+
+#: Keys by which a repository's cases are selected.
+SELECTING = (
+    *("ct_window_days", "cxr_window_days", "guard_endpoints", "person_conflict"),
+    *("gaps", "tilt", "ct_ranking", "serial", "composites"),
+)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a kind of cohort is read again: by a function that writes nothing, and the settings that it may be given."""
+
+    read: Callable[..., Cohort]
+    settings: tuple[str, ...] = ()
+    places: tuple[str, ...] = ("root",)
+
+
+#: By the name that the settings of a run call.
+READERS: Mapping[str, Reader] = {
+    "kicc_ml.cohort.repository.repository": Reader(repository, SELECTING, ("root", "index_cache")),
+    "kicc_ml.cohort.public.synthetic.synthetic": Reader(repository, SELECTING, ("root", "index_cache")),
+    "kicc_ml.cohort.public.hu_anchored.hu_ct": Reader(written_hu_ct, (), ("root", "folder")),
+    "kicc_ml.cohort.public.images.covid_ct_seg": Reader(images.covid_ct_seg),
+    "kicc_ml.cohort.public.images.covid_cxr": Reader(images.covid_cxr, ("person_conflict",)),
+    "kicc_ml.cohort.public.images.covid_cxr_masks": Reader(images.covid_cxr_masks),
+    "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
+    "kicc_ml.cohort.public.clinical_tables.catanzaro": Reader(clinical_tables.catanzaro),
+    "kicc_ml.cohort.public.clinical_tables.wuhan": Reader(clinical_tables.wuhan),
+}
+
+
+@dataclass(frozen=True)
+class RunCohort:
+    """Where the cohort of a run lies, as far as the user says so; else where this user's own training had it.
+
+    ``root`` is the folder of the cohort, ``folder`` that of the copies of ``cohort=hu_ct``.
+    """
+
+    root: str | Path | None = None
+    folder: str | Path | None = None
+    index_cache: str | Path | None = None
+
+    def read(self, settings: Mapping[str, Any], run: Path, config: Path) -> Cohort:
+        """The cases of the run's cohort.
+
+        Args:
+            settings: of a fold, of whose ``cohort`` only what selects cases is used.
+            run: the run folder.
+            config: the file the settings are from, for errors.
+
+        Raises:
+            UserError: nobody says where the cohort lies, or it cannot be read by these settings.
+        """
+        cohort = value_at(settings, "cohort", config)
+        reader = READERS.get(str(value_at(settings, "cohort._target_", config)))
+        if reader is None:
+            raise UserError(f"{config}: cohort._target_ is none of this project's cohorts; {ASK_AGAIN}")
+        chosen = {key: cohort[key] for key in reader.settings if key in cohort}
+        if fault := fault_of_selection(chosen):
+            raise UserError(f"{config}: cohort.{fault}; {ASK_AGAIN}")
+        return reader.read(**self._places(reader, run), **chosen)
+
+    def _places(self, reader: Reader, run: Path) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in reader.places if getattr(self, name)}
+        places = given if "root" in given else read_note(run) | given
+        if reader.read is not repository and PUBLIC_DATA in os.environ:
+            places.setdefault("root", os.environ[PUBLIC_DATA])
+        needed = [name for name in reader.places if name != "index_cache"]
+        if lacking := [name for name in needed if name not in places]:
+            said = " ".join(f"cohort.{name}=DIR" for name in needed)
+            raise UserError(
+                f"{run} was not trained here by you, so it does not say where its cohort lies ({', '.join(lacking)}); "
+                f"name the folder: {said}, or --root DIR for kicc-ml export"
+            )
+        if "index_cache" in reader.places:
+            places.setdefault("index_cache", user_cache() / "index" / f"{_name_of(Path(places['root']))}.parquet")
+        return {name: places[name] for name in reader.places}
+
+
+def note_places(run: Path, cohort: Mapping[str, Any]) -> None:
+    """Remember with the user where the cohort of a run lies that this user trains.
+
+    A home folder that cannot be written costs ``cohort.root=DIR`` later, nothing now.
+    """
+    places = {name: os.path.abspath(cohort[name]) for name in PLACES if cohort.get(name)}
+    with suppress(TargetError):
+        write_json(_note(run), {"run": os.path.abspath(run), **places}, private=True)
+
+
+def read_note(run: Path) -> dict[str, Any]:
+    """What :func:`note_places` remembered of a run folder; empty where this user did not train it."""
+    if not _note(run).is_file():
+        return {}
+    kept = read_object(_note(run), "remove it, and give cohort.root=DIR")
+    return {name: kept[name] for name in PLACES if isinstance(kept.get(name), str)}
+
+
+def without_places(cohort: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a cohort as a run folder holds them."""
+    return {key: value for key, value in cohort.items() if key not in PLACES}
+
+
+def fault_of_selection(chosen: Mapping[str, Any]) -> str:
+    """Which of the settings that select cases is of no use, in words; "" where all are."""
+    for key, value in chosen.items():
+        if not FITTING[key](value):
+            return f"{key}={value!r} is no such setting"
+    return ""
+
+
+def _is_window(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(type(day) is int for day in value))
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+def _is_composites(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) and _is_words(parts) for name, parts in value.items())
+
+
+def _is_one_of(*words: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in words
+
+
+#: What each setting that selects cases may be.
+FITTING: Mapping[str, Callable[[Any], bool]] = {
+    "ct_window_days": _is_window,
+    "cxr_window_days": _is_window,
+    "guard_endpoints": _is_words,
+    "person_conflict": _is_one_of("refuse", "drop"),
+    "gaps": _is_one_of("refuse", "resample"),
+    "tilt": _is_one_of("refuse", "shear"),
+    "ct_ranking": _is_words,
+    "serial": _is_one_of("first", "latest", "pooled"),
+    "composites": _is_composites,
+}
+
+
+def _note(run: Path) -> Path:
+    return user_state() / "runs" / f"{_name_of(run)}.json"
+
+
+def _name_of(folder: Path) -> str:
+    """One name for a folder, whatever way it is written."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]

@@ -1,0 +1,109 @@
+"""Tables and figures of a run folder, read as what they are: data that anybody may have written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import read_table
+from kicc_ml.core.received import read_object
+from kicc_ml.runs.folder import PREDICTIONS, fold_folders
+
+CASES = "cases.csv"
+SUMMARY = "summary.json"
+
+#: Columns that hold words; all others hold numbers.
+WORDS = frozenset({"case_id", "site", "fold", "person", "modality", "endpoint", "model", "score", "distance_unit"})
+#: How the names of columns end that say why a figure is not known.
+REASON = "_reason"
+#: Columns of probabilities and of outcomes, which may be shares of a scale.
+SHARES = ("probability", "label", "operating_point")
+#: What one row is of.
+KEYS = ("case_id", "endpoint", "score", "model")
+TRAIN_AGAIN = "train the fold again"
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """``predictions.csv`` of a fold.
+
+    Raises:
+        UserError: it is no table, holds something else than numbers where numbers belong, a probability or label
+            outside 0..1, or a row twice.
+    """
+    path = folder / PREDICTIONS
+    table = _read_numbers(path, TRAIN_AGAIN)
+    if "case_id" not in table:
+        raise UserError(f"{path} has no column case_id; {TRAIN_AGAIN}")
+    for name in SHARES:
+        if name in table and (wrong := table[name].notna() & ~table[name].between(0, 1)).any():
+            raise UserError(f"{path}: {_first_of(table, wrong)}: {name} is not from 0 to 1; {TRAIN_AGAIN}")
+    if (doubled := table.duplicated([key for key in KEYS if key in table])).any():
+        raise UserError(f"{path}: {_first_of(table, doubled)} is there twice; {TRAIN_AGAIN}")
+    return table
+
+
+def read_cases(run: Path) -> pd.DataFrame:
+    """``cases.csv`` of a run; an empty table where it was not evaluated. Raises UserError where it is no such table."""
+    path = run / CASES
+    return (
+        _read_numbers(path, f"evaluate the run again: python evaluate.py runs={run}")
+        if path.is_file()
+        else pd.DataFrame()
+    )
+
+
+def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Outcome predictions of a run's folds, and its ``cases.csv``; an empty table for what it has not.
+
+    Raises UserError where there is no finished run, or a table is damaged.
+    """
+    tables = [read_predictions(folder) for folder in fold_folders(run)]
+    outcomes = [table for table in tables if "probability" in table]
+    return pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(), read_cases(run)
+
+
+def figures_of(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
+    """A part of a run's ``summary.json``, ``outcome`` or ``image_scores``; empty where the run was not evaluated.
+
+    Raises:
+        UserError: the file cannot be read, or its figures are not where they belong.
+    """
+    path, remedy = run / SUMMARY, f"evaluate the run again: python evaluate.py runs={run}"
+    found = read_object(path, remedy).get(part) or {} if path.is_file() else {}
+    if not _is_nested(found, depth=3):
+        raise UserError(f"{path}: {part} does not hold figures by model; {remedy}")
+    return found
+
+
+def _is_nested(value: Any, depth: int) -> bool:
+    """Whether a value is an object of objects, ``depth`` deep: endpoint, model, figure."""
+    if not isinstance(value, Mapping):
+        return False
+    return depth == 1 or all(_is_nested(one, depth - 1) for one in value.values() if one is not None)
+
+
+def _read_numbers(path: Path, remedy: str) -> pd.DataFrame:
+    try:
+        table = read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {remedy}") from None
+    except (OSError, ValueError) as error:  # of pandas too: no table, no UTF-8, a cell too large
+        raise UserError(f"{path} is no table: {str(error).splitlines()[0]}; {remedy}") from error
+    for name in set(table) - WORDS:
+        if str(name).endswith(REASON):
+            continue
+        if is_bool_dtype(table[name]) or not is_numeric_dtype(table[name]):
+            wrong = table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()
+            where = _first_of(table, wrong if wrong.any() else table[name].notna()) if len(table) else "its rows"
+            raise UserError(f"{path}: {where}: {name} is not a number; {remedy}")
+    return table
+
+
+def _first_of(table: pd.DataFrame, wrong: pd.Series) -> str:
+    """The first row that is wrong, by its line and what it is of."""
+    place = int(wrong.to_numpy().argmax())
+    row = table.iloc[place]
+    return f"line {place + 2} ({', '.join(str(row[key]) for key in KEYS if key in table)})"
