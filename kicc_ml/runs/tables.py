@@ -92,12 +92,12 @@ def _read_numbers(path: Path, remedy: str) -> pd.DataFrame:
         raise UserError(f"{path} is missing; {remedy}") from None
     except (OSError, ValueError) as error:  # of pandas too: no table, no UTF-8, a cell too large
         raise UserError(f"{path} is no table: {str(error).splitlines()[0]}; {remedy}") from error
-    for name in set(table) - WORDS:
+    for name in set(table) - WORDS if len(table) else ():
         if str(name).endswith(REASON):
             continue
         if is_bool_dtype(table[name]) or not is_numeric_dtype(table[name]):
             wrong = table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()
-            where = _first_of(table, wrong if wrong.any() else table[name].notna()) if len(table) else "its rows"
+            where = _first_of(table, wrong if wrong.any() else table[name].notna())
             raise UserError(f"{path}: {where}: {name} is not a number; {remedy}")
     return table
 

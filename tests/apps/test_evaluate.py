@@ -12,15 +12,18 @@ import yaml
 from kicc_ml.apps.evaluate import evaluate_runs, print_results, quarantined, reference_severity, score_segmented
 from kicc_ml.clinic.held_out_case import HeldOutCase
 from kicc_ml.clinic.outputs import HeldOut, Model
+from kicc_ml.cohort.repository import case_id
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table
 from kicc_ml.core.progress import Stages
+from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.core.types import Case, SeverityMap
 from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.prediction.segmentation import severity_columns, severity_of, write_case
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS
+from kicc_ml.runs.run_cohort import RunCohort
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 4.0, -20], [0, 0, 0, 1]])
 
@@ -140,28 +143,37 @@ def test_cases_set_aside_are_printed_and_change_the_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture, reasons: dict[str, str], status: int
 ):
     run = outcome_run(tmp_path, reasons)
-    assert print_results(evaluate_runs([run], run)) == status
+    assert print_results(evaluate(run)) == status
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == f"report: {run / 'report.html'}"
     assert all(case_id in printed for case_id in reasons)
 
 
+def evaluate(run: Path) -> Path:
+    """Judge a run of :func:`outcome_run` by the repository beside it."""
+    return evaluate_runs([run], run, {run: RunCohort(run.parent / "repo")})
+
+
 def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
-    """A finished outcome run of two hospitals, and the repository that its settings name."""
-    (tmp_path / "repo" / "seoul").mkdir(parents=True)
-    (tmp_path / "repo" / "clinical.csv").write_text("site,patient_id,age_years,sex\nseoul,1,60,M\n")
-    run = tmp_path / "run"
+    """A finished outcome run of two hospitals, and beside it the repository that it was made from."""
+    repo, run = tmp_path / "repo", tmp_path / "run"
+    lines = ["site,patient_id,age_years,sex,icu"]
+    for site in ("seoul", "busan"):
+        (repo / site).mkdir(parents=True)
+        lines += [f"{site},{number},60,M,{number % 2}" for number in range(20)]
+    (repo / "clinical.csv").write_text("\n".join(lines) + "\n")
+    (repo / ".kicc-key").write_text("5" * 64)
     rng = np.random.default_rng(0)
     for site in ("seoul", "busan"):
         folder = run / site
         folder.mkdir(parents=True)
-        cohort = {"_target_": "kicc_ml.cohort.repository.repository", "root": str(tmp_path / "repo")}
+        cohort = {"_target_": "kicc_ml.cohort.repository.repository"}
         split = {"_target_": "kicc_ml.cohort.splits.leave_one_site_out", "fold": site}
         (folder / CONFIG).write_text(yaml.safe_dump({"cohort": cohort, "split": split, "seed": 1}))
         label = np.arange(20) % 2
         rows = pd.DataFrame(
             {
-                "case_id": [f"{site}_{number}" for number in range(20)],
+                "case_id": [case_id(site, pseudonym(b"5" * 64, site, str(number))) for number in range(20)],
                 **{"site": site, "fold": site, "endpoint": "icu", "model": "network"},
                 **{"probability": np.clip(0.3 + 0.3 * label + rng.normal(0, 0.1, 20), 0, 1), "label": label},
             }
@@ -173,7 +185,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
 
 def test_an_outcome_run_is_scored_from_its_table_alone(tmp_path: Path):
     run = outcome_run(tmp_path)
-    page = evaluate_runs([run], run)
+    page = evaluate(run)
     summary = json.loads((run / "summary.json").read_text())
     assert page == run / "report.html"
     assert summary["outcome"]["icu"]["network"]["auroc"]["value"] > 0.9
@@ -183,9 +195,9 @@ def test_an_outcome_run_is_scored_from_its_table_alone(tmp_path: Path):
 
 def test_judging_again_gives_the_same_figures(tmp_path: Path):
     run = outcome_run(tmp_path)
-    evaluate_runs([run], run)
+    evaluate(run)
     first = (run / "summary.json").read_text()
-    evaluate_runs([run], run)
+    evaluate(run)
     assert (run / "summary.json").read_text() == first
 
 

@@ -202,5 +202,5 @@ def test_a_saved_split_that_shares_a_person_is_refused(tmp_path):
 def test_what_is_no_split_file_is_refused(tmp_path, content):
     path = tmp_path / "split.json"
     path.write_text(content)
-    with pytest.raises(UserError, match="is no split file"):
+    with pytest.raises(UserError, match=r"split\.json.*; remove it and start"):
         read_splits(path)

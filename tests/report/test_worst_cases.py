@@ -11,11 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from kicc_ml.apps.evaluate import evaluate_runs
 from kicc_ml.core.types import Case
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
-from tests.apps.test_evaluate import outcome_run
+from tests.apps.test_evaluate import evaluate, outcome_run
 
 #: Greys of a JPEG and of a window are a few levels off.
 GREY_LEVELS = 6
@@ -122,11 +121,12 @@ def test_the_report_of_an_outcome_run_shows_the_largest_error_or_says_why_not(tm
         config.write_text(yaml.safe_dump(settings))
     table = run / "busan" / "predictions.csv"
     rows = pd.read_csv(table)
-    rows.loc[rows["case_id"] == "busan_3", "probability"] = 0.001  # label 1
+    wrong = rows["case_id"][3]  # label 1
+    rows.loc[rows["case_id"] == wrong, "probability"] = 0.001
     rows.to_csv(table, index=False)
-    text = evaluate_runs([run], run).read_text(encoding="utf-8")
-    assert text.index("busan_3, busan: had the event; predicted risk: network 0.1 %") > text.index('id="worst"')
-    assert "no longer in the cohort" in text
+    text = evaluate(run).read_text(encoding="utf-8")
+    assert text.index(f"{wrong}, busan: had the event; predicted risk: network 0.1 %") > text.index('id="worst"')
+    assert "without an image" in text
 
 
 def test_the_lowest_dice_and_the_median_are_shown_and_a_lost_picture_is_said_so():
