@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kicc_ml.apps.configuration import build
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import by_id
 from kicc_ml.dicom.index.sources import Scans, scans_at
@@ -34,6 +33,7 @@ Table = Annotated[Path | None, typer.Option(help="clinical table for these, with
 ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
 HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
 SameCohort = Annotated[Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")]
+Root = Annotated[Path | None, typer.Option(help="where the run's cohort lies, of a run that you did not train here")]
 
 console = Console()
 
@@ -85,14 +85,16 @@ def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
 def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mapping[str, str]) -> None:
     """Predict the scans of a clinic, write the tables of all, and end."""
     from kicc_ml.clinic.new_scan import risk_table
-    from kicc_ml.core.files import write_table
+    from kicc_ml.core.files import make_folder, write_table
+    from kicc_ml.core.locks import hold
     from kicc_ml.prediction.segmentation import predict_series
     from kicc_ml.runs.folder import PREDICTIONS
 
-    rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
-    write_table(out / PREDICTIONS, rows)
-    if clinic.outcomes:
-        write_table(out / "outcomes.csv", risk_table(out))
+    with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
+        rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
+        write_table(out / PREDICTIONS, rows)
+        if clinic.outcomes:
+            write_table(out / "outcomes.csv", risk_table(out))
     finish(f"{len(rows)} predicted: {out / PREDICTIONS}", {**refused, **set_aside})
 
 
@@ -130,16 +132,17 @@ def compare(
     console.print(comparison_table(rows))
 
 
-def export(run: HeldOutRun, push: Push = "", outcome_run: SameCohort = None) -> None:
+def export(run: HeldOutRun, push: Push = "", outcome_run: SameCohort = None, root: Root = None) -> None:
     """Write what a run predicted of its own hospitals as DICOM, beside each case's masks: SEG, SR, picture and PDF, of
     radiographs SR and picture.
     """
     from kicc_ml.clinic.held_out_case import export_run, held_out_of
     from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
-    from kicc_ml.runs.folder import load_folds
+    from kicc_ml.runs.folder import CONFIG, load_folds
+    from kicc_ml.runs.run_cohort import RunCohort
 
     folds = load_folds(run)
-    cases = by_id(build(folds[0].config["cohort"]))
+    cases = by_id(RunCohort(root).read(folds[0].config, folds[0].folder.parent, folds[0].folder / CONFIG))
     outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
     written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, push)
     finish(f"{written} cases: {run / 'severity'}/<case>/dicom", set_aside)

@@ -163,7 +163,6 @@ def test_plain_settings_are_resolved_and_of_no_library_type():
 
 
 def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_anything_is_written(tmp_path):
-    cfg = OmegaConf.create({"run_dir": str(tmp_path / "run"), "split": {"seed": 1}})
     cases = {name: name for name in ("a", "b", "c")}
     for names in (["St Mary", "St-Mary"], ["Seoul", "seoul"], ["서울", unicodedata.normalize("NFD", "서울")]):
         splits = [Split(name, ("a",), ("b",), ("c",), cases) for name in names]

@@ -16,7 +16,7 @@ from kicc_ml.cohort.repository import case_id
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table
 from kicc_ml.core.progress import Stages
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import pseudonym, repository_key
 from kicc_ml.core.types import Case, SeverityMap
 from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.dicom.volume.read import read_volume
@@ -162,7 +162,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
         (repo / site).mkdir(parents=True)
         lines += [f"{site},{number},60,M,{number % 2}" for number in range(20)]
     (repo / "clinical.csv").write_text("\n".join(lines) + "\n")
-    (repo / ".kicc-key").write_text("5" * 64)
+    key = repository_key(repo)
     rng = np.random.default_rng(0)
     for site in ("seoul", "busan"):
         folder = run / site
@@ -173,7 +173,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
         label = np.arange(20) % 2
         rows = pd.DataFrame(
             {
-                "case_id": [case_id(site, pseudonym(b"5" * 64, site, str(number))) for number in range(20)],
+                "case_id": [case_id(site, pseudonym(key, site, str(number))) for number in range(20)],
                 **{"site": site, "fold": site, "endpoint": "icu", "model": "network"},
                 **{"probability": np.clip(0.3 + 0.3 * label + rng.normal(0, 0.1, 20), 0, 1), "label": label},
             }
