@@ -32,7 +32,7 @@ PUBLIC_DATA = "KICC_DATA"
 #: Keys by which a repository's cases are selected.
 SELECTING = (
     *("ct_window_days", "cxr_window_days", "guard_endpoints", "person_conflict"),
-    *("gaps", "tilt", "ct_ranking", "serial", "composites"),
+    *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels"),
 )
 
 
@@ -150,6 +150,12 @@ def _is_composites(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) and _is_words(parts) for name, parts in value.items())
 
 
+def _is_labels(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(label) is int and isinstance(word, str) for label, word in value.items()
+    )
+
+
 def _is_one_of(*words: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in words
 
@@ -165,6 +171,7 @@ FITTING: Mapping[str, Callable[[Any], bool]] = {
     "ct_ranking": _is_words,
     "serial": _is_one_of("first", "latest", "pooled"),
     "composites": _is_composites,
+    "mask_labels": _is_labels,
 }
 
 
