@@ -1,0 +1,60 @@
+"""Which environment Lightning gets, whatever Slurm says of the job it finds itself in."""
+
+import pytest
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.training.processes import environment_for, is_first_process, processes_of
+
+JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+def slurm(monkeypatch: pytest.MonkeyPatch, tasks: int, task: int = 0, per_node: bool = True) -> None:
+    for name, value in (JOB | {"SLURM_NTASKS": str(tasks), "SLURM_PROCID": str(task)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    if per_node:
+        monkeypatch.setenv("SLURM_NTASKS_PER_NODE", str(tasks))
+
+
+@pytest.mark.parametrize(("processes", "tasks"), [(1, 1), (2, 1), (1, 2), (4, 2)])
+def test_lightning_starts_processes_itself_where_slurm_started_one_or_another_number(
+    monkeypatch: pytest.MonkeyPatch, processes: int, tasks: int
+):
+    slurm(monkeypatch, tasks, task=tasks - 1)
+    assert isinstance(environment_for(processes), LightningEnvironment)
+    assert is_first_process(processes)
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_task_for_each_process_is_taken_as_such_and_never_requeued(monkeypatch: pytest.MonkeyPatch, task: int):
+    slurm(monkeypatch, tasks=2, task=task)
+    environment = environment_for(2)
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
+    assert is_first_process(2) == (task == 0)
+
+
+def test_tasks_that_lightning_refuses_are_a_users_error(monkeypatch: pytest.MonkeyPatch):
+    slurm(monkeypatch, tasks=2, per_node=False)
+    with pytest.raises(UserError, match="ntasks-per-node"):
+        environment_for(2)
+
+
+def test_outside_of_slurm_it_is_lightnings_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert isinstance(environment_for(2), LightningEnvironment)
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes"),
+    [
+        ({}, 1),
+        ({"devices": 2}, 2),
+        ({"devices": "2"}, 2),
+        ({"devices": [0, 3]}, 2),
+        ({"devices": 2, "num_nodes": 3}, 6),
+    ],
+)
+def test_devices_times_nodes_are_processes(settings: dict, processes: int):
+    assert processes_of(settings) == processes
