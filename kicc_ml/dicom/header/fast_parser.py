@@ -77,7 +77,7 @@ def read_tags(stream: FileIO) -> Walked | None:
 
 def walk(head: bytes) -> Walked:
     """Walk the elements of ``head`` up to the pixel data. Raises NotSureError, TooLargeError."""
-    syntax, at = _file_meta(head)
+    syntax, at = file_meta(head)
     implicit = syntax == ImplicitVRLittleEndian
     if head[at + 4 : at + 6] in (SHORT_VRS if implicit else ()) or not (implicit or syntax in EXPLICIT):
         raise NotSureError("the transfer syntax is not one of ours, or not the true one")
@@ -96,7 +96,7 @@ def walk(head: bytes) -> Walked:
         at += length
 
 
-def _file_meta(head: bytes) -> tuple[str, int]:
+def file_meta(head: bytes) -> tuple[str, int]:
     """Transfer syntax, and where the data set begins."""
     if head[128:132] != b"DICM":
         raise NotSureError("no preamble")

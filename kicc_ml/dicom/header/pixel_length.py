@@ -13,6 +13,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from kicc_ml.dicom.header.values import TooLargeError, expected_bytes
 
 PIXEL_TAGS = {int(Tag(name)) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
+PIXEL_VRS = {b"OB", b"OW", b"OF", b"OD", b"UN"}
 #: Ten for each frame of the largest object taken; walking them takes a second.
 MAX_FRAGMENTS = 100_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -20,17 +21,22 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 
 def element_length(dataset: FileDataset, stream: BinaryIO) -> int:
     """Length of the element at ``stream``, which moves to its value; 0 where no pixel data follows."""
-    implicit, little = dataset.original_encoding
-    return pixel_length(stream, bool(implicit), "<" if little or little is None else ">")
+    _, little = dataset.original_encoding
+    return pixel_length(stream, "<" if little or little is None else ">")
 
 
-def pixel_length(stream: BinaryIO, implicit: bool, order: str) -> int:
+def pixel_length(stream: BinaryIO, order: str) -> int:
+    """As :func:`element_length`. The element shows whether it states its value representation.
+
+    What the transfer syntax says of that is not always true; read as a length, the letters would be an odd number,
+    which no length is (PS3.5 7.1.1).
+    """
     head = stream.read(8)
     if len(head) < 8 or Tag(*struct.unpack(f"{order}HH", head[:4])) not in PIXEL_TAGS:
         return 0
-    if implicit:
-        return int(struct.unpack(f"{order}I", head[4:])[0])
-    return int(struct.unpack(f"{order}I", stream.read(4).ljust(4, b"\0"))[0])
+    if head[4:6] in PIXEL_VRS:
+        return int(struct.unpack(f"{order}I", stream.read(4).ljust(4, b"\0"))[0])
+    return int(struct.unpack(f"{order}I", head[4:])[0])
 
 
 def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, stream: BinaryIO | io.FileIO) -> bool:

@@ -12,6 +12,7 @@ from pydicom.errors import InvalidDicomError
 
 from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.dicom.header.dates import acquired_at, moment
+from kicc_ml.dicom.header.encoding import data_set_contradicts, pixels_contradict
 from kicc_ml.dicom.header.multiframe import frame_values
 from kicc_ml.dicom.header.parse import Parsed, parsed, refuse_giants
 from kicc_ml.dicom.header.pixel_length import is_truncated
@@ -97,6 +98,13 @@ def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -
     holds: the fault is in the answer. ``name`` is what the file is called for people, where that is not its path.
     """
     blank = Header(path, site, shown=name)
+    headers = _read(root, path, blank, key)
+    if headers[0].fault in ("not_an_image", "unreadable") and data_set_contradicts(root / path):
+        return [replace(blank, fault="encoded_otherwise")]
+    return headers
+
+
+def _read(root: Path, path: str, blank: Header, key: bytes) -> list[Header]:
     try:
         with (root / path).open("rb", buffering=0) as stream:
             return _headers(parsed(stream), stream, blank, key)
@@ -122,17 +130,25 @@ def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -
     if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
         return [replace(blank, fault="not_an_image", shown=_shown(values, blank, key))]
     refuse_giants(values)
-    truncated = stream is not None and is_truncated(values, parsed.syntax, parsed.pixel_length, stream)
+    fault = _pixel_fault(parsed, stream)
     object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
-    frames = [] if truncated else parsed.frames
+    frames = [] if fault else parsed.frames
     if not frames:
-        fault = "truncated" if truncated else ""
         return [Header(blank.path, blank.site, fault, **object_values, **_of_frame(values))]
     object_values["frames"] = len(frames)
     return [
         Header(blank.path, blank.site, **object_values, **_of_frame(one), frame=index)
         for index, one in enumerate(frames)
     ]
+
+
+def _pixel_fault(parsed: Parsed, stream: FileIO | None) -> str:
+    """What is wrong with the pixel data that ``stream`` is at, as far as lengths tell; nothing without a stream."""
+    if stream is None:
+        return ""
+    if pixels_contradict(parsed.syntax, parsed.pixel_length, stream):
+        return "wrong_syntax"
+    return "truncated" if is_truncated(parsed.values, parsed.syntax, parsed.pixel_length, stream) else ""
 
 
 def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:

@@ -9,23 +9,16 @@ from typing import BinaryIO, cast
 import numpy as np
 import pydicom
 from pydicom.encaps import generate_fragments, parse_basic_offsets, parse_fragments
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.header.encoding import UNCOMPRESSED, pixels_contradict
 from kicc_ml.dicom.header.parse import parsed, refuse_giants
 from kicc_ml.dicom.header.pixel_length import is_truncated
 from kicc_ml.dicom.header.values import open_dataset
 from kicc_ml.dicom.pixels.codestream import PROCESSES
 from kicc_ml.dicom.pixels.decode_pool import DecodingError
 from kicc_ml.dicom.pixels.layout import Cells, MismatchError, decompressed, without_unused_bits
-
-#: Without a stated transfer syntax a file is what its bytes look like to the parser: never compressed.
-UNCOMPRESSED = {"", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 
 
 class NotAnImage(UserError):
@@ -85,6 +78,10 @@ class Source:
     def _check_length(self, stream: FileIO) -> None:
         if self.header.pixel_length == 0:
             raise self._refused("not_an_image", "no pixel data")
+        if pixels_contradict(self.header.syntax, self.header.pixel_length, stream):
+            raise self._refused(
+                "wrong_syntax", "its pixel data is not encoded as its transfer syntax says; export it again"
+            )
         if is_truncated(self.header.values, self.header.syntax, self.header.pixel_length, stream):
             raise self._refused("truncated", "ends before its pixel data does; export it again")
 

@@ -9,6 +9,8 @@ REMEDIES: dict[str, str] = {
     "not_dicom": "leave the file out of the export",
     "unreadable": "export the file again; it may be damaged, or closed to this account",
     "truncated": "export the file again; the copy was cut short",
+    "encoded_otherwise": "export it again from the archive; a program has changed Transfer Syntax UID (0002,0010)",
+    "wrong_syntax": "export it again from the archive; a program has changed Transfer Syntax UID (0002,0010)",
     "undecodable": "export the file again, uncompressed if the archive can (Explicit VR Little Endian)",
     "codestream_mismatch": "export the file again, uncompressed if the archive can (Explicit VR Little Endian)",
     "picture_format": "save the picture as PNG or JPEG",
