@@ -115,13 +115,15 @@ class Series:
 class Volume:
     """An image read from disk: ``array[x, y, z]`` (radiograph: ``[x, y]``) on the scanner's own grid.
 
-    ``spacing_known`` is False where a file states none (the affine then counts voxels).
+    ``spacing_known`` is False where a file states none (the affine then counts voxels), ``orientation_known`` where
+    it does not say how the image lies in the patient (the affine then has voxel sizes alone).
     """
 
     array: np.ndarray
     affine_ras: np.ndarray
     units: Units
     spacing_known: bool = True
+    orientation_known: bool = True
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:

@@ -35,6 +35,7 @@ def case_picture(
             volume.units,
             reference_lesion,
             volume.spacing_known,
+            volume.orientation_known,
         )
     flat = {region: _flat(mask) for region, mask in masks.items()}
     reference_xy = None if reference_lesion is None else _flat(reference_lesion)

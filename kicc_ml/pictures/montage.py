@@ -52,12 +52,13 @@ def montage(
     units: Units = "hu",
     reference_lesion_xyz: np.ndarray | None = None,
     spacing_known: bool = True,
+    orientation_known: bool = True,
 ) -> Image.Image:
     """``masks`` (boolean ``[x, y, z]``, see ``records.REGIONS``) over the image.
 
     Eight axial slices from head to foot and the coronal slice with most lesion; half as many slices where no mask is
     given. ``reference_lesion_xyz`` is drawn as a white outline. Where a file states no spacing its axes are not to be
-    trusted either: no scale bar, no R and L.
+    trusted either: no scale bar, no R and L. Where it states no orientation there is no R and L.
     """
     layers = layers_of(masks, reference_lesion_xyz)
     image, layers, spacing_mm = upright(image_xyz, layers, affine_ras)
@@ -65,7 +66,7 @@ def montage(
     grey, layers = window(image[box], units), {name: layer[box] for name, layer in layers.items()}
     if not spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, grey.shape[0] / grey.shape[2]])
-    sheet = _sheet(grey, layers, spacing_mm, sides=spacing_known)
+    sheet = _sheet(grey, layers, spacing_mm, sides=spacing_known and orientation_known)
     write_words(sheet, title, _in_words(severity) if severity else "", layers)
     if spacing_known:
         _draw_scale(sheet, TILE_PX / (grey.shape[0] * spacing_mm[0]))

@@ -27,7 +27,7 @@ from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.prediction.result import MONTAGE, Result, draw
 from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
-from kicc_ml.severity.grade import grade, grade_radiograph
+from kicc_ml.severity.grade import grade, grade_radiograph, merge_sides
 from kicc_ml.severity.image_features import FEATURES, features_of
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ SEVERITY_COLUMNS = (
     "uncertain_percent",
     "geographic_extent",
 )
+#: Said of a NIfTI whose sform_code and qform_code are 0.
+UNORIENTED = "score: the file does not state how the scan lies, so that right, left, upper and lower are not known"
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
@@ -77,7 +79,8 @@ def write_case(
     make_folder(folder)
     with stages("masks as NIfTI"):
         for region, mask_xyz in masks.items():
-            write_nifti(folder / f"{region}{REGION_SUFFIX}", mask_xyz.astype(np.uint8), volume.affine_ras)
+            path = folder / f"{region}{REGION_SUFFIX}"
+            write_nifti(path, mask_xyz.astype(np.uint8), volume.affine_ras, volume.orientation_known)
     write_json(folder / FEATURES_FILE, features)
     write_json(folder / SEVERITY_FILE, asdict(severity) | {TIMING: stages.seconds})
 
@@ -87,7 +90,9 @@ def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str =
     if modality == "CXR":
         return grade_radiograph(masks, volume.affine_ras)
     hu_xyz = volume.array if volume.units == "hu" else None
-    return grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
+    masks = masks if volume.orientation_known else merge_sides(masks)
+    graded = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
+    return graded if volume.orientation_known else replace(graded, reasons=(UNORIENTED, *graded.reasons))
 
 
 def severity_columns(severity: SeverityMap) -> dict[str, Any]:
@@ -147,6 +152,7 @@ def predict_one(
     probability_xyz = np.zeros(shape, np.float32) if finish and finish.keeps_probability else None
     kept = {"uncertain": np.zeros(shape, bool)} | ({} if probability_xyz is None else {"lesion": probability_xyz})
     masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
+    masks = masks if volume.orientation_known else merge_sides(masks)
     with stages("severity"):
         severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
         severity = severity.without_sides if hanging == "otherwise" else severity

@@ -81,6 +81,13 @@ def grade(
     )
 
 
+def merge_sides(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Masks of a scan of which nobody knows right from left: both lungs as ``lung``."""
+    merged = {region: mask for region, mask in masks.items() if region not in ("left_lung", "right_lung")}
+    lung = _lung(masks)
+    return merged if lung is None else merged | {"lung": lung}
+
+
 def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> SeverityMap:
     """Grade one frontal radiograph: shares of the lung fields, as seen, and their geographic extent.
 

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from kicc_ml.clinic.outputs import display_of
+from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import Stages
 from kicc_ml.core.types import REGIONS, Series, Volume
@@ -20,6 +22,7 @@ from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 from kicc_ml.models.segmenter import Segmenter, decide
+from kicc_ml.pictures.case_picture import case_picture
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.segmentation import (
     predict_series,
@@ -428,3 +431,54 @@ def test_clear_radiographs_raise_the_threshold_above_what_they_are_painted_with(
     data = Validation([ill, clear, clear], (8, 8, 1), CanonicalCXR(8))
     fitted = with_lesion_threshold(GreyIsProbability(), about, data)  # type: ignore[arg-type]
     assert 0.42 < fitted.lesion_threshold < 0.58
+
+
+class TestUnstatedOrientation:
+    """A NIfTI whose sform_code and qform_code are 0."""
+
+    @pytest.fixture
+    def result(self, tmp_path: Path) -> Result:
+        """The phantom predicted from such a file; what lies in ``out/a`` is what it got."""
+        image = nib.Nifti1Image(phantom_ras(), None)
+        image.header.set_zooms((2.0, 2.0, 3.0))
+        nib.save(image, tmp_path / "scan.nii.gz")
+        series = nifti_series(tmp_path / "scan.nii.gz", site="s", patient="a", units="hu")
+        seen: list[Result] = []
+
+        class Seen:
+            keeps_probability = False
+
+            def is_whole(self, series: Series, folder: Path) -> bool:
+                return False
+
+            def __call__(self, series: Series, result: Result, folder: Path) -> None:
+                seen.append(result)
+
+        predict_series(segmenter(), {"a": series}, tmp_path / "out", Seen())
+        return seen[0]
+
+    def test_no_side_and_no_zone_is_given_and_severity_json_says_why(self, result: Result, tmp_path: Path):
+        severity = json.loads((tmp_path / "out" / "a" / "severity.json").read_text())
+        assert (severity["score"], severity["zone_percent"], severity["lung_percent"]) == (None, {}, {})
+        assert "does not state how the scan lies" in severity["reasons"][0]
+        assert not list((tmp_path / "out" / "a").glob("*_lung.nii.gz"))
+
+    def test_what_needs_no_orientation_is_given(self, result: Result, tmp_path: Path):
+        severity, hu = read_severity(tmp_path / "out" / "a"), phantom_ras()
+        voxels = np.isin(hu, (LEFT, RIGHT, LESION)).sum()
+        assert severity.lung_ml == pytest.approx(voxels * 12 / 1000)
+        assert severity.percent_involved == pytest.approx(100 * (hu == LESION).sum() / voxels)
+
+    def test_its_masks_state_no_orientation_either_and_its_voxel_sizes(self, result: Result, tmp_path: Path):
+        header = nib.load(tmp_path / "out" / "a" / "lung.nii.gz").header
+        assert (int(header["sform_code"]), int(header["qform_code"])) == (0, 0)
+        assert header.get_zooms() == pytest.approx((2, 2, 3))
+
+    def test_picture_and_page_mark_no_side_and_the_page_says_why(self, result: Result, tmp_path: Path):
+        display = display_of(result.volume, result.masks, None)
+        assert display.payload()["sides"] is False
+        page = write_page(tmp_path / "page.html", PatientPage("a", Scan(display, result.severity)))
+        assert "The file does not state how the scan lies" in page.read_text()
+        stated = replace(result.volume, orientation_known=True)
+        marked, bare = (np.asarray(case_picture("a", volume, result.masks, None)) for volume in (stated, result.volume))
+        assert (marked != bare).any()

@@ -39,7 +39,8 @@ class DisplayScan:
     """What the page's viewer needs of one scan, as JSON-ready values; ``label_zyx`` is the map it will show, and
     ``uncertain_zyx`` (0/1) what the model is unsure of, None where that is not known.
 
-    Axes run to the patient's left, back and feet; where ``sides`` is False nobody knows which side is which.
+    Axes run to the patient's left, back and feet; where ``sides`` is False nobody knows which side is which, and
+    ``sides_because`` names the words that say why.
     """
 
     slices: tuple[str, ...]
@@ -48,6 +49,7 @@ class DisplayScan:
     sides: bool
     hounsfield: bool
     uncertain_zyx: np.ndarray | None = None
+    sides_because: str = "no_sides"
 
     def payload(self) -> dict[str, Any]:
         return {
@@ -76,7 +78,9 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
     if not volume.spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, image.shape[0] / image.shape[2]])
     grid = (MOST_PIXELS, MOST_PIXELS, MOST_SLICES)
-    return _thinned(replace(volume, array=image), layers, spacing_mm, grid, sides=volume.spacing_known)
+    sides = volume.spacing_known and volume.orientation_known
+    display = _thinned(replace(volume, array=image), layers, spacing_mm, grid, sides)
+    return replace(display, sides_because="no_orientation") if volume.spacing_known and not sides else display
 
 
 def display_film(volume: Volume, masks: Mapping[str, np.ndarray], sides: bool) -> DisplayScan:

@@ -116,6 +116,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "The file states no geometry: sides are not known, and no volume can be given.",
         "파일에 기하 정보가 없어 좌우와 용적을 알 수 없음.",
     ),
+    "no_orientation": (
+        "The file does not state how the scan lies: right, left, upper and lower are not known.",
+        "파일에 영상의 방향이 명시되지 않음: 좌우와 상하를 알 수 없음.",
+    ),
     "grey_only": ("Grey values are not HU: one window only.", "HU가 아닌 회색값: 창 전환 불가."),
     "method": (
         "Score: six zones, each 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "

@@ -14,6 +14,10 @@ from kicc_ml.dicom.series.reasons import REASONS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
+#: Millimetres in a unit of length of NIfTI; files that state none are in millimetres.
+UNIT_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+#: Voxel sizes of any image of a chest, in mm; outside lies what is stated in another unit than it is in.
+MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
 #: NIfTI code (qform_code, sform_code) of coordinates aligned to the scanner.
 SCANNER_ANATOMICAL = 1
 
@@ -21,22 +25,25 @@ SCANNER_ANATOMICAL = 1
 def nifti_series(path: Path, *, site: str, patient: str, units: Units, spacing_known: bool = True) -> Series:
     """A NIfTI volume as a CT series whose ids are its own name; header only.
 
-    A file that cannot be read, or holds no single 3-D volume, comes back refused.
+    A file that cannot be read, or holds no single 3-D volume, comes back refused, as does one whose voxel size is that
+    of no CT. Where the affine and the voxel size of a header (pixdim) disagree the affine holds.
     ``spacing_known=False`` is for collections that write 1 mm where they do not know.
     """
     reasons: tuple[str, ...] = ()
     shape: tuple[int, ...] = (0, 0, 0)
-    zooms: tuple[float, ...] = (0.0, 0.0, 0.0)
+    spacing_mm = (0.0, 0.0, 0.0)
     try:
-        header = nib.load(path).header
-        shape, zooms = tuple(header.get_data_shape()), tuple(map(float, header.get_zooms()[:3]))
+        image = nib.load(path)
+        shape, spacing_mm = tuple(image.header.get_data_shape()), _spacing_mm(_affine_ras(image))
     except Exception:  # a damaged header can raise anything in the parser; the intake goes on
         reasons = ("unreadable",)
     if not reasons and (len(shape) < 3 or any(size > 1 for size in shape[3:])):
         reasons = ("not_3d",)
+    elif not reasons and not _is_voxel_size(spacing_mm):
+        reasons = ("voxel_size",)
     columns, rows, slices = (*shape, 1, 1, 1)[:3]
-    spacing_mm = (zooms[0], zooms[1], zooms[2]) if spacing_known and not reasons else None
-    return _series(path, site, patient, "CT", (rows, columns, slices), spacing_mm, units, reasons)
+    known_mm = spacing_mm if spacing_known and not reasons else None
+    return _series(path, site, patient, "CT", (rows, columns, slices), known_mm, units, reasons)
 
 
 def radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:
@@ -99,17 +106,38 @@ def stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(NIFTI_SUFFIXES) else path.stem
 
 
+def states_orientation(path: Path) -> bool:
+    """Whether a NIfTI says how it lies in the patient: by a form whose code is not 0 (unknown)."""
+    header = nib.load(path).header
+    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+
+
+def _affine_ras(image: nib.Nifti1Image) -> np.ndarray:
+    """In millimetres: of the sform, else the qform; where both are unknown of the voxel sizes alone."""
+    unit, _ = image.header.get_xyzt_units()
+    return np.diag([UNIT_MM[unit]] * 3 + [1.0]) @ np.asarray(image.affine, dtype=float)
+
+
+def _spacing_mm(affine_ras: np.ndarray) -> tuple[float, float, float]:
+    x_mm, y_mm, z_mm = np.linalg.norm(affine_ras[:3, :3], axis=0).tolist()
+    return x_mm, y_mm, z_mm
+
+
+def _is_voxel_size(spacing_mm: tuple[float, ...]) -> bool:
+    return all(MIN_VOXEL_MM <= mm <= MAX_VOXEL_MM for mm in spacing_mm)  # nan is not
+
+
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array ``[x, y, z]`` (int16 where it holds whole numbers that fit, else float32) and RAS affine."""
+    """Array ``[x, y, z]`` (int16 where it holds whole numbers that fit, else float32) and RAS affine in mm."""
     try:
         image = nib.load(path)
-        array = np.asanyarray(image.dataobj)
+        array, affine_ras = np.asanyarray(image.dataobj), _affine_ras(image)
     except Exception as error:  # nibabel, zlib and the file system each have their own
         raise UserError(f"{path}: cannot be read as NIfTI ({error}); is the file whole?") from error
     array = array.reshape(array.shape[:3]) if array.ndim > 3 and array[..., 0].size == array.size else array
     if array.ndim != 3:
         raise UserError(f"{path}: shape {array.shape}; one three-dimensional volume is needed")
-    return _int16_where_exact(array), np.asarray(image.affine, dtype=float)
+    return _int16_where_exact(array), affine_ras
 
 
 def _int16_where_exact(array: np.ndarray) -> np.ndarray:
@@ -125,12 +153,16 @@ def read_radiograph(path: Path) -> np.ndarray:
     return read_picture(path).T.astype(np.float32)
 
 
-def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray) -> None:
-    """Write ``path`` (.nii or .nii.gz) whole or not at all; a mask is stored as uint8 0/1."""
+def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray, orientation_known: bool = True) -> None:
+    """Write ``path`` (.nii or .nii.gz) whole or not at all; a mask is stored as uint8 0/1.
+
+    Where the orientation is not known the file states voxel sizes alone.
+    """
     array_xyz = array_xyz.astype(np.uint8) if array_xyz.dtype == bool else array_xyz
     image = nib.Nifti1Image(array_xyz, affine_ras)
     image.header.set_xyzt_units("mm")
-    image.set_qform(affine_ras, SCANNER_ANATOMICAL)
-    image.set_sform(affine_ras, SCANNER_ANATOMICAL)
+    code = SCANNER_ANATOMICAL if orientation_known else 0
+    image.set_qform(affine_ras, code)
+    image.set_sform(affine_ras, code)
     with whole_file(path) as partial:
         nib.save(image, partial)

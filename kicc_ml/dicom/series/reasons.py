@@ -43,6 +43,7 @@ REASONS: dict[str, str] = {
     "contradicting_copies": "two files are one radiograph by UID, but say different things of its picture",
     "lateral_view": "not a frontal radiograph (lateral, oblique or decubitus)",
     "for_processing": "radiograph for processing, not for presentation",
+    "voxel_size": "the voxel size that the file states is that of no CT (0.05 to 50 mm)",
     "not_3d": "the file does not hold one three-dimensional volume",
     # several stacks in one series: each is a series of its own here
     "split_orientation": "slices of different orientation in one series, told apart",

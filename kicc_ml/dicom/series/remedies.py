@@ -24,6 +24,7 @@ REMEDIES: dict[str, str] = {
     "gantry_tilt": "take it with --tilt shear, or send a series without tilt",
     "missing_slice": "export the whole series again, or take it with --gaps resample",
     "uneven_spacing": "export the original reconstruction, or take it with --gaps resample",
+    "voxel_size": "convert the file again from its DICOM series",
     "single_slice": "export the whole series",
     "too_few_slices": "export the whole series",
     "not_hu": "export the original reconstruction in Hounsfield units",

@@ -28,6 +28,7 @@ from kicc_ml.dicom.series.image_files import (
     radiograph_series,
     read_nifti,
     read_radiograph,
+    states_orientation,
 )
 from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
 from kicc_ml.dicom.series.verdict import judge
@@ -137,7 +138,8 @@ def _from_nifti(series: Series) -> Volume:
     known = series.spacing_mm is not None
     if not known:
         affine_ras = affine_ras @ np.diag([*1 / np.linalg.norm(affine_ras[:3, :3], axis=0), 1.0])
-    return Volume(array_xyz, affine_ras, series.units, spacing_known=known)
+    oriented = states_orientation(series.files[0])
+    return Volume(array_xyz, affine_ras, series.units, spacing_known=known, orientation_known=oriented)
 
 
 def _from_radiograph(series: Series) -> Volume:

@@ -74,6 +74,58 @@ def test_truncated_nifti_is_the_users_error(tmp_path: Path):
         read_nifti(tmp_path / "a.nii.gz")
 
 
+def with_header(path: Path, **fields: object) -> Path:
+    """A sound NIfTI of zeros under :data:`AFFINE_RAS` whose header fields are then set as they are given."""
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), AFFINE_RAS)
+    image.set_sform(AFFINE_RAS, 1)
+    image.set_qform(AFFINE_RAS, 1)
+    nib.save(image, path)
+    content = bytearray(path.read_bytes())
+    header = np.frombuffer(content, nib.nifti1.header_dtype, 1)[0]
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(header.tobytes() + bytes(content[header.nbytes :]))
+    return path
+
+
+class TestNiftiHeaders:
+    """Headers that say less, or two things at once."""
+
+    def test_the_affine_holds_where_pixdim_says_otherwise(self, tmp_path: Path):
+        path = with_header(tmp_path / "a.nii", pixdim=[1] * 8, qform_code=0)
+        series = nifti_series(path, site="", patient="", units="hu")
+        assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
+        np.testing.assert_allclose(read_volume(series).affine_ras, AFFINE_RAS, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("codes", "known"), [((0, 0), False), ((1, 0), True), ((0, 1), True), ((2, 2), True), ((4, 0), True)]
+    )
+    def test_orientation_is_known_where_a_form_states_it(self, tmp_path: Path, codes: tuple[int, int], known: bool):
+        path = with_header(tmp_path / "a.nii", qform_code=codes[0], sform_code=codes[1])
+        series = nifti_series(path, site="", patient="", units="hu")
+        assert read_volume(series).orientation_known is known
+        assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
+
+    @pytest.mark.parametrize(("unit", "factor"), [(1, 1000), (2, 1), (3, 0.001), (0, 1)])
+    def test_the_unit_of_length_is_obeyed(self, tmp_path: Path, unit: int, factor: float):
+        stored_ras = np.linalg.inv(np.diag([factor, factor, factor, 1])) @ AFFINE_RAS
+        path = with_header(
+            tmp_path / "a.nii", xyzt_units=unit, srow_x=stored_ras[0], srow_y=stored_ras[1], srow_z=stored_ras[2]
+        )
+        series = nifti_series(path, site="", patient="", units="hu")
+        assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5), rel=1e-4)
+        np.testing.assert_allclose(read_nifti(path)[1], AFFINE_RAS, rtol=1e-4)
+
+    @pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan, 0, 0, 0], [0.00001, 0, 0, 0], [700, 0, 0, 0]])
+    def test_voxels_of_no_ct_are_refused(self, tmp_path: Path, row: list[float]):
+        path = with_header(tmp_path / "a.nii", srow_x=row, srow_y=[0, 0.7, 0, 0], srow_z=[0, 0, 2.5, 0])
+        assert nifti_series(path, site="", patient="", units="hu").reasons == ("voxel_size",)
+
+    def test_a_unit_that_contradicts_the_voxel_size_is_refused(self, tmp_path: Path):
+        path = with_header(tmp_path / "a.nii", xyzt_units=1)
+        assert nifti_series(path, site="", patient="", units="hu").reasons == ("voxel_size",)
+
+
 @pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGB", (255, 255, 255)), ("I;16", 60000)])
 def test_picture_is_read_grey_with_x_first(tmp_path: Path, mode: str, white: object):
     picture = Image.new(mode, (3, 2))
