@@ -170,6 +170,22 @@ class TestRadiographs:
         verdicts = {one.files[0].name: (one.verdict, one.reasons) for one in series}
         assert verdicts == {"raw": ("refused", ("for_processing",)), "shown": ("usable", ())}
 
+    @pytest.mark.parametrize(("photometric", "shape"), [("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")])
+    def test_a_film_whose_tags_disagree_whether_it_is_a_negative_is_refused(
+        self, folder: Path, photometric: str, shape: str
+    ):
+        write_radiograph(
+            folder / "one", self.PICTURE, PhotometricInterpretation=photometric, PresentationLUTShape=shape
+        )
+        assert (only(folder).verdict, only(folder).reasons) == ("refused", ("contradicting_display",))
+
+    @pytest.mark.parametrize("shape", ["INVERSE", None])
+    def test_a_negative_that_says_so_twice_is_turned_over_once(self, folder: Path, shape: str | None):
+        tags = {"PresentationLUTShape": shape} if shape else {}
+        write_radiograph(folder / "one", self.PICTURE, PhotometricInterpretation="MONOCHROME1", **tags)
+        shown = read_volume(only(folder)).array
+        assert (np.diff(shown, axis=0) == -1).all()
+
     @pytest.mark.parametrize(("modality", "sop_class"), [("CT", CR_IMAGE), ("CT", DX_FOR_PRESENTATION)])
     def test_radiograph_that_says_ct_is_refused(self, folder: Path, modality: str, sop_class: str):
         write_radiograph(folder / "one", self.PICTURE, Modality=modality, SOPClassUID=sop_class)

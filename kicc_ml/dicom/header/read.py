@@ -62,6 +62,7 @@ class Header:
     sop_class: str = ""
     image_type: str = ""
     photometric: str = ""
+    lut_shape: str = ""
     view: str = ""
     vendor: str = ""
     model: str = ""
@@ -159,6 +160,7 @@ def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str
         "modality": values.get("Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
         "sop_class": sop_class,
         "photometric": values.get("PhotometricInterpretation", ""),
+        "lut_shape": values.get("PresentationLUTShape", "").upper(),
         "view": view_position(*view),
         "vendor": values.get("Manufacturer", ""),
         "model": values.get("ManufacturerModelName", ""),

@@ -30,6 +30,7 @@ KEYWORDS = (
     *("XRayTubeCurrent", "CTDIvol", "GantryDetectorTilt", "RescaleType", "LossyImageCompression", "BurnedInAnnotation"),
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
+    "PresentationLUTShape",
 )
 #: Read so that it can be kept out of what is printed, and never handed on.
 IDENTIFYING = ("PatientName",)

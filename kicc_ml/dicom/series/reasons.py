@@ -41,6 +41,8 @@ REASONS: dict[str, str] = {
     "not_hu": "CT whose rescaled values are stated to be something else than Hounsfield units",
     "no_rescale": "CT without rescale slope and intercept: its values are not Hounsfield units",
     "contradicting_copies": "two files are one radiograph by UID, but say different things of its picture",
+    "contradicting_display": "Photometric Interpretation and Presentation LUT Shape contradict each other: the film "
+    "may be a negative",
     "lateral_view": "not a frontal radiograph (lateral, oblique or decubitus)",
     "for_processing": "radiograph for processing, not for presentation",
     "voxel_size": "the voxel size that the file states is that of no CT (0.05 to 50 mm)",

@@ -30,6 +30,8 @@ REMEDIES: dict[str, str] = {
     "not_hu": "export the original reconstruction in Hounsfield units",
     "no_rescale": "export from the archive with Rescale Slope and Intercept (0028,1053 and 0028,1052)",
     "for_processing": "export the image for presentation",
+    "contradicting_display": "export the image again, or correct Presentation LUT Shape (2050,0020): INVERSE with "
+    "MONOCHROME1, IDENTITY with MONOCHROME2",
     "burned_in": "look at the picture before it leaves the hospital: it may show a name",
     "lossy_compression": "send the original where the archive still has it",
 }

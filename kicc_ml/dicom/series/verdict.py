@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 RADIOGRAPHY = {"CR", "DX", "RG"}
 GREY = {"MONOCHROME1", "MONOCHROME2"}
+#: The Presentation LUT Shape that a photometric interpretation cannot have (PS3.3 C.8.11.3.1.2): one says that low
+#: values are bright, the other that they are dark.
+CONTRADICTING_SHAPE = {"MONOCHROME1": "IDENTITY", "MONOCHROME2": "INVERSE"}
 LOCALIZER_WORDS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
@@ -101,6 +104,7 @@ def _radiograph_faults(header: Header) -> list[str]:
         "wrong_modality": _contradicts(header),
         "dose_page": header.photometric not in GREY,
         "multi_frame": header.frames > 1,
+        "contradicting_display": header.lut_shape == CONTRADICTING_SHAPE.get(header.photometric),
         "for_processing": header.sop_class == DX_FOR_PROCESSING,
         "lateral_view": header.view == "lateral",
     }
