@@ -95,7 +95,8 @@ class Clinic:
         return self.dicom
 
     def is_whole(self, series: Series, folder: Path) -> bool:
-        wanted = [PAGE] * (self.report or self.dicom) + [f"{DICOM}/report.dcm"] * (self.dicom and is_dicom(series))
+        wanted = [PAGE] * (self.report or self.dicom)
+        wanted += [f"{DICOM}/report.dcm"] * (self.dicom and not _no_study_because(series))
         wanted += [OUTCOME_FILE] * (self.outcomes is not None) + [SCORES_FILE] * (self.score_model is not None)
         return all((folder / name).exists() for name in wanted)
 
@@ -142,12 +143,19 @@ class Clinic:
     def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
         if not self.dicom:
             return
-        if not is_dicom(series):
-            logger.warning("%s is no DICOM: there is no study its results could be returned to", result.case_id)
+        if because := _no_study_because(series):
+            logger.warning("%s %s: there is no study its results could be returned to", result.case_id, because)
             return
         written = deliver_dicom(folder, result, page, series, self.model)
         if self.push:
             send(self.push, written)
+
+
+def _no_study_because(series: Series) -> str:
+    """Why DICOM objects cannot refer to a scan; "" where they can."""
+    if not is_dicom(series):
+        return "is no DICOM"
+    return "has a SeriesInstanceUID for each slice" if "uid_per_slice" in series.reasons else ""
 
 
 def list_patients(out: Path) -> Path:

@@ -77,7 +77,12 @@ class Source:
 
     @cached_property
     def images(self) -> list[Dataset]:
-        """Headers of the source files, in order. Raises UserError where one cannot be read."""
+        """Headers of the source files, in order. Raises UserError where one cannot be read, or each is a series."""
+        if "uid_per_slice" in self.series.reasons:
+            raise UserError(
+                f"{self.series.files[0].parent}: each file has a SeriesInstanceUID of its own, so that no DICOM object "
+                "can refer to the series; have them given one"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # judged by the index
             try:

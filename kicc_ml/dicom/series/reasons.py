@@ -47,6 +47,9 @@ REASONS: dict[str, str] = {
     "for_processing": "radiograph for processing, not for presentation",
     "voxel_size": "the voxel size that the file states is that of no CT (0.05 to 50 mm)",
     "not_3d": "the file does not hold one three-dimensional volume",
+    # slices that were one series
+    "uid_per_slice": "each file has a SeriesInstanceUID of its own, as careless anonymisers write it; put together by "
+    "what else they say",
     # several stacks in one series: each is a series of its own here
     "split_orientation": "slices of different orientation in one series, told apart",
     "split_matrix": "slices of different size or pixel spacing in one series, told apart",

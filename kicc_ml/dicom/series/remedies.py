@@ -25,6 +25,7 @@ REMEDIES: dict[str, str] = {
     "missing_slice": "export the whole series again, or take it with --gaps resample",
     "uneven_spacing": "export the original reconstruction, or take it with --gaps resample",
     "voxel_size": "convert the file again from its DICOM series",
+    "uid_per_slice": "have the anonymiser give all files of a series one SeriesInstanceUID (0020,000E)",
     "single_slice": "export the whole series",
     "too_few_slices": "export the whole series",
     "not_hu": "export the original reconstruction in Hounsfield units",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from kicc_ml.dicom.series.describe import described
 from kicc_ml.dicom.series.geometry import GeometryPolicy, NotAVolume
 from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 from kicc_ml.dicom.series.stacking import Stack, stacks, without_repeats
+from kicc_ml.dicom.series.uid_per_slice import join_series
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +48,17 @@ def judge(root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE
     """Sort headers into series with a verdict and into files that are no image, or were dropped.
 
     A DICOM series that holds several stacks comes back as several: the largest keeps the pseudonym, the others
-    have ``-2``, ``-3`` behind it.
+    have ``-2``, ``-3`` behind it. Slices that each have a series of their own come back as one.
     """
     headers = list(headers)
     dropped = [(header, header.fault) for header in headers if header.fault in NO_IMAGE]
     images = [header for header in headers if header.fault not in NO_IMAGE]
-    series = []
+    images, joined = join_series(images)
+    series: list[Series] = []
     images.sort(key=_series_key)
-    for _, group in groupby(images, key=_series_key):
+    for key, group in groupby(images, key=_series_key):
         judged, losses = _judge_series(root, list(group), policy)
-        series += judged
+        series += map(_put_together, judged) if key[3] in joined else judged
         dropped += losses
     series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
     rows = {FileRow(header.site, root / header.path, reason): None for header, reason in dropped}
@@ -65,6 +67,11 @@ def judge(root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE
 
 def _series_key(header: Header) -> tuple[str, ...]:
     return header.site, header.patient, header.study, header.series, header.modality
+
+
+def _put_together(one: Series) -> Series:
+    """A series whose slices each had a SeriesInstanceUID of their own."""
+    return replace(one, verdict="repaired" if one.usable else "refused", reasons=("uid_per_slice", *one.reasons))
 
 
 _Dropped = list[tuple[Header, str]]

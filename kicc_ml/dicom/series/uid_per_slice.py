@@ -1,0 +1,63 @@
+"""Slices that have a series of their own each, as careless anonymisers write them, put back into one series."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+
+from kicc_ml.dicom.header.read import Header
+
+#: So many slices alike are a scan. Fewer may be single slices that were meant: of a biopsy, or to time a bolus.
+MIN_JOINED_SLICES = 10
+#: Digits behind the point to which directions and pixel spacings are compared; both are printed with more.
+SAME_DIGITS = 3
+
+
+def join_series(images: Sequence[Header]) -> tuple[list[Header], set[str]]:
+    """``images`` with one pseudonym for the slices of each series that was taken apart, and these pseudonyms.
+
+    Joined are CT images that are alone in their series and say the same of patient, scanner, reconstruction, plane,
+    matrix and day: those of a study first, then those that are alone in their study too. Each joined series has the
+    pseudonyms of its first file.
+    """
+    joined: dict[int, Header] = {}
+    for alone_in in (_series, _study):
+        single = _groups([image for image in images if id(image) not in joined and _is_slice(image)], alone_in)
+        slices = [group[0] for group in single if len(group) == 1]
+        for group in _groups(slices, _study_and_likeness if alone_in is _series else _likeness):
+            if len(group) >= MIN_JOINED_SLICES:
+                first = min(group, key=lambda image: image.path)
+                joined |= {id(image): replace(image, study=first.study, series=first.series) for image in group}
+    return [joined.get(id(image), image) for image in images], {image.series for image in joined.values()}
+
+
+def _is_slice(image: Header) -> bool:
+    return image.modality == "CT" and not image.fault and image.frame is None and image.frames == 1
+
+
+def _series(image: Header) -> Hashable:
+    return image.site, image.patient, image.study, image.series
+
+
+def _study(image: Header) -> Hashable:
+    return image.site, image.patient, image.study
+
+
+def _study_and_likeness(image: Header) -> Hashable:
+    return image.study, _likeness(image)
+
+
+def _likeness(image: Header) -> Hashable:
+    scanner = (image.vendor, image.model, image.kernel, image.kvp, image.slice_thickness_mm, image.contrast)
+    picture = (image.sop_class, image.image_type, image.photometric, image.rows, image.columns, image.has_rescale)
+    vectors = [_rounded(image.orientation), _rounded(image.pixel_spacing_mm)]
+    return image.site, image.patient, scanner, picture, *vectors, image.acquired and image.acquired.date()
+
+
+def _rounded(vector: tuple[float, ...] | None) -> Hashable:
+    return vector and tuple(round(value, SAME_DIGITS) + 0.0 for value in vector)
+
+
+def _groups(images: Sequence[Header], key: Callable[[Header], Hashable]) -> list[list[Header]]:
+    found: dict[Hashable, list[Header]] = {}
+    for image in images:
+        found.setdefault(key(image), []).append(image)
+    return list(found.values())
