@@ -26,7 +26,7 @@ BATCH = 256
 #: Batches after which what was read is put down, so that a killed scan goes on from there.
 BATCHES_A_PART = 20
 #: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
-CACHE_FORMAT = "4"
+CACHE_FORMAT = "5"
 
 
 def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
