@@ -1,6 +1,7 @@
 """Radiographs as PNG and JPEG: nothing else behind these suffixes, upright as viewers show them, decoded apart."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_any_other_format_is_refused_by_its_name(
     written = io.BytesIO()
     Image.fromarray(np.tile(FILM, (8, 8))[:128, :128]).convert("RGB").save(written, format=form)
     (tmp_path / f"film{suffix}").write_bytes(written.getvalue())
-    with pytest.raises(UserError, match="no usable CXR"):
+    with pytest.raises(UserError, match=rf"a {re.escape(called)} picture named {suffix}: save it as PNG"):
         scans_at(tmp_path, "arbitrary", spacing_known=False, modality="CXR")
     assert f"film{suffix} refused: a {called} picture named {suffix}: save it as PNG" in caplog.text
 
