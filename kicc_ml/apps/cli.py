@@ -21,7 +21,8 @@ from kicc_ml.cohort.doctor.report import table as findings_table
 from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
 from kicc_ml.cohort.summary import summary as summarise
 from kicc_ml.cohort.summary_tables import render, to_frame
-from kicc_ml.dicom.deidentify.export import READABLE, Selection, export_series, refuse_overlap
+from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose, export_series, refuse_overlap
+from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
 from kicc_ml.dicom.index.cluster import on_cluster
 from kicc_ml.dicom.index.page import render as index_page
@@ -165,15 +166,20 @@ def export_dataset(
 ) -> None:
     """Write a de-identified copy of the series (PS3.15), their masks and clinical table: a repository of its own.
 
-    Pixel data are copied byte for byte. Pictures that may show a name are left out and counted. A stopped export
-    goes on with the same command.
+    The copy does not identify patients. Pixel values are kept exactly; pictures that may show a name are left out and
+    counted. With the same command a stopped export goes on, and a copy follows its source: what changed is written
+    anew, what may no longer be there is taken away.
     """
     refuse_overlap(sources, out)
     found = read_index(sources, cached=True)
     tables = read_tables(found)  # a bad table is said before anything is written
     selection = Selection(site or (), modality or "", verdict or READABLE, secondary_captures)
-    exported = export_series(found, selection, out)
-    rows, masks = export_tables(tables, exported, out), export_masks(exported, out)
+    chosen = choose(found, selection)
+    with open_copy(out, [source.key for source in found]) as copy:
+        exported = export_series(chosen, selection, copy)
+        rows, masks = export_tables(tables, exported, copy), export_masks(exported, copy)
+    if copy.taken_away:
+        print(f"taken away: {copy.taken_away} files of an earlier export that are no longer to be in the copy")
     for reason, count in exported.left_out.most_common():
         console.print(f"left out: {count} series: {REASONS[reason]}", markup=False)
     said = f"{len(exported.written)} series, {exported.files} files, {masks} masks, {rows} patients: {out}"

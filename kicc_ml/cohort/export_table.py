@@ -9,16 +9,19 @@ import pandas as pd
 from kicc_ml.cohort.clinical_table import UNIT_AT_END, read_clinical
 from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.repository import clinical_path, hospitals
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import TargetError, UserError, target_error
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.shown import escape_formulas
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.deidentify.export import Exported, site_folder
-from kicc_ml.dicom.deidentify.replacements import moved_date, new_uid
+from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
+from kicc_ml.dicom.deidentify.replacements import OLDEST_YEARS, moved_date, new_uid
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.build import Indexed
 from kicc_ml.dicom.series.image_files import write_nifti
 
+TABLE, SUFFIX = "clinical.csv", ".nii.gz"
 #: Columns that by their name number a person or a place, however short the number.
 REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mobile|fax|zip|postcode)$")
 #: These are replaced.
@@ -33,29 +36,43 @@ def read_tables(found: Sequence[Indexed]) -> list[tuple[Indexed, pd.DataFrame]]:
     return [(one, read_clinical(clinical_path(one.root), hospitals(one.root))) for one in with_table]
 
 
-def export_tables(tables: Sequence[tuple[Indexed, pd.DataFrame]], exported: Exported, out: Path) -> int:
-    """Write ``clinical.csv`` with the rows of all patients of the exported sites; how many there are."""
+def export_tables(tables: Sequence[tuple[Indexed, pd.DataFrame]], exported: Exported, copy: Copy) -> int:
+    """Write ``clinical.csv`` with the rows of all patients of the exported sites; how many there are.
+
+    Without a row there is none, also where an earlier export wrote one.
+    """
     parts = []
     for source, table in tables:
         names = {series.site: site_folder(one, series) for one, series in exported.written if one is source}
         parts.append(pseudonymous(table[table["site"].isin(list(names))], source.key, names))
+    path = copy.root / TABLE
     if not any(len(part) for part in parts):
+        _remove(path)
         return 0
     whole = pd.concat(parts, ignore_index=True)
-    with whole_file(out / "clinical.csv") as partial:
-        whole.to_csv(partial, index=False, float_format="%.10g")
+    with whole_file(path) as partial:
+        escape_formulas(whole).to_csv(partial, index=False, float_format="%.10g")
     return len(whole)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise target_error(path, error) from error
 
 
 def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None = None) -> pd.DataFrame:
     """A table of :func:`kicc_ml.cohort.clinical_table.read_clinical` without what identifies: see the module.
 
-    ``names`` are those of the folders of sites, where they are others. Birth dates and register numbers are left out.
+    ``names`` are those of the folders of sites, where they are others. Birth dates and register numbers are left out,
+    and the oldest patients are of one age.
     """
     patients = [pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)]
     copy = table.drop(columns=[name for name in map(str, table) if _identifies(name, table[name])])
     copy["site"] = [(names or {}).get(site) or readable(site) for site in table["site"]]
     copy["patient_id"] = patients
+    copy["age_years"] = copy["age_years"].clip(upper=OLDEST_YEARS)
     if "person_id" in copy:
         copy["person_id"] = copy["person_id"].map(lambda person: pseudonym(key, person), na_action="ignore")
     for name in map(str, copy):
@@ -75,26 +92,37 @@ def _identifies(name: str, cells: pd.Series) -> bool:
     return bool(((cells >= REGISTER_NUMBER_FROM) & (cells % 1 == 0)).any())
 
 
-def export_masks(exported: Exported, out: Path) -> int:
+def export_masks(exported: Exported, copy: Copy) -> int:
     """Write the masks of the exported series anew, under the UIDs of the copies and with plain headers; how many.
 
-    A mask that cannot be read is set aside in ``exported``.
+    A mask that cannot be read is set aside in ``exported``; masks of series that are not there any more are taken away.
     """
-    count = 0
+    planned: dict[str, tuple[Indexed, str, dict[str, Path]]] = {}
     for source in {id(source): source for source, _ in exported.written}.values():
         uids = {series.uid for one, series in exported.written if one is source}
         for uid, paths in mask_folders(source.root, source.key).items():
             for region, path in paths.items() if uid in uids else ():
-                count += _copy_mask(path, out / "masks" / new_uid(source.key, path.parent.name), uid, region, exported)
-    return count
+                folder = f"masks/{new_uid(source.key, path.parent.name)}"
+                planned.setdefault(folder, (source, uid, {}))[2][region] = path
+    copy.take_away_others(planned, masks=True)
+    copy.plan(planned)
+    for folder, (source, uid, masks) in planned.items():
+        written = {name: _copy_mask(masks[name], copy, folder, name, uid, source.key, exported) for name in masks}
+        copy.note(folder, {f"{name}{SUFFIX}": entry for name, entry in written.items() if entry})
+    return sum(len(copy.folders.get(folder, ())) for folder in planned)
 
 
-def _copy_mask(path: Path, folder: Path, uid: str, region: str, exported: Exported) -> int:
-    target = folder / f"{region}.nii.gz"
+def _copy_mask(
+    path: Path, copy: Copy, folder: str, region: str, uid: str, key: bytes, exported: Exported
+) -> Entry | None:
+    target, known = copy.folder(folder) / f"{region}{SUFFIX}", copy.folders[folder].get(f"{region}{SUFFIX}")
     try:
-        if not target.exists():
+        state, digest = source_state(key, path), source_digest(key, path.read_bytes())
+        if not (known and known.digest == digest and is_there(target, known)):
             write_nifti(target, *read_mask(path))
-    except UserError:  # its words name the folder, which is a UID of the source
+        return Entry(digest, state, target.stat().st_size)
+    except TargetError:
+        raise
+    except (UserError, OSError):  # their words name the folder, which is a UID of the source
         exported.set_aside[f"mask {region} of series {uid}"] = "cannot be read as NIfTI"
-        return 0
-    return 1
+        return None

@@ -10,6 +10,7 @@ from kicc_ml.cohort.export_table import export_masks, pseudonymous
 from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.deidentify.export import Exported
+from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import Indexed
 
 KEY = b"a key"
@@ -49,6 +50,15 @@ def test_register_numbers_and_text_go_and_measurements_stay(copy):
     assert {"icu", "age_years", "ct_scans", "beds"} <= set(copy)
 
 
+def test_the_oldest_are_of_one_age(tmp_path):
+    ages = [50, 89, 89.9, 90, 101, ""]
+    lines = "".join(f"seoul,{number},{age},M\n" for number, age in enumerate(ages))
+    (tmp_path / "clinical.csv").write_text("site,patient_id,age_years,sex\n" + lines)
+    found = pseudonymous(read_clinical(tmp_path / "clinical.csv"), KEY)["age_years"]
+    assert list(found[:5]) == [50, 89, 89.9, 90, 90]
+    assert pd.isna(found.iloc[5])
+
+
 def test_a_site_is_called_as_its_folder_is(tmp_path):
     (tmp_path / "clinical.csv").write_text(TABLE)
     table = read_clinical(tmp_path / "clinical.csv")
@@ -62,5 +72,6 @@ def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(t
     uid = pseudonym(KEY, "1.2.3")
     series = Series("seoul", "p", "st", uid, "CT", (), 8, 8, 8, None, "hu", "usable")
     exported = Exported(written=[(Indexed(tmp_path / "source", KEY, [series], []), series)])
-    assert export_masks(exported, tmp_path / "out") == 0
+    with open_copy(tmp_path / "out", [KEY]) as copy:
+        assert export_masks(exported, copy) == 0
     assert exported.set_aside == {f"mask lesion of series {uid}": "cannot be read as NIfTI"}

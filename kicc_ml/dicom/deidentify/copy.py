@@ -14,7 +14,7 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_partial
+from pydicom.filereader import dcmread, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -78,6 +78,14 @@ def read_to_pixels(path: Path) -> Dataset:
     """A data set up to its pixel data and no further: signatures and anything else may follow them."""
     with path.open("rb") as stream:
         return read_partial(stream, lambda tag, vr, length: tag > PIXEL_DATA, force=True)
+
+
+def object_uid(path: Path) -> str:
+    """The SOP Instance UID of a file as it stands there; "" where it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
+        return value_text(header, "SOPInstanceUID", "")
 
 
 def deidentified(source: Dataset, key: bytes, patient: str, instance: str, secondary_captures: bool = False) -> Dataset:

@@ -1,17 +1,22 @@
-"""A de-identified copy of the series of an index, laid down as a repository: ``<site>/<patient>/<series>/<n>.dcm``."""
+"""A de-identified copy of the series of an index, a repository of its own: ``<site>/<patient>/<series>/<object>.dcm``.
 
-import errno
+Each file is named by the pseudonym of its object, so that the same object has the same name in every export.
+"""
+
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import joblib
 
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.path_names import check_distinct
 from kicc_ml.core.progress import track
+from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.deidentify.copy import NotExportedError, write_deidentified
+from kicc_ml.dicom.deidentify.copy import NotExportedError, object_uid, write_deidentified
+from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
 from kicc_ml.dicom.index.build import Indexed
 from kicc_ml.dicom.index.scan import PARALLEL_FROM
 from kicc_ml.dicom.index.table import shown_site
@@ -23,8 +28,6 @@ READABLE = VERDICTS[:2]
 NO_SITE = "site"
 #: Reasons for which a series is not written, whatever was asked for: its pictures may show a name.
 SHOWS_TEXT = ("burned_in", "dose_page", "secondary_capture")
-#: Errors of the file system that are no fault of the file that is read.
-OF_THE_TARGET = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Copied:
+    """What became of one file: its name in the copy and what is noted of it, or why there is none."""
+
     path: Path
+    name: str = ""
+    entry: Entry | None = None
     left_out: str = ""
     fault: str = ""
 
@@ -79,26 +86,42 @@ def refuse_overlap(sources: Collection[str], out: Path) -> None:
             raise UserError(f"{out} and the source {source} lie one in the other; give another folder with -o")
 
 
-def export_series(found: Sequence[Indexed], selection: Selection, out: Path) -> Exported:
-    """Write de-identified copies of the selected series under ``out``.
+def choose(found: Sequence[Indexed], selection: Selection) -> list[tuple[Indexed, Series]]:
+    """The selected series of all sources.
 
-    A file that is there already is left, so that a stopped export goes on; a damaged one is set aside.
-    Raises UserError where no series is selected, or ``out`` cannot be written.
+    Raises:
+        UserError: there is none, or two hospitals would be one folder on some disks.
     """
     chosen = [(source, series) for source in found for series in selection.of(source)]
+    sites = sorted({site_folder(source, series) for source in found for series in source.series})
     if not chosen:
-        sites = sorted({site_folder(source, series) for source in found for series in source.series})
         raise UserError(f"no series is selected; there are the sites {', '.join(sites)}, and kicc-ml index lists them")
+    check_distinct(sites, "the hospitals")
+    return chosen
+
+
+def export_series(chosen: Sequence[tuple[Indexed, Series]], selection: Selection, copy: Copy) -> Exported:
+    """Write de-identified copies of the chosen series, and take away what of an earlier export is none of them.
+
+    A file whose source is unchanged is left; a damaged one is set aside.
+
+    Raises:
+        TargetError: the copy cannot be written.
+    """
     exported = Exported(left_out=Counter(filter(None, (_shows_text(series) for _, series in chosen))))
     kept = [(source, series) for source, series in chosen if not _shows_text(series)]
+    folders = [series_folder(source, series) for source, series in kept]
+    copy.take_away_others(folders, masks=False)  # before anything is written: it may show a name
+    copy.plan(folders)
     jobs = [
-        (series, source.key, series_folder(source, series, out), selection.secondary_captures)
-        for source, series in _each_file_once(kept)
+        (series, source.key, copy.folder(folder), copy.folders[folder], selection.secondary_captures)
+        for (source, series), folder in zip(_each_file_once(kept), folders, strict=True)
     ]
     many = sum(len(series.files) for _, series in kept) >= PARALLEL_FROM
     pool = joblib.Parallel(n_jobs=-1 if many else 1, return_as="generator")
     results = track(pool(joblib.delayed(_copy_series)(*job) for job in jobs), "writing series", len(jobs))
-    for (source, series), copied in zip(kept, results, strict=True):
+    for (source, series), folder, copied in zip(kept, folders, results, strict=True):
+        copy.note(folder, {one.name: one.entry for one in copied if one.entry})
         _note(exported, source, series, copied)
     return exported
 
@@ -107,8 +130,9 @@ def site_folder(source: Indexed, series: Series) -> str:
     return shown_site(series.site, series.files[0], source) or NO_SITE
 
 
-def series_folder(source: Indexed, series: Series, out: Path) -> Path:
-    return out / site_folder(source, series) / series.patient / series.uid
+def series_folder(source: Indexed, series: Series) -> str:
+    """Its folder in the copy, from there."""
+    return f"{site_folder(source, series)}/{series.patient}/{series.uid}"
 
 
 def _shows_text(series: Series) -> str:
@@ -126,33 +150,59 @@ def _each_file_once(chosen: Sequence[tuple[Indexed, Series]]) -> list[tuple[Inde
     ]
 
 
-def _copy_series(series: Series, key: bytes, folder: Path, captures: bool) -> list[_Copied]:
+def _copy_series(
+    series: Series, key: bytes, folder: Path, before: Mapping[str, Entry], captures: bool
+) -> list[_Copied]:
+    """The files of one series; ``before`` are those that an earlier export wrote into its folder."""
     if series.origin:
         from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
 
         fetch(series)
-    digits = len(str(len(series.files)))
-    return [
-        _copy_file(path, folder / f"{number:0{digits}d}.dcm", key, series.patient, captures)
-        for number, path in enumerate(series.files, start=1)
-    ]
+    there = {name: entry for name, entry in before.items() if is_there(folder / name, entry)}
+    copied: list[_Copied] = []
+    for path in series.files:
+        taken = {one.name for one in copied}
+        copied.append(_copy_file(path, folder, there, taken, key, series.patient, captures))
+    return copied
 
 
-def _copy_file(source: Path, target: Path, key: bytes, patient: str, captures: bool) -> _Copied:
+def _copy_file(
+    source: Path,
+    folder: Path,
+    there: Mapping[str, Entry],
+    taken: Collection[str],
+    key: bytes,
+    patient: str,
+    captures: bool,
+) -> _Copied:
+    """Write one file unless it is ``there`` as it would be written; ``taken`` are the names of others of the series."""
+    how = (patient, str(captures))
     try:
-        if not target.exists():
-            write_deidentified(source, target, key, patient, secondary_captures=captures)
+        state = source_state(key, source, *how)
+        for name, entry in there.items():
+            if entry.state == state and name not in taken:
+                return _Copied(source, name, entry)
+        digest = source_digest(key, source.read_bytes(), *how)
+        name = _free_name(pseudonym(key, object_uid(source) or digest), digest, taken)
+        if name not in there or there[name].digest != digest:
+            write_deidentified(source, folder / name, key, patient, secondary_captures=captures)
+        return _Copied(source, name, Entry(digest, state, (folder / name).stat().st_size))
     except NotExportedError as refusal:
         return _Copied(source, left_out=refusal.code)
-    except Exception as error:  # a hostile file can raise anything inside the parser, in words that quote a name
-        if isinstance(error, OSError) and error.errno in OF_THE_TARGET:
-            raise UserError(f"{target}: {error.strerror}; make room and start the export again") from None
+    except TargetError:
+        raise
+    except Exception:  # a hostile file can raise anything inside the parser, in words that quote a name
         return _Copied(source, fault=REASONS["unreadable"])
-    return _Copied(source)
+
+
+def _free_name(object_name: str, digest: str, taken: Collection[str]) -> str:
+    """Slices at several places may have one UID: the others are told apart by their content."""
+    name = f"{object_name}.dcm"
+    return f"{object_name}-{digest}.dcm" if name in taken else name
 
 
 def _note(exported: Exported, source: Indexed, series: Series, copied: Sequence[_Copied]) -> None:
-    whole = [one for one in copied if not (one.left_out or one.fault)]
+    whole = [one for one in copied if one.entry]
     exported.files += len(whole)
     if whole:
         exported.written.append((source, series))

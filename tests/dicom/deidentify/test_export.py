@@ -21,8 +21,9 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.deidentify.copy import write_deidentified
-from kicc_ml.dicom.deidentify.export import Selection, export_series, refuse_overlap
-from kicc_ml.dicom.index.build import read_index
+from kicc_ml.dicom.deidentify.export import Exported, Selection, choose, export_series, refuse_overlap
+from kicc_ml.dicom.deidentify.manifest import open_copy
+from kicc_ml.dicom.index.build import Indexed, read_index
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.synthetic.repository import synthesize
 
@@ -146,6 +147,12 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
+def exported_to(out: Path, found: list[Indexed], selection: Selection) -> Exported:
+    chosen = choose(found, selection)
+    with open_copy(out, [one.key for one in found]) as copy:
+        return export_series(chosen, selection, copy)
+
+
 def by_source_series(root: Path, folders: bool) -> dict:
     """Series by the pseudonym that the source's series has."""
     (found,) = read_index([root])
@@ -222,11 +229,12 @@ def test_a_second_run_writes_nothing_again_and_the_source_is_as_it_was(source, c
 
 def test_what_is_selected_is_written_and_nothing_else(source, tmp_path):
     found = read_index([source])
-    exported = export_series(found, Selection(modality="CXR"), tmp_path / "out")
+    exported = exported_to(tmp_path / "out", found, Selection(modality="CXR"))
     assert {series.modality for _, series in exported.written} == {"CXR"}
     assert len(images(tmp_path / "out")) == exported.files == len(exported.written)
     with pytest.raises(UserError, match="there are the sites daegu-1"):
-        export_series(found, Selection(sites=["seoul-9"]), tmp_path / "none")
+        exported_to(tmp_path / "none", found, Selection(sites=["seoul-9"]))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="there is no verdict good; there are usable"):
         Selection(verdicts=["good"])
 
@@ -251,7 +259,7 @@ def test_pictures_with_text_are_left_out_and_counted_whatever_is_asked_for(tmp_p
     write_ct(site="seoul", SeriesInstanceUID="1.2.3.7", BurnedInAnnotation="YES")
     write_cxr(np.arange(48, dtype=np.uint16).reshape(6, 8), SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
     (tmp_path / "seoul").rename(tmp_path / "source")
-    exported = export_series(read_index([tmp_path / "source"]), Selection(verdicts=()), tmp_path / "out")
+    exported = exported_to(tmp_path / "out", read_index([tmp_path / "source"]), Selection(verdicts=()))
     assert dict(exported.left_out) == {"burned_in": 1, "secondary_capture": 1}
     assert not exported.written
     assert not images(tmp_path)[6:]
