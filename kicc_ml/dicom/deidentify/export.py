@@ -14,6 +14,7 @@ from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.path_names import check_distinct
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.deidentify.copy import NotExportedError, object_uid, write_deidentified
 from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
@@ -95,7 +96,11 @@ def choose(found: Sequence[Indexed], selection: Selection) -> list[tuple[Indexed
     chosen = [(source, series) for source in found for series in selection.of(source)]
     sites = sorted({site_folder(source, series) for source in found for series in source.series})
     if not chosen:
-        raise UserError(f"no series is selected; there are the sites {', '.join(sites)}, and kicc-ml index lists them")
+        there = ", ".join(map(plain_text, sites))
+        raise UserError(
+            f"no series is selected; there are the sites {there}, and kicc-ml index lists them. Nothing was written: a "
+            "copy of an earlier export is as it was"
+        )
     check_distinct(sites, "the hospitals")
     return chosen
 

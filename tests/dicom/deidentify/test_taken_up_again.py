@@ -1,0 +1,319 @@
+"""An export that is started again makes the copy that a first export would make, and says what it took away."""
+
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from typer.testing import CliRunner, Result
+
+from kicc_ml.apps.cli import app
+from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.dicom.deidentify.manifest import MANIFEST, open_copy
+from kicc_ml.dicom.index.build import index_sources
+from kicc_ml.dicom.series.image_files import write_nifti
+from tests.dicom.phantom_files import write_image, write_series
+from tests.dicom.phantoms import Grid, even_mm
+
+pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
+SERIES = "1.2.3.1.1"
+
+
+@pytest.fixture(autouse=True)
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KICC_KEYS", str(tmp_path / "keys"))
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A hospital with one CT of twelve slices, its mask and table."""
+    root = tmp_path / "source"
+    write_series(root / "seoul", Grid(even_mm(12, 5.0), rows=16, columns=16, pixel_spacing_mm=(6.0, 6.0)))
+    write_nifti(root / "masks" / SERIES / "lesion.nii.gz", np.zeros((16, 16, 12), bool), np.eye(4))
+    (root / "clinical.csv").write_text("site,patient_id,age_years,sex\nseoul,A-17,93,F\n")
+    return root
+
+
+def export(source: Path, out: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["export-dataset", str(source), "-o", str(out), *options])
+
+
+def slices(root: Path) -> list[Path]:
+    return sorted((root / "seoul").rglob("*.dcm")) if (root / "seoul").is_dir() else []
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """What a reader of the copy sees: the manifest tells times of files and differs."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name[0] != "."
+    }
+
+
+def change(path: Path, **tags: object) -> None:
+    dataset = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
+def first_export(source: Path, out: Path, *options: str) -> Path:
+    ran = export(source, out, *options)
+    assert ran.exit_code == 0, ran.output
+    assert "taken away" not in ran.output
+    return out
+
+
+def is_as_new(source: Path, out: Path, tmp_path: Path) -> bool:
+    return contents(first_export(source, tmp_path / "anew")) == contents(out)
+
+
+def test_files_are_named_by_the_pseudonym_of_their_object(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    uids = [pydicom.dcmread(path).SOPInstanceUID for path in (source / "seoul").iterdir()]
+    assert {path.stem for path in slices(out)} == {pseudonym(repository_key(source), uid) for uid in uids}
+
+
+def test_a_slice_that_came_later_takes_its_own_place(source, tmp_path):
+    late = sorted((source / "seoul").iterdir())[4]
+    late.rename(tmp_path / "late")
+    out = first_export(source, tmp_path / "out", "--verdict", "refused")  # for the slice that is missing
+    assert len(slices(out)) == 11
+    (tmp_path / "late").rename(late)
+    assert export(source, out).exit_code == 0
+    assert len(slices(out)) == 12
+    (series,), _ = index_sources([out])
+    assert (series.verdict, series.reasons) == ("usable", ())
+    assert is_as_new(source, out, tmp_path)
+
+
+def test_pixels_that_were_corrected_reach_the_copy_and_nothing_else_is_written(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in slices(out)}
+    victim = sorted((source / "seoul").iterdir())[3]
+    change(victim, PixelData=np.full((16, 16), 77, np.uint16).tobytes())
+    assert export(source, out).exit_code == 0
+    written = [path for path in slices(out) if before[path] != path.stat().st_mtime_ns]
+    assert [pydicom.dcmread(path).PixelData for path in written] == [pydicom.dcmread(victim).PixelData]
+    assert is_as_new(source, out, tmp_path)
+
+
+def test_a_correction_that_leaves_size_and_time_of_the_file_is_seen_too(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    victim = sorted((source / "seoul").iterdir())[3]
+    status = victim.stat()
+    change(victim, PixelData=np.full((16, 16), 77, np.uint16).tobytes())
+    os.utime(victim, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert victim.stat().st_size == status.st_size
+    assert export(source, out).exit_code == 0
+    assert is_as_new(source, out, tmp_path)
+
+
+@pytest.mark.parametrize("what", ["burned in", "vanished", "deselected"])
+def test_what_may_no_longer_be_in_the_copy_is_taken_away_and_said(source, tmp_path, what):
+    film = source / "busan" / "film.dcm"
+    write_image(film, np.zeros((8, 8), np.uint16), SOPClassUID="1.2.840.10008.5.1.4.1.1.1", Modality="CR")
+    out = first_export(source, tmp_path / "out")
+    assert len(list(out.rglob("*.dcm"))) == 13
+    options = []
+    for path in (source / "seoul").iterdir():
+        if what == "burned in":
+            change(path, BurnedInAnnotation="YES")
+        elif what == "vanished":
+            path.unlink()
+        else:
+            options = ["--site", "busan"]
+    ran = export(source, out, *options)
+    assert ran.exit_code == 0
+    assert "taken away: 13 files" in ran.output.replace("\n", " ")  # twelve slices and their mask
+    assert [path.name for path in out.iterdir() if path.name[0] != "."] == ["busan"]
+    assert len(list(out.rglob("*.dcm"))) == 1
+
+
+def test_one_slice_that_shows_text_takes_its_own_copy_away(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    change(sorted((source / "seoul").iterdir())[5], BurnedInAnnotation="YES")
+    assert "left out: 1 series: text is burned in" in export(source, out).output
+    assert slices(out) == []
+
+
+def test_a_file_that_can_no_longer_be_read_is_named_and_its_copy_taken_away(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    victim = sorted((source / "seoul").iterdir())[5]
+    victim.write_bytes(victim.read_bytes()[:-100])
+    ran = export(source, out, "--verdict", "refused")
+    assert len(slices(out)) == 11
+    assert "taken away: " in ran.output
+
+
+def test_somebodys_own_files_in_a_copy_stay(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    own = [out / "README.txt", out / "seoul" / "note.dcm", slices(out)[0].with_name("protocol.pdf")]
+    for path in own:
+        path.write_text("mine")
+    for path in (source / "seoul").iterdir():
+        path.unlink()
+    write_image(source / "busan" / "film", np.zeros((8, 8), np.uint16), SOPClassUID="1.2.840.10008.5.1.4.1.1.1")
+    change(source / "busan" / "film", Modality="CR")
+    assert "taken away: 13 files" in export(source, out).output
+    assert [path.read_text() for path in own] == ["mine"] * 3
+
+
+def test_what_a_killed_export_left_is_taken_away_with_the_rest(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest["folders"] = {name: {} for name in manifest["folders"]}  # as before anything was noted
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    orphan = slices(out)[0].with_name("0123456789ab.dcm")
+    orphan.write_bytes(b"of a slice that was not to be written")
+    ran = export(source, out)
+    assert ran.exit_code == 0
+    assert not orphan.exists()
+    assert is_as_new(source, out, tmp_path)
+
+
+def test_a_copy_that_was_damaged_is_mended(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    slices(out)[0].write_bytes(b"")
+    slices(out)[1].unlink()
+    assert export(source, out).exit_code == 0
+    assert is_as_new(source, out, tmp_path)
+
+
+def test_a_changed_mask_is_written_anew(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    write_nifti(source / "masks" / SERIES / "lesion.nii.gz", np.ones((16, 16, 12), bool), np.eye(4))
+    assert export(source, out).exit_code == 0
+    assert is_as_new(source, out, tmp_path)
+    shutil.rmtree(source / "masks")
+    assert "taken away: 1 files" in export(source, out).output
+    assert not (out / "masks").exists()
+
+
+def test_slices_of_one_uid_are_all_written(tmp_path):
+    root = tmp_path / "source"
+    grid = Grid(even_mm(6, 5.0), rows=16, columns=16, pixel_spacing_mm=(6.0, 6.0))
+    write_series(root / "seoul", grid, SOPInstanceUID="1.2.3.4.5")
+    out = first_export(root, tmp_path / "out")
+    assert len(slices(out)) == 6
+    before = {path: path.stat().st_mtime_ns for path in slices(out)}
+    assert export(root, out).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in slices(out)} == before
+
+
+@pytest.mark.parametrize("how", ["the repository was moved", "the key was lost", "the key was exchanged"])
+def test_another_key_is_refused_with_one_sentence_and_nothing_is_touched(source, tmp_path, keys, how):
+    out = first_export(source, tmp_path / "out")
+    before = contents(out)
+    if how == "the repository was moved":
+        source = source.rename(tmp_path / "moved")
+    elif how == "the key was lost":
+        shutil.rmtree(keys)
+    else:
+        (source / ".kicc-key").write_text("0123456789abcdef" * 4)
+        (source / ".kicc-key").chmod(0o600)
+    ran = export(source, out)
+    assert isinstance(ran.exception, UserError)
+    assert "was written under another key" in str(ran.exception)
+    assert contents(out) == before
+
+
+def test_the_key_laid_back_is_taken(source, tmp_path, keys):
+    out = first_export(source, tmp_path / "out")
+    moved = source.rename(tmp_path / "moved")
+    (kept,) = keys.glob("[!.]*")
+    shutil.copy2(kept, moved / ".kicc-key")
+    assert export(moved, out).exit_code == 0
+
+
+def test_a_further_source_is_added_to_a_copy_and_one_that_is_not_given_any_more_is_asked_for(source, tmp_path):
+    other = tmp_path / "other"
+    write_image(other / "busan" / "film", np.zeros((8, 8), np.uint16), SOPClassUID="1.2.840.10008.5.1.4.1.1.1")
+    change(other / "busan" / "film", Modality="CR")
+    out = first_export(source, tmp_path / "out")
+    both = CliRunner().invoke(app, ["export-dataset", str(source), str(other), "-o", str(out)])
+    assert both.exit_code == 0
+    assert len(list(out.rglob("*.dcm"))) == 13
+    assert isinstance(export(other, out).exception, UserError)
+    assert len(list(out.rglob("*.dcm"))) == 13
+
+
+@pytest.mark.parametrize("target", ["file", "file/below", "read-only"])
+def test_a_fault_of_the_target_is_never_blamed_on_a_source(source, tmp_path, target, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    if target == "read-only":  # root may write anywhere
+        monkeypatch.setattr("kicc_ml.core.files.os.replace", _refuse)
+    ran = export(source, tmp_path / target)
+    assert isinstance(ran.exception, TargetError)
+    assert "cannot be read" not in ran.output + str(ran.exception)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError(30, "Read-only file system")
+
+
+def test_a_folder_with_other_things_in_it_is_no_target(source, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    ran = export(source, tmp_path / "thesis")
+    assert isinstance(ran.exception, UserError)
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
+
+
+@pytest.mark.parametrize("name", ["../victim", "seoul/../../victim", "/victim", "", "seoul//x"])
+def test_a_manifest_that_was_tampered_with_takes_nothing_away_elsewhere(source, tmp_path, name):
+    out = first_export(source, tmp_path / "out")
+    victim = tmp_path / "victim" / "thesis.dcm"
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest["folders"][name] = {}
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    assert isinstance(export(source, out).exception, UserError)
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"format": 1, "keys": 3, "folders": {}}', "[" * 10_000])
+def test_a_damaged_manifest_is_one_sentence(source, tmp_path, content):
+    out = first_export(source, tmp_path / "out")
+    (out / MANIFEST).write_text(content)
+    ran = export(source, out)
+    assert isinstance(ran.exception, UserError)
+    assert "is damaged" in str(ran.exception)
+
+
+def test_a_second_export_into_the_same_copy_is_told_who_writes_it(source, tmp_path):
+    out = tmp_path / "out"
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold_copy, args=(out, ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        ran = export(source, out)
+    finally:
+        done.set()
+        other.join()
+    assert isinstance(ran.exception, UserError)
+    assert f"is being written by process {other.pid}" in str(ran.exception)
+
+
+def _hold_copy(out: Path, ready, done) -> None:
+    with open_copy(out, [b"key"]):
+        ready.set()
+        done.wait(60)
+
+
+def test_nothing_of_the_source_is_in_the_manifest(source, tmp_path):
+    out = first_export(source, tmp_path / "out")
+    manifest = (out / MANIFEST).read_text()
+    for secret in ("A-17", SERIES, str(source), "20200301", repository_key(source).decode()):
+        assert secret not in manifest
