@@ -156,6 +156,16 @@ def test_a_clinical_run_is_of_baselines_alone_and_says_who_was_left_out(reposito
     assert sum(count for what, count in flow["counts"].items() if what.startswith("cases with ")) == 16
 
 
+def test_folders_of_any_name_are_trained_on_and_judged_as_typed(repository: Path, folder: Path):
+    odd = folder / "병원 자료 (2020), study#1=final [x] 50% $y"
+    shutil.copytree(repository, odd / "repository", ignore=shutil.ignore_patterns("masks"))
+    page = finished(train(odd / "repository", odd / "run", "experiment=clinical"))
+    assert page == odd / "run" / "report.html"
+    assert finished(run(*EVALUATE, f"runs={odd / 'run'}")) == page
+    listed = run(*KICC_ML, "cases", "cohort=repository", f"cohort.root={odd / 'repository'}")
+    assert len(listed.stdout.split()) == 16
+
+
 def test_extent_of_a_run_that_saw_the_tested_hospital_is_refused_before_anything_is_trained(
     repository: Path, lesion_run: Path, folder: Path
 ):

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import NothingToLearn, UserError
 from kicc_ml.core.shown import PlainTextFormatter, plain_text
 
@@ -83,7 +84,7 @@ def _targets(node: Any) -> list[str]:
 def configuration(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with overrides as typed on the command line."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
+        return compose(name, overrides=as_typed(overrides))
 
 
 def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
@@ -118,7 +119,8 @@ def sweep_folds(
     Folds go to Hydra's multirun, so ``hydra/launcher=joblib`` or ``submitit_slurm`` spread them. Options such as
     ``--help`` and ``--cfg job`` go to Hydra as they are.
     """
-    arguments = sys.argv[1:]
+    arguments = as_typed(sys.argv[1:])
+    sys.argv[1:] = arguments
     if any(argument.startswith("-") for argument in arguments):
         return job()
     parts = [(overrides, configuration("train", overrides)) for overrides in _parts(arguments)]
@@ -133,7 +135,7 @@ def sweep_folds(
             continue
         trained.append(cfg)
         if folds:
-            names = ",".join("'" + fold.replace("'", "\\'") + "'" for fold in folds)
+            names = ",".join(setting("", fold)[1:] for fold in folds)
             sys.argv = [sys.argv[0], *overrides, f"split.fold={names}", "--multirun"]
             try:
                 job()
@@ -155,7 +157,7 @@ def _parts(arguments: list[str]) -> list[list[str]]:
             f"experiment={part}",
             *(f"{key}={value}" for key, value in changes.items()),
             *own,
-            f"run_dir={cfg.run_dir}/{part}",
+            setting("run_dir", f"{cfg.run_dir}/{part}"),
         ]
         for part, changes in cfg.parts.items()
     ]

@@ -21,6 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, with_clear_errors
+from kicc_ml.apps.overrides import as_typed
 from kicc_ml.clinic.held_out_case import HeldOutCase, masks_in, model_of
 from kicc_ml.clinic.outputs import HeldOut
 from kicc_ml.core.errors import UserError
@@ -294,4 +295,5 @@ def main(cfg: DictConfig) -> None:
 def run() -> None:
     """What ``evaluate.py`` and ``kicc-ml evaluate`` do with the arguments of the command line."""
     log_to_terminal()
+    sys.argv[1:] = as_typed(sys.argv[1:])
     with_clear_errors(main)

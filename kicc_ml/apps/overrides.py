@@ -1,0 +1,92 @@
+"""Settings as people type them: a path or a hospital's name is handed to Hydra as it is, whatever it holds.
+
+Hydra reads the right side of ``key=value`` by a grammar of its own, in which a comma makes a sweep, a bracket a list,
+and letters beyond ASCII, ``#`` or ``=`` an error.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+#: Settings that are paths, by the last part of their key.
+PATHS = frozenset({"root", "runs", "predictions", "ckpt_path", "features_from", "run_dir", "store_dir", "report_dir"})
+PATHS |= {"index_cache", "folder", "dir"}
+#: Settings that are names; they too may look like numbers, but a comma lists several.
+NAMES = frozenset({"name", "fold"})
+SETTING = re.compile(r"(?P<key>\+{0,2}[\w./@-]+)=(?P<value>.*)", re.DOTALL)
+QUOTES = ("'", '"')
+NOTHING = ("", "null")
+
+
+def as_typed(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command line for Hydra: values that it would take for something else are quoted.
+
+    Lists in brackets stay lists, ``${...}`` stays a reference and ``a,b`` a sweep, unless a file or folder of that very
+    name is there. Options are left alone.
+    """
+    return [_as_typed(argument) for argument in arguments]
+
+
+def setting(key: str, value: str) -> str:
+    """``key=value`` for Hydra, where the value is this very text."""
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # else it would be a reference
+    return f"{key}={quoted(escaped)}"
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's quotes, in which backslashes count only before a quote."""
+    doubled = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text)
+    return "'" + doubled.replace("'", r"\'") + "'"
+
+
+def _as_typed(argument: str) -> str:
+    if not (found := SETTING.fullmatch(argument)):
+        return argument
+    key, value = found["key"], found["value"]
+    last = key.rsplit(".")[-1].lstrip("+")
+    if value in NOTHING:
+        return argument
+    if last in PATHS:
+        return _path(key, value)
+    if last in NAMES and not value.startswith(("[", *QUOTES)) and "${" not in value and "," not in value:
+        return setting(key, value)
+    return argument if value.startswith(("[", "{", *QUOTES)) or _parses(argument) else setting(key, value)
+
+
+def _path(key: str, value: str) -> str:
+    if _is_there(value):
+        return setting(key, value)
+    if value.startswith(QUOTES) and _parses(f"{key}={value}"):
+        return f"{key}={value}"
+    if value.startswith("[") and value.endswith("]"):
+        return f"{key}=[{','.join(_element(one) for one in _elements(value[1:-1]))}]"
+    if "${" in value or ("," in value and all(_is_there(one) for one in _elements(value))):
+        return f"{key}={value}"
+    return setting(key, str(Path(value).expanduser()) if value.startswith("~") else value)
+
+
+def _elements(text: str) -> list[str]:
+    """What commas divide, those within quotes excepted."""
+    return [one.strip() for one in re.findall(r"""\s*(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^,])+""", text)]
+
+
+def _element(text: str) -> str:
+    return text if text.startswith(QUOTES) or "${" in text else setting("", text)[1:]
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        return False
+
+
+def _parses(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
