@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from kicc_ml.core.types import ENDPOINTS, REGIONS
-from kicc_ml.evaluation.rows import one_class_reason
+from kicc_ml.evaluation.rows import NOT_LEARNT, one_class_reason, was_not_learnt
 
 
 def sites_of(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[str]:
@@ -58,9 +58,12 @@ def site_figures(summary: dict[str, Any], *path: str) -> dict[str, dict[str, Any
 
 def _silent_endpoints(predictions: pd.DataFrame, endpoints: list[str]) -> Iterator[tuple[str, str]]:
     for endpoint in endpoints:
-        label = predictions[predictions["endpoint"] == endpoint].drop_duplicates("case_id")["label"].dropna()
+        rows = predictions[predictions["endpoint"] == endpoint]
+        label = rows.drop_duplicates("case_id")["label"].dropna()
         if reason := one_class_reason(label.to_numpy(float)):
             yield endpoint, reason
+        elif was_not_learnt(rows):
+            yield endpoint, NOT_LEARNT
 
 
 def _silent_regions(at_the_site: pd.DataFrame, cases: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,9 @@ MODELS = ("network", "blend", "clinical", "clinical_extent", "extent", "age_sex"
 #: The network and the model it has to beat stand side by side in tables of hospitals and in figures.
 COMPARED = ("network", "clinical")
 
+#: Why there is no prediction of a case whose outcome is known.
+NOT_LEARNT = "not predicted: the hospitals trained on do not have both outcomes of it"
+
 #: Models from outside that are drawn; all stand in the tables.
 OUTSIDE_DRAWN = 2
 
@@ -79,6 +82,12 @@ def one_class_reason(label_n: np.ndarray) -> str:
     if not (label_n == 0).any():
         return f"all {len(label_n)} cases have the event"
     return ""
+
+
+def was_not_learnt(predictions: pd.DataFrame) -> bool:
+    """Whether outcomes of these rows are known, but none was predicted: see ``NOT_LEARNT``."""
+    known = predictions.dropna(subset=["label"])
+    return bool(len(known)) and bool(known["probability"].isna().all())
 
 
 def unknown(reason: str) -> dict[str, object]:

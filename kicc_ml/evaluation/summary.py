@@ -22,7 +22,7 @@ from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.bootstrap import Interval, mean_interval
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
-from kicc_ml.evaluation.rows import COMPARED, MODELS, outside, rows_of, unknown
+from kicc_ml.evaluation.rows import COMPARED, MODELS, NOT_LEARNT, outside, rows_of, unknown, was_not_learnt
 from kicc_ml.evaluation.subgroups import subgroups
 from kicc_ml.evaluation.verdict import verdicts
 
@@ -158,6 +158,8 @@ def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str, seed: int) -> 
 def _scored(rows: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
     """The figures of one model; ``left_out`` counts cases of known outcome that it did not predict, if any."""
     figures = outcome.score(rows_of(rows), seed)
+    if was_not_learnt(rows):
+        figures = {name: figure | {"reason": NOT_LEARNT} for name, figure in figures.items()}
     left_out = int((rows["label"].notna() & rows["probability"].isna()).sum())
     return {name: figure | {"left_out": left_out} for name, figure in figures.items()} if left_out else figures
 

@@ -12,6 +12,7 @@ from torch import nn
 from kicc_ml.core.types import Case, by_id
 from kicc_ml.data.batches import loader
 from kicc_ml.data.datamodule import PatientDataModule
+from kicc_ml.evaluation.rows import one_class_reason
 from kicc_ml.models.baselines.clinical_model import in_numbers
 from kicc_ml.models.baselines.nested import Predicted, blended, inner_groups
 from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
@@ -33,8 +34,10 @@ def held_out_outcome(
     The blend is of the models ``BLENDED``, weighed by the fold's validation patients.
 
     One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
-    could not be chosen inside the fold. The baselines are fitted on training and validation patients together, since
-    these select nothing for them. The clinical model is kept in the fold's folder, for new patients.
+    could not be chosen inside the fold. So is the probability of an endpoint of which not both outcomes are known on
+    the training side: nothing was learnt there, and a constant would pass for a risk. The baselines are fitted on
+    training and validation patients together, since these select nothing for them. The clinical model is kept in the
+    fold's folder, for new patients.
     """
     test, fitting = (cases_on(data, sides) for sides in (("test",), ("train", "val")))
     of_network = [] if network is None else network_predictions(network, data, test)
@@ -62,9 +65,14 @@ def _with_baselines(
     label_b = endpoints_be(fitting, [endpoint])[:, 0]
     fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
     found = {**models, **baseline_predictions(fitting_bf, label_b, inner_groups(fitting), test_bf, features)}
-    if {"network", "clinical"} <= set(found):
+    if {"network", "clinical"} <= set(found) and _learnable(label_b):
         found["blend"] = blended([found[name] for name in BLENDED if name in found], label_b)
     return found
+
+
+def _learnable(label_b: np.ndarray) -> bool:
+    """Whether both outcomes are known of somebody."""
+    return not one_class_reason(label_b[~np.isnan(label_b)])
 
 
 def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
@@ -86,7 +94,10 @@ def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequ
     """
     train, val = (cases_on(data, (side,)) for side in ("train", "val"))
     val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
-    label_be = endpoints_be(val, data.endpoints)
+    label_be, train_be = endpoints_be(val, data.endpoints), endpoints_be(train, data.endpoints)
+    for column in range(len(data.endpoints)):
+        if not _learnable(train_be[:, column]):
+            probability_be[:, column] = val_be[:, column] = np.nan
     inner_ne = np.concatenate([np.full((len(train), len(data.endpoints)), np.nan), val_be])
     return [
         Predicted(

@@ -45,8 +45,8 @@ class About:
     """What the weights were trained on, kept inside their file.
 
     ``sizes`` are the network's parameters that the data decided; ``regions`` those it learnt to segment;
-    ``features`` and ``endpoints`` the columns of the outcome network, in order, ``unlearnt`` the endpoints that no
-    training case was known of; ``sites`` the training hospitals;
+    ``features`` and ``endpoints`` the columns of the outcome network, in order, ``unlearnt`` the endpoints of which
+    not both outcomes were known among training cases; ``sites`` the training hospitals;
     ``units`` and ``spacing_known`` those of the images it learnt to segment; ``lesion_threshold`` is fitted inside the
     fold.
     """
@@ -152,7 +152,9 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
     features, endpoints = list(data.features or ()), list(data.endpoints)
     sizes = {"features": len(features), "endpoints": len(endpoints)}
     known_be = endpoints_be(data.train_cases, endpoints)
-    unlearnt = [name for name, known_b in zip(endpoints, known_be.T, strict=True) if np.isnan(known_b).all()]
+    unlearnt = [
+        name for name, known_b in zip(endpoints, known_be.T, strict=True) if len(set(known_b[~np.isnan(known_b)])) < 2
+    ]
     return About(sites=sites, sizes=sizes, features=features, endpoints=endpoints, unlearnt=unlearnt)
 
 

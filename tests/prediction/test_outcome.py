@@ -16,6 +16,7 @@ from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.series.image_files import radiograph_series
+from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.prediction.outcome import held_out_outcome, outcome_probabilities, recalibrate
 from kicc_ml.runs.folder import CLINICAL_MODEL, about_data, fold_folder
@@ -31,7 +32,10 @@ def patients(count: int) -> list[Case]:
             f"s{number % 2}",
             f"p{number}",
             clinical={"age_years": rng.normal(60, 10), "sex": float(number % 2), "crp_mg_l": rng.gamma(2, 20)},
-            endpoints={"icu": float(rng.random() > 0.5), "death": np.nan if number == count - 1 else 0.0},
+            endpoints={
+                "icu": float(rng.random() > 0.5),
+                "death": np.nan if number == count - 1 else float(number % 7 == 1),
+            },
         )
         for number in range(count)
     ]
@@ -67,6 +71,32 @@ def test_an_unknown_outcome_has_an_empty_label_and_still_a_prediction(outcome_da
     unknown = rows[rows["label"].isna()]
     assert set(zip(unknown["case_id"], unknown["endpoint"], strict=True)) == {("c29", "death")}
     assert unknown["probability"].notna().all()
+
+
+@pytest.mark.parametrize("stated", [np.nan, 0.0, 1.0])
+def test_an_endpoint_that_the_training_hospitals_do_not_have_is_not_evaluable_at_the_tested_one(
+    outcome_data: PatientDataModule, tmp_path: Path, stated: float
+):
+    tested = set(outcome_data.split.test)
+    outcome_data.cases = [
+        case if case.case_id in tested else replace(case, endpoints={**case.endpoints, "death": stated})
+        for case in outcome_data.cases
+    ]
+    outcome_data.setup()
+    about = about_data(outcome_data)
+    assert about.unlearnt == ["death"]
+    rows, _ = held_out_outcome(outcome_network(), about, outcome_data, tmp_path)
+    assert rows.loc[rows["endpoint"] == "death", "probability"].isna().all()
+    assert rows.loc[rows["endpoint"] == "icu", "probability"].notna().all()
+    rows["site"] = "daegu"
+    rows.loc[rows["endpoint"] == "death", "label"] = [0.0, 1.0] * (sum(rows["endpoint"] == "death") // 2)
+    summary = summarise(pd.DataFrame(), rows)
+    for figures in summary["outcome"]["death"].values():
+        for name in ("auroc", "auroc_pooled", "brier"):
+            assert (figures[name]["value"], figures[name]["low"], figures[name]["high"]) == (None, None, None)
+            assert "the hospitals trained on do not have both outcomes" in figures[name]["reason"]
+    (entry,) = [one for one in summary["not_evaluable"] if one["endpoint"] == "death"]
+    assert "the hospitals trained on do not have both outcomes" in entry["reason"]
 
 
 def test_network_probabilities_stand_in_the_order_of_the_patients(outcome_data: PatientDataModule):

@@ -80,16 +80,17 @@ def baseline_predictions(
     """Every baseline of one endpoint for each test row, fitted on the training rows alone.
 
     ``label_b`` is 0/1 or NaN (row left out); ``group_b`` is of
-    :func:`kicc_ml.models.baselines.nested.inner_groups`. With one class among the training labels nothing can be
-    fitted: every baseline then predicts the prevalence.
+    :func:`kicc_ml.models.baselines.nested.inner_groups`. With one class among the training labels, or
+    none, there is nothing to learn: no baseline then predicts anything, and all probabilities are NaN.
     """
     known_b = ~np.isnan(label_b)
     train_bf, label_b, group_b = train_bf[known_b], label_b[known_b], group_b[known_b]
-    prevalence = float(label_b.mean()) if len(label_b) else float("nan")
+    learnable = len(np.unique(label_b)) == 2
+    prevalence = float(label_b.mean()) if learnable else float("nan")
     constant = Predicted(np.full(len(test_bf), prevalence), float("nan"), np.full(len(known_b), prevalence))
     predicted = {"prevalence": constant}
     for model, used in columns_of(features).items():
-        if len(np.unique(label_b)) < 2:
+        if not learnable:
             predicted[model] = constant
             continue
         build = boosting if model == "boosting" else logistic_regression

@@ -106,11 +106,11 @@ def test_shuffled_labels_leave_nothing_to_predict():
     assert np.median([np.ptp(probability) for probability in shuffled]) < 0.5
 
 
-@pytest.mark.parametrize("outcome", [0.0, 1.0])
-def test_with_one_class_every_baseline_is_the_prevalence(outcome: float):
+@pytest.mark.parametrize("outcome", [0.0, 1.0, np.nan])
+def test_where_nobody_or_everybody_has_the_event_nothing_is_learnt_and_no_constant_passes_for_a_risk(outcome: float):
     found = predict(TRAIN, np.full(len(TRAIN), outcome), TEST)
     assert set(found) == {"prevalence", "clinical", "age_sex", "boosting"}
-    assert all((probability == outcome).all() for probability in found.values())
+    assert all(np.isnan(probability).all() for probability in found.values())
 
 
 def test_patients_with_an_unknown_outcome_are_not_fitted_on():
