@@ -132,7 +132,8 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
 
 
 def _of_paths(found: Indexed) -> Iterator[Finding]:
-    renamed = [shown for path, shown in found.shown.items() if shown != readable(str(path.relative_to(found.root)))]
+    below = ((path, shown) for path, shown in found.shown.items() if path.is_relative_to(found.root))  # not in a zip
+    renamed = [shown for path, shown in below if shown != readable(str(path.relative_to(found.root)))]
     if renamed:
         count, example = len(renamed), renamed[0]
         sentence = f"{counted(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"

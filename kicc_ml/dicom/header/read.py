@@ -43,6 +43,10 @@ PHASES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercent
 LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
 LOSSY_UNLESS_DENIED = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
 
+#: Names of what is often sent along, and of what images are packed in where it is not opened.
+OFFICE_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".docx", ".doc", ".pptx", ".ods", ".odt", ".hwp", ".hwpx")
+ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".alz", ".egg", ".iso")
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -110,11 +114,25 @@ def _read(root: Path, path: str, blank: Header, key: bytes) -> list[Header]:
         with (root / path).open("rb", buffering=0) as stream:
             return _headers(parsed(stream), stream, blank, key)
     except InvalidDicomError:
-        return [replace(blank, fault="not_dicom")]
+        return [replace(blank, fault=_no_dicom(root / path, (name or path).lower()))]
     except (TooLargeError, RecursionError, MemoryError):
         return [replace(blank, fault="too_large")]
     except Exception:  # a hostile file can raise anything inside the parser; one file must not end the run
         return [replace(blank, fault="unreadable")]
+
+
+def _no_dicom(path: Path, name: str) -> str:
+    """What a file is that is not DICOM, as far as its name or first bytes tell what to do about it."""
+    if name.endswith(OFFICE_SUFFIXES):
+        return "office_file"
+    if name.endswith(".zip"):
+        return "damaged_zip"
+    try:
+        with path.open("rb") as stream:
+            is_archive = stream.read(4) == b"PK\3\4" or name.endswith(ARCHIVE_SUFFIXES)
+    except OSError:
+        return "unreadable"
+    return "archive" if is_archive else "not_dicom"
 
 
 def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:

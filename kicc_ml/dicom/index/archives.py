@@ -1,101 +1,118 @@
-"""DICOM files in a zip file, unpacked into a private folder under numbers: no name in it is ever a path here."""
+"""Zip files as sources, and in the folders of one: unpacked once into a private folder of the user's cache."""
 
 import hashlib
-import json
 import os
 import shutil
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator
-from operator import itemgetter
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import target_error
+from kicc_ml.core.files import PRIVATE_FOLDER, remove_stale_partials, set_aside, whole_folder
 from kicc_ml.core.user_folders import user_cache
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.header_table import FoundFile
-from kicc_ml.dicom.index.walk import found_file, is_source
+from kicc_ml.dicom.index.unpack import SUFFIX, Allowance, Member, NotUnpacked, is_zip, members_of, unpack
+from kicc_ml.dicom.index.walk import found_fault, found_file
 
-#: Slices without an object shrink a thousandfold, whole exports three- to tenfold.
-MAX_RATIO = 100
-#: Below this a high ratio does no harm.
-HARMLESS_BYTES = 64 * 2**20
-MAX_MEMBER_BYTES = 8 * 2**30
-FILES_A_FOLDER = 1000
-CHUNK_BYTES = 2**20
-NAMES = ".names.json"
-#: Bits of the flags of a member (APPNOTE 4.4.4).
-ENCRYPTED, UTF_8 = 0x1, 0x800
+#: Days after its last use when an unpacked zip file is taken away.
+KEPT_DAYS = 30
 
 
-def unpacked(archive: Path) -> Path:
+def unpacked(archive: Path, allowance: Allowance | None = None) -> Path:
     """The folder with the files of ``archive``, made at first use and anew when the archive has changed.
 
-    It holds what the archive holds, names of patients included, readable by its owner alone. Raises UserError
-    for a zip file that is damaged as a whole, encrypted, or unfolds beyond :data:`MAX_RATIO`.
+    It holds what the archive holds, names of patients included, readable by its owner alone, and is taken away
+    :data:`KEPT_DAYS` after its last use. Of several processes that unpack one archive the first to end wins; a whole
+    folder is never replaced.
+
+    Args:
+        archive: a zip file.
+        allowance: what the zip files of one source may unfold to together; only this one where it is None.
+
+    Raises:
+        NotUnpacked: the zip file is damaged as a whole, encrypted, no export, or unfolds beyond the allowance.
+        TargetError: the cache cannot be written; nothing is left of the attempt.
     """
+    allowance = Allowance() if allowance is None else allowance
     status = archive.stat()
     state = f"{archive.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    folder = user_cache() / "zip" / hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
-    if not (folder / NAMES).is_file():
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as partial:
-            _unpack(archive, Path(partial))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(partial, folder)
-            Path(partial).mkdir()  # for the context manager to remove
+    folder = _cache() / hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
+    allowance.packed += status.st_size
+    if (members := members_of(folder)) is not None:
+        allowance.spent += sum(member.size for member in members)
+        os.utime(folder)
+        return folder
+    _make_room(folder.parent)
+    if folder.exists():  # somebody took files out of it
+        set_aside(folder)
+    before = allowance.spent
+    try:
+        with suppress(FileExistsError), whole_folder(folder, private=True) as partial:
+            unpack(archive, partial, allowance)
+    except NotUnpacked:  # nothing is left of it
+        allowance.spent = before
+        allowance.packed -= status.st_size
+        raise
     return folder
 
 
-def members(folder: Path) -> Iterator[FoundFile]:
-    """The files of an :func:`unpacked` folder, in order of their names; the first folder in the zip is the site."""
-    for path, name in json.loads((folder / NAMES).read_text()).items():
-        yield found_file(path, name.partition("/")[0] if "/" in name else "", (folder / path).stat(), name)
+def members(folder: Path, archive: str = "", site: str = "") -> Iterator[FoundFile]:
+    """The files of an :func:`unpacked` folder, in order of their names.
+
+    Args:
+        folder: as :func:`unpacked` gives it, and the root of the files.
+        archive: path of the zip file under another root, to which the files then belong.
+        site: the hospital, where the zip file lies in its folder; else the first folder in the zip is the hospital.
+    """
+    for member in members_of(folder) or ():
+        path = str(folder / member.path) if archive else member.path
+        name = f"{readable(archive)}/{member.name}" if archive else member.name
+        yield _found(folder, member, path, site or member.site, name)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as source:
-            _write_members(source, archive, folder)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{archive}: not a sound zip file ({error}); copy or pack it again") from error
+def with_zips_opened(root: Path, files: Iterable[FoundFile]) -> Iterator[FoundFile]:
+    """``files`` under ``root``, the zip files among them exchanged for what they hold.
 
-
-def _write_members(source: zipfile.ZipFile, archive: Path, folder: Path) -> None:
-    wanted = sorted(((name, info) for info in source.infolist() if (name := _name(info))), key=itemgetter(0))
-    if any(info.flag_bits & ENCRYPTED for _, info in wanted):
-        raise UserError(f"{archive}: the zip file is encrypted; unpack it and give the folder")
-    left = max(MAX_RATIO * archive.stat().st_size, HARMLESS_BYTES)
-    names = {}
-    for number, (name, info) in enumerate(wanted):
-        path = f"{number // FILES_A_FOLDER:04d}/{number % FILES_A_FOLDER:03d}"
-        names[path] = name
-        (folder / path).parent.mkdir(exist_ok=True)
-        left -= _write_member(source, info, folder / path, min(left, MAX_MEMBER_BYTES))
-        if left < 0:
-            raise UserError(f"{archive}: unfolds to more than {MAX_RATIO} times its size, as no images do; left alone")
-    (folder / NAMES).write_text(json.dumps(names))
-
-
-def _name(info: zipfile.ZipInfo) -> str:
-    """The name of a member for people; "" of what a scan of folders would pass over."""
-    name = info.filename
-    if not info.flag_bits & UTF_8:  # zipfile took it for code page 437, of which every byte is a letter
-        name = readable(os.fsdecode(name.encode("cp437")))
-    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-    return "" if info.is_dir() or not parts or not is_source(parts) else "/".join(parts)
-
-
-def _write_member(source: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limit: int) -> int:
-    """Bytes written, at most one chunk over ``limit``. What is damaged is left short, for the index to say so."""
-    written = 0
-    with path.open("wb") as target:
+    One that cannot be opened stays, with its fault.
+    """
+    allowance = Allowance()
+    for file in files:
+        if file.fault or not file.path.lower().endswith(SUFFIX):
+            yield file
+            continue
         try:
-            with source.open(info) as member:
-                while written <= limit and (chunk := member.read(CHUNK_BYTES)):
-                    target.write(chunk)
-                    written += len(chunk)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError):
-            target.truncate(0)
-    return written
+            folder = unpacked(root / file.path, allowance) if is_zip(root / file.path) else None
+        except NotUnpacked as refusal:
+            yield found_fault(file.path, file.site, refusal.code)
+        except OSError:  # gone meanwhile, or closed to this account
+            yield found_fault(file.path, file.site, "unreadable")
+        else:
+            yield from members(folder, file.path, file.site) if folder else (file,)
+
+
+def _found(folder: Path, member: Member, path: str, site: str, name: str) -> FoundFile:
+    if member.fault:
+        return found_fault(path, site, member.fault, name)
+    try:
+        return found_file(path, site, (folder / member.path).stat(), name)
+    except OSError:  # somebody clears the cache meanwhile
+        return found_fault(path, site, "unreadable", name)
+
+
+def _cache() -> Path:
+    return Path(os.path.abspath(user_cache())) / "zip"
+
+
+def _make_room(cache: Path) -> None:
+    """Make the cache, and take away what was not used for long."""
+    try:
+        cache.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        raise target_error(cache, error) from error
+    remove_stale_partials(cache)
+    for folder in cache.glob("[0-9a-f]*"):
+        with suppress(OSError):  # another process takes it away
+            if time.time() - folder.stat().st_mtime > KEPT_DAYS * 24 * 3600:
+                shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.{os.getpid()}")), ignore_errors=True)

@@ -17,9 +17,11 @@ from kicc_ml.core.types import Series
 from kicc_ml.core.user_folders import user_cache
 from kicc_ml.dicom.header.read import Header
 from kicc_ml.dicom.header.shown_path import readable
-from kicc_ml.dicom.index.archives import members, unpacked
-from kicc_ml.dicom.index.header_table import FoundFile, HeaderTable
-from kicc_ml.dicom.index.scan import read_found, scan
+from kicc_ml.dicom.index.archives import members, unpacked, with_zips_opened
+from kicc_ml.dicom.index.damaged_members import refuse_beside_damage
+from kicc_ml.dicom.index.header_table import FoundFile
+from kicc_ml.dicom.index.scan import read_found
+from kicc_ml.dicom.index.unpack import SUFFIX, is_zip
 from kicc_ml.dicom.index.walk import found_file, walk
 from kicc_ml.dicom.pixels.read import decoding_fault
 from kicc_ml.dicom.series.geometry import GeometryPolicy
@@ -51,10 +53,12 @@ def index_repository(root: Path, cache: Path | None = None, policy: GeometryPoli
     """All series of ``root/<site>/**``, refused ones included; an empty list where there is no image.
 
     ``cache`` is a parquet file that spares opening unchanged files again; it holds pseudonyms only.
-    Raises UserError where ``root`` is no folder.
+    Zip files under ``root`` are opened. Raises UserError where ``root`` is no folder.
     """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
     key = repository_key(root)
-    found = _judged(root, scan(root, key, cache), key, policy, decode=False)
+    found = _judged(root, _files(root), key, policy, cache=cache)
     _log(found)
     return list(found.series)
 
@@ -89,7 +93,7 @@ def _index(source: str, policy: GeometryPolicy, decode: bool, cached: bool) -> I
         return _index_web(source, policy, decode)
     root, files, key = _place(Path(source))
     cache = user_cache() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.parquet"
-    return _judged(root, read_found(root, files, key, cache if cached else None), key, policy, decode)
+    return _judged(root, files, key, policy, cache=cache if cached else None, decode=decode)
 
 
 def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> Indexed:
@@ -107,25 +111,30 @@ def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> Indexed:
 def _place(source: Path) -> tuple[Path, list[FoundFile], bytes]:
     """Root, files and key of a source on disk."""
     if source.is_dir():
-        return source, list(walk(source)), repository_key(source)
+        return source, _files(source), repository_key(source)
     if not source.is_file():
         raise UserError(f"{source}: no such folder or file; give a folder, a zip file or the address of a service")
-    if is_zip(source):
+    if source.suffix.lower() == SUFFIX or is_zip(source):
         folder = unpacked(source)
         return folder, list(members(folder)), repository_key(source)
     return source.parent, [found_file(source.name, "", source.stat())], repository_key(source.parent)
 
 
-def is_zip(source: Path) -> bool:
-    """By name or by content."""
-    if source.suffix.lower() == ".zip":
-        return True
-    with source.open("rb") as stream:
-        return stream.read(4) == b"PK\3\4"
+def _files(folder: Path) -> list[FoundFile]:
+    return list(with_zips_opened(folder, walk(folder)))
 
 
-def _judged(root: Path, table: HeaderTable, key: bytes, policy: GeometryPolicy, decode: bool) -> Indexed:
+def _judged(
+    root: Path,
+    files: Sequence[FoundFile],
+    key: bytes,
+    policy: GeometryPolicy,
+    *,
+    cache: Path | None,
+    decode: bool = False,
+) -> Indexed:
     """The verdicts, patient by patient, so that headers are objects for one patient at a time."""
+    table = read_found(root, files, key, cache)
     series: list[Series] = []
     rows: list[FileRow] = []
     for headers in table.by_patient():
@@ -134,6 +143,7 @@ def _judged(root: Path, table: HeaderTable, key: bytes, policy: GeometryPolicy, 
         judged, dropped = judge(root, headers, policy)
         series += judged
         rows += dropped
+    series = refuse_beside_damage(root, files, series)
     series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
     rows.sort(key=lambda row: (row.site, row.path, row.reason))
     renamed = table.table.filter(pc.not_equal(table.table["shown"], ""))

@@ -17,6 +17,7 @@ from kicc_ml.core.files import whole_file
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.dicom.header.read import Header, read_headers
+from kicc_ml.dicom.index.archives import with_zips_opened
 from kicc_ml.dicom.index.header_table import IDENTITY, SCHEMA, FoundFile, HeaderTable, file_rows, identity, to_table
 from kicc_ml.dicom.index.walk import walk
 
@@ -30,7 +31,7 @@ CACHE_FORMAT = "5"
 
 
 def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
-    """Headers of all files under ``root``, in order of path.
+    """Headers of all files under ``root``, in order of path, and of those in zip files there.
 
     ``cache`` is a parquet file that spares opening unchanged files again. While a scan runs its parts lie in a
     folder beside it, from which a scan that was killed goes on. Both hold pseudonyms and shifted dates only, beside
@@ -40,7 +41,7 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
-    return read_found(root, list(walk(root)), key, cache)
+    return read_found(root, list(with_zips_opened(root, walk(root))), key, cache)
 
 
 def read_found(root: Path, found: Sequence[FoundFile], key: bytes, cache: Path | None = None) -> HeaderTable:

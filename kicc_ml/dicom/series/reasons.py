@@ -1,7 +1,10 @@
 """Why a file or a series was refused, mended or noted: each code with the words a data manager reads."""
 
 #: Reasons for which a directory entry is not opened: there is no header that could say more.
-NOT_OPENED = {"link_outside", "linked_twice", "broken_link", "special_file", "closed_folder"}
+NOT_OPENED = {
+    *("link_outside", "linked_twice", "broken_link", "special_file", "closed_folder", "archive"),
+    *("damaged_zip", "damaged_in_zip", "encrypted_zip", "other_packing", "unfolding_zip", "nested_zip"),
+}
 
 REASONS: dict[str, str] = {
     # an entry of a folder that is not opened
@@ -10,6 +13,15 @@ REASONS: dict[str, str] = {
     "broken_link": "a link that leads nowhere or to itself",
     "special_file": "neither a file nor a folder (socket, pipe or device)",
     "closed_folder": "a folder that this account may not open",
+    # an archive, or what is in one
+    "damaged_zip": "not a sound zip file",
+    "damaged_in_zip": "damaged in the zip file: its bytes are not those that were packed",
+    "encrypted_zip": "the zip file is encrypted",
+    "other_packing": "the zip file is packed by a method that is not read here (Deflate64 of Windows, for example)",
+    "unfolding_zip": "the zip file unfolds to more than 100 times its size, as no images do",
+    "nested_zip": "zip files lie in each other more than three deep",
+    "archive": "an archive that is not opened here (tar, 7z, rar, or a zip file of another name)",
+    "office_file": "a spreadsheet or document, no images",
     # a file that is no image
     "not_dicom": "the file is not DICOM",
     "unreadable": "the file cannot be read or decoded",

@@ -31,7 +31,15 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 #: misspell it.
 HOUNSFIELD = {"", "HU", "US", "HOUNSFIELD UNIT", "HOUNDSFIELD UNIT"}
 #: Faults of a file that leave nothing to group into a series.
-NO_IMAGE = {"not_dicom", "unreadable", "not_an_image", "too_large", "encoded_otherwise", *NOT_OPENED}
+NO_IMAGE = {
+    "not_dicom",
+    "unreadable",
+    "not_an_image",
+    "too_large",
+    "encoded_otherwise",
+    "office_file",
+    *NOT_OPENED,
+}
 REFUSE = GeometryPolicy()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.user_folders import user_cache
-from kicc_ml.dicom.index import archives
+from kicc_ml.dicom.index import unpack
 from kicc_ml.dicom.index.archives import unpacked
 from kicc_ml.dicom.index.build import Indexed, index_sources, read_index
 from kicc_ml.dicom.index.sources import scans_at
@@ -92,7 +92,7 @@ def test_no_name_in_a_zip_is_a_path(folder: Path, tmp_path_factory: pytest.TempP
     assert sorted(path for path in outside.rglob("*")) == [archive]
     files = [path for path in user_cache().rglob("*") if path.is_file()]
     assert all(path.is_relative_to(inside) for path in files)
-    assert all(path.name.isdigit() for path in files if path.name != archives.NAMES)
+    assert all(path.name.isdigit() for path in files if path.name != unpack.NAMES)
     assert sum(len(one.files) for one in found.series) + len(found.file_rows) >= 5
 
 
@@ -102,7 +102,7 @@ def test_what_is_unpacked_is_closed_to_others(folder: Path, tmp_path_factory: py
 
 
 def test_a_zip_that_unfolds_without_end_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(archives, "HARMLESS_BYTES", 2**20)
+    monkeypatch.setattr(unpack, "HARMLESS_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("seoul/zeros", bytes(2**26))
     with pytest.raises(UserError, match="unfolds to more than"):
@@ -111,14 +111,14 @@ def test_a_zip_that_unfolds_without_end_is_left_alone(tmp_path: Path, monkeypatc
 
 
 def test_a_size_that_lies_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(archives, "HARMLESS_BYTES", 2**20)
+    monkeypatch.setattr(unpack, "HARMLESS_BYTES", 2**20)
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("seoul/zeros", bytes(2**26))
     size = (2**26).to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(size, (1000).to_bytes(4, "little")))
     ((row,),) = (index_sources([path])[1],)
-    assert row.reason == "not_dicom"
+    assert row.reason == "damaged_in_zip"
     assert row.path.stat().st_size <= 1000
 
 
@@ -129,8 +129,11 @@ def test_a_damaged_member_is_a_row_and_the_others_stay(folder: Path, tmp_path_fa
     raw[at + 40 : at + 60] = bytes(20)
     archive.write_bytes(raw)
     found = only(archive)
-    assert {found.name(row.path): row.reason for row in found.file_rows}["seoul/097"] == "not_dicom"
-    assert {one.site: one.reasons for one in found.series} == {"busan": (), "seoul": ("missing_slice",)}
+    assert {row.site: row.reason for row in found.file_rows} == {"busan": "not_dicom", "seoul": "damaged_in_zip"}
+    assert {one.site: one.reasons for one in found.series} == {
+        "busan": (),
+        "seoul": ("damaged_in_zip", "missing_slice"),
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 not a zip file", b"<html>"])

@@ -1,0 +1,232 @@
+"""The members of a zip file, and of zip files in it, written down under numbers: no name in it is ever a path here."""
+
+import json
+import lzma
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, field
+from operator import itemgetter
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.index.walk import is_source
+from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.remedies import REMEDIES
+
+#: Slices without an object shrink a thousandfold, whole exports three- to tenfold.
+MAX_RATIO = 100
+#: Below this a high ratio does no harm.
+HARMLESS_BYTES = 64 * 2**20
+MAX_MEMBER_BYTES = 8 * 2**30
+MAX_MEMBERS = 10**6
+#: Zip files in a zip file in a zip file; exports have two levels, and some zip files hold themselves.
+MAX_DEPTH = 3
+FILES_A_FOLDER = 1000
+CHUNK_BYTES = 2**20
+NAMES = ".names.json"
+SUFFIX = ".zip"
+#: Bits of the flags of a member (APPNOTE 4.4.4).
+ENCRYPTED, UTF_8 = 0x1, 0x800
+#: How a zip file begins, and the member by which one is a spreadsheet or document (ECMA-376, OpenDocument).
+MAGIC = b"PK\3\4"
+OFFICE_MEMBERS = frozenset({"[Content_Types].xml", "mimetype"})
+PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+#: What zipfile and the decompressors raise at bytes that are not what was packed.
+OF_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError)
+
+
+class NotUnpacked(UserError):
+    """A zip file that is left as it is, and the code of the reason."""
+
+    def __init__(self, archive: str, code: str) -> None:
+        super().__init__(f"{archive}: {REASONS[code]}; {REMEDIES[code]}")
+        self.code = code
+
+
+@dataclass
+class Allowance:
+    """Bytes that the zip files of one source may unfold to, all of them together: so many times their own size."""
+
+    packed: int = 0
+    spent: int = 0
+
+    @property
+    def left(self) -> int:
+        return max(MAX_RATIO * self.packed, HARMLESS_BYTES) - self.spent
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a zip: where it was written, its size there, its name for people, its site, and its fault."""
+
+    path: str
+    size: int
+    name: str
+    site: str
+    fault: str = ""
+
+
+@dataclass
+class _Unpacking:
+    """One zip file of a source on its way into ``folder``."""
+
+    archive: str
+    folder: Path
+    allowance: Allowance
+    members: list[Member] = field(default_factory=list)
+    written: int = 0
+
+    def next_path(self) -> str:
+        path = f"{self.written // FILES_A_FOLDER:04d}/{self.written % FILES_A_FOLDER:03d}"
+        self.written += 1
+        if self.written > MAX_MEMBERS:
+            raise NotUnpacked(self.archive, "unfolding_zip")
+        (self.folder / path).parent.mkdir(exist_ok=True)
+        return path
+
+
+def unpack(archive: Path, folder: Path, allowance: Allowance) -> None:
+    """Write the files of ``archive`` into ``folder``, and :data:`NAMES`, by which :func:`members_of` knows them.
+
+    A member that is damaged is left empty and has a fault. Zip files in it are opened too.
+
+    Raises:
+        NotUnpacked: it is damaged as a whole, encrypted, no export, or unfolds beyond the allowance.
+        OSError: ``folder`` cannot be written.
+    """
+    unpacking = _Unpacking(str(archive), folder, allowance)
+    _write_zip(unpacking, archive, "", (), 1)
+    content = [astuple(member) for member in unpacking.members]
+    (folder / NAMES).write_text(json.dumps(content), encoding="utf-8")
+
+
+def members_of(folder: Path) -> list[Member] | None:
+    """What :func:`unpack` wrote; None where it is not there as it was written."""
+    try:
+        members = [Member(*fields) for fields in json.loads((folder / NAMES).read_text(encoding="utf-8"))]
+        whole = all(os.stat(folder / member.path).st_size == member.size for member in members)
+    except (OSError, ValueError, TypeError):
+        return None
+    return members if whole else None
+
+
+def _write_zip(unpacking: _Unpacking, archive: Path, prefix: str, folders: tuple[str, ...], depth: int) -> None:
+    """``prefix`` is what comes before the names of this zip file, ``folders`` those that it lies in."""
+    shown = prefix or unpacking.archive
+    try:
+        with zipfile.ZipFile(archive) as source:
+            for parts, info in _wanted(source, shown, folders):
+                _write_member(unpacking, source, info, prefix, (folders, parts), depth)
+    except OF_DAMAGE as error:
+        raise NotUnpacked(shown, "damaged_zip") from error
+
+
+def _wanted(
+    source: zipfile.ZipFile, shown: str, folders: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], zipfile.ZipInfo]]:
+    """Members in order of their names, without what a scan of folders would pass over."""
+    infos = source.infolist()
+    if infos and infos[0].filename in OFFICE_MEMBERS:
+        raise NotUnpacked(shown, "office_file")
+    named = ((_parts(info), info) for info in infos)
+    wanted = [(parts, info) for parts, info in named if parts and is_source((*folders, *parts))]
+    if any(info.flag_bits & ENCRYPTED for _, info in wanted):
+        raise NotUnpacked(shown, "encrypted_zip")
+    if any(info.compress_type not in PACKINGS for _, info in wanted):
+        raise NotUnpacked(shown, "other_packing")
+    return sorted(wanted, key=itemgetter(0))
+
+
+def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+    """Folders and name of a member for people; nothing of a folder. Windows writes backslashes between them."""
+    name = info.filename
+    if not info.flag_bits & UTF_8:  # zipfile took it for code page 437, of which every byte is a letter
+        name = readable(os.fsdecode(name.encode("cp437")))
+    name = name.replace("\\", "/")
+    is_folder = name.endswith("/")
+    return () if is_folder else tuple(part for part in name.split("/") if part not in ("", ".", ".."))
+
+
+def _write_member(
+    unpacking: _Unpacking,
+    source: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    prefix: str,
+    place: tuple[tuple[str, ...], Sequence[str]],
+    depth: int,
+) -> None:
+    folders, parts = place
+    name = "/".join((prefix, *parts) if prefix else parts)
+    above = (*folders, *parts[:-1])
+    path = unpacking.next_path()
+    file = unpacking.folder / path
+    fault = _write_bytes(unpacking, source, info, file)
+    if not fault and name.lower().endswith(SUFFIX) and is_zip(file):
+        fault = _open_inner(unpacking, file, name, above, depth)
+        if not fault:
+            file.unlink()
+            return
+    if fault:
+        file.write_bytes(b"")
+    unpacking.members.append(Member(path, file.stat().st_size, name, above[0] if above else "", fault))
+
+
+def _open_inner(unpacking: _Unpacking, file: Path, name: str, folders: tuple[str, ...], depth: int) -> str:
+    """Write the files of a zip file in a zip file; why not, with nothing of it left, or ""."""
+    if depth == MAX_DEPTH:
+        return "nested_zip"
+    before = len(unpacking.members)
+    try:
+        _write_zip(unpacking, file, name, folders, depth + 1)
+    except NotUnpacked as refusal:
+        if refusal.code == "unfolding_zip":
+            raise
+        for member in unpacking.members[before:]:
+            (unpacking.folder / member.path).unlink()
+        del unpacking.members[before:]
+        return refusal.code
+    return ""
+
+
+def is_zip(file: Path) -> bool:
+    """By content."""
+    with file.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _write_bytes(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> str:
+    """Write a member; the fault of one that is damaged, or ""."""
+    allowance, size = unpacking.allowance, 0
+    with file.open("wb") as target:
+        try:
+            for chunk in _chunks(unpacking, source, info):
+                target.write(chunk)
+                size += len(chunk)
+                allowance.spent += len(chunk)
+                if allowance.left < 0 or size > MAX_MEMBER_BYTES:
+                    raise NotUnpacked(unpacking.archive, "unfolding_zip")
+        except _DamagedMember:
+            return "damaged_in_zip"
+    return ""
+
+
+class _DamagedMember(Exception):
+    """The bytes of a member are not those that were packed."""
+
+
+def _chunks(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """What a member holds. What goes wrong here is of the zip file, never of the place that is written to."""
+    try:
+        with source.open(info) as member:
+            while chunk := member.read(CHUNK_BYTES):
+                yield chunk
+    except OF_DAMAGE as error:
+        raise _DamagedMember from error
+    except OSError as error:
+        if error.errno is None:  # so says bz2
+            raise _DamagedMember from error
+        raise NotUnpacked(unpacking.archive, "unreadable") from error
