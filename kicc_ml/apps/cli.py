@@ -7,6 +7,7 @@ an index of a large repository is made.
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from kicc_ml.cohort.doctor.report import table as findings_table
 from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
 from kicc_ml.cohort.summary import summary as summarise
 from kicc_ml.cohort.summary_tables import render, to_frame
+from kicc_ml.core.files import whole_file, write_table, write_text
 from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
@@ -36,6 +38,8 @@ from kicc_ml.synthetic.presets import PRESETS
 Gaps = Literal["refuse", "resample"]
 Tilt = Literal["refuse", "shear"]
 Modality = Literal["CT", "CXR"]
+
+TRUE_PATHS = "true paths of files, which may tell whose they are: for eyes within the hospital alone"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -92,8 +96,6 @@ def summary(
     """The cohort's Table 1, overall and by hospital, with what is missing."""
     figures = summarise(repository)
     if csv:
-        from kicc_ml.core.files import write_table
-
         write_table(csv, to_frame(figures))
     if as_json:
         print(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
@@ -112,21 +114,21 @@ def index(
     tilt: Annotated[Tilt, typer.Option(help="what becomes of a stack of a tilted gantry")] = "refuse",
     dask: Annotated[str, typer.Option(help="scheduler of a Dask cluster to read on, as tcp://HOST:8786")] = "",
     all_series: Annotated[bool, typer.Option("--series", help="list the series, however many there are")] = False,
+    files: Annotated[bool, typer.Option("--files", help=TRUE_PATHS)] = False,
 ) -> None:
     """A verdict with reasons for each series, and for each file that is in none.
 
-    Headers only, unless --decode is given. What was read is kept in the user's cache folder (pseudonyms only), so
-    that unchanged files are not opened again and a stopped scan goes on.
+    Headers only, unless --decode is given. Patients, series and files are called by pseudonyms. What was read is kept
+    in the user's cache folder, so that unchanged files are not opened again and a stopped scan goes on.
     """
     with on_cluster(dask):
         found = read_index(sources, GeometryPolicy(gaps, tilt), decode=decode, cached=True)
-    frame = frame_of(found)
+    frame = frame_of([replace(one, true_paths=files) for one in found])
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_parquet(out)
+        with whole_file(out, private=files) as partial:
+            frame.to_parquet(partial)
     if html:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(index_page(frame), encoding="utf-8")
+        write_text(html, index_page(frame), private=files)
     if as_json:
         print(frame.to_json(orient="records", date_format="iso", force_ascii=False, indent=1))
         return
@@ -140,9 +142,10 @@ def doctor(
     source: Annotated[str, typer.Argument(help="folder, zip file, or address of a DICOMweb service")],
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
     decode: Annotated[bool, typer.Option("--decode", help="decode every image too")] = False,
+    files: Annotated[bool, typer.Option("--files", help=TRUE_PATHS)] = False,
 ) -> None:
     """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
-    found = examine(source, decode=decode)
+    found = examine(source, decode=decode, true_paths=files)
     if as_json:
         print(json.dumps(found.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
         return
@@ -190,7 +193,8 @@ def export_dataset(
 def cases(
     overrides: Annotated[list[str], typer.Argument(help="cohort=NAME and its settings, as for train.py")],
     files: Annotated[
-        bool, typer.Option("--files", help="as CSV, with the hospital and the first file of CT and radiograph")
+        bool,
+        typer.Option("--files", help=f"as CSV, with hospital and the first file of CT and radiograph: {TRUE_PATHS}"),
     ] = False,
 ) -> None:
     """The case ids of a cohort, one a line: what predictions made elsewhere are named by."""

@@ -133,9 +133,9 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
 
 def _of_paths(found: Indexed) -> Iterator[Finding]:
     below = ((path, shown) for path, shown in found.shown.items() if path.is_relative_to(found.root))  # not in a zip
-    renamed = [shown for path, shown in below if shown != readable(str(path.relative_to(found.root)))]
+    renamed = [path for path, shown in below if shown != readable(str(path.relative_to(found.root)))]
     if renamed:
-        count, example = len(renamed), renamed[0]
+        count, example = len(renamed), found.path_without_identity(renamed[0])
         sentence = f"{counted(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"
         remedy = "rename files and folders before they leave the hospital"
         yield Finding("should mend", "privacy", "identifying_path", sentence, count, example, remedy)

@@ -1,7 +1,7 @@
 """What a hospital should mend before it sends its data: images and clinical table, in plain words, worst first."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,19 @@ class Diagnosis:
         return asdict(self)
 
 
-def examine(source: str, *, decode: bool = False) -> Diagnosis:
-    """Examine a folder, a zip file or a DICOMweb service. ``decode`` also decodes every image.
+def examine(source: str, *, decode: bool = False, true_paths: bool = False) -> Diagnosis:
+    """Examine a folder, a zip file or a DICOMweb service.
 
-    Raises UserError where there is nothing to examine.
+    Args:
+        source: path or address.
+        decode: decode every image too.
+        true_paths: call the examples by where they lie, which may tell whose they are.
+
+    Raises:
+        UserError: there is nothing to examine.
     """
     (found,) = read_index([source], decode=decode, cached=True)
+    found = replace(found, true_paths=true_paths)
     in_folder = Path(source).is_dir()
     findings = [*image_findings(found, in_folder), *(table_findings(found) if in_folder else ())]
     findings += mask_findings(found) if in_folder else ()

@@ -20,7 +20,6 @@ from kicc_ml.dicom.deidentify.copy import NotExportedError, object_uid, write_de
 from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
 from kicc_ml.dicom.index.build import Indexed
 from kicc_ml.dicom.index.scan import PARALLEL_FROM
-from kicc_ml.dicom.index.table import shown_site
 from kicc_ml.dicom.series.reasons import REASONS
 
 VERDICTS = ("usable", "repaired", "refused")
@@ -132,7 +131,7 @@ def export_series(chosen: Sequence[tuple[Indexed, Series]], selection: Selection
 
 
 def site_folder(source: Indexed, series: Series) -> str:
-    return shown_site(series.site, series.files[0], source) or NO_SITE
+    return source.site(series.site) or NO_SITE
 
 
 def series_folder(source: Indexed, series: Series) -> str:

@@ -16,7 +16,7 @@ from kicc_ml.dicom.header.encoding import data_set_contradicts, pixels_contradic
 from kicc_ml.dicom.header.multiframe import frame_values
 from kicc_ml.dicom.header.parse import Parsed, parsed, refuse_giants
 from kicc_ml.dicom.header.pixel_length import is_truncated
-from kicc_ml.dicom.header.shown_path import shown_path
+from kicc_ml.dicom.header.shown_path import marks_of, shown_path
 from kicc_ml.dicom.header.values import (
     TooLargeError,
     number,
@@ -93,7 +93,8 @@ class Header:
     lossy: bool = False
     burned_in: bool = False  # Burned In Annotation says YES
     study_started: datetime | None = None
-    shown: str = ""  # the path as it may be printed, where folder or file are named after the patient
+    shown: str = ""  # the path without what this header says of the patient, where it says so in folder or file
+    marks: str = ""  # of the patient's number and name, for paths of other files (:func:`marks_of`)
 
 
 def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -> list[Header]:
@@ -147,7 +148,7 @@ def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Heade
 def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -> list[Header]:
     values = parsed.values
     if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
-        return [replace(blank, fault="not_an_image", shown=_shown(values, blank, key))]
+        return [replace(blank, fault="not_an_image", **_of_path(values, blank, key))]
     refuse_giants(values)
     fault = _pixel_fault(parsed, stream)
     object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
@@ -187,13 +188,14 @@ def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str
         "columns": whole(values, "Columns") or 0,
         "contrast": values.get("ContrastBolusAgent", ""),
         "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
-        "shown": _shown(values, blank, key),
         "study_started": moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
+        **_of_path(values, blank, key),
     }
 
 
-def _shown(values: Mapping[str, str], blank: Header, key: bytes) -> str:
-    return shown_path(blank.shown or blank.path, values, key) or blank.shown
+def _of_path(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+    shown = shown_path(blank.shown or blank.path, values, key) or blank.shown
+    return {"shown": shown, "marks": marks_of(values, key)}
 
 
 def _of_frame(values: Mapping[str, str]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import pairwise
 
 from kicc_ml.core.pseudonym import pseudonym
 
@@ -21,6 +23,30 @@ def shown_path(path: str, values: Mapping[str, str], key: bytes) -> str:
             whole_word = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
             shown = re.sub(whole_word, pseudonym(key, word), shown, flags=re.IGNORECASE)
     return "" if shown == path else shown
+
+
+def marks_of(values: Mapping[str, str], key: bytes) -> str:
+    """What stands for the patient's number and the parts of the name, by which they are known in other paths."""
+    return _marks(values.get("PatientName", ""), values.get("PatientID", ""), key)
+
+
+@lru_cache(maxsize=256)
+def _marks(name: str, patient_id: str, key: bytes) -> str:
+    parts = list(_words({"PatientName": name}))
+    turned = ["".join(reversed(one)) for one in pairwise(parts)]
+    words = [*parts, *turned, patient_id, patient_id.lstrip("0")]
+    return " ".join(sorted({mark_of(key, word) for word in words if len(folded(word)) >= SHORTEST}))
+
+
+def mark_of(key: bytes, word: str) -> str:
+    """What stands for an identifying word: the same for each way of writing it in a path."""
+    return pseudonym(key, "word of a path", folded(word))
+
+
+def folded(word: str) -> str:
+    """Letters and digits alone, in one case."""
+    normal = unicodedata.normalize("NFKC", word).casefold()
+    return "".join(character for character in normal if character.isalnum())
 
 
 def readable(path: str) -> str:

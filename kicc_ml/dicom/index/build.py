@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import joblib
@@ -21,6 +22,7 @@ from kicc_ml.dicom.index.archives import members, unpacked, with_zips_opened
 from kicc_ml.dicom.index.damaged_members import refuse_beside_damage
 from kicc_ml.dicom.index.header_table import FoundFile
 from kicc_ml.dicom.index.scan import read_found
+from kicc_ml.dicom.index.shown_names import hide_identity_in_path, hide_identity_in_site
 from kicc_ml.dicom.index.unpack import SUFFIX, is_zip
 from kicc_ml.dicom.index.walk import found_file, walk
 from kicc_ml.dicom.pixels.read import decoding_fault
@@ -35,18 +37,63 @@ WEB = ("http://", "https://")
 
 @dataclass(frozen=True)
 class Indexed:
-    """What one source holds. ``shown`` has the names of files that are not shown by their path under ``root``."""
+    """What one source holds.
+
+    ``shown`` has the names of files that are not called by their path under ``root``, ``marks`` what stands for the
+    words by which headers name patients (:func:`kicc_ml.dicom.header.shown_path.marks_of`). ``true_paths`` calls files
+    by where they lie, for eyes within the hospital alone.
+    """
 
     root: Path
     key: bytes
     series: Sequence[Series]
     file_rows: Sequence[FileRow]
     shown: Mapping[Path, str] = field(default_factory=dict)
+    marks: frozenset[str] = frozenset()
+    true_paths: bool = False
 
     def name(self, path: Path) -> str:
-        """How a file is called in what is printed."""
+        """How a file is called in what is printed: by its place in a series, else by a path that names nobody."""
+        if self.true_paths:
+            return readable(str(path))
+        if path in self._place_in_series:
+            one, number = self._place_in_series[path]
+            return self.names_of(one)[number]
+        return self.path_without_identity(path)
+
+    def path_without_identity(self, path: Path) -> str:
+        """The path of a file with pseudonyms for all that may tell whose it is."""
         below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-        return self.shown.get(path) or readable(str(below))
+        shown = self.shown.get(path) or readable(str(below))
+        site, slash, inside = shown.partition("/")
+        first = f"{hide_identity_in_site(site, self.key, self.marks)}/" if slash else ""
+        return first + hide_identity_in_path(inside if slash else shown, self.key, self.marks)
+
+    def names_of(self, series: Series) -> list[str]:
+        """How the files of a series are called, in their order: by site, series and number."""
+        if self.true_paths:
+            return [readable(str(path)) for path in series.files]
+        digits = len(str(len(series.files)))
+        folder = "/".join(filter(None, (self.site(series.site), series.uid)))
+        return [f"{folder}/{number:0{digits}d}" for number in range(1, len(series.files) + 1)]
+
+    def site(self, site: str) -> str:
+        """How a hospital is called: by its folder, or what stands for it where that is named after a patient."""
+        return hide_identity_in_site(self._sites_shown.get(site) or readable(site), self.key, self.marks)
+
+    @cached_property
+    def _place_in_series(self) -> dict[Path, tuple[Series, int]]:
+        return {path: (one, number) for one in reversed(self.series) for number, path in enumerate(one.files)}
+
+    @cached_property
+    def _sites_shown(self) -> dict[str, str]:
+        """What headers leave of the first folders: the same for all that lies in one."""
+        paths = [(one.site, one.files[0]) for one in self.series] + [(row.site, row.path) for row in self.file_rows]
+        return {site: shown for site, path in paths if site and (shown := self._first_shown(path)) != readable(site)}
+
+    def _first_shown(self, path: Path) -> str:
+        first, slash, _ = self.shown.get(path, "").partition("/")
+        return first if slash else ""
 
 
 def index_repository(root: Path, cache: Path | None = None, policy: GeometryPolicy = REFUSE) -> list[Series]:
@@ -148,7 +195,9 @@ def _judged(
     rows.sort(key=lambda row: (row.site, row.path, row.reason))
     renamed = table.table.filter(pc.not_equal(table.table["shown"], ""))
     paths = [root / os.fsdecode(path) for path in renamed["path"].to_pylist()]
-    return Indexed(root, key, series, rows, dict(zip(paths, renamed["shown"].to_pylist(), strict=True)))
+    shown = dict(zip(paths, renamed["shown"].to_pylist(), strict=True))
+    marks = frozenset(mark for marks in pc.unique(table.table["marks"]).to_pylist() for mark in marks.split())
+    return Indexed(root, key, series, rows, shown, marks)
 
 
 def with_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:

@@ -1,5 +1,6 @@
 """The index as a table: one row per series, and one per file that is in none. Pseudonyms and shifted dates only."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -32,7 +33,7 @@ TEXTS = ("series", *(name for name in PLAIN if name not in (*COUNTS, *NUMBERS, "
 def frame_of(found: Sequence[Indexed]) -> pd.DataFrame:
     """The index of several sources as one table of :data:`COLUMNS`, all series before the files in none.
 
-    ``files`` are the names in order of position, with what identifies a patient as pseudonyms. ``acquired`` is
+    ``files`` are names in order of position that tell nobody's name or date (:meth:`Indexed.name`). ``acquired`` is
     moved by the patient's :func:`shift_days`.
     """
     rows = [_series_row(one, source) for source in found for one in source.series]
@@ -43,7 +44,10 @@ def frame_of(found: Sequence[Indexed]) -> pd.DataFrame:
 
 
 def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()) -> pd.DataFrame:
-    """As :func:`frame_of`, of series without their source: there is no key to shift dates by, and they are left out."""
+    """As :func:`frame_of`, of series without their source: there is no key to shift dates by, and they are left out.
+
+    Pseudonyms in paths are of a key of the moment.
+    """
     paths = [path for one in series for path in one.files] + [row.path for row in file_rows]
     shown = {
         path: readable(str(path.relative_to(source)))
@@ -51,16 +55,18 @@ def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), source
         for path in paths
         if path.is_relative_to(source)
     }
-    return frame_of([Indexed(Path(), b"", [replace(one, acquired=None) for one in series], file_rows, shown)])
+    return frame_of(
+        [Indexed(Path(), secrets.token_bytes(32), [replace(one, acquired=None) for one in series], file_rows, shown)]
+    )
 
 
 def _series_row(series: Series, source: Indexed) -> dict[str, object]:
     shift = timedelta(days=shift_days(source.key, series.patient))
     return {name: getattr(series, name) for name in PLAIN} | {
         "kind": "series",
-        "site": shown_site(series.site, series.files[0], source),
+        "site": source.site(series.site),
         "series": series.uid,
-        "files": [source.name(path) for path in series.files],
+        "files": source.names_of(series),
         "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
         "reasons": list(series.reasons),
         "acquired": series.acquired and series.acquired + shift,
@@ -71,15 +77,9 @@ def _series_row(series: Series, source: Indexed) -> dict[str, object]:
 def _file_row(row: FileRow, source: Indexed) -> dict[str, object]:
     return dict.fromkeys(TEXTS, "") | {
         "kind": "file",
-        "site": shown_site(row.site, row.path, source),
+        "site": source.site(row.site),
         "files": [source.name(row.path)],
         "verdict": "refused",
         "reasons": [row.reason],
         "frames": [],
     }
-
-
-def shown_site(site: str, path: Path, source: Indexed) -> str:
-    """The site, or what stands for it where the folder taken for one is named after the patient."""
-    first, slash, _ = source.shown.get(path, "").partition("/")
-    return first if site and slash else readable(site)

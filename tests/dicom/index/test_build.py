@@ -197,7 +197,7 @@ def test_file_name_that_is_no_utf8_is_indexed_cached_and_listed(tmp_path: Path, 
     to_frame(*index_sources([tmp_path]), [tmp_path]).to_parquet(tmp_path / ".frame.parquet")
 
 
-def test_frame_has_the_promised_columns_and_paths_below_the_source(tmp_path: Path, write_ct: Writer):
+def test_frame_has_the_promised_columns_and_names_files_by_their_series(tmp_path: Path, write_ct: Writer):
     write_ct([0, 5, 10])
     (tmp_path / "seoul" / "notes.txt").write_text("-")
     frame = to_frame(*index_sources([tmp_path]), [tmp_path])
@@ -217,7 +217,8 @@ def test_frame_has_the_promised_columns_and_paths_below_the_source(tmp_path: Pat
         "reasons",
     }
     assert promised <= set(back.columns)
-    assert list(back["files"][0]) == ["seoul/099", "seoul/098", "seoul/097"]
+    assert list(back["files"][0]) == [f"seoul/{back['series'][0]}/{number}" for number in (1, 2, 3)]
+    assert list(back["files"][1]) == ["seoul/notes.txt"]
     assert list(back["reasons"][1]) == ["not_dicom"]
 
 

@@ -1,0 +1,125 @@
+"""How files are called in what is printed or written down: nothing in a name tells whose they are.
+
+A file of a series is called by site, pseudonym of the series and its place in it. Of a file in no series the path is
+shown, with what may identify somebody as pseudonyms: words that a header of the source names as patient or number,
+dates, long numbers, and every word that is not in :data:`PLAIN_WORDS`.
+"""
+
+import re
+from collections.abc import Callable, Collection
+
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.dicom.header.shown_path import folded, mark_of
+
+#: What is in the names of files of scanners and archives, and of what lies beside them. It says nothing of a person.
+PLAIN_WORDS = frozenset(
+    """
+    abd abdomen acq acquisition adc ap autorun avi axial axi backup bak bmp body bone broken bsm bz cad cd chest cor
+    copy coronal cr csv ct cta cxr dat data db dcm desktop dicom dicomdir dir disk doc docx dose dr dx enhanced exam
+    exe export exported film files gif gz hrct html htm hwp hwpx idx im image images img in index inf info ini iso iv
+    jpeg jpg js json kernel l lat lateral left list loc localizer log lung mask masks media mip mono mov mpr mr
+    nii no notes of old other out pa pacs page patient pdf pet phase plain png post ppt pptx pre pre preview raw rar
+    readme recon report result right s sag sagittal scan scano scans scout screen screenshot se sec ser series site sl
+    slice slices sr src st standard std study studies sub summary svg table tar temp text tgz thick thin thorax thumb
+    thumbnail thumbs tif tiff tmp topogram txt unknown venous viewer vol volume wav web without with xls xlsx xml xps xr
+    zip 흉부 영상 검사 촬영 판독 보고서 원본 사진 파일
+    """.split()  # noqa: SIM905
+)
+#: Digits of the longest number that is shown: numbers of slices and series.
+SHOWN_DIGITS = 4
+#: Digits of several numbers in a row from which on they may be a date, a telephone number or a UID.
+CHAIN_DIGITS = 5
+#: Most tokens that make one identifier up together: ``A-17/0003`` are three.
+LONGEST_RUN = 6
+#: The first of the characters (of Unicode's private use) that hold the places of pseudonyms while a path is worked on.
+FIRST_PLACE, LAST_PLACE = 0xE000, 0xF8FF
+_PSEUDONYM = re.compile(r"(?<![^\W_])(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{12}(?![^\W_])")
+_DATE_IN_FOLDERS = re.compile(r"(?<!\d)(?:19|20)\d\d(?:/\d{1,4})+(?!\d)")
+_CHAIN = re.compile(r"\d+(?:\s*[-._,·년월일\s]\s*\d+)+(?:\s*일)?|\d{4}\s*년(?:\s*\d{1,2}\s*월)?")
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?")  # of a service, which is a site too
+_TOKEN = re.compile(r"[^\W\d_]+|\d+")
+_PLACE = re.compile(f"[{chr(FIRST_PLACE)}-{chr(LAST_PLACE)}]")
+
+
+def hide_identity_in_path(path: str, key: bytes, marks: Collection[str]) -> str:
+    """A path of which nothing tells whose file it is.
+
+    Args:
+        path: with ``/`` between its folders; pseudonyms in it stay.
+        key: of the repository.
+        marks: what stands for the words of headers (:func:`kicc_ml.dicom.header.shown_path.mark_of`).
+    """
+    return _Hiding(key, marks).run(path, _is_plain)
+
+
+def hide_identity_in_site(site: str, key: bytes, marks: Collection[str]) -> str:
+    """The folder of a hospital: its name is shown, but a day, a long number or a word of a header is not."""
+    return site if _ADDRESS.fullmatch(site) else _Hiding(key, marks).run(site, lambda word: True)
+
+
+def _is_plain(word: str) -> bool:
+    return word.casefold() in PLAIN_WORDS
+
+
+class _Hiding:
+    """One path, in which each thing that is hidden becomes one character until all is done."""
+
+    def __init__(self, key: bytes, marks: Collection[str]) -> None:
+        self.key, self.marks = key, marks
+        self.pseudonyms: list[str] = []
+
+    def run(self, path: str, is_shown: Callable[[str], bool]) -> str:
+        text = _PLACE.sub("?", path)
+        text = _PSEUDONYM.sub(lambda found: self._place(found.group()), text)
+        text = _DATE_IN_FOLDERS.sub(lambda found: self._hide(found.group()), text)
+        text = "/".join(map(self._hide_marked, text.split("/")))
+        text = _CHAIN.sub(lambda found: self._hide_chain(found.group()), text)
+        text = _TOKEN.sub(lambda found: self._hide_token(found.group(), is_shown), text)
+        return self._filled_in(text)
+
+    def _place(self, pseudonym_shown: str) -> str:
+        """The character that holds the place of a pseudonym."""
+        self.pseudonyms.append(pseudonym_shown)
+        return chr(min(FIRST_PLACE + len(self.pseudonyms) - 1, LAST_PLACE))  # a path has 4096 bytes
+
+    def _hide(self, text: str) -> str:
+        """A pseudonym with letters and digits, so that it is known for one where it is met again."""
+        digits = pseudonym(self.key, folded(text))
+        return self._place(digits if _PSEUDONYM.fullmatch(digits) else f"a0{digits[2:]}")
+
+    def _hide_marked(self, component: str) -> str:
+        """A folder or file name without the words of headers, written together or apart."""
+        tokens = list(_TOKEN.finditer(component)) if self.marks else []
+        result, at, first = "", 0, 0
+        while first < len(tokens):
+            for last in range(min(first + LONGEST_RUN, len(tokens)), first, -1):
+                text = component[tokens[first].start() : tokens[last - 1].end()]
+                if mark_of(self.key, text) in self.marks:
+                    result += component[at : tokens[first].start()] + self._hide(text)
+                    at, first = tokens[last - 1].end(), last
+                    break
+            else:
+                first += 1
+        return result + component[at:]
+
+    def _hide_chain(self, text: str) -> str:
+        digits = sum(character.isdigit() for character in text)
+        is_month = re.match(r"(?:19|20)\d\d\D", text) is not None
+        return self._hide(text) if digits > CHAIN_DIGITS or is_month else text
+
+    def _hide_token(self, token: str, is_shown: Callable[[str], bool]) -> str:
+        shown = len(token) <= SHOWN_DIGITS if token.isdigit() else is_shown(token)
+        return token if shown else self._hide(token)
+
+    def _filled_in(self, text: str) -> str:
+        """``text`` with the pseudonyms, set off from letters and digits beside them."""
+        result = ""
+        for character in text:
+            is_place = _PLACE.match(character) is not None
+            part = self.pseudonyms[ord(character) - FIRST_PLACE] if is_place else character
+            follows_on = result[-1:].isalnum() and part[:1].isalnum() and (is_place or self._ends_in_pseudonym(result))
+            result += f"-{part}" if follows_on else part
+        return result
+
+    def _ends_in_pseudonym(self, text: str) -> bool:
+        return bool(self.pseudonyms) and text.endswith(tuple(self.pseudonyms))
