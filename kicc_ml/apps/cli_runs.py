@@ -22,18 +22,29 @@ Device = Annotated[str, typer.Option(help="where the network runs: auto (a GPU w
 Fast = Annotated[bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")]
 Report = Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")]
 Dicom = Annotated[
-    bool, typer.Option("--dicom", help="also SEG, Parametric Map, SR, picture, PDF; of a radiograph SR, picture")
+    bool,
+    typer.Option(
+        "--dicom",
+        help="also SEG, Parametric Map, SR, picture, PDF (of a radiograph SR, picture): they identify patients",
+    ),
 ]
 Push = Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")]
 Identified = Annotated[
-    bool, typer.Option("--identified", help="name, ID and study date on page and sheet, for use inside the hospital")
+    bool, typer.Option("--identified", help="name, ID and study date on page and sheet: they identify patients then")
 ]
 OutcomeRun = Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")]
 Table = Annotated[Path | None, typer.Option(help="clinical table for these, with the columns site and patient_id")]
 ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
 HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
+Private = Annotated[
+    Path, typer.Option("-o", help="folder for the objects, outside of the run folder; closed to other users")
+]
 SameCohort = Annotated[Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")]
 Root = Annotated[Path | None, typer.Option(help="where the run's cohort lies, of a run that you did not train here")]
+
+#: Said after whatever wrote files that are not for others.
+IDENTIFIES = "{out} holds files that identify patients (name, number, dates): keep them inside the hospital"
+LOCK = ".kicc-export.lock"
 
 console = Console()
 
@@ -52,7 +63,11 @@ def predict(
     clinical: Table = None,
     score_run: ScoreRun = None,
 ) -> None:
-    """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped."""
+    """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped.
+
+    These identify no patient, as long as the case ids (names of NIfTI files, else pseudonyms) do not. With --dicom,
+    --push or --identified the folder holds files that do.
+    """
     from kicc_ml.clinic.held_out_case import held_out_of, model_of, with_run
     from kicc_ml.clinic.new_scan import Clinic, outcomes_of
     from kicc_ml.prediction.new_radiograph_scores import score_model
@@ -85,16 +100,20 @@ def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
 def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mapping[str, str]) -> None:
     """Predict the scans of a clinic, write the tables of all, and end."""
     from kicc_ml.clinic.new_scan import risk_table
+    from kicc_ml.clinic.prior_studies import check_history
     from kicc_ml.core.files import make_folder, write_table
     from kicc_ml.core.locks import hold
     from kicc_ml.prediction.segmentation import predict_series
     from kicc_ml.runs.folder import PREDICTIONS
 
     with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
+        check_history(out)
         rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
         write_table(out / PREDICTIONS, rows)
         if clinic.outcomes:
             write_table(out / "outcomes.csv", risk_table(out))
+    if clinic.dicom or clinic.identified:
+        print(IDENTIFIES.format(out=out))
     finish(f"{len(rows)} predicted: {out / PREDICTIONS}", {**refused, **set_aside})
 
 
@@ -132,11 +151,15 @@ def compare(
     console.print(comparison_table(rows))
 
 
-def export(run: HeldOutRun, push: Push = "", outcome_run: SameCohort = None, root: Root = None) -> None:
-    """Write what a run predicted of its own hospitals as DICOM, beside each case's masks: SEG, SR, picture and PDF, of
-    radiographs SR and picture.
+def export(
+    run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCohort = None, root: Root = None
+) -> None:
+    """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture, PDF; of radiographs SR and picture.
+
+    The objects are for the archives of these hospitals and identify patients; the run folder stays free of them.
     """
-    from kicc_ml.clinic.held_out_case import export_run, held_out_of
+    from kicc_ml.clinic.held_out_case import export_run, held_out_of, private_folder
+    from kicc_ml.core.locks import hold
     from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
     from kicc_ml.runs.folder import CONFIG, load_folds
     from kicc_ml.runs.run_cohort import RunCohort
@@ -144,8 +167,11 @@ def export(run: HeldOutRun, push: Push = "", outcome_run: SameCohort = None, roo
     folds = load_folds(run)
     cases = by_id(RunCohort(root).read(folds[0].config, folds[0].folder.parent, folds[0].folder / CONFIG))
     outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
-    written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, push)
-    finish(f"{written} cases: {run / 'severity'}/<case>/dicom", set_aside)
+    private_folder(out, folds[0].folder.parent)
+    with hold(out / LOCK, f"the folder {out}"):
+        written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, out, push)
+    print(IDENTIFIES.format(out=out))
+    finish(f"{written} cases: {out}/<case>/dicom", set_aside)
 
 
 def finish(said: str, set_aside: Mapping[str, str]) -> None:

@@ -11,7 +11,9 @@ import pandas as pd
 
 from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
 from kicc_ml.clinic.page.page import PatientPage, write_page
-from kicc_ml.core.errors import reason_of, target_fault
+from kicc_ml.core.errors import UserError, reason_of, target_error, target_fault
+from kicc_ml.core.files import PRIVATE_FOLDER, read_table
+from kicc_ml.core.path_names import folder_within
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
 from kicc_ml.data.mask_file import read_mask
@@ -61,12 +63,13 @@ class HeldOutCase:
         """The page, judged by the other hospitals alone."""
         write_page(self.folder / PAGE, self._page(self.result(), held_out, model))
 
-    def write_dicom(self, held_out: HeldOut, model: Model) -> list[Path]:
-        """Page, sheet and DICOM; without a Parametric Map, since a run keeps masks and no probabilities."""
+    def write_dicom(self, held_out: HeldOut, model: Model, out: Path) -> list[Path]:
+        """Page, sheet and DICOM into ``out``; without a Parametric Map: a run keeps masks and no probabilities."""
         result = self.result()
         page = self._page(result, held_out, model)
-        deliver(self.folder, result, page)
-        return deliver_dicom(self.folder, result, page, self.series, model)
+        out.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        deliver(out, result, page)
+        return deliver_dicom(out, result, page, self.series, model)
 
     def _page(self, result: Result, held_out: HeldOut, model: Model) -> PatientPage:
         page = patient_page(result, held_out.without(self.case.site), model)
@@ -84,10 +87,45 @@ def masks_in(folder: Path) -> dict[str, np.ndarray]:
     return {path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")}
 
 
+def private_folder(out: Path, run: Path) -> Path:
+    """The folder for files that identify patients: outside of the run, which is handed over, and open to nobody else.
+
+    Raises:
+        UserError: it lies in the run folder, or holds files that other users can read.
+        TargetError: it cannot be made.
+    """
+    if out.resolve().is_relative_to(run.resolve()):
+        raise UserError(
+            f"{out} lies in the run folder {run}, which is handed to others; name a folder outside of it with -o"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        if not any(out.iterdir()):
+            out.chmod(PRIVATE_FOLDER)
+        open_to_others = out.stat().st_mode & 0o077
+    except OSError as error:
+        raise target_error(out, error) from error
+    if open_to_others:
+        raise UserError(f"{out} is open to other users, and what is written there identifies patients: chmod 700 {out}")
+    return out
+
+
 def export_run(
-    folds: Sequence[Fold], cases: Mapping[str, Case], held_out: HeldOut, outcomes: OutcomeRecord, push: str
+    folds: Sequence[Fold],
+    cases: Mapping[str, Case],
+    held_out: HeldOut,
+    outcomes: OutcomeRecord,
+    out: Path,
+    push: str,
 ) -> tuple[int, dict[str, str]]:
-    """DICOM of every held-out scan of a run's folds; how many were written, and why the others were not."""
+    """DICOM of every held-out scan of a run's folds into ``out/<case_id>/dicom``.
+
+    Returns:
+        how many were written, and why the others were not.
+
+    Raises:
+        TargetError: ``out`` cannot be written.
+    """
     written, set_aside = 0, {}
     for fold in folds:
         model = model_of([fold], held_out)
@@ -96,11 +134,11 @@ def export_run(
             try:
                 severity = case_folder(fold.folder.parent, case_id)
                 held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
-                objects = held.write_dicom(held_out, model)
+                objects = held.write_dicom(held_out, model, folder_within(out, case_id, "the case id"))
                 if push:
                     send(push, objects)
             except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
-                if fault := target_fault(error, fold.folder.parent):
+                if fault := target_fault(error, out):
                     raise fault from error
                 set_aside[case_id] = reason_of(error)
                 continue

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from kicc_ml.core.files import write_json
-from kicc_ml.core.pseudonym import pseudonym, repository_key, shift_days
+from kicc_ml.core.pseudonym import check_key, key_fingerprint, moved_hour, pseudonym, repository_key
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.patient_identity import identity_of
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
@@ -17,13 +17,18 @@ SCAN_FILE = "scan.json"
 
 @dataclass(frozen=True)
 class Scanned:
-    """Whose scan a result is of, and when: pseudonyms, and a time whose day is moved alike for all of a patient's."""
+    """Whose scan a result is of, and when: pseudonyms, and a time whose day is moved alike for all of a patient's.
+
+    The time is cut off to the hour: to the second it would find its row in the log of a PACS. ``key`` is the
+    fingerprint of the key of these pseudonyms, "" where an earlier version wrote the file.
+    """
 
     case_id: str
     modality: str
     patient: str
     study: str
     moved: str
+    key: str = ""
 
     @property
     def time(self) -> datetime:
@@ -39,8 +44,14 @@ def scanned(case_id: str, series: Series, out: Path) -> Scanned | None:
         return None
     key = repository_key(out)
     patient = pseudonym(key, patient_id)
-    moved = series.acquired + timedelta(days=shift_days(key, patient))
-    return Scanned(case_id, series.modality, patient, pseudonym(key, series.study), moved.isoformat())
+    moved, study = moved_hour(key, patient, series.acquired), pseudonym(key, series.study)
+    return Scanned(case_id, series.modality, patient, study, moved.isoformat(), key_fingerprint(key))
+
+
+def check_history(out: Path) -> None:
+    """Raises UserError where scans lie in a folder of results under another key than its own: they would not meet."""
+    for fingerprint in {one.key for one in read_history(out)} - {""}:
+        check_key(fingerprint, repository_key(out), out)
 
 
 def patient_id_of(series: Series) -> str:

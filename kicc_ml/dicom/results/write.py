@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from kicc_ml.core.errors import target_fault
-from kicc_ml.core.files import PARTIAL_PREFIX, make_folder
+from kicc_ml.core.files import PARTIAL_PREFIX, PRIVATE_FILE, PRIVATE_FOLDER, make_folder
 from kicc_ml.core.types import FilmScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.results.pictures import picture, summary_pdf
 from kicc_ml.dicom.results.segmentation import Source, parametric_map, segmentation, state_origin
@@ -43,18 +43,21 @@ def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
     """Write ``folder/{segmentation,map,report,picture,summary}.dcm`` for the source's own PACS, of a radiograph
     ``report`` and ``picture``.
 
-    They keep the patient, study and frame of reference of the source, and take the place of earlier ones; other files
-    in the folder stay. Raises UserError where the source cannot be read or nothing was segmented; the folder is then as
-    it was before.
+    They keep the patient, study and frame of reference of the source, and nobody but the user can read them. They take
+    the place of earlier ones; other files in the folder stay. Raises UserError where the source cannot be read or
+    nothing was segmented; the folder is then as it was before.
     """
     objects = (_of_radiograph if source.series.modality == "CXR" else _of_ct)(source, findings)
     for made in objects.values():
         state_origin(made, source)
     make_folder(folder)
     try:
+        folder.chmod(PRIVATE_FOLDER)
         with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=folder.parent) as partial:
             for name, made in objects.items():
-                made.save_as(Path(partial) / f"{name}.dcm", enforce_file_format=True)
+                path = Path(partial) / f"{name}.dcm"
+                path.touch(PRIVATE_FILE)
+                made.save_as(path, enforce_file_format=True)
             _take_place(Path(partial), folder)
     except OSError as error:
         raise (target_fault(error, folder.parent) or error) from error
