@@ -1,11 +1,21 @@
 """Scans of one patient find each other by pseudonyms and moved days; nothing true is written."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from kicc_ml.clinic.prior_studies import Scanned, earliest_first, previous_of, read_history, scanned, write_scanned
+from kicc_ml.clinic.prior_studies import (
+    Scanned,
+    check_history,
+    earliest_first,
+    previous_of,
+    read_history,
+    scanned,
+    write_scanned,
+)
+from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series
 from tests.dicom.phantom_files import write_series
 from tests.dicom.phantoms import Grid, even_mm
@@ -50,6 +60,30 @@ def test_neither_patient_nor_day_can_be_read_from_what_is_written(tmp_path: Path
     text = (tmp_path / "out" / "scan.json").read_text()
     assert "P7" not in text
     assert "2020-03-09" not in text
+
+
+def test_the_time_of_day_is_written_to_the_hour(tmp_path: Path):
+    one = scanned("case", ct(tmp_path / "scan", 9), tmp_path)
+    assert one is not None
+    assert (one.time.hour, one.time.minute, one.time.second) == (9, 0, 0)
+
+
+def test_results_of_another_key_are_refused(tmp_path: Path):
+    out = tmp_path / "out"
+    (out / "case").mkdir(parents=True)
+    write_scanned(out / "case", scanned("case", ct(tmp_path / "scan", 9), out))  # type: ignore[arg-type]
+    check_history(out)
+    moved = out.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=f"{moved} was written under another key"):
+        check_history(moved)
+
+
+def test_results_of_a_version_that_noted_no_key_are_read(tmp_path: Path):
+    (tmp_path / "case").mkdir()
+    old = {"case_id": "case", "modality": "CT", "patient": "a", "study": "b", "moved": "2019-03-09T09:30:00"}
+    (tmp_path / "case" / "scan.json").write_text(json.dumps(old))
+    check_history(tmp_path)
+    assert [one.case_id for one in read_history(tmp_path)] == ["case"]
 
 
 def test_a_scan_without_time_or_patient_has_no_history(tmp_path: Path):
