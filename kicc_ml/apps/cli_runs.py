@@ -114,7 +114,8 @@ def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mappi
             write_table(out / "outcomes.csv", risk_table(out))
     if clinic.dicom or clinic.identified:
         print(IDENTIFIES.format(out=out))
-    finish(f"{len(rows)} predicted: {out / PREDICTIONS}", {**refused, **set_aside})
+    set_aside = {**refused, **set_aside, **clinic.without_objects}
+    finish(f"{len(rows)} predicted: {out / PREDICTIONS}", set_aside)
 
 
 def view(
@@ -151,9 +152,7 @@ def compare(
     console.print(comparison_table(rows))
 
 
-def export(
-    run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCohort = None, root: Root = None
-) -> None:
+def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCohort = None, root: Root = None) -> None:
     """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture, PDF; of radiographs SR and picture.
 
     The objects are for the archives of these hospitals and identify patients; the run folder stays free of them.

@@ -12,7 +12,7 @@ import pandas as pd
 from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
 from kicc_ml.clinic.page.page import PatientPage, write_page
 from kicc_ml.core.errors import UserError, reason_of, target_error, target_fault
-from kicc_ml.core.files import PRIVATE_FOLDER, read_table
+from kicc_ml.core.files import PRIVATE_FOLDER
 from kicc_ml.core.path_names import folder_within
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series

@@ -22,7 +22,7 @@ from kicc_ml.clinic.prior_studies import (
     write_scanned,
 )
 from kicc_ml.cohort.patient_table import PatientTable, read_patients
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import UserError, reason_of, target_fault
 from kicc_ml.core.files import write_json
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of, read_scan
@@ -76,7 +76,8 @@ class Clinic:
 
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
     DICOMweb service that takes the objects. ``scans`` are those predicted together, by case id: the patient's previous
-    one is shown beside. ``intake_s`` is the time in which each was found and judged.
+    one is shown beside. ``intake_s`` is the time in which each was found and judged. ``without_objects`` says of which
+    cases no DICOM could be made, and why: their masks are written all the same.
     """
 
     held_out: HeldOut
@@ -89,6 +90,7 @@ class Clinic:
     score_model: ScoreModel | None = None
     scans: Mapping[str, Series] = field(default_factory=dict)
     intake_s: float = 0.0
+    without_objects: dict[str, str] = field(default_factory=dict)
 
     @property
     def keeps_probability(self) -> bool:
@@ -146,7 +148,14 @@ class Clinic:
         if because := _no_study_because(series):
             logger.warning("%s %s: there is no study its results could be returned to", result.case_id, because)
             return
-        written = deliver_dicom(folder, result, page, series, self.model)
+        try:
+            written = deliver_dicom(folder, result, page, series, self.model)
+        except Exception as error:  # headers are wrong in many ways, and no patient is lost for one
+            if fault := target_fault(error, folder):
+                raise fault from error
+            self.without_objects[result.case_id] = f"no DICOM objects: {reason_of(error, series.files)}"
+            logger.warning("%s: %s", result.case_id, self.without_objects[result.case_id])
+            return
         if self.push:
             send(self.push, written)
 

@@ -7,6 +7,7 @@ from kicc_ml.cohort.doctor.findings import Finding, Severity, Stake, counted
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.identity_checks import identity_faults
 from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.header.stated_tags import faulty_tags
 from kicc_ml.dicom.index.build import Indexed
 from kicc_ml.dicom.index.summary import NOTES
 from kicc_ml.dicom.series.reasons import REASONS
@@ -49,6 +50,7 @@ def image_findings(found: Indexed, names_are_paths: bool) -> Iterator[Finding]:
     for code in sorted(codes - {"burned_in"}):
         yield from _of_reason(found, code)
     yield from _of_identity(found)
+    yield from _of_faulty_tags(found)
     if names_are_paths:
         yield from _of_paths(found)
     yield from _thick(found)
@@ -129,6 +131,20 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
         if paths := held.get(code):
             sentence = f"{counted(len(paths), 'series', 'series')}: {words}"
             yield Finding(severity, stake, code, sentence, len(paths), found.name(paths[0]), remedy)
+
+
+def _of_faulty_tags(found: Indexed) -> Iterator[Finding]:
+    """Tags of patient and study that objects made from a series have to leave empty, by its first file."""
+    faulty = {one.files[0]: tags for one in found.series if one.usable and (tags := faulty_tags(one.files[0]))}
+    if faulty:
+        keywords = ", ".join(sorted({keyword for tags in faulty.values() for keyword in tags}))
+        sentence = (
+            f"{counted(len(faulty), 'series', 'series')}: values against the rules of DICOM ({keywords}); "
+            "DICOM objects of results are written without them"
+        )
+        remedy = "correct these tags, lest the archive cannot file the results under their patient"
+        example = found.name(next(iter(faulty)))
+        yield Finding("should mend", "quality", "faulty_tag", sentence, len(faulty), example, remedy)
 
 
 def _of_paths(found: Indexed) -> Iterator[Finding]:

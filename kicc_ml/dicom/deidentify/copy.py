@@ -6,7 +6,6 @@ claims the basic profile and the options Retain Longitudinal Temporal Informatio
 Characteristics. Manufacturer, model and kernel are not in the profile's table; serial numbers and station names go.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from kicc_ml.dicom.deidentify.pixel_data import ForeignBitsError, overlay_among_
 from kicc_ml.dicom.deidentify.profile import BYTES_OF_VALUE, PIXEL_DATA, action, has_stated_length
 from kicc_ml.dicom.deidentify.replacements import Replacements, new_uid, seconds_past_hour
 from kicc_ml.dicom.header.read import MODALITY_OF_CLASS
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import as_text, transfer_syntax, value_text
 from kicc_ml.dicom.header.views import view_position
 from kicc_ml.dicom.series.verdict import GREY, RADIOGRAPHY, SECONDARY_CAPTURE
@@ -67,8 +67,7 @@ def write_deidentified(
     Secondary captures, as which radiographs too are stored, only where the caller has looked at them.
     Raises NotExportedError for a picture in which a name may be seen, and whatever pydicom raises on a damaged file.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote the values they complain about
+    with quietly():
         copy = deidentified(read_to_pixels(source), key, patient, str(source), secondary_captures)
         with whole_file(target) as partial:
             copy.save_as(partial, enforce_file_format=True)
@@ -82,8 +81,7 @@ def read_to_pixels(path: Path) -> Dataset:
 
 def object_uid(path: Path) -> str:
     """The SOP Instance UID of a file as it stands there; "" where it has none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
         return value_text(header, "SOPInstanceUID", "")
 

@@ -115,7 +115,7 @@ def _read(root: Path, path: str, blank: Header, key: bytes) -> list[Header]:
         with (root / path).open("rb", buffering=0) as stream:
             return _headers(parsed(stream), stream, blank, key)
     except InvalidDicomError:
-        return [replace(blank, fault=_no_dicom(root / path, (name or path).lower()))]
+        return [replace(blank, fault=_no_dicom(root / path, (blank.shown or path).lower()))]
     except (TooLargeError, RecursionError, MemoryError):
         return [replace(blank, fault="too_large")]
     except Exception:  # a hostile file can raise anything inside the parser; one file must not end the run

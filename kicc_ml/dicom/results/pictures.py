@@ -1,7 +1,6 @@
 """The montage as Secondary Capture and the summary as encapsulated PDF, for viewers that show neither map nor SR."""
 
 import datetime
-import warnings
 from pathlib import Path
 
 import highdicom as hd
@@ -10,6 +9,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.segmentation import MANUFACTURER, SERIES_NUMBER, Source
 
 #: Modules of patient and study (PS3.3 C.7.1.1, C.7.2.1) that a derived object shares with its source.
@@ -24,8 +24,7 @@ PATIENT_AND_STUDY = (
 def picture(source: Source, png: Path) -> Dataset:
     """An RGB Secondary Capture (PS3.3 A.8.1) of a picture."""
     rgb = np.asarray(Image.open(png, formats=("PNG",)).convert("RGB"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         made = hd.sc.SCImage.from_ref_dataset(
             ref_dataset=source.images[0],
             pixel_array=rgb,

@@ -5,7 +5,6 @@ of a repaired series that is not the grid of its files. UIDs follow from source 
 prediction made twice is the same object.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,17 +19,12 @@ from pydicom.uid import UID, generate_uid
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series, Volume
+from kicc_ml.dicom.header.stated_tags import TYPE_2, drop_faulty_tags, quietly
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 
 MANUFACTURER = "kicc_ml"
 #: Series numbers of derived objects; scanners count from one, workstations into the hundreds.
 SERIES_NUMBER = {"segmentation": 9001, "map": 9002, "report": 9003, "picture": 9004, "summary": 9005}
-
-#: Attributes of patient and study that must be there, be they empty (PS3.3 C.7.1.1, C.7.2.1).
-TYPE_2 = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
-)
 
 #: Around the box of the lungs that a Parametric Map is cut to.
 BOX_MARGIN_VOXELS = 4
@@ -83,16 +77,16 @@ class Source:
                 f"{self.series.files[0].parent}: each file has a SeriesInstanceUID of its own, so that no DICOM object "
                 "can refer to the series; have them given one"
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # judged by the index
+        with quietly():
             try:
                 images: list[Dataset] = [
                     pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in self.series.files
                 ]
+                for image in images:
+                    self._complete(image)
             except Exception as error:  # a damaged header can raise anything in the parser
-                raise UserError(f"{self.series.files[0].parent}: a source file cannot be read: {error}") from error
-        for image in images:
-            self._complete(image)
+                kind = type(error).__name__  # its words quote what is written there
+                raise UserError(f"{self.series.files[0].parent}: a source file cannot be read ({kind})") from error
         return images
 
     def uid(self, kind: str) -> UID:
@@ -104,9 +98,11 @@ class Source:
         return generate_uid(entropy_srcs=[own, self.model, kind])
 
     def _complete(self, image: Dataset) -> None:
-        """What a derived object must state and old exporters leave out; type 2 attributes stay empty. Texts are
-        written in UTF-8: a Korean name in ISO 2022 IR 149 is one that highdicom does not take.
+        """What a derived object must state and old exporters leave out; type 2 attributes stay empty, also where
+        they hold what cannot be stated. Texts are written in UTF-8: a Korean name in ISO 2022 IR 149 is one that
+        highdicom does not take.
         """
+        drop_faulty_tags(image)
         image.decode()
         image.SpecificCharacterSet = "ISO_IR 192"
         image.FrameOfReferenceUID = image.get("FrameOfReferenceUID") or generate_uid(
@@ -175,8 +171,7 @@ def segmentation(source: Source, volume: Volume, masks: Mapping[str, np.ndarray]
     if not any(mask.any() for mask in segments.values()):
         raise UserError("the masks are empty: there is nothing to write as DICOM Segmentation")
     array_zyxs = np.stack([mask.transpose(2, 1, 0) for mask in segments.values()], axis=-1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that the source holds already
+    with quietly():
         return hd.seg.Segmentation(
             source_images=source.images,
             pixel_array=_placed(array_zyxs.astype(np.uint8), volume, source, channels=True),
@@ -226,8 +221,7 @@ def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, 
         intercept=0.0,
         quantity_definition=codes.DCM.Probability,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         made = hd.pm.ParametricMap(
             source_images=source.images,
             pixel_array=_placed(np.ascontiguousarray(cut.array.transpose(2, 1, 0), np.float32), cut, source),

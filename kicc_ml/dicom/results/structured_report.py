@@ -3,7 +3,6 @@
 A workstation reads the segments by reference; a registry reads the zones without opening an image.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import highdicom as hd
@@ -12,6 +11,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from kicc_ml.core.types import FilmScore, Risk, SeverityMap
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.segmentation import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
 
 #: The second as HL7's US Core 5.0.0 has it ("Plain chest X-ray", its name in earlier editions).
@@ -58,8 +58,7 @@ def severity_report(
     groups = [_both_lungs(source, severity), *_lungs(source, severity), *_zones(source, severity)]
     groups += _segments(source, severity, segmentation) if segmentation else []
     groups += [_risk(source, risk) for risk in risks] + [_score(source, score) for score in scores]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         report = hd.sr.MeasurementReport(
             observation_context=_context(source),
             procedure_reported=PROCEDURE[source.series.modality],

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from kicc_ml.core.errors import target_fault
 from kicc_ml.core.files import PARTIAL_PREFIX, PRIVATE_FILE, PRIVATE_FOLDER, make_folder
 from kicc_ml.core.types import FilmScore, Risk, SeverityMap, Volume
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.pictures import picture, summary_pdf
 from kicc_ml.dicom.results.segmentation import Source, parametric_map, segmentation, state_origin
 from kicc_ml.dicom.results.structured_report import severity_report
@@ -47,9 +48,15 @@ def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
     the place of earlier ones; other files in the folder stay. Raises UserError where the source cannot be read or
     nothing was segmented; the folder is then as it was before.
     """
-    objects = (_of_radiograph if source.series.modality == "CXR" else _of_ct)(source, findings)
-    for made in objects.values():
-        state_origin(made, source)
+    with quietly():
+        objects = (_of_radiograph if source.series.modality == "CXR" else _of_ct)(source, findings)
+        for made in objects.values():
+            state_origin(made, source)
+        _write(objects, folder)
+    return [folder / f"{name}.dcm" for name in objects]
+
+
+def _write(objects: Mapping[str, Dataset], folder: Path) -> None:
     make_folder(folder)
     try:
         folder.chmod(PRIVATE_FOLDER)
@@ -61,7 +68,6 @@ def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
             _take_place(Path(partial), folder)
     except OSError as error:
         raise (target_fault(error, folder.parent) or error) from error
-    return [folder / f"{name}.dcm" for name in objects]
 
 
 def _take_place(partial: Path, folder: Path) -> None:

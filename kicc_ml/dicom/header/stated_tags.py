@@ -1,0 +1,96 @@
+"""Whether what a header states can be stated again: by the grammar of its value representation (PS3.5 6.2).
+
+Archives and anonymisers write patient IDs of a hundred letters, a year for a date of birth, a sex ``U``. Images are
+read all the same; an object that is made from them has to be without.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+from pydicom.valuerep import DA, DT, TM, validate_value
+
+from kicc_ml.dicom.header.values import number, value_text
+
+#: Attributes of patient and study that must be there, be they empty (PS3.3 C.7.1.1, C.7.2.1).
+TYPE_2 = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+#: Further ones that are handed on where they are there.
+OPTIONAL = ("PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "IssuerOfPatientID")
+SEXES = {"M", "F", "O", ""}
+#: Text, as which a value is written; numbers and UIDs are judged by whoever computes with them.
+TEXTS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"}
+NUMBERS = {"DS", "IS"}
+#: Where a backslash is a letter and not the border of a value.
+SINGLE = {"LT", "ST", "UT", "UR"}
+CONVERTED = {"DA": DA, "DT": DT, "TM": TM}
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings of the libraries that parse and write DICOM: they quote names, numbers and UIDs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def faulty_tags(path: Path) -> list[str]:
+    """The keywords of patient and study in a file that cannot be stated again; none of a file that cannot be read."""
+    try:
+        with quietly():
+            wanted = ["SpecificCharacterSet", *TYPE_2, *OPTIONAL]
+            image = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
+            return [keyword_for_tag(tag) for tag in _faulty(image)]
+    except Exception:  # the index says what is wrong with the file
+        return []
+
+
+def drop_faulty_tags(image: Dataset) -> None:
+    """Leave out of a header what cannot be stated again, and what is private; what must be there is left empty."""
+    for tag in [tag for tag in image.keys() if tag.is_private]:  # noqa: SIM118 # as below
+        del image[tag]
+    for tag in list(_faulty(image)):
+        if keyword_for_tag(tag) in TYPE_2:
+            image[tag] = DataElement(tag, dictionary_VR(tag), None)
+        else:
+            del image[tag]
+
+
+def _faulty(image: Dataset) -> Iterator[BaseTag]:
+    charset = value_text(image, "SpecificCharacterSet", "")
+    for tag in image.keys():  # noqa: SIM118 # iterating a data set parses its values, which may raise
+        if dictionary_has_tag(tag) and not _can_be_stated(image, tag, dictionary_VR(tag), charset):
+            yield tag
+
+
+def _can_be_stated(image: Dataset, tag: BaseTag, vr: str, charset: str) -> bool:
+    if vr not in TEXTS | NUMBERS:
+        return True
+    keyword = keyword_for_tag(tag)
+    value = value_text(image, keyword, charset)
+    if keyword == "PatientSex":
+        return value in SEXES
+    values = [value] if vr in SINGLE else value.split("\\")
+    if vr in NUMBERS:  # more digits than are allowed are still a number
+        return all(not one or number({"": one}, "") is not None for one in values)
+    return all(_is_valid(vr, one) for one in values)
+
+
+def _is_valid(vr: str, value: str) -> bool:
+    try:
+        validate_value(vr, value, RAISE)
+        if value and vr in CONVERTED:
+            CONVERTED[vr](value)
+    except (ValueError, OverflowError):
+        return False
+    return not re.search(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]|\ufffd", value)
