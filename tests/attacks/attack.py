@@ -13,6 +13,8 @@ from tests.attacks.pages import faults_of_pages
 
 #: A test that fails says the first of what it found; the rest is counted.
 SHOWN = 25
+#: Names that were refused together are tried apart only where they are more.
+FEW = 3
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class Attacker:
         broken = [fault for one in said for fault in one.faults()]
         touched = differences(before, snapshot(world.folder, but=[world.out]))
         found = touched + faults_of_files(world.out)
-        found += faults_of_pages(self.browser, sorted(world.out.rglob("*.html"))[:pages])
+        written = [path for path in sorted(world.out.rglob("*.html")) if path.is_file()]
+        found += faults_of_pages(self.browser, written[:pages])
         shutil.rmtree(world.folder)
-        if halve and len(names) > 1 and (said[-1].refused or broken):
-            of_parts = self._faults_of_halves(names, lay, line, pages, both=said[-1].refused)
+        refused = said[-1].refused and len(names) > FEW
+        if halve and len(names) > 1 and (refused or broken):
+            of_parts = self._faults_of_halves(names, lay, line, pages, both=refused)
             return list(dict.fromkeys([*of_parts, *found, *([] if of_parts else broken)]))
         where = f"{names[0]!r:.80}: " if len(names) == 1 else ""
         return [where + fault for fault in found + broken]

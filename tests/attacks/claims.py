@@ -70,7 +70,7 @@ def faults_of_file(path: Path) -> list[str]:
 
 def formulas_in(text: str) -> list[str]:
     """Cells of a CSV that a spreadsheet takes for a formula; numbers are none."""
-    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
     return [f"formula {cell[:60]!r}" for cell in cells if cell.startswith(FORMULA) and not _is_number(cell)]
 
 

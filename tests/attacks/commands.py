@@ -98,6 +98,13 @@ class Commands:
         texts = {name: path.read_bytes().decode("utf-8", "surrogateescape") for name, path in streams.items()}
         return Said((script, *words), status, texts["stdout"], texts["stderr"])
 
+    def run_apart(self, folder: Path, *arguments: object) -> None:
+        """A command of ``kicc-ml`` in an interpreter of its own, for one that starts workers, which a fork cannot."""
+        module, _, function = KICC_ML.partition(":")
+        words = [sys.executable, "-c", f"from {module} import {function}; {function}()", *map(str, arguments)]
+        environment = {**os.environ, **self.environment, "PYTHONPATH": str(ROOT)}
+        subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True, timeout=HANGING_S)
+
     def stop(self) -> None:
         cast(IO[str], self._process.stdin).close()
         self._process.wait(timeout=30)

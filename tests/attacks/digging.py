@@ -9,7 +9,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -22,7 +22,7 @@ MOST_LAYERS = 6
 DATA_ADDRESS = re.compile(rb"data:[\w/+.-]*;base64,([A-Za-z0-9+/=\s]+)")
 LONG_BASE64 = re.compile(rb"[A-Za-z0-9+/]{200,}={0,2}")
 PDF_STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
-PDF_SHOWN = re.compile(rb"\[((?:[^\[\]\\]|\\.)*)\]\s*TJ|\(((?:[^()\\]|\\.)*)\)\s*Tj")
+PDF_SHOWN = re.compile(rb"\[((?:[^\[\]\\]|\\.){0,4000})\]\s*TJ|\(((?:[^()\\]|\\.)*)\)\s*Tj")
 PDF_STRING = re.compile(rb"\(((?:[^()\\]|\\.)*)\)|<([0-9A-Fa-f\s]+)>")
 
 
@@ -133,24 +133,36 @@ def _of_json(text: str) -> bytes:
         return b""
 
 
-def found_in(content: bytes, pattern: re.Pattern[bytes]) -> list[str]:
-    """Every finding of a pattern in all layers, each once, with what stands about it."""
+#: Texts in lower case, each with the pattern that is looked for where it stands.
+Marks = Mapping[bytes, re.Pattern[bytes]]
+
+
+def marked(layer: bytes, marks: Marks) -> Iterator[re.Match[bytes]]:
+    """The marks in plain bytes. Plain text is looked for first: a pattern of all of them takes a second a megabyte."""
+    lower = layer.lower()
+    for text, pattern in marks.items():
+        if text in lower:
+            yield from pattern.finditer(layer)
+
+
+def found_in(content: bytes, marks: Marks) -> list[str]:
+    """Every mark in all layers, each once, with what stands about it."""
     found: dict[bytes, str] = {}
     for layer in layers(content):
-        for one in pattern.finditer(layer):
+        for one in marked(layer, marks):
             about = layer[max(0, one.start() - 40) : one.end() + 40]
             found.setdefault(one[0], about.decode("utf-8", "backslashreplace"))
     return list(found.values())
 
 
-def found_below(folder: Path, pattern: re.Pattern[bytes]) -> dict[Path, list[str]]:
+def found_below(folder: Path, marks: Marks) -> dict[Path, list[str]]:
     """Findings by file, in its content and in its name below ``folder``."""
     by_file = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder)).encode("utf-8", "surrogateescape")
-        found = [f"name {one[0].decode()!r}" for one in pattern.finditer(name)]
+        found = [f"name {one[0].decode()!r}" for one in marked(name, marks)]
         if path.is_file() and not path.is_symlink():
-            found += found_in(path.read_bytes(), pattern)
+            found += found_in(path.read_bytes(), marks)
         if found:
             by_file[path] = found
     return by_file

@@ -35,7 +35,7 @@ def write_film(path: Path, number: int, patient: str, **tags: Any) -> None:
 
 
 def _encodes(text: str) -> bool:
-    return text.isprintable() or not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() and text.isprintable()
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

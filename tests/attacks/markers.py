@@ -49,12 +49,19 @@ INVALID = {
 }
 
 
-def pattern() -> re.Pattern[bytes]:
-    """What no output may hold: the marked words and numbers, and true days as people and programs write them."""
-    days = [spelling for day in (BORN, *DAYS) for spelling in spellings(day)]
-    bounded = "|".join(rf"(?<!\d){re.escape(text)}(?!\d)" for text in (NUMBER, RESIDENT, *days))
-    with_time = "|".join(rf"(?<!\d){day:%Y%m%d}(?=[0-2]\d[0-5]\d)" for day in (BORN, *DAYS))
-    return re.compile(rf"(?i:{WORD})|\.{FRACTION}(?!\d)|{bounded}|{with_time}".encode())
+def marks() -> dict[bytes, re.Pattern[bytes]]:
+    """What no output may hold: the marked words and numbers, and true days as people and programs write them.
+
+    Each lower-case text that a mark cannot do without, with what is then looked for.
+    """
+    days = (BORN, *DAYS)
+    bounded = [NUMBER, RESIDENT, *(spelling for day in days for spelling in spellings(day))]
+    found = {text: rf"(?<!\d){re.escape(text)}(?!\d)" for text in bounded}
+    found |= {
+        text: rf"(?<!\d){text}(?!\d)|(?<!\d){text}(?=[0-2]\d[0-5]\d)" for text in (f"{day:%Y%m%d}" for day in days)
+    }
+    found |= {WORD: WORD, f".{FRACTION}": rf"\.{FRACTION}(?!\d)"}
+    return {text.lower().encode(): re.compile(regex.encode(), re.IGNORECASE) for text, regex in found.items()}
 
 
 def spellings(day: date) -> list[str]:

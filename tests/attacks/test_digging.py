@@ -19,12 +19,12 @@ from pydicom.dataset import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from tests.attacks.digging import found_below, found_in
-from tests.attacks.markers import BORN, DAYS, INVALID, NUMBER, TAGS, VALID, WORD, mark, mark_nifti, pattern, spellings
+from tests.attacks.markers import BORN, DAYS, INVALID, NUMBER, TAGS, VALID, WORD, mark, mark_nifti, marks, spellings
 from tests.dicom.phantom_files import write_image
 
 pytestmark = pytest.mark.slow
 
-PATTERN = pattern()
+MARKS = marks()
 
 
 def png() -> bytes:
@@ -75,13 +75,13 @@ PACKED = {
 
 @pytest.mark.parametrize("packed", PACKED)
 def test_a_mark_is_found_however_it_is_packed(packed: str):
-    assert found_in(PACKED[packed], PATTERN)
+    assert found_in(PACKED[packed], MARKS)
 
 
 def test_a_mark_is_found_in_events_of_tensorboard(tmp_path: Path):
     with SummaryWriter(str(tmp_path)) as writer:
         writer.add_text("hospital", WORD)
-    assert found_below(tmp_path, PATTERN)
+    assert found_below(tmp_path, MARKS)
 
 
 @pytest.mark.parametrize("values", [VALID, INVALID], ids=["valid", "invalid"])
@@ -93,7 +93,7 @@ def test_every_identifying_element_of_a_marked_file_is_found_by_itself(tmp_path:
     for tag, vr in TAGS:
         raw = values.get(vr, WORD).encode()
         where = content.find(tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little") + vr.encode())
-        if where < 0 or (vr not in ("AS", "US") and not found_in(content[where : where + 90 + len(raw)], PATTERN)):
+        if where < 0 or (vr not in ("AS", "US") and not found_in(content[where : where + 90 + len(raw)], MARKS)):
             missing.append(keyword_for_tag(tag) or str(tag))
     assert not missing
     assert len(TAGS) > 600
@@ -102,7 +102,7 @@ def test_every_identifying_element_of_a_marked_file_is_found_by_itself(tmp_path:
 def test_a_mask_is_marked_in_its_header_and_behind_it(tmp_path: Path):
     nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "plain.nii.gz")
     mark_nifti(tmp_path / "plain.nii.gz", tmp_path / "marked" / "marked.nii.gz")
-    assert found_below(tmp_path / "marked", PATTERN)
+    assert found_below(tmp_path / "marked", MARKS)
     assert nib.load(tmp_path / "marked" / "marked.nii.gz").header["descrip"].item() == WORD.encode()
     assert len(nib.load(tmp_path / "marked" / "marked.nii.gz").header.extensions) == 1
 
@@ -110,15 +110,15 @@ def test_a_mask_is_marked_in_its_header_and_behind_it(tmp_path: Path):
 def test_names_of_files_and_folders_are_looked_at(tmp_path: Path):
     (tmp_path / f"{BORN:%Y%m%d}").mkdir()
     (tmp_path / f"{BORN:%Y%m%d}" / "x").touch()
-    assert len(found_below(tmp_path, PATTERN)) == 2
+    assert len(found_below(tmp_path, MARKS)) == 2
 
 
 def test_a_dicom_file_is_looked_at_as_it_is_parsed(tmp_path: Path):
     item = Dataset()
     item.PatientName = WORD
     write_image(tmp_path / "x", np.zeros((8, 8), np.uint16), ReferencedImageSequence=[item])
-    assert found_below(tmp_path, PATTERN)
+    assert found_below(tmp_path, MARKS)
 
 
 def test_what_is_no_mark_is_not_found():
-    assert not found_in(f"QZ MARKER 918273640 2.25.{NUMBER[:-1]} 219431127 {DAYS[0].year}".encode(), PATTERN)
+    assert not found_in(f"QZ MARKER 918273640 2.25.{NUMBER[:-1]} 219431127 {DAYS[0].year}".encode(), MARKS)

@@ -25,12 +25,12 @@ from tests.attacks.commands import Commands, Said
 from tests.attacks.conftest import SMALL
 from tests.attacks.digging import found_below, found_in
 from tests.attacks.layouts import chest
-from tests.attacks.markers import WORD, mark_nifti, mark_repository, pattern
+from tests.attacks.markers import WORD, mark_nifti, mark_repository, marks
 from tests.dicom.phantom_files import write_radiograph
 
 pytestmark = pytest.mark.slow
 
-PATTERN = pattern()
+MARKS = marks()
 CLINICAL = ("experiment=clinical", "split=patient_kfold", "split.folds=2")
 LESION = ("experiment=lesion_ct", *SMALL, "split=site_kfold", "split.folds=2")
 
@@ -68,13 +68,13 @@ class Swept:
 def spoken(*answers: Said) -> list[str]:
     """Marks in what commands printed."""
     texts = [text for said in answers for text in (said.stdout, said.stderr)]
-    return [found for text in texts for found in found_in(text.encode("utf-8", "surrogateescape"), PATTERN)]
+    return [found for text in texts for found in found_in(text.encode("utf-8", "surrogateescape"), MARKS)]
 
 
 def written(*folders: Path) -> list[str]:
     """Marks in what they wrote."""
-    found = {path: marks for folder in folders for path, marks in found_below(folder, PATTERN).items()}
-    return [f"{path.name}: {mark!r}" for path, marks in found.items() for mark in marks[:2]]
+    found = {path: some for folder in folders for path, some in found_below(folder, MARKS).items()}
+    return [f"{path.name}: {mark!r}" for path, some in found.items() for mark in some[:2]]
 
 
 def nothing(found: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ def test_a_comment_within_a_picture_is_not_copied(swept: Swept):
     source = swept.folder / "commented"
     lossy = write_commented_film(source / "site" / "film.dcm")
     said = swept.run("kicc-ml", "export-dataset", source, "-o", swept.out("commented"))
-    assert found_in(lossy.read_bytes(), PATTERN)
+    assert found_in(lossy.read_bytes(), MARKS)
     nothing(spoken(said) + written(swept.out("commented")))
 
 
@@ -246,9 +246,7 @@ def test_what_is_identified_on_purpose_lies_where_it_was_asked_for_and_is_closed
 def test_what_is_kept_for_the_user_is_closed_to_others(swept: Swept, clinical: Said, lesion: Said):
     home = swept.commands.home
     said = home / "said"
-    open_to_others = [
-        path for path in found_below(home, PATTERN) if not _closed(path, home) and said not in path.parents
-    ]
+    open_to_others = [path for path in found_below(home, MARKS) if not _closed(path, home) and said not in path.parents]
     nothing([str(path.relative_to(home)) for path in open_to_others])
 
 
