@@ -35,6 +35,9 @@ SET_APART = {
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 TIMES = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime")
 
+#: What the copy keeps by an option of the profile where it is a value of its kind.
+CHARACTERISTICS = ("PatientSize", "PatientWeight")
+
 #: Values of their VR, and values that are none, for those in which text can stand.
 VALID = {
     **dict.fromkeys(("LO", "SH", "AE", "CS", "ST", "LT", "UT", "UC"), WORD),
@@ -87,7 +90,8 @@ def mark(path: Path, target: Path, patient: int) -> None:
     """Write a copy of a DICOM file in which every identifying element is marked; odd patients have invalid values."""
     dataset = pydicom.dcmread(path)
     values = INVALID if patient % 2 else VALID
-    for tag, vr in TAGS:
+    kept = () if patient % 2 else CHARACTERISTICS
+    for tag, vr in (one for one in TAGS if keyword_for_tag(one[0]) not in kept):
         dataset[tag] = _element(tag, vr, values, dataset)
     for group in (0x5000, 0x6000):
         dataset.add_new((group, 0x3000), "OW", WORD.encode())

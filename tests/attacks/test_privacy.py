@@ -77,6 +77,17 @@ def written(*folders: Path) -> list[str]:
     return [f"{path.name}: {mark!r}" for path, some in found.items() for mark in some[:2]]
 
 
+def kept_open(folder: Path) -> list[str]:
+    """Files with marks below a folder of what is kept for the user, that others may read."""
+    return [str(path.relative_to(folder)) for path in found_below(folder, MARKS) if not _closed(path, folder)]
+
+
+def _closed(path: Path, folder: Path) -> bool:
+    """Whether the file, or a folder on the way to it, can be entered by its owner alone."""
+    way = [one for one in (path, *path.parents) if folder in one.parents]
+    return any(not stat.S_IMODE(one.stat().st_mode) & 0o077 for one in way)
+
+
 def nothing(found: Sequence[str]) -> None:
     assert not found, "\n".join(found[:25]).encode("ascii", "backslashreplace").decode() + f"\n{len(found)} in all"
 
@@ -125,7 +136,6 @@ def test_the_doctor_names_nobody(swept: Swept):
 
 def test_summary_and_case_ids_name_nobody(swept: Swept):
     table = swept.out("summary/summary.csv")
-    table.parent.mkdir(parents=True)
     said = [
         swept.run("kicc-ml", "summary", swept.repository, "--csv", table),
         swept.run("kicc-ml", "summary", swept.repository, "--json"),
@@ -177,12 +187,12 @@ def write_commented_film(path: Path) -> Path:
 
 
 def test_a_clinical_run_names_nobody(swept: Swept, clinical: Said):
-    nothing(spoken(clinical) + written(swept.out("clinical"), swept.out("store")))
+    nothing(spoken(clinical) + written(swept.out("clinical")))
 
 
 def test_a_lesion_run_names_nobody(swept: Swept, lesion: Said):
     assert list(swept.out("lesion").rglob("page.html"))
-    nothing(spoken(lesion) + written(swept.out("lesion"), swept.out("store")))
+    nothing(spoken(lesion) + written(swept.out("lesion")))
 
 
 def test_judging_viewing_and_comparing_runs_names_nobody(swept: Swept, clinical: Said, lesion: Said):
@@ -244,13 +254,6 @@ def test_what_is_identified_on_purpose_lies_where_it_was_asked_for_and_is_closed
 
 
 def test_what_is_kept_for_the_user_is_closed_to_others(swept: Swept, clinical: Said, lesion: Said):
-    home = swept.commands.home
-    said = home / "said"
-    open_to_others = [path for path in found_below(home, MARKS) if not _closed(path, home) and said not in path.parents]
-    nothing([str(path.relative_to(home)) for path in open_to_others])
-
-
-def _closed(path: Path, home: Path) -> bool:
-    """Whether the file, or a folder on the way to it, can be entered by its owner alone."""
-    way = [one for one in (path, *path.parents) if home in one.parents]
-    return any(not stat.S_IMODE(one.stat().st_mode) & 0o077 for one in way)
+    cache = swept.commands.home / "cache"
+    assert found_below(cache, MARKS), "the archive was unpacked there"
+    nothing(kept_open(cache) + kept_open(swept.out("store")))
