@@ -27,6 +27,14 @@ def services_on_loopback_do_without_encryption() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_brought_to_the_disk() -> Iterator[None]:
+    """A test run is never read after a power cut, and a file system takes milliseconds to be safe from one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def cache_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What commands keep of sources goes elsewhere. To be asked for, since matplotlib keeps its fonts there too."""

@@ -46,18 +46,19 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [str(installed / "kicc-ml"), *arguments]
+    command = [str(program), *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return start(installed / "kicc-ml", folder, *arguments)
 
 
 @pytest.mark.slow
 def test_from_an_empty_folder_a_study_is_trained_evaluated_and_listed(installed: Path, tmp_path: Path):
-    where = subprocess.run(
-        [str(installed / "python"), "-c", "import kicc_ml; print(kicc_ml.__file__)"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    where = start(installed / "python", tmp_path, "-c", "import kicc_ml; print(kicc_ml.__file__)").stdout
     assert str(ROOT) not in where
     trained = run(installed, tmp_path, "train", *SHORT)
     assert trained.returncode == 0, trained.stderr

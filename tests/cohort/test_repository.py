@@ -14,6 +14,7 @@ from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, hospitals, join, repository, with_composites
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_bytes
 from kicc_ml.core.path_names import fault_of
 from kicc_ml.core.pseudonym import KEY_NAME, pseudonym
 from kicc_ml.core.types import Case, Series
@@ -182,7 +183,7 @@ def test_two_ids_of_one_person_at_a_hospital_stay_together(joined):
 
 
 def test_a_repository_is_read_from_its_folders(tmp_path, caplog):
-    (tmp_path / KEY_NAME).write_bytes(KEY)
+    write_bytes(tmp_path / KEY_NAME, b"0123456789abcdef" * 4, private=True)
     (tmp_path / "clinical.csv").write_text(TABLE)
     for name in ("A", "B", "masks", "truth", ".trash"):
         (tmp_path / name).mkdir()

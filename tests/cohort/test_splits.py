@@ -177,7 +177,8 @@ def test_all_trains_on_everything_but_a_small_validation_part():
 
 
 def test_fold_names_are_folder_names():
-    cases = [Case(f"{site}_{n}", site, f"{site}{n}") for site in ("United Kingdom", "a/b", "대구") for n in range(3)]
+    sites = ("United Kingdom", "a/b", "대구")
+    cases = [Case(f"{number}_{n}", site, f"{site}{n}") for number, site in enumerate(sites) for n in range(3)]
     assert [split.fold for split in leave_one_site_out(cases)] == ["United-Kingdom", "a-b", "대구"]
 
 

@@ -99,5 +99,16 @@ def _files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
     place = Path(source)
     if not place.exists():
         raise UserError(f"{source} is not there")
-    paths = [place] if place.is_file() else sorted(place / file.path for file in walk(place) if not file.fault)
+    if place.is_file():
+        paths = [place]
+    else:
+        paths = sorted([*(place / file.path for file in walk(place) if not file.fault), *_hidden(place)])
     yield from (path for path in paths if path.name.lower().endswith(suffixes))
+
+
+def _hidden(place: Path) -> Iterator[Path]:
+    """Files whose name begins with a dot, but for the ``._`` ones of a Mac: such a scan is set aside by name."""
+    for path in place.rglob(".*"):
+        folders = path.relative_to(place).parts[:-1]
+        if path.is_file() and not path.name.startswith("._") and not any(folder[0] == "." for folder in folders):
+            yield path

@@ -189,7 +189,9 @@ def test_a_copy_that_was_damaged_is_mended(source, tmp_path):
 
 def test_a_changed_mask_is_written_anew(source, tmp_path):
     out = first_export(source, tmp_path / "out")
-    write_nifti(source / "masks" / SERIES / "lesion.nii.gz", np.ones((16, 16, 12), bool), np.eye(4))
+    changed = np.zeros((16, 16, 12), bool)
+    changed[2:9] = True
+    write_nifti(source / "masks" / SERIES / "lesion.nii.gz", changed, np.eye(4))
     assert export(source, out).exit_code == 0
     assert is_as_new(source, out, tmp_path)
     shutil.rmtree(source / "masks")

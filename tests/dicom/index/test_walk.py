@@ -69,7 +69,9 @@ def test_one_bad_entry_costs_itself_and_is_named_by_every_command(tmp_path: Path
     assert read_index([tmp_path], cached=True) == [found]
     assert fault in {one.code for one in examine(str(tmp_path)).findings}
     assert len(scans_at(tmp_path, "hu", True)) == 1
-    ran = CliRunner().invoke(app, ["export-dataset", str(tmp_path), "-o", str(tmp_path.parent / f"copy {fault}")])
+    ran = CliRunner().invoke(
+        app, ["export-dataset", str(tmp_path), "-o", str(tmp_path.parent / f"copy of {tmp_path.name}")]
+    )
     assert ran.exit_code == 0, ran.output
 
 

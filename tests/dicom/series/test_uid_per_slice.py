@@ -9,7 +9,8 @@ from pydicom.uid import generate_uid
 
 from kicc_ml.cohort.doctor.images import image_findings
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.deidentify.export import Selection, export_series
+from kicc_ml.dicom.deidentify.export import Selection, choose, export_series
+from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
 from kicc_ml.dicom.results.segmentation import Source
 from kicc_ml.dicom.series.uid_per_slice import MIN_JOINED_SLICES
@@ -93,7 +94,9 @@ def test_the_doctor_names_the_uids_and_the_anonymiser(folder: Path):
 
 
 def test_a_deidentified_copy_is_put_together_again(folder: Path, tmp_path: Path):
-    export_series(read_index([taken_apart(folder).parent]), Selection(verdicts=("repaired",)), tmp_path / "copy")
+    found, selection = read_index([taken_apart(folder).parent]), Selection(verdicts=("repaired",))
+    with open_copy(tmp_path / "copy", [one.key for one in found]) as copy:
+        export_series(choose(found, selection), selection, copy)
     (found,) = read_index([tmp_path / "copy"])
     assert [(one.slices, one.reasons) for one in found.series] == [(12, ("uid_per_slice",))]
 
