@@ -136,9 +136,9 @@ def test_the_same_fold_of_other_settings_is_refused_and_a_longer_training_is_not
     own = f"ckpt_path={checkpoint(tmp_path / 'run' / FOLD)}"
     train(settings, FOLD, own, "trainer.max_steps=6", run="longer")
     assert metrics(tmp_path / "longer" / FOLD)["step"].max() > metrics(tmp_path / "run" / FOLD)["step"].max()
-    for other in ("model.learning_rate=0.5", "seed=7", "network.dropout=0.4"):
+    for number, other in enumerate(("model.learning_rate=0.5", "seed=7", "network.dropout=0.4")):
         with pytest.raises(UserError, match=r"other (settings|cases)"):
-            train(settings, FOLD, own, other, run=other)
+            train(settings, FOLD, own, other, run=f"other-{number}")
 
 
 def test_a_last_checkpoint_that_was_cut_off_says_how_to_go_on(settings: Settings, tmp_path: Path):
