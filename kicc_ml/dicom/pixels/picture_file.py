@@ -1,6 +1,7 @@
 """PNG and JPEG files: judged by their headers, and decoded apart as every viewer shows them."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -109,6 +110,7 @@ def _other_format(path: Path) -> str:
         return "DICOM"
     Image.init()
     for name, (opened, accepts) in Image.OPEN.items():
-        if name not in PICTURE_FORMATS and accepts and accepts(start[:16]) is not False:
-            return str(getattr(opened, "format_description", name)).removesuffix(" image")
+        with suppress(Exception):  # a signature shorter than the one that is looked for
+            if name not in PICTURE_FORMATS and accepts and accepts(start[:16]) is not False:
+                return str(getattr(opened, "format_description", name)).removesuffix(" image")
     return ""

@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,28 @@ def test_a_dicom_file_named_png_is_called_one(tmp_path: Path):
     path = write_image(tmp_path / "one", np.zeros((4, 4), np.uint16)).rename(tmp_path / "one.png")
     with pytest.raises(NotAnImage, match="a DICOM picture named"):
         describe_picture(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89", b"\x89PN", bytes(16), b"text of some kind"])
+def test_what_is_no_picture_is_unreadable(tmp_path: Path, content: bytes):
+    (tmp_path / "film.png").write_bytes(content)
+    assert code_of(tmp_path / "film.png") == "unreadable"
+
+
+def test_damaged_headers_are_refused_and_nothing_else_is_raised(tmp_path: Path):
+    rng, film = np.random.default_rng(1), Image.fromarray(FILM)
+    film.save(tmp_path / "a.jpg", exif=exif(6))
+    film.save(tmp_path / "b.png", exif=exif(6))
+    for number in range(60):
+        source = tmp_path / ("a.jpg", "b.png")[number % 2]
+        content = bytearray(source.read_bytes())
+        for place in rng.integers(0, 160, 4):
+            content[place % len(content)] = rng.integers(256)
+        damaged = (tmp_path / "damaged").with_suffix(source.suffix)
+        damaged.write_bytes(content[: rng.integers(1, len(content))] if number % 7 == 0 else content)
+        with suppress(NotAnImage):
+            coded = describe_picture(damaged)
+            assert read_picture(damaged).shape == (coded.rows, coded.columns)
 
 
 def test_png_under_a_jpeg_suffix_is_read(tmp_path: Path):
