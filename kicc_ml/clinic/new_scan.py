@@ -24,6 +24,7 @@ from kicc_ml.clinic.prior_studies import (
 from kicc_ml.cohort.patient_table import PatientTable, read_patients
 from kicc_ml.core.errors import UserError, reason_of, target_fault
 from kicc_ml.core.files import write_json
+from kicc_ml.core.shown import link_to
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.header.patient_identity import identity_of
@@ -139,7 +140,7 @@ class Clinic:
         """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
         folder, series = out / before.case_id, self.scans.get(before.case_id)
         display = display_of(read_scan(series), masks_in(folder), hanging_of(series)) if series else None
-        link = f"../{before.case_id}/{PAGE}" if (folder / PAGE).is_file() else ""
+        link = f"../{link_to(Path(before.case_id) / PAGE)}" if (folder / PAGE).is_file() else ""
         return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
 
     def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
@@ -185,7 +186,7 @@ def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
     return Entry(
         folder.name,
         read_severity(folder),
-        page.relative_to(out).as_posix() if page.is_file() else "",
+        link_to(page.relative_to(out)) if page.is_file() else "",
         read_severity(out / before.case_id) if before else None,
     )
 

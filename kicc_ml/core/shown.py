@@ -42,8 +42,16 @@ def markup(text: object) -> str:
 
 
 def figure_text(text: object) -> str:
-    """Foreign text for matplotlib, which takes what stands between two dollar signs for a formula."""
-    return plain_text(text).replace("$", r"\$")
+    """Foreign text for matplotlib, which takes what stands between two dollar signs for a formula.
+
+    Letters are put together (NFC): no font joins the parts of Hangul that names from macOS come in.
+    """
+    return drawn_text(text).replace("$", r"\$")
+
+
+def drawn_text(text: object) -> str:
+    """Foreign text for a picture: see :func:`figure_text`, without its dollar signs."""
+    return plain_text(unicodedata.normalize("NFC", str(text)))
 
 
 def link_to(path: PurePath | str) -> str:

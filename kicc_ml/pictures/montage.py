@@ -13,7 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from kicc_ml.core.files import whole_file
+from kicc_ml.core.shown import drawn_text
 from kicc_ml.core.types import SeverityMap, Units
+from kicc_ml.pictures.fonts import font_for
 
 AXIAL_SLICES = 8
 AXIAL_COLUMNS = 4
@@ -21,6 +23,7 @@ TILE_PX = 210
 GAP_PX = 4
 HEADER_PX = 58
 FOOTER_PX = 30
+TITLE_PX = 20
 
 LESION_RGB = (230, 159, 0)
 CONSOLIDATION_RGB = (204, 70, 190)
@@ -195,7 +198,8 @@ def _enlarged(mask_xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def write_words(sheet: Image.Image, title: str, said: str, layers: Mapping[str, np.ndarray]) -> None:
     """Title and what is to be remembered above the picture, the legend of its layers below."""
     words = ImageDraw.Draw(sheet)
-    words.text((8, 6), title, fill="white", font=ImageFont.load_default(20))
+    shown = drawn_text(title)
+    words.text((8, 6), shown, fill="white", font=font_for(shown, TITLE_PX))
     small = ImageFont.load_default(14)
     words.text((8, 33), said, fill="white", font=small)
     left, top = 8, sheet.height - FOOTER_PX + 8

@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from kicc_ml.core.shown import figure_text
 from kicc_ml.evaluation.rows import Rows, drawn_models, rows_of
+from kicc_ml.pictures.fonts import font_families
 
 #: Okabe & Ito's palette, told apart by colour-blind readers; with a marker each, also in grey print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -25,7 +28,13 @@ OTHER_STYLES = ((GREEN, "^"), (PURPLE, "v"), (YELLOW, "P"), (SKY, "X"))
 #: Groups of a calibration plot; fewer where a model gives fewer distinct probabilities.
 CALIBRATION_GROUPS = 8
 
-STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "kicc_ml"}
+STYLE: Any = {
+    "font.size": 9,
+    "font.family": font_families(),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "kicc_ml",
+}
 
 
 def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[str, Any]]) -> Figure:
@@ -67,7 +76,7 @@ def forest(
             _point(axes, pooled["mean"], pooled, len(sites) + 1 + shift, colour, "D")
             ends = [pooled["predicted_low"], pooled["predicted_high"]]
             axes.plot(ends, [len(sites) + 2 + shift] * 2, color=colour, lw=1.6, ls=(0, (3, 1.5)))
-        axes.plot([], [], color=colour, marker=marker, label=model.replace("_", " "))
+        axes.plot([], [], color=colour, marker=marker, label=figure_text(model.replace("_", " ")))
     axes.axhline(len(sites) - 0.5, color="black", lw=0.6)
     axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
     counts = next(iter(by_model.values()), {})
@@ -94,7 +103,9 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
         points = [(rows.probability_n[group].mean(), rows.label_n[group].mean()) for group in groups if group.size]
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=3.5, lw=0, alpha=0.7)
         curve = curves.get(model, {"predicted": [], "observed": []})
-        axes.plot(curve["predicted"], curve["observed"], color=colour, lw=1.6, label=model.replace("_", " "))
+        axes.plot(
+            curve["predicted"], curve["observed"], color=colour, lw=1.6, label=figure_text(model.replace("_", " "))
+        )
         if place == 0:
             _spread_of_risk(axes, rows, colour)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.14, 1.02), xlabel="predicted risk", ylabel="observed share")
@@ -110,7 +121,9 @@ def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     for (model, curve), (colour, _) in zip(shown.items(), styles(list(shown)).values(), strict=True):
         low, high = (np.array(curve[end], float) for end in ("low", "high"))
         axes.fill_between(curve["threshold"], low, high, color=colour, alpha=0.12, lw=0)
-        axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=1.6, label=model.replace("_", " "))
+        axes.plot(
+            curve["threshold"], curve["net_benefit"], color=colour, lw=1.6, label=figure_text(model.replace("_", " "))
+        )
     for curve in list(shown.values())[:1]:
         axes.plot(curve["threshold"], curve["treat_all"], color="black", lw=0.9, ls="--", label="treat all")
     axes.axhline(0, color=GREY, lw=0.9, label="treat none")
@@ -171,7 +184,7 @@ def _shifts(models: int) -> np.ndarray:
 
 
 def _name_rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
 
@@ -202,6 +215,9 @@ def _figure(axes: Axes) -> Figure:
 def to_svg(figure: Figure) -> str:
     """The figure as a file of its own, the same each time."""
     text = io.StringIO()
+    for words in figure.findobj(Text):  # those that were made outside of the style have the fonts of the library
+        assert isinstance(words, Text)
+        words.set_fontfamily(STYLE["font.family"])
     with mpl.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
     return text.getvalue()

@@ -1,9 +1,12 @@
 """Scans of a hospital that asks: refused in plain words, or delivered with page and DICOM; listed worst first."""
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -105,12 +108,25 @@ def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path
     assert clinic.is_whole(series, tmp_path / "out")
 
 
+@pytest.mark.parametrize("case_id", ["javascript:alert(1)", "a#1", "50%41", "q?x=1", "환자 7", "<b>", '"onload="x'])
+def test_a_patient_of_any_name_is_linked_to_the_own_page_and_to_nothing_else(tmp_path: Path, case_id: str):
+    _, result = predicted(tmp_path, **KOREAN)
+    folder = tmp_path / "out" / case_id
+    write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
+    (folder / "page.html").touch()
+    listing = list_patients(tmp_path / "out").read_text(encoding="utf-8")
+    (link,) = re.findall(r'<a href="([^"]*)"', listing)
+    parts = urlsplit(html.unescape(link))
+    assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("", "", "", "")
+    assert (tmp_path / "out" / unquote(parts.path)).samefile(folder / "page.html")
+
+
 def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Path):
     series, result = predicted(tmp_path)
     folder = tmp_path / "out" / "seoul_1"
     Clinic(NOTHING, MODEL, report=True)(series, result, folder)
     write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
-    assert 'href="seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
+    assert 'href="./seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
 
 
 def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:

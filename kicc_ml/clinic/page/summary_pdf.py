@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -13,19 +13,12 @@ from PIL import Image
 
 from kicc_ml.clinic.page.page import PatientPage, zone_cells
 from kicc_ml.clinic.page.words import WORDS
+from kicc_ml.core.shown import figure_text
 from kicc_ml.core.types import Risk, SeverityMap
+from kicc_ml.pictures.fonts import font_families
 from kicc_ml.severity.grade import change
 
 A4_INCHES = (8.27, 11.69)
-#: Korean names are printed where one of these fonts is installed; of a collection the first face is known.
-KOREAN_FONTS = (
-    "Noto Sans CJK KR",
-    "Noto Sans CJK JP",
-    "Noto Sans KR",
-    "NanumGothic",
-    "Malgun Gothic",
-    "Apple SD Gothic Neo",
-)
 #: Left edges of what stands behind an endpoint, as shares of the sheet's width.
 RISK_COLUMNS = (0.24, 0.355, 0.455)
 STANDING_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555"}
@@ -33,9 +26,7 @@ STANDING_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555
 
 def summary_pdf(page: PatientPage, montage: Path) -> bytes:
     """One sheet with the figures, the zones and the montage (a PNG) of a patient's page, in English."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    family = ["DejaVu Sans", *(name for name in KOREAN_FONTS if name in installed)]
-    with rc_context({"font.family": family, "pdf.fonttype": 42}):
+    with rc_context({"font.family": font_families(), "pdf.fonttype": 42}):
         figure = Figure(figsize=A4_INCHES)
         _head(figure, page)
         _figures(figure, page)
@@ -57,7 +48,8 @@ def _word(name: str) -> str:
 def _head(figure: Figure, page: PatientPage) -> None:
     figure.text(0.06, 0.95, _word("title"), size=15, weight="bold")
     identity = [f"{label}: {value}" for label, value in page.identity.items()]
-    figure.text(0.06, 0.928, "   ".join([f"{_word('case')} {page.case_id}", *identity]), size=9.5)
+    said = "   ".join([f"{_word('case')} {page.case_id}", *identity])
+    figure.text(0.06, 0.928, figure_text(said), size=9.5)
     figure.text(0.06, 0.91, _word("research"), size=8.5, color="#8a3b00")
     ink = STANDING_INK[page.standing]
     figure.text(0.06, 0.884, _word(f"trust_{page.standing}"), size=10.5, weight="bold", color=ink)
@@ -116,7 +108,9 @@ def _outcome(figure: Figure, page: PatientPage) -> None:
         figure.text(0.06, height, _word(risk.endpoint), size=9)
         for left, said, size in zip(RISK_COLUMNS, _said(risk), (9, 9, 7), strict=True):
             figure.text(left, height, said, size=size)
-    figure.text(0.06, height - 0.0135, f"{_word('risks_from')}: {page.risks_from}", size=7.5, color="#444444")
+    figure.text(
+        0.06, height - 0.0135, figure_text(f"{_word('risks_from')}: {page.risks_from}"), size=7.5, color="#444444"
+    )
 
 
 def _said(risk: Risk) -> tuple[str, str, str]:
@@ -150,5 +144,5 @@ def _zones(axes: Axes, severity: SeverityMap) -> None:
 def _provenance(figure: Figure, page: PatientPage) -> None:
     lines = [f"{label}: {value}" for label, value in page.provenance.items()]
     for line, text in enumerate(lines[:10]):
-        figure.text(0.06, 0.2 - 0.0145 * line, text[:130], size=7.5, color="#444444")
+        figure.text(0.06, 0.2 - 0.0145 * line, figure_text(text[:130]), size=7.5, color="#444444")
     figure.text(0.06, 0.035, "\n".join(textwrap.wrap(_word("method"), 120)), size=7.5, color="#444444")
