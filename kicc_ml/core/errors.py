@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -70,12 +70,15 @@ def target_fault(error: BaseException, target: Path) -> TargetError | None:
     return None
 
 
-def reason_of(error: Exception, files: Iterable[Path] = ()) -> str:
+def reason_of(error: Exception, names: Mapping[Path, str]) -> str:
     """Why a case is set aside: a user's error in its own words, any other with its kind.
 
-    ``files`` are called by their names alone, for a report that is sent: folders may be called after patients.
+    Args:
+        error: what was raised.
+        names: how the files of the case are called in it (:mod:`kicc_ml.dicom.series.shown_files`): reasons are written
+            down and sent, and folders and files may be called after patients.
     """
     reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    for file in files:
-        reason = reason.replace(str(file), file.name)
+    for path in sorted(names, key=lambda path: len(str(path)), reverse=True):  # one path may begin another
+        reason = reason.replace(str(path), names[path]).replace(repr(str(path))[1:-1], names[path])
     return reason

@@ -37,6 +37,7 @@ from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.volume_check import META, damaged, with_digests
+from kicc_ml.dicom.series.shown_files import names_of_case
 from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class VolumeStore:
                     key = _key(case, series, canonical, digests)
                     folders[case.case_id] = (Path(self.root) / key, case)
                 except OSError as error:
-                    unreadable[case.case_id] = str(error)
+                    unreadable[case.case_id] = reason_of(error, names_of_case(case))
         return folders, unreadable
 
 
@@ -161,7 +162,7 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
         if fault := target_fault(error, folder):  # the cache of a DICOMweb service is full
             raise fault from error
         logger.debug("%s failed", case.case_id, exc_info=True)
-        return folder, reason_of(error)
+        return folder, reason_of(error, names_of_case(case))
     _write_folder(folder, arrays, meta)
     return folder, ""
 

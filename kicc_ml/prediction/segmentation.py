@@ -22,6 +22,7 @@ from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.image_files import write_nifti
+from kicc_ml.dicom.series.shown_files import names_of_series
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
@@ -122,7 +123,7 @@ def predict_series(
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
             if fault := target_fault(error, out / case_id):
                 raise fault from error
-            quarantined[case_id] = reason_of(error)
+            quarantined[case_id] = reason_of(error, names_of_series(one))
             logger.warning("%s set aside: %s", case_id, quarantined[case_id])
             logger.debug("%s failed", case_id, exc_info=True)
             continue

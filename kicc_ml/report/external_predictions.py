@@ -18,6 +18,7 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import Case, Modality, Volume
 from kicc_ml.data.masks import reference_masks
+from kicc_ml.dicom.series.shown_files import names_of_case
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.comparison import compare_segmentations
 from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
@@ -144,11 +145,13 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
         try:
             volume, reference = read_reference(cases[case_id])
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-            set_aside[case_id] = f"mask not judged: {reason_of(error, files_of(cases[case_id]))}"
+            set_aside[case_id] = f"mask not judged: {reason_of(error, names_of_case(cases[case_id]))}"
             continue
         rows.append(score_mask(cases[case_id], path, volume, reference))
     table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])
-    return JudgedMasks(table, segmented_cases(table, lambda one: [_picture(cases[one], files[one])]), set_aside)
+    names = {path: name for one in files for path, name in names_of_case(cases[one]).items()}
+    shown = segmented_cases(table, lambda one: [_picture(cases[one], files[one])], names)
+    return JudgedMasks(table, shown, set_aside)
 
 
 def _picture(case: Case, path: Path) -> Image.Image:
@@ -158,11 +161,6 @@ def _picture(case: Case, path: Path) -> Image.Image:
 
 def _has_lesion_reference(case: Case) -> bool:
     return "lesion" in case.masks or set(DERIVED_REGIONS["lesion"]) <= set(case.masks)
-
-
-def files_of(case: Case) -> list[Path]:
-    """The files of a case's CT and reference masks."""
-    return [*(case.ct.files if case.ct else ()), *case.masks.values()]
 
 
 def read_reference(case: Case) -> tuple[Volume, Mapping[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import get_args
 
 import pandas as pd
@@ -12,6 +13,7 @@ from kicc_ml.core.errors import reason_of
 from kicc_ml.core.types import Case, Modality
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.shown_files import names_of_series
 from kicc_ml.evaluation.multisite import endpoints_of
 from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.text import words
@@ -32,10 +34,15 @@ RISK = "risk by "
 IMAGES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
 
 
-def segmented_cases(rows: pd.DataFrame, pictures_of: Callable[[str], Iterable[Image.Image]]) -> list[ShownCase]:
+def segmented_cases(
+    rows: pd.DataFrame,
+    pictures_of: Callable[[str], Iterable[Image.Image]],
+    names: Mapping[Path, str] = MappingProxyType({}),
+) -> list[ShownCase]:
     """The cases of ``cases.csv`` with the lowest lesion Dice (below the median) and the median one, worst first.
 
-    ``pictures_of`` a case id may raise what damaged files raise: the caption then says so.
+    ``pictures_of`` a case id may raise what damaged files raise: the caption then says so, and calls files by
+    their ``names``.
     """
     known = rows.dropna(subset=["lesion_dice"]) if "lesion_dice" in rows else rows.iloc[:0]
     if known.empty:
@@ -47,7 +54,7 @@ def segmented_cases(rows: pd.DataFrame, pictures_of: Callable[[str], Iterable[Im
         try:
             jpegs, fault = tuple(as_jpeg(picture) for picture in pictures_of(str(row["case_id"]))), ""
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-            jpegs, fault = (), f"; cannot be shown: {reason_of(error)}"
+            jpegs, fault = (), f"; cannot be shown: {reason_of(error, names)}"
         shown.append(ShownCase("segmentation", said + fault, jpegs))
     return shown
 
@@ -112,7 +119,7 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             picture = case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
             jpegs.append(as_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-            remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error, series.files)}")
+            remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error, names_of_series(series))}")
     if not jpegs and not remarks:
         remarks.append("; without an image")
     if further := sum(series.modality in modalities for series in case.further):

@@ -1,0 +1,25 @@
+"""How the files of a case are called in a reason that is written down: no folder, and no name a hospital gave."""
+
+from pathlib import Path
+
+from kicc_ml.core.types import Case, Series
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
+
+
+def names_of_series(series: Series) -> dict[Path, str]:
+    """Of a DICOM series by number in order of position; a NIfTI or picture by its name, which is its case's id."""
+    return {path: _name(path, number, series.uid) for number, path in enumerate(series.files, start=1)}
+
+
+def names_of_case(case: Case) -> dict[Path, str]:
+    """Of images and masks, whose folders are called by true UIDs."""
+    images = [series for view in case.views for series in (view.ct, view.cxr) if series is not None]
+    names = {path: name for series in images for path, name in names_of_series(series).items()}
+    masks = [(region, path) for region, path in case.masks.items()]
+    masks += [(region, path) for region, paths in case.cxr_masks.items() for path in paths]
+    return names | {path: f"the mask {region}" for region, path in masks}
+
+
+def _name(path: Path, number: int, uid: str) -> str:
+    named_by_case = path.name.lower().endswith(NIFTI_SUFFIXES + RADIOGRAPH_SUFFIXES)
+    return path.name if named_by_case else f"file {number} of series {uid}"
