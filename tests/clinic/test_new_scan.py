@@ -97,6 +97,16 @@ def test_without_a_report_a_scan_is_checked_and_nothing_else(tmp_path: Path):
     assert not Clinic(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
 
 
+def test_slices_with_a_series_each_get_no_dicom_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    series, result = predicted(tmp_path)
+    apart = replace(series, reasons=("uid_per_slice",))
+    clinic = Clinic(NOTHING, MODEL, dicom=True)
+    clinic(apart, result, tmp_path / "out")
+    assert "has a SeriesInstanceUID for each slice" in caplog.text
+    assert not (tmp_path / "out" / "dicom").exists()
+    assert clinic.is_whole(apart, tmp_path / "out")
+
+
 def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     _, result = predicted(tmp_path)
     write_nifti(tmp_path / "scan.nii.gz", result.volume.array, result.volume.affine_ras)
