@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,8 +61,10 @@ def index_web(
     series: list[Series] = []
     rows: list[FileRow] = []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        answers = pool.map(partial(_index_series, source, policy), places)
-        for judged, dropped in track(answers, "reading metadata", total=len(places)):
+        answers = track(pool.map(partial(_read_series, source), places), "reading metadata", total=len(places))
+        for _, of_study in groupby(zip(places, answers, strict=True), key=lambda one: one[0][0]):
+            found = [headers for _, headers in of_study]
+            judged, dropped = _judge_study(source, policy, found)
             series += judged
             rows += dropped
     series.sort(key=lambda one: (one.site, one.files))
@@ -69,19 +72,44 @@ def index_web(
     return [replace(one, origin=url) for one in series], rows
 
 
-def _index_series(
-    source: _Source, policy: GeometryPolicy, place: tuple[str, str]
-) -> tuple[list[Series], list[FileRow]]:
+@dataclass(frozen=True)
+class _SeriesHeaders:
+    """Headers of one series whose files will lie in ``folder`` of the cache; None where it is not handed out."""
+
+    folder: str
+    headers: list[Header] | None
+
+
+def _read_series(source: _Source, place: tuple[str, str]) -> _SeriesHeaders:
     folder = "/".join(pseudonym(source.key, uid) for uid in place)
     try:
         items = series_metadata(source.client, *place)
-        names = {sop: f"{pseudonym(source.key, sop)}.dcm" for sop in items}
-        remember(source.cache, folder, *place, {name: sop for sop, name in names.items()})
-        headers = [header for sop, item in items.items() for header in _headers(item, f"{folder}/{names[sop]}", source)]
-        return _judge(source, headers, policy)
     except NotServed as fault:
         logger.warning("site %s, series %s: %s", source.site, folder, fault)
-        return [], [FileRow(source.site, source.cache / folder, "not_served")]
+        return _SeriesHeaders(folder, None)
+    names = {sop: f"{pseudonym(source.key, sop)}.dcm" for sop in items}
+    remember(source.cache, folder, *place, {name: sop for sop, name in names.items()})
+    headers = [header for sop, item in items.items() for header in _headers(item, f"{folder}/{names[sop]}", source)]
+    return _SeriesHeaders(folder, headers)
+
+
+def _judge_study(
+    source: _Source, policy: GeometryPolicy, found: Sequence[_SeriesHeaders]
+) -> tuple[list[Series], list[FileRow]]:
+    """The verdict on the series of a study together, since each slice may have a series of its own.
+
+    Where an object that has to be looked into is not handed out its series is lost, and the others judged alone.
+    """
+    try:
+        judged, rows = _judge(source, [header for one in found for header in one.headers or []], policy)
+        lost = [one for one in found if one.headers is None]
+        return judged, rows + [FileRow(source.site, source.cache / one.folder, "not_served") for one in lost]
+    except NotServed as fault:
+        if len(found) > 1:
+            parts = [_judge_study(source, policy, [one]) for one in found]
+            return [one for judged, _ in parts for one in judged], [row for _, rows in parts for row in rows]
+        logger.warning("site %s, series %s: %s", source.site, found[0].folder, fault)
+        return [], [FileRow(source.site, source.cache / found[0].folder, "not_served")]
 
 
 def _headers(item: Mapping[str, Any], path: str, source: _Source) -> list[Header]:

@@ -1,5 +1,6 @@
 """A DICOMweb service is indexed and read like a folder; the service is a real Orthanc unless it has to misbehave."""
 
+import io
 import json
 import logging
 import os
@@ -402,6 +403,40 @@ def test_a_series_that_is_not_handed_out_is_a_row_and_not_the_end(stub: Stub, tm
     stub.answers["/metadata"] = [BUSY]
     series, rows = index_web(stub.url, cache=tmp_path / "cache")
     assert (series, [row.reason for row in rows]) == ([], ["not_served"])
+
+
+def test_slices_with_a_series_each_are_put_together_and_read(
+    stub: Stub, tmp_path: Path, write_ct: Callable[..., list[Path]]
+):
+    paths = write_ct([5 * number for number in range(12)])
+    slices = [pydicom.dcmread(path) for path in paths]
+    for path, one in zip(paths, slices, strict=True):
+        one.SeriesInstanceUID = generate_uid()
+        one.save_as(path)
+        stub.answers[f"{one.SeriesInstanceUID}/metadata"] = in_json(one)
+        stub.answers[one.SOPInstanceUID] = in_one_part(path.read_bytes())
+    stub.answers |= {"/studies": in_json(slices[0]), "/series": in_json(*slices)}
+    ((one,), rows) = index_web(stub.url, cache=tmp_path / "cache")
+    assert (one.verdict, one.reasons, one.slices, rows) == ("repaired", ("uid_per_slice",), 12, [])
+    assert read_volume(one).array[0, 0].tolist() == list(range(-24, -12))
+
+
+def test_an_object_that_has_to_be_looked_into_and_is_not_handed_out_costs_its_series_alone(
+    stub: Stub, radiograph: bytes, tmp_path: Path, write_ct: Callable[..., list[Path]]
+):
+    film = pydicom.dcmread(io.BytesIO(radiograph))
+    uid = generate_uid()
+    same = {"StudyInstanceUID": film.StudyInstanceUID, "SeriesInstanceUID": uid, "PatientID": film.PatientID}
+    doubled = [pydicom.dcmread(path) for path in write_ct((0, 5, 10), **same) + write_ct((0,), name="again", **same)]
+    stub.answers = {
+        "/studies": in_json(film),
+        "/series": in_json(film, doubled[0]),
+        f"{film.SeriesInstanceUID}/metadata": in_json(film),
+        f"{uid}/metadata": in_json(*doubled),
+    }
+    series, rows = index_web(stub.url, cache=tmp_path / "cache")
+    assert [(one.modality, one.verdict) for one in series] == [("CXR", "usable")]
+    assert [row.reason for row in rows] == ["not_served"]
 
 
 def test_an_object_that_comes_short_is_not_kept(stub: Stub, radiograph: bytes, tmp_path: Path):
