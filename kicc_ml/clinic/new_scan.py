@@ -28,6 +28,7 @@ from kicc_ml.core.shown import link_to
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.header.patient_identity import identity_of
+from kicc_ml.dicom.series.shown_files import names_of_series
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
@@ -154,7 +155,7 @@ class Clinic:
         except Exception as error:  # headers are wrong in many ways, and no patient is lost for one
             if fault := target_fault(error, folder):
                 raise fault from error
-            self.without_objects[result.case_id] = f"no DICOM objects: {reason_of(error, series.files)}"
+            self.without_objects[result.case_id] = f"no DICOM objects: {reason_of(error, names_of_series(series))}"
             logger.warning("%s: %s", result.case_id, self.without_objects[result.case_id])
             return
         if self.push:

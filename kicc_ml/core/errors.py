@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 
 class UserError(Exception):
@@ -70,7 +71,7 @@ def target_fault(error: BaseException, target: Path) -> TargetError | None:
     return None
 
 
-def reason_of(error: Exception, names: Mapping[Path, str]) -> str:
+def reason_of(error: Exception, names: Mapping[Path, str] = MappingProxyType({})) -> str:
     """Why a case is set aside: a user's error in its own words, any other with its kind.
 
     Args:
