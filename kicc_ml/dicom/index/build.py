@@ -22,12 +22,12 @@ from kicc_ml.dicom.index.archives import members, unpacked, with_zips_opened
 from kicc_ml.dicom.index.damaged_members import refuse_beside_damage
 from kicc_ml.dicom.index.header_table import FoundFile
 from kicc_ml.dicom.index.scan import read_found
-from kicc_ml.dicom.index.shown_names import hide_identity_in_path, hide_identity_in_site
+from kicc_ml.dicom.index.shown_names import hide_identity_in_path, hide_identity_in_site, hide_identity_in_text
 from kicc_ml.dicom.index.unpack import SUFFIX, is_zip
 from kicc_ml.dicom.index.walk import found_file, walk
 from kicc_ml.dicom.pixels.read import decoding_fault
 from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 from kicc_ml.dicom.series.verdict import REFUSE, FileRow, judge
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,10 @@ class Indexed:
     def site(self, site: str) -> str:
         """How a hospital is called: by its folder, or what stands for it where that is named after a patient."""
         return hide_identity_in_site(self._sites_shown.get(site) or readable(site), self.key, self.marks)
+
+    def text(self, text: str) -> str:
+        """What a header says of scanner or kernel: some hold a patient's name."""
+        return hide_identity_in_text(text, self.key, self.marks)
 
     @cached_property
     def _place_in_series(self) -> dict[Path, tuple[Series, int]]:
@@ -213,4 +217,5 @@ def _log(found: Indexed) -> None:
     logger.info("%s: %s; %d files in no series", found.root, dict(verdicts), len(found.file_rows))
     refused = (reason for one in found.series if not one.usable for reason in one.reasons)
     for reason, count in Counter([*refused, *(row.reason for row in found.file_rows)]).most_common():
-        logger.info("%5d  %s: %s", count, reason, REASONS[reason])
+        is_lost = reason in NOT_OPENED - {"linked_twice"}  # nobody knows what was in there
+        logger.log(logging.WARNING if is_lost else logging.INFO, "%5d  %s: %s", count, reason, REASONS[reason])

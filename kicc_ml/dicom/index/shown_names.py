@@ -57,6 +57,11 @@ def hide_identity_in_site(site: str, key: bytes, marks: Collection[str]) -> str:
     return site if _ADDRESS.fullmatch(site) else _Hiding(key, marks).run(site, lambda word: True)
 
 
+def hide_identity_in_text(text: str, key: bytes, marks: Collection[str]) -> str:
+    """What a header says of scanner or kernel, without words of headers; a short number is a model, not a patient."""
+    return _Hiding(key, marks, SHOWN_DIGITS).run_marked(text)
+
+
 def _is_plain(word: str) -> bool:
     return word.casefold() in PLAIN_WORDS
 
@@ -64,8 +69,8 @@ def _is_plain(word: str) -> bool:
 class _Hiding:
     """One path, in which each thing that is hidden becomes one character until all is done."""
 
-    def __init__(self, key: bytes, marks: Collection[str]) -> None:
-        self.key, self.marks = key, marks
+    def __init__(self, key: bytes, marks: Collection[str], longest_number: int = 0) -> None:
+        self.key, self.marks, self.longest_number = key, marks, longest_number
         self.pseudonyms: list[str] = []
 
     def run(self, path: str, is_shown: Callable[[str], bool]) -> str:
@@ -76,6 +81,9 @@ class _Hiding:
         text = _CHAIN.sub(lambda found: self._hide_chain(found.group()), text)
         text = _TOKEN.sub(lambda found: self._hide_token(found.group(), is_shown), text)
         return self._filled_in(text)
+
+    def run_marked(self, text: str) -> str:
+        return self._filled_in(self._hide_marked(_PLACE.sub("?", text)))
 
     def _place(self, pseudonym_shown: str) -> str:
         """The character that holds the place of a pseudonym."""
@@ -94,13 +102,17 @@ class _Hiding:
         while first < len(tokens):
             for last in range(min(first + LONGEST_RUN, len(tokens)), first, -1):
                 text = component[tokens[first].start() : tokens[last - 1].end()]
-                if mark_of(self.key, text) in self.marks:
+                if self._is_marked(text):
                     result += component[at : tokens[first].start()] + self._hide(text)
                     at, first = tokens[last - 1].end(), last
                     break
             else:
                 first += 1
         return result + component[at:]
+
+    def _is_marked(self, text: str) -> bool:
+        is_short_number = text.isdigit() and len(text) <= self.longest_number
+        return not is_short_number and mark_of(self.key, text) in self.marks
 
     def _hide_chain(self, text: str) -> str:
         digits = sum(character.isdigit() for character in text)

@@ -65,6 +65,7 @@ def _series_row(series: Series, source: Indexed) -> dict[str, object]:
     return {name: getattr(series, name) for name in PLAIN} | {
         "kind": "series",
         "site": source.site(series.site),
+        **{name: source.text(getattr(series, name)) for name in ("vendor", "model", "kernel")},
         "series": series.uid,
         "files": source.names_of(series),
         "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,

@@ -167,7 +167,7 @@ def _judge_stack(root: Path, stack: Stack, mended: list[str], policy: GeometryPo
     repaired = [fault.code for fault in faults if policy.mends(fault.code, float(gaps_mm.max(initial=0)))]
     beyond = [*_unusable_because(stack.slices), *(fault.code for fault in faults if fault.code not in repaired)]
     for fault in faults:  # where in the stack it lies; the index has only the code
-        logger.info("site %s, series %s: %s", stack.slices[0].site, stack.slices[0].series, fault)
+        logger.info("series %s: %s", stack.slices[0].series, fault)
     mended = [*repaired, *stack.codes, *mended]
     verdict: Verdict = "refused" if beyond else "repaired" if mended else "usable"
     reasons = [*beyond, *mended, *_notes(stack.slices, stack.orientation)]

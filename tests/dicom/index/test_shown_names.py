@@ -97,6 +97,16 @@ def test_hospitals_keep_their_names():
     assert "Hong" not in hide_identity_in_site("HONG_19510713", KEY, {mark_of(KEY, "Hong")})
 
 
+def test_a_name_in_what_a_header_says_of_the_scanner_is_hidden_and_a_model_is_not(tmp_path: Path, write_ct: Writer):
+    write_ct(
+        PatientName="Kim^Minsu", PatientID="64", ManufacturerModelName="MINSU scanner 64", ConvolutionKernel="B30 Kim"
+    )
+    (row,) = frame_of(read_index([tmp_path])).to_dict("records")
+    hidden = "[0-9a-f]{12}"
+    assert re.fullmatch(rf"{hidden} scanner 64", row["model"])
+    assert re.fullmatch(rf"B30 {hidden}", row["kernel"])
+
+
 class TestOutputs:
     @pytest.fixture
     def source(self, tmp_path: Path, write_ct: Writer, write_cxr: Callable[..., Path]) -> Path:
