@@ -5,7 +5,6 @@ an index of a large repository is made.
 """
 
 import csv
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
 from kicc_ml.cohort.summary import summary as summarise
 from kicc_ml.cohort.summary_tables import render, to_frame
 from kicc_ml.core.files import whole_file, write_table, write_text
+from kicc_ml.core.shown import counted, escape_cell, escape_json, json_text, plain_text, say
 from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
@@ -84,7 +84,7 @@ def synthesize(
         matrix=matrix,
         slices=slices,
     )
-    print(f"repository: {out}")
+    say(f"repository: {out}")
 
 
 @app.command()
@@ -98,7 +98,7 @@ def summary(
     if csv:
         write_table(csv, to_frame(figures))
     if as_json:
-        print(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
+        print(json_text(figures))
     else:
         console.print(render(figures))
 
@@ -130,11 +130,11 @@ def index(
     if html:
         write_text(html, index_page(frame), private=files)
     if as_json:
-        print(frame.to_json(orient="records", date_format="iso", force_ascii=False, indent=1))
+        print(escape_json(frame.to_json(orient="records", date_format="iso", force_ascii=False, indent=1)))
         return
     for table in index_tables(frame, all_series):
         console.print(table)
-    console.print(last_line(frame))
+    say(last_line(frame))
 
 
 @app.command()
@@ -147,11 +147,11 @@ def doctor(
     """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
     found = examine(source, decode=decode, true_paths=files)
     if as_json:
-        print(json.dumps(found.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        print(json_text(found.as_dict()))
         return
     if any(one.severity != "note" for one in found.findings):
         console.print(findings_table(found))
-    print(in_one_line(found))
+    say(in_one_line(found))
 
 
 @app.command("export-dataset")
@@ -182,10 +182,12 @@ def export_dataset(
         exported = export_series(chosen, selection, copy)
         rows, masks = export_tables(tables, exported, copy), export_masks(exported, copy)
     if copy.taken_away:
-        print(f"taken away: {copy.taken_away} files of an earlier export that are no longer to be in the copy")
+        say(f"taken away: {counted(copy.taken_away, 'file')} of an earlier export that are no longer to be in the copy")
     for reason, count in exported.left_out.most_common():
-        console.print(f"left out: {count} series: {REASONS[reason]}", markup=False)
-    said = f"{len(exported.written)} series, {exported.files} files, {masks} masks, {rows} patients: {out}"
+        say(f"left out: {count} series: {REASONS[reason]}")
+    counts = {"file": exported.files, "mask": masks, "patient": rows}
+    parts = [f"{len(exported.written)} series", *(counted(count, what) for what, count in counts.items())]
+    said = f"{', '.join(parts)}: {out}"
     finish(said, exported.set_aside)
 
 
@@ -200,12 +202,13 @@ def cases(
     """The case ids of a cohort, one a line: what predictions made elsewhere are named by."""
     found = build(configuration("train", overrides).cohort)
     if not files:
-        print("\n".join(case.case_id for case in found))
+        say("\n".join(case.case_id for case in found))
         return
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["case_id", "site", "ct", "cxr"])
     for case in found:
-        table.writerow([case.case_id, case.site, *(image.files[0] if image else "" for image in (case.ct, case.cxr))])
+        files_of = [str(image.files[0]) if image else "" for image in (case.ct, case.cxr)]
+        table.writerow([escape_cell(plain_text(cell)) for cell in (case.case_id, case.site, *files_of)])
 
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

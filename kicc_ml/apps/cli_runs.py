@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import counted, say
 from kicc_ml.core.types import by_id
 from kicc_ml.dicom.index.sources import Scans, scans_at
 
@@ -113,7 +114,7 @@ def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mappi
         if clinic.outcomes:
             write_table(out / "outcomes.csv", risk_table(out))
     if clinic.dicom or clinic.identified:
-        print(IDENTIFIES.format(out=out))
+        say(IDENTIFIES.format(out=out))
     set_aside = {**refused, **set_aside, **clinic.without_objects}
     finish(f"{len(rows)} predicted: {out / PREDICTIONS}", set_aside)
 
@@ -128,7 +129,7 @@ def view(
     listing = list_patients(out)
     if browse:
         typer.launch(listing.resolve().as_uri())
-    print(f"patients: {listing}")
+    say(f"patients: {listing}")
 
 
 def compare(
@@ -169,13 +170,13 @@ def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCoho
     private_folder(out, folds[0].folder.parent)
     with hold(out / LOCK, f"the folder {out}"):
         written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, out, push)
-    print(IDENTIFIES.format(out=out))
-    finish(f"{written} cases: {out}/<case>/dicom", set_aside)
+    say(IDENTIFIES.format(out=out))
+    finish(f"{counted(written, 'case')}: {out}/<case>/dicom", set_aside)
 
 
 def finish(said: str, set_aside: Mapping[str, str]) -> None:
     """Name what was set aside and why, say what came of the rest, and end: with status 3 where something was."""
     for name, reason in set_aside.items():
-        console.print(f"set aside: {name}: {reason}", markup=False)
-    print(said)
+        say(f"set aside: {name}: {reason}")
+    say(said)
     raise typer.Exit(3 if set_aside else 0)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import NothingToLearn, UserError
-from kicc_ml.core.shown import PlainTextFormatter, plain_text
+from kicc_ml.core.shown import Once, PlainTextFormatter, say
 
 
 def _configs() -> Path:
@@ -91,6 +92,7 @@ def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
     """Warnings go to standard error, as plain text whatever names they quote."""
     handler = logging.StreamHandler()
     handler.setFormatter(PlainTextFormatter(form))
+    handler.addFilter(Once())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
@@ -102,10 +104,13 @@ def with_clear_errors(run: Callable[[], None]) -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
         sys.exit(_failed(cause))
+    except Exception:  # a fault of the program; what it quotes must not steer the terminal
+        say(traceback.format_exc(), aside=True)
+        sys.exit(1)
 
 
 def _failed(error: BaseException) -> int:
-    print(f"error: {plain_text(error, lines=True)}", file=sys.stderr)
+    say(f"error: {error}", aside=True)
     return 2
 
 
@@ -131,7 +136,7 @@ def sweep_folds(
         except NothingToLearn as error:
             if len(parts) == 1:
                 raise
-            print(f"left out: {cfg.name}: {error}", file=sys.stderr)
+            say(f"left out: {cfg.name}: {error}", aside=True)
             continue
         trained.append(cfg)
         if folds:

@@ -29,6 +29,7 @@ from kicc_ml.core.files import yaml_of
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.received import read_object
+from kicc_ml.core.shown import say
 from kicc_ml.core.types import Case, Volume, by_id
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
@@ -255,8 +256,8 @@ def print_results(page: Path) -> int:
     if summary.get("image_scores"):
         console.print(score_table(summary["image_scores"]))
     for case_id, reason in summary["quarantined"].items():
-        console.print(f"set aside: {case_id}: {reason}")
-    print(f"report: {page}")
+        say(f"set aside: {case_id}: {reason}")
+    say(f"report: {page}")
     return 3 if summary["quarantined"] else 0
 
 

@@ -6,7 +6,6 @@ python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
 import logging
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ import hydra
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import nn
 
@@ -35,6 +34,7 @@ from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table, write_yaml
+from kicc_ml.core.shown import say
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.store import VolumeStore
@@ -65,6 +65,7 @@ from kicc_ml.runs.settings import digest_of
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
 from kicc_ml.training.processes import environment_for, is_first_process, processes_of
+from kicc_ml.training.progress_bar import TrainingProgressBar
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
 NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
@@ -109,7 +110,7 @@ def train(cfg: DictConfig) -> None:
     with hold_fold(Path(cfg.run_dir), cfg.split.fold) as folder:
         refuse_changed(folder, settings_of(cfg, cfg.split.fold))
         if folder in finished_folds(Path(cfg.run_dir)):
-            print(f"fold {cfg.split.fold} was finished meanwhile by another process", file=sys.stderr)
+            say(f"fold {cfg.split.fold} was finished meanwhile by another process", aside=True)
             return None
         return train_fold(cfg, folder)
 
@@ -199,7 +200,7 @@ def announce(fold: str, trainer: pl.Trainer, cfg: DictConfig) -> None:
     words = f"fold {fold}: the learning rate follows {budget_in_words(trainer)}"
     if "patch_size" in cfg.data:
         words += f"; training will hold about {predicted_gib(plain(cfg)):.2f} GiB more than the process does now"
-    print(words, file=sys.stderr)
+    say(words, aside=True)
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
@@ -268,7 +269,7 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
         last_checkpoint(folder / CHECKPOINTS),
         averaged_weights(AVERAGE_DECAY),
         RandomStates(),
-        RichProgressBar(),
+        TrainingProgressBar(),
     ]
 
 

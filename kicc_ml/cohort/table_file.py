@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import restore_formulas
 
 
 class TableError(UserError):
@@ -22,11 +23,14 @@ class TableError(UserError):
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Every cell as stripped text or None, indexed by the line of the file (row number for parquet)."""
+    """Every cell as stripped text or None, indexed by the line of the file (row number for parquet).
+
+    An apostrophe that keeps a spreadsheet from running a cell (``core.shown.escape_formulas``) is none of it.
+    """
     if not path.is_file():
         raise TableError(f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')")
     cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    return cells.apply(lambda column: column.map(_stripped)).astype(object)
+    return restore_formulas(cells.apply(lambda column: column.map(_stripped)).astype(object))
 
 
 def _stripped(cell: object) -> str | None:

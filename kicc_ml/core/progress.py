@@ -9,12 +9,14 @@ from typing import TypeVar
 from rich import progress
 from rich.console import Console
 
+from kicc_ml.core.shown import markup
+
 Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item] | Sequence[Item], description: str, total: int | None = None) -> Iterable[Item]:
     """``items`` as they come, with a bar that goes when they are through; ``total`` where they have no length."""
-    return progress.track(items, description, total, console=Console(stderr=True), transient=True)
+    return progress.track(items, markup(description), total, console=Console(stderr=True), transient=True)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 HTML has none here: the templates escape by themselves (jinja2, autoescape).
 """
 
+import json
 import logging
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import PurePath
@@ -39,6 +41,31 @@ def plain_text(text: object, *, lines: bool = False) -> str:
 def markup(text: object) -> str:
     """Foreign text for a Rich table or console, shown as it is: no tag in it changes a colour or ends another."""
     return escape(plain_text(text))
+
+
+def say(text: object, *, aside: bool = False) -> None:
+    """Print a message of one or several lines that may quote foreign text; ``aside`` to standard error."""
+    print(plain_text(text, lines=True), file=sys.stderr if aside else sys.stdout, flush=True)
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 patient``, ``2 patients``."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def json_text(content: Any) -> str:
+    """JSON for standard output, which is a terminal as often as a program. Raises ValueError for NaN."""
+    return escape_json(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def escape_json(text: str) -> str:
+    """The same JSON, in which no character that is invisible or turns the direction stands as itself."""
+    return "".join(
+        f"\\u{ord(character):04x}"
+        if character != "\n" and (unicodedata.category(character) in INVISIBLE or character in DIRECTION)
+        else character
+        for character in text
+    )
 
 
 def figure_text(text: object) -> str:
@@ -85,6 +112,20 @@ class PlainTextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return plain_text(super().format(record), lines=True)
+
+
+class Once(logging.Filter):
+    """Lets each message through once: a cohort is read for every fold, and says the same of itself every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self.said
+        self.said.add(message)
+        return new
 
 
 def _in_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from kicc_ml.core.files import write_table, write_text
 from kicc_ml.core.path_names import distinct_path_names
+from kicc_ml.core.shown import markup
 from kicc_ml.evaluation import outcome, segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.rows import drawn_models
@@ -110,12 +111,13 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": figure_text, "words": words, "heading": heading, "p": p_text}
+    site_header, site_rows = _site_columns(summary)
     return environment.get_template("report.html.j2").render(
         summary=summary,
         run=run,
         participants=participants(cases, predictions),
-        site_header=_site_header(summary),
-        site_rows=_site_rows(summary),
+        site_header=site_header,
+        site_rows=site_rows,
         regions=regions_of(cases),
         endpoints=_judged_endpoints(predictions),
         unknown_endpoints=[name for name in endpoints_of(predictions) if name not in _judged_endpoints(predictions)],
@@ -154,10 +156,11 @@ def tables(summary: dict[str, Any], filled: Sequence[Mapping[str, Any]]) -> dict
 def site_table(summary: dict[str, Any]) -> Table:
     """The same table of hospitals for the terminal."""
     table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for position, column in enumerate(_site_header(summary)):
-        table.add_column(column, justify="right" if position else "left")
-    for row in _site_rows(summary):
-        table.add_row(*row)
+    header, rows = _site_columns(summary)
+    for position, column in enumerate(header):
+        table.add_column(markup(column), justify="right" if position else "left")
+    for row in rows:
+        table.add_row(*map(markup, row))
     return table
 
 
@@ -188,14 +191,15 @@ def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
     return {endpoint: models for endpoint, models in judged.items() if models}
 
 
-def _site_header(summary: dict[str, Any]) -> list[str]:
-    judged = [f"{words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in _judged(summary).items()]
-    return ["hospital", "n", "lesion Dice", "severity ±2", *judged]
-
-
-def _site_rows(summary: dict[str, Any]) -> list[list[str]]:
+def _site_columns(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of hospitals, without columns in which no hospital has anything."""
+    judged = _judged(summary)
+    aucs = [f"{words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in judged.items()]
+    header = ["hospital", "n", "lesion Dice", "severity ±2", *aucs]
     parts = [*summary["sites"].items(), ("all", summary)]
-    return [[site, *_site_cells(figures_of, _judged(summary))] for site, figures_of in parts]
+    rows = [[site, *_site_cells(figures_of, judged)] for site, figures_of in parts]
+    shown = [column for column in range(len(header)) if column < 2 or any(row[column].strip("– /") for row in rows)]
+    return [header[column] for column in shown], [[row[column] for column in shown] for row in rows]
 
 
 def _site_cells(figures_of: dict[str, Any], judged: dict[str, list[str]]) -> list[str]:

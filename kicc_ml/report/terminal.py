@@ -6,6 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kicc_ml.core.shown import markup
 from kicc_ml.evaluation.text import METRIC_NAMES, figure_text, p_text, words
 
 
@@ -15,5 +16,6 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         named = (words(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
-        table.add_row(*named, figure_text(row, 3), p_text(row["p"]), p_text(row["p_holm"]), row["better"])
+        said = (*named, figure_text(row, 3), p_text(row["p"]), p_text(row["p_holm"]), row["better"])
+        table.add_row(*map(markup, said))
     return table

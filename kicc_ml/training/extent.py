@@ -19,7 +19,7 @@ from torch import nn
 
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import write_table
+from kicc_ml.core.files import read_table, write_table
 from kicc_ml.core.types import Case, Split, by_id
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.models.baselines.tabular import EXTENT
@@ -82,7 +82,7 @@ def read_fold(folder: Path, cases: Sequence[Case]) -> ExtentFold:
     side = (*split.train, *split.val)
     if unknown := [case_id for case_id in side if case_id not in site_of]:
         raise UserError(f"{folder} was trained on {unknown[0]}, which this cohort does not have; give the same cohort")
-    table = pd.read_csv(folder / EXTENT_TABLE, dtype={"case_id": str, "series": str}).set_index("case_id")
+    table = read_table(folder / EXTENT_TABLE, ("case_id", "series")).set_index("case_id")
     rows = {str(case_id): dict(row) for case_id, row in table.iterrows()}
     return ExtentFold(frozenset(site_of[case_id] for case_id in side), rows)
 

@@ -1,5 +1,6 @@
 """What a configuration may call, how a user's error looks, how an experiment becomes its parts and folds."""
 
+import logging
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from kicc_ml.apps.configuration import build, configuration, plain, sweep_folds, with_clear_errors
+from kicc_ml.apps.configuration import build, configuration, log_to_terminal, plain, sweep_folds, with_clear_errors
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Split
 from kicc_ml.data.canonical import CanonicalCXR
@@ -75,9 +76,28 @@ def test_a_mistyped_setting_is_status_2_and_says_which(capsys: pytest.CaptureFix
     assert "sede" in capsys.readouterr().err
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        with_clear_errors(raiser(ZeroDivisionError()))
+def test_a_mistake_of_ours_keeps_its_traceback_in_which_no_name_steers_the_terminal(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stopped:
+        with_clear_errors(raiser(ZeroDivisionError("\x1b[31mred")))
+    assert stopped.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last):\n")
+    assert shown.endswith("ZeroDivisionError: \\x1b[31mred\n\n")
+
+
+def test_a_warning_is_said_once_however_many_folds_read_the_cohort(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    log_to_terminal()
+    for fold in range(8):
+        logging.getLogger("cohort").warning("%s: no patient has a usable image", "\x1b[31mrepository")
+        logging.getLogger("cohort").warning("fold %d: no training case has a lesion", fold)
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("no patient has a usable image" in line for line in lines) == 1
+    assert sum("no training case has a lesion" in line for line in lines) == 8
+    assert not any("\x1b" in line for line in lines)
 
 
 class Recorder:

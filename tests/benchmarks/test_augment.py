@@ -153,3 +153,17 @@ def test_a_batch_is_augmented_faster_than_by_the_same_transforms_sample_by_sampl
     found = best / medians["ours"]
     print(f"\n{found:.1f} times as fast as {peer} {version(package or peer)} (at least {ratio})")
     assert found >= ratio
+
+
+def test_a_small_batch_costs_little_more_a_voxel_than_a_large_one() -> None:
+    """What a step of a few small patches pays: nothing but the voxels, or there would be no use in small steps."""
+    torch.set_num_threads(CORES)
+    a_voxel = {}
+    for batch, shape in ((2, (80, 80, 40)), (BATCH, (SIDE, SIDE, SIDE))):
+        image = torch.rand(batch, 1, *shape)
+        bits = torch.randint(0, 32, (batch, *shape), dtype=torch.uint8)
+        parameters = draw(torch.Generator().manual_seed(0), batch, EVERYTHING)
+        runs = [seconds(partial(apply, image, bits, parameters)) for _ in range(RUNS + 1)]
+        a_voxel[batch] = statistics.median(runs[1:]) / image.numel()
+    print(f"\n{a_voxel[2] / a_voxel[BATCH]:.1f} times as much a voxel")
+    assert a_voxel[2] < 3 * a_voxel[BATCH]

@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import summarise, to_json
@@ -186,3 +187,29 @@ def test_the_terminal_table_has_a_row_per_hospital_and_one_for_all() -> None:
         "death AUC, network / clinical",
     ]
     console.print(table)
+
+
+def test_columns_that_are_empty_for_every_hospital_are_left_out(tmp_path: Path) -> None:
+    nothing = pd.DataFrame()
+    outcomes = site_table(summarise(nothing, prediction_rows()))
+    assert [column.header for column in outcomes.columns][:2] == ["hospital", "n"]
+    assert not {"lesion Dice", "severity ±2"} & {column.header for column in outcomes.columns}
+    masks = site_table(summarise(case_rows(), nothing))
+    assert "lesion Dice" in {column.header for column in masks.columns}
+    page = write_report(tmp_path, summarise(nothing, prediction_rows()), nothing, prediction_rows(), {"name": "run"})
+    assert "<th>lesion Dice</th>" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "site", ["[red]x[/red]", "[/b]", "\x1b[31mx", "\u202ex", r"A$\foo$B", "<script>x</script>", "서울"]
+)
+def test_a_hospital_of_any_name_is_shown_letter_by_letter(tmp_path: Path, site: str) -> None:
+    cases, predictions = case_rows(), prediction_rows()
+    name = str(cases["site"].iloc[0])
+    cases["site"], predictions["site"] = (table["site"].replace(name, site) for table in (cases, predictions))
+    out = io.StringIO()
+    Console(file=out, width=200).print(site_table(summarise(cases, predictions)))
+    assert plain_text(site) in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+    page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})
+    assert "<script>x</script>" not in page.read_text(encoding="utf-8")

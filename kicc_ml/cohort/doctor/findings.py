@@ -27,8 +27,3 @@ class Finding:
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """By severity, then by what is at stake, then by how often."""
     return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), STAKES.index(one.stake), -one.count))
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """``1 patient``, ``2 patients``."""
-    return f"{count} {one if count == 1 else several or one + 's'}"

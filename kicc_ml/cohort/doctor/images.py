@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kicc_ml.cohort.doctor.findings import Finding, Severity, Stake, counted
+from kicc_ml.cohort.doctor.findings import Finding, Severity, Stake
+from kicc_ml.core.shown import counted
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.identity_checks import identity_faults
 from kicc_ml.dicom.header.shown_path import readable

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kicc_ml.cohort.doctor.findings import Finding, counted
+from kicc_ml.cohort.doctor.findings import Finding
 from kicc_ml.cohort.mask_folders import FOLDER, REMEDY, mask_folders, misplaced_masks
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import counted
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.mask_file import read_mask

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from kicc_ml.cohort.doctor.findings import Finding, counted, worst_first
+from kicc_ml.cohort.doctor.findings import Finding, worst_first
 from kicc_ml.cohort.doctor.images import image_findings
 from kicc_ml.cohort.doctor.masks import mask_findings
 from kicc_ml.cohort.doctor.table import table_findings
+from kicc_ml.core.shown import counted, markup
 from kicc_ml.dicom.index.build import Indexed, read_index
 
 
@@ -75,5 +75,5 @@ def table(diagnosis: Diagnosis) -> Table:
     for one in diagnosis.findings:
         example = f"for example {one.example}" if one.example else ""
         lines = [one.sentence, example, one.remedy and f"-> {one.remedy}", ""]
-        shown.add_row(f"[bold]{one.severity}[/bold]", "\n".join(escape(line) for line in (*filter(None, lines), "")))
+        shown.add_row(f"[bold]{one.severity}[/bold]", "\n".join(markup(line) for line in (*filter(None, lines), "")))
     return shown

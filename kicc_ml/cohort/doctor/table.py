@@ -7,13 +7,14 @@ from unicodedata import normalize
 import pandas as pd
 
 from kicc_ml.cohort.clinical_table import read_clinical
-from kicc_ml.cohort.doctor.findings import Finding, counted
+from kicc_ml.cohort.doctor.findings import Finding
 from kicc_ml.cohort.id_mismatch import likely_cause
 from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, dates_do_not_fit, index_image
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
 from kicc_ml.cohort.table_file import TableError, read_cells
 from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.shown import counted
 from kicc_ml.dicom.index.build import Indexed
 
 #: What a clinical table is saved as by mistake.

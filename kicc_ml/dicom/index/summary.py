@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
+from kicc_ml.core.shown import counted, markup
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 
+PLURAL = {"file": "files", "series": "series"}
 VERDICTS = ("usable", "repaired", "refused")
 #: Said of a series whatever its verdict: these alone cost nothing.
 NOTES = {"oblique", "coronal", "sagittal", "burned_in", "lossy_compression"}
@@ -57,7 +58,9 @@ def tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table]:
 def last_line(frame: pd.DataFrame) -> str:
     """Counts by kind and verdict in words."""
     counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
-    return ", ".join(f"{count} {kind} {verdict}" for (kind, verdict), count in sorted(counts.items()))
+    return ", ".join(
+        f"{counted(count, kind, PLURAL[kind])} {verdict}" for (kind, verdict), count in sorted(counts.items())
+    )
 
 
 def spacing(spacing_mm: list[float] | None) -> str:
@@ -76,5 +79,5 @@ def _table(frame: pd.DataFrame) -> Table:
     for name in map(str, frame.columns):
         table.add_column(name, no_wrap=name == "reason", overflow="fold")
     for row in frame.astype(str).itertuples(index=False):
-        table.add_row(*map(escape, row))  # a folder may be called [red]
+        table.add_row(*map(markup, row))  # a folder may be called [red]
     return table

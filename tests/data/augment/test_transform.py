@@ -1,4 +1,3 @@
-import time
 from dataclasses import fields, replace
 
 import numpy as np
@@ -259,15 +258,3 @@ def test_it_stands_in_a_monai_compose_and_is_seeded_by_it() -> None:
     assert not torch.equal(results[0]["image_bcxyz"], results[2]["image_bcxyz"])
     assert results[0]["site"] == ["a", "b", "c"]
     assert type(results[0]["image_bcxyz"]) is torch.Tensor
-
-
-def test_a_small_batch_is_cheap_on_the_cpu() -> None:
-    """The best of several, and twice the 100 ms it is meant to take: a busy machine must not fail the suite."""
-    image, bits = torch.rand(2, 1, 80, 80, 40), torch.randint(0, 32, (2, 80, 80, 40), dtype=torch.uint8)
-    seconds = []
-    for seed in range(6):
-        parameters = draw(generator(seed), 2, AugmentConfig(rotate=1))
-        start = time.perf_counter()
-        apply(image, bits, parameters)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.2

@@ -132,7 +132,7 @@ class TestSummary:
             "refused": 1,
             "files in no series": 1,
         }
-        assert last_line(frame) == "2 file refused, 2 series refused, 2 series usable"
+        assert last_line(frame) == "2 files refused, 2 series refused, 2 series usable"
 
     def test_reasons_that_cost_series_come_before_those_that_cost_files(self, frame: pd.DataFrame):
         reasons = by_reason(frame)

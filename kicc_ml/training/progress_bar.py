@@ -1,0 +1,13 @@
+"""The bar of a training in the terminal."""
+
+from pytorch_lightning.callbacks import RichProgressBar
+
+
+class TrainingProgressBar(RichProgressBar):
+    """Lightning's bar; where a training has no last epoch (``max_epochs: -1``) it names none, in place of ``3/-2``."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        if (self.trainer.max_epochs or -1) > 0:
+            return super()._get_train_description(current_epoch)
+        # as long as the other bar's, so that neither moves when they take turns
+        return f"Epoch {current_epoch}".ljust(len(self.validation_description))
