@@ -219,7 +219,7 @@ def shown_cases(scores: Scores) -> list[ShownCase]:
         paths = [case_folder(run, case_id) / MONTAGE for run in runs]
         return [Image.fromarray(read_picture(path, colours=True)) for path in paths if path.is_file()]
 
-    segmented = segmented_cases(scores.cases, montages)
+    segmented = segmented_cases(scores.cases, montages, scores.everyone)
     return segmented + predicted_cases(scores.predictions, scores.everyone, list(modalities))
 
 

@@ -149,8 +149,7 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
             continue
         rows.append(score_mask(cases[case_id], path, volume, reference))
     table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])
-    names = {path: name for one in files for path, name in names_of_case(cases[one]).items()}
-    shown = segmented_cases(table, lambda one: [_picture(cases[one], files[one])], names)
+    shown = segmented_cases(table, lambda one: [_picture(cases[one], files[one])], cases)
     return JudgedMasks(table, shown, set_aside)
 
 

@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import get_args
 
 import pandas as pd
@@ -13,7 +13,7 @@ from kicc_ml.core.errors import reason_of
 from kicc_ml.core.types import Case, Modality
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.reasons import REASONS
-from kicc_ml.dicom.series.shown_files import names_of_series
+from kicc_ml.dicom.series.shown_files import names_of_case, names_of_series
 from kicc_ml.evaluation.multisite import endpoints_of
 from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.text import words
@@ -35,14 +35,12 @@ IMAGES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
 
 
 def segmented_cases(
-    rows: pd.DataFrame,
-    pictures_of: Callable[[str], Iterable[Image.Image]],
-    names: Mapping[Path, str] = MappingProxyType({}),
+    rows: pd.DataFrame, pictures_of: Callable[[str], Iterable[Image.Image]], cases: Mapping[str, Case]
 ) -> list[ShownCase]:
     """The cases of ``cases.csv`` with the lowest lesion Dice (below the median) and the median one, worst first.
 
-    ``pictures_of`` a case id may raise what damaged files raise: the caption then says so, and calls files by
-    their ``names``.
+    ``pictures_of`` a case id may raise what damaged files raise: the caption then says so. An image of ``cases`` with
+    burned-in text is not shown.
     """
     known = rows.dropna(subset=["lesion_dice"]) if "lesion_dice" in rows else rows.iloc[:0]
     if known.empty:
@@ -51,12 +49,23 @@ def segmented_cases(
     shown = []
     for row in pd.concat([worse.head(SEGMENTED_SHOWN), median]).to_dict("records"):
         said = f"{row['case_id']}, {row['site']}: lesion Dice {row['lesion_dice']:.2f}{row['median']}"
-        try:
-            jpegs, fault = tuple(as_jpeg(picture) for picture in pictures_of(str(row["case_id"]))), ""
-        except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-            jpegs, fault = (), f"; cannot be shown: {reason_of(error, names)}"
-        shown.append(ShownCase("segmentation", said + fault, jpegs))
+        case_id, modality = str(row["case_id"]), row.get("modality", "CT")
+        jpegs, remark = _segmented(partial(pictures_of, case_id), cases.get(case_id), modality)
+        shown.append(ShownCase("segmentation", said + remark, jpegs))
     return shown
+
+
+def _segmented(
+    pictures: Callable[[], Iterable[Image.Image]], case: Case | None, modality: Modality
+) -> tuple[tuple[bytes, ...], str]:
+    """The pictures of a segmented image (JPEG), and what is to be said of them."""
+    image = case.image(modality) if case else None
+    if image and "burned_in" in image.reasons:  # it may be a name, and a report is sent
+        return (), f"; not shown: {REASONS['burned_in']}"
+    try:
+        return tuple(as_jpeg(picture) for picture in pictures()), ""
+    except Exception as error:  # foreign files fail in many ways, and a report does without a picture
+        return (), f"; cannot be shown: {reason_of(error, names_of_case(case) if case else {})}"
 
 
 def predicted_cases(

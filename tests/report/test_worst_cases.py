@@ -137,8 +137,28 @@ def test_the_lowest_dice_and_the_median_are_shown_and_a_lost_picture_is_said_so(
             raise FileNotFoundError("c2.nii.gz")
         return [Image.new("L", (10 * int(case_id[1:]) + 10, 10))]
 
-    shown = segmented_cases(rows.sample(frac=1, random_state=0), picture)
+    shown = segmented_cases(rows.sample(frac=1, random_state=0), picture, {})
     widths = [[Image.open(io.BytesIO(jpeg)).width for jpeg in one.jpegs] for one in shown]
     assert widths == [[10], [20], [], [40], [50], [70]]
     assert "cannot be shown: FileNotFoundError: c2.nii.gz" in shown[2].caption
     assert "median" in shown[-1].caption
+
+
+@pytest.mark.parametrize("modality", ["CT", "CXR"])
+def test_a_segmented_image_with_text_in_it_is_not_shown(cases: dict[str, Case], modality: str):
+    asked = []
+
+    def picture(case_id: str) -> list[Image.Image]:
+        asked.append(case_id)
+        return [Image.new("L", (10, 10))]
+
+    film_of_c1 = cases["c1"].cxr
+    assert film_of_c1 is not None
+    named = replace(film_of_c1, modality=modality, reasons=("burned_in",))
+    cases["c1"] = replace(cases["c1"], ct=named if modality == "CT" else None, cxr=named if modality == "CXR" else None)
+    ids = ["c0", "c1", "c2"]
+    rows = pd.DataFrame({"case_id": ids, "site": "seoul", "lesion_dice": [0.9, 0.1, 0.5], "modality": modality})
+    shown = {one.caption.split(",")[0]: one for one in segmented_cases(rows, picture, cases)}
+    assert (shown["c1"].jpegs, "c1" in asked) == ((), False)
+    assert "not shown: text is burned into the picture" in shown["c1"].caption
+    assert len(shown["c2"].jpegs) == 1
