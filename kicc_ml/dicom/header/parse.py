@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
@@ -10,6 +9,7 @@ from io import BufferedReader, FileIO
 from kicc_ml.dicom.header.fast_parser import read_tags
 from kicc_ml.dicom.header.multiframe import frame_values
 from kicc_ml.dicom.header.pixel_length import element_length
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import TooLargeError, expected_bytes, number, open_dataset, texts, transfer_syntax
 
 #: More than any detector has on a side, and any series in one object.
@@ -69,8 +69,7 @@ def _parsed(stream: FileIO) -> Parsed:
 def parsed_by_pydicom(stream: FileIO) -> Parsed:
     buffered = BufferedReader(stream)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wrong character sets and value representations are expected here
+        with quietly():  # wrong character sets and value representations are expected here
             dataset = open_dataset(buffered)
             values, length = texts(dataset), element_length(dataset, buffered)
             frames, syntax = frame_values(dataset, values), transfer_syntax(dataset)

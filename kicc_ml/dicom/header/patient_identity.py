@@ -1,10 +1,10 @@
 """Name, ID and study date of a scan, for the one output that stays inside its hospital."""
 
-import warnings
 from pathlib import Path
 
 import pydicom
 
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import value_text
 
 TAGS = ("SpecificCharacterSet", "PatientName", "PatientID", "StudyDate")
@@ -15,8 +15,7 @@ def identity_of(path: Path) -> dict[str, str]:
 
     Of a name in several scripts (PS3.5 6.2) the last is shown: the Hangul of a Korean one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # wrong character sets are expected here
+    with quietly():  # wrong character sets are expected here
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
         charset = value_text(dataset, "SpecificCharacterSet", "")
         name, patient_id, day = (value_text(dataset, keyword, charset) for keyword in TAGS[1:])

@@ -1,12 +1,12 @@
 """From which side a radiograph was taken, and how it lies."""
 
 import re
-import warnings
 from pathlib import Path
 
 import pydicom
 
 from kicc_ml.core.types import Hanging
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import text
 
 FRONTAL = {"AP": "AP", "PA": "PA"}
@@ -38,8 +38,7 @@ def hanging(path: Path) -> Hanging:
     """What Patient Orientation (0020,0020) of a DICOM radiograph says: rows to the patient's left, columns to the feet,
     as a radiograph hangs; something else; or nothing.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # judged by the index
+    with quietly():  # judged by the index
         tags = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["PatientOrientation"])
     row, column = (*text(tags, "PatientOrientation").upper().split("\\"), "", "")[:2]
     if not row and not column:

@@ -10,7 +10,6 @@ The rule, in this order:
 3. MONOCHROME1 is turned over, so that air is dark.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import number, numbers, text
 
 #: A sound window takes little but bone markers and air from the middle: in the radiographs at hand under 1 %.
@@ -52,8 +52,7 @@ def shown(path: Path, stored: np.ndarray, stored_range: tuple[int, int], inverte
 
 def _tags(path: Path) -> Dataset:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
     except Exception:  # a damaged header raises anything; the picture can be shown without
         return Dataset()

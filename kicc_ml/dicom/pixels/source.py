@@ -15,6 +15,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.header.encoding import UNCOMPRESSED, pixels_contradict
 from kicc_ml.dicom.header.parse import parsed, refuse_giants
 from kicc_ml.dicom.header.pixel_length import is_truncated
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import open_dataset
 from kicc_ml.dicom.pixels.codestream import PROCESSES
 from kicc_ml.dicom.pixels.decode_pool import DecodingError
@@ -107,6 +108,7 @@ class Source:
         return b"".join(generate_fragments(self._stream.read(self._starts[index + 1] - self._starts[index])))
 
 
+@quietly()
 def _inflated(path: Path) -> io.BytesIO:
     """Pixel data of a deflated file, which can be read as a whole only."""
     with path.open("rb") as stream:

@@ -17,6 +17,7 @@ from pydicom.uid import UID, SegmentationStorage
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series, Volume
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.segmentation import CONSOLIDATION, SEGMENTS
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
@@ -63,6 +64,7 @@ class Segments:
     frame_of_reference: str
 
 
+@quietly()
 def read_segments(path: Path) -> Segments:
     """Header of a segmentation file. Raises UserError where it is none."""
     image = _read(path, pixels=False)
@@ -78,6 +80,7 @@ def read_segments(path: Path) -> Segments:
     )
 
 
+@quietly()
 def series_uids(series: Series) -> tuple[str, str]:
     """The true UIDs of a series and of its frame of reference, from its first file; ``""`` each for a NIfTI."""
     path = series.files[0]
@@ -88,6 +91,7 @@ def series_uids(series: Series) -> tuple[str, str]:
     return str(image.get("SeriesInstanceUID", "")), str(image.get("FrameOfReferenceUID", ""))
 
 
+@quietly()
 def masks_on(segments: Segments, series: Series, volume: Volume) -> dict[str, np.ndarray]:
     """The regions of a file as bool ``[x, y, z]`` on the grid of ``volume``, which was read from ``series``.
 
@@ -111,7 +115,8 @@ def _read(path: Path, pixels: bool) -> Dataset:
     try:
         image = pydicom.dcmread(path, stop_before_pixels=not pixels)
     except Exception as error:  # a damaged file can raise anything in the parser
-        raise UserError(f"{path}: cannot be read as DICOM ({error}); is the file whole?") from error
+        kind = type(error).__name__  # its words may quote what is written there
+        raise UserError(f"{path}: cannot be read as DICOM ({kind}); is the file whole?") from error
     if image.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP):
         raise UserError(f"{path}: is no DICOM Segmentation; a predicted mask is one, or a NIfTI")
     return image

@@ -1,7 +1,6 @@
 """Series of a DICOMweb service: judged by their metadata, fetched when they are read."""
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import pseudonym, service_key
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.read import Header, headers_of, read_headers
+from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import GROUPS, KEYWORDS, TooLargeError
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.verdict import REFUSE, FileRow, judge
@@ -115,8 +115,7 @@ def _judge_study(
 def _headers(item: Mapping[str, Any], path: str, source: _Source) -> list[Header]:
     """Headers of one instance, as :func:`kicc_ml.dicom.header.read.read_headers` makes them of a file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # values of the wrong form are expected here
+        with quietly():  # values of the wrong form are expected here
             dataset = Dataset.from_json({tag: value for tag, value in item.items() if tag.upper() in NEEDED})
             return headers_of(dataset, path, source.site, source.key)
     except TooLargeError:
@@ -162,6 +161,7 @@ def _fetch_file(client: DICOMwebClient, path: Path) -> None:
         write(partial)
 
 
+@quietly()
 def push(url: str, files: Sequence[Path]) -> None:
     """Store DICOM files in a service by STOW-RS, one request each. Raises UserError at the first it does not take."""
     client = connect(address(url))

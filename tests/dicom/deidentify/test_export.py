@@ -26,6 +26,8 @@ from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import Indexed, read_index
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.synthetic.repository import synthesize
+from tests.dicom.phantom_files import write_series
+from tests.dicom.phantoms import Grid, even_mm
 
 #: Shorter pieces are in any picture by chance.
 SHORTEST = 4
@@ -263,6 +265,29 @@ def test_pictures_with_text_are_left_out_and_counted_whatever_is_asked_for(tmp_p
     assert dict(exported.left_out) == {"burned_in": 1, "secondary_capture": 1}
     assert not exported.written
     assert not images(tmp_path)[6:]
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_an_overlay_in_the_high_bits_of_a_ct_is_not_in_the_copy_and_its_hu_are_exact(tmp_path, stated):
+    plane = np.zeros((16, 16), np.uint16)
+    plane[2:9, 3:14] = np.random.default_rng(0).integers(0, 2, (7, 11))
+    heights = even_mm(12, 5.0)
+    grid = Grid(heights, rows=16, columns=16, pixel_spacing_mm=(6.0, 6.0))
+    paths = write_series(tmp_path / "source" / "seoul", grid, BitsStored=12, HighBit=11)
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        stored = np.minimum(dataset.pixel_array, 4095) | plane << 12
+        dataset.PixelData = stored.astype("<u2").tobytes()
+        if stated:
+            for element, vr, value in ((0x10, "US", 16), (0x11, "US", 16), (0x100, "US", 16), (0x102, "US", 12)):
+                dataset.add_new((0x6000, element), vr, value)
+        dataset.save_as(path)
+    (found,) = read_index([tmp_path / "source"])
+    exported_to(tmp_path / "copy", [found], Selection())
+    (copied,) = read_index([tmp_path / "copy"])
+    np.testing.assert_array_equal(read_volume(copied.series[0]).array, read_volume(found.series[0]).array)
+    for path in images(tmp_path / "copy"):
+        assert np.frombuffer(pydicom.dcmread(path).PixelData, "<u2").max() < 4096
 
 
 @pytest.mark.parametrize("out", ["source", "source/below", "."])
