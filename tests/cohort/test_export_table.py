@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from kicc_ml.cohort.clinical_table import read_clinical
-from kicc_ml.cohort.export_table import export_masks, pseudonymous
+from kicc_ml.cohort.export_table import export_masks, export_tables, pseudonymous, read_tables
 from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.deidentify.export import Exported
@@ -75,3 +75,24 @@ def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(t
     with open_copy(tmp_path / "out", [KEY]) as copy:
         assert export_masks(exported, copy) == 0
     assert exported.set_aside == {f"mask lesion of series {uid}": "cannot be read as NIfTI"}
+
+
+def test_names_that_a_spreadsheet_would_run_are_escaped_and_read_back(tmp_path):
+    sites = ["=cmd|calc", "@SUM(1)", "+1+1", "seoul"]
+    source = tmp_path / "source"
+    for site in sites:
+        (source / site).mkdir(parents=True)
+    table = "".join(f"{site},7,50,M,1\n" for site in sites)
+    (source / "clinical.csv").write_text("site,patient_id,age_years,sex,=1+1\n" + table)
+    found = [
+        Series(site, "p", "st", site, "CT", (source / site / "1",), 8, 8, 8, None, "hu", "usable") for site in sites
+    ]
+    indexed = Indexed(source, KEY, found, [])
+    exported = Exported(written=[(indexed, one) for one in found])
+    with open_copy(tmp_path / "out", [KEY]) as copy:
+        assert export_tables(read_tables([indexed]), exported, copy) == 4
+    lines = (tmp_path / "out" / "clinical.csv").read_text().splitlines()
+    assert not [cell for line in lines for cell in line.split(",") if cell[:1] in ("=", "@", "+")]
+    back = read_clinical(tmp_path / "out" / "clinical.csv")
+    assert sorted(back["site"]) == sorted(sites)
+    assert "=1+1" in back
