@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import logging
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,7 +13,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from kicc_ml.core.files import read_table, write_table
-from kicc_ml.core.shown import PlainTextFormatter, figure_text, link_to, markup, plain_text
+from kicc_ml.core.shown import (
+    PlainTextFormatter,
+    counted,
+    figure_text,
+    json_text,
+    link_to,
+    markup,
+    plain_text,
+    say,
+)
 
 matplotlib.use("Agg")
 HOSTILE = [
@@ -81,3 +91,26 @@ def test_numbers_and_unknown_cells_are_left_alone(tmp_path: Path):
 def test_a_log_line_cannot_steer_the_terminal():
     record = logging.LogRecord("x", logging.WARNING, "", 0, "site %s", ("\x1b[31m\nred",), None)
     assert PlainTextFormatter("%(message)s").format(record) == "site \\x1b[31m\nred"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_json_holds_the_text_and_no_character_that_steers_a_terminal(text: str):
+    content = {text: [text, 1.5, None], "한글": "대구"}
+    shown = json_text(content)
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    shown.encode("utf-8")
+    assert json.loads(shown) == content
+    assert "대구" in shown
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_a_message_keeps_its_lines_and_cannot_steer_the_terminal(capsys: pytest.CaptureFixture, aside: bool):
+    say("site \x1b[31mred\nsecond line", aside=aside)
+    out, err = capsys.readouterr()
+    assert (err if aside else out) == "site \\x1b[31mred\nsecond line\n"
+    assert not (out if aside else err)
+
+
+def test_what_is_counted_is_in_the_singular_or_plural():
+    assert [counted(count, "file") for count in (0, 1, 8)] == ["0 files", "1 file", "8 files"]
+    assert counted(8, "series", "series") == "8 series"
