@@ -11,7 +11,7 @@ from pathlib import Path
 import joblib
 
 from kicc_ml.core.errors import TargetError, UserError
-from kicc_ml.core.path_names import check_distinct
+from kicc_ml.core.path_names import check_distinct, fault_of, make_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import pseudonym
 from kicc_ml.core.shown import plain_text
@@ -131,7 +131,9 @@ def export_series(chosen: Sequence[tuple[Indexed, Series]], selection: Selection
 
 
 def site_folder(source: Indexed, series: Series) -> str:
-    return source.site(series.site) or NO_SITE
+    """The hospital's folder in the copy: as it is shown, or made from that where it could be no folder."""
+    shown = source.site(series.site) or NO_SITE
+    return make_path_name(shown) if fault_of(shown) else shown
 
 
 def series_folder(source: Indexed, series: Series) -> str:
