@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kicc_ml.evaluation.bootstrap import CONFIDENCE, Interval
-from kicc_ml.evaluation.delong import Z
+from kicc_ml.evaluation.intervals import CONFIDENCE, Interval, Z
 
 TAIL = (1 + CONFIDENCE) / 2
 

@@ -1,26 +1,27 @@
 """Which of two models is better, over the same cases.
 
-Estimand: the difference (one less other) at hospitals like these. Design: both models predicted the same cases under
-the same split; hospitals are resampled for both at once, so what they share cancels. At fewer than three hospitals
-cases are drawn (areas: DeLong's paired test of the one hospital). "Better" is said only where the 95 % interval of the
-difference excludes 0. Several comparisons are corrected by Holm (Scand J Stat 1979;6:65).
+Estimand: the difference (one less other) at hospitals like these, or, where there are too few hospitals to say, at
+these hospitals (:mod:`kicc_ml.evaluation.three_answers`). Design: both models predicted the same cases under the same
+split, so what they share cancels within each hospital. "Better" is said only where the 95 % interval of the difference
+excludes 0. Several comparisons are corrected by Holm (Scand J Stat 1979;6:65).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from kicc_ml.evaluation.bootstrap import LEAST_SITES, Resampling, degrees_of, resample, spread_of, t_interval
-from kicc_ml.evaluation.delong import normal_test, paired_test
-from kicc_ml.evaluation.discrimination import evaluable_sites, site_pairs, within_site_auroc
-from kicc_ml.evaluation.outcome import WEIGHTED
+from kicc_ml.evaluation.calibration import squared_error
+from kicc_ml.evaluation.discrimination import paired_site_pairs
+from kicc_ml.evaluation.hospital_effects import difference_effects, mean_effects
+from kicc_ml.evaluation.intervals import estimate, stratified_variance
+from kicc_ml.evaluation.outcome import OF_ALL_CASES
 from kicc_ml.evaluation.rows import Rows, paired_rows
+from kicc_ml.evaluation.three_answers import QUESTIONS, Answers, answer, unanswered
 
 #: Metrics of which less is better.
 LESS_IS_BETTER = ("brier",)
@@ -31,63 +32,77 @@ COMPARED_BY = ("auroc", "brier")
 
 @dataclass(frozen=True)
 class Difference:
-    """``value`` of one less other with its 95 % interval and p; None with a ``reason``. ``n`` cases were shared."""
+    """``value`` of one less other with its 95 % interval and p; None with a ``reason``. ``n`` cases were shared.
+
+    ``question`` says what it answers; ``answers`` holds each of the three.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     p: float | None
     n: int
-    over: str = ""
+    question: str = ""
     reason: str = ""
+    answers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def excludes_zero(self) -> bool:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-def paired_difference(one: Rows, other: Rows, metric: str, seed: int = 0) -> Difference:
-    """Difference of a metric of :data:`kicc_ml.evaluation.outcome.METRICS`; both rows hold the same cases in order."""
+def paired_difference(one: Rows, other: Rows, metric: str) -> Difference:
+    """Difference of a metric of :data:`kicc_ml.evaluation.outcome.METRICS`; both rows hold the same cases in order.
+
+    ``auroc`` and ``brier`` have all three answers, the others are made of all cases and speak of these hospitals.
+    """
     n = len(one.label_n)
     if reason := one.why_one_class:
-        return Difference(None, None, None, None, n, reason=reason)
+        return _undefined(n, reason)
     if metric == "auroc":
-        return _within_site(one, other, seed)
-    drawn = resample(one.site_n, seed)
-    difference_r = WEIGHTED[metric].over(one, drawn) - WEIGHTED[metric].over(other, drawn)
-    return _from_replicates(difference_r, drawn, n)
+        return _within_hospitals(one, other)
+    if metric == "brier":
+        return mean_difference(squared_error(one), squared_error(other), one.site_n)
+    first, second = OF_ALL_CASES[metric].of(one), OF_ALL_CASES[metric].of(other)
+    difference = first.value - second.value
+    if not np.isfinite(difference):
+        return _undefined(n, "probabilities are constant")
+    variance = stratified_variance(first.influence_n - second.influence_n, OF_ALL_CASES[metric].strata(one))
+    these = estimate(difference, variance)
+    interval = these.interval
+    return Difference(difference, interval.low, interval.high, these.p, n, QUESTIONS[0], interval.reason)
 
 
-def mean_difference(one_n: np.ndarray, other_n: np.ndarray, site_n: np.ndarray, seed: int = 0) -> Difference:
+def mean_difference(one_n: np.ndarray, other_n: np.ndarray, site_n: np.ndarray) -> Difference:
     """Difference of the means of a figure per case (Dice, say) of two models over the same cases."""
     if not len(one_n):
-        return Difference(None, None, None, None, 0, reason="no case that both have")
-    drawn = resample(site_n, seed)
-    return _from_replicates(drawn.total(one_n - other_n) / drawn.total(np.ones(len(one_n))), drawn, len(one_n))
+        return _undefined(0, "no case that both have")
+    difference_n = one_n - other_n
+    mean = float(difference_n.mean())
+    these = estimate(mean, stratified_variance((difference_n - mean) / difference_n.size, site_n))
+    return _answered(answer(these, mean_effects(difference_n, site_n)), len(one_n))
 
 
-def compare_pair(predictions: pd.DataFrame, one: str, other: str, seed: int = 0) -> list[dict[str, Any]]:
+def compare_pair(predictions: pd.DataFrame, one: str, other: str) -> list[dict[str, Any]]:
     """``one`` against ``other`` by ``COMPARED_BY`` for one endpoint, over the cases that both predicted."""
     first, second = paired_rows(predictions, one, other)
-    found = [(metric, paired_difference(first, second, metric, seed)) for metric in COMPARED_BY]
+    found = [(metric, paired_difference(first, second, metric)) for metric in COMPARED_BY]
     return [_row(one, other, metric, difference) for metric, difference in found]
 
 
-def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[dict[str, Any]]:
+def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """All ``pairs`` of models for every endpoint of ``predictions``; ``p_holm`` corrects over the rows of a metric."""
     rows = [
         {"endpoint": endpoint} | row
         for endpoint, table in predictions.groupby("endpoint", sort=False)
         for one, other in pairs
         if {one, other} <= set(table["model"])
-        for row in compare_pair(table, one, other, seed)
+        for row in compare_pair(table, one, other)
     ]
     return with_holm(rows)
 
 
-def compare_segmentations(
-    cases: Mapping[str, pd.DataFrame], region: str, metric: str = "dice", seed: int = 0
-) -> list[dict[str, Any]]:
+def compare_segmentations(cases: Mapping[str, pd.DataFrame], region: str, metric: str = "dice") -> list[dict[str, Any]]:
     """Every two of several tables of cases by the mean of ``<region>_<metric>``, over the cases that both have.
 
     A table without that column takes no part.
@@ -97,13 +112,13 @@ def compare_segmentations(
         both = cases[one][["case_id", "site", column]].merge(cases[other][["case_id", column]], on="case_id")
         both = both.dropna()
         first_n, second_n = (both[f"{column}_{side}"].to_numpy(float) for side in "xy")
-        difference = mean_difference(first_n, second_n, both["site"].to_numpy(str), seed)
+        difference = mean_difference(first_n, second_n, both["site"].to_numpy(str))
         rows.append({"endpoint": region} | _row(one, other, metric, difference))
     return with_holm(rows)
 
 
 def compare_runs(
-    predictions: Mapping[str, pd.DataFrame], cases: Mapping[str, pd.DataFrame], model: str = "network", seed: int = 0
+    predictions: Mapping[str, pd.DataFrame], cases: Mapping[str, pd.DataFrame], model: str = "network"
 ) -> list[dict[str, Any]]:
     """Runs against each other, by name: ``model`` of their predictions, and lesion Dice of their ``cases.csv``.
 
@@ -111,8 +126,8 @@ def compare_runs(
     rows of a measure.
     """
     named = [table[table["model"] == model].assign(model=run) for run, table in predictions.items() if len(table)]
-    outcomes = compare(pd.concat(named), list(combinations(predictions, 2)), seed) if named else []
-    return [*outcomes, *compare_segmentations(cases, "lesion", seed=seed)]
+    outcomes = compare(pd.concat(named), list(combinations(predictions, 2))) if named else []
+    return [*outcomes, *compare_segmentations(cases, "lesion")]
 
 
 def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,44 +141,25 @@ def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"p_holm": corrected.get(place)} for place, row in enumerate(rows)]
 
 
-def _within_site(one: Rows, other: Rows, seed: int) -> Difference:
-    kept = np.isin(one.site_n, evaluable_sites(one))
-    if not kept.any():
-        reason = "no hospital has both events and non-events"
-        return Difference(None, None, None, None, len(one.label_n), reason=reason)
-    one, other = one.at(kept), other.at(kept)
-    first, second = site_pairs(one), site_pairs(other)
-    if len(first.site_s) < LEAST_SITES:
-        return _few_sites(one, other)
-    drawn = resample(one.site_n, seed)
-    difference_r = within_site_auroc(first, drawn.weight_ru) - within_site_auroc(second, drawn.weight_ru)
-    return _from_replicates(difference_r, drawn, len(one.label_n), degrees_of(first.pairs_s))
+def _within_hospitals(one: Rows, other: Rows) -> Difference:
+    pairs = paired_site_pairs(one, other)
+    if not pairs.site_s.size:
+        return _undefined(len(one.label_n), "no hospital has both events and non-events")
+    n = int(np.isin(one.site_n, pairs.site_s).sum())
+    these = estimate(pairs.area, pairs.spread, degrees=pairs.degrees)
+    return _answered(answer(these, difference_effects(pairs)), n)
 
 
-def _few_sites(one: Rows, other: Rows) -> Difference:
-    """Hospitals as strata: DeLong's paired variances, weighed as their pairs."""
-    pairs = site_pairs(one)
-    tests = [paired_test(one.at(one.site_n == site), other.at(one.site_n == site)) for site in pairs.site_s]
-    share_s = pairs.pairs_s / pairs.pairs_s.sum()
-    value = float(share_s @ np.array([test.difference for test in tests], float))
-    errors = [test.error for test in tests if test.error is not None]
-    if len(errors) < len(tests):
-        reason = "a hospital with fewer than two events or non-events"
-        return Difference(value, None, None, None, len(one.label_n), "cases", reason)
-    test = normal_test(value, float(np.linalg.norm(share_s * np.array(errors))))
-    return Difference(value, test.low, test.high, test.p, len(one.label_n), "cases", test.reason)
+def _answered(answers: Answers, n: int) -> Difference:
+    figure = answers.figure(answers.question)
+    named = {name: figure[name] for name in QUESTIONS}
+    bounds = figure["value"], figure["low"], figure["high"]
+    return Difference(*bounds, answers.p, n, answers.question, figure.get("reason", ""), named)
 
 
-def _from_replicates(difference_r: np.ndarray, drawn: Resampling, n: int, degrees: float | None = None) -> Difference:
-    value = float(difference_r[0])
-    if not np.isfinite(value):
-        return Difference(None, None, None, None, n, reason="probabilities are constant")
-    interval = t_interval(difference_r, drawn, degrees=degrees)
-    found = Difference(value, interval.low, interval.high, None, n, drawn.over, interval.reason)
-    if interval.low is None:
-        return found
-    spread = spread_of(difference_r[1:][np.isfinite(difference_r[1:])], drawn)
-    return replace(found, p=float(2 * stats.t.sf(abs(value) / spread, degrees or drawn.degrees)))
+def _undefined(n: int, reason: str) -> Difference:
+    answers = unanswered(reason)
+    return Difference(None, None, None, None, n, "", reason, {name: answers[name] for name in QUESTIONS})
 
 
 def _row(one: str, other: str, metric: str, difference: Difference) -> dict[str, Any]:
@@ -171,5 +167,5 @@ def _row(one: str, other: str, metric: str, difference: Difference) -> dict[str,
     if difference.excludes_zero and difference.value is not None:
         better = one if (difference.value > 0) != (metric in LESS_IS_BETTER) else other
     row: dict[str, Any] = {"model": one, "against": other, "metric": metric, "difference": difference.value}
-    row |= {name: getattr(difference, name) for name in ("low", "high", "p", "n", "over")}
-    return row | {"better": better or "neither", "reason": difference.reason}
+    row |= {name: getattr(difference, name) for name in ("low", "high", "p", "n", "question")}
+    return row | {"better": better or "neither", "reason": difference.reason} | difference.answers

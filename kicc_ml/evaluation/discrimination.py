@@ -1,32 +1,42 @@
 """How well a model tells events from non-events.
 
-- ``auroc``, the headline: share of concordant pairs of an event and a non-event **of the same hospital**.
-  Design: leave-one-site-out, where each hospital's predictions come from a model of its own. Pooling them
-  compares probabilities of different models and is biased (below 0.5 under chance).
+- ``auroc``, the headline: pairs of an event and a non-event **of the same hospital**. Design: leave-one-site-out, where
+  each hospital's predictions come from a model of its own. Pooling them compares probabilities of different models and
+  is biased (below 0.5 under chance).
 - ``auroc_pooled``: all pairs, for comparison with the literature. Design: one model for all cases.
 - ``auprc``: area under the precision-recall curve as a step function (average precision); chance is the prevalence.
 
-Replicates are those of :class:`kicc_ml.evaluation.bootstrap.Resampling`, the sample itself first; one in which a
-figure does not exist is NaN.
+The last two are an :class:`kicc_ml.evaluation.intervals.Influence`: the figure and how much each case moves it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kicc_ml.evaluation.bootstrap import Resampling
-from kicc_ml.evaluation.delong import placements, variance
+from kicc_ml.evaluation.delong import Placements, placements
+from kicc_ml.evaluation.intervals import FEW, Influence
 from kicc_ml.evaluation.rows import Rows
 
 
 @dataclass(frozen=True)
 class SitePairs:
-    """Hospitals with both events and non-events, sorted: their area, pairs, and DeLong variance (NaN: none)."""
+    """Hospitals with events and non-events, sorted: area (or difference of two areas) and what its variance is made of.
+
+    ``event_variance_s`` and ``other_variance_s`` are the variances of DeLong's placement values among the events and
+    among the non-events of a hospital (NaN: fewer than two).
+    """
 
     site_s: np.ndarray
     area_s: np.ndarray
-    pairs_s: np.ndarray
-    variance_s: np.ndarray
+    events_s: np.ndarray
+    others_s: np.ndarray
+    event_variance_s: np.ndarray
+    other_variance_s: np.ndarray
+
+    @property
+    def pairs_s(self) -> np.ndarray:
+        return self.events_s * self.others_s
 
     @property
     def area(self) -> float:
@@ -34,11 +44,56 @@ class SitePairs:
         return float((self.area_s * self.pairs_s).sum() / self.pairs_s.sum())
 
     @property
-    def spread(self) -> float | None:
-        """Variance of ``area`` where the hospitals are the only ones meant; None where a hospital has none."""
-        if np.isnan(self.variance_s).any():
-            return None
-        return float((self.pairs_s**2 * self.variance_s).sum() / self.pairs_s.sum() ** 2)
+    def own_variance_s(self) -> np.ndarray:
+        """DeLong's variance of each hospital's area, from its own patients alone; NaN where there are too few."""
+        return self.event_variance_s / self.events_s + self.other_variance_s / self.others_s
+
+    @property
+    def few_s(self) -> np.ndarray:
+        """Hospitals that borrow their variance: fewer than ``FEW`` of a class, or every pair ordered alike."""
+        too_few_s = (self.events_s < FEW) | (self.others_s < FEW)
+        return too_few_s | ~(self.own_variance_s > 0)
+
+    @property
+    def variance_s(self) -> np.ndarray:
+        """Variance of each hospital's area; hospitals of ``few_s`` take that of placement values from all hospitals."""
+        return self._event_part_s + self._other_part_s
+
+    @property
+    def spread(self) -> float:
+        """Variance of ``area`` at these hospitals: hospitals are strata, whose variances add (stratified DeLong)."""
+        return float(self._share_s**2 @ self.variance_s)
+
+    @property
+    def degrees(self) -> float:
+        """Of freedom of ``spread`` (Satterthwaite, Biometrics Bull 1946;2:110); infinite where no hospital borrows."""
+        if not self.few_s.any():
+            return np.inf
+        parts = ((self._event_part_s, self.events_s), (self._other_part_s, self.others_s))
+        squared = sum(self._squared_over_degrees(self._share_s**2 * part_s, count_s) for part_s, count_s in parts)
+        return max(1.0, float(self.spread**2 / squared)) if squared else 1.0
+
+    @property
+    def _share_s(self) -> np.ndarray:
+        return self.pairs_s / self.pairs_s.sum()
+
+    @property
+    def _event_part_s(self) -> np.ndarray:
+        return (
+            np.where(self.few_s, _pooled(self.event_variance_s, self.events_s), self.event_variance_s) / self.events_s
+        )
+
+    @property
+    def _other_part_s(self) -> np.ndarray:
+        return (
+            np.where(self.few_s, _pooled(self.other_variance_s, self.others_s), self.other_variance_s) / self.others_s
+        )
+
+    def _squared_over_degrees(self, part_s: np.ndarray, count_s: np.ndarray) -> float:
+        """Satterthwaite's sum: each own part by its own degrees, what is borrowed together by those of the pool."""
+        own = (part_s[~self.few_s] ** 2 / (count_s[~self.few_s] - 1)).sum()
+        pooled_degrees = (count_s[count_s > 1] - 1).sum()
+        return float(own + part_s[self.few_s].sum() ** 2 / pooled_degrees) if pooled_degrees else float(own)
 
 
 def evaluable_sites(rows: Rows) -> np.ndarray:
@@ -49,50 +104,60 @@ def evaluable_sites(rows: Rows) -> np.ndarray:
 def site_pairs(rows: Rows) -> SitePairs:
     """Pairs within hospitals; hospitals of one class have none and are absent."""
     sites = evaluable_sites(rows)
-    placed = [placements(rows.at(rows.site_n == site)) for site in sites]
-    variances = [variance(one) for one in placed]
+    return _of_placements(sites, [placements(rows.at(rows.site_n == site)) for site in sites])
+
+
+def paired_site_pairs(one: Rows, other: Rows) -> SitePairs:
+    """Differences (``one`` less ``other``) over the same cases in the same order, as :func:`site_pairs`."""
+    sites = evaluable_sites(one)
+    placed = [(placements(one.at(one.site_n == site)), placements(other.at(one.site_n == site))) for site in sites]
+    return _of_placements(sites, [first.less(second) for first, second in placed])
+
+
+def _of_placements(sites: np.ndarray, placed: Sequence[Placements]) -> SitePairs:
     return SitePairs(
         site_s=sites,
-        area_s=np.array([one.area for one in placed]),
-        pairs_s=np.array([one.pairs for one in placed], float),
-        variance_s=np.array([np.nan if one is None else one for one in variances]),
+        area_s=np.array([one.area for one in placed], float),
+        events_s=np.array([one.event_m.size for one in placed], float),
+        others_s=np.array([one.other_n.size for one in placed], float),
+        event_variance_s=np.array([_variance(one.event_m) for one in placed], float),
+        other_variance_s=np.array([_variance(one.other_n) for one in placed], float),
     )
 
 
-def within_site_auroc(pairs: SitePairs, weight_rs: np.ndarray) -> np.ndarray:
-    """Concordant over all pairs within hospitals, per replicate. A hospital drawn twice is two hospitals."""
-    return ratio(weight_rs @ (pairs.area_s * pairs.pairs_s), weight_rs @ pairs.pairs_s)
+def _variance(value_n: np.ndarray) -> float:
+    return float(value_n.var(ddof=1)) if value_n.size > 1 else np.nan
 
 
-def pooled_auroc(rows: Rows, drawn: Resampling) -> np.ndarray:
-    """The usual area under the ROC curve, per replicate; ties count half."""
-    events_rv, others_rv = _by_value(rows, drawn.weight_rn)
-    below_rv = others_rv.cumsum(axis=1) - 0.5 * others_rv
-    concordant_r = np.einsum("rv,rv->r", events_rv, below_rv)
-    return ratio(concordant_r, events_rv.sum(axis=1) * others_rv.sum(axis=1))
+def _pooled(variance_s: np.ndarray, count_s: np.ndarray) -> float:
+    """Variance within hospitals, pooled over those with at least two; NaN where there is none."""
+    known_s = count_s > 1
+    return float(ratio((variance_s * (count_s - 1))[known_s].sum(), (count_s - 1)[known_s].sum()))
 
 
-def average_precision(rows: Rows, drawn: Resampling) -> np.ndarray:
-    """Area under the precision-recall curve as a step function (scikit-learn's), per replicate."""
-    events_rv, others_rv = _by_value(rows, drawn.weight_rn)
-    events_rv, others_rv = events_rv[:, ::-1], others_rv[:, ::-1]
-    found_rv = events_rv.cumsum(axis=1)
-    precision_rv = ratio(found_rv, found_rv + others_rv.cumsum(axis=1), otherwise=0.0)
-    return ratio(np.einsum("rv,rv->r", precision_rv, events_rv), events_rv.sum(axis=1))
+def pooled_auroc(rows: Rows) -> Influence:
+    """The usual area under the ROC curve; ties count half. ``rows`` must have both classes."""
+    placed = placements(rows)
+    influence_n = np.empty(rows.label_n.size)
+    influence_n[rows.label_n == 1] = (placed.event_m - placed.area) / placed.event_m.size
+    influence_n[rows.label_n == 0] = (placed.other_n - placed.area) / placed.other_n.size
+    return Influence(placed.area, influence_n)
+
+
+def average_precision(rows: Rows) -> Influence:
+    """Area under the precision-recall curve as a step function (scikit-learn's). ``rows`` must have an event."""
+    value_v, value_of_n = np.unique(-rows.probability_n, return_inverse=True)  # highest probability first
+    event_v = np.bincount(value_of_n, rows.label_n, minlength=value_v.size)
+    found_v, called_v = event_v.cumsum(), np.bincount(value_of_n, minlength=value_v.size).cumsum()
+    precision_v, events = found_v / called_v, rows.label_n.sum()
+    value = float(event_v @ precision_v / events)
+    # a case raises the precision at each threshold that calls it, by (label - precision) / called
+    raised_v = (event_v / called_v)[::-1].cumsum()[::-1]
+    lowered_v = (event_v * precision_v / called_v)[::-1].cumsum()[::-1]
+    own_n = rows.label_n * (precision_v[value_of_n] - value)
+    return Influence(value, (own_n + rows.label_n * raised_v[value_of_n] - lowered_v[value_of_n]) / events)
 
 
 def ratio(part: np.ndarray, whole: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
     """``part / whole``, and ``otherwise`` where there is no whole."""
     return np.divide(part, whole, out=np.full(np.shape(part), otherwise), where=whole > 0)
-
-
-def _by_value(rows: Rows, weight_rn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of events and of non-events at every distinct probability, ascending."""
-    order_n = np.argsort(rows.probability_n, kind="stable")
-    _, start_v = np.unique(rows.probability_n[order_n], return_index=True)
-    sorted_rn = weight_rn[:, order_n]
-    events_rn = sorted_rn * rows.label_n[order_n]
-    others_rn = sorted_rn - events_rn
-    if len(start_v) == len(order_n):
-        return events_rn, others_rn
-    return np.add.reduceat(events_rn, start_v, axis=1), np.add.reduceat(others_rn, start_v, axis=1)

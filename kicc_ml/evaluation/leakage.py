@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kicc_ml.evaluation.comparison import Difference, paired_difference
-from kicc_ml.evaluation.delong import Z
+from kicc_ml.evaluation.intervals import Z
 from kicc_ml.evaluation.rows import Rows, paired_rows
 
 #: Folds of the probe. A hospital needs a patient for each, else it is left out and named.
@@ -73,19 +73,17 @@ def site_probe(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> Sit
     return _balanced(right_n @ at_ns, at_ns.sum(axis=0), left_out)
 
 
-def validation_gap(patient_level: Rows, leave_one_site_out: Rows, seed: int = 0) -> dict[str, Difference]:
+def validation_gap(patient_level: Rows, leave_one_site_out: Rows) -> dict[str, Difference]:
     """How much the AUC falls when the hospital of a patient is not in training, by ``GAP_METRICS``.
 
     Both rows hold the same cases in the same order, predicted by the same kind of model under the two splits. Estimand
     and design as of :func:`kicc_ml.evaluation.comparison.paired_difference`. A pooled gap above 0: the model had learnt
     which hospitals have more events. A gap within hospitals: it had learnt what predicts at these hospitals only.
     """
-    return {metric: paired_difference(patient_level, leave_one_site_out, metric, seed) for metric in GAP_METRICS}
+    return {metric: paired_difference(patient_level, leave_one_site_out, metric) for metric in GAP_METRICS}
 
 
-def validation_gaps(
-    patient_level: pd.DataFrame, leave_one_site_out: pd.DataFrame, seed: int = 0
-) -> list[dict[str, Any]]:
+def validation_gaps(patient_level: pd.DataFrame, leave_one_site_out: pd.DataFrame) -> list[dict[str, Any]]:
     """:func:`validation_gap` of two tables of predictions over their common cases, for each endpoint and model.
 
     An endpoint that nobody is known of is left out: what cannot be evaluated is said by hospital.
@@ -96,18 +94,19 @@ def validation_gaps(
         {"endpoint": endpoint, "model": model, "metric": metric, **difference}
         for (endpoint, model), table in both.groupby(["endpoint", "model"], sort=False)
         if table["division"].nunique() > 1
-        for metric, difference in _gap(table.assign(model=table["division"]), seed).items()
+        for metric, difference in _gap(table.assign(model=table["division"])).items()
     ]
 
 
-def _gap(table: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
-    found = validation_gap(*paired_rows(table, "patient", "site"), seed)
+def _gap(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    found = validation_gap(*paired_rows(table, "patient", "site"))
     return {metric: _as_figure(difference) for metric, difference in found.items()}
 
 
 def _as_figure(difference: Difference) -> dict[str, Any]:
-    figure = {"difference": difference.value} | {name: getattr(difference, name) for name in ("low", "high", "p", "n")}
-    return figure | ({"reason": difference.reason} if difference.reason else {})
+    names = ("low", "high", "p", "n", "question")
+    figure = {"difference": difference.value} | {name: getattr(difference, name) for name in names}
+    return figure | ({"reason": difference.reason} if difference.reason else {}) | difference.answers
 
 
 def duplicates(rows: pd.DataFrame, feature_nf: np.ndarray | None = None, near: float = NEAR) -> pd.DataFrame:

@@ -1,29 +1,36 @@
-"""Random-effects meta-analysis of the AUC of hospitals on the logit scale.
+"""Random-effects meta-analysis of a figure of hospitals.
 
-Estimand: the mean of the distribution of hospitals' AUCs (each hospital's own area, on the logit scale), and with the
-prediction interval the AUC at a hospital not yet seen. Design: hospitals independent, each with an area and DeLong's
-variance, enough events at each that the logit of its area is about normal. With a handful of events a hospital the
-variance is estimated with the area and the mean is biased; the report names how many hospitals had to be left out.
+Estimand: the mean of the distribution of hospitals, each hospital counting as one; with the prediction interval the
+figure at a hospital not yet seen. Design: hospitals independent, each with an effect that is about normal and a
+variance (:mod:`kicc_ml.evaluation.hospital_effects`).
 
-Two prediction intervals: ``plug_in`` takes the estimated tau-squared for the true one (Higgins et al., J R Stat Soc A
-2009;172:137, with t(k - 1) as metafor) and covers 75 to 87 % where hospitals have a handful of events, since the
-estimate is so often 0. ``predicted``, the headline, averages the same interval over the values of tau-squared that the
-data allow, as weighed by the Q-profile (Viechtbauer, Stat Med 2007;26:37; in the way of Nagashima et al., Stat Methods
-Med Res 2019;28:1689).
+Restricted maximum likelihood with the interval of Hartung and Knapp, t(k - 1), and one change that simulation asked
+for: no hospital has more than 1 / sqrt(k) of the weight. Where one has half of the patients and tau-squared is
+estimated as 0, that hospital would have half of the weight, and the interval covers 90 % of the truths at twenty
+hospitals; with the limit 93 to 97 %. Where the limit does not bind, figures equal metafor's ``rma(test = "knha")``
+(``tests/evaluation/reference.R``). The usual floor (metafor's ``"adhoc"``: no narrower than with variances known) is
+refused: with three hospitals that do not differ it covers 100 %. Tables: ``README.md`` of this folder.
+
+The prediction interval takes the estimated tau-squared for the true one. It is given only where Cochran's Q shows that
+hospitals differ: elsewhere it covers as little as 79 %, and one that covers is up to twice as wide as need be.
 
 Sources: REML as in Viechtbauer, J Educ Behav Stat 2005;30:261; DerSimonian & Laird, Control Clin Trials 1986;7:177;
-Hartung & Knapp, Stat Med 2001;20:3875. Figures equal metafor's ``rma(test = "knha")``
-(``tests/evaluation/reference.R``).
+Hartung & Knapp, Stat Med 2001;20:3875; Higgins et al., J R Stat Soc A 2009;172:137, with t(k - 1) as metafor.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
-from kicc_ml.evaluation.bootstrap import CONFIDENCE, LEAST_SITES
-from kicc_ml.evaluation.discrimination import SitePairs
+from kicc_ml.evaluation.intervals import Interval, Scale, critical, from_scale, two_sided_p
+
+#: With two hospitals t has one degree of freedom (12.7), and the spread between hospitals is one difference.
+MIN_HOSPITALS = 3
+
+#: Largest p of Cochran's Q at which hospitals are said to differ.
+DIFFER = 0.05
 
 #: Steps of Fisher scoring; it converges in about ten, and at the border (tau-squared 0) at once.
 SCORING_STEPS = 200
@@ -31,114 +38,106 @@ SCORING_STEPS = 200
 #: A change of tau-squared below this ends the scoring.
 CONVERGED = 1e-12
 
-#: Values of tau-squared that the headline prediction interval averages over, each as likely as the others.
-PROFILE_POINTS = 400
+#: Passes in which weights above the limit are lowered: a weight may rise above it when another is lowered.
+LIMIT_PASSES = 20
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Mean of k effects with its Hartung-Knapp interval and the prediction intervals; None with a ``reason``.
+    """Mean of k effects with its interval and the prediction interval of a new one; None with a ``reason``.
 
-    ``tau_squared`` and ``i_squared`` (0..1) tell how far the effects differ beyond chance.
+    ``plug_in`` is the prediction interval whether or not hospitals are shown to differ (metafor's); ``predicted`` the
+    same where they are, else None with ``predicted_reason``. ``p`` is that of the mean being 0. ``tau_squared``,
+    ``i_squared`` (0..1) and ``q_p`` tell how far the effects differ beyond chance. ``heaviest`` is the largest share of
+    the weight.
     """
 
-    mean: float | None
-    low: float | None
-    high: float | None
-    predicted_low: float | None
-    predicted_high: float | None
-    plug_in_low: float | None
-    plug_in_high: float | None
-    tau_squared: float | None
-    i_squared: float | None
-    k: int
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    predicted_low: float | None = None
+    predicted_high: float | None = None
+    plug_in_low: float | None = None
+    plug_in_high: float | None = None
+    tau_squared: float | None = None
+    i_squared: float | None = None
+    q_p: float | None = None
+    p: float | None = None
+    heaviest: float | None = None
+    k: int = 0
     reason: str = ""
+    predicted_reason: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.low, self.high, self.reason)
+
+    @property
+    def predicted(self) -> Interval:
+        return Interval(self.predicted_low, self.predicted_high, self.predicted_reason)
 
 
-ON_LOGIT_SCALE = ("mean", "low", "high", "predicted_low", "predicted_high", "plug_in_low", "plug_in_high")
+ON_SCALE = ("mean", "low", "high", "predicted_low", "predicted_high", "plug_in_low", "plug_in_high")
 
 
 def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "DL"] = "REML") -> Pooled:
-    """Random-effects mean of effects with known variances; needs ``LEAST_SITES`` of them."""
+    """Random-effects mean of effects with known variances; needs ``MIN_HOSPITALS`` of them."""
     k = len(effect_k)
-    if k < LEAST_SITES:
-        return Pooled(*(None,) * 9, k, f"{k} effects; {LEAST_SITES} are needed")
+    if k < MIN_HOSPITALS:
+        reason = f"{k} {'hospital' if k == 1 else 'hospitals'} with an estimate; {MIN_HOSPITALS} are needed"
+        return Pooled(k=k, reason=reason, predicted_reason=reason)
     tau_squared = (_reml if method == "REML" else _dersimonian_laird)(effect_k, variance_k)
-    weight_k = 1 / (variance_k + tau_squared)
+    weight_k = limit_weights(1 / (variance_k + tau_squared))
     mean = float((weight_k * effect_k).sum() / weight_k.sum())
     error_squared = float((weight_k * (effect_k - mean) ** 2).sum() / ((k - 1) * weight_k.sum()))
-    predicted_low, predicted_high = _prediction_interval(effect_k, variance_k)
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, k - 1)
-    half, reach = quantile * np.sqrt(error_squared), quantile * np.sqrt(error_squared + tau_squared)
+    if error_squared <= np.finfo(float).eps:
+        reason = "no spread between hospitals"
+        return Pooled(k=k, reason=reason, predicted_reason=reason)
+    half, reach = critical(k - 1) * np.sqrt([error_squared, error_squared + tau_squared])
+    q_p = _q_p(effect_k, variance_k)
+    differ = q_p < DIFFER
     return Pooled(
         mean=mean,
         low=float(mean - half),
         high=float(mean + half),
-        predicted_low=predicted_low,
-        predicted_high=predicted_high,
+        predicted_low=float(mean - reach) if differ else None,
+        predicted_high=float(mean + reach) if differ else None,
         plug_in_low=float(mean - reach),
         plug_in_high=float(mean + reach),
         tau_squared=tau_squared,
         i_squared=float(tau_squared / (tau_squared + _typical_variance(variance_k))),
+        q_p=q_p,
+        p=two_sided_p(mean, np.sqrt(error_squared), k - 1),
+        heaviest=float(weight_k.max() / weight_k.sum()),
         k=k,
+        predicted_reason="" if differ else f"the hospitals are not shown to differ (p {q_p:.2f})",
     )
 
 
-def logit_areas(pairs: SitePairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logit of each hospital's area, its variance (delta method), and which hospitals these are.
-
-    A hospital whose area is 0 or 1, or with fewer than two events or non-events, has neither and is absent.
-    """
-    usable_s = (pairs.area_s > 0) & (pairs.area_s < 1) & (pairs.variance_s > 0)
-    area_k = pairs.area_s[usable_s]
-    return special.logit(area_k), pairs.variance_s[usable_s] / (area_k * (1 - area_k)) ** 2, pairs.site_s[usable_s]
+def brought_back(pooled: Pooled, scale: Scale) -> Pooled:
+    """Mean and bounds from ``scale`` (``tau_squared`` stays on it)."""
+    known = {name: getattr(pooled, name) for name in ON_SCALE if getattr(pooled, name) is not None}
+    back: dict[str, Any] = {name: float(from_scale(value, scale)) for name, value in known.items()}
+    return replace(pooled, **back)
 
 
-def pool_areas(pairs: SitePairs, method: Literal["REML", "DL"] = "REML") -> Pooled:
-    """:func:`pool` of the hospitals' areas, brought back from the logit scale (``tau_squared`` stays on it)."""
-    effect_k, variance_k, _ = logit_areas(pairs)
-    pooled = pool(effect_k, variance_k, method)
-    if pooled.mean is None:
-        return replace(pooled, reason=f"{pooled.k} hospitals with an interval of their own; {LEAST_SITES} are needed")
-    areas: dict[str, Any] = {name: float(special.expit(getattr(pooled, name))) for name in ON_LOGIT_SCALE}
-    return replace(pooled, **areas)
+def limit_weights(weight_k: np.ndarray) -> np.ndarray:
+    """Lower the weights that exceed 1 / sqrt(k) of all until none does."""
+    share = 1 / np.sqrt(len(weight_k))
+    limited_k = weight_k.copy()
+    for _ in range(LIMIT_PASSES):
+        heavy_k = limited_k > share * limited_k.sum() * (1 + 1e-9)
+        if not heavy_k.any():
+            break
+        limited_k[heavy_k] = share * limited_k[~heavy_k].sum() / (1 - heavy_k.sum() * share)
+    return limited_k
 
 
-def _prediction_interval(effect_k: np.ndarray, variance_k: np.ndarray) -> tuple[float, float]:
-    """Quantiles of a new effect: t(k - 1) about the mean, averaged over the values tau-squared may have."""
-    k = len(effect_k)
-    tau_squared_p = _profile(effect_k, variance_k)
-    q_p, mean_p, weight_p = _heterogeneity(tau_squared_p, effect_k, variance_k)
-    reach_p = np.sqrt(tau_squared_p + q_p / ((k - 1) * weight_p))
-    ends = mean_p.min() - 1e3 * reach_p.max(), mean_p.max() + 1e3 * reach_p.max()
-
-    def below(effect: float, share: float) -> float:
-        return float(stats.t.cdf((effect - mean_p) / reach_p, k - 1).mean() - share)
-
-    tail = (1 - CONFIDENCE) / 2
-    low, high = (optimize.brentq(below, *ends, args=(share,)) for share in (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def _profile(effect_k: np.ndarray, variance_k: np.ndarray) -> np.ndarray:
-    """Quantiles of tau-squared by the Q-profile: where it is true, Q is chi-squared with k - 1 degrees; 0 at least."""
-    share_p = (np.arange(PROFILE_POINTS) + 0.5) / PROFILE_POINTS
-    target_p = stats.chi2.ppf(share_p, len(effect_k) - 1)
-    top = float(variance_k.max())
-    while _heterogeneity(np.array([top]), effect_k, variance_k)[0][0] > target_p[0]:
-        top *= 2
-    grid_g = np.concatenate([[0.0], np.geomspace(1e-6 * top, top, PROFILE_POINTS)])
-    q_g = _heterogeneity(grid_g, effect_k, variance_k)[0]  # falls as tau-squared grows
-    return np.interp(target_p, q_g[::-1], grid_g[::-1])
-
-
-def _heterogeneity(
-    tau_squared_p: np.ndarray, effect_k: np.ndarray, variance_k: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Q, the mean and the sum of weights under each tau-squared."""
-    weight_pk = 1 / (variance_k + tau_squared_p[:, None])
-    mean_p = (weight_pk * effect_k).sum(axis=1) / weight_pk.sum(axis=1)
-    return (weight_pk * (effect_k - mean_p[:, None]) ** 2).sum(axis=1), mean_p, weight_pk.sum(axis=1)
+def _q_p(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
+    """p of Cochran's Q: how often hospitals that do not differ would spread so far."""
+    weight_k = 1 / variance_k
+    mean = (weight_k * effect_k).sum() / weight_k.sum()
+    return float(special.chdtrc(len(effect_k) - 1, (weight_k * (effect_k - mean) ** 2).sum()))
 
 
 def _reml(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
@@ -146,13 +145,12 @@ def _reml(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
     tau_squared = _dersimonian_laird(effect_k, variance_k)
     for _ in range(SCORING_STEPS):
         weight_k = 1 / (variance_k + tau_squared)
-        mean = (weight_k * effect_k).sum() / weight_k.sum()
+        squared_k, whole = weight_k**2, weight_k.sum()
+        error_k = effect_k - weight_k @ effect_k / whole
         # projection P = W - W 1 (1' W 1)^-1 1' W: score (y' P P y - tr P) / 2, information tr(P P) / 2
-        share_k = weight_k / weight_k.sum()
-        trace = weight_k.sum() - (weight_k * share_k).sum()
-        trace_squared = (weight_k**2).sum() - 2 * (weight_k**2 * share_k).sum() + ((weight_k * share_k).sum()) ** 2
-        score = ((weight_k * (effect_k - mean)) ** 2).sum() - trace
-        moved = max(0.0, tau_squared + score / trace_squared)
+        share = squared_k.sum() / whole
+        score = squared_k @ error_k**2 - (whole - share)
+        moved = max(0.0, tau_squared + score / (squared_k.sum() - 2 * squared_k @ weight_k / whole + share**2))
         if abs(moved - tau_squared) < CONVERGED:
             return float(moved)
         tau_squared = moved

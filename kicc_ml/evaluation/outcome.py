@@ -1,9 +1,7 @@
-"""The figures of one model for one endpoint, each with the interval that its design allows.
+"""The figures of one model for one endpoint, each with the three answers of :mod:`kicc_ml.evaluation.three_answers`.
 
-Over three or more hospitals the hospitals are resampled; at one or two, where no spread between hospitals can be
-seen, cases are taken as independent: DeLong for areas, Fisher's information for slope and intercept, resampled cases
-for the rest. ``over`` says which. Definitions: :mod:`kicc_ml.evaluation.discrimination`,
-:mod:`kicc_ml.evaluation.calibration`.
+Average precision, the scaled Brier score and the pooled AUC speak of these hospitals only: they are made of all cases
+together. Definitions: :mod:`kicc_ml.evaluation.discrimination`, :mod:`kicc_ml.evaluation.calibration`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,51 +11,47 @@ from typing import Any
 
 import numpy as np
 
-from kicc_ml.evaluation import calibration, discrimination
-from kicc_ml.evaluation.bootstrap import (
-    LEAST,
-    LEAST_SITES,
-    REPLICATES,
-    Interval,
-    Resampling,
-    Scale,
-    degrees_of,
-    resample,
-    t_interval,
-)
-from kicc_ml.evaluation.delong import delong_interval, logit_interval
-from kicc_ml.evaluation.discrimination import site_pairs, within_site_auroc
-from kicc_ml.evaluation.rows import Rows, unknown
-
-#: A resample in which every pair is ordered right counts on the logit scale as if half a pair were not.
-HALF_A_PAIR = 0.5
+from kicc_ml.evaluation import calibration, discrimination, hospital_effects
+from kicc_ml.evaluation.discrimination import site_pairs
+from kicc_ml.evaluation.hospital_effects import Effects
+from kicc_ml.evaluation.intervals import Estimate, Influence, Scale, estimate, stratified_variance
+from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.three_answers import answer, unanswered
 
 
 @dataclass(frozen=True)
 class Metric:
-    """``replicates`` over a resampling, and the scale of the interval.
+    """A figure of all cases, the scale of its interval, and the same of each hospital where that has a meaning.
 
-    ``two_classes``: needs both. ``by_pairs``: made of pairs of an event and a non-event, so it can be exactly 1.
+    ``two_classes``: needs both. ``by_class``: cases are drawn within hospital and class, as DeLong's variance has it.
     """
 
-    replicates: Callable[[Rows, Resampling], np.ndarray]
+    of: Callable[[Rows], Influence]
     scale: Scale
+    effects: Callable[[Rows], Effects] | None = None
     two_classes: bool = True
-    by_pairs: bool = False
+    by_class: bool = False
 
-    def over(self, rows: Rows, drawn: Resampling) -> np.ndarray:
-        """The figure of the sample and of each replicate."""
-        return drawn.each(partial(self.replicates, rows))
+    def strata(self, rows: Rows) -> np.ndarray:
+        """What each case is drawn within: its hospital, or that and its class."""
+        return np.char.add(rows.site_n, np.where(rows.label_n == 1, "+", "-")) if self.by_class else rows.site_n
 
 
-WEIGHTED: Mapping[str, Metric] = {
-    "auroc_pooled": Metric(discrimination.pooled_auroc, "logit", by_pairs=True),
-    "auprc": Metric(discrimination.average_precision, "logit", by_pairs=True),
-    "brier": Metric(calibration.brier, "logit", two_classes=False),
+def _brier_effects(rows: Rows) -> Effects:
+    return hospital_effects.mean_effects(calibration.squared_error(rows), rows.site_n, "logit")
+
+
+_SLOPES = partial(hospital_effects.coefficient_effects, with_slope=True)
+_INTERCEPTS = partial(hospital_effects.coefficient_effects, with_slope=False)
+
+OF_ALL_CASES: Mapping[str, Metric] = {
+    "auroc_pooled": Metric(discrimination.pooled_auroc, "logit", by_class=True),
+    "auprc": Metric(discrimination.average_precision, "logit"),
+    "brier": Metric(calibration.brier, "logit", _brier_effects, two_classes=False),
     "scaled_brier": Metric(calibration.scaled_brier, "identity"),
-    "observed_expected": Metric(calibration.observed_expected, "log"),
-    "calibration_slope": Metric(calibration.calibration_slope, "identity"),
-    "calibration_intercept": Metric(calibration.calibration_intercept, "identity"),
+    "observed_expected": Metric(calibration.observed_expected, "log", hospital_effects.observed_expected_effects),
+    "calibration_slope": Metric(calibration.calibration_slope, "identity", _SLOPES),
+    "calibration_intercept": Metric(calibration.calibration_intercept, "identity", _INTERCEPTS),
 }
 
 DISCRIMINATION = ("auroc", "auroc_pooled", "auprc")
@@ -65,76 +59,49 @@ CALIBRATION = ("brier", "scaled_brier", "observed_expected", "calibration_slope"
 METRICS = (*DISCRIMINATION, *CALIBRATION)
 
 
-#: Intervals for independent cases that need no resampling.
-ANALYTIC: Mapping[str, Callable[[Rows], Interval]] = {
-    "auroc_pooled": delong_interval,
-    "calibration_slope": partial(calibration.wald, metric="calibration_slope"),
-    "calibration_intercept": partial(calibration.wald, metric="calibration_intercept"),
-}
+def score(rows: Rows, metrics: Sequence[str] = METRICS) -> dict[str, dict[str, Any]]:
+    """``metrics`` of one model for one endpoint: ``{value, low, high, question, n, events, sites}`` and three answers.
 
-
-def score(
-    rows: Rows, seed: int = 0, metrics: Sequence[str] = METRICS, resamples: int = REPLICATES
-) -> dict[str, dict[str, Any]]:
-    """``metrics`` of one model for one endpoint, each as ``{value, low, high, n, events, sites, over}``.
-
-    For ``auroc`` the counts are those of the hospitals that contribute pairs. What cannot be computed is None with
-    ``reason``; with one class that is everything but the Brier score.
+    For ``auroc`` the counts are those of the hospitals that contribute pairs, and ``few`` names those under the rule
+    for few events. What cannot be computed is None with ``reason``; with one class that is all but the Brier score.
     """
     if not len(rows.label_n):
-        return {name: unknown(rows.why_one_class) for name in metrics}
-    drawn = resample(rows.site_n, seed, resamples)
+        return {name: unanswered(rows.why_one_class) for name in metrics}
     return {
-        name: _counts(rows)
-        | (_score_within_site(rows, seed, resamples) if name == "auroc" else _score_weighted(name, rows, drawn))
+        name: _counts(rows) | (_within_hospitals(rows) if name == "auroc" else _of_all_cases(OF_ALL_CASES[name], rows))
         for name in metrics
     }
 
 
-def replicates(rows: Rows, drawn: Resampling) -> dict[str, np.ndarray]:
-    """Every metric over one resampling of hospitals: the sample first, then the replicates.
-
-    A hospital of one class adds no pairs to ``auroc`` whenever it is drawn.
-    """
-    pairs = site_pairs(rows)
-    weight_rs = drawn.weight_ru[:, np.isin(np.unique(rows.site_n), pairs.site_s)]
-    weighted = {name: metric.over(rows, drawn) for name, metric in WEIGHTED.items()}
-    return {"auroc": within_site_auroc(pairs, weight_rs)} | weighted
+def overall(metric: Metric, rows: Rows) -> Estimate | None:
+    """The figure of all cases with its variance, hospitals being strata; None where it does not exist."""
+    found = metric.of(rows)
+    if not np.isfinite(found.value):
+        return None
+    return estimate(found.value, stratified_variance(found.influence_n, metric.strata(rows)), metric.scale)
 
 
-def figure(value: float, interval: Interval, over: str) -> dict[str, Any]:
-    """A value with its interval; ``reason`` where there is none."""
-    found: dict[str, Any] = {"value": value, "low": interval.low, "high": interval.high, "over": over}
-    return found | ({"reason": interval.reason} if interval.reason else {})
-
-
-def _score_within_site(rows: Rows, seed: int, resamples: int) -> dict[str, Any]:
+def _within_hospitals(rows: Rows) -> dict[str, Any]:
     pairs = site_pairs(rows)
     if not pairs.site_s.size:
-        return unknown(rows.why_one_class or "no hospital has both events and non-events")
-    within = rows.at(np.isin(rows.site_n, pairs.site_s))
-    if pairs.site_s.size < LEAST_SITES:
-        return figure(pairs.area, logit_interval(pairs.area, pairs.spread), "cases") | _counts(within)
-    drawn = resample(within.site_n, seed, resamples)
-    replicate_r = within_site_auroc(pairs, drawn.weight_ru)
-    least = HALF_A_PAIR / pairs.pairs_s.sum()
-    interval = t_interval(replicate_r, drawn, "logit", least, degrees_of(pairs.pairs_s))
-    return figure(pairs.area, interval, "sites") | _counts(within)
+        return unanswered(rows.why_one_class or "no hospital has both events and non-events")
+    effects = hospital_effects.area_effects(pairs)
+    answers = answer(estimate(pairs.area, pairs.spread, "logit", pairs.degrees), effects)
+    counts = _counts(rows.at(np.isin(rows.site_n, pairs.site_s)))
+    return answers.figure(answers.question) | counts | {"few": [str(site) for site in pairs.site_s[pairs.few_s]]}
 
 
-def _score_weighted(name: str, rows: Rows, drawn: Resampling) -> dict[str, Any]:
-    metric = WEIGHTED[name]
+def _of_all_cases(metric: Metric, rows: Rows) -> dict[str, Any]:
     if metric.two_classes and rows.why_one_class:
-        return unknown(rows.why_one_class)
-    analytic = ANALYTIC.get(name) if drawn.over == "cases" else None
-    replicate_r = metric.over(rows, drawn.sample if analytic else drawn)
-    if not np.isfinite(replicate_r[0]):
-        return unknown("probabilities are constant or separate the labels perfectly")
-    if analytic:
-        return figure(float(replicate_r[0]), analytic(rows), "cases")
-    pairs = rows.label_n.sum() * (1 - rows.label_n).sum()
-    interval = t_interval(replicate_r, drawn, metric.scale, HALF_A_PAIR / pairs if metric.by_pairs else LEAST)
-    return figure(float(replicate_r[0]), interval, drawn.over)
+        return unanswered(rows.why_one_class)
+    these = overall(metric, rows)
+    if these is None:
+        return unanswered("probabilities are constant or separate the labels perfectly")
+    if metric.effects is None:
+        found = these.interval
+        bounds = {"low": found.low, "high": found.high} | ({"reason": found.reason} if found.reason else {})
+        return {"value": these.figure, **bounds, "question": "these_hospitals"}
+    return answer(these, metric.effects(rows)).figure("these_hospitals")
 
 
 def _counts(rows: Rows) -> dict[str, int]:

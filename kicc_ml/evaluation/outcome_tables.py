@@ -5,7 +5,7 @@ Everything here is plain lists and numbers for ``summary.json``; what does not e
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,14 @@ from kicc_ml.evaluation.calibration import smooth_curve
 from kicc_ml.evaluation.comparison import compare
 from kicc_ml.evaluation.decision_curve import decision_curve
 from kicc_ml.evaluation.discrimination import site_pairs
-from kicc_ml.evaluation.meta_analysis import logit_areas, pool_areas
+from kicc_ml.evaluation.hospital_effects import Effects, area_effects
+from kicc_ml.evaluation.meta_analysis import brought_back, pool
 from kicc_ml.evaluation.rows import Rows, outside, rows_of
 
 #: Points kept of a smooth curve, at equal shares of the cases.
 CURVE_POINTS = 101
+
+METHODS: dict[str, Literal["REML", "DL"]] = {"reml": "REML", "dersimonian_laird": "DL"}
 
 #: The model that the others are there to judge.
 JUDGED = "network"
@@ -32,18 +35,21 @@ def per_model(predictions: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
 
 
 def meta_analyses(predictions: pd.DataFrame) -> dict[str, Any]:
-    """``<endpoint>.<model>.{reml,dersimonian_laird}`` of the hospitals' areas, and which had to be ``left_out``."""
+    """``<endpoint>.<model>.{reml,dersimonian_laird}`` of the hospitals' areas.
+
+    ``few`` are hospitals under the rule for few events, ``left_out`` those without an area: one class, or nobody known.
+    """
     found: dict[str, Any] = {}
     for endpoint, model, rows in per_model(predictions):
-        pairs = site_pairs(rows)
-        left_out = sorted(set(rows.site_n) - set(logit_areas(pairs)[2]))
-        methods = {"reml": pool_areas(pairs, "REML"), "dersimonian_laird": pool_areas(pairs, "DL")}
-        figures = {name: _without_empty_reason(vars(pooled)) for name, pooled in methods.items()}
-        found.setdefault(endpoint, {})[model] = figures | {"left_out": [str(site) for site in left_out]}
+        effects = area_effects(site_pairs(rows))
+        named = {"few": effects.site_k[effects.borrowed_k], "left_out": sorted({*rows.site_n} - {*effects.site_k})}
+        sites = {name: [str(site) for site in named[name]] for name in named}
+        figures = {name: _pooled(effects, method) for name, method in METHODS.items()}
+        found.setdefault(endpoint, {})[model] = figures | sites
     return found
 
 
-def comparisons(predictions: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+def comparisons(predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """Models from outside, else the network, against each other model; where there is neither, every two."""
     if predictions.empty:
         return []
@@ -54,15 +60,15 @@ def comparisons(predictions: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]
         for one, other in combinations(sorted(models, key=lambda model: model not in judged), 2)
         if one in judged
     ]
-    rows = compare(predictions, pairs, seed)
+    rows = compare(predictions, pairs)
     return [_without_empty_reason(row) for row in rows]
 
 
-def decision_curves(predictions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def decision_curves(predictions: pd.DataFrame) -> dict[str, Any]:
     """``<endpoint>.<model>`` as columns of equal length."""
     found: dict[str, Any] = {}
     for endpoint, model, rows in per_model(predictions):
-        curve = decision_curve(rows, seed=seed)
+        curve = decision_curve(rows)
         found.setdefault(endpoint, {})[model] = {name: _plain(curve[name]) for name in curve}
     return found
 
@@ -79,9 +85,13 @@ def calibration_curves(predictions: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
+def _pooled(effects: Effects, method: Literal["REML", "DL"]) -> dict[str, Any]:
+    return _without_empty_reason(vars(brought_back(pool(effects.effect_k, effects.variance_k, method), effects.scale)))
+
+
 def _plain(values: Any) -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def _without_empty_reason(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "reason" or value}
+    return {name: value for name, value in row.items() if not name.endswith("reason") or value}

@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from kicc_ml.evaluation import agreement
-from kicc_ml.evaluation.bootstrap import Interval, Resampling, resample, t_interval
+from kicc_ml.evaluation.bootstrap import Resampling, resample, t_interval
+from kicc_ml.evaluation.intervals import Interval
 from kicc_ml.evaluation.rows import unknown
 
 #: What any model has to beat, fitted on the same folds.

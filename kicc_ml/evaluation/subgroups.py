@@ -48,7 +48,7 @@ def groups_of(cases: Iterable[Case]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["case_id", *GROUPINGS]).dropna(axis="columns", how="all")
 
 
-def subgroups(predictions: pd.DataFrame, groups: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+def subgroups(predictions: pd.DataFrame, groups: pd.DataFrame) -> list[dict[str, Any]]:
     """One row per endpoint, model, grouping and group: ``n events`` and the figures of ``SHOWN``.
 
     ``groups`` holds ``case_id`` and any of ``GROUPINGS``; a case without a value is in the group ``unknown``. No rows
@@ -57,10 +57,10 @@ def subgroups(predictions: pd.DataFrame, groups: pd.DataFrame, seed: int = 0) ->
     if predictions.empty or "case_id" not in groups:
         return []
     joined = predictions.merge(groups, on="case_id", how="left", validate="many_to_one")
-    return [row for grouping in GROUPINGS if grouping in groups for row in _of(joined, grouping, seed)]
+    return [row for grouping in GROUPINGS if grouping in groups for row in _of(joined, grouping)]
 
 
-def _of(predictions: pd.DataFrame, grouping: str, seed: int) -> Iterator[dict[str, Any]]:
+def _of(predictions: pd.DataFrame, grouping: str) -> Iterator[dict[str, Any]]:
     named = predictions[grouping].astype(object).where(predictions[grouping].notna(), "unknown")
     order = [*AGE_BANDS.values()] if grouping == "age_band" else []
     for (endpoint, model), table in predictions.assign(group=named).groupby(["endpoint", "model"], sort=False):
@@ -69,4 +69,4 @@ def _of(predictions: pd.DataFrame, grouping: str, seed: int) -> Iterator[dict[st
             rows = rows_of(table[table["group"] == group])
             row = {"endpoint": endpoint, "model": model, "grouping": grouping, "group": str(group)}
             row |= {"n": len(rows.label_n), "events": int(rows.label_n.sum())}
-            yield row | score(rows, seed, SHOWN)
+            yield row | score(rows, SHOWN)

@@ -19,15 +19,17 @@ import pandas as pd
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation import agreement, outcome, segmentation
-from kicc_ml.evaluation.bootstrap import Interval, mean_interval
+from kicc_ml.evaluation.hospital_effects import mean_effects
+from kicc_ml.evaluation.intervals import Interval, estimate, stratified_variance
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
-from kicc_ml.evaluation.rows import COMPARED, MODELS, NOT_LEARNT, outside, rows_of, unknown, was_not_learnt
+from kicc_ml.evaluation.rows import COMPARED, MODELS, NOT_LEARNT, outside, rows_of, was_not_learnt
 from kicc_ml.evaluation.subgroups import subgroups
+from kicc_ml.evaluation.three_answers import answer, unanswered
 from kicc_ml.evaluation.verdict import verdicts
 
 #: Of ``summary.csv``.
-NUMBER_COLUMNS = ("value", "low", "high", "n", "events", "sites", "over", "model", "against", "metric", "reason")
+NUMBER_COLUMNS = ("value", "low", "high", "n", "events", "sites", "question", "model", "against", "metric", "reason")
 
 #: Points of curves, which are figures only together.
 CURVES = ("decision_curve", "calibration_curve")
@@ -39,22 +41,20 @@ LENGTHS = ("nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
 SHARES = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", *segmentation.DETECTION)
 
 
-def summarise(
-    cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0, groups: pd.DataFrame | None = None
-) -> dict[str, Any]:
+def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, groups: pd.DataFrame | None = None) -> dict[str, Any]:
     """The content of ``summary.json``. Raises UserError where a case is predicted twice by a model."""
     _refuse_doubled(cases, ["case_id"], "cases")
     _refuse_doubled(predictions, ["case_id", "endpoint", "model"], "predictions")
     sites = sites_of(cases, predictions)
     summary = {
-        **_figures(cases, predictions, seed),
-        "sites": {site: _figures(at_site(cases, site), at_site(predictions, site), seed) for site in sites},
+        **_figures(cases, predictions),
+        "sites": {site: _figures(at_site(cases, site), at_site(predictions, site)) for site in sites},
         "not_evaluable": not_evaluable(cases, predictions),
         "meta_analysis": meta_analyses(predictions),
-        "comparisons": comparisons(predictions, seed),
-        "decision_curve": decision_curves(predictions, seed),
+        "comparisons": comparisons(predictions),
+        "decision_curve": decision_curves(predictions),
         "calibration_curve": calibration_curves(predictions),
-        "subgroups": [] if groups is None else subgroups(_headline(predictions), groups, seed),
+        "subgroups": [] if groups is None else subgroups(_headline(predictions), groups),
     }
     return summary | {"verdict": verdicts(summary)}
 
@@ -96,44 +96,46 @@ def _headline(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions[shown] if shown.any() else predictions
 
 
-def _figures(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _figures(cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Any]:
     people = {str(case) for table in (cases, predictions) if "case_id" in table for case in table["case_id"]}
     return {
         "n": len(people),
         "segmentation": {
-            region: {
-                metric: _segmentation_figure(cases, region, metric, seed) for metric in segmentation.metrics_of(region)
-            }
+            region: {metric: _segmentation_figure(cases, region, metric) for metric in segmentation.metrics_of(region)}
             for region in REGIONS
         },
-        "outcome": _outcome_figures(predictions, seed),
+        "outcome": _outcome_figures(predictions),
         "severity": severity_figures(cases),
     }
 
 
-def _segmentation_figure(cases: pd.DataFrame, region: str, metric: str, seed: int) -> dict[str, Any]:
-    empty = {"mean": None, "low": None, "high": None, "n": 0}
+def _segmentation_figure(cases: pd.DataFrame, region: str, metric: str) -> dict[str, Any]:
     column = f"{region}_{metric}"
     if column not in cases:
-        return empty | {"reason": "not predicted, or no reference"}
+        return _no_mean("not predicted, or no reference")
     known = cases.dropna(subset=[column])
     units = set(known["distance_unit"]) if metric in LENGTHS and "distance_unit" in known else set()
     if known.empty or len(units) > 1:
         why = "distances partly in mm, partly in voxels" if units else _common_reason(cases, region)
-        return empty | {"reason": why}
-    figure = _mean(known[column].to_numpy(float), known["site"].to_numpy(str), metric in SHARES, seed)
+        return _no_mean(why)
+    figure = _mean(known[column].to_numpy(float), known["site"].to_numpy(str), metric in SHARES)
     if left_out := len(cases) - len(known):
         figure["left_out"] = left_out
     return figure | ({"unit": units.pop()} if units else {})
 
 
-def _mean(value_n: np.ndarray, site_n: np.ndarray, share: bool, seed: int) -> dict[str, Any]:
-    interval, over = mean_interval(value_n, site_n, seed)
-    low, high = interval.low, interval.high
-    if share and low is not None and high is not None:
-        low, high = max(low, 0.0), min(high, 1.0)
-    figure: dict[str, Any] = {"mean": float(value_n.mean()), "low": low, "high": high, "n": len(value_n)}
-    return figure | {"over": over} | ({"reason": interval.reason} if interval.reason else {})
+def _mean(value_n: np.ndarray, site_n: np.ndarray, share: bool) -> dict[str, Any]:
+    """Mean over cases, as ``mean``, and what it answers; of a share no bound leaves 0 to 1."""
+    mean = float(value_n.mean())
+    these = estimate(mean, stratified_variance((value_n - mean) / value_n.size, site_n))
+    answers = answer(these, mean_effects(value_n, site_n))
+    figure = answers.figure("these_hospitals", *((0.0, 1.0) if share else ()))
+    return {"mean": figure.pop("value"), "n": len(value_n), **figure}
+
+
+def _no_mean(reason: str) -> dict[str, Any]:
+    figure = unanswered(reason)
+    return {"mean": figure.pop("value"), "n": 0, **figure}
 
 
 def _common_reason(cases: pd.DataFrame, region: str) -> str:
@@ -142,32 +144,34 @@ def _common_reason(cases: pd.DataFrame, region: str) -> str:
     return "; ".join(reasons) or "no case with masks"
 
 
-def _outcome_figures(predictions: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _outcome_figures(predictions: pd.DataFrame) -> dict[str, Any]:
     endpoints = [*ENDPOINTS, *(name for name in endpoints_of(predictions) if name not in ENDPOINTS)]
-    return {endpoint: _models_of_endpoint(predictions, endpoint, seed) for endpoint in endpoints}
+    return {endpoint: _models_of_endpoint(predictions, endpoint) for endpoint in endpoints}
 
 
-def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str, seed: int) -> dict[str, Any]:
+def _models_of_endpoint(predictions: pd.DataFrame, endpoint: str) -> dict[str, Any]:
     rows = predictions[predictions["endpoint"] == endpoint] if "endpoint" in predictions else predictions
     if rows.empty:
-        absent = unknown("not predicted")
-        return {"network": {metric: dict(absent) for metric in outcome.METRICS}}
-    return {model: _scored(rows[rows["model"] == model], seed) for model in models_of(rows)}
+        return {"network": {metric: unanswered("not predicted") for metric in outcome.METRICS}}
+    return {model: _scored(rows[rows["model"] == model]) for model in models_of(rows)}
 
 
-def _scored(rows: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+def _scored(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The figures of one model; ``left_out`` counts cases of known outcome that it did not predict, if any."""
-    figures = outcome.score(rows_of(rows), seed)
     if was_not_learnt(rows):
-        figures = {name: figure | {"reason": NOT_LEARNT} for name, figure in figures.items()}
+        return {name: unanswered(NOT_LEARNT) for name in outcome.METRICS}
+    figures = outcome.score(rows_of(rows))
     left_out = int((rows["label"].notna() & rows["probability"].isna()).sum())
     return {name: figure | {"left_out": left_out} for name, figure in figures.items()} if left_out else figures
 
 
 def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
-    """Agreement of the graded score (0 to 24) and of the percentage with those of the true masks."""
-    score, score_truth = _pairs(cases, "severity_score")
-    percent, percent_truth = _pairs(cases, "percent_involved")
+    """Agreement of the graded score (0 to 24) and of the percentage with those of the true masks.
+
+    ``error`` is graded less true, ``absolute_error`` without its sign, each a mean over cases with the three answers.
+    """
+    score, score_truth, score_site = _pairs(cases, "severity_score")
+    percent, percent_truth, percent_site = _pairs(cases, "percent_involved")
     if not score.size:
         points: dict[str, Any] = {"mae": None, "within_1": None, "within_2": None, "reason": "no graded pair"}
     else:
@@ -176,7 +180,16 @@ def severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
             "within_1": agreement.within(score, score_truth, 1),
             "within_2": agreement.within(score, score_truth, 2),
         }
-    return {"score": points | {"n": int(score.size)}, "percent_involved": _agreement(percent, percent_truth)}
+    return {
+        "score": points | {"n": int(score.size)} | _errors(score - score_truth, score_site),
+        "percent_involved": _agreement(percent, percent_truth) | _errors(percent - percent_truth, percent_site),
+    }
+
+
+def _errors(error_n: np.ndarray, site_n: np.ndarray) -> dict[str, Any]:
+    if not error_n.size:
+        return {name: _no_mean("no graded pair") for name in ("error", "absolute_error")}
+    return {"error": _mean(error_n, site_n, False), "absolute_error": _mean(np.abs(error_n), site_n, False)}
 
 
 def _agreement(measured_n: np.ndarray, reference_n: np.ndarray) -> dict[str, Any]:
@@ -205,12 +218,13 @@ def _bounds(interval: Interval) -> dict[str, Any]:
     return bounds | ({"reason": interval.reason} if interval.reason else {})
 
 
-def _pairs(cases: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(cases: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Graded, true, and the hospital, of cases that have both."""
     both = [column, f"{column}_truth"]
     if not set(both) <= set(cases.columns):
-        return np.empty(0), np.empty(0)
-    known = cases[both].apply(pd.to_numeric).dropna().to_numpy(float)
-    return known[:, 0], known[:, 1]
+        return np.empty(0), np.empty(0), np.empty(0, str)
+    known = cases[both].apply(pd.to_numeric).dropna()
+    return known[column].to_numpy(float), known[both[1]].to_numpy(float), cases.loc[known.index, "site"].to_numpy(str)
 
 
 def _refuse_doubled(table: pd.DataFrame, key: list[str], name: str) -> None:

@@ -1,0 +1,125 @@
+"""Intervals on a scale without bounds, and the variance of a figure whose hospitals are strata."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+CONFIDENCE = 0.95
+
+#: Critical value of the normal distribution.
+Z = float(special.ndtri((1 + CONFIDENCE) / 2))
+
+#: Shares are kept this far from 0 and 1 on the logit scale, and ratios from 0 on that of the logarithm.
+LEAST = 1e-6
+
+#: A hospital with fewer events, non-events, or (for a mean) cases borrows its variance from all hospitals: its own is
+#: too uncertain and moves with its figure. The number was chosen by simulation (``README.md`` of this folder).
+FEW = 10
+
+Scale = Literal["logit", "log", "identity"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bounds of a 95 % interval, or None for both with a reason."""
+
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ``figure`` with its ``variance`` on ``scale`` and the ``degrees`` of freedom of that.
+
+    ``variance`` is None with a ``reason``.
+    """
+
+    figure: float
+    variance: float | None
+    scale: Scale = "identity"
+    degrees: float = np.inf
+    reason: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        """t interval, normal where the degrees are infinite, brought back from ``scale``."""
+        if self.variance is None:
+            return Interval(None, None, self.reason)
+        half = critical(self.degrees) * np.sqrt(self.variance)
+        low, high = from_scale(to_scale(np.array(self.figure), self.scale) + np.array([-half, half]), self.scale)
+        return Interval(float(low), float(high))
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p of a figure on the identity scale being 0; None without a variance."""
+        return None if self.variance is None else two_sided_p(self.figure, float(np.sqrt(self.variance)), self.degrees)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """A figure of all cases and how much each case moves it (adds up to 0); NaN where the figure does not exist."""
+
+    value: float
+    influence_n: np.ndarray
+
+
+def estimate(figure: float, variance: float, scale: Scale = "identity", degrees: float = np.inf) -> Estimate:
+    """``figure`` and its ``variance``, brought to ``scale`` by the delta method.
+
+    No variance where there is none to estimate: a figure at a bound of the scale, or all cases alike.
+    """
+    if not np.isfinite(variance):
+        return Estimate(figure, None, reason="too few cases or events for an interval")
+    at_a_bound = (scale == "logit" and figure in (0.0, 1.0)) or (scale == "log" and figure == 0)
+    if variance <= np.finfo(float).eps ** 2 or at_a_bound:
+        return Estimate(figure, None, reason="no spread between cases")
+    return Estimate(figure, float(variance * slope(figure, scale) ** 2), scale, degrees)
+
+
+def stratified_variance(influence_n: np.ndarray, stratum_n: np.ndarray) -> float:
+    """Variance of a figure that changes by ``influence_n`` with each case, cases being drawn within strata.
+
+    A stratum of fewer than ``FEW`` takes the variance within all strata. NaN where no stratum has two cases.
+    """
+    _, place_n, count_s = np.unique(stratum_n, return_inverse=True, return_counts=True)
+    centred_n = influence_n - (np.bincount(place_n, influence_n) / count_s)[place_n]
+    squares_s = np.bincount(place_n, centred_n**2)
+    degrees_s = count_s - 1.0
+    if not degrees_s.any():
+        return float("nan")
+    pooled = squares_s.sum() / degrees_s.sum()
+    own_s = np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=degrees_s > 0)
+    return float(count_s @ np.where(count_s < FEW, pooled, own_s))
+
+
+def critical(degrees: float) -> float:
+    """Critical value of t; Z where the degrees are infinite."""
+    return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2)) if np.isfinite(degrees) else Z
+
+
+def two_sided_p(value: float, error: float, degrees: float) -> float:
+    """Of ``value`` being 0; normal where the degrees are infinite."""
+    below = -abs(value) / error
+    return float(2 * (special.stdtr(degrees, below) if np.isfinite(degrees) else special.ndtr(below)))
+
+
+def to_scale(value: np.ndarray, scale: Scale, least: float = LEAST) -> np.ndarray:
+    if scale == "logit":
+        return special.logit(np.clip(value, least, 1 - least))
+    return np.log(np.maximum(value, least)) if scale == "log" else value
+
+
+def from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
+    if scale == "logit":
+        return special.expit(value)
+    return np.exp(value) if scale == "log" else value
+
+
+def slope(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:
+    """Derivative of :func:`to_scale`."""
+    if scale == "logit":
+        return 1 / (value * (1 - value))
+    return 1 / value if scale == "log" else np.ones_like(value)

@@ -1,0 +1,73 @@
+"""Three questions that a figure over hospitals may answer, each with an interval of its own or the reason for none.
+
+- ``these_hospitals``: patients like these at these very hospitals. Hospitals are strata, their variances add.
+- ``hospitals_like_these``: the mean of hospitals, of which these are a sample. Random effects, t(hospitals - 1).
+- ``new_hospital``: where the figure of one hospital not yet seen will lie. The prediction interval.
+
+A headline AUC, and every comparison, answers the second where it has an interval, else the first; other figures are
+those of all cases and answer the first. ``question`` says which. Methods were chosen by simulation: ``README.md`` of
+this folder has the table, :mod:`kicc_ml.evaluation.hospital_effects` the rule for hospitals with few events.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kicc_ml.evaluation.hospital_effects import Effects
+from kicc_ml.evaluation.intervals import Estimate, Interval, Scale
+from kicc_ml.evaluation.meta_analysis import Pooled, brought_back, pool
+
+QUESTIONS = ("these_hospitals", "hospitals_like_these", "new_hospital")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The figure of all cases of these hospitals, and the meta-analysis of the hospitals on ``scale``."""
+
+    these: Estimate
+    pooled: Pooled
+    scale: Scale
+
+    @property
+    def question(self) -> str:
+        """The one that a headline answers."""
+        return "these_hospitals" if self.pooled.mean is None else "hospitals_like_these"
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p of the answer to ``question`` being 0."""
+        return self.these.p if self.pooled.mean is None else self.pooled.p
+
+    def figure(self, question: str, low: float = float("-inf"), high: float = float("inf")) -> dict[str, Any]:
+        """The answer to ``question`` as ``{value, low, high, question}``, and each as ``{value, low, high, reason}``.
+
+        ``low`` and ``high`` are bounds of what is possible (0 and 1 for a share), which no interval leaves.
+        """
+        pooled = brought_back(self.pooled, self.scale)
+        found = {
+            "these_hospitals": _answer(self.these.figure, self.these.interval),
+            "hospitals_like_these": _answer(pooled.mean, pooled.interval),
+            "new_hospital": _answer(pooled.mean, pooled.predicted),
+        }
+        bounded = {name: _within(answer, low, high) for name, answer in found.items()}
+        first = {name: value for name, value in bounded[question].items() if name != "reason" or value}
+        return first | {"question": question} | bounded
+
+
+def answer(these: Estimate, effects: Effects) -> Answers:
+    """``these`` of all cases beside the meta-analysis of ``effects``."""
+    return Answers(these, pool(effects.effect_k, effects.variance_k), effects.scale)
+
+
+def unanswered(reason: str) -> dict[str, Any]:
+    """A figure that cannot be computed: every question None with the reason."""
+    nothing = {"value": None, "low": None, "high": None, "reason": reason}
+    return nothing | {name: dict(nothing) for name in QUESTIONS}
+
+
+def _answer(value: float | None, interval: Interval) -> dict[str, Any]:
+    return {"value": value, "low": interval.low, "high": interval.high, "reason": interval.reason or None}
+
+
+def _within(answer: dict[str, Any], low: float, high: float) -> dict[str, Any]:
+    clipped = {name: min(max(answer[name], low), high) for name in ("low", "high") if answer[name] is not None}
+    return answer | clipped
