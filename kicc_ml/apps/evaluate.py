@@ -49,6 +49,7 @@ from kicc_ml.report.external_predictions import evaluate_predictions, model_name
 from kicc_ml.report.report import ShownCase, site_table, write_report
 from kicc_ml.report.score_table import score_table
 from kicc_ml.report.study_description import division_of, environment, gap_between, study_of
+from kicc_ml.report.terminal import answer_table
 from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
 from kicc_ml.runs.folder import (
     CONFIG,
@@ -253,6 +254,8 @@ def print_results(page: Path) -> int:
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(site_table(summary))
+    if answers := answer_table(summary):
+        console.print(answers)
     if summary.get("image_scores"):
         console.print(score_table(summary["image_scores"]))
     for case_id, reason in summary["quarantined"].items():

@@ -38,9 +38,6 @@ SCORING_STEPS = 200
 #: A change of tau-squared below this ends the scoring.
 CONVERGED = 1e-12
 
-#: Passes in which weights above the limit are lowered: a weight may rise above it when another is lowered.
-LIMIT_PASSES = 20
-
 
 @dataclass(frozen=True)
 class Pooled:
@@ -122,15 +119,13 @@ def brought_back(pooled: Pooled, scale: Scale) -> Pooled:
 
 
 def limit_weights(weight_k: np.ndarray) -> np.ndarray:
-    """Lower the weights that exceed 1 / sqrt(k) of all until none does."""
+    """Lower the weights that exceed 1 / sqrt(k) of all to just that share of what then is all."""
     share = 1 / np.sqrt(len(weight_k))
-    limited_k = weight_k.copy()
-    for _ in range(LIMIT_PASSES):
-        heavy_k = limited_k > share * limited_k.sum() * (1 + 1e-9)
-        if not heavy_k.any():
-            break
-        limited_k[heavy_k] = share * limited_k[~heavy_k].sum() / (1 - heavy_k.sum() * share)
-    return limited_k
+    descending_k = np.sort(weight_k)[::-1]
+    heavy = 0
+    while descending_k[heavy] > (limit := share * descending_k[heavy:].sum() / (1 - heavy * share)):
+        heavy += 1
+    return np.minimum(weight_k, limit)
 
 
 def _q_p(effect_k: np.ndarray, variance_k: np.ndarray) -> float:

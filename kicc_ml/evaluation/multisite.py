@@ -1,6 +1,6 @@
 """What holds at each hospital, and where nothing can be said."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -42,7 +42,7 @@ def regions_of(cases: pd.DataFrame) -> list[str]:
     return [region for region in REGIONS if f"{region}_dice" in cases]
 
 
-def site_figures(summary: dict[str, Any], *path: str) -> dict[str, dict[str, Any]]:
+def site_figures(summary: Mapping[str, Any], *path: str) -> dict[str, dict[str, Any]]:
     """``summary["sites"][site]`` followed down ``path`` for every hospital that has it.
 
     ``site_figures(summary, "outcome", "icu", "network", "auroc")`` is what a forest plot draws.

@@ -24,6 +24,13 @@ METRIC_NAMES = {
     "calibration_intercept": "calibration intercept",
 }
 
+#: Of :mod:`kicc_ml.evaluation.three_answers`, as a sentence takes them.
+QUESTION_NAMES = {
+    "these_hospitals": "at these hospitals",
+    "hospitals_like_these": "at hospitals like these",
+    "new_hospital": "at a new hospital",
+}
+
 
 def figure_text(figure: Mapping[str, Any] | None, digits: int = 2) -> str:
     """``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value."""
@@ -32,7 +39,12 @@ def figure_text(figure: Mapping[str, Any] | None, digits: int = 2) -> str:
         return "–"
     if figure.get("low") is None:
         return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+    return f"{value:.{digits}f} ({bounds_text(figure, digits)})"
+
+
+def bounds_text(figure: Mapping[str, Any], digits: int = 2) -> str:
+    """``0.71 to 0.84``, or a dash where there is no interval."""
+    return "–" if figure["low"] is None else f"{figure['low']:.{digits}f} to {figure['high']:.{digits}f}"
 
 
 def p_text(value: float | None) -> str:

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from kicc_ml.core.shown import figure_text
 from kicc_ml.evaluation.rows import Rows, drawn_models, rows_of
+from kicc_ml.evaluation.text import QUESTION_NAMES
 from kicc_ml.pictures.fonts import font_families
 
 #: Okabe & Ito's palette, told apart by colour-blind readers; with a marker each, also in grey print.
@@ -57,31 +58,29 @@ def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[st
 def forest(
     by_model: Mapping[str, Mapping[str, dict[str, Any]]],
     overall: Mapping[str, dict[str, Any]],
-    meta: Mapping[str, dict[str, Any]],
 ) -> Figure:
-    """AUC of each hospital with interval, by model; below the line what holds for all of them.
+    """AUC of each hospital with interval, by model; below the line the three answers for all of them.
 
-    These are the share of pairs within hospitals, the random-effects mean, and the prediction interval of a hospital
-    not yet seen (dashed). ``meta`` holds :class:`kicc_ml.evaluation.meta_analysis.Pooled` as a dictionary, by model.
+    ``overall`` maps a model to its ``auroc`` of the summary. The prediction interval of a new hospital is dashed.
     """
     sites = sorted({site for figures in by_model.values() for site in figures})
     axes = _axes(6.4, 1.3 + 0.3 * (len(sites) + 3))
     style = styles(list(by_model))
     for shift, (model, figures) in zip(_shifts(len(by_model)), by_model.items(), strict=True):
         colour, marker = style[model]
-        for row, figure in enumerate([*(figures.get(site) for site in sites), overall.get(model)]):
+        answers = [overall[model][question] for question in ("these_hospitals", "hospitals_like_these")]
+        for row, figure in enumerate([*(figures.get(site) for site in sites), *answers]):
             if figure and figure["value"] is not None:
-                _point(axes, figure["value"], figure, row + shift, colour, marker)
-        if (pooled := meta.get(model)) and pooled["mean"] is not None:
-            _point(axes, pooled["mean"], pooled, len(sites) + 1 + shift, colour, "D")
-            ends = [pooled["predicted_low"], pooled["predicted_high"]]
+                _point(axes, figure["value"], figure, row + shift, colour, "D" if row > len(sites) else marker)
+        if (new := overall[model]["new_hospital"])["low"] is not None:
+            ends = [new["low"], new["high"]]
             axes.plot(ends, [len(sites) + 2 + shift] * 2, color=colour, lw=1.6, ls=(0, (3, 1.5)))
         axes.plot([], [], color=colour, marker=marker, label=figure_text(model.replace("_", " ")))
     axes.axhline(len(sites) - 0.5, color="black", lw=0.6)
     axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
     counts = next(iter(by_model.values()), {})
     named = [f"{site} ({_count(counts.get(site))})" for site in sites]
-    _name_rows(axes, [*named, "pairs within hospitals", "random-effects mean", "a new hospital"])
+    _name_rows(axes, [*named, *QUESTION_NAMES.values()])
     axes.set(xlim=(0, 1.02), xlabel="AUC (95 % interval; no bar: not estimable)")
     axes.legend(loc="upper center", fontsize=8, frameon=False, bbox_to_anchor=(0.5, 1.0), ncols=4)
     axes.set_ylim(len(sites) + 2.6, -1.4)

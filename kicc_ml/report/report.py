@@ -21,7 +21,7 @@ from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site
 from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
 from kicc_ml.evaluation.summary import models_of, numbers, to_json
-from kicc_ml.evaluation.text import METRIC_NAMES, figure_text, heading, p_text, words
+from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, bounds_text, figure_text, heading, p_text, words
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import checklists
 from kicc_ml.report.flow_chart import flow_chart, flow_steps
@@ -110,7 +110,13 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure_text, "words": words, "heading": heading, "p": p_text}
+    environment.filters |= {
+        "figure": figure_text,
+        "bounds": bounds_text,
+        "words": words,
+        "heading": heading,
+        "p": p_text,
+    }
     site_header, site_rows = _site_columns(summary)
     return environment.get_template("report.html.j2").render(
         summary=summary,
@@ -125,7 +131,9 @@ def render(
         segmentation_tables=(segmentation.AGREEMENT, segmentation.VOLUMES),
         detection_metrics=segmentation.DETECTION,
         in_pieces=segmentation.IN_PIECES,
-        outcome_tables=(outcome.DISCRIMINATION, outcome.CALIBRATION),
+        discrimination_metrics=("auroc_pooled", "auprc"),
+        calibration_metrics=outcome.CALIBRATION,
+        questions=QUESTION_NAMES,
         subgroup_metrics=SUBGROUP_METRICS,
         metric_names=METRIC_NAMES,
         drawings={name: Markup(figures.inline(svg)) for name, svg in drawn.items()},
@@ -251,8 +259,7 @@ def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure
     shown = drawn_models(models)
     by_model = {model: site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
     overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
-    meta = {model: summary["meta_analysis"][endpoint][model]["reml"] for model in shown}
-    return figures.forest(by_model, overall, meta)
+    return figures.forest(by_model, overall)
 
 
 def _data_uri(jpeg: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Comparisons as a table for the terminal."""
+"""Answers and comparisons as tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,15 +7,46 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.core.shown import markup
-from kicc_ml.evaluation.text import METRIC_NAMES, figure_text, p_text, words
+from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, bounds_text, figure_text, p_text, words
+
+
+def answer_table(summary: Mapping[str, Any]) -> Table | None:
+    """The three answers on the AUC of every model; None where no outcome was predicted."""
+    rows = [
+        (words(endpoint), words(model), scored["auroc"])
+        for endpoint, models in summary["outcome"].items()
+        for model, scored in models.items()
+        if scored["brier"]["value"] is not None
+    ]
+    table = Table(
+        "endpoint",
+        "model",
+        *QUESTION_NAMES.values(),
+        title="AUC within hospitals",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for endpoint, model, auroc in rows:
+        said = (endpoint, model, *(_answer_text(auroc[name], name) for name in QUESTION_NAMES))
+        table.add_row(*map(markup, said))
+    return table if rows else None
+
+
+def _answer_text(answer: Mapping[str, Any], question: str) -> str:
+    if answer["low"] is None and answer["reason"]:
+        value = "" if question == "new_hospital" or answer["value"] is None else f"{answer['value']:.2f}, "
+        return f"{value}{answer['reason']}"
+    return bounds_text(answer) if question == "new_hospital" else figure_text(answer)
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rows of :func:`kicc_ml.evaluation.comparison.compare_runs` for the terminal."""
-    headings = ("what", "model", "against", "by", "cases", "difference", "p", "p (Holm)", "better")
+    headings = ("what", "model", "against", "by", "cases", "difference", "where", "p", "p (Holm)", "better")
     table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         named = (words(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
-        said = (*named, figure_text(row, 3), p_text(row["p"]), p_text(row["p_holm"]), row["better"])
+        where = QUESTION_NAMES.get(row["question"], "")
+        said = (*named, figure_text(row, 3), where, p_text(row["p"]), p_text(row["p_holm"]), row["better"])
         table.add_row(*map(markup, said))
     return table

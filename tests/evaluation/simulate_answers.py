@@ -132,8 +132,11 @@ def _within_of_difference(sample: Sample) -> np.ndarray:
 
 def table(designs: list[Design], data_sets: int, seed: int = 0) -> pd.DataFrame:
     rows = [row for place, design in enumerate(designs) for row in judged(design, data_sets, seed + place)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).round(4)
 
 
 if __name__ == "__main__":
-    table(DESIGNS, int(sys.argv[1])).round(4).to_csv(sys.stdout, index=False)
+    for number, one in enumerate(DESIGNS):
+        rows = table([one], int(sys.argv[1]), number)
+        rows.to_csv(sys.stdout, index=False, header=not number)
+        sys.stdout.flush()
