@@ -11,7 +11,6 @@ from kicc_ml.evaluation.comparison import (
     mean_difference,
     paired_difference,
 )
-from kicc_ml.evaluation.delong import paired_test
 from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
@@ -51,7 +50,7 @@ def test_a_model_that_sees_more_is_better_and_the_order_only_turns_the_sign() ->
 def test_p_below_5_percent_and_an_interval_without_0_are_the_same_thing() -> None:
     for seed in range(12):
         one, other = models(n=120, seed=seed)
-        found = paired_difference(one, other, "auroc", seed)
+        found = paired_difference(one, other, "auroc")
         assert found.p is not None
         assert (found.p < 0.05) == found.excludes_zero
 
@@ -61,28 +60,37 @@ def test_what_both_models_share_cancels() -> None:
     one, _ = models()
     close = Rows(one.label_n, expit(0.9 * np.log(one.probability_n / (1 - one.probability_n))), one.site_n)
     same = paired_difference(one, close, "auroc")
-    assert (same.value, same.low, same.reason) == (0.0, None, "no spread between resamples")
+    assert (same.value, same.low, same.reason) == (0.0, None, "no spread between cases")
     alone, together = score(one)["brier"], paired_difference(one, close, "brier")
     assert together.low is not None
     assert together.high is not None
     assert together.high - together.low < 0.1 * (alone["high"] - alone["low"])
 
 
-def test_one_hospital_is_compared_by_delongs_paired_test() -> None:
-    one, other = models(sites=1)
-    found, test = paired_difference(one, other, "auroc"), paired_test(one, other)
-    assert (found.value, found.low, found.p) == pytest.approx((test.difference, test.low, test.p))
-    assert found.over == "cases"
+def test_one_hospital_is_compared_by_delongs_paired_variance() -> None:
+    """Which ``test_reference.py`` has from pROC; here by the jackknife over events and over non-events."""
+    one, other = models(sites=1, n=80)
+    found, variance = paired_difference(one, other, "auroc"), 0.0
+    for label in (0, 1):
+        places = np.flatnonzero(one.label_n == label)
+        kept = [np.arange(80) != place for place in places]
+        left = [site_pairs(one.at(keep)).area - site_pairs(other.at(keep)).area for keep in kept]
+        variance += (len(places) - 1) ** 2 / len(places) * np.var(left, ddof=1)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high - found.low == pytest.approx(2 * 1.959964 * np.sqrt(variance), rel=1e-6)
+    assert found.question == "these_hospitals"
+    assert found.answers["hospitals_like_these"]["reason"] == "1 hospital with an estimate; 3 are needed"
 
 
 def test_two_hospitals_are_strata_and_a_difference_of_exactly_0_has_an_interval_around_it() -> None:
     one, other = models(sites=2, n=200)
     found = paired_difference(one, other, "auroc")
     pairs = site_pairs(one).pairs_s
-    tests = [paired_test(one.at(one.site_n == site), other.at(one.site_n == site)) for site in "01"]
-    assert found.value == pytest.approx(np.average([test.difference for test in tests], weights=pairs))
-    assert found.low is not None
-    assert found.low < found.value < found.high
+    alone = [paired_difference(one.at(one.site_n == site), other.at(one.site_n == site), "auroc") for site in "01"]
+    assert found.value == pytest.approx(np.average([at.value for at in alone], weights=pairs))
+    halves = np.array([(at.high - at.low) / 2 for at in (found, *alone)])  # type: ignore[operator]
+    assert halves[0] == pytest.approx(np.linalg.norm(halves[1:] * pairs / pairs.sum()))
     label, site = np.array([1, 1, 0, 0] * 2, float), np.repeat(["a", "b"], 4)
     first, second = np.array([0.9, 0.4, 0.5, 0.1] * 2), np.array([0.4, 0.9, 0.1, 0.5] * 2)
     level = paired_difference(Rows(label, first, site), Rows(label, second, site), "auroc")
@@ -169,5 +177,7 @@ def test_segmentations_are_compared_by_the_mean_over_the_same_cases() -> None:
     second = first.assign(lesion_dice=first["lesion_dice"] - 0.1 + generator.normal(0, 0.02, 40)).iloc[5:]
     (row,) = compare_segmentations({"one": first, "two": second}, "lesion")
     assert row["n"] == 35
-    assert row["difference"] == pytest.approx((first["lesion_dice"] - second["lesion_dice"]).mean())
+    these = row["these_hospitals"]
+    assert these["value"] == pytest.approx((first["lesion_dice"] - second["lesion_dice"]).mean())
+    assert row["question"] == "hospitals_like_these"
     assert row["better"] == "one"

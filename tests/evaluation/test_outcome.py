@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from kicc_ml.evaluation.bootstrap import Resampling, resample
 from kicc_ml.evaluation.calibration import LEAST_SMOOTHED, calibration_slope, smooth_curve
 from kicc_ml.evaluation.decision_curve import THRESHOLDS, decision_curve
-from kicc_ml.evaluation.delong import delong_interval
-from kicc_ml.evaluation.discrimination import average_precision, pooled_auroc, site_pairs
-from kicc_ml.evaluation.outcome import METRICS, replicates, score
+from kicc_ml.evaluation.discrimination import site_pairs
+from kicc_ml.evaluation.outcome import METRICS, OF_ALL_CASES, score
 from kicc_ml.evaluation.rows import Rows
 
 
@@ -26,28 +25,17 @@ def rows() -> Rows:
     return simulated()
 
 
-def test_weighted_figures_equal_scikit_learn_on_repeated_cases(rows: Rows) -> None:
-    weight_rn = np.random.default_rng(1).integers(0, 4, (5, len(rows.label_n))).astype(float)
-    repeated = Resampling(weight_rn, np.arange(len(rows.label_n)), "cases")
-    pairs = ((pooled_auroc, roc_auc_score), (average_precision, average_precision_score))
-    for ours, theirs in pairs:
-        expected = [theirs(rows.label_n, rows.probability_n, sample_weight=weight) for weight in weight_rn]
-        np.testing.assert_allclose(ours(rows, repeated), expected, atol=1e-10)
-
-
-def test_a_replicate_is_the_figure_of_the_hospitals_drawn_as_hospitals_of_their_own(rows: Rows) -> None:
-    drawn = resample(rows.site_n, replicates=6)
-    found = replicates(rows, drawn)
-    sites = np.unique(rows.site_n)
-    for replicate, weight_u in enumerate(drawn.weight_ru):
-        places = [
-            np.flatnonzero(rows.site_n == site) for site, w in zip(sites, weight_u, strict=True) for _ in range(int(w))
-        ]
-        named = np.concatenate([np.full(len(place), str(copy)) for copy, place in enumerate(places)])
-        laid_out = rows.at(np.concatenate(places))
-        again = replicates(Rows(laid_out.label_n, laid_out.probability_n, named), resample(named, replicates=0))
-        for metric in METRICS:
-            assert found[metric][replicate] == pytest.approx(again[metric][0], abs=1e-9), metric
+@pytest.mark.parametrize("metric", OF_ALL_CASES)
+def test_an_influence_is_how_much_a_figure_moves_when_a_case_counts_more(rows: Rows, metric: str) -> None:
+    """Doubling a case many times over: a numerical derivative of the definition, which knows nothing of formulas."""
+    rows, of = rows.at(np.arange(60)), OF_ALL_CASES[metric].of
+    found = of(rows)
+    assert found.influence_n.sum() == pytest.approx(0, abs=1e-8)
+    many = 200
+    for case in (0, 7, 23, 41):
+        repeated = np.concatenate([np.tile(np.arange(60), many), [case]])
+        moved = (of(rows.at(repeated)).value - found.value) * many
+        assert moved == pytest.approx(found.influence_n[case], abs=0.02 * abs(found.influence_n).max()), case
 
 
 def test_the_headline_auc_counts_pairs_of_one_hospital_only(rows: Rows) -> None:
@@ -63,7 +51,9 @@ def test_the_headline_auc_counts_pairs_of_one_hospital_only(rows: Rows) -> None:
 def test_the_headline_is_untouched_by_differences_between_hospitals(rows: Rows) -> None:
     lifted = expit(logit(np.clip(rows.probability_n, 0.01, 0.99)) + 3 * rows.site_n.astype(int))
     before, after = score(rows), score(Rows(rows.label_n, lifted, rows.site_n))
-    assert after["auroc"]["value"] == pytest.approx(before["auroc"]["value"], abs=1e-3)
+    assert after["auroc"]["these_hospitals"]["value"] == pytest.approx(
+        before["auroc"]["these_hospitals"]["value"], abs=1e-3
+    )
     assert after["auroc_pooled"]["value"] < before["auroc_pooled"]["value"] - 0.05
 
 
@@ -82,7 +72,7 @@ def test_the_slope_equals_unpenalised_logistic_regression(rows: Rows) -> None:
     kept = rows.at((rows.probability_n > 0) & (rows.probability_n < 1))
     model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
     model.fit(logit(kept.probability_n)[:, None], kept.label_n)
-    slope = calibration_slope(kept, resample(kept.site_n, replicates=0))[0]
+    slope = calibration_slope(kept).value
     assert slope == pytest.approx(model.coef_[0, 0], abs=1e-5)
 
 
@@ -99,18 +89,44 @@ def test_delong_variance_equals_the_jackknife_of_pairs() -> None:
             for i in range(kept.size)
         ]
         variance += (kept.size - 1) ** 2 / kept.size * np.var(left_out, ddof=1)
-    interval = delong_interval(rows)
-    area = roc_auc_score(rows.label_n, rows.probability_n)
-    assert interval.low is not None
-    half = (logit(interval.high) - logit(interval.low)) / 2
-    assert half == pytest.approx(1.959964 * np.sqrt(variance) / (area * (1 - area)), rel=1e-6)
+    assert site_pairs(rows).spread == pytest.approx(variance, rel=1e-9)
 
 
-def test_intervals_contain_the_value_and_say_what_was_drawn(rows: Rows) -> None:
-    for figure in score(rows).values():
+def test_intervals_contain_the_value_and_say_what_they_answer(rows: Rows) -> None:
+    for metric, figure in score(rows).items():
         assert figure["low"] < figure["value"] < figure["high"]
-        assert figure["over"] == "sites"
-    assert score(simulated(sites=2))["auroc_pooled"]["over"] == "cases"
+        assert figure["question"] == ("hospitals_like_these" if metric == "auroc" else "these_hospitals")
+
+
+def test_each_question_has_an_answer_or_a_reason(rows: Rows) -> None:
+    for sites in (1, 2, 6):
+        scored = score(simulated(sites=sites))
+        for metric in ("auroc", "brier", "observed_expected", "calibration_slope", "calibration_intercept"):
+            for question in ("these_hospitals", "hospitals_like_these", "new_hospital"):
+                answer = scored[metric][question]
+                assert set(answer) == {"value", "low", "high", "reason"}
+                assert (answer["low"] is None) == bool(answer["reason"])
+
+
+def test_two_hospitals_say_nothing_of_others_and_the_headline_is_of_these() -> None:
+    found = score(simulated(sites=2))["auroc"]
+    assert found["question"] == "these_hospitals"
+    assert found["hospitals_like_these"]["reason"] == "2 hospitals with an estimate; 3 are needed"
+
+
+def test_one_large_hospital_does_not_take_away_the_answer() -> None:
+    """Six hospitals, one of 44 % of the patients, AUC 0.66 to 0.91: the mean of hospitals is known to about 0.1."""
+    generator = np.random.default_rng(0)
+    size, area = (120, 104, 151, 139, 101, 488), (0.91, 0.83, 0.66, 0.87, 0.83, 0.73)
+    site = np.repeat(list("ABCDEF"), size)
+    label = (generator.random(site.size) < 0.5).astype(float)
+    distance = np.sqrt(2) * norm.ppf(np.repeat(area, size))
+    risk = expit(generator.normal(size=site.size) + distance * (label - 0.5))
+    found = score(Rows(label, risk, site), ["auroc"])["auroc"]
+    like, new = found["hospitals_like_these"], found["new_hospital"]
+    assert 0.6 < like["low"] < np.mean(area) < like["high"] < 0.95
+    assert new["low"] < min(area) + 0.1
+    assert found["these_hospitals"]["high"] - found["these_hospitals"]["low"] < 0.08
 
 
 def test_one_class_gives_a_reason_instead_of_a_figure(rows: Rows) -> None:
@@ -148,10 +164,9 @@ def test_permuted_labels_score_one_half_within_hospitals() -> None:
 
 def test_two_hospitals_are_strata_and_their_interval_is_delongs() -> None:
     rows = simulated(200, sites=2)
-    figure = score(rows)["auroc"]
+    figure = score(rows)["auroc"]["these_hospitals"]
     pairs = site_pairs(rows)
     error = np.sqrt((pairs.pairs_s**2 * pairs.variance_s).sum()) / pairs.pairs_s.sum()
-    assert figure["over"] == "cases"
     half = (logit(figure["high"]) - logit(figure["low"])) / 2
     assert half == pytest.approx(1.959964 * error / (pairs.area * (1 - pairs.area)), rel=1e-5)
 
@@ -170,7 +185,7 @@ def test_nobody_treated_has_no_net_benefit_and_a_perfect_model_gives_the_prevale
     assert set(decision_curve(Rows(label, label, site))["net_benefit"].round(12)) == {0.25}
     never = decision_curve(Rows(label, np.zeros(120), site))
     assert set(never["net_benefit"]) == {0.0}
-    assert set(never["reason"]) == {"no spread between resamples"}
+    assert set(never["reason"]) == {"no spread between cases"}
     assert len(never) == len(THRESHOLDS)
 
 

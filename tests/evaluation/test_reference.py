@@ -6,16 +6,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from kicc_ml.evaluation import calibration
 from kicc_ml.evaluation.agreement import bland_altman, icc_2_1, icc_interval, pearson
-from kicc_ml.evaluation.bootstrap import resample, spread_of, to_scale
+from kicc_ml.evaluation.bootstrap import resample, spread_of
+from kicc_ml.evaluation.comparison import paired_difference
 from kicc_ml.evaluation.decision_curve import decision_curve
-from kicc_ml.evaluation.delong import delong_interval, paired_test, placements, variance
-from kicc_ml.evaluation.discrimination import average_precision, site_pairs, within_site_auroc
-from kicc_ml.evaluation.meta_analysis import Pooled, logit_areas, pool
+from kicc_ml.evaluation.delong import placements
+from kicc_ml.evaluation.discrimination import average_precision, site_pairs
+from kicc_ml.evaluation.hospital_effects import area_effects, coefficient_effects
+from kicc_ml.evaluation.intervals import Z
+from kicc_ml.evaluation.meta_analysis import Pooled, pool
+from kicc_ml.evaluation.outcome import score
 from kicc_ml.evaluation.rows import Rows
 
 HERE = Path(__file__).parent
@@ -24,6 +29,8 @@ TABLE = pd.read_csv(HERE / "reference.csv")
 LABEL, SITE = TABLE["label"].to_numpy(float), TABLE["site"].to_numpy(str)
 NETWORK = Rows(LABEL, TABLE["network"].to_numpy(float), SITE)
 CLINICAL = Rows(LABEL, TABLE["clinical"].to_numpy(float), SITE)
+#: As if all patients were of one hospital.
+ONE = np.full(len(SITE), "one")
 MEASURED, REFERENCE = TABLE["measured"].to_numpy(float), TABLE["reference"].to_numpy(float)
 
 #: What the issue asks of agreement with independent implementations.
@@ -40,29 +47,33 @@ def same(found: object, name: str) -> None:
 def test_the_area_and_its_variance_are_those_of_proc_and_scikit_learn() -> None:
     placed = placements(NETWORK)
     same(placed.area, "auc")
-    same(variance(placed), "auc_variance")
     assert placed.area == pytest.approx(roc_auc_score(LABEL, NETWORK.probability_n), abs=1e-12)
-    interval = delong_interval(NETWORK)
-    same([interval.low, interval.high], "auc_logit_interval")
+    at_one = Rows(LABEL, NETWORK.probability_n, ONE)
+    same(site_pairs(at_one).variance_s, "auc_variance")
+    for metric in ("auroc", "auroc_pooled"):
+        found = score(at_one, [metric])[metric]
+        same([found["low"], found["high"]], "auc_logit_interval")
 
 
 def test_the_paired_test_of_two_areas_is_that_of_proc() -> None:
-    test = paired_test(NETWORK, CLINICAL)
-    same(test.z, "paired_z")
-    same(test.p, "paired_p")
-    same([test.low, test.high], "paired_interval")
+    one, other = (Rows(LABEL, model.probability_n, ONE) for model in (NETWORK, CLINICAL))
+    found = paired_difference(one, other, "auroc")
+    same(found.p, "paired_p")
+    same([found.low, found.high], "paired_interval")
 
 
 def test_slope_intercept_and_brier_are_those_of_rms_and_glm() -> None:
-    whole = resample(SITE, replicates=0)
-    same(calibration.calibration_slope(NETWORK, whole), "slope")
-    same(calibration.calibration_intercept(NETWORK, whole), "intercept")
-    same(calibration.brier(NETWORK, whole), "brier")
-    same(calibration.scaled_brier(NETWORK, whole), "scaled_brier")
-    same(calibration.observed_expected(NETWORK, whole), "observed_expected")
-    for name in ("slope", "intercept"):
-        interval = calibration.wald(NETWORK, f"calibration_{name}")
-        same([interval.low, interval.high], f"{name}_interval")
+    same(calibration.calibration_slope(NETWORK).value, "slope")
+    same(calibration.calibration_intercept(NETWORK).value, "intercept")
+    same(calibration.brier(NETWORK).value, "brier")
+    same(calibration.scaled_brier(NETWORK).value, "scaled_brier")
+    same(calibration.observed_expected(NETWORK).value, "observed_expected")
+
+
+def test_the_model_based_variance_of_a_hospitals_slope_and_intercept_is_that_of_glm() -> None:
+    for name, with_slope in (("slope", True), ("intercept", False)):
+        effects = coefficient_effects(Rows(LABEL, NETWORK.probability_n, ONE), with_slope)
+        same(effects.effect_k + np.array([-Z, Z]) * np.sqrt(effects.variance_k), f"{name}_interval")
 
 
 def test_the_smooth_curve_is_rs_lowess() -> None:
@@ -70,9 +81,8 @@ def test_the_smooth_curve_is_rs_lowess() -> None:
 
 
 def test_average_precision_and_brier_are_those_of_scikit_learn() -> None:
-    whole = resample(SITE, replicates=0)
     for figure, theirs in ((average_precision, average_precision_score), (calibration.brier, brier_score_loss)):
-        assert figure(NETWORK, whole)[0] == pytest.approx(theirs(LABEL, NETWORK.probability_n), abs=1e-12)
+        assert figure(NETWORK).value == pytest.approx(theirs(LABEL, NETWORK.probability_n), abs=1e-12)
 
 
 def test_net_benefit_is_that_counted_in_r() -> None:
@@ -82,19 +92,23 @@ def test_net_benefit_is_that_counted_in_r() -> None:
 
 
 def test_logit_areas_of_hospitals_and_their_variances_are_those_of_proc() -> None:
-    effect_k, variance_k, site_k = logit_areas(site_pairs(NETWORK))
-    same(effect_k, "site_logit")
-    same(variance_k, "site_variance")
-    assert "h" not in site_k, "the area there is 1, which has no logit"
+    effects, known = area_effects(site_pairs(NETWORK)), list("abcdefg")
+    own = ~effects.borrowed_k
+    assert own.any()
+    kept = np.isin(known, effects.site_k[own])
+    np.testing.assert_allclose(effects.effect_k[own], R["site_logit"][kept], rtol=0, atol=SAME)
+    np.testing.assert_allclose(effects.variance_k[own], R["site_variance"][kept], rtol=0, atol=SAME)
+    assert "h" in effects.site_k[effects.borrowed_k], "the area there is 1, which has no logit and is not left out"
 
 
-def test_hospitals_are_drawn_as_in_r() -> None:
+def test_clusters_are_drawn_as_in_r() -> None:
     drawn = resample(SITE, seed=0, replicates=DRAWN)
-    figures = (within_site_auroc(site_pairs(NETWORK), drawn.weight_ru), calibration.brier(NETWORK, drawn))
-    found = [np.std(to_scale(figure_r[1:], "logit"), ddof=1) for figure_r in figures]
-    np.testing.assert_allclose(found, R["bootstrap_logit_sd"], rtol=MONTE_CARLO)
-    freed = spread_of(figures[0][1:], drawn, "logit")
-    assert freed == pytest.approx(found[0] * np.sqrt(drawn.units / (drawn.units - 1)))
+    error_n = calibration.squared_error(NETWORK)
+    brier_r = drawn.total(error_n) / drawn.total(np.ones(len(error_n)))
+    found = np.std(logit(brier_r[1:]), ddof=1)
+    assert found == pytest.approx(R["bootstrap_logit_sd"][1], rel=MONTE_CARLO)
+    freed = spread_of(brier_r[1:], drawn, "logit")
+    assert freed == pytest.approx(found * np.sqrt(drawn.units / (drawn.units - 1)))
 
 
 @pytest.mark.parametrize("method", ["REML", "DL"])
