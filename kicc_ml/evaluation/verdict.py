@@ -144,7 +144,7 @@ def _comparison(row: Mapping[str, Any] | None, model: str, against: str) -> tupl
         )
     where = QUESTION_NAMES[row["question"]]
     low, high = max(-1.0, row["low"]), min(1.0, row["high"])
-    figure = f"difference of AUC {row['difference']:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
+    figure = f"difference of AUC {row['difference']:+.2f}, 95 % interval {_signed(low)} to {_signed(high)}"
     if row["low"] > 0:
         return "better", f"{capital(where)} {who} is better than {other} ({figure})."
     if row["high"] < 0:
@@ -167,8 +167,13 @@ def _at_these(row: Mapping[str, Any], who: str) -> str:
     if row["question"] == "these_hospitals" or these["low"] is None or these["low"] <= 0 <= these["high"]:
         return ""
     word = "better" if these["low"] > 0 else "worse"
-    figure = f"{these['value']:+.2f}, {these['low']:+.2f} to {these['high']:+.2f}"
+    figure = f"{these['value']:+.2f}, {_signed(these['low'])} to {_signed(these['high'])}"
     return f" At these very hospitals {who} is {word} ({figure})."
+
+
+def _signed(bound: float) -> str:
+    """Two digits, and three where these would not tell on which side of 0 the bound lies."""
+    return f"{bound:+.3f}" if 0 < abs(bound) < 0.005 else f"{bound:+.2f}"
 
 
 def _few_events(brier: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from rich.table import Table
 from kicc_ml.core.files import write_table, write_text
 from kicc_ml.core.path_names import distinct_path_names
 from kicc_ml.core.shown import markup
-from kicc_ml.evaluation import outcome, segmentation
+from kicc_ml.evaluation import segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
@@ -46,6 +46,12 @@ SECTION_NAMES = {
     "not-evaluated": "What could not be evaluated",
     "environment": "Environment",
 }
+
+#: Figures of all cases, as the report puts them together; the AUC has a table of its own.
+OUTCOME_TABLES = (
+    ("auroc_pooled", "auprc", "brier", "scaled_brier"),
+    ("observed_expected", "calibration_slope", "calibration_intercept"),
+)
 
 DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", "site_other"]
 
@@ -131,8 +137,8 @@ def render(
         segmentation_tables=(segmentation.AGREEMENT, segmentation.VOLUMES),
         detection_metrics=segmentation.DETECTION,
         in_pieces=segmentation.IN_PIECES,
-        discrimination_metrics=("auroc_pooled", "auprc"),
-        calibration_metrics=outcome.CALIBRATION,
+        outcome_tables=OUTCOME_TABLES,
+        judged=_judged(summary),
         questions=QUESTION_NAMES,
         subgroup_metrics=SUBGROUP_METRICS,
         metric_names=METRIC_NAMES,
