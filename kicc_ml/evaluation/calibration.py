@@ -8,7 +8,7 @@
   prevalence (1 is perfect, 0 as good as the prevalence, which is told the model in hindsight).
 
 Each is an :class:`Influence`: the figure of all cases together, and how much each case moves it, of which its variance
-is made (:func:`kicc_ml.evaluation.intervals.stratified_variance`). Slope and intercept equal those of R's rms
+is made (:func:`kicc_ml.evaluation.intervals.stratified_estimate`). Slope and intercept equal those of R's rms
 ``val.prob`` and ``glm``; their variance does not suppose that the logistic model is true (White, Econometrica
 1982;50:1).
 """
@@ -107,9 +107,10 @@ def fit_logistic(design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarra
     coefficient_k = np.zeros(size)
     for _ in range(NEWTON_STEPS):
         score_nk, information_kk = logistic_step(design_nk, offset_n, label_n, coefficient_k)
-        if np.linalg.cond(information_kk) > 1 / np.finfo(float).eps:
+        try:
+            step_k = np.linalg.solve(information_kk, score_nk.sum(axis=0))
+        except np.linalg.LinAlgError:  # all at the same probability, or separated
             break
-        step_k = np.linalg.solve(information_kk, score_nk.sum(axis=0))
         coefficient_k = coefficient_k + np.clip(step_k, -5, 5)
         if np.abs(coefficient_k).max() > STEEPEST_SLOPE:
             break

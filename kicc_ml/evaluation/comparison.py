@@ -6,7 +6,7 @@ split, so what they share cancels within each hospital. "Better" is said only wh
 excludes 0. Several comparisons are corrected by Holm (Scand J Stat 1979;6:65).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -17,8 +17,8 @@ from statsmodels.stats.multitest import multipletests
 
 from kicc_ml.evaluation.calibration import squared_error
 from kicc_ml.evaluation.discrimination import paired_site_pairs
-from kicc_ml.evaluation.hospital_effects import difference_effects, mean_effects
-from kicc_ml.evaluation.intervals import estimate, stratified_variance
+from kicc_ml.evaluation.hospital_effects import difference_effects, mean_effects, sites_of_few_events
+from kicc_ml.evaluation.intervals import estimate, stratified_estimate
 from kicc_ml.evaluation.outcome import OF_ALL_CASES
 from kicc_ml.evaluation.rows import Rows, paired_rows
 from kicc_ml.evaluation.three_answers import QUESTIONS, Answers, answer, unanswered
@@ -62,25 +62,30 @@ def paired_difference(one: Rows, other: Rows, metric: str) -> Difference:
     if metric == "auroc":
         return _within_hospitals(one, other)
     if metric == "brier":
-        return mean_difference(squared_error(one), squared_error(other), one.site_n)
+        return mean_difference(squared_error(one), squared_error(other), one.site_n, sites_of_few_events(one))
     first, second = OF_ALL_CASES[metric].of(one), OF_ALL_CASES[metric].of(other)
     difference = first.value - second.value
     if not np.isfinite(difference):
         return _undefined(n, "probabilities are constant")
-    variance = stratified_variance(first.influence_n - second.influence_n, OF_ALL_CASES[metric].strata(one))
-    these = estimate(difference, variance)
+    influence_n = first.influence_n - second.influence_n
+    these = stratified_estimate(difference, influence_n, OF_ALL_CASES[metric].strata(one))
     interval = these.interval
     return Difference(difference, interval.low, interval.high, these.p, n, QUESTIONS[0], interval.reason)
 
 
-def mean_difference(one_n: np.ndarray, other_n: np.ndarray, site_n: np.ndarray) -> Difference:
-    """Difference of the means of a figure per case (Dice, say) of two models over the same cases."""
+def mean_difference(
+    one_n: np.ndarray, other_n: np.ndarray, site_n: np.ndarray, few: Collection[str] = ()
+) -> Difference:
+    """Difference of the means of a figure per case (Dice, say) of two models over the same cases.
+
+    Hospitals in ``few`` borrow their variance, as do those of few cases.
+    """
     if not len(one_n):
         return _undefined(0, "no case that both have")
     difference_n = one_n - other_n
     mean = float(difference_n.mean())
-    these = estimate(mean, stratified_variance((difference_n - mean) / difference_n.size, site_n))
-    return _answered(answer(these, mean_effects(difference_n, site_n)), len(one_n))
+    these = stratified_estimate(mean, (difference_n - mean) / difference_n.size, site_n)
+    return _answered(answer(these, mean_effects(difference_n, site_n, few=few)), len(one_n))
 
 
 def compare_pair(predictions: pd.DataFrame, one: str, other: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ is that of the patients meant; the intervals are of patients like these at these
 import numpy as np
 import pandas as pd
 
-from kicc_ml.evaluation.intervals import estimate, stratified_variance
+from kicc_ml.evaluation.intervals import stratified_estimate
 from kicc_ml.evaluation.rows import Rows
 
 #: Risks at which somebody might act: a hundred patients watched for one event, up to acting at even odds.
@@ -28,7 +28,7 @@ def decision_curve(rows: Rows, threshold_t: np.ndarray = THRESHOLDS) -> pd.DataF
     for threshold in threshold_t:
         gain_n = gain(rows, rows.probability_n >= threshold, threshold)
         benefit = float(gain_n.mean())
-        interval = estimate(benefit, stratified_variance((gain_n - benefit) / gain_n.size, rows.site_n)).interval
+        interval = stratified_estimate(benefit, (gain_n - benefit) / gain_n.size, rows.site_n).interval
         all_treated = gain(rows, np.ones(gain_n.size, bool), threshold).mean()
         found.append((threshold, benefit, interval.low, interval.high, all_treated, interval.reason))
     numbers = dict.fromkeys(("threshold", "net_benefit", "treat_all"), float)

@@ -10,6 +10,7 @@ event (or non-event) has no AUC and is absent.
 Sources: the scales are those of Debray et al., BMJ 2017;356:i6460.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +42,27 @@ def difference_effects(pairs: SitePairs) -> Effects:
     return _known(Effects(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s))
 
 
-def mean_effects(value_n: np.ndarray, site_n: np.ndarray, scale: Scale = "identity") -> Effects:
-    """Mean of a figure per case at each hospital (Dice, squared error, a difference of two)."""
+def sites_of_few_events(rows: Rows) -> np.ndarray:
+    """Hospitals with fewer than ``FEW`` events or non-events."""
+    sites, place_n, count_s = np.unique(rows.site_n, return_inverse=True, return_counts=True)
+    events_s = np.bincount(place_n, rows.label_n)
+    return sites[(events_s < FEW) | (count_s - events_s < FEW)]
+
+
+def mean_effects(
+    value_n: np.ndarray, site_n: np.ndarray, scale: Scale = "identity", few: Collection[str] = ()
+) -> Effects:
+    """Mean of a figure per case at each hospital (Dice, squared error, a difference of two).
+
+    Hospitals in ``few`` borrow their variance, as do those of few cases: of the squared error, most comes from the
+    events, so that a hospital without one would seem to be known exactly.
+    """
     sites, place_n, count_s = np.unique(site_n, return_inverse=True, return_counts=True)
     mean_s = np.bincount(place_n, value_n) / count_s
     squares_s, degrees_s = np.bincount(place_n, (value_n - mean_s[place_n]) ** 2), count_s - 1
     if not degrees_s.any():
         return _none(scale)
-    few_s = (count_s < FEW) | (squares_s <= 0)
+    few_s = (count_s < FEW) | (squares_s <= 0) | np.isin(sites, list(few))
     pooled = squares_s.sum() / degrees_s.sum()
     spread_s = np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=~few_s)
     return _on_scale(sites, mean_s, spread_s / count_s, few_s, scale)

@@ -79,20 +79,25 @@ def estimate(figure: float, variance: float, scale: Scale = "identity", degrees:
     return Estimate(figure, float(variance * slope(figure, scale) ** 2), scale, degrees)
 
 
-def stratified_variance(influence_n: np.ndarray, stratum_n: np.ndarray) -> float:
-    """Variance of a figure that changes by ``influence_n`` with each case, cases being drawn within strata.
+def stratified_estimate(
+    figure: float, influence_n: np.ndarray, stratum_n: np.ndarray, scale: Scale = "identity"
+) -> Estimate:
+    """``figure``, which each case moves by ``influence_n``, cases being drawn within strata.
 
-    A stratum of fewer than ``FEW`` takes the variance within all strata. NaN where no stratum has two cases.
+    A stratum of fewer than ``FEW`` takes the variance within all strata; the degrees of freedom are then
+    Satterthwaite's (Biometrics Bull 1946;2:110), and infinite where no stratum does.
     """
     _, place_n, count_s = np.unique(stratum_n, return_inverse=True, return_counts=True)
     centred_n = influence_n - (np.bincount(place_n, influence_n) / count_s)[place_n]
-    squares_s = np.bincount(place_n, centred_n**2)
-    degrees_s = count_s - 1.0
+    squares_s, degrees_s, few_s = np.bincount(place_n, centred_n**2), count_s - 1.0, count_s < FEW
     if not degrees_s.any():
-        return float("nan")
+        return estimate(figure, np.nan, scale)
     pooled = squares_s.sum() / degrees_s.sum()
-    own_s = np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=degrees_s > 0)
-    return float(count_s @ np.where(count_s < FEW, pooled, own_s))
+    part_s = count_s * np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=~few_s)
+    if not few_s.any():
+        return estimate(figure, part_s.sum(), scale)
+    squared = (part_s[~few_s] ** 2 / degrees_s[~few_s]).sum() + part_s[few_s].sum() ** 2 / degrees_s.sum()
+    return estimate(figure, part_s.sum(), scale, float(part_s.sum() ** 2 / squared) if squared else np.inf)
 
 
 def critical(degrees: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from kicc_ml.evaluation import calibration, discrimination, hospital_effects
 from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.hospital_effects import Effects
-from kicc_ml.evaluation.intervals import Estimate, Influence, Scale, estimate, stratified_variance
+from kicc_ml.evaluation.intervals import Estimate, Influence, Scale, estimate, stratified_estimate
 from kicc_ml.evaluation.rows import Rows
 from kicc_ml.evaluation.three_answers import answer, unanswered
 
@@ -38,7 +38,8 @@ class Metric:
 
 
 def _brier_effects(rows: Rows) -> Effects:
-    return hospital_effects.mean_effects(calibration.squared_error(rows), rows.site_n, "logit")
+    few = hospital_effects.sites_of_few_events(rows)
+    return hospital_effects.mean_effects(calibration.squared_error(rows), rows.site_n, "logit", few)
 
 
 _SLOPES = partial(hospital_effects.coefficient_effects, with_slope=True)
@@ -78,7 +79,7 @@ def overall(metric: Metric, rows: Rows) -> Estimate | None:
     found = metric.of(rows)
     if not np.isfinite(found.value):
         return None
-    return estimate(found.value, stratified_variance(found.influence_n, metric.strata(rows)), metric.scale)
+    return stratified_estimate(found.value, found.influence_n, metric.strata(rows), metric.scale)
 
 
 def _within_hospitals(rows: Rows) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.hospital_effects import mean_effects
-from kicc_ml.evaluation.intervals import Interval, estimate, stratified_variance
+from kicc_ml.evaluation.intervals import Interval, stratified_estimate
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
 from kicc_ml.evaluation.rows import COMPARED, MODELS, NOT_LEARNT, outside, rows_of, was_not_learnt
@@ -127,7 +127,7 @@ def _segmentation_figure(cases: pd.DataFrame, region: str, metric: str) -> dict[
 def _mean(value_n: np.ndarray, site_n: np.ndarray, share: bool) -> dict[str, Any]:
     """Mean over cases, as ``mean``, and what it answers; of a share no bound leaves 0 to 1."""
     mean = float(value_n.mean())
-    these = estimate(mean, stratified_variance((value_n - mean) / value_n.size, site_n))
+    these = stratified_estimate(mean, (value_n - mean) / value_n.size, site_n)
     answers = answer(these, mean_effects(value_n, site_n))
     figure = answers.figure("these_hospitals", *((0.0, 1.0) if share else ()))
     return {"mean": figure.pop("value"), "n": len(value_n), **figure}

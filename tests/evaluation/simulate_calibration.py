@@ -1,6 +1,6 @@
 """The same as :mod:`tests.evaluation.simulate_answers` for Brier score, calibration and a mean such as Dice.
 
-``nice python -m tests.evaluation.simulate_calibration 600 > tests/evaluation/coverage_of_calibration.csv`` takes about
+``nice python -m tests.evaluation.simulate_calibration 500 > tests/evaluation/coverage_of_calibration.csv`` takes about
 20 minutes of one core. Here the oracle takes the variances that the data sets themselves show: between hospitals that
 of the true figures, within hospitals the mean of the estimated variances, and for ``these_hospitals`` the spread of the
 estimates about their truth.
@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from kicc_ml.evaluation.hospital_effects import Effects, mean_effects
-from kicc_ml.evaluation.intervals import Estimate, critical, estimate, from_scale, stratified_variance, to_scale
+from kicc_ml.evaluation.intervals import Estimate, critical, from_scale, stratified_estimate, to_scale
 from kicc_ml.evaluation.outcome import OF_ALL_CASES, overall
 from kicc_ml.evaluation.rows import Rows
 from kicc_ml.evaluation.three_answers import answer
@@ -36,7 +36,7 @@ GRID = np.linspace(-5, 8, 201)
 DISTANCE = np.sqrt(2) * norm.ppf(MEAN_AREA)
 
 #: Hospitals from which the truth about hospitals like these is taken.
-MANY = 2000
+MANY = 1000
 
 
 def risk_of(score: np.ndarray, design: Design) -> np.ndarray:
@@ -82,9 +82,12 @@ def _weighted(risk_g: np.ndarray, label_g: np.ndarray, weight_g: np.ndarray, wit
     offset_g = 0 if with_slope else logit_g
     coefficient_k = np.zeros(design_gk.shape[1])
     for _ in range(30):
+        before_k = coefficient_k
         mean_g = expit(design_gk @ coefficient_k + offset_g)
         information_kk = design_gk.T @ (design_gk * (weight_g * mean_g * (1 - mean_g))[:, None])
         coefficient_k = coefficient_k + np.linalg.solve(information_kk, design_gk.T @ (weight_g * (label_g - mean_g)))
+        if abs(coefficient_k - before_k).max() < 1e-9:
+            break
     return float(coefficient_k[-1])
 
 
@@ -119,7 +122,7 @@ def _dice(design: Design, generator: np.random.Generator) -> tuple[Estimate, Eff
     true_s = DICE_MEAN + differ * generator.normal(size=count_s.size)
     site_n = np.repeat(np.char.zfill(np.arange(count_s.size).astype(str), 2), count_s)
     value_n = np.repeat(true_s, count_s) + DICE_SD * generator.normal(size=site_n.size)
-    these = estimate(value_n.mean(), stratified_variance((value_n - value_n.mean()) / value_n.size, site_n))
+    these = stratified_estimate(value_n.mean(), (value_n - value_n.mean()) / value_n.size, site_n)
     new = DICE_MEAN + differ * generator.normal()
     return these, mean_effects(value_n, site_n), float(np.average(true_s, weights=count_s)), new
 

@@ -29,7 +29,7 @@ CLAIMED = 0.9
 WIDEST = 1.3
 
 #: Of the data sets of the tables, four standard errors of a coverage of 95 %.
-CHANCE = {"answers": 4 * np.sqrt(0.95 * 0.05 / 3000), "calibration": 4 * np.sqrt(0.95 * 0.05 / 600)}
+CHANCE = {"answers": 4 * np.sqrt(0.95 * 0.05 / 3000), "calibration": 4 * np.sqrt(0.95 * 0.05 / 500)}
 
 
 def claimed(name: str) -> pd.DataFrame:

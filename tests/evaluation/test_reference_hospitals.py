@@ -23,7 +23,7 @@ LABEL, SITE = TABLE["label"].to_numpy(float), TABLE["site"].to_numpy(str)
 NETWORK = Rows(LABEL, TABLE["network"].to_numpy(float), SITE)
 CLINICAL = Rows(LABEL, TABLE["clinical"].to_numpy(float), SITE)
 
-#: What the issue asks of agreement with independent implementations.
+#: Agreement that independent implementations owe each other.
 SAME = 1e-6
 
 
