@@ -86,7 +86,11 @@ def calibration_curves(predictions: pd.DataFrame) -> dict[str, Any]:
 
 
 def _pooled(effects: Effects, method: Literal["REML", "DL"]) -> dict[str, Any]:
-    return _without_empty_reason(vars(brought_back(pool(effects.effect_k, effects.variance_k, method), effects.scale)))
+    """``reason`` says why there is no mean, or no range for a new hospital."""
+    row = vars(brought_back(pool(effects.effect_k, effects.variance_k, method), effects.scale))
+    reason = {"reason": row["reason"] or row["predicted_reason"]}
+    kept = {name: value for name, value in row.items() if name != "predicted_reason"}
+    return _without_empty_reason(kept | reason)
 
 
 def _plain(values: Any) -> list[Any]:
@@ -94,4 +98,4 @@ def _plain(values: Any) -> list[Any]:
 
 
 def _without_empty_reason(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith("reason") or value}
+    return {name: value for name, value in row.items() if name != "reason" or value}

@@ -9,7 +9,7 @@ those of all cases and answer the first. ``question`` says which. Methods were c
 this folder has the table, :mod:`kicc_ml.evaluation.hospital_effects` the rule for hospitals with few events.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kicc_ml.evaluation.hospital_effects import Effects
@@ -55,7 +55,10 @@ class Answers:
 
 def answer(these: Estimate, effects: Effects) -> Answers:
     """``these`` of all cases beside the meta-analysis of ``effects``."""
-    return Answers(these, pool(effects.effect_k, effects.variance_k), effects.scale)
+    pooled = pool(effects.effect_k, effects.variance_k)
+    if these.reason and not effects.site_k.size:
+        pooled = replace(pooled, reason=these.reason, predicted_reason=these.reason)
+    return Answers(these, pooled, effects.scale)
 
 
 def unanswered(reason: str) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def unanswered(reason: str) -> dict[str, Any]:
 
 
 def _answer(value: float | None, interval: Interval) -> dict[str, Any]:
-    return {"value": value, "low": interval.low, "high": interval.high, "reason": interval.reason or None}
+    return {"value": value, "low": interval.low, "high": interval.high, "reason": interval.reason}
 
 
 def _within(answer: dict[str, Any], low: float, high: float) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
             yield f"{words(endpoint)}: {pooled['reason']}"
         else:
             low, high = pooled["predicted_low"], pooled["predicted_high"]
-            new = pooled["predicted_reason"] if low is None else f"AUC at a new hospital {low:.2f} to {high:.2f}"
+            new = pooled["reason"] if low is None else f"AUC at a new hospital {low:.2f} to {high:.2f}"
             yield f"{words(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {new}"
 
 

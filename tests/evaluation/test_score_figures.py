@@ -66,7 +66,9 @@ def test_the_correlation_of_a_replicate_is_that_of_the_rows_it_repeats():
     rng = np.random.default_rng(0)
     one, other, person = rng.normal(size=12), rng.normal(size=12), np.arange(12) // 2
     drawn = resample(person.astype(str), replicates=5)
-    for r, weight_n in zip(weighted_pearson(one, other, drawn), drawn.weight_rn.astype(int), strict=True):
+    for r, weight_n in zip(
+        weighted_pearson(one, other, drawn), drawn.weight_ru[:, drawn.unit_n].astype(int), strict=True
+    ):
         assert r == pytest.approx(np.corrcoef(np.repeat(one, weight_n), np.repeat(other, weight_n))[0, 1])
 
 

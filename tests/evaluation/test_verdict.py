@@ -5,12 +5,12 @@ from kicc_ml.evaluation.verdict import verdicts
 
 def answer(low: float | None, high: float | None, reason: str = "two hospitals") -> dict:
     value = None if low is None or high is None else (low + high) / 2
-    return {"value": value, "low": low, "high": high, "reason": reason if low is None else None}
+    return {"value": value, "low": low, "high": high, "reason": reason if low is None else ""}
 
 
 def figure(value: float | None, low: float | None, high: float | None, **more: object) -> dict:
     """The same interval answers each question, unless ``more`` says otherwise."""
-    one = {"value": value, "low": low, "high": high, "reason": None}
+    one = {"value": value, "low": low, "high": high, "reason": ""}
     answers = {name: dict(one) for name in ("these_hospitals", "hospitals_like_these", "new_hospital")}
     return {"value": value, "low": low, "high": high, "n": 500, "events": 120, **answers, **more}
 
