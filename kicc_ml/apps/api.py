@@ -151,13 +151,12 @@ def grade(masks: Mapping[str, np.ndarray], volume: Volume) -> SeverityMap:
     return ct.grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
 
 
-def evaluate(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def evaluate(cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Any]:
     """Compute all figures of a report from rows.
 
     Args:
         cases: one row per segmented case, as ``cases.csv``; may be empty.
         predictions: columns ``case_id site endpoint model label probability``; may be empty.
-        seed: of the bootstrap.
 
     Returns:
         the content of ``summary.json``: what cannot be computed is None, with a reason.
@@ -165,7 +164,7 @@ def evaluate(cases: pd.DataFrame, predictions: pd.DataFrame, seed: int = 0) -> d
     Raises:
         UserError: a case is there twice.
     """
-    return summarise(cases, predictions, seed)
+    return summarise(cases, predictions)
 
 
 def write_dicom(
