@@ -182,7 +182,7 @@ def export_dataset(
         exported = export_series(chosen, selection, copy)
         rows, masks = export_tables(tables, exported, copy), export_masks(exported, copy)
     if copy.taken_away:
-        say(f"taken away: {counted(copy.taken_away, 'file')} of an earlier export that are no longer to be in the copy")
+        say(f"taken away: {counted(copy.taken_away, 'file')} of an earlier export, no longer to be in the copy")
     for reason, count in exported.left_out.most_common():
         say(f"left out: {count} series: {REASONS[reason]}")
     counts = {"file": exported.files, "mask": masks, "patient": rows}

@@ -195,7 +195,7 @@ def test_a_changed_mask_is_written_anew(source, tmp_path):
     assert export(source, out).exit_code == 0
     assert is_as_new(source, out, tmp_path)
     shutil.rmtree(source / "masks")
-    assert "taken away: 1 files" in export(source, out).output
+    assert "taken away: 1 file of an earlier export" in export(source, out).output
     assert not (out / "masks").exists()
 
 
