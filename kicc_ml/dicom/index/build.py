@@ -66,6 +66,8 @@ class Indexed:
         below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         shown = self.shown.get(path) or readable(str(below))
         site, slash, inside = shown.partition("/")
+        if not slash and path.is_dir():  # a link in the place of a hospital's folder
+            return hide_identity_in_site(site, self.key, self.marks)
         first = f"{hide_identity_in_site(site, self.key, self.marks)}/" if slash else ""
         return first + hide_identity_in_path(inside if slash else shown, self.key, self.marks)
 

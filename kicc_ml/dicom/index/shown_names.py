@@ -63,7 +63,7 @@ def hide_identity_in_text(text: str, key: bytes, marks: Collection[str]) -> str:
 
 
 def _is_plain(word: str) -> bool:
-    return word.casefold() in PLAIN_WORDS
+    return word.casefold() in PLAIN_WORDS or (len(word) == 1 and word.isascii())
 
 
 class _Hiding:
