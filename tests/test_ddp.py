@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
+from kicc_ml.apps import train as script
+from kicc_ml.apps.configuration import configuration
 from kicc_ml.cohort.splits import read_splits
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,38 @@ def train(repository: Path, name: str, *settings: str) -> Path:
 @pytest.fixture(scope="module")
 def by_two(repository: Path) -> Path:
     return train(repository, "by_two", *TWO_PROCESSES)
+
+
+TASK = """
+import sys
+from kicc_ml.apps import train as script
+from kicc_ml.apps.configuration import configuration
+script.train(configuration("train", sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_in_a_slurm_job_two_processes_train_one_fold_whichever_started_them(repository: Path, tasks: int) -> None:
+    folder = repository.parent / f"slurm-{tasks}"
+    where = (f"cohort.root={repository}", f"run_dir={folder}", f"store_dir={repository.parent}/store")
+    settings = [*SETTINGS, *where, *TWO_PROCESSES]
+    script.prepare(configuration("train", settings))
+    job = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0"}
+    job |= {"SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "MASTER_ADDR": "127.0.0.1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", TASK, *settings],
+            env=os.environ | job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for task in range(tasks)
+    ]
+    said = [process.communicate(timeout=900)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * tasks, said
+    assert "MEMBER: 2/2" in "".join(said)
+    (split,) = read_splits(folder / FOLD / "split.json")
+    assert sorted(pd.read_csv(folder / FOLD / "predictions.csv")["case_id"]) == sorted(split.test)
 
 
 def test_two_processes_leave_one_run_folder(by_two: Path) -> None:

@@ -64,7 +64,7 @@ from kicc_ml.runs.run_cohort import RunCohort, note_places, without_places
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
-from kicc_ml.training.processes import environment_for, is_first_process, processes_of
+from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
 from kicc_ml.training.progress_bar import TrainingProgressBar
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
@@ -154,7 +154,8 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
         logger=loggers(folder, checkpoint),
         callbacks=callbacks(folder, task, data.split),
         default_root_dir=folder,
-        plugins=[environment_for(processes_of(cfg.trainer)), checkpoints],
+        plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
+        **strategy_in(environment, cfg.trainer),
     )
     announce(data.split.fold, trainer, cfg)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)

@@ -1,6 +1,5 @@
 """What becomes of the scans of a hospital that asks: refused in plain words, or delivered with a word on trust."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +23,7 @@ from kicc_ml.clinic.prior_studies import (
 from kicc_ml.cohort.patient_table import PatientTable, read_patients
 from kicc_ml.core.errors import UserError, reason_of, target_fault
 from kicc_ml.core.files import write_json
+from kicc_ml.core.received import read_object
 from kicc_ml.core.shown import link_to
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of, read_scan
@@ -33,7 +33,7 @@ from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
 from kicc_ml.prediction.result import Result
-from kicc_ml.prediction.segmentation import SEVERITY_FILE, read_severity, severity_columns
+from kicc_ml.prediction.segmentation import PREDICT_AGAIN, SEVERITY_FILE, read_severity, severity_columns
 from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs
 from kicc_ml.severity.image_features import lung_of
 
@@ -197,6 +197,6 @@ def risk_table(out: Path) -> pd.DataFrame:
     rows = [
         {"case_id": path.parent.name, **risk}
         for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))
-        for risk in json.loads(path.read_text(encoding="utf-8"))["risks"]
+        for risk in read_object(path, PREDICT_AGAIN).get("risks", ())
     ]
     return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high", "clinical"])

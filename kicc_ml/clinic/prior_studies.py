@@ -1,16 +1,19 @@
 """Scans of one patient at several times, told by what lies beside each result: pseudonyms and moved days."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
+from kicc_ml.core.path_names import fault_of
 from kicc_ml.core.pseudonym import check_key, key_fingerprint, moved_hour, pseudonym, repository_key
+from kicc_ml.core.received import read_object
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.patient_identity import identity_of
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
+from kicc_ml.prediction.segmentation import PREDICT_AGAIN
 
 SCAN_FILE = "scan.json"
 
@@ -71,7 +74,19 @@ def write_scanned(folder: Path, one: Scanned) -> None:
 
 def read_history(out: Path) -> list[Scanned]:
     """All that lie beside the results of a folder."""
-    return [Scanned(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob(f"*/{SCAN_FILE}"))]
+    return [_read_scanned(path) for path in sorted(out.glob(f"*/{SCAN_FILE}"))]
+
+
+def _read_scanned(path: Path) -> Scanned:
+    kept = read_object(path, PREDICT_AGAIN)
+    try:
+        one = Scanned(**kept)
+        fits = all(isinstance(word, str) for word in kept.values()) and one.time.tzinfo is None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}") from error
+    if not fits or fault_of(one.case_id):  # the id is followed as a folder
+        raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}")
+    return one
 
 
 def previous_of(one: Scanned, history: Iterable[Scanned]) -> Scanned | None:

@@ -183,10 +183,23 @@ def read_features(folder: Path) -> dict[str, float | None]:
 def read_severity(folder: Path) -> SeverityMap:
     """The severity of a predicted case."""
     kept = read_object(folder / SEVERITY_FILE, PREDICT_AGAIN)
+    fields = {name: value for name, value in kept.items() if name != TIMING}
     try:
-        return SeverityMap(**{name: value for name, value in kept.items() if name != TIMING})
+        severity = SeverityMap(**fields)
     except TypeError as error:
         raise UserError(f"{folder / SEVERITY_FILE} holds no severity ({error}); {PREDICT_AGAIN}") from error
+    if wrong := [name for name, value in fields.items() if not _is_severity(name, value)]:
+        raise UserError(f"{folder / SEVERITY_FILE}: {wrong[0]} is not what it should be; {PREDICT_AGAIN}")
+    return severity
+
+
+def _is_severity(name: str, value: Any) -> bool:
+    """Whether a value is of the kind that a field of :class:`SeverityMap` is."""
+    if name == "reasons":
+        return isinstance(value, list) and all(isinstance(reason, str) for reason in value)
+    values = value.values() if isinstance(value, dict) else [value]
+    by_part = name in ("zone_percent", "zone_score", "lung_percent")
+    return isinstance(value, dict) == by_part and all(one is None or isinstance(one, int | float) for one in values)
 
 
 def read_seconds(folder: Path) -> dict[str, float]:

@@ -34,7 +34,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
             outside 0..1, or a row twice.
     """
     path = folder / PREDICTIONS
-    table = _read_numbers(path, TRAIN_AGAIN)
+    table = read_numbers(path, TRAIN_AGAIN)
     if "case_id" not in table:
         raise UserError(f"{path} has no column case_id; {TRAIN_AGAIN}")
     for name in SHARES:
@@ -49,7 +49,7 @@ def read_cases(run: Path) -> pd.DataFrame:
     """``cases.csv`` of a run; an empty table where it was not evaluated. Raises UserError where it is no such table."""
     path = run / CASES
     return (
-        _read_numbers(path, f"evaluate the run again: python evaluate.py runs={run}")
+        read_numbers(path, f"evaluate the run again: python evaluate.py runs={run}")
         if path.is_file()
         else pd.DataFrame()
     )
@@ -85,14 +85,18 @@ def _is_nested(value: Any, depth: int) -> bool:
     return depth == 1 or all(_is_nested(one, depth - 1) for one in value.values() if one is not None)
 
 
-def _read_numbers(path: Path, remedy: str) -> pd.DataFrame:
+def read_numbers(path: Path, remedy: str, words: tuple[str, ...] = ("case_id", "site", "fold")) -> pd.DataFrame:
+    """A CSV whose columns are numbers, but for ``words`` and those in ``WORDS``, which stay text.
+
+    Raises UserError, with the ``remedy``, where it is no such table.
+    """
     try:
-        table = read_table(path)
+        table = read_table(path, words)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {remedy}") from None
     except (OSError, ValueError) as error:  # of pandas too: no table, no UTF-8, a cell too large
         raise UserError(f"{path} is no table: {str(error).splitlines()[0]}; {remedy}") from error
-    for name in set(table) - WORDS if len(table) else ():
+    for name in set(table) - {*WORDS, *words} if len(table) else ():
         if str(name).endswith(REASON):
             continue
         if is_bool_dtype(table[name]) or not is_numeric_dtype(table[name]):

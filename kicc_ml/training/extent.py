@@ -19,15 +19,17 @@ from torch import nn
 
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import read_table, write_table
+from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case, Split, by_id
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.models.baselines.tabular import EXTENT
 from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series, segmenter_of
 from kicc_ml.runs.folder import SPLIT, About, fold_folder, fold_folders, load_fold
+from kicc_ml.runs.tables import read_numbers
 
 #: Of each fold: a row per case outside its training side with ``case_id``, ``series`` and the columns of ``EXTENT``.
 EXTENT_TABLE = "extent.csv"
+EXTENT_WORDS = ("case_id", "series")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def read_fold(folder: Path, cases: Sequence[Case]) -> ExtentFold:
     side = (*split.train, *split.val)
     if unknown := [case_id for case_id in side if case_id not in site_of]:
         raise UserError(f"{folder} was trained on {unknown[0]}, which this cohort does not have; give the same cohort")
-    table = read_table(folder / EXTENT_TABLE, ("case_id", "series")).set_index("case_id")
+    table = read_numbers(folder / EXTENT_TABLE, "train the fold again", EXTENT_WORDS)
+    if lacking := {*EXTENT_WORDS, *EXTENT} - set(table):
+        raise UserError(f"{folder / EXTENT_TABLE} has no column {', '.join(sorted(lacking))}; train the fold again")
+    table = table.set_index("case_id")
     rows = {str(case_id): dict(row) for case_id, row in table.iterrows()}
     return ExtentFold(frozenset(site_of[case_id] for case_id in side), rows)
 

@@ -29,6 +29,12 @@ def environment_for(processes: int) -> ClusterEnvironment:
     return LightningEnvironment()
 
 
+def strategy_in(environment: ClusterEnvironment, trainer: Mapping[str, Any]) -> dict[str, str]:
+    """The strategy to train by where Slurm has started the processes: one that starts none itself."""
+    started = isinstance(environment, SLURMEnvironment) and trainer.get("strategy") == "ddp_spawn"
+    return {"strategy": "ddp"} if started else {}
+
+
 def processes_of(trainer: Mapping[str, Any]) -> int:
     """How many processes the settings of a Lightning trainer ask for."""
     devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)

@@ -98,3 +98,22 @@ def test_scans_are_predicted_in_the_order_they_were_taken(tmp_path: Path):
         "never": ct(tmp_path / "n", 1, known=False),
     }
     assert list(earliest_first(series)) == ["never", "early", "late"]
+
+
+def said(**other: object) -> str:
+    words = {"case_id": "a", "modality": "CT", "patient": "b", "study": "c", "moved": "2012-03-01T09:30:00"}
+    return json.dumps(words | other)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[1]", "{}", said(moved="never"), said(moved=3), said(moved="2012-03-01T09:30:00+09:00")),
+        *(said(patient=None), said(case_id="../../elsewhere"), said(command="true")),
+    ],
+)
+def test_a_damaged_file_of_earlier_scans_is_one_sentence(tmp_path: Path, content: str):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "scan.json").write_text(content)
+    with pytest.raises(UserError, match=r"scan\.json.*predict it again"):
+        read_history(tmp_path)

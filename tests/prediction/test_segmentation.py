@@ -17,7 +17,7 @@ from kicc_ml.clinic.outputs import display_of
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import Stages
-from kicc_ml.core.types import REGIONS, Series, Volume
+from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
@@ -482,3 +482,25 @@ class TestUnstatedOrientation:
         stated = replace(result.volume, orientation_known=True)
         marked, bare = (np.asarray(case_picture("a", volume, result.masks, None)) for volume in (stated, result.volume))
         assert (marked != bare).any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score": "<b>7</b>"},
+        {"percent_involved": "nan"},
+        {"zone_percent": [1, 2]},
+        {"zone_score": {"right_upper": "x"}},
+        {"reasons": "text"},
+        {"reasons": [1]},
+        {"command": "true"},
+    ],
+)
+def test_a_severity_that_is_none_is_one_sentence(tmp_path: Path, changes: dict):
+    whole = {name: None for name in SeverityMap.__dataclass_fields__ if name not in ("reasons", "lung_percent")}
+    whole |= {"zone_percent": {"right_upper": 3.5}, "zone_score": {"right_upper": 1}, "reasons": ["cut"]}
+    (tmp_path / "severity.json").write_text(json.dumps(whole))
+    assert read_severity(tmp_path).zone_percent == {"right_upper": 3.5}
+    (tmp_path / "severity.json").write_text(json.dumps(whole | changes))
+    with pytest.raises(UserError, match=r"severity\.json.*predict it again"):
+        read_severity(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.training.processes import environment_for, is_first_process, processes_of
+from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 
@@ -33,6 +33,13 @@ def test_a_task_for_each_process_is_taken_as_such_and_never_requeued(monkeypatch
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
     assert is_first_process(2) == (task == 0)
+
+
+def test_where_slurm_started_the_processes_lightning_starts_none(monkeypatch: pytest.MonkeyPatch):
+    slurm(monkeypatch, tasks=2)
+    assert strategy_in(environment_for(2), {"strategy": "ddp_spawn"}) == {"strategy": "ddp"}
+    assert strategy_in(environment_for(2), {"strategy": "fsdp"}) == {}
+    assert strategy_in(environment_for(1), {"strategy": "ddp_spawn"}) == {}
 
 
 def test_tasks_that_lightning_refuses_are_a_users_error(monkeypatch: pytest.MonkeyPatch):
