@@ -54,7 +54,7 @@ COMMANDS = {
         ),
         given={"results": "results"},
     ),
-    "evaluate": Command(("evaluate.py", "runs={out}/run"), given={"run": "trained"}),
+    "evaluate": Command(("evaluate.py", "runs={out}/trained"), given={"trained": "trained"}),
     "export-dataset": Command(
         ("kicc-ml", "export-dataset", "{inputs}/repository", "{inputs}/archive.zip", "-o", "{out}/copy")
     ),
