@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kicc_ml.apps.overrides import as_typed, setting
-from kicc_ml.core.errors import NothingToLearn, UserError
+from kicc_ml.core.errors import NothingToLearn, UserError, is_full, target_error, with_causes
 from kicc_ml.core.shown import Once, PlainTextFormatter, say
 
 
@@ -104,9 +104,18 @@ def with_clear_errors(run: Callable[[], None]) -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
         sys.exit(_failed(cause))
-    except Exception:  # a fault of the program; what it quotes must not steer the terminal
+    except Exception as error:
+        if is_full(error):
+            sys.exit(_failed(target_error(Path(_file_of(error)), error)))
+        # a fault of the program; what it quotes must not steer the terminal
         say(traceback.format_exc(), aside=True)
         sys.exit(1)
+
+
+def _file_of(error: BaseException) -> str:
+    """The file that an error, or one behind it, names; libraries that write files of their own name none."""
+    named = (getattr(one, "filename", None) for one in with_causes(error))
+    return os.fsdecode(next(filter(None, named), "a file"))
 
 
 def _failed(error: BaseException) -> int:

@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -44,10 +45,31 @@ TARGET_ERRNOS = frozenset(
 #: What only a target says, whether or not the error names a file: it is full, or for reading only.
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
+#: How libraries say the same without the number of the operating system: numpy, safetensors (Rust), PyTorch.
+FULL_WORDS = re.compile(
+    "|".join([*(re.escape(os.strerror(code)) for code in FULL_ERRNOS), r"requested and \d+ written", "iostream error"])
+)
 
-def target_error(target: Path, error: OSError) -> TargetError:
+
+def target_error(target: Path, error: BaseException) -> TargetError:
     """The error for a file or folder that could not be written, in the words of the operating system."""
-    return TargetError(f"{target} cannot be written: {error.strerror or error}; make room or choose another folder")
+    codes = [code for one in with_causes(error) if (code := getattr(one, "errno", None))]
+    code = next(iter(codes), errno.ENOSPC if is_full(error) else None)
+    said = os.strerror(code) if code else error
+    return TargetError(f"{target} cannot be written: {said}; make room or choose another folder")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it was made from, says that a disk is full or for reading only."""
+    return any(getattr(one, "errno", None) in FULL_ERRNOS or FULL_WORDS.search(str(one)) for one in with_causes(error))
+
+
+def with_causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it: libraries such as pydicom raise their own in place of the system's."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__ or one.__context__
 
 
 def target_fault(error: BaseException, target: Path) -> TargetError | None:
@@ -62,13 +84,15 @@ def target_fault(error: BaseException, target: Path) -> TargetError | None:
     """
     if isinstance(error, TargetError):
         return error
-    if not isinstance(error, OSError):
-        return None
-    named = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(target)
-    half_written = error.errno is None and " written" in str(error)  # numpy's words for a full disk, without a number
-    if error.errno in FULL_ERRNOS or half_written or (named and error.errno in TARGET_ERRNOS):
+    if is_full(error) or any(_is_of_target(one, target) for one in with_causes(error)):
         return target_error(target, error)
     return None
+
+
+def _is_of_target(error: BaseException, target: Path) -> bool:
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in TARGET_ERRNOS:
+        return False
+    return Path(os.fsdecode(error.filename)).is_relative_to(target)
 
 
 def reason_of(error: Exception, names: Mapping[Path, str] = MappingProxyType({})) -> str:

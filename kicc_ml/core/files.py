@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, target_error
+from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, is_full, target_error
 from kicc_ml.core.shown import escape_formulas, restore_formulas
 
 #: How the name of a file or folder that is being written begins.
@@ -52,8 +52,10 @@ def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> It
         if durable:
             _sync(partial)
         os.replace(partial, path)
-    except OSError as error:
-        raise _as_target_error(error, path, partial) from error
+    except Exception as error:  # a library's own, where it has written to a full disk
+        if fault := _fault_of_target(error, path, partial):
+            raise fault from error
+        raise
     finally:
         _unlink(partial)
 
@@ -79,10 +81,12 @@ def whole_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
         partial.rename(path)
     except FileExistsError:
         raise
-    except OSError as error:
-        if path.is_dir():
+    except Exception as error:
+        if isinstance(error, OSError) and path.is_dir():
             raise FileExistsError(path) from error
-        raise _as_target_error(error, path, partial) from error
+        if fault := _fault_of_target(error, path, partial):
+            raise fault from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -188,11 +192,17 @@ def _partial_of(path: Path) -> Path:
     return path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name[-SHOWN_CHARACTERS:]}")
 
 
-def _as_target_error(error: OSError, path: Path, partial: Path) -> OSError | TargetError:
-    """An error of the target itself; an error of a source file that is read meanwhile stays what it is."""
+def _fault_of_target(error: Exception, path: Path, partial: Path) -> TargetError | None:
+    """None for an error of a source file that is read meanwhile, or of the program."""
+    if isinstance(error, TargetError):
+        return None  # it has its words
+    if is_full(error):
+        return target_error(path, error)
+    if not isinstance(error, OSError) or error.errno not in TARGET_ERRNOS:
+        return None
     place = "" if error.filename is None else os.fsdecode(error.filename)
     own = not place or path.is_relative_to(place) or place.startswith(str(partial))
-    return target_error(path, error) if own and error.errno in TARGET_ERRNOS else error
+    return target_error(path, error) if own else None
 
 
 def _sync(file: Path) -> None:

@@ -1,5 +1,6 @@
 """What a configuration may call, how a user's error looks, how an experiment becomes its parts and folds."""
 
+import errno
 import logging
 import sys
 import unicodedata
@@ -189,3 +190,12 @@ def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_any
         with pytest.raises(UserError, match=r"the folds '.*' and '.*' would be one folder on some disks"):
             lay_down(tmp_path, splits, {name: {} for name in names})
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_wherever_a_library_writes_is_one_sentence(capsys: pytest.CaptureFixture[str]):
+    wrapped = RuntimeError("the checkpoint could not be written")
+    wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device", "runs/a/checkpoints/last.ckpt")
+    with pytest.raises(SystemExit, match="2"):
+        with_clear_errors(raiser(wrapped))
+    said = "runs/a/checkpoints/last.ckpt cannot be written: No space left on device; make room or choose another folder"
+    assert capsys.readouterr().err == f"error: {said}\n"
