@@ -61,8 +61,10 @@ def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> It
 
 
 @contextmanager
-def whole_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
+def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
     """Give a folder to write into; on success it becomes ``path``, which must not be there yet.
+
+    ``private`` and ``durable`` are those of :func:`whole_file`.
 
     Raises:
         TargetError: it cannot be written.
@@ -73,7 +75,7 @@ def whole_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(mode=PRIVATE_FOLDER if private else 0o777)
         yield partial
-        for file in partial.rglob("*"):
+        for file in partial.rglob("*") if durable else ():
             if file.is_file():
                 _sync(file)
         if path.is_dir():
@@ -176,9 +178,9 @@ def set_aside(path: Path) -> None:
         os.utime(aside)
 
 
-def remove_stale_partials(folder: Path) -> None:
-    """Take away what killed processes have left in a folder a day ago or earlier."""
-    for partial in folder.glob(PARTIAL_PREFIX + "*"):
+def remove_stale_partials(folder: Path, *, below: bool = False) -> None:
+    """Take away what killed processes have left in a folder, or anywhere ``below`` it, a day ago or earlier."""
+    for partial in list((folder.rglob if below else folder.glob)(PARTIAL_PREFIX + "*")):
         try:
             if time.time() - partial.lstat().st_mtime < STALE_AFTER_S:
                 continue

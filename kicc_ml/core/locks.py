@@ -5,6 +5,7 @@ same machine at once, of another machine when its heart has not beaten for ``LEA
 """
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,15 +51,39 @@ def hold(lock: Path, what: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def _acquire(lease: SoftFileLease, lock: Path, wait: bool) -> None:
-    if wait:
-        lease.acquire()
-        return
     try:
         lease.acquire(timeout=PATIENCE_S)
     except Timeout:
-        if _fields(lock).get("host", socket.gethostname()) == socket.gethostname():
+        if _removed_unwritten(lock):
+            _acquire(lease, lock, wait)
+        elif wait:
+            lease.acquire()
+        elif _fields(lock).get("host", socket.gethostname()) == socket.gethostname():
             raise
-        lease.acquire(timeout=LEASE_S + PATIENCE_S)  # a machine that died does not say so
+        else:
+            lease.acquire(timeout=LEASE_S + PATIENCE_S)  # a machine that died does not say so
+
+
+def _removed_unwritten(lock: Path) -> bool:
+    """Take away a lock that names no process and machine; whether there was one.
+
+    It is left by a process that was killed between making the file and writing it, or that found the disk full then.
+    """
+    before = _state(lock)
+    if {"pid", "host"} <= set(_fields(lock)):
+        return False
+    time.sleep(PATIENCE_S)  # a living process would have written it meanwhile
+    if _state(lock) == before:
+        lock.unlink(missing_ok=True)
+    return True
+
+
+def _state(lock: Path) -> tuple[int, int, int] | None:
+    try:
+        status = lock.stat()
+    except OSError:  # released meanwhile
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def holder(lock: Path) -> str:

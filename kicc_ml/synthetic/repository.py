@@ -3,9 +3,8 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from kicc_ml.core.errors import UserError, target_fault
-from kicc_ml.core.files import write_text
+from kicc_ml.core.files import make_folder, remove_stale_partials, whole_folder, write_json, write_text
+from kicc_ml.core.locks import hold
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import KEY_NAME
 from kicc_ml.synthetic.anatomy import draw_physique
@@ -36,7 +36,7 @@ from kicc_ml.synthetic.writer import (
 SIZES = {"demo": (80, 40)}
 USUAL_SIZE = (128, 64)
 SMALLEST_MATRIX, SMALLEST_SLICES = 32, 12  # JPEG 2000 takes no less than 32 pixels; a lung should have some too
-REQUEST, COMPLETE = "request.json", "complete.json"
+REQUEST, COMPLETE, LOCK = "request.json", "complete.json", ".lock"
 MASKS = ("left_lung", "right_lung", "ground_glass", "consolidation")
 
 
@@ -73,14 +73,19 @@ def synthesize(
     if size[0] < SMALLEST_MATRIX or size[1] < SMALLEST_SLICES:
         raise UserError(f"--matrix must be at least {SMALLEST_MATRIX} and --slices at least {SMALLEST_SLICES}")
     request = {"preset": repr(chosen), "seed": seed, "matrix": size[0], "slices": size[1]}
+    if _is_finished(out, request):
+        return
     try:
-        if _finished(out, request):
-            return
-        cohort = draw_cohort(chosen, seed)
-        _write_tables(out, cohort, seed)
-        if not tables_only:
-            _write_images(out, cohort, seed, size)
-            _write_json(out / "truth" / COMPLETE, request)
+        with hold(make_folder(out / "truth") / LOCK, f"the repository {out}"):
+            if _is_finished(out, request):  # by the process that held the lock
+                return
+            write_json(out / "truth" / REQUEST, request)
+            remove_stale_partials(out, below=True)
+            cohort = draw_cohort(chosen, seed)
+            _write_tables(out, cohort, seed)
+            if not tables_only:
+                _write_images(out, cohort, seed, size)
+                write_json(out / "truth" / COMPLETE, request)
     except OSError as error:
         raise (target_fault(error, out) or error) from error
 
@@ -93,8 +98,8 @@ def _preset(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
-def _finished(out: Path, request: dict) -> bool:
-    """Whether ``out`` holds this repository whole; lays the request down in a new folder."""
+def _is_finished(out: Path, request: dict) -> bool:
+    """Whether ``out`` holds this repository whole. Raises UserError where it holds anything else."""
     asked = out / "truth" / REQUEST
     if asked.is_file():
         if _read_request(asked) != request:
@@ -103,11 +108,15 @@ def _finished(out: Path, request: dict) -> bool:
                 "choose another folder or remove it"
             )
         return (out / "truth" / COMPLETE).is_file()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and _is_empty(out)):
         raise UserError(f"{out} is not empty and holds no synthetic repository; choose another folder")
-    (out / "truth").mkdir(parents=True, exist_ok=True)
-    _write_json(asked, request)
     return False
+
+
+def _is_empty(out: Path) -> bool:
+    """Whether nothing is there but what a process leaves that was killed before it laid its request down."""
+    hidden = (path.name.startswith(".") for path in out.glob("truth/*"))
+    return all(path.name == "truth" for path in out.iterdir()) and all(hidden)
 
 
 def _read_request(path: Path) -> object:
@@ -119,9 +128,9 @@ def _read_request(path: Path) -> object:
 
 
 def _write_tables(out: Path, cohort: SyntheticCohort, seed: int) -> None:
-    _write_whole(out / "clinical.csv", cohort.table.to_csv(index=False))
-    _write_whole(out / "truth" / "patients.csv", cohort.truth.to_csv(index=False))
-    _write_whole(out / "truth" / "images.csv", cohort.images.to_csv(index=False))
+    write_text(out / "clinical.csv", cohort.table.to_csv(index=False))
+    write_text(out / "truth" / "patients.csv", cohort.truth.to_csv(index=False))
+    write_text(out / "truth" / "images.csv", cohort.images.to_csv(index=False))
     key = hashlib.sha256(f"synthetic KICC-19, seed {seed}".encode()).hexdigest()
     write_text(out / KEY_NAME, key, private=True)
 
@@ -206,19 +215,10 @@ def _series(out: Path, order: ImageOrder) -> Path:
 
 @contextmanager
 def _whole_folder(final: Path) -> Iterator[Path]:
-    """A temporary sibling that takes its final name, which is not there yet, when all files are in it."""
-    partial = final.with_name(f".partial-{final.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    partial.rename(final)
+    """A folder to write into, which takes its place when all files are in it.
 
-
-def _write_json(path: Path, content: dict) -> None:
-    _write_whole(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    The children of a process that was killed go on for a while: where one of them was first, its folder stays, since
+    everything follows from the seed.
+    """
+    with suppress(FileExistsError), whole_folder(final, durable=False) as partial:
+        yield partial

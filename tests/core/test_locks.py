@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -47,3 +48,12 @@ def test_a_lock_is_released_with_its_block(tmp_path: Path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), hold(tmp_path / ".lock", "the fold"):
             raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("content", [b"", b"filelock/2\npid=12"])
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_lock_of_a_process_killed_before_it_was_written_is_taken_over(tmp_path: Path, content: bytes, wait: bool):
+    (tmp_path / ".lock").write_bytes(content)
+    with hold(tmp_path / ".lock", "the folder", wait=wait):
+        assert f"pid={os.getpid()}\n" in (tmp_path / ".lock").read_text()
+    assert not (tmp_path / ".lock").exists()

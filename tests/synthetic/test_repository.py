@@ -1,6 +1,7 @@
 """A whole synthetic repository: what lies where, that it can be carried on, and what it refuses."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pydicom
 import pytest
 
 from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.locks import hold
 from kicc_ml.synthetic import repository
 from kicc_ml.synthetic.hospital import Habits, hospitals
 from kicc_ml.synthetic.repository import synthesize
@@ -160,3 +162,50 @@ def test_a_damaged_request_is_no_request_of_ours(tmp_path):
     (tmp_path / "truth" / "request.json").write_text("{")
     with pytest.raises(UserError, match="made with other arguments"):
         synthesize(tmp_path, "demo", 7, **SMALL)
+
+
+def test_a_repository_that_another_process_writes_is_left_to_it(tmp_path):
+    out = tmp_path / "out"
+    (out / "truth").mkdir(parents=True)
+    with (
+        hold(out / "truth" / ".lock", "the repository"),
+        pytest.raises(UserError, match=r"the repository .*out is being written by process \d+ .*wait for it"),
+    ):
+        synthesize(out, "demo", 7, tables_only=True, **SMALL)
+    assert [path.name for path in out.rglob("*")] == ["truth"]
+
+
+def test_a_process_killed_before_it_laid_its_request_down_is_taken_up(tmp_path):
+    for left in ("truth/.partial-1-request.json", "truth/.lock"):
+        (tmp_path / left).parent.mkdir(exist_ok=True)
+        (tmp_path / left).touch()
+        os.utime(tmp_path / left, (0, 0))
+    synthesize(tmp_path, "demo", 7, tables_only=True, **SMALL)
+    assert (tmp_path / "clinical.csv").is_file()
+    assert not list(tmp_path.rglob(".partial-*"))
+
+
+def test_a_folder_with_files_of_somebody_else_is_no_repository_that_was_begun(tmp_path):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "thesis.odt").touch()
+    with pytest.raises(UserError, match="is not empty"):
+        synthesize(tmp_path, "demo", 7, tables_only=True, **SMALL)
+    assert [path.name for path in tmp_path.rglob("*")] == ["truth", "thesis.odt"]
+
+
+def test_a_series_that_a_child_of_a_killed_process_finishes_first_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(repository.os, "cpu_count", lambda: 1)
+    place, write_ct, first = repository._series, repository.write_ct, []
+
+    def write_after_another(folder: Path, hu, grid, hospital, order) -> None:
+        final = place(tmp_path / "out", order)
+        final.mkdir()
+        write_ct(final, hu, grid, hospital, order)
+        first.append((final, final.stat().st_ino))
+        write_ct(folder, hu, grid, hospital, order)
+
+    monkeypatch.setattr(repository, "write_ct", write_after_another)
+    synthesize(tmp_path / "out", "demo", 7, **SMALL)
+    assert first
+    assert all(final.stat().st_ino == number for final, number in first)
+    assert not list((tmp_path / "out").rglob(".partial-*"))
