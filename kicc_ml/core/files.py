@@ -1,7 +1,8 @@
 """Files that are there whole or not at all. Every file that this project writes goes through here.
 
 Each is written beside its place under a name that starts with a dot and is used by one process only, brought to
-the disk, and then renamed. What a killed process leaves is such a hidden file, never half a result.
+the disk, and then renamed. What a killed process leaves is such a hidden file, never half a result; it goes when the
+same file is written a day later or after.
 """
 
 import json
@@ -47,6 +48,7 @@ def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> It
     partial = _partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_partials(path.parent, path.name)
         partial.touch(mode=PRIVATE_FILE if private else 0o666)
         yield partial
         if durable:
@@ -73,6 +75,7 @@ def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> 
     partial = _partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_partials(path.parent, path.name)
         partial.mkdir(mode=PRIVATE_FOLDER if private else 0o777)
         yield partial
         for file in partial.rglob("*") if durable else ():
@@ -178,15 +181,18 @@ def set_aside(path: Path) -> None:
         os.utime(aside)
 
 
-def remove_stale_partials(folder: Path, *, below: bool = False) -> None:
-    """Take away what killed processes have left in a folder, or anywhere ``below`` it, a day ago or earlier."""
-    for partial in list((folder.rglob if below else folder.glob)(PARTIAL_PREFIX + "*")):
+def remove_stale_partials(folder: Path, name: str = "") -> None:
+    """Take away what killed processes have left in a folder a day ago or earlier, of one final ``name`` or of all."""
+    ending = name[-SHOWN_CHARACTERS:]
+    for entry in os.scandir(folder):
+        if not (entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(ending)):
+            continue
         try:
-            if time.time() - partial.lstat().st_mtime < STALE_AFTER_S:
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < STALE_AFTER_S:
                 continue
         except OSError:  # another process took it away
             continue
-        _remove(partial)
+        _remove(folder / entry.name)
 
 
 def _partial_of(path: Path) -> Path:

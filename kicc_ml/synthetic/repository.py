@@ -13,7 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from kicc_ml.core.errors import UserError, target_fault
-from kicc_ml.core.files import make_folder, remove_stale_partials, whole_folder, write_json, write_text
+from kicc_ml.core.files import make_folder, whole_folder, write_json, write_text
 from kicc_ml.core.locks import hold
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import KEY_NAME
@@ -80,7 +80,6 @@ def synthesize(
             if _is_finished(out, request):  # by the process that held the lock
                 return
             write_json(out / "truth" / REQUEST, request)
-            remove_stale_partials(out, below=True)
             cohort = draw_cohort(chosen, seed)
             _write_tables(out, cohort, seed)
             if not tables_only:

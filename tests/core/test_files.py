@@ -87,3 +87,17 @@ def test_what_a_killed_process_left_is_taken_away_after_a_day_and_nothing_else(t
         os.utime(tmp_path / name, (long_ago, long_ago))
     remove_stale_partials(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".partial-2-bb-new", "kept"]
+
+
+def test_what_a_killed_process_left_of_a_file_or_folder_goes_when_that_is_written_again(tmp_path: Path):
+    names = ("lesion.nii.gz", "1" * 60, "other.csv")
+    for name in names:
+        for pid, days_ago in ((1, 2), (2, 0)):
+            left = tmp_path / f".partial-{pid}-0a1b2c3d-{name[-32:]}"
+            left.write_text("half")
+            os.utime(left, (time.time() - days_ago * 24 * 3600,) * 2)
+    write_text(tmp_path / names[0], "whole")
+    with whole_folder(tmp_path / names[1]) as partial:
+        (partial / "a").touch()
+    left = sorted((path.name.split("-")[1], path.name[-5:]) for path in tmp_path.glob(".partial-*"))
+    assert left == [("1", "r.csv"), ("2", "11111"), ("2", "ii.gz"), ("2", "r.csv")]
