@@ -11,8 +11,9 @@ hospitals; with the limit 93 to 97 %. Where the limit does not bind, figures equ
 (``tests/evaluation/reference.R``). The usual floor (metafor's ``"adhoc"``: no narrower than with variances known) is
 refused: with three hospitals that do not differ it covers 100 %. Tables: ``README.md`` of this folder.
 
-The prediction interval takes the estimated tau-squared for the true one. It is given only where Cochran's Q shows that
-hospitals differ: elsewhere it covers as little as 79 %, and one that covers is up to twice as wide as need be.
+The prediction interval takes the estimated tau-squared for the true one. It is given where there are at least four
+hospitals and Cochran's Q shows that they differ: elsewhere it covers as little as 79 %, and one that covers is up to
+twice as wide as need be.
 
 Sources: REML as in Viechtbauer, J Educ Behav Stat 2005;30:261; DerSimonian & Laird, Control Clin Trials 1986;7:177;
 Hartung & Knapp, Stat Med 2001;20:3875; Higgins et al., J R Stat Soc A 2009;172:137, with t(k - 1) as metafor.
@@ -28,6 +29,9 @@ from kicc_ml.evaluation.intervals import Interval, Scale, critical, from_scale, 
 
 #: With two hospitals t has one degree of freedom (12.7), and the spread between hospitals is one difference.
 MIN_HOSPITALS = 3
+
+#: Hospitals for a prediction interval: with three, those that are shown to differ have one that covers 98 %.
+MIN_FOR_NEW = 4
 
 #: Largest p of Cochran's Q at which hospitals are said to differ.
 DIFFER = 0.05
@@ -92,13 +96,13 @@ def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "
         return Pooled(k=k, reason=reason, predicted_reason=reason)
     half, reach = critical(k - 1) * np.sqrt([error_squared, error_squared + tau_squared])
     q_p = _q_p(effect_k, variance_k)
-    differ = q_p < DIFFER
+    unpredicted = _why_unpredicted(k, q_p)
     return Pooled(
         mean=mean,
         low=float(mean - half),
         high=float(mean + half),
-        predicted_low=float(mean - reach) if differ else None,
-        predicted_high=float(mean + reach) if differ else None,
+        predicted_low=float(mean - reach) if not unpredicted else None,
+        predicted_high=float(mean + reach) if not unpredicted else None,
         plug_in_low=float(mean - reach),
         plug_in_high=float(mean + reach),
         tau_squared=tau_squared,
@@ -107,7 +111,7 @@ def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "
         p=two_sided_p(mean, np.sqrt(error_squared), k - 1),
         heaviest=float(weight_k.max() / weight_k.sum()),
         k=k,
-        predicted_reason="" if differ else f"the hospitals are not shown to differ (p {q_p:.2f})",
+        predicted_reason=unpredicted,
     )
 
 
@@ -126,6 +130,13 @@ def limit_weights(weight_k: np.ndarray) -> np.ndarray:
     while descending_k[heavy] > (limit := share * descending_k[heavy:].sum() / (1 - heavy * share)):
         heavy += 1
     return np.minimum(weight_k, limit)
+
+
+def _why_unpredicted(k: int, q_p: float) -> str:
+    """Why nothing is said of a new hospital, or ``""``."""
+    if k < MIN_FOR_NEW:
+        return f"{k} hospitals; {MIN_FOR_NEW} are needed to say where a new one may lie"
+    return "" if q_p < DIFFER else f"the hospitals are not shown to differ (p {q_p:.2f})"
 
 
 def _q_p(effect_k: np.ndarray, variance_k: np.ndarray) -> float:

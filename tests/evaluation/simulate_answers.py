@@ -18,7 +18,7 @@ from scipy import special
 from scipy.special import expit, logit
 
 from kicc_ml.evaluation.intervals import FEW, Scale, Z, from_scale, slope, to_scale
-from kicc_ml.evaluation.meta_analysis import CONVERGED, DIFFER, MIN_HOSPITALS, SCORING_STEPS
+from kicc_ml.evaluation.meta_analysis import CONVERGED, DIFFER, MIN_FOR_NEW, MIN_HOSPITALS, SCORING_STEPS
 from tests.evaluation.simulated_hospitals import (
     MEAN_AREA,
     OTHER_AREA,
@@ -139,7 +139,7 @@ def _pooled(effect_rs: np.ndarray, variance_rs: np.ndarray, known_rs: np.ndarray
         half_r = np.where(given_r & (error_squared_r > 0), t_r * np.sqrt(error_squared_r), np.nan)
         differ_r = special.chdtrc(np.maximum(k_r - 1, 1), q_r) < DIFFER
         reach_r = np.where(differ_r, t_r * np.sqrt(error_squared_r + tau_squared_r), np.nan)
-    reach_r[np.isnan(half_r)] = np.nan
+    reach_r[np.isnan(half_r) | (k_r < MIN_FOR_NEW)] = np.nan
     return {"hospitals_like_these": (mean_r, half_r), "new_hospital": (mean_r, reach_r)}, t_r
 
 

@@ -28,6 +28,13 @@ def test_hospitals_that_are_not_shown_to_differ_have_a_mean_but_no_range_for_a_n
     assert found.plug_in_low == pytest.approx(found.low)
 
 
+def test_three_hospitals_have_a_mean_but_no_range_for_a_new_one() -> None:
+    found = pool(np.array([0.0, 1.0, 3.0]), np.full(3, 0.01))
+    assert found.low is not None
+    assert (found.predicted_low, found.predicted_high) == (None, None)
+    assert found.predicted_reason == "3 hospitals; 4 are needed to say where a new one may lie"
+
+
 def test_hospitals_that_differ_leave_a_new_one_less_certain_than_the_mean() -> None:
     found = pool(np.array([0.2, 0.9, 2.4, 0.1, 1.8]), VARIANCE)
     bounds = [found.predicted_low, found.low, found.mean, found.high, found.predicted_high]
