@@ -174,7 +174,7 @@ def list_patients(out: Path) -> Path:
 
     Raises UserError where there is no prediction.
     """
-    folders = sorted(path.parent for path in out.rglob(SEVERITY_FILE))
+    folders = sorted(path.parent for path in out.rglob(SEVERITY_FILE) if path.is_file())
     if not folders:
         raise UserError(f"{out} holds no prediction (no {SEVERITY_FILE}); run kicc-ml predict, or give a run folder")
     history = {one.case_id: one for one in read_history(out)}

@@ -120,7 +120,9 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 def _spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
     """Korean folder names from a Mac are decomposed (NFD), tables composed (NFC): spell like the folder."""
     folders = {unicodedata.normalize("NFC", folder): folder for folder in sites or ()}
-    return site.map(lambda name: name and folders.get(unicodedata.normalize("NFC", name), name))
+    return site.map(
+        lambda name: folders.get(unicodedata.normalize("NFC", name), name) if isinstance(name, str) else None
+    )
 
 
 def _kind(column: str, cells: pd.Series) -> Kind:

@@ -5,7 +5,6 @@ the disk, and then renamed. What a killed process leaves is such a hidden file, 
 same file is written a day later or after.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -19,7 +18,7 @@ import pandas as pd
 import yaml
 
 from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, is_full, target_error
-from kicc_ml.core.shown import escape_formulas, restore_formulas
+from kicc_ml.core.shown import escape_formulas, json_text, restore_formulas
 
 #: How the name of a file or folder that is being written begins.
 PARTIAL_PREFIX = ".partial-"
@@ -138,7 +137,7 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:
     """Write a JSON file, whole or not at all. Raises ValueError for NaN."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", private=private)
+    write_text(path, json_text(content) + "\n", private=private)
 
 
 def write_yaml(path: Path, content: Any) -> None:

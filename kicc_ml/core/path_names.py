@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import plain_text
+from kicc_ml.core.shown import acts, plain_text
 
 #: Bytes of one name; file systems take 255, and suffixes and the names of partial files come on top.
 MAX_BYTES = 160
@@ -27,7 +27,7 @@ def check_path_name(name: str, what: str) -> str:
 
     Raises:
         UserError: it is empty, ``.`` or ``..``, begins with a dot, is longer than ``MAX_BYTES``, or holds a separator
-            of paths, a control character or a byte that is no UTF-8.
+            of paths, a control character, one that turns the direction of writing, or a byte that is no UTF-8.
     """
     if fault := fault_of(name):
         raise UserError(f"{what} {plain_text(name)[:MAX_BYTES]!r} cannot be the name of a folder: {fault}; rename it")
@@ -42,8 +42,8 @@ def fault_of(name: str) -> str:
         return "it begins with a dot"
     if any(character in SEPARATORS for character in name):
         return "it holds a separator of paths"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        return "it holds a control character or bytes that are no UTF-8"
+    if any(acts(character) for character in name):
+        return "it holds a control character, one that turns the direction of writing, or bytes that are no UTF-8"
     if len(name.encode()) > MAX_BYTES:
         return f"it is longer than {MAX_BYTES} bytes"
     return ""

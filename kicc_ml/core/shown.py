@@ -1,7 +1,4 @@
-"""Foreign text where people read it: one function for each medium (terminal, figure, link, spreadsheet).
-
-HTML has none here: the templates escape by themselves (jinja2, autoescape).
-"""
+"""Foreign text where people read it: one function for each medium (terminal, page, figure, link, JSON, spreadsheet)."""
 
 import json
 import logging
@@ -32,10 +29,21 @@ def plain_text(text: object, *, lines: bool = False) -> str:
     kept = "\n\t" if lines else ""
     return "".join(
         character
-        if character in kept or not (unicodedata.category(character) in INVISIBLE or character in DIRECTION)
+        if character in kept or not acts(character)
         else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in str(text)
     )
+
+
+def acts(character: str) -> bool:
+    """Whether a character does something in place of being read: it steers a terminal or turns the direction."""
+    return unicodedata.category(character) in INVISIBLE or character in DIRECTION
+
+
+def page_text(value: Any) -> Any:
+    """Foreign text for a page, as ``finalize`` of jinja2, which then escapes it; markup of our own stays as it is."""
+    own = not isinstance(value, str) or hasattr(value, "__html__")
+    return value if own else plain_text(value, lines=True)
 
 
 def markup(text: object) -> str:
@@ -61,10 +69,7 @@ def json_text(content: Any) -> str:
 def escape_json(text: str) -> str:
     """The same JSON, in which no character that is invisible or turns the direction stands as itself."""
     return "".join(
-        f"\\u{ord(character):04x}"
-        if character != "\n" and (unicodedata.category(character) in INVISIBLE or character in DIRECTION)
-        else character
-        for character in text
+        f"\\u{ord(character):04x}" if acts(character) and character != "\n" else character for character in text
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import escape_json
 from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.hospital_effects import mean_effects
@@ -61,7 +62,7 @@ def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, groups: pd.DataFra
 
 def to_json(summary: dict[str, Any]) -> str:
     """Strict JSON; a NaN left in it is an error here, not a surprise for the reader."""
-    return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return escape_json(json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
 
 
 def numbers(summary: dict[str, Any]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from kicc_ml.core.files import write_table, write_text
 from kicc_ml.core.path_names import distinct_path_names
-from kicc_ml.core.shown import markup
+from kicc_ml.core.shown import markup, page_text
 from kicc_ml.evaluation import segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.rows import drawn_models
@@ -112,6 +112,7 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kicc_ml.report", "."),
         autoescape=True,
+        finalize=page_text,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -381,9 +381,24 @@ DANGEROUS: Sequence[str] = (
 )
 
 
+#: Kinds that are likely to be refused, so that they come last, together.
+REFUSABLE = (
+    "traversal",
+    "dots",
+    "control characters",
+    "terminal escapes",
+    "direction",
+    "long",
+    "no UTF-8",
+    "pairs",
+    "blanks",
+)
+
+
 def all_names() -> list[str]:
-    """Every name once."""
-    return list(dict.fromkeys(name for names in HOSTILE.values() for name in names))
+    """Every name once; those that may be refused stand behind the others, whose say they would take in a batch."""
+    kinds = sorted(HOSTILE, key=REFUSABLE.__contains__)
+    return list(dict.fromkeys(name for kind in kinds for name in HOSTILE[kind]))
 
 
 def fits_on_disk(name: str, suffix: str = "") -> bool:

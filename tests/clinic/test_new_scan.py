@@ -186,6 +186,12 @@ def test_a_radiograph_without_lungs_is_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_patient_called_like_a_file_of_the_results_is_listed_like_any_other(tmp_path: Path):
+    _, result = predicted(tmp_path)
+    write_case(tmp_path / "out" / "severity.json", result.masks, result.volume, result.severity, {}, Stages())
+    assert "severity.json" in list_patients(tmp_path / "out").read_text(encoding="utf-8")
+
+
 def test_a_folder_without_predictions_is_the_users_error(tmp_path: Path):
     with pytest.raises(UserError, match="holds no prediction"):
         list_patients(tmp_path)

@@ -53,6 +53,11 @@ def test_decomposed_folder_names_are_the_same_hospital(table):
     assert list(read_clinical(table(HEAD + GOOD.replace("A", "대구")), [folder])["site"]) == [folder]
 
 
+def test_a_row_without_a_hospital_is_refused_with_the_cell(table):
+    empty = GOOD.replace("A,", "NA,", 1)
+    assert "line 3, site: empty" in message(table(HEAD + GOOD + empty))
+
+
 def test_empty_cells_are_unknown_and_typed(table):
     read = read_clinical(table(HEAD + GOOD + "B,8,,,,NA,,,,\n"), ["A", "B"])
     assert read.loc[3, ["age_years", "fever", "crp_mg_l", "icu", "ct_scans"]].isna().all()

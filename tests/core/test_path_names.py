@@ -27,6 +27,7 @@ HOSTILE = [
     "a\0b",
     "a\nb",
     "\x1b[31m",
+    "a\u202eb",
     "\udcb0",
     "a" * 161,
 ]

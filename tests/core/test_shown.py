@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import jinja2
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from kicc_ml.core.shown import (
     json_text,
     link_to,
     markup,
+    page_text,
     plain_text,
     say,
 )
@@ -114,3 +116,12 @@ def test_a_message_keeps_its_lines_and_cannot_steer_the_terminal(capsys: pytest.
 def test_what_is_counted_is_in_the_singular_or_plural():
     assert [counted(count, "file") for count in (0, 1, 8)] == ["0 files", "1 file", "8 files"]
     assert counted(8, "series", "series") == "8 series"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_page_holds_no_character_that_acts_and_our_own_markup_stays(text: str):
+    environment = jinja2.Environment(autoescape=True, finalize=page_text)
+    page = environment.from_string("<p>{{ text }}</p>{{ own }}{{ 5 }}")
+    written = page.render(text=text + "<i>\n", own=jinja2.utils.markupsafe.Markup("<b>"))
+    assert written.replace("\n", "").isprintable()
+    assert written.endswith("&lt;i&gt;\n</p><b>5")

@@ -14,6 +14,7 @@ import jinja2
 from kicc_ml.clinic.page.scan import DisplayScan
 from kicc_ml.clinic.page.words import WORDS
 from kicc_ml.core.files import write_text
+from kicc_ml.core.shown import page_text
 from kicc_ml.core.types import FilmScore, Hanging, Risk, SeverityMap, Unlike
 from kicc_ml.severity.grade import SIDES, THIRDS, change
 
@@ -93,7 +94,11 @@ def write_page(path: Path, page: PatientPage) -> Path:
 def environment() -> jinja2.Environment:
     """Templates of this folder, with :func:`word`; what is put into them is escaped."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=page_text,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.globals["word"] = word
     return made
