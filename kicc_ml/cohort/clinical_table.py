@@ -17,7 +17,7 @@ pandas write it, count as empty).
 import logging
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from kicc_ml.cohort.table_file import TableError, read_cells
+from kicc_ml.core.shown import acts, plain_text
 from kicc_ml.core.types import ENDPOINTS
 
 logger = logging.getLogger(__name__)
@@ -93,10 +94,20 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
         )
     if cells.empty:
         raise TableError(f"{path}: the table has no patients; give one line per patient below the column names")
+    _refuse_names_that_act(path, [*map(str, cells), *cells["site"].dropna()])
     cells["site"] = _spelt_like_folders(cells["site"], sites)
     kinds = {str(column): _kind(str(column), cells[column]) for column in cells}
     _refuse_bad_cells(path, cells, kinds, sites)
     return _typed(path, cells, kinds)
+
+
+def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:
+    """Names of hospitals and columns stand in reports and tables; those of patients are pseudonyms there."""
+    if found := next((name for name in names if any(map(acts, name))), None):
+        raise TableError(
+            f"{path}: the name {plain_text(found)!r} of a hospital or column holds a line break, a control character "
+            "or one that turns the direction of writing; rename it (a hospital's folder too)"
+        )
 
 
 def feature_names(table: pd.DataFrame) -> list[str]:

@@ -132,6 +132,14 @@ def test_a_missing_required_column_is_named(table, column):
     assert f"missing: {column};" in message(table((HEAD + GOOD).replace(column, "x")))
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\u202eb", "a\x9bb"])
+def test_a_name_of_a_hospital_or_column_that_acts_where_it_is_read_is_refused(table, name):
+    for head, row in ((HEAD.replace("crp_mg_l", f"crp{name}"), GOOD), (HEAD, GOOD.replace("A", f"A{name}", 1))):
+        said = message(table(head + row), ["A", f"A{name}"])
+        assert "rename it" in said
+        assert said.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(("text", "said"), [("", "is empty"), (HEAD, "no patients"), (HEAD + "\n\n", "no patients")])
 def test_an_empty_table_is_refused(table, text, said):
     assert said in message(table(text))
