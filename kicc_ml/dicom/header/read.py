@@ -16,7 +16,7 @@ from kicc_ml.dicom.header.encoding import data_set_contradicts, pixels_contradic
 from kicc_ml.dicom.header.multiframe import frame_values
 from kicc_ml.dicom.header.parse import Parsed, parsed, refuse_giants
 from kicc_ml.dicom.header.pixel_length import is_truncated
-from kicc_ml.dicom.header.shown_path import marks_of, shown_path
+from kicc_ml.dicom.header.shown_path import marks_of, shown_path, shown_text
 from kicc_ml.dicom.header.values import (
     TooLargeError,
     number,
@@ -154,10 +154,10 @@ def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -
     object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
     frames = [] if fault else parsed.frames
     if not frames:
-        return [Header(blank.path, blank.site, fault, **object_values, **_of_frame(values))]
+        return [Header(blank.path, blank.site, fault, **object_values, **_of_frame(values, key))]
     object_values["frames"] = len(frames)
     return [
-        Header(blank.path, blank.site, **object_values, **_of_frame(one), frame=index)
+        Header(blank.path, blank.site, **object_values, **_of_frame(one, key), frame=index)
         for index, one in enumerate(frames)
     ]
 
@@ -181,12 +181,12 @@ def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str
         "photometric": values.get("PhotometricInterpretation", ""),
         "lut_shape": values.get("PresentationLUTShape", "").upper(),
         "view": view_position(*view),
-        "vendor": values.get("Manufacturer", ""),
-        "model": values.get("ManufacturerModelName", ""),
+        "vendor": shown_text(values.get("Manufacturer", ""), values, key),
+        "model": shown_text(values.get("ManufacturerModelName", ""), values, key),
         "frames": whole(values, "NumberOfFrames") or 1,
         "rows": whole(values, "Rows") or 0,
         "columns": whole(values, "Columns") or 0,
-        "contrast": values.get("ContrastBolusAgent", ""),
+        "contrast": shown_text(values.get("ContrastBolusAgent", ""), values, key),
         "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
         "study_started": moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
         **_of_path(values, blank, key),
@@ -198,12 +198,12 @@ def _of_path(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, 
     return {"shown": shown, "marks": marks_of(values, key)}
 
 
-def _of_frame(values: Mapping[str, str]) -> dict[str, Any]:
+def _of_frame(values: Mapping[str, str], key: bytes) -> dict[str, Any]:
     """What may differ from frame to frame."""
     phase = (number(values, name) for name in PHASES)
     return {
         "image_type": values.get("ImageType", "").upper(),
-        "kernel": values.get("ConvolutionKernel", ""),
+        "kernel": shown_text(values.get("ConvolutionKernel", ""), values, key),
         "has_rescale": bool(number(values, "RescaleSlope")) and number(values, "RescaleIntercept") is not None,
         "rescale_type": values.get("RescaleType", "").upper(),
         "position_mm": numbers(values, "ImagePositionPatient", 3),

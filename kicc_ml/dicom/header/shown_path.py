@@ -12,6 +12,8 @@ from kicc_ml.core.pseudonym import pseudonym
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 #: Shorter parts of a Latin name ("Yu") are in too many words; one Korean or Chinese letter is a surname of millions.
 SHORTEST_LATIN, SHORTEST = 3, 2
+#: Shorter numbers of patients are in the names of devices too ("64").
+SHORTEST_NUMBER = 5
 
 
 def shown_path(path: str, values: Mapping[str, str], key: bytes) -> str:
@@ -23,6 +25,18 @@ def shown_path(path: str, values: Mapping[str, str], key: bytes) -> str:
             whole_word = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
             shown = re.sub(whole_word, pseudonym(key, word), shown, flags=re.IGNORECASE)
     return "" if shown == path else shown
+
+
+def shown_text(text: str, values: Mapping[str, str], key: bytes) -> str:
+    """What a header says of device or contrast agent, with the patient's number and parts of the name as pseudonyms."""
+    patient_id = values.get("PatientID", "")
+    patient_id = patient_id if len(patient_id) >= SHORTEST_NUMBER else ""
+    return _shown_text(text, values.get("PatientName", ""), patient_id, key) if text else ""
+
+
+@lru_cache(maxsize=256)
+def _shown_text(text: str, name: str, patient_id: str, key: bytes) -> str:
+    return shown_path(text, {"PatientName": name, "PatientID": patient_id}, key) or text
 
 
 def marks_of(values: Mapping[str, str], key: bytes) -> str:

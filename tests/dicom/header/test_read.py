@@ -389,6 +389,23 @@ class TestPrivacy:
         assert read.shown
         assert word not in read.shown
 
+    @pytest.mark.parametrize(
+        "keyword", ["Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "ContrastBolusAgent"]
+    )
+    def test_no_text_of_a_device_names_the_patient(self, tmp_path: Path, write_image: Writer, keyword: str):
+        named = {"PatientName": "Hong^Gildong", "PatientID": "0012345", keyword: "GILDONG 64 0012345"}
+        write_image(tmp_path / "x", np.zeros((4, 4), np.uint16), **named)
+        read = header(tmp_path / "x")
+        (said,) = [text for text in (read.vendor, read.model, read.kernel, read.contrast) if " 64 " in text]
+        assert "GILDONG" not in said.upper()
+        assert "0012345" not in said
+
+    def test_a_short_number_of_a_patient_does_not_change_the_name_of_a_device(
+        self, tmp_path: Path, write_image: Writer
+    ):
+        write_image(tmp_path / "x", np.zeros((4, 4), np.uint16), PatientID="64", ManufacturerModelName="Aquilion 64")
+        assert header(tmp_path / "x").model == "Aquilion 64"
+
     def test_a_path_with_nothing_of_the_patient_is_shown_as_it_is(self, tmp_path: Path, write_image: Writer):
         write_image(tmp_path / "IM0017", np.zeros((4, 4), np.uint16), PatientID="17")
         assert header(tmp_path / "IM0017").shown == ""
