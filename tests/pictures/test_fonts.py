@@ -48,7 +48,8 @@ def test_figures_and_flow_chart_have_glyphs_for_hangul_and_draw_no_formula():
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that it has not
         to_svg(dice_by_site(cases, "lesion", {name: interval}))
-        to_svg(forest({name: {name: interval}}, {name: interval}, {}))
+        answers = dict.fromkeys(("these_hospitals", "hospitals_like_these", "new_hospital"), interval)
+        to_svg(forest({name: {name: interval}}, {name: answers}))
         to_svg(flow_chart([Step([f"3 cases of {name}"], [f"1 {name}"])]))
 
 
