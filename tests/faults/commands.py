@@ -54,7 +54,9 @@ COMMANDS = {
         ),
         given={"results": "results"},
     ),
-    "evaluate": Command(("evaluate.py", "runs={out}/trained"), given={"trained": "trained"}),
+    "evaluate": Command(
+        ("evaluate.py", "runs={out}/trained", "cohort.root={inputs}/repository"), given={"trained": "trained"}
+    ),
     "export-dataset": Command(
         ("kicc-ml", "export-dataset", "{inputs}/repository", "{inputs}/archive.zip", "-o", "{out}/copy")
     ),
