@@ -8,7 +8,7 @@ What a column holds follows from its name, so that a hospital may add its own:
   before it (:mod:`kicc_ml.cohort.temporal_guard`);
 - a name that ends in a unit (``crp_mg_l``): a number of at least 0;
 - any other column is 0/1 where most of its filled cells are, else a number where most are numbers,
-  else text, which is set aside with a warning.
+  else text, which is set aside with a warning, as are numbers of persons and telephones (``hospital_no``).
 
 Every cell but site, patient_id and what a source has no word for may be empty (``NA`` and ``nan``, as R and
 pandas write it, count as empty).
@@ -56,6 +56,10 @@ LATER_WORDS = frozenset(
         *("peak", "worst", "nadir", "highest", "lowest", "maximum", "final", "complication", "complications", "ards"),
     )
 )
+#: Columns that by their name number a person or a place, however short the number.
+REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mobile|fax|zip|postcode)$")
+#: Whole numbers from here on, in a column without a unit, are telephone or register numbers and no finding.
+REGISTER_NUMBER_FROM = 100_000
 MAX_AGE_YEARS = 120
 #: A longer list of bad cells helps nobody; the rest is counted.
 SHOWN_CELLS = 20
@@ -81,7 +85,8 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
 
     Returns:
         one row per patient; identifiers as text, ``sex`` as ``M``/``F``/None, dates as ``date`` or None,
-        every other column float with NaN for empty; text columns are left out. The index is the line or row.
+        every other column float with NaN for empty; text columns and numbers of persons are left out. The index is the
+        line or row.
 
     Raises:
         TableError: the file is missing, empty, not UTF-8, lacks a required column, or has bad cells.
@@ -115,6 +120,15 @@ def feature_names(table: pd.DataFrame) -> list[str]:
     left_out = {*REQUIRED, *ENDPOINTS, *IMAGE_COUNTS, *later_columns(table)}
     others = [str(column) for column in table.select_dtypes("number") if column not in left_out]
     return ["age_years", "sex", *others]
+
+
+def is_register(name: str, cells: pd.Series) -> bool:
+    """Whether the numbers of a column stand for persons, telephones or addresses, by its name or their size."""
+    if REGISTER.search(name):
+        return True
+    if UNIT_AT_END.search(name) or not pd.api.types.is_numeric_dtype(cells):
+        return False
+    return bool(((cells >= REGISTER_NUMBER_FROM) & (cells % 1 == 0)).any())
 
 
 def later_columns(table: pd.DataFrame) -> list[str]:
@@ -230,4 +244,7 @@ def _typed(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFr
             table[column] = table[column].map(date.fromisoformat, na_action="ignore").astype(object)
         elif kind in ("age", "count", "yes_no", "number"):
             table[column] = pd.to_numeric(table[column]).astype(float)
-    return table
+    numbers = [column for column, kind in kinds.items() if kind == "number"]
+    if registers := [column for column in numbers if is_register(column, table[column])]:
+        logger.warning("%s: columns that number persons or places are not used: %s", path, ", ".join(registers))
+    return table.drop(columns=registers)

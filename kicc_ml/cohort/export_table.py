@@ -1,12 +1,11 @@
 """Clinical table and masks of an exported repository: pseudonyms for identifiers, dates moved with the images'."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.cohort.clinical_table import UNIT_AT_END, read_clinical
+from kicc_ml.cohort.clinical_table import is_register, read_clinical
 from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.repository import clinical_path, hospitals
 from kicc_ml.core.errors import TargetError, UserError, target_error
@@ -22,12 +21,8 @@ from kicc_ml.dicom.index.build import Indexed
 from kicc_ml.dicom.series.image_files import write_nifti
 
 TABLE, SUFFIX = "clinical.csv", ".nii.gz"
-#: Columns that by their name number a person or a place, however short the number.
-REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mobile|fax|zip|postcode)$")
 #: These are replaced.
 IDENTIFIERS = ("patient_id", "person_id")
-#: Whole numbers from here on, in a column without a unit, are telephone or register numbers and no finding.
-REGISTER_NUMBER_FROM = 100_000
 
 
 def read_tables(found: Sequence[Indexed]) -> list[tuple[Indexed, pd.DataFrame]]:
@@ -85,11 +80,7 @@ def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None =
 def _identifies(name: str, cells: pd.Series) -> bool:
     if name.endswith("_date"):
         return "birth" in name
-    if REGISTER.search(name):
-        return name not in IDENTIFIERS
-    if UNIT_AT_END.search(name) or not pd.api.types.is_numeric_dtype(cells):
-        return False
-    return bool(((cells >= REGISTER_NUMBER_FROM) & (cells % 1 == 0)).any())
+    return name not in IDENTIFIERS and is_register(name, cells)
 
 
 def export_masks(exported: Exported, copy: Copy) -> int:

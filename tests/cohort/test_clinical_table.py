@@ -1,3 +1,4 @@
+import logging
 import unicodedata
 from pathlib import Path
 
@@ -68,6 +69,16 @@ def test_features_are_numbers_without_ids_dates_endpoints_and_image_counts(table
     read = read_clinical(table(HEAD + GOOD + "A,8,60,F,0,1,0,,1,\n"), ["A"])
     assert feature_names(read) == ["age_years", "sex", "fever", "crp_mg_l"]
     assert features(read)["sex"].tolist() == [1.0, 0.0]
+
+
+def test_numbers_of_persons_are_no_features_and_that_is_said(table, caplog):
+    rows = (HEAD.strip(), GOOD.strip(), GOOD.strip().replace("007", "8").replace("50", "55"))
+    more = (",hospital_no,contact,ferritin_ug_l,smoker_no", ",1234,1055550123,200000,1", ",1235,1055550124,300000,0")
+    with caplog.at_level(logging.WARNING):
+        read = read_clinical(table("\n".join(map("".join, zip(rows, more, strict=True))) + "\n"), ["A"])
+    assert {"ferritin_ug_l", "smoker_no"} <= set(feature_names(read))
+    assert not {"hospital_no", "contact"} & set(read)
+    assert "not used: hospital_no, contact" in caplog.text
 
 
 def test_columns_of_text_are_set_aside_with_a_warning(table, caplog):
