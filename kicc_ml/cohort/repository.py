@@ -81,7 +81,7 @@ def repository(
         serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint; or
             "pooled": outcome models learn from the first and predict from all.
         composites: further endpoints by name, each of which is met where any of those listed is.
-        mask_labels: what the values of mask files of several labels stand for (:mod:`kicc_ml.data.mask_file`).
+        mask_labels: what the values of mask files of several labels stand for.
 
     Returns:
         one case per row of the table, in its order; a row without images is kept as a clinical-only case.
@@ -99,10 +99,9 @@ def repository(
     flow.log()
     warn_of_masks_without_partner(root, series, key, bool(mask_labels))
     warn_of_dates(root, flow)
-    cases = Cohort([replace(with_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
     if not any(case.ct or case.cxr for case in cases):
         logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
-    return cases
+    return Cohort([replace(with_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
 
 
 def hospitals(root: Path) -> list[str]:
