@@ -28,8 +28,8 @@ MEANT = ["these_hospitals", "hospitals_like_these"]
 CLAIMED = 0.9
 WIDEST = 1.3
 
-#: Of the data sets of the tables, four standard errors of a coverage of 95 %.
-CHANCE = {"answers": 4 * np.sqrt(0.95 * 0.05 / 3000), "calibration": 4 * np.sqrt(0.95 * 0.05 / 500)}
+#: Of 3,000 data sets, two standard errors of a coverage of 95 %, by which the extremes of so many designs may miss.
+CHANCE = 2 * np.sqrt(0.95 * 0.05 / 3000)
 
 
 def claimed(name: str) -> pd.DataFrame:
@@ -43,6 +43,18 @@ def test_the_tables_hold_every_design() -> None:
         assert list(table.columns) == COLUMNS
         assert len(table) == len(module.DESIGNS) * figures * 3
         assert not table.duplicated(CELL).any()
+
+
+def test_the_tables_say_what_the_readme_claims_of_them() -> None:
+    answers, calibration = (told[told["question"].isin(MEANT)] for told in map(claimed, ("answers", "calibration")))
+    these = answers[answers["question"] == "these_hospitals"]
+    assert len(these) == 2 * len(simulate_answers.DESIGNS), "every design has an interval for these hospitals"
+    assert these["coverage"].between(0.93, 0.97).all()
+    assert answers["coverage"].between(0.93 - CHANCE, 0.97 + CHANCE).all()
+    assert answers["of_oracle"].max() < WIDEST + 0.01
+    assert not set(answers.loc[answers["question"] == "hospitals_like_these", "hospitals"]) & {1, 2}
+    assert calibration["coverage"].min() > 0.88
+    assert calibration["of_oracle"].max() < WIDEST
 
 
 @pytest.mark.parametrize(
