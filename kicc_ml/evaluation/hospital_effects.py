@@ -20,6 +20,9 @@ from kicc_ml.evaluation.discrimination import SitePairs
 from kicc_ml.evaluation.intervals import FEW, Scale, slope, to_scale
 from kicc_ml.evaluation.rows import Rows
 
+#: Values that differ by less than this share of their mean are one value, written by sums of floats.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -62,7 +65,8 @@ def mean_effects(
     squares_s, degrees_s = np.bincount(place_n, (value_n - mean_s[place_n]) ** 2), count_s - 1
     if not degrees_s.any():
         return _none(scale)
-    few_s = (count_s < FEW) | (squares_s <= 0) | np.isin(sites, list(few))
+    alike_s = squares_s <= count_s * (ROUNDING * mean_s) ** 2
+    few_s = (count_s < FEW) | alike_s | np.isin(sites, list(few))
     pooled = squares_s.sum() / degrees_s.sum()
     spread_s = np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=~few_s)
     return _on_scale(sites, mean_s, spread_s / count_s, few_s, scale)

@@ -95,3 +95,12 @@ def test_shares_are_brought_to_the_logit_scale() -> None:
     effects = mean_effects(value, site, "logit")
     assert effects.effect_k[0] == pytest.approx(logit(value[:30].mean()))
     assert mean_effects(np.ones(1), np.array(["a"]), "logit").effect_k.size == 0
+
+
+def test_hospitals_whose_cases_all_have_one_value_take_part_with_a_borrowed_variance() -> None:
+    """Distances come in steps of a voxel: sums of floats leave a spread of 1e-30, which would be all of the weight."""
+    value = np.concatenate([np.full(7, 4.425), np.full(11, 4.838), [4.713] * 12 + [10.5], np.full(11, 4.55)])
+    site = np.repeat(["a", "b", "c", "d"], [7, 11, 13, 11])
+    effects = mean_effects(value, site)
+    assert list(effects.borrowed_k) == [True, True, False, True]
+    assert effects.variance_k.min() > 0.01 * effects.variance_k.max()

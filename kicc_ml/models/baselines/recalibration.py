@@ -81,10 +81,11 @@ def fit_blend(probability_mb: np.ndarray, label_b: np.ndarray, least: float = 0.
 def operating_point(probability_b: np.ndarray, label_b: np.ndarray) -> float:
     """The probability from which on a patient counts as positive: the largest sensitivity + specificity.
 
-    Youden, Cancer 1950;3:32. NaN without both classes. A choice for tables, not a recommendation: what a false alarm
-    costs against a miss is for the clinic to say, and decision curves show it.
+    Youden, Cancer 1950;3:32. Patients without a label, or without a prediction, are left out; NaN where not both
+    classes are left. A choice for tables, not a recommendation: what a false alarm costs against a miss is for the
+    clinic to say, and decision curves show it.
     """
-    known_b = ~np.isnan(label_b)
+    known_b = ~np.isnan(label_b) & ~np.isnan(probability_b)
     if len(np.unique(label_b[known_b])) < 2:
         return float("nan")
     false_t, true_t, threshold_t = roc_curve(label_b[known_b], probability_b[known_b])

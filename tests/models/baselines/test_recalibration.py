@@ -45,6 +45,8 @@ def test_where_no_outcome_is_known_nothing_changes():
 def test_the_operating_point_parts_what_can_be_parted():
     assert operating_point(np.array([0.1, 0.3, 0.6, 0.9]), np.array([0.0, 0, 1, 1])) == 0.6
     assert operating_point(np.array([0.1, 0.3, 0.6, 0.9, 0.5]), np.array([0.0, 0, 1, 1, np.nan])) == 0.6
+    assert operating_point(np.array([0.1, 0.3, 0.6, 0.9, np.nan]), np.array([0.0, 0, 1, 1, 1])) == 0.6
+    assert np.isnan(operating_point(np.full(4, np.nan), np.array([0.0, 0, 1, 1])))
 
 
 def test_with_one_class_there_is_no_operating_point():
