@@ -41,8 +41,9 @@ def meta_analyses(predictions: pd.DataFrame) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for endpoint, model, rows in per_model(predictions):
-        effects = area_effects(site_pairs(rows))
-        named = {"few": effects.site_k[effects.borrowed_k], "left_out": sorted({*rows.site_n} - {*effects.site_k})}
+        pairs = site_pairs(rows)
+        effects = area_effects(pairs)
+        named = {"few": pairs.site_s[pairs.few_s], "left_out": sorted({*rows.site_n} - {*pairs.site_s})}
         sites = {name: [str(site) for site in named[name]] for name in named}
         figures = {name: _pooled(effects, method) for name, method in METHODS.items()}
         found.setdefault(endpoint, {})[model] = figures | sites

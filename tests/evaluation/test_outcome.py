@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from kicc_ml.evaluation.calibration import LEAST_SMOOTHED, calibration_slope, smooth_curve
+from kicc_ml.evaluation.comparison import paired_difference
 from kicc_ml.evaluation.decision_curve import THRESHOLDS, decision_curve
 from kicc_ml.evaluation.discrimination import site_pairs
 from kicc_ml.evaluation.outcome import METRICS, OF_ALL_CASES, score
@@ -201,3 +202,23 @@ def test_the_smooth_curve_follows_the_true_risk_and_says_why_there_is_none(rows:
 
 def test_no_known_outcome_has_no_decision_curve() -> None:
     assert decision_curve(Rows(np.empty(0), np.empty(0), np.empty(0, str))).empty
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.filterwarnings("error")
+def test_no_shape_of_the_data_ends_a_report_or_leaves_a_nan(seed: int) -> None:
+    """Hospitals of one patient, of one class, with ties, with risks of 0 and 1, all alike: each figure or a reason."""
+    generator = np.random.default_rng(seed)
+    site = np.repeat([f"h{place}" for place in range(seed % 6 + 1)], generator.integers(1, 25, seed % 6 + 1))
+    label = (generator.random(site.size) < generator.choice([0.0, 0.1, 0.5, 1.0], p=[0.1, 0.4, 0.4, 0.1])).astype(float)
+    digits = int(generator.choice([0, 1, 8]))
+    risk = np.round(generator.random(site.size) * generator.choice([0.0, 1.0], p=[0.1, 0.9]) + 0.0, digits)
+    scored = (
+        score(Rows(label, risk, site))
+        | vars(paired_difference(Rows(label, risk, site), Rows(label, np.round(risk, 1), site), "brier"))["answers"]
+    )
+    for figure in scored.values():
+        numbers = [figure[name] for name in ("value", "low", "high") if figure[name] is not None]
+        assert np.isfinite(numbers).all()
+        assert len(numbers) == 3 or figure["reason"]
+        assert figure["low"] is None or figure["low"] <= figure["high"]
