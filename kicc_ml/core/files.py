@@ -95,6 +95,18 @@ def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> 
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Give a hidden private folder beside ``path`` to make files in that are moved to their place afterwards."""
+    partial = _partial_of(path)
+    remove_stale_partials(path.parent, path.name)
+    partial.mkdir(mode=PRIVATE_FOLDER)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder, and those it lies in, unless it is there; returns it.
 

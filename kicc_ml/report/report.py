@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.core.files import write_table, write_text
+from kicc_ml.core.files import make_folder, write_table, write_text
+from kicc_ml.core.locks import hold
 from kicc_ml.core.path_names import distinct_path_names
 from kicc_ml.core.shown import markup, page_text
 from kicc_ml.evaluation import segmentation
@@ -53,6 +54,9 @@ OUTCOME_TABLES = (
     ("observed_expected", "calibration_slope", "calibration_intercept"),
 )
 
+#: Held while a report is written; not that of a fold, which may lie in the same folder.
+LOCK = ".report.lock"
+
 DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", "site_other"]
 
 
@@ -85,17 +89,19 @@ def write_report(
     block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
     ``shown`` are together by what was predicted, worst first. Every file appears whole or not at all.
     """
-    write_table(folder / "cases.csv", cases)
-    write_text(folder / "summary.json", to_json(summary))
-    write_table(folder / "summary.csv", numbers(summary))
     filled = checklists(summary | {"shown": [one.caption for one in shown if one.jpegs]}, run)
-    for name, table in tables(summary, filled).items():
-        write_table(folder / f"{name}.csv", table)
     drawn = drawings(summary, cases, predictions)
     file_names = distinct_path_names(drawn)
-    for name, svg in drawn.items():
-        write_text(folder / "figures" / f"{file_names[name]}.svg", svg)
-    write_text(folder / "report.html", render(summary, cases, predictions, run, shown, drawn, filled))
+    page = render(summary, cases, predictions, run, shown, drawn, filled)
+    with hold(make_folder(folder) / LOCK, f"the report in {folder}", wait=True):  # two evaluations never mix
+        write_table(folder / "cases.csv", cases)
+        write_text(folder / "summary.json", to_json(summary))
+        write_table(folder / "summary.csv", numbers(summary))
+        for name, table in tables(summary, filled).items():
+            write_table(folder / f"{name}.csv", table)
+        for name, svg in drawn.items():
+            write_text(folder / "figures" / f"{file_names[name]}.svg", svg)
+        write_text(folder / "report.html", page)
     return folder / "report.html"
 
 

@@ -14,9 +14,15 @@ from kicc_ml.core.shown import plain_text
 from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import summarise, to_json
+from kicc_ml.report import report
 from kicc_ml.report.report import ShownCase, site_table, write_report
 
 NO_ROWS = pd.DataFrame()
+ABOUT = {
+    "name": "<demo>",
+    "seed": "1",
+    "config": "cohort: {_target_: a.catanzaro}\nsplit: {_target_: a.leave_one_site_out}",
+}
 
 
 def case_rows() -> pd.DataFrame:
@@ -144,13 +150,8 @@ def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, "JPEG")
     summary = summarise(case_rows(), prediction_rows())
-    run = {
-        "name": "<demo>",
-        "seed": "1",
-        "config": "cohort: {_target_: a.catanzaro}\nsplit: {_target_: a.leave_one_site_out}",
-    }
     worst = ShownCase("death", "worst", (stream.getvalue(),))
-    page = write_report(tmp_path / "run", summary, case_rows(), prediction_rows(), run, [worst])
+    page = write_report(tmp_path / "run", summary, case_rows(), prediction_rows(), ABOUT, [worst])
     text = page.read_text(encoding="utf-8")
     requests = Requests()
     requests.feed(text)
@@ -161,6 +162,32 @@ def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path
     written = ["cases.csv", "checklist.csv", "figures", "report.html", "summary.csv", "summary.json"]
     assert sorted(path.name for path in page.parent.iterdir()) == written
     assert json.loads((page.parent / "summary.json").read_text())["n"] == 24
+
+
+def test_two_evaluations_of_one_run_do_not_mix_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, write_text = [], report.write_text
+
+    def note_lock(path: Path, text: str) -> None:
+        held.append((tmp_path / report.LOCK).is_file())
+        write_text(path, text)
+
+    monkeypatch.setattr(report, "write_text", note_lock)
+    write_report(tmp_path, summarise(case_rows(), NO_ROWS), case_rows(), NO_ROWS, ABOUT)
+    assert held
+    assert all(held)
+    assert not (tmp_path / report.LOCK).exists()
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_former_report_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(report, "drawings", fail)
+    with pytest.raises(ZeroDivisionError):
+        write_report(tmp_path, summarise(case_rows(), NO_ROWS), case_rows(), NO_ROWS, ABOUT)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A prediction as the DICOM objects a PACS takes: all of a patient's, or none."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from kicc_ml.core.errors import target_fault
-from kicc_ml.core.files import PARTIAL_PREFIX, PRIVATE_FILE, PRIVATE_FOLDER, make_folder
+from kicc_ml.core.files import PRIVATE_FILE, PRIVATE_FOLDER, folder_beside, make_folder
 from kicc_ml.core.types import FilmScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.pictures import picture, summary_pdf
@@ -60,12 +59,12 @@ def _write(objects: Mapping[str, Dataset], folder: Path) -> None:
     make_folder(folder)
     try:
         folder.chmod(PRIVATE_FOLDER)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=folder.parent) as partial:
+        with folder_beside(folder) as partial:
             for name, made in objects.items():
-                path = Path(partial) / f"{name}.dcm"
+                path = partial / f"{name}.dcm"
                 path.touch(PRIVATE_FILE)
                 made.save_as(path, enforce_file_format=True)
-            _take_place(Path(partial), folder)
+            _take_place(partial, folder)
     except OSError as error:
         raise (target_fault(error, folder.parent) or error) from error
 
