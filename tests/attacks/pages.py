@@ -9,6 +9,8 @@ from urllib.request import url2pathname
 #: What a page may link to outside of its folder: papers and documentation.
 OUTSIDE = ("https", "mailto")
 MARKER = "kicc-attack"
+#: A page opens in a tenth of a second, on a machine that has nothing else to do.
+HANGING_MS = 180_000
 #: Everything that waits for a mouse or the focus gets it.
 TOUCH = """() => document.querySelectorAll('*').forEach(one => {
     for (const kind of ['mouseover', 'mouseenter', 'focus', 'toggle']) one.dispatchEvent(new Event(kind));
@@ -21,6 +23,7 @@ LINKS = """() => [...document.querySelectorAll('[href], [src], [action], [formac
 def faults_of_pages(browser: Any, paths: Sequence[Path]) -> list[str]:
     """Scripts that ran and links that lead nowhere, of all pages."""
     tab = browser.new_page()
+    tab.set_default_timeout(HANGING_MS)
     try:
         return [f"{path.name}: {fault}" for path in paths for fault in _faults(tab, path)]
     finally:

@@ -206,7 +206,8 @@ def test_judging_viewing_and_comparing_runs_names_nobody(swept: Swept, clinical:
 def test_judging_predictions_of_others_names_nobody(swept: Swept, clinical: Said):
     rows = pd.concat([pd.read_csv(path) for path in sorted(swept.out("clinical").rglob("*/predictions.csv"))])
     theirs = swept.folder / "theirs.csv"
-    rows[rows["model"] == "clinical"][["case_id", "endpoint", "probability"]].to_csv(theirs, index=False)
+    rows = rows[(rows["model"] == "clinical") & (rows["endpoint"] == "icu")].fillna({"probability": 0.5})
+    rows[["case_id", "endpoint", "probability"]].to_csv(theirs, index=False)
     cohort = [word for word in swept.cohort("unused") if not word.startswith("run_dir=")]
     said = swept.run("evaluate.py", f"predictions={theirs}", *cohort, f"report_dir={swept.out('report')}")
     nothing(spoken(said) + written(swept.out("report")))
