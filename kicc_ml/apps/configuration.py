@@ -1,4 +1,4 @@
-"""Hydra's door: what a configuration may call, and a sweep over folds that every Hydra launcher serves."""
+"""Hydra's door: what a configuration may call, how one is composed, and how a user's error looks."""
 
 import logging
 import os
@@ -14,8 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kicc_ml.apps.overrides import as_typed, setting
-from kicc_ml.core.errors import NothingToLearn, UserError, is_full, target_error, with_causes
+from kicc_ml.apps.overrides import as_typed
+from kicc_ml.core.errors import UserError, is_full, target_error, with_causes
 from kicc_ml.core.shown import Once, PlainTextFormatter, say
 
 
@@ -101,80 +101,34 @@ def with_clear_errors(run: Callable[[], None]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints its own traceback and exits with 1
     try:
         run()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, UserError) else error
-        sys.exit(_failed(cause))
     except Exception as error:
-        if is_full(error):
-            sys.exit(_failed(target_error(Path(_file_of(error)), error)))
-        # a fault of the program; what it quotes must not steer the terminal
-        say(traceback.format_exc(), aside=True)
-        sys.exit(1)
+        sys.exit(say_fault(error))
+
+
+def say_fault(error: Exception, of: str = "") -> int:
+    """Say what a user can mend in one message, a fault of the program with its traceback; returns the exit status.
+
+    ``of`` says what failed, where the program goes on with something else.
+    """
+    place = f"{of}: " if of else ""
+    if fault := fault_of_user(error):
+        say(f"error: {place}{fault}", aside=True)
+        return 2
+    say(f"{place}{traceback.format_exc()}", aside=True)  # what it quotes must not steer the terminal
+    return 1
+
+
+def fault_of_user(error: Exception) -> BaseException | None:
+    """The error whose message is for the user; None where the program is at fault."""
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return error.__cause__ if isinstance(error.__cause__, UserError) else error
+    return target_error(Path(_file_of(error)), error) if is_full(error) else None
 
 
 def _file_of(error: BaseException) -> str:
     """The file that an error, or one behind it, names; libraries that write files of their own name none."""
     named = (getattr(one, "filename", None) for one in with_causes(error))
     return os.fsdecode(next(filter(None, named), "a file"))
-
-
-def _failed(error: BaseException) -> int:
-    say(f"error: {error}", aside=True)
-    return 2
-
-
-def sweep_folds(
-    job: Callable[[], None],
-    prepare: Callable[[DictConfig], Sequence[str]],
-    finish: Callable[[Sequence[DictConfig]], None],
-) -> None:
-    """Run a Hydra ``job`` for each fold that ``prepare`` finds unfinished, then ``finish`` over all parts.
-
-    Folds go to Hydra's multirun, so ``hydra/launcher=joblib`` or ``submitit_slurm`` spread them. Options such as
-    ``--help`` and ``--cfg job`` go to Hydra as they are.
-    """
-    arguments = as_typed(sys.argv[1:])
-    sys.argv[1:] = arguments
-    if any(argument.startswith("-") for argument in arguments):
-        return job()
-    parts = [(overrides, configuration("train", overrides)) for overrides in _parts(arguments)]
-    trained = []
-    for overrides, cfg in parts:
-        try:
-            folds = prepare(cfg)
-        except NothingToLearn as error:
-            if len(parts) == 1:
-                raise
-            say(f"left out: {cfg.name}: {error}", aside=True)
-            continue
-        trained.append(cfg)
-        if folds:
-            names = ",".join(setting("", fold)[1:] for fold in folds)
-            sys.argv = [sys.argv[0], *overrides, f"split.fold={names}", "--multirun"]
-            try:
-                job()
-            finally:  # Hydra's record names this machine's folders, and says nothing that config.yaml does not
-                (Path(cfg.run_dir) / "multirun.yaml").unlink(missing_ok=True)
-    if not trained:
-        raise NothingToLearn("the cohort has neither masks nor endpoints; add masks/ or endpoint columns")
-    finish(trained)
-
-
-def _parts(arguments: list[str]) -> list[list[str]]:
-    """The overrides of each experiment to run: one, or those listed under ``parts``; the user's own come last."""
-    cfg = configuration("train", arguments)
-    if not cfg.parts:
-        return [arguments]
-    own = [argument for argument in arguments if not argument.startswith("experiment=")]
-    return [
-        [
-            f"experiment={part}",
-            *(f"{key}={value}" for key, value in changes.items()),
-            *own,
-            setting("run_dir", f"{cfg.run_dir}/{part}"),
-        ]
-        for part, changes in cfg.parts.items()
-    ]
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

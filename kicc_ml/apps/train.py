@@ -20,15 +20,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from kicc_ml.apps.configuration import (
-    CONFIGS,
-    build,
-    log_to_terminal,
-    plain,
-    sweep_folds,
-    with_clear_errors,
-    with_values,
-)
+from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, plain, with_clear_errors, with_values
+from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
@@ -62,6 +55,7 @@ from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
 from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields, predicted_gib
 from kicc_ml.runs.run_cohort import RunCohort, note_places, without_places
 from kicc_ml.runs.settings import digest_of
+from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
 from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
@@ -165,11 +159,11 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
     return trainer
 
 
-def report(parts: Sequence[DictConfig]) -> None:
-    """Scores, report and severity maps of each part and, where there are several, of all together."""
+def report(parts: Sequence[DictConfig]) -> int:
+    """Scores, report and severity maps of each part and, of several, of all together. Returns the exit status."""
     cohorts = {Path(cfg.run_dir): cohort_place(cfg.cohort) for cfg in parts}
     runs = list(cohorts)
-    raise SystemExit(print_results(evaluate_runs(runs, runs[0].parent, cohorts)))
+    return print_results(evaluate_runs(runs, runs[0].parent, cohorts))
 
 
 def cohort_of(cfg: DictConfig) -> Cohort:
@@ -289,12 +283,16 @@ def quieten_libraries() -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
+    """One fold, or for a sweeper of the user's own a whole cross-validation. Returns how well it did on validation."""
     quieten_libraries()
+    if cfg.split.fold is None:
+        return run_in_one_job(cfg, prepare, train, report)
     train(cfg)
+    return validation_score([fold_folder(cfg.run_dir, cfg.split.fold)]).value
 
 
 def run() -> None:
     """What ``train.py`` and ``kicc-ml train`` do with the arguments of the command line."""
     log_to_terminal()
-    with_clear_errors(lambda: sweep_folds(main, prepare, report))
+    with_clear_errors(lambda: run_typed(Stages(main, prepare, report)))

@@ -25,12 +25,13 @@ def check_outcomes(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -
 
     Raises:
         UserError: a column is missing, a case, its hospital or an endpoint is none of the cohort, or a label is
-            another one there.
+            another one there. An endpoint of which nothing is stated, neither probability nor label, may be unknown.
     """
     _require_columns(table, path, ("case_id", "site", "endpoint", "model", "probability", "label"))
     _require_cases(table, path, cases)
     known = {endpoint for case in cases.values() for endpoint in case.endpoints}
-    if strange := sorted(set(table["endpoint"].astype(str)) - known):
+    stated = table[table[["probability", "label"]].notna().any(axis=1)]
+    if strange := sorted(set(stated["endpoint"].astype(str)) - known):
         raise UserError(f"{path}: the cohort has no endpoint {', '.join(strange)}; name the cohort that was predicted")
     label = _values(table, cases, lambda case, row: case.endpoints.get(row["endpoint"], np.nan))
     _require_equal(table, path, "label", label)

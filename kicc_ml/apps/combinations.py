@@ -1,0 +1,174 @@
+"""Combinations of settings, as ``-m key=a,b`` asks for them: which there are, where each lies, the table of all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from omegaconf import DictConfig
+from rich.console import Console
+
+from kicc_ml.apps.configuration import CONFIGS, configuration
+from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_table
+from kicc_ml.core.path_names import distinct_path_names, make_path_name
+from kicc_ml.core.shown import counted, say
+from kicc_ml.report.sweep_table import headline, sweep_table, warning_of
+from kicc_ml.runs.folder import finished_folds
+from kicc_ml.runs.validation import validation_score
+from kicc_ml.training.processes import processes_of
+
+#: Where the runs of combinations lie unless ``run_dir`` is given: in no run folder, since that holds folds.
+SWEEPS = "runs/sweeps"
+RUN_DIR = "run_dir"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One choice of settings.
+
+    Attributes:
+        overrides: all settings of the run, its own folder among them.
+        values: those in which the combinations differ.
+        text: these in words.
+        name: the run's folder within ``place``.
+        place: where the runs lie beside one another.
+        cfg: the composed configuration.
+    """
+
+    overrides: tuple[str, ...]
+    values: Mapping[str, str]
+    text: str
+    name: str
+    place: Path
+    cfg: DictConfig
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.cfg.run_dir)
+
+
+def combinations_of(overrides: Sequence[str]) -> list[Combination]:
+    """Every combination of the values that settings are given, each composed, in the order in which they were typed.
+
+    Raises:
+        UserError: a setting is given an interval instead of values.
+        HydraException: a combination cannot be composed; nothing was trained then.
+    """
+    rows = _rows([*_from_sweeper(overrides), *overrides])
+    if len(rows) == 1 and not rows[0][1]:
+        (typed, _), *_ = rows
+        cfg = configuration("train", typed)
+        return [Combination(typed, {}, cfg.name, cfg.name, Path(cfg.run_dir).parent, cfg)]
+    texts = {typed: _text(typed, values) for typed, values in rows}
+    names = distinct_path_names(texts.values())
+    own_place = any(typed.startswith(f"{RUN_DIR}=") for typed in overrides)
+    return [_combination(typed, values, texts[typed], names[texts[typed]], own_place) for typed, values in rows]
+
+
+def refuse_several_processes(combinations: Sequence[Combination]) -> None:
+    """Raises UserError where several processes would train each fold: Lightning starts them once for a program."""
+    for combination in combinations:
+        if len(combinations) > 1 and processes_of(combination.cfg.trainer) > 1:
+            raise UserError(
+                "-m trains with one process; where trainer.devices is more than one, start each combination by itself: "
+                f"{combination.text}"
+            )
+
+
+def write_sweep(
+    combinations: Sequence[Combination], statuses: Mapping[str, int], reasons: Mapping[str, str]
+) -> pd.DataFrame:
+    """Print the table of all combinations and write it as CSV beside their runs."""
+    rows = [_row(one, statuses[one.name], reasons.get(one.name)) for one in combinations]
+    reported = sum(status in (0, 3) for status in statuses.values())
+    warning = warning_of(reported)
+    table = pd.DataFrame(rows).assign(settings_tried=reported)
+    path = combinations[0].place / f"{_name_of_table(combinations)}.csv"
+    write_table(path, table)
+    Console(width=None).print(sweep_table(rows, list(combinations[0].values)))
+    for name, reason in reasons.items():
+        say(f"failed: {next(one.text for one in combinations if one.name == name)}: {reason}")
+    if warning:
+        say(warning)
+    say(f"table: {path}")
+    return table
+
+
+def _row(combination: Combination, status: int, reason: str | None) -> dict[str, Any]:
+    """Settings, outcome and headline figures of one combination; of one that failed, why."""
+    row = {**combination.values, "run_dir": str(combination.run_dir), "status": "finished"}
+    if reason is not None:
+        return row | {"status": f"failed: {reason.splitlines()[0]}"}
+    summary = json.loads((combination.run_dir / "summary.json").read_text(encoding="utf-8"))
+    if status == 3:
+        row["status"] = f"finished, {counted(len(summary['quarantined']), 'case')} set aside"
+    validation = validation_score(finished_folds(combination.run_dir))
+    chosen = {} if validation.metric is None else {f"validation_{validation.metric}": validation.value}
+    return row | chosen | headline(summary)
+
+
+def _combination(typed: tuple[str, ...], values: Mapping[str, str], text: str, name: str, own: bool) -> Combination:
+    cfg = configuration("train", typed)
+    if RUN_DIR in values:
+        return Combination(typed, values, text, name, Path(cfg.run_dir).parent, cfg)
+    place = Path(cfg.run_dir if own else SWEEPS)
+    overrides = (*typed, setting(RUN_DIR, str(place / name)))
+    return Combination(overrides, values, text, name, place, configuration("train", overrides))
+
+
+def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """The settings of every combination, and of these the ones that were given several values; none twice."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        found = parser.parse_overrides(list(overrides))
+        choices = [_choices(one, typed) for one, typed in zip(found, overrides, strict=True)]
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for chosen in product(*choices):
+        values = {key: shown for _, key, shown in chosen if key}
+        rows.setdefault(tuple(text for text, _, _ in chosen), values)
+    return list(rows.items())
+
+
+def _choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
+    """For each value of a setting: the setting for Hydra, its key, the value as it is shown; no key for a fixed one."""
+    if not override.is_sweep_override():
+        return [(typed, "", "")]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{typed} is an interval, from which only a sweeper of your own can choose; list values: key=a,b"
+        )
+    key = override.get_key_element()
+    shown = [one.text if isinstance(one, QuotedString) else str(one) for one in override.sweep_iterator()]
+    return [
+        (f"{key}={value}", key.lstrip("+"), text)
+        for value, text in zip(override.sweep_string_iterator(), shown, strict=True)
+    ]
+
+
+def _from_sweeper(overrides: Sequence[str]) -> list[str]:
+    """What ``hydra.sweeper.params`` of a configuration sweeps over, unless the command line says otherwise."""
+    (first, _), *_ = _rows(overrides)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        params = compose("train", overrides=as_typed(first), return_hydra_config=True).hydra.sweeper.get("params") or {}
+    typed = {one.partition("=")[0].lstrip("+") for one in overrides}
+    return [f"{key}={value}" for key, value in params.items() if key not in typed]
+
+
+def _text(typed: Sequence[str], values: Mapping[str, str]) -> str:
+    """``clinical, seed=1``: the experiment and what differs."""
+    named = [] if "experiment" in values else [str(configuration("train", typed).name)]
+    return ", ".join([*named, *(f"{key}={value}" for key, value in values.items())])
+
+
+def _name_of_table(combinations: Sequence[Combination]) -> str:
+    """The same for the same sweep, another for another."""
+    return make_path_name(" ".join(one.text for one in combinations))

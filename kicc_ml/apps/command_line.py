@@ -1,0 +1,139 @@
+"""Hydra's own options on the command line: which of them are served, and what is said of those that are not."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.core.errors import UserError
+
+SEARCH_PATH = "hydra.searchpath"
+#: Options that only show something, by the name of their attribute.
+SHOWN_BY_FLAG = ("help", "hydra_help", "shell_completion", "resolve")
+SHOWN_BY_VALUE = ("cfg", "info", "package")
+#: Options that would start something else than the settings state, and what serves instead.
+REFUSED = {
+    "experimental_rerun": "start the same command again; finished folds are kept",
+    "config_path": "put your own settings into DIR/experiment/NAME.yaml and say --config-dir DIR experiment=NAME",
+    "config_name": "put your own settings into DIR/experiment/NAME.yaml and say --config-dir DIR experiment=NAME",
+}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was typed.
+
+    Attributes:
+        overrides: the settings, as Hydra reads them; ``--config-dir`` is one of them (``hydra.searchpath``).
+        multirun: whether ``-m`` was given.
+        shown: the options of Hydra that show something instead of running; empty where something is to run.
+    """
+
+    overrides: tuple[str, ...]
+    multirun: bool
+    shown: tuple[str, ...]
+
+
+def read_command_line(arguments: Sequence[str]) -> CommandLine:
+    """Read the arguments that follow the name of the script.
+
+    Raises:
+        UserError: an option is unknown, makes no sense here, or does not go with another.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    found = parser.parse_intermixed_args(_with_topic(arguments))
+    _refuse_senseless(found)
+    overrides = as_typed(found.overrides)
+    if found.config_dir is not None:
+        overrides = _with_folder(found.config_dir, overrides)
+    mode = [one for one in overrides if one.lower() in ("hydra.mode=multirun", "hydra.mode=run")]
+    return CommandLine(
+        tuple(one for one in overrides if one not in mode),
+        found.multirun or "hydra.mode=multirun" in map(str.lower, mode),
+        _shown(found),
+    )
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """The settings taken apart by Hydra's grammar."""
+    return list(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def refuse_several_values(overrides: Sequence[str], command: str) -> None:
+    """Raises UserError where a setting has several values and nobody asked for a run with each."""
+    for override in parsed(overrides):
+        if override.is_sweep_override():
+            typed = override.input_line
+            raise UserError(
+                f"{typed} is several values; {command} -m {typed} runs a whole cross-validation with each of them "
+                f"(a list is written in brackets: {override.key_or_group}=[...])"
+            )
+
+
+@contextmanager
+def arguments_for_hydra(arguments: Sequence[str]) -> Iterator[None]:
+    """Set ``sys.argv`` for ``hydra.main``, which reads nothing else, and for Lightning, whose processes repeat it."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _with_topic(arguments: Sequence[str]) -> list[str]:
+    """``--info`` before a setting is ``--info all``; argparse would take the setting for the topic."""
+    following = [*arguments[1:], ""]
+    return [
+        f"{argument}=all" if argument == "--info" and "=" in after else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
+
+
+def _with_folder(typed: str, overrides: Sequence[str]) -> list[str]:
+    """``--config-dir`` as a part of Hydra's search path, so that workers and their children find the folder too."""
+    folder = Path(typed).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {typed}: there is no such folder")
+    others: list[str] = []
+    kept = []
+    for text, override in zip(overrides, parsed(overrides), strict=True):
+        if override.key_or_group == SEARCH_PATH and isinstance(value := override.value(), list):
+            others = [str(one) for one in value]
+        else:
+            kept.append(text)
+    places = ",".join(setting("", place)[1:] for place in (f"file://{folder}", *others))
+    return [*kept, f"{SEARCH_PATH}=[{places}]"]
+
+
+def _shown(found: Namespace) -> tuple[str, ...]:
+    flags = [name for name in SHOWN_BY_FLAG if getattr(found, name)]
+    values = [f"{name}={getattr(found, name)}" for name in SHOWN_BY_VALUE if getattr(found, name) is not None]
+    return tuple("--" + option.replace("_", "-", 1) for option in (*flags, *values))
+
+
+def _refuse_senseless(found: Namespace) -> None:
+    for name, remedy in REFUSED.items():
+        if getattr(found, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is not served here; {remedy}")
+    if found.package is not None and found.cfg is None:
+        raise UserError("--package only goes with --cfg: --cfg job --package trainer shows this part of the settings")
+    if found.resolve and found.cfg is None and not found.help:
+        raise UserError("--resolve only goes with --cfg: --cfg job --resolve shows what the settings refer to")
+    asked = [name for name in ("cfg", "info", "shell_completion", "multirun", "run") if getattr(found, name)]
+    if len(asked) > 1:
+        options = " and ".join("--" + name.replace("_", "-") for name in asked)
+        raise UserError(f"{options} do not go together; give one of them")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; --hydra-help lists the options, --help the settings")

@@ -1,0 +1,199 @@
+"""Cross-validations as the command line asks for them: one, or with ``-m`` one for each combination of settings.
+
+The folds of each go to Hydra's multirun, so that every launcher serves.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kicc_ml.apps.combinations import Combination, combinations_of, refuse_several_processes, write_sweep
+from kicc_ml.apps.command_line import (
+    CommandLine,
+    arguments_for_hydra,
+    parsed,
+    read_command_line,
+    refuse_several_values,
+)
+from kicc_ml.apps.configuration import configuration, say_fault, with_values
+from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
+from kicc_ml.core.path_names import make_path_name
+from kicc_ml.core.shown import say
+from kicc_ml.runs.folder import finished_folds
+from kicc_ml.runs.validation import validation_score
+
+FOLD = "split.fold"
+#: What Hydra's multirun writes: it names this machine's folders, and says nothing that config.yaml does not.
+HYDRAS_RECORD = "multirun.yaml"
+SWEEPER, HYDRAS_OWN = "hydra/sweeper", "basic"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What makes up a cross-validation.
+
+    Attributes:
+        job: Hydra's way into the training of one fold; reads ``sys.argv``.
+        prepare: what all folds need; gives the names of those still to train.
+        finish: the report over all parts; gives the exit status.
+    """
+
+    job: Callable[[], Any]
+    prepare: Callable[[DictConfig], Sequence[str]]
+    finish: Callable[[Sequence[DictConfig]], int]
+
+
+def run_typed(stages: Stages) -> None:
+    """Do what the arguments of the command line ask for, and end with its exit status."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # started by Lightning, with the arguments that Hydra was given
+        sys.argv[1:] = as_typed(sys.argv[1:])
+        return stages.job()
+    line = read_command_line(sys.argv[1:])
+    if line.shown:
+        with arguments_for_hydra([*line.shown, *line.overrides]):
+            return stages.job()
+    if not line.multirun:
+        refuse_several_values(line.overrides, f"python {Path(sys.argv[0]).name}")
+        sys.exit(cross_validate(line.overrides, stages))
+    if _names_another_sweeper(line):
+        return _hand_to_sweeper(line, stages)
+    combinations = combinations_of([one for one in line.overrides if not _is_sweep_of_folds(one)])
+    folds = [fold for one in line.overrides if _is_sweep_of_folds(one) for fold in _folds_in(one)]
+    if len(combinations) == 1 and not combinations[0].values:
+        sys.exit(cross_validate(combinations[0].overrides, stages, folds))
+    sys.exit(cross_validate_each(combinations, stages, folds))
+
+
+def cross_validate_each(combinations: Sequence[Combination], stages: Stages, folds: Sequence[str] = ()) -> int:
+    """A whole cross-validation for each combination, one after the other, then a table of all.
+
+    One that fails is named and the others go on.
+
+    Returns:
+        the exit status: that of the first failure, else 3 where a case was set aside, else 0.
+
+    Raises:
+        TargetError: a place that is written to fails, as it would for all others.
+    """
+    refuse_several_processes(combinations)
+    statuses: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for combination in combinations:
+        say(f"combination {len(statuses) + 1} of {len(combinations)}: {combination.text}", aside=True)
+        try:
+            statuses[combination.name] = cross_validate(combination.overrides, stages, folds)
+        except Exception as error:
+            if isinstance(error, TargetError) or is_full(error):
+                raise
+            statuses[combination.name] = say_fault(error, combination.text)
+            reasons[combination.name] = str(error) or type(error).__name__
+    write_sweep(combinations, statuses, reasons)
+    failed = [status for status in statuses.values() if status not in (0, 3)]
+    return failed[0] if failed else max(statuses.values())
+
+
+def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str] = ()) -> int:
+    """Train what is unfinished of each part of an experiment, then report over all parts; returns the exit status.
+
+    ``folds`` names those to train; all where it is empty.
+    """
+    parts = [(of_part, configuration("train", of_part)) for of_part in _parts(list(overrides))]
+    trained = []
+    for of_part, cfg in parts:
+        try:
+            unfinished = _prepare(cfg, stages, folds)
+        except NothingToLearn as error:
+            if len(parts) == 1:
+                raise
+            say(f"left out: {cfg.name}: {error}", aside=True)
+            continue
+        trained.append(cfg)
+        if unfinished:
+            _train_folds(of_part, cfg, unfinished, stages)
+    if not trained:
+        raise NothingToLearn("the cohort has neither masks nor endpoints; add masks/ or endpoint columns")
+    return stages.finish(trained)
+
+
+def run_in_one_job(
+    cfg: DictConfig,
+    prepare: Callable[[DictConfig], Sequence[str]],
+    train: Callable[[DictConfig], None],
+    finish: Callable[[Sequence[DictConfig]], int],
+) -> float | None:
+    """A cross-validation as a single job of a sweeper, into a folder of its own; returns its validation score."""
+    if cfg.parts:
+        raise UserError("a sweeper needs one experiment, and demo is several; name one, for example experiment=outcome")
+    name = make_path_name(HydraConfig.get().job.override_dirname)
+    cfg = with_values(cfg, {"run_dir": f"{cfg.run_dir}/{name}"})
+    for fold in prepare(cfg):
+        train(with_values(cfg, {FOLD: fold}))
+    finish([cfg])
+    return validation_score(finished_folds(Path(cfg.run_dir))).value
+
+
+def _prepare(cfg: DictConfig, stages: Stages, folds: Sequence[str]) -> Sequence[str]:
+    if not folds:
+        return stages.prepare(cfg)
+    return [fold for named in folds for fold in stages.prepare(with_values(cfg, {FOLD: named}))]
+
+
+def _train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str], stages: Stages) -> None:
+    names = ",".join(setting("", fold)[1:] for fold in folds)
+    with _without_record(Path(cfg.run_dir)), arguments_for_hydra([*overrides, f"{FOLD}={names}", "--multirun"]):
+        stages.job()
+
+
+@contextmanager
+def _without_record(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        (run_dir / HYDRAS_RECORD).unlink(missing_ok=True)
+
+
+def _hand_to_sweeper(line: CommandLine, stages: Stages) -> None:
+    """Let the sweeper that the user named choose settings: each job is a cross-validation of its own."""
+    fixed = [override.input_line for override in parsed(line.overrides) if not override.is_sweep_override()]
+    cfg = configuration("train", [one for one in fixed if one is not None and not one.startswith("hydra")])
+    with _without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *line.overrides]):
+        stages.job()
+
+
+def _names_another_sweeper(line: CommandLine) -> bool:
+    return any(one.key_or_group == SWEEPER and one.value() != HYDRAS_OWN for one in parsed(line.overrides))
+
+
+def _is_sweep_of_folds(override: str) -> bool:
+    (found,) = parsed([override])
+    return found.key_or_group == FOLD and found.is_sweep_override()
+
+
+def _folds_in(override: str) -> list[str]:
+    (found,) = parsed([override])
+    return [str(fold) for fold in found.sweep_iterator()]
+
+
+def _parts(arguments: list[str]) -> list[list[str]]:
+    """The overrides of each experiment to run: one, or those listed under ``parts``; the user's own come last."""
+    cfg = configuration("train", arguments)
+    if not cfg.parts:
+        return [arguments]
+    own = [argument for argument in arguments if not argument.startswith("experiment=")]
+    return [
+        [
+            f"experiment={part}",
+            *(f"{key}={value}" for key, value in changes.items()),
+            *own,
+            setting("run_dir", f"{cfg.run_dir}/{part}"),
+        ]
+        for part, changes in cfg.parts.items()
+    ]

@@ -1,0 +1,78 @@
+"""One table of several cross-validations that differ in their settings: the headline figures of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from kicc_ml.core.shown import markup
+from kicc_ml.evaluation.summary import MODELS
+from kicc_ml.evaluation.text import figure_text, words
+
+DICE, AUC = "lesion_dice", "auc_"
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Lesion Dice, and the AUC of every endpoint by the network or else the first baseline, each with its interval.
+
+    Args:
+        summary: what ``summary.json`` of a run holds.
+
+    Returns:
+        ``lesion_dice``, ``model``, ``auc_<endpoint>``, and the bounds as ``<name>_low`` and ``<name>_high``; only what
+        the run has figures of.
+    """
+    found: dict[str, Any] = {}
+    dice = summary["segmentation"].get("lesion", {}).get("dice")
+    if dice and dice["mean"] is not None:
+        found |= _figure(DICE, dice["mean"], dice)
+    outcome = {endpoint: models for endpoint, models in summary["outcome"].items() if _judged(models)}
+    present = {model for models in outcome.values() for model in _judged(models)}
+    if not present:
+        return found
+    model = next((name for name in MODELS if name in present), min(present))
+    found["model"] = model
+    for endpoint, models in outcome.items():
+        if model in _judged(models):
+            found |= _figure(f"{AUC}{endpoint}", models[model]["auroc"]["value"], models[model]["auroc"])
+    return found
+
+
+def warning_of(tried: int) -> str:
+    """What picking one of several settings means for its figures; empty where there was nothing to pick."""
+    if tried < 2:
+        return ""
+    return (
+        f"{tried} settings were tried on the same folds. The best of them looks better than it is, because it is "
+        "picked by the figures that are shown: report how many were tried, and judge the one picked on other patients."
+    )
+
+
+def sweep_table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
+    """The rows for the terminal: ``keys`` are the settings in which they differ."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    figures = [name for name in columns if name not in (*keys, "run_dir") and not name.endswith(("_low", "_high"))]
+    table = Table(*map(markup, [*keys, *map(_heading, figures)]), box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(markup(_cell(row, name)) for name in (*keys, *figures)))
+    return table
+
+
+def _judged(models: Mapping[str, Any]) -> list[str]:
+    return [name for name, scored in models.items() if scored["auroc"]["value"] is not None]
+
+
+def _figure(name: str, value: float, figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value, f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
+
+
+def _heading(name: str) -> str:
+    return f"AUC {words(name.removeprefix(AUC))}" if name.startswith(AUC) else words(name)
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, float):
+        return "–" if value is None else str(value)
+    return figure_text({"value": value, "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")})

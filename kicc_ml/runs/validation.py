@@ -1,0 +1,31 @@
+"""How well the folds of a run did on the patients held back to select on, as their ``metrics.csv`` says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+METRICS = "metrics.csv"
+#: What weights are selected by, and whether more is better; lesions are asked for first.
+SELECTED_BY = {"val/dice": True, "val/loss": False}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A mean over folds of the best ``value`` of a ``metric``; None where no fold has one."""
+
+    metric: str | None
+    value: float | None
+
+
+def validation_score(folds: Sequence[Path]) -> Validation:
+    """The mean over folds of the best mean Dice on validation patients, or else of the lowest loss."""
+    found = [path for fold in folds if (path := fold / METRICS).is_file()]
+    tables = [pd.read_csv(path) for path in found]
+    for metric, more_is_better in SELECTED_BY.items():
+        columns = [table[metric].dropna() for table in tables if metric in table]
+        best = [float(column.max() if more_is_better else column.min()) for column in columns if len(column)]
+        if best:
+            return Validation(metric.removeprefix("val/"), sum(best) / len(best))
+    return Validation(None, None)
