@@ -16,8 +16,9 @@ from rich.markup import escape
 INVISIBLE = frozenset({"Cc", "Cs"})
 #: Characters that turn the direction of what follows, by which one name can look like another.
 DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-#: How a cell begins that a spreadsheet takes for a formula (OWASP, CSV injection), and how it is escaped.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+#: How a cell begins that a spreadsheet takes for a formula (OWASP, CSV injection), and how it is escaped. The last four
+#: are full-width signs, which spreadsheets in Korean, Japanese and Chinese take for the plain ones.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 ESCAPE = "'"
 
 

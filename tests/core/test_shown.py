@@ -74,13 +74,34 @@ def test_a_link_leads_to_the_file_of_that_name_and_nowhere_else(name: str):
     assert unquote(parts.path) == "./" + str(Path(name))
 
 
-@pytest.mark.parametrize("text", ["=cmd|calc", "+1+1", "-2", "@SUM(1)", "\t=1", "'=1", "''@x", "'plain", "x=1", "01"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=cmd|calc",
+        "+1+1",
+        "-2",
+        "@SUM(1)",
+        "\t=1",
+        "'=1",
+        "''@x",
+        "'plain",
+        "x=1",
+        "01",
+        "\n=1",
+        "＝1",
+        "＋1",
+        "－1",
+        "＠x",
+    ],
+)
 def test_no_text_in_a_table_is_a_formula_and_reading_brings_it_back(text: str, tmp_path: Path):
     table = pd.DataFrame({"case_id": [text], text: ["x"], "number": [-1.5]})
     write_table(tmp_path / "t.csv", table)
     with (tmp_path / "t.csv").open(newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
-    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t"))] == ["-1.5"]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠"))] == [
+        "-1.5"
+    ]
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), table, check_dtype=False)
 
 
