@@ -76,10 +76,9 @@ def by_composite(names: Sequence[str]) -> Line:
     """The cohort, and a clinical run, with an endpoint of each name."""
 
     def line(world: World) -> list[tuple[object, ...]]:
-        composites = [setting(f"+cohort.composites.{at}", name) for at, name in enumerate(())]
         entries = ",".join(f"{setting('', name)[1:]}:[icu,death]" for name in names)
         root = setting("cohort.root", str(world.source))
-        cohort = ("cohort=repository", root, "cohort.index_cache=null", f"cohort.composites={{{entries}}}", *composites)
+        cohort = ("cohort=repository", root, "cohort.index_cache=null", f"cohort.composites={{{entries}}}")
         return [("kicc-ml", "cases", *cohort)]
 
     return line
