@@ -1,6 +1,7 @@
 """Combinations of settings, as ``-m key=a,b`` asks for them: which there are, where each lies, the table of all."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -11,11 +12,12 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from rich.console import Console
 
-from kicc_ml.apps.configuration import CONFIGS, configuration
+from kicc_ml.apps.command_line import values_of
+from kicc_ml.apps.configuration import CONFIGS, configuration, with_values
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
@@ -26,7 +28,7 @@ from kicc_ml.runs.folder import finished_folds
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.processes import processes_of
 
-#: Where the runs of combinations lie unless ``run_dir`` is given: in no run folder, since that holds folds.
+#: Where the runs of combinations lie unless ``run_dir`` is given: not in a run folder, which holds folds.
 SWEEPS = "runs/sweeps"
 RUN_DIR = "run_dir"
 
@@ -64,14 +66,13 @@ def combinations_of(overrides: Sequence[str]) -> list[Combination]:
         HydraException: a combination cannot be composed; nothing was trained then.
     """
     rows = _rows([*_from_sweeper(overrides), *overrides])
-    if len(rows) == 1 and not rows[0][1]:
-        (typed, _), *_ = rows
-        cfg = configuration("train", typed)
-        return [Combination(typed, {}, cfg.name, cfg.name, Path(cfg.run_dir).parent, cfg)]
-    texts = {typed: _text(typed, values) for typed, values in rows}
-    names = distinct_path_names(texts.values())
-    own_place = any(typed.startswith(f"{RUN_DIR}=") for typed in overrides)
-    return [_combination(typed, values, texts[typed], names[texts[typed]], own_place) for typed, values in rows]
+    composed = [configuration("train", typed) for typed, _ in rows]
+    texts = [_text(cfg, values) for cfg, (_, values) in zip(composed, rows, strict=True)]
+    names = distinct_path_names(texts)
+    return [
+        _combination(typed, values, cfg, text, names[text])
+        for (typed, values), cfg, text in zip(rows, composed, texts, strict=True)
+    ]
 
 
 def refuse_several_processes(combinations: Sequence[Combination]) -> None:
@@ -94,7 +95,7 @@ def write_sweep(
     table = pd.DataFrame(rows).assign(settings_tried=reported)
     path = combinations[0].place / f"{_name_of_table(combinations)}.csv"
     write_table(path, table)
-    Console(width=None).print(sweep_table(rows, list(combinations[0].values)))
+    Console(width=None if sys.stdout.isatty() else 120).print(sweep_table(rows, list(combinations[0].values)))
     for name, reason in reasons.items():
         say(f"failed: {next(one.text for one in combinations if one.name == name)}: {reason}")
     if warning:
@@ -116,13 +117,15 @@ def _row(combination: Combination, status: int, reason: str | None) -> dict[str,
     return row | chosen | headline(summary)
 
 
-def _combination(typed: tuple[str, ...], values: Mapping[str, str], text: str, name: str, own: bool) -> Combination:
-    cfg = configuration("train", typed)
-    if RUN_DIR in values:
+def _combination(
+    typed: tuple[str, ...], values: Mapping[str, str], cfg: DictConfig, text: str, name: str
+) -> Combination:
+    if not values or RUN_DIR in values:
         return Combination(typed, values, text, name, Path(cfg.run_dir).parent, cfg)
-    place = Path(cfg.run_dir if own else SWEEPS)
-    overrides = (*typed, setting(RUN_DIR, str(place / name)))
-    return Combination(overrides, values, text, name, place, configuration("train", overrides))
+    place = Path(SWEEPS if cfg.run_dir == f"runs/{cfg.name}" else cfg.run_dir)
+    run_dir = str(place / name)
+    overrides = (*typed, setting(RUN_DIR, run_dir))
+    return Combination(overrides, values, text, name, place, with_values(cfg, {RUN_DIR: run_dir}))
 
 
 def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
@@ -147,10 +150,9 @@ def _choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
             f"{typed} is an interval, from which only a sweeper of your own can choose; list values: key=a,b"
         )
     key = override.get_key_element()
-    shown = [one.text if isinstance(one, QuotedString) else str(one) for one in override.sweep_iterator()]
     return [
         (f"{key}={value}", key.lstrip("+"), text)
-        for value, text in zip(override.sweep_string_iterator(), shown, strict=True)
+        for value, text in zip(override.sweep_string_iterator(), values_of(override), strict=True)
     ]
 
 
@@ -163,9 +165,9 @@ def _from_sweeper(overrides: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in params.items() if key not in typed]
 
 
-def _text(typed: Sequence[str], values: Mapping[str, str]) -> str:
+def _text(cfg: DictConfig, values: Mapping[str, str]) -> str:
     """``clinical, seed=1``: the experiment and what differs."""
-    named = [] if "experiment" in values else [str(configuration("train", typed).name)]
+    named = [] if "experiment" in values else [str(cfg.name)]
     return ", ".join([*named, *(f"{key}={value}" for key, value in values.items())])
 
 

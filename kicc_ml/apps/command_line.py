@@ -2,15 +2,15 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import UserError
@@ -68,15 +68,35 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
     return list(OverridesParser.create().parse_overrides(list(overrides)))
 
 
-def refuse_several_values(overrides: Sequence[str], command: str) -> None:
-    """Raises UserError where a setting has several values and nobody asked for a run with each."""
+def values_of(override: Override) -> list[str]:
+    """The values that a setting is given, without quotes."""
+    return [one.text if isinstance(one, QuotedString) else str(one) for one in override.sweep_iterator()]
+
+
+def refuse_several_values(overrides: Sequence[str], remedy: str) -> None:
+    """Raises UserError where a setting has several values; the remedy may quote that setting as ``{typed}``."""
     for override in parsed(overrides):
         if override.is_sweep_override():
-            typed = override.input_line
+            typed = str(override.input_line)
             raise UserError(
-                f"{typed} is several values; {command} -m {typed} runs a whole cross-validation with each of them "
-                f"(a list is written in brackets: {override.key_or_group}=[...])"
+                f"{typed} gives several values; {remedy.format(typed=typed)}one list is written in brackets: "
+                f"{override.key_or_group}=[...]"
             )
+
+
+def run_once(job: Callable[[], Any]) -> None:
+    """Run what ``hydra.main`` made, with what was typed.
+
+    Raises:
+        UserError: ``-m`` or a setting of several values, which are for training; an option that makes no sense.
+    """
+    line = read_command_line(sys.argv[1:])
+    if line.multirun:
+        raise UserError("-m is for train.py; several runs or predictions are judged at once: runs=[ONE,OTHER]")
+    if not line.shown:
+        refuse_several_values(line.overrides, "")
+    with arguments_for_hydra([*line.shown, *line.overrides]):
+        job()
 
 
 @contextmanager
@@ -92,10 +112,9 @@ def arguments_for_hydra(arguments: Sequence[str]) -> Iterator[None]:
 
 def _with_topic(arguments: Sequence[str]) -> list[str]:
     """``--info`` before a setting is ``--info all``; argparse would take the setting for the topic."""
-    following = [*arguments[1:], ""]
     return [
         f"{argument}=all" if argument == "--info" and "=" in after else argument
-        for argument, after in zip(arguments, following, strict=True)
+        for argument, after in zip(arguments, [*arguments[1:], ""], strict=False)
     ]
 
 

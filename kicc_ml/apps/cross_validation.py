@@ -21,8 +21,9 @@ from kicc_ml.apps.command_line import (
     parsed,
     read_command_line,
     refuse_several_values,
+    values_of,
 )
-from kicc_ml.apps.configuration import configuration, say_fault, with_values
+from kicc_ml.apps.configuration import configuration, fault_of_user, say_fault, with_values
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
@@ -61,7 +62,10 @@ def run_typed(stages: Stages) -> None:
         with arguments_for_hydra([*line.shown, *line.overrides]):
             return stages.job()
     if not line.multirun:
-        refuse_several_values(line.overrides, f"python {Path(sys.argv[0]).name}")
+        command = Path(sys.argv[0]).name
+        refuse_several_values(
+            line.overrides, f"{command} -m {{typed}} ... runs a whole cross-validation with each of them; "
+        )
         sys.exit(cross_validate(line.overrides, stages))
     if _names_another_sweeper(line):
         return _hand_to_sweeper(line, stages)
@@ -94,7 +98,7 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
             if isinstance(error, TargetError) or is_full(error):
                 raise
             statuses[combination.name] = say_fault(error, combination.text)
-            reasons[combination.name] = str(error) or type(error).__name__
+            reasons[combination.name] = str(fault_of_user(error) or error) or type(error).__name__
     write_sweep(combinations, statuses, reasons)
     failed = [status for status in statuses.values() if status not in (0, 3)]
     return failed[0] if failed else max(statuses.values())
@@ -163,7 +167,7 @@ def _without_record(run_dir: Path) -> Iterator[None]:
 def _hand_to_sweeper(line: CommandLine, stages: Stages) -> None:
     """Let the sweeper that the user named choose settings: each job is a cross-validation of its own."""
     fixed = [override.input_line for override in parsed(line.overrides) if not override.is_sweep_override()]
-    cfg = configuration("train", [one for one in fixed if one is not None and not one.startswith("hydra")])
+    cfg = configuration("train", [one for one in fixed if one is not None])
     with _without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *line.overrides]):
         stages.job()
 
@@ -179,7 +183,7 @@ def _is_sweep_of_folds(override: str) -> bool:
 
 def _folds_in(override: str) -> list[str]:
     (found,) = parsed([override])
-    return [str(fold) for fold in found.sweep_iterator()]
+    return values_of(found)
 
 
 def _parts(arguments: list[str]) -> list[list[str]]:

@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
+from kicc_ml.apps.command_line import run_once
 from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, with_clear_errors
-from kicc_ml.apps.overrides import as_typed
 from kicc_ml.clinic.held_out_case import HeldOutCase, masks_in, model_of
 from kicc_ml.clinic.outputs import HeldOut
 from kicc_ml.core.errors import UserError
@@ -299,5 +299,4 @@ def main(cfg: DictConfig) -> None:
 def run() -> None:
     """What ``evaluate.py`` and ``kicc-ml evaluate`` do with the arguments of the command line."""
     log_to_terminal()
-    sys.argv[1:] = as_typed(sys.argv[1:])
-    with_clear_errors(main)
+    with_clear_errors(lambda: run_once(main))

@@ -127,6 +127,16 @@ def test_predictions_of_a_run_are_checked_as_anybodys_are(tmp_path: Path, judge:
     assert not (run / "report.html").exists()
 
 
+def test_an_endpoint_that_the_cohort_lacks_may_stand_in_a_table_that_states_nothing_of_it(tmp_path: Path, judge: Judge):
+    """A run predicts the endpoints of its settings; the cohort of a public table has one of them."""
+    run = outcome_run(tmp_path)
+    change_table(
+        run, lambda table: pd.concat([table, table.assign(endpoint="ventilation", probability=None, label=None)])
+    )
+    status, _, err = judge(f"runs={run}", f"cohort.root={tmp_path / 'repo'}")
+    assert status == 0, err
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b'a,b\n"1,2', b"case_id\n" + b"x,y,z\n" * 3])
 def test_a_table_that_is_none_is_one_sentence(tmp_path: Path, judge: Judge, content: bytes):
     run = outcome_run(tmp_path)
