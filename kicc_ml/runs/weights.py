@@ -17,6 +17,9 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.models.networks import build_network, tensor_shapes
 
+#: The entry of the file's metadata that holds what this project says of the weights.
+HEADER = "kicc_ml"
+
 
 @dataclass(frozen=True)
 class Header:
@@ -40,21 +43,22 @@ def write_weights(path: Path, network: nn.Module, about: Mapping[str, Any], sett
         settings: digest of the settings that they were trained with.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"about": json.dumps(about), "settings": settings, "tensors": digest_of_tensors(tensors)}
+    header = {"about": about, "settings": settings, "tensors": digest_of_tensors(tensors)}
     with whole_file(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
+        # One entry, since safetensors writes several in an order of chance: equal weights are equal files.
+        save_file(tensors, partial, metadata={HEADER: json.dumps(header)})
 
 
 def read_header(path: Path) -> Header:
     """The header alone. Raises whatever a file raises that is none."""
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+        header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    if lacking := sorted({"about", "settings", "tensors"} - set(metadata)):
+    if lacking := sorted({"about", "settings", "tensors"} - set(header)):
         raise UserError(
             f"its weights state no {' and no '.join(lacking)}: they are of another version or another program"
         )
-    return Header(json.loads(metadata["about"]), metadata["settings"], metadata["tensors"], shapes)
+    return Header(header["about"], header["settings"], header["tensors"], shapes)
 
 
 def load_network(path: Path, header: Header, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:

@@ -183,6 +183,13 @@ def test_weights_that_say_nonsense_of_themselves_are_one_sentence(tmp_path: Path
     refused(tmp_path)
 
 
+def test_equal_weights_are_equal_files(tmp_path: Path):
+    network = build_network(SETTINGS["network"], ABOUT.sizes)
+    for number in range(8):
+        write_weights(tmp_path / str(number), network, vars(ABOUT), digest_of(SETTINGS))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_weights_of_another_program_are_one_sentence(tmp_path: Path):
     save_fold(tmp_path)
     save_file({"weight": torch.zeros(2)}, tmp_path / WEIGHTS)
