@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from kicc_ml.apps.cross_validation import Stages, run_typed
+from kicc_ml.apps.configuration import CONFIGS
+from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.core.errors import TargetError, UserError
 
 
@@ -303,3 +306,40 @@ def test_what_only_shows_something_is_hydras(
     swept: Callable[..., Recorder], arguments: list[str], handed_on: list[str]
 ):
     assert swept(arguments).jobs == [handed_on]
+
+
+def test_a_job_of_a_sweeper_is_a_whole_cross_validation_and_returns_its_mean_best_dice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        overrides = ["experiment=lesion_ct", "seed=3", f"run_dir={tmp_path}"]
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: cfg.hydra)
+    dice = {"a": [0.2, 0.5, 0.4], "b": [0.7, 0.1]}
+    reported: list[DictConfig] = []
+
+    def train(of_fold: DictConfig) -> None:
+        folder = Path(of_fold.run_dir) / of_fold.split.fold
+        folder.mkdir(parents=True)
+        pd.DataFrame({"val/dice": [*dice[of_fold.split.fold], None]}).to_csv(folder / "metrics.csv")
+        for name in ("predictions.csv", "config.yaml"):
+            (folder / name).touch()
+
+    def finish(parts: list[DictConfig]) -> int:
+        reported.extend(parts)
+        return 0
+
+    assert run_in_one_job(cfg, lambda _: list(dice), train, finish) == pytest.approx(0.6)
+    (part,) = reported
+    assert Path(part.run_dir).parent == tmp_path
+    assert "seed-3" in part.run_dir
+
+
+def test_a_sweeper_of_ones_own_gets_the_settings_as_they_were_typed(swept: Callable[..., Recorder], tmp_path: Path):
+    (tmp_path / "hydra" / "sweeper").mkdir(parents=True)
+    (tmp_path / "hydra" / "sweeper" / "own.yaml").write_text("_target_: own.Sweeper\n")
+    settings = ["hydra/sweeper=own", "seed=interval(1,9)", "experiment=clinical"]
+    recorder = swept(["-m", *settings, f"hydra.searchpath=[{tmp_path}]"])
+    (job,) = recorder.jobs
+    assert job[:4] == ["--multirun", *settings]
+    assert recorder.prepared == []
