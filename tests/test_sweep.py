@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 SITES = {"busan-1", "daegu-1", "daejeon-1", "seoul-1"}
-SETTINGS = ("experiment=clinical", "cohort=repository", "cohort.root=hospitals")
+SETTINGS = ("experiment=clinical", "cohort=repository", "cohort.root=hospitals", "data.endpoints=[oxygen]")
 
 
 def run(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
