@@ -29,6 +29,7 @@ from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds
+from kicc_ml.runs.lay_down import hold_started
 from kicc_ml.runs.validation import validation_score
 
 FOLD = "split.fold"
@@ -152,7 +153,9 @@ def _prepare(cfg: DictConfig, stages: Stages, folds: Sequence[str]) -> Sequence[
 
 def _train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str], stages: Stages) -> None:
     names = ",".join(setting("", fold)[1:] for fold in folds)
-    with _without_record(Path(cfg.run_dir)), arguments_for_hydra([*overrides, f"{FOLD}={names}", "--multirun"]):
+    run_dir = Path(cfg.run_dir)
+    for_hydra = arguments_for_hydra([*overrides, f"{FOLD}={names}", "--multirun"])
+    with hold_started(run_dir, folds), _without_record(run_dir), for_hydra:
         stages.job()
 
 

@@ -15,6 +15,8 @@ from kicc_ml.runs.folder import CONFIG, SPLIT, finished_folds, fold_folder, fold
 from kicc_ml.runs.settings import read_settings
 
 LOCK = ".lock"
+#: Held for a fold by the process that was asked to train the run, which may leave the training to others.
+STARTED = ".started.lock"
 
 
 def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapping[str, Any]]) -> None:
@@ -26,7 +28,7 @@ def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapp
         settings: those of each fold, by its name.
 
     Raises:
-        Busy: another process trains one of the folds.
+        Busy: another process trains one of the folds, or was started to.
         UserError: the run folder holds finished folds with other settings or another division: two runs must not mix.
             Nothing is written then.
     """
@@ -35,7 +37,7 @@ def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapp
     for folder in finished:
         refuse_other_settings(folder, splits, settings)
     open_splits = [split for split in splits if fold_folder(run_dir, split.fold) not in finished]
-    with ExitStack() as held:
+    with hold_started(run_dir, [split.fold for split in open_splits]), ExitStack() as held:
         for split in open_splits:
             held.enter_context(hold_fold(run_dir, split.fold))
         for split in open_splits:
@@ -61,6 +63,19 @@ def refuse_other_settings(folder: Path, splits: Sequence[Split], settings: Mappi
 def _renamed(settings: Mapping[str, Any], fold: str) -> dict[str, Any]:
     """The settings that a fold would have which is not among those to train now."""
     return {**settings, "split": {**settings["split"], "fold": fold}}
+
+
+@contextmanager
+def hold_started(run_dir: Path, folds: Sequence[str]) -> Iterator[None]:
+    """Be the one process that was started to train these folds. Raises Busy with who else was.
+
+    Two that were started together would otherwise divide the folds between them: each would be told that the other
+    trains one, and neither would come to the report.
+    """
+    with ExitStack() as held:
+        for fold in dict.fromkeys(folds):
+            held.enter_context(hold(make_folder(fold_folder(run_dir, fold)) / STARTED, f"fold {fold} of {run_dir}"))
+        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from kicc_ml.apps.configuration import CONFIGS
 from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.runs.lay_down import STARTED
 
 
 class Recorder:
@@ -26,6 +27,7 @@ class Recorder:
         self.prepared: list[DictConfig] = []
         self.jobs: list[list[str]] = []
         self.finished: list[DictConfig] = []
+        self.started: list[list[str]] = []
 
     def prepare(self, cfg: DictConfig) -> tuple[str, ...]:
         self.prepared.append(cfg)
@@ -33,6 +35,7 @@ class Recorder:
 
     def job(self) -> None:
         self.jobs.append(sys.argv[1:])
+        self.started.append(sorted(path.parent.name for path in Path.cwd().rglob(STARTED)))
 
     def finish(self, parts: list[DictConfig]) -> int:
         self.finished += parts
@@ -40,7 +43,9 @@ class Recorder:
 
 
 @pytest.fixture
-def swept(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorder]:
+def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Recorder]:
+    monkeypatch.chdir(tmp_path)  # run folders are relative
+
     def run(arguments: list[str], *folds: str) -> Recorder:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         recorder = Recorder(*folds)
@@ -50,6 +55,11 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorder]:
         return recorder
 
     return run
+
+
+def test_while_folds_are_trained_their_run_is_held_by_the_process_that_was_started(swept: Callable[..., Recorder]):
+    assert swept(["experiment=outcome"], "busan-1", "seoul-1").started == [["busan-1", "seoul-1"]]
+    assert not list(Path.cwd().rglob(STARTED))
 
 
 def test_the_demonstration_is_two_experiments_in_folders_of_their_own(swept: Callable[..., Recorder]):
@@ -114,7 +124,7 @@ class Judge(Recorder):
         outcome = {"death": {"network": {"auroc": figure(0.5 + seed / 100)}}}
         aside = {"case": "damaged"} if seed == 7 else {}
         summary = {"segmentation": {"lesion": {"dice": figure(0.6)}}, "outcome": outcome, "quarantined": aside}
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").write_text(json.dumps(summary))
         return 3 if aside else 0
 

@@ -16,10 +16,10 @@ from kicc_ml.apps import train as script
 from kicc_ml.apps.configuration import configuration
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table, write_yaml
-from kicc_ml.core.locks import Busy
+from kicc_ml.core.locks import Busy, hold
 from kicc_ml.core.received import read_yaml
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS
-from kicc_ml.runs.lay_down import LOCK
+from kicc_ml.runs.lay_down import LOCK, STARTED
 from kicc_ml.runs.run_cohort import read_note
 from kicc_ml.synthetic.repository import synthesize
 from tests.training.test_processes import slurm
@@ -178,6 +178,14 @@ def held(settings: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
+
+
+def test_of_two_starts_of_one_run_the_second_is_told_and_changes_nothing(settings: Settings, tmp_path: Path):
+    script.prepare(settings())
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with hold(tmp_path / "run" / OTHER / STARTED, "x"), pytest.raises(Busy, match=rf"fold {OTHER} of .* process"):
+        script.prepare(settings())
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_the_second_process_in_a_fold_is_told_who_trains_it_and_changes_nothing(
