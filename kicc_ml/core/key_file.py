@@ -15,8 +15,8 @@ from kicc_ml.core.errors import UserError
 
 MIN_BYTES, MAX_BYTES = 32, 4096
 #: Random bytes repeat few of their values: of 32 of them about 30 differ, of 64 hexadecimal digits nearly all 16.
-MIN_DIFFERENT = 8
-HEXADECIMAL = re.compile(rb"[0-9a-fA-F]+")
+MIN_DIFFERENT, MIN_DIFFERENT_DIGITS = 20, 8
+HEXADECIMAL, BASE64 = re.compile(rb"[0-9a-fA-F]+"), re.compile(rb"[0-9a-zA-Z+/_\r\n-]+=*")
 
 
 def read_key(path: Path) -> bytes:
@@ -63,15 +63,18 @@ def _fault_of_file(status: os.stat_result) -> str:
 
 
 def _fault_of_key(key: bytes) -> str:
-    random_bytes = len(key) // 2 if HEXADECIMAL.fullmatch(key) else len(key)
+    digits = HEXADECIMAL.fullmatch(key) is not None
     if not key:
         return "it is empty"
-    if random_bytes < MIN_BYTES:
+    bits = 4 if digits else 6 if key.isascii() else 8
+    if len(key.rstrip(b"=")) * bits < 8 * MIN_BYTES:
         return f"it holds less than {MIN_BYTES} random bytes"
     if len(key) > MAX_BYTES:
         return f"it holds more than {MAX_BYTES} bytes"
-    if len(set(key)) < MIN_DIFFERENT:
+    if len(set(key)) < (MIN_DIFFERENT_DIGITS if digits else MIN_DIFFERENT):
         return "its bytes are not random"
+    if key.isascii() and not BASE64.fullmatch(key):
+        return "it is a text and no random bytes"  # of 32 random bytes hardly ever all are ASCII
     return ""
 
 

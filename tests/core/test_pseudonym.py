@@ -1,5 +1,6 @@
 """One key per repository; what it gives out cannot be turned back, and a source is never written to."""
 
+import base64
 import hashlib
 import hmac
 import os
@@ -119,6 +120,10 @@ def lay_key(repository: Path, content: str | bytes, mode: int = 0o600) -> Path:
         (b" \r\n\t", "it is empty"),
         (b"a", "less than 32 random bytes"),
         (b"of the consortium\n", "less than 32 random bytes"),
+        (b"a sentence that is longer than thirty-two bytes", "its bytes are not random"),
+        (b"-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n", "it is a text"),
+        (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP", "less than 32 random bytes"),  # 42 digits of base64: 31 bytes
+        ("0123456789abcdef".encode("utf-16"), "its bytes are not random"),
         (b"0123456789abcdef" * 2, "less than 32 random bytes"),  # 16 bytes in hexadecimal digits
         (secrets.token_bytes(31), "less than 32 random bytes"),
         (b"a" * 64, "its bytes are not random"),
@@ -171,6 +176,14 @@ def test_a_key_kept_for_the_user_is_held_to_the_same(repository: Path, keys: Pat
     kept.write_bytes(b"")
     with pytest.raises(UserError, match="it is empty"):
         repository_key(repository)
+
+
+@pytest.mark.parametrize("encode", [bytes.hex, base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
+@pytest.mark.parametrize("count", [32, 33, 64])
+def test_random_bytes_are_a_key_in_any_usual_writing(repository: Path, keys: Path, encode, count: int):
+    written = encode(secrets.token_bytes(count))
+    lay_key(repository, written)
+    assert repository_key(repository) == (written if isinstance(written, bytes) else written.encode()).strip()
 
 
 def test_thirty_two_random_bytes_are_a_key_whatever_they_are(repository: Path, keys: Path):
