@@ -79,7 +79,14 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
     return found
 
 
+def check_regular(path: Path, remedy: str) -> None:
+    """Raises UserError where a path leads to a pipe or device, which may have no end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path} is no regular file, so it is not read; {remedy}")
+
+
 def _read(path: Path, remedy: str, most: int, parse: Callable[[str], Any]) -> Any:
+    check_regular(path, remedy)
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)

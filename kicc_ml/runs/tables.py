@@ -9,7 +9,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table
-from kicc_ml.core.received import read_object
+from kicc_ml.core.received import check_regular, read_object
 from kicc_ml.runs.folder import PREDICTIONS, fold_folders
 
 CASES = "cases.csv"
@@ -90,6 +90,7 @@ def read_numbers(path: Path, remedy: str, words: tuple[str, ...] = ("case_id", "
 
     Raises UserError, with the ``remedy``, where it is no such table.
     """
+    check_regular(path, remedy)
     try:
         table = read_table(path, words)
     except FileNotFoundError:

@@ -1,5 +1,7 @@
 """YAML and JSON from elsewhere: plain values, or one sentence; never a long wait."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_yaml
 from kicc_ml.core.received import MAX_YAML_BYTES, parse_yaml_documents, read_json, read_object, read_yaml
+from kicc_ml.runs.tables import read_numbers
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -68,6 +71,18 @@ def test_a_missing_file_or_a_folder_in_its_place_is_one_sentence(tmp_path: Path)
         read_yaml(tmp_path / "a.yaml", "make one")
     with pytest.raises(UserError, match="directory"):
         read_yaml(tmp_path, "make one")
+
+
+@pytest.mark.parametrize("read", [read_yaml, read_json, read_numbers])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_is_refused_before_it_is_opened(tmp_path: Path, kind: str, read: Callable[..., object]):
+    path = tmp_path / "predictions.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"predictions\.csv is no regular file.*; remove it$"):
+        read(path, "remove it")
 
 
 def test_what_this_project_writes_is_read_back_also_where_a_value_stands_twice(tmp_path: Path):
