@@ -120,7 +120,9 @@ def say_fault(error: Exception, of: str = "") -> int:
 
 def fault_of_user(error: Exception) -> BaseException | None:
     """The error whose message is for the user; None where the program is at fault."""
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+    if isinstance(error, UserError):
+        return error  # it names file and remedy; what is behind it does not
+    if isinstance(error, HydraException | OmegaConfBaseException):
         return error.__cause__ if isinstance(error.__cause__, UserError) else error
     return target_error(Path(_file_of(error)), error) if is_full(error) else None
 

@@ -69,6 +69,14 @@ def test_a_users_error_is_one_message_and_status_2(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "error: clinical.csv, line 3: age_years is 190\n"
 
 
+def test_the_error_that_names_file_and_remedy_is_the_one_that_is_shown(capsys: pytest.CaptureFixture):
+    whole = UserError("runs/a cannot be read as a trained fold: its weights are damaged; train it again")
+    whole.__cause__ = UserError("its weights are damaged")
+    with pytest.raises(SystemExit, match="2"):
+        with_clear_errors(raiser(whole))
+    assert capsys.readouterr().err == f"error: {whole}\n"
+
+
 def test_a_mistyped_setting_is_status_2_and_says_which(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as stopped:
         with_clear_errors(lambda: print(configuration("train", ["experiment=outcome", "sede=1"])))
