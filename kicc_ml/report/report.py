@@ -15,7 +15,7 @@ from rich.table import Table
 
 from kicc_ml.core.files import make_folder, write_table, write_text
 from kicc_ml.core.locks import hold
-from kicc_ml.core.path_names import distinct_path_names
+from kicc_ml.core.path_names import distinct_path_names, folder_within
 from kicc_ml.core.shown import markup, page_text
 from kicc_ml.evaluation import segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
@@ -88,7 +88,11 @@ def write_report(
     ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
     block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
     ``shown`` are together by what was predicted, worst first. Every file appears whole or not at all.
+
+    Raises:
+        UserError: a link in the place of ``figures`` leads out of the folder; nothing is written then.
     """
+    pictures = folder_within(folder, "figures", "the folder of figures")
     filled = checklists(summary | {"shown": [one.caption for one in shown if one.jpegs]}, run)
     drawn = drawings(summary, cases, predictions)
     file_names = distinct_path_names(drawn)
@@ -100,7 +104,7 @@ def write_report(
         for name, table in tables(summary, filled).items():
             write_table(folder / f"{name}.csv", table)
         for name, svg in drawn.items():
-            write_text(folder / "figures" / f"{file_names[name]}.svg", svg)
+            write_text(pictures / f"{file_names[name]}.svg", svg)
         write_text(folder / "report.html", page)
     return folder / "report.html"
 

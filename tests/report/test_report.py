@@ -240,3 +240,14 @@ def test_a_hospital_of_any_name_is_shown_letter_by_letter(tmp_path: Path, site: 
     assert "\x1b" not in out.getvalue()
     page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})
     assert "<script>x</script>" not in page.read_text(encoding="utf-8")
+
+
+def test_a_link_in_the_place_of_figures_leads_no_figure_elsewhere(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "figures").symlink_to(tmp_path / "elsewhere")
+    cases, predictions = case_rows(), prediction_rows()
+    with pytest.raises(UserError, match="leads out of"):
+        write_report(tmp_path / "run", summarise(cases, predictions), cases, predictions, {"name": "run"})
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["figures"]
