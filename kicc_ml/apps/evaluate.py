@@ -64,7 +64,7 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
-from kicc_ml.runs.tables import read_predictions
+from kicc_ml.runs.tables import read_predictions, require_whole
 
 logger = logging.getLogger("evaluate")
 
@@ -120,6 +120,8 @@ def score(run: Path, cohort: RunCohort) -> Scores:
     folds = fold_folders(run)
     cases = cohorts_of(folds, cohort)
     tables = {folder: read_predictions(folder) for folder in folds}
+    for folder, table in tables.items():
+        require_whole(table, folder)
     outcomes, image_scores = (
         [check(table, folder / PREDICTIONS, cases[folder]) for folder, table in tables.items() if column in table]
         for column, check in (("probability", check_outcomes), ("score", check_scores))

@@ -1,5 +1,6 @@
 """Tables and figures of a run folder, read as what they are: data that anybody may have written."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table
 from kicc_ml.core.received import check_regular, read_object
-from kicc_ml.runs.folder import PREDICTIONS, fold_folders
+from kicc_ml.runs.folder import PREDICTIONS, QUARANTINE, SPLIT, fold_folders
+
+logger = logging.getLogger(__name__)
 
 CASES = "cases.csv"
 SUMMARY = "summary.json"
@@ -43,6 +47,33 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     if (doubled := table.duplicated([key for key in KEYS if key in table])).any():
         raise UserError(f"{path}: {_first_of(table, doubled)} is there twice; {TRAIN_AGAIN}")
     return table
+
+
+def require_whole(table: pd.DataFrame, folder: Path) -> None:
+    """Refuse a fold's table that lacks cases which the fold held out: the hard ones may have been taken away.
+
+    Where the folder has no ``split.json`` nobody can tell, which is logged.
+
+    Raises:
+        UserError: a case of the split is missing for an endpoint and model, and was not set aside.
+    """
+    if not (folder / SPLIT).is_file():
+        logger.warning("%s is missing: whether all held-out cases are judged cannot be told", folder / SPLIT)
+        return
+    (split,) = read_splits(folder / SPLIT)
+    aside = {case_id for place in (folder, folder.parent) for case_id in _set_aside(place / QUARANTINE)}
+    of_what = [name for name in KEYS[1:] if name in table]
+    parts = [part for _, part in table.groupby(of_what, dropna=False)] if of_what else [table]
+    for part in parts or [table]:
+        if missing := sorted(set(split.test) - aside - set(part["case_id"].astype(str))):
+            raise UserError(
+                f"{folder / PREDICTIONS}: {len(missing)} of the cases that the fold held out are missing, the first "
+                f"{missing[0]}; {TRAIN_AGAIN}"
+            )
+
+
+def _set_aside(path: Path) -> Mapping[str, Any]:
+    return read_object(path, TRAIN_AGAIN) if path.is_file() else {}
 
 
 def read_cases(run: Path) -> pd.DataFrame:

@@ -125,13 +125,15 @@ def test_processes_that_prepare_the_same_volumes_do_not_disturb_each_other(tmp_p
     first.prepare(cases, CANONICAL)
     for volume in first.load(cases, CANONICAL).values():
         halved(volume.folder / "image.npy")  # in the first turn, both also find it damaged
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork of a process that has used several threads may hang in PyTorch
     started = context.Barrier(2)
     both = [context.Process(target=prepare_many_times, args=(tmp_path, cases, started)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
-        process.join()
+        process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
 
 

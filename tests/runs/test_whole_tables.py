@@ -1,0 +1,59 @@
+"""A fold's table holds every case that the fold held out, or is refused: the hard ones may have been taken away."""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kicc_ml.cohort.splits import write_splits
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_json
+from kicc_ml.core.types import Split
+from kicc_ml.runs.folder import QUARANTINE, SPLIT
+from kicc_ml.runs.tables import require_whole
+
+CASES = ("a_1", "a_2", "a_3")
+
+
+@pytest.fixture
+def fold(tmp_path: Path) -> Path:
+    folder = tmp_path / "run" / "a"
+    write_splits(folder / SPLIT, [Split("a", ("b_1",), (), CASES, {case: case for case in (*CASES, "b_1")})])
+    return folder
+
+
+def outcomes() -> pd.DataFrame:
+    rows = [(case, "icu", model, 0.5, 1) for model in ("network", "clinical") for case in CASES]
+    return pd.DataFrame(rows, columns=["case_id", "endpoint", "model", "probability", "label"])
+
+
+def test_a_table_of_all_cases_is_taken(fold: Path):
+    require_whole(outcomes(), fold)
+    require_whole(pd.DataFrame({"case_id": CASES}), fold)
+
+
+def test_a_case_that_is_missing_of_one_model_alone_is_named(fold: Path):
+    table = outcomes()
+    hard = (table["model"] == "clinical") & (table["case_id"] == "a_2")
+    with pytest.raises(UserError, match=r"predictions\.csv: 1 of the cases .* are missing, the first a_2"):
+        require_whole(table[~hard], fold)
+
+
+def test_a_table_of_no_case_is_refused(fold: Path):
+    with pytest.raises(UserError, match="3 of the cases"):
+        require_whole(outcomes()[:0], fold)
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+def test_cases_that_were_set_aside_may_be_missing(fold: Path, place: str):
+    write_json(fold / place / QUARANTINE, {"a_2": "cannot be read"})
+    table = outcomes()
+    require_whole(table[table["case_id"] != "a_2"], fold)
+
+
+def test_without_a_split_it_is_said_that_nobody_can_tell(fold: Path, caplog: pytest.LogCaptureFixture):
+    (fold / SPLIT).unlink()
+    with caplog.at_level(logging.WARNING):
+        require_whole(outcomes()[:1], fold)
+    assert "cannot be told" in caplog.text
