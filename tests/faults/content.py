@@ -12,8 +12,11 @@ from typing import Any
 import pandas as pd
 from pydicom import dcmread
 
-#: Logs of a training and what it goes on from; they tell of the way and not of the result.
-LOGS = re.compile(r"(^|/)(checkpoints/.*|tensorboard/.*|events\.out\..*|metrics\.csv|multirun\.yaml)$")
+#: Logs of a training and what it goes on from, and what an index has read, whole or in parts; they tell of the way and
+#: not of the result.
+LOGS = re.compile(
+    r"(^|/)(checkpoints/.*|tensorboard/.*|events\.out\..*|metrics\.csv|multirun\.yaml|\.?index-\w+\.parquet(\.parts/.*)?)$"
+)
 #: Columns and keys that hold seconds or dates of the machine.
 OF_THE_CLOCK = re.compile(r"^(seconds|timing_s|.*_seconds|created|written|date)$")
 #: The line of a patient's page with the seconds of each stage.
