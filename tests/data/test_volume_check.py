@@ -113,7 +113,7 @@ def test_what_is_damaged_stays_open_to_who_reads_it_and_goes_a_day_later(tmp_pat
 
 def prepare_many_times(root: Path, cases: list[Case], started: "multiprocessing.synchronize.Barrier") -> None:
     for turn in range(6):
-        started.wait()
+        started.wait(60)
         store = VolumeStore(root / str(turn))
         assert store.prepare(cases, CANONICAL) == {}
         assert len(store.load(cases, CANONICAL)) == len(cases)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kicc_ml.core.errors import target_error
 from kicc_ml.core.files import PRIVATE_FOLDER, remove_stale_partials, set_aside, whole_folder
+from kicc_ml.core.locks import hold
 from kicc_ml.core.user_folders import user_cache
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.header_table import FoundFile
@@ -24,8 +25,8 @@ def unpacked(archive: Path, allowance: Allowance | None = None) -> Path:
     """The folder with the files of ``archive``, made at first use and anew when the archive has changed.
 
     It holds what the archive holds, names of patients included, readable by its owner alone, and is taken away
-    :data:`KEPT_DAYS` after its last use. Of several processes that unpack one archive the first to end wins; a whole
-    folder is never replaced.
+    :data:`KEPT_DAYS` after its last use. Of several processes one unpacks and the others wait; a whole folder is never
+    replaced.
 
     Args:
         archive: a zip file.
@@ -40,11 +41,25 @@ def unpacked(archive: Path, allowance: Allowance | None = None) -> Path:
     state = f"{archive.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
     folder = _cache() / hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
     allowance.packed += status.st_size
-    if (members := members_of(folder)) is not None:
-        allowance.spent += sum(member.size for member in members)
-        os.utime(folder)
+    if _is_there(folder, allowance):
         return folder
     _make_room(folder.parent)
+    with hold(folder.with_name(f".{folder.name}.lock"), f"the unpacked {archive.name}", wait=True):
+        if not _is_there(folder, allowance):  # else another process has made it meanwhile
+            _unpack(archive, folder, allowance, status.st_size)
+    return folder
+
+
+def _is_there(folder: Path, allowance: Allowance) -> bool:
+    """Whether an archive is unpacked and whole; what it unfolds to then counts."""
+    if (members := members_of(folder)) is None:
+        return False
+    allowance.spent += sum(member.size for member in members)
+    os.utime(folder)
+    return True
+
+
+def _unpack(archive: Path, folder: Path, allowance: Allowance, packed_bytes: int) -> None:
     if folder.exists():  # somebody took files out of it
         set_aside(folder)
     before = allowance.spent
@@ -53,9 +68,8 @@ def unpacked(archive: Path, allowance: Allowance | None = None) -> Path:
             unpack(archive, partial, allowance)
     except NotUnpacked:  # nothing is left of it
         allowance.spent = before
-        allowance.packed -= status.st_size
+        allowance.packed -= packed_bytes
         raise
-    return folder
 
 
 def members(folder: Path, archive: str = "", site: str = "") -> Iterator[FoundFile]:
