@@ -52,8 +52,8 @@ def fault_of(name: str) -> str:
 def make_path_name(text: str) -> str:
     """A name of a folder for any text; the same text always gets the same name.
 
-    What a file name cannot hold becomes ``-``. Where that, or cutting, could make two texts one name, or the result
-    is no name, a digest of the text follows.
+    What a file name cannot hold becomes ``-``. A name that is cut, that is none or that Windows keeps for a device gets
+    a digest of the text. Two short texts may still get one name (``A/B``, ``A B``): see :func:`check_distinct`.
     """
     name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text))
     name = "-" + name[1:] if name[:1] == "." else name

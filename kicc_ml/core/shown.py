@@ -63,7 +63,7 @@ def counted(count: int, one: str, several: str = "") -> str:
 
 
 def json_text(content: Any) -> str:
-    """JSON for standard output, which is a terminal as often as a program. Raises ValueError for NaN."""
+    """JSON for files and standard output, which is a terminal as often as a program. Raises ValueError for NaN."""
     return escape_json(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 
@@ -95,7 +95,7 @@ def link_to(path: PurePath | str) -> str:
 def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """A table for a CSV: texts and column names that a spreadsheet would run get an apostrophe in front.
 
-    Reversible: a text that begins with the apostrophe and a formula, or another apostrophe, gets one too.
+    Reversible: a text of apostrophes and then a formula gets one more.
     """
     return _in_texts(table, escape_cell)
 
