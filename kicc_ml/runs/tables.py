@@ -52,17 +52,20 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 def require_whole(table: pd.DataFrame, folder: Path) -> None:
     """Refuse a fold's table that lacks cases which the fold held out: the hard ones may have been taken away.
 
-    Where the folder has no ``split.json`` nobody can tell, which is logged.
+    Where the folder has no ``split.json`` nobody can tell, which is logged. Scores of radiographs are left alone: not
+    every case of theirs has a radiograph, and not every radiograph a second reader.
 
     Raises:
         UserError: a case of the split is missing for an endpoint and model, and was not set aside.
     """
+    if "score" in table:
+        return
     if not (folder / SPLIT).is_file():
         logger.warning("%s is missing: whether all held-out cases are judged cannot be told", folder / SPLIT)
         return
     (split,) = read_splits(folder / SPLIT)
     aside = {case_id for place in (folder, folder.parent) for case_id in _set_aside(place / QUARANTINE)}
-    of_what = [name for name in KEYS[1:] if name in table]
+    of_what = [name for name in ("endpoint", "model") if name in table]
     parts = [part for _, part in table.groupby(of_what, dropna=False)] if of_what else [table]
     for part in parts or [table]:
         if missing := sorted(set(split.test) - aside - set(part["case_id"].astype(str))):

@@ -57,3 +57,9 @@ def test_without_a_split_it_is_said_that_nobody_can_tell(fold: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         require_whole(outcomes()[:1], fold)
     assert "cannot be told" in caplog.text
+
+
+def test_scores_of_some_radiographs_alone_are_taken(fold: Path):
+    """A second reader has scored few, and a case may have no radiograph."""
+    rows = [("a_1", "brixia", "zones", 3.0, 4.0), ("a_1", "brixia", "second_reader", 5.0, 4.0)]
+    require_whole(pd.DataFrame(rows, columns=["case_id", "score", "model", "predicted", "reference"]), fold)
