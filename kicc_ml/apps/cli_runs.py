@@ -101,6 +101,7 @@ def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
 def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mapping[str, str]) -> None:
     """Predict the scans of a clinic, write the tables of all, and end."""
     from kicc_ml.clinic.new_scan import risk_table
+    from kicc_ml.clinic.outputs import DICOM
     from kicc_ml.clinic.prior_studies import check_history
     from kicc_ml.core.files import make_folder, write_table
     from kicc_ml.core.locks import hold
@@ -113,7 +114,7 @@ def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mappi
         write_table(out / PREDICTIONS, rows)
         if clinic.outcomes:
             write_table(out / "outcomes.csv", risk_table(out))
-    if clinic.dicom or clinic.identified:
+    if clinic.identified or any(out.glob(f"*/{DICOM}")):
         say(IDENTIFIES.format(out=out))
     set_aside = {**refused, **set_aside, **clinic.without_objects}
     finish(f"{len(rows)} predicted: {out / PREDICTIONS}", set_aside)
