@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.orthanc import Orthanc, running_orthanc
+from tests.support.orthanc import Orthanc, running_orthanc
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,12 @@ from pydicom import dcmread
 from kicc_ml.core.types import REGIONS
 from kicc_ml.dicom.index.build import index_repository
 from kicc_ml.dicom.volume.read import read_volume
+from tests.support.commands import EVALUATE, KICC_ML, QUICK, TRAIN, finished, refused, run, train
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[1]
-KICC_ML = (str(Path(sys.executable).with_name("kicc-ml")),)
-TRAIN, EVALUATE = (sys.executable, "train.py"), (sys.executable, "evaluate.py")
 SITES = ("busan-1", "daegu-1", "daejeon-1", "seoul-1")
 
-#: Budgets in steps, so that a run is the same however busy the machine is.
-QUICK = ("trainer.max_time=null", "++trainer.max_steps=4")
 LESION = (
     *("experiment=lesion_ct", "data.canonical.spacing_mm=[6,6,8]", "data.patch_size=[48,48,24]"),
     *("data.patches_per_epoch=4", "network.channels=[4,8,8,8]", *QUICK),
@@ -36,44 +30,6 @@ OUTCOME = (
     *("experiment=outcome", "data.canonical_ct.matrix=[16,16,12]", "data.canonical_cxr.size=32"),
     *("network.channels=[4,8]", "network.width=8", *QUICK),
 )
-
-Result = subprocess.CompletedProcess[str]
-
-
-def run(*command: object) -> Result:
-    """One command from the project's folder, on one thread."""
-    return subprocess.run(
-        [str(word) for word in command],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def train(repository: Path, folder: Path, *settings: str) -> Result:
-    """``train.py`` on a repository, into ``folder``; the store lies beside it."""
-    where = (f"cohort.root={repository}", f"run_dir={folder}", f"store_dir={folder.parent / 'store'}")
-    return run(*TRAIN, "cohort=repository", *where, *settings)
-
-
-def finished(result: Result) -> Path:
-    """The report that a command ends with."""
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    last = result.stdout.strip().splitlines()[-1]
-    assert last.startswith("report: ")
-    return Path(last.removeprefix("report: "))
-
-
-def refused(result: Result) -> str:
-    """The one message of a user's error."""
-    assert result.returncode == 2, result.stdout[-2000:] + result.stderr[-4000:]
-    assert "Traceback" not in result.stderr
-    messages = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(messages) == 1
-    return result.stderr[result.stderr.index("error: ") :]
 
 
 @pytest.fixture(scope="module")

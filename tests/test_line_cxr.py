@@ -11,7 +11,7 @@ import pytest
 
 from kicc_ml.dicom.index.build import index_repository
 from kicc_ml.dicom.volume.read import read_volume
-from tests.test_line import KICC_ML, QUICK, finished, run, train
+from tests.support.commands import KICC_ML, QUICK, finished, run, train
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
-from tests.test_line import EVALUATE, KICC_ML, TRAIN, finished, refused, run
+from tests.support.commands import EVALUATE, KICC_ML, TRAIN, finished, refused, run
 
 pytestmark = pytest.mark.slow
 

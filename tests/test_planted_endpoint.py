@@ -12,7 +12,17 @@ from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.prediction.outcome import held_out_outcome, outcome_probabilities
 from kicc_ml.runs.folder import about_data
-from tests.planted import CT_SHAPE, CXR_SHAPE, ct_series, cxr_series, data_of, noise, split_of, trained, with_blob
+from tests.support.planted import (
+    CT_SHAPE,
+    CXR_SHAPE,
+    ct_series,
+    cxr_series,
+    data_of,
+    noise,
+    split_of,
+    trained,
+    with_blob,
+)
 
 pytestmark = pytest.mark.slow
 

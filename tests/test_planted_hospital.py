@@ -14,7 +14,7 @@ from kicc_ml.evaluation.comparison import paired_difference
 from kicc_ml.evaluation.leakage import site_probe
 from kicc_ml.evaluation.rows import Rows, rows_of
 from kicc_ml.prediction.outcome import outcome_probabilities
-from tests.planted import CXR_SHAPE, cxr_series, data_of, noise, trained
+from tests.support.planted import CXR_SHAPE, cxr_series, data_of, noise, trained
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 import kicc_ml
-from tests.cases.consortium import GRID, write_patient, write_table
+from tests.support.consortium import GRID, write_patient, write_table
 
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 PATIENTS = [("siteA", "1"), ("siteA", "2"), ("siteB", "3"), ("siteB", "4")]

@@ -7,23 +7,19 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from kicc_ml.apps.evaluate import evaluate_runs, print_results, quarantined, reference_severity, score_segmented
+from kicc_ml.apps.evaluate import print_results, quarantined, reference_severity, score_segmented
 from kicc_ml.clinic.held_out_case import HeldOutCase
 from kicc_ml.clinic.outputs import HeldOut, Model
-from kicc_ml.cohort.repository import case_id
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import write_json, write_table
+from kicc_ml.core.files import write_json
 from kicc_ml.core.progress import Stages
-from kicc_ml.core.pseudonym import pseudonym, repository_key
 from kicc_ml.core.types import Case, SeverityMap
 from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.prediction.segmentation import severity_columns, severity_of, write_case
-from kicc_ml.runs.folder import CONFIG, PREDICTIONS
-from kicc_ml.runs.run_cohort import RunCohort
+from tests.support.finished_run import evaluate, outcome_run
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 4.0, -20], [0, 0, 0, 1]])
 
@@ -147,40 +143,6 @@ def test_cases_set_aside_are_printed_and_change_the_exit_status(
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == f"report: {run / 'report.html'}"
     assert all(case_id in printed for case_id in reasons)
-
-
-def evaluate(run: Path) -> Path:
-    """Judge a run of :func:`outcome_run` by the repository beside it."""
-    return evaluate_runs([run], run, {run: RunCohort(run.parent / "repo")})
-
-
-def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
-    """A finished outcome run of two hospitals, and beside it the repository that it was made from."""
-    repo, run = tmp_path / "repo", tmp_path / "run"
-    lines = ["site,patient_id,age_years,sex,icu"]
-    for site in ("seoul", "busan"):
-        (repo / site).mkdir(parents=True)
-        lines += [f"{site},{number},60,M,{number % 2}" for number in range(20)]
-    (repo / "clinical.csv").write_text("\n".join(lines) + "\n")
-    key = repository_key(repo)
-    rng = np.random.default_rng(0)
-    for site in ("seoul", "busan"):
-        folder = run / site
-        folder.mkdir(parents=True)
-        cohort = {"_target_": "kicc_ml.cohort.repository.repository"}
-        split = {"_target_": "kicc_ml.cohort.splits.leave_one_site_out", "fold": site}
-        (folder / CONFIG).write_text(yaml.safe_dump({"cohort": cohort, "split": split, "seed": 1}))
-        label = np.arange(20) % 2
-        rows = pd.DataFrame(
-            {
-                "case_id": [case_id(site, pseudonym(key, site, str(number))) for number in range(20)],
-                **{"site": site, "fold": site, "endpoint": "icu", "model": "network"},
-                **{"probability": np.clip(0.3 + 0.3 * label + rng.normal(0, 0.1, 20), 0, 1), "label": label},
-            }
-        )
-        write_table(folder / PREDICTIONS, rows)
-        write_json(folder / "quarantine.json", reasons or {})
-    return run
 
 
 def test_an_outcome_run_is_scored_from_its_table_alone(tmp_path: Path):

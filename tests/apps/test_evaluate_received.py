@@ -1,6 +1,5 @@
 """``evaluate.py`` over a run folder from a stranger: judged by the cohort, one sentence, nothing outside touched."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import pytest
 import yaml
 
 from kicc_ml.apps import evaluate as script
-from tests.apps.test_evaluate import outcome_run
+from tests.support.finished_run import outcome_run
+from tests.support.tree import digests
 
 Judge = Callable[..., tuple[int, str, str]]
 
@@ -42,12 +42,9 @@ def refused(result: tuple[int, str, str]) -> str:
     return message
 
 
-def files(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file() and not path.is_relative_to(root / "user")
-    }
+def outside(root: Path) -> dict[str, str]:
+    """The files below ``root`` that are neither of the run nor kept for the user."""
+    return {name: one for name, one in digests(root).items() if not name.startswith(("run/", "user/"))}
 
 
 def change_settings(run: Path, **changes: Any) -> None:
@@ -88,11 +85,10 @@ def test_the_settings_of_a_received_run_write_nothing_outside_and_read_no_enviro
     ]
     for cohort in evil:
         change_settings(run, cohort=cohort, name="${oc.env:KICC_DICOMWEB_AUTHORIZATION}")
-        before = files(tmp_path)
+        before = outside(tmp_path)
         status, out, err = judge(f"runs={run}", f"cohort.root={tmp_path / 'repo'}")
         assert status == 0, err
-        outside = {name: one for name, one in files(tmp_path).items() if not name.startswith("run/")}
-        assert outside == {name: one for name, one in before.items() if not name.startswith("run/")}
+        assert outside(tmp_path) == before
         assert "SECRETTOKEN42" not in out + err
         written = [path for path in run.rglob("*") if path.is_file()]
         assert not [path for path in written if "SECRETTOKEN42" in path.name + path.read_text(errors="replace")]

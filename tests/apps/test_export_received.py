@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.apps import cli
-from tests.runs.test_folder import SETTINGS, save_fold
-from tests.runs.test_run_cohort import hospital
+from tests.support.finished_run import hospital
+from tests.support.saved_fold import SETTINGS, save_fold
 
 ALLOWED = "kicc_ml.cohort.repository.repository"
 MAKING = "kicc_ml.cohort.public.synthetic.synthetic"

@@ -11,7 +11,9 @@ import pytest
 
 from kicc_ml.apps import cli
 from kicc_ml.clinic.outputs import Model
-from tests.prediction.test_segmentation import phantom_ras, segmenter
+from tests.support.grey_value_network import phantom_ras, segmenter
+from tests.support.lock_holder import other_process
+from tests.support.tree import digests
 
 #: Names of files whose id is no name of a folder: of others ".." and "." would be the parent and the results.
 HOSTILE = ["...nii.gz", ".nii.gz", "..nii.gz", "a\\b.nii.gz", "a\nb.nii.gz", "\x1b[31mred.nii.gz", ".hidden.nii"]
@@ -47,14 +49,6 @@ def save(path: Path, sound: bool = True) -> None:
     plain.rename(path)
 
 
-def tree(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("sound", [True, False])
 def test_a_name_that_leads_elsewhere_is_set_aside_and_no_folder_is_touched(
@@ -66,12 +60,12 @@ def test_a_name_that_leads_elsewhere_is_set_aside_and_no_folder_is_touched(
         kept.write_text("years of work")
     save(tmp_path / "in" / name, sound)
     save(tmp_path / "in" / "ordinary.nii.gz")
-    before = tree(home)
+    before = digests(home)
     status, out, err = predict("-i", tmp_path / "in", "-o", home / "results")
     assert status == 3
     assert "cannot be the name of a folder" in out
     assert "1 predicted" in out
-    after = tree(home)
+    after = digests(home)
     assert before.items() <= after.items()
     new = set(after) - set(before)
     assert {Path(path).parts[:2] for path in new} == {
@@ -128,7 +122,7 @@ def test_what_a_user_laid_into_the_folder_of_a_refused_case_stays(tmp_path: Path
     notes.write_text("read by Dr Kim")
     status, _, _ = predict("-i", tmp_path / "in", "-o", tmp_path / "out")
     assert status == 3
-    assert tree(notes.parent) == {"notes.txt": hashlib.sha256(b"read by Dr Kim").hexdigest()}
+    assert digests(notes.parent) == {"notes.txt": hashlib.sha256(b"read by Dr Kim").hexdigest()}
 
 
 def test_a_full_disk_ends_the_run_and_blames_no_scan(tmp_path: Path, predict: Run, monkeypatch: pytest.MonkeyPatch):
@@ -157,3 +151,21 @@ def test_results_that_are_a_file_are_said_to_be_so(tmp_path: Path, predict: Run)
     assert "set aside" not in out + err
     assert f"error: {tmp_path / 'out'} cannot be written" in err
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_the_second_process_in_a_folder_of_results_is_told_who_predicts_there(tmp_path: Path, predict: Run):
+    out = tmp_path / "results"
+    out.mkdir()
+    save(tmp_path / "in" / "one.nii.gz")
+    process = other_process(out / ".lock")
+    try:
+        status, _, err = predict("-i", tmp_path / "in", "-o", out)
+        assert status == 2
+        assert f"the folder of results {out} is being written by process {process.pid}" in err
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    finally:
+        process.kill()
+        process.wait()
+    status, _, err = predict("-i", tmp_path / "in", "-o", out)  # the lock of a killed process holds nobody up
+    assert status == 0, err
+    assert not (out / ".lock").exists()

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.attacks.claims import differences, faults_of_files, snapshot
+from tests.attacks.claims import faults_of_files
 from tests.attacks.commands import Commands, Said
 from tests.attacks.pages import faults_of_pages
+from tests.support.tree import differences, snapshot
 
 #: A test that fails says the first of what it found; the rest is counted.
 SHOWN = 25

@@ -1,11 +1,8 @@
 """What a folder may look like after a command: nothing else touched, no text that acts, no cell that computes."""
 
 import csv
-import hashlib
 import io
 import os
-import stat
-from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tests.attacks.controls import controls_in
@@ -13,37 +10,6 @@ from tests.attacks.controls import controls_in
 #: What a spreadsheet begins to compute at.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 BINARY = (".dcm", ".gz", ".nii", ".png", ".jpg", ".pdf", ".parquet", ".npy", ".safetensors", ".ckpt", ".zip")
-
-Snapshot = Mapping[bytes, tuple[str, int, str]]
-
-
-def snapshot(folder: Path, *, but: Collection[Path] = ()) -> Snapshot:
-    """Every entry below ``folder`` with kind, size and digest; what lies below ``but`` is left out."""
-    left_out = {os.fsencode(path) for path in but}
-    found: dict[bytes, tuple[str, int, str]] = {}
-    for place, folders, files in os.walk(os.fsencode(folder)):
-        folders[:] = [name for name in folders if os.path.join(place, name) not in left_out]
-        for name in (*folders, *files):
-            path = os.path.join(place, name)
-            if path not in left_out:
-                found[path] = _state(path)
-    return found
-
-
-def _state(path: bytes) -> tuple[str, int, str]:
-    status = os.lstat(path)
-    if stat.S_ISREG(status.st_mode):
-        with open(path, "rb") as file:
-            return "file", status.st_size, hashlib.file_digest(file, "sha256").hexdigest()
-    return ("folder" if stat.S_ISDIR(status.st_mode) else "other"), 0, ""
-
-
-def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    """What was written, changed or removed between two snapshots."""
-    gone = [f"removed: {os.fsdecode(path)!r}" for path in sorted(before.keys() - after.keys())]
-    new = [f"written: {os.fsdecode(path)!r}" for path in sorted(after.keys() - before.keys())]
-    both = sorted(before.keys() & after.keys())
-    return gone + new + [f"changed: {os.fsdecode(path)!r}" for path in both if before[path] != after[path]]
 
 
 def faults_of_files(folder: Path) -> list[str]:

@@ -24,6 +24,13 @@ STATUSES = {0, 2, 3}
 HANGING_S = 300
 TRACEBACK = re.compile(r"^\s*Traceback \(most recent call last\)|^  File \".+\", line \d+, in ", re.MULTILINE)
 
+#: Sizes and steps that make a run in seconds; what it predicts is of no interest.
+SMALL = (
+    *("data=ct_patches", "data.canonical.spacing_mm=[6,6,8]", "data.patch_size=[48,48,24]", "data.patches_per_epoch=4"),
+    *("data.batch_size=2", "network=unet_light", "network.channels=[4,8,8,8]", "trainer.max_time=null"),
+    *("++trainer.max_steps=4", "plan.memory_gib=4"),
+)
+
 
 @dataclass(frozen=True)
 class Said:

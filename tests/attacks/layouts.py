@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tests.attacks.hostile_names import fits_on_disk
-from tests.dicom.phantom_files import write_radiograph
+from tests.support.phantom_files import write_radiograph
 
 FILM = np.random.default_rng(0).integers(0, 4096, (32, 40)).astype(np.uint16)
 COLUMNS = ("site", "patient_id", "age_years", "sex", "icu", "death")

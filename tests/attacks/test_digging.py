@@ -33,7 +33,7 @@ from tests.attacks.markers import (
     marks,
     spellings,
 )
-from tests.dicom.phantom_files import write_image
+from tests.support.phantom_files import write_image
 
 pytestmark = pytest.mark.slow
 

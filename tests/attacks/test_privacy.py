@@ -21,12 +21,11 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from tests.attacks.commands import Commands, Said
-from tests.attacks.conftest import SMALL
+from tests.attacks.commands import SMALL, Commands, Said
 from tests.attacks.digging import found_below, found_in
 from tests.attacks.layouts import chest
 from tests.attacks.markers import WORD, mark_nifti, mark_repository, marks
-from tests.dicom.phantom_files import write_radiograph
+from tests.support.phantom_files import write_radiograph
 
 pytestmark = pytest.mark.slow
 

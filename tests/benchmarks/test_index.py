@@ -17,7 +17,7 @@ from kicc_ml.dicom.header import parse
 from kicc_ml.dicom.header.read import read_headers
 from kicc_ml.dicom.header.values import KEYWORDS
 from kicc_ml.dicom.index.scan import scan
-from tests.dicom.conftest import slice_dataset
+from tests.support.plain_slices import slice_dataset
 
 RUNS = 5
 KEY = b"key of the benchmark"

@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from tests.benchmarks.test_infer import CANONICAL, CORES, NETWORK, PATCH, PROCESS, ROOT, SIZES, SPACING_MM, folder
-from tests.dicom.phantom_files import INTERCEPT, write_image
-
-__all__ = ["folder"]  # the fixture: scan and weights
+from tests.support.phantom_files import INTERCEPT, write_image
+from tests.support.whole_scan import CANONICAL, CORES, NETWORK, PATCH, PROCESS, ROOT, SIZES, SPACING_MM
 
 #: What the issue asks: of MONAI's time, and in all.
 LARGEST_SHARE = 0.25

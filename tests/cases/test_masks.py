@@ -17,7 +17,7 @@ from kicc_ml.data.mask_file import marked, read_flat_mask
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.volume.read import read_volume
-from tests.cases.consortium import lines_of, write_patient, write_table
+from tests.support.consortium import lines_of, write_patient, write_table
 
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 3.0))

@@ -10,7 +10,7 @@ from kicc_ml.cohort.id_mismatch import differs_by, likely_cause, variants
 from kicc_ml.cohort.patient_table import read_patients
 from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.table_file import TableError
-from tests.cases.consortium import HEAD, lines_of, write_patient, write_table
+from tests.support.consortium import HEAD, lines_of, write_patient, write_table
 
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 

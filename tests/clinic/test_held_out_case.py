@@ -15,7 +15,7 @@ from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case
 from kicc_ml.prediction.segmentation import write_case
 from kicc_ml.severity.image_features import scan_features
-from tests.clinic.test_new_scan import predicted
+from tests.support.predicted_scan import predicted
 
 NAME = "Hong^Gildong"
 

@@ -9,22 +9,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import pandas as pd
 import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
 from kicc_ml.clinic.new_scan import SCORES_FILE, Clinic, Outcomes, list_patients, outcomes_of, risk_table
-from kicc_ml.clinic.outputs import HeldOut, Model
 from kicc_ml.cohort.patient_table import PatientTable
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import Stages
-from kicc_ml.core.types import Risk, Series
+from kicc_ml.core.types import Risk
 from kicc_ml.data.canonical import CanonicalCXR
-from kicc_ml.data.radiograph import hanging_of, read_scan
-from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.series.image_files import nifti_series, write_nifti
-from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.baselines.radiograph_zones import ZONE_FEATURES, ZoneRidge
 from kicc_ml.prediction.new_patient import OutcomeModel
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
@@ -33,27 +28,9 @@ from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.prediction.segmentation import severity_of, write_case
 from kicc_ml.runs.folder import About, ClinicalFold, ZoneFold
 from kicc_ml.severity.domain_shift import NotForThisModel
-from tests.dicom.phantom_files import write_radiograph, write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.predicted_scan import MODEL, NOTHING, film, predicted
 
-MODEL = Model("ab" * 32, {"model": "ab"})
-NOTHING = HeldOut(pd.DataFrame())
 KOREAN = {"SpecificCharacterSet": ["", "ISO 2022 IR 149"], "PatientName": "Hong^Gildong=洪^吉洞=홍^길동"}
-
-
-def predicted(folder: Path, added_hu: int = 0, **tags: object) -> tuple[Series, Result]:
-    """A chest-sized phantom: its sparse half taken for lung, a ball of it for lesion."""
-    grid = Grid(even_mm(24, 8.0), rows=40, columns=40, pixel_spacing_mm=(7.0, 7.0))
-    write_series(folder / "site" / "scan", grid, added_hu=added_hu, **tags)
-    (series,), _ = index_sources([folder])
-    volume = read_volume(series)
-    lung = np.zeros(volume.array.shape, bool)
-    lung[8:32, 8:32, 4:20] = True
-    lesion = np.zeros_like(lung)
-    lesion[10:14, 10:14, 6:9] = True
-    right = lung & (np.arange(40) < 20)[:, None, None]
-    masks = {"right_lung": right, "left_lung": lung & ~right, "lesion": lesion}
-    return series, Result("seoul_1", volume, masks, severity_of(volume, masks))
 
 
 @pytest.fixture(autouse=True)
@@ -137,17 +114,6 @@ def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Pat
     Clinic(NOTHING, MODEL, report=True)(series, result, folder)
     write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
     assert 'href="./seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
-
-
-def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:
-    """A radiograph whose file states how it lies; a box for each lung, opaque at the foot of the right one."""
-    write_radiograph(folder / "site" / "f.dcm", np.eye(40, 60, dtype=np.uint16) * 4000, PatientOrientation=["L", "F"])
-    (series,), _ = index_sources([folder])
-    volume = read_scan(series)
-    right, left, lesion = np.zeros((3, *volume.array.shape), bool)
-    right[5:25, 5:35], left[35:55, 5:35], lesion[5:25, 27:35] = lungs, lungs, lungs
-    masks = {"right_lung": right, "left_lung": left, "lesion": lesion}
-    return series, Result("seoul_1", volume, masks, severity_of(volume, masks, "CXR"), hanging=hanging_of(series))
 
 
 def test_a_radiograph_gets_page_picture_and_dicom_with_the_opacity_where_it_lies(tmp_path: Path):

@@ -15,8 +15,8 @@ from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.result import MONTAGE, Result
 from kicc_ml.severity.grade import grade
 from kicc_ml.severity.image_features import scan_features
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 MODEL = Model("ab" * 32, {"model": "ab", "training hospitals": "busan, daegu"})
 

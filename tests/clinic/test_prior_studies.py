@@ -17,8 +17,8 @@ from kicc_ml.clinic.prior_studies import (
 )
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ import math
 
 from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.types import Case
-from tests.planted import clinical_case
+from tests.support.planted import clinical_case
 
 CASES = [
     clinical_case("a", 1, 1.0, age_years=80.0, sex=1.0, fever=1.0, crp_mg_l=5.0, copd=1.0),

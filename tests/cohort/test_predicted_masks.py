@@ -9,8 +9,8 @@ from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantom_files import write_series
-from tests.dicom.results.test_read_segmentation import (
+from tests.support.phantom_files import write_series
+from tests.support.segmentations import (
     GRID,
     STUDY,
     ball,

@@ -1,28 +1,11 @@
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from kicc_ml.core.locks import Busy, hold
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from kicc_ml.core.locks import hold
-with hold(Path(sys.argv[1]), "x"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def other_process(lock: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+from tests.support.lock_holder import other_process
 
 
 def test_the_second_comer_is_told_who_holds_the_lock(tmp_path: Path):

@@ -6,43 +6,13 @@ import pytest
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import (
-    MAX_BYTES,
     check_distinct,
     check_path_name,
     distinct_path_names,
     folder_within,
     make_path_name,
 )
-
-HOSTILE = [
-    "",
-    " ",
-    ".",
-    "..",
-    ".hidden",
-    "a/b",
-    "a\\b",
-    "../a",
-    "/etc",
-    "a\0b",
-    "a\nb",
-    "\x1b[31m",
-    "a\u202eb",
-    "\udcb0",
-    "a" * 161,
-]
-PLAIN = [
-    "a",
-    "daegu-1_0a1b2c3d",
-    "환자 7",
-    "case 1 (2)",
-    "1.2.840.113619",
-    "a'b",
-    "a" * MAX_BYTES,
-    "<b>",
-    "$x$",
-    "한" * 53,
-]
+from tests.support.folder_names import HOSTILE, PLAIN
 
 
 @pytest.mark.parametrize("name", HOSTILE)

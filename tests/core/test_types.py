@@ -4,7 +4,7 @@ import pytest
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, by_id
-from tests.core.test_path_names import HOSTILE, PLAIN
+from tests.support.folder_names import HOSTILE, PLAIN
 
 
 @pytest.mark.parametrize("case_id", HOSTILE)

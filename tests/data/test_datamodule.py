@@ -3,7 +3,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -13,57 +12,17 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS, Case, Split
+from kicc_ml.core.types import REGIONS, Case
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.sampling import EpochSampler, in_turn, patch_start, shuffled
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.dicom.series.image_files import radiograph_series
+from tests.support.patch_batches import CANONICAL, patches, segmentation_case, split_of, started
 
-CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
 FIXED = CanonicalCT(matrix=(12, 12, 8))
 LESION = REGIONS.index("lesion")
-
-
-def write(path: Path, array: np.ndarray) -> Path:
-    nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
-    return path
-
-
-def segmentation_case(folder: Path, number: int, lesion_voxels: int = 4, spacing_known: bool = True) -> Case:
-    rng = np.random.default_rng(number)
-    shape = (40 + 2 * number, 40, 24)
-    ct = write(folder / f"ct{number}.nii.gz", rng.integers(-1000, 200, shape).astype(np.int16))
-    lesion = np.zeros(shape, np.uint8)
-    lesion[30 : 30 + lesion_voxels, 4:8, 16:20] = 1
-    return Case(
-        case_id=f"c{number}",
-        site=f"s{number % 2}",
-        person=f"p{number}",
-        ct=nifti_series(ct, site=f"s{number % 2}", patient=str(number), units="hu", spacing_known=spacing_known),
-        masks={"lesion": write(folder / f"lesion{number}.nii.gz", lesion)},
-    )
-
-
-def split_of(cases: list[Case], train: int, val: int = 1) -> Split:
-    ids = tuple(case.case_id for case in cases)
-    return Split("f", ids[:train], ids[train : train + val], ids[train + val :], {i: i for i in ids})
-
-
-def started(module: Any) -> Any:
-    module.prepare_data()
-    module.setup("fit")
-    return module
-
-
-def patches(folder: Path, spacing_known: bool = True, **settings: Any) -> PatchDataModule:
-    cases = [segmentation_case(folder, number, spacing_known=spacing_known) for number in range(4)]
-    defaults: dict[str, Any] = {"patch_size": (8, 8, 8), "patches_per_epoch": 12}
-    module = PatchDataModule(
-        cases, split_of(cases, 3), VolumeStore(folder / "store"), CANONICAL, **(defaults | settings)
-    )
-    return started(module)
 
 
 def same(batches: Iterable[dict], others: Iterable[dict]) -> bool:

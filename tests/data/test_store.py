@@ -15,37 +15,12 @@ from PIL import Image
 
 from kicc_ml.core.types import REGIONS, Case
 from kicc_ml.data import store as store_module
-from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
+from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
-
-CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
-AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # index grows to left, back, head; 1 mm
-
-
-def write(path: Path, array: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, AFFINE), path)
-    return path
-
-
-def make_case(folder: Path, name: str, regions: tuple[str, ...] = ()) -> Case:
-    """A noisy CT of 24 x 20 x 16 voxels; each region is a box of its own."""
-    rng = np.random.default_rng(int(name))
-    hu = rng.integers(-1000, 200, (24, 20, 16)).astype(np.int16)
-    masks = {}
-    for number, region in enumerate(regions):
-        box = np.zeros(hu.shape, np.uint8)
-        box[4 * number : 4 * number + 4, 2:12, 4:8] = 1
-        masks[region] = write(folder / name / f"{region}.nii.gz", box)
-    ct = nifti_series(write(folder / f"{name}.nii.gz", hu), site="a", patient=name, units="hu")
-    return Case(case_id=name, site="a", person=name, ct=ct, masks=masks)
-
-
-def folders(root: Path) -> list[Path]:
-    return [path for path in root.iterdir() if path.is_dir()]
+from tests.support.stored_cases import CANONICAL, folders, make_case, write
 
 
 def test_a_prepared_volume_holds_what_the_canonical_transform_gives(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.types import Case
 from kicc_ml.data import volume_check
 from kicc_ml.data.store import VolumeStore
-from tests.data.test_store import CANONICAL, folders, make_case
+from tests.support.stored_cases import CANONICAL, folders, make_case
 
 
 def inverted(path: Path) -> None:

@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.dataelem import DataElement
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from tests.orthanc import Orthanc, running_orthanc
+from tests.support.orthanc import Orthanc, running_orthanc
+from tests.support.plain_slices import write
 
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
 
 
@@ -43,40 +39,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def folder(tmp_path: Path) -> Path:
     """The one hospital's folder of the repository ``tmp_path``."""
     return tmp_path / "seoul"
-
-
-def slice_dataset(stored: np.ndarray, **tags: Any) -> FileDataset:
-    """One image of ``stored`` [row, column]: a CT slice with ``tags`` put over; a tag of None is left out."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    rows, columns = stored.shape[:2]
-    signed = int(stored.dtype.kind == "i")
-    bits = stored.dtype.itemsize * 8
-    values = {
-        **{"SOPClassUID": CT_IMAGE, "SOPInstanceUID": generate_uid(), "PatientID": "A-17", "Modality": "CT"},
-        **{"StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.1.1", "StudyDate": "20200301"},
-        **{"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "ImageOrientationPatient": list(AXIAL)},
-        **{"ImagePositionPatient": [0, 0, 0], "PixelSpacing": [0.7, 0.5], "Rows": rows, "Columns": columns},
-        **{"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": bits},
-        **{"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": signed},
-        **{"RescaleSlope": 1, "RescaleIntercept": -1024, "PixelData": stored.tobytes()},
-        **tags,
-    }
-    for name, value in values.items():
-        if isinstance(value, DataElement):
-            dataset.add(value)
-        elif value is not None:
-            setattr(dataset, name, value)
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    return dataset
-
-
-def write(path: Path, stored: np.ndarray, **tags: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    slice_dataset(stored, **tags).save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.fixture

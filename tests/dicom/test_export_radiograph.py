@@ -18,9 +18,9 @@ from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.results.segmentation import Source
 from kicc_ml.dicom.results.write import Findings, export
 from kicc_ml.dicom.web.service import push
-from tests.dicom.phantom_files import write_radiograph
-from tests.dicom.results.test_write import code_of, items
-from tests.orthanc import PASSWORD, USER, Orthanc
+from tests.support.orthanc import PASSWORD, USER, Orthanc
+from tests.support.phantom_files import write_radiograph
+from tests.support.structured_reports import code_of, items
 
 MODEL = "ab" * 32
 SEVERITY = SeverityMap(

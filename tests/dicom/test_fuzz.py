@@ -41,8 +41,8 @@ from kicc_ml.dicom.pixels.read import read_image
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.volume.hounsfield import HU_FLOOR
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantom_files import write_enhanced, write_radiograph, write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_enhanced, write_radiograph, write_series
+from tests.support.phantoms import Grid, even_mm
 
 SECONDS_A_FILE = 10
 BOMB_BYTES = 2**26

@@ -12,8 +12,8 @@ from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.verdict import judge
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantom_files import write_enhanced, write_series
-from tests.dicom.phantoms import (
+from tests.support.phantom_files import write_enhanced, write_series
+from tests.support.phantoms import (
     AXIAL,
     BACKGROUND_HU,
     CORONAL,

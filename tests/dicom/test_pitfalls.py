@@ -16,15 +16,15 @@ from pydicom.uid import generate_uid
 
 from kicc_ml.dicom.series.verdict import FileRow
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.judging import RESAMPLE, ROUNDING_HU, assert_true_to_the_phantom, judged, only
-from tests.dicom.peers import monai_reads, simpleitk_reads
-from tests.dicom.phantom_files import (
+from tests.support.judging import RESAMPLE, ROUNDING_HU, assert_true_to_the_phantom, judged, only
+from tests.support.peers import monai_reads, simpleitk_reads
+from tests.support.phantom_files import (
     SECONDARY_CAPTURE,
     write_colour_page,
     write_image,
     write_series,
 )
-from tests.dicom.phantoms import (
+from tests.support.phantoms import (
     CORONAL,
     Grid,
     errors_hu,

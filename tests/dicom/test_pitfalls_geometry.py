@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.judging import ROUNDING_HU, SHEAR, assert_true_to_the_phantom, judged, only
-from tests.dicom.peers import monai_reads, simpleitk_reads, simpleitk_reads_file
-from tests.dicom.phantom_files import write_enhanced, write_series
-from tests.dicom.phantoms import CURVATURE_HU_MM2, Grid, errors_hu, even_mm, scanned, tilted
+from tests.support.judging import ROUNDING_HU, SHEAR, assert_true_to_the_phantom, judged, only
+from tests.support.peers import monai_reads, simpleitk_reads, simpleitk_reads_file
+from tests.support.phantom_files import write_enhanced, write_series
+from tests.support.phantoms import CURVATURE_HU_MM2, Grid, errors_hu, even_mm, scanned, tilted
 
 #: A resampled value is rounded once more.
 RESAMPLED_HU = 1.01

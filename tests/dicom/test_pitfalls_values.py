@@ -18,9 +18,9 @@ from kicc_ml.core.types import Series
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.index.table import to_frame
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.judging import ROUNDING_HU
-from tests.dicom.peers import monai_reads, simpleitk_reads
-from tests.dicom.phantom_files import (
+from tests.support.judging import ROUNDING_HU
+from tests.support.peers import monai_reads, simpleitk_reads
+from tests.support.phantom_files import (
     CR_IMAGE,
     CT_IMAGE,
     DX_FOR_PRESENTATION,
@@ -30,7 +30,7 @@ from tests.dicom.phantom_files import (
     write_series,
     write_study,
 )
-from tests.dicom.phantoms import Grid, errors_hu, even_mm
+from tests.support.phantoms import Grid, errors_hu, even_mm
 
 EVEN = Grid(even_mm(6))
 

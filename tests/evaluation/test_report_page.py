@@ -10,7 +10,7 @@ from kicc_ml.core.types import Case
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.report.report import ShownCase, write_report
 from kicc_ml.report.worst_cases import as_jpeg
-from tests.report.test_report import case_rows, prediction_rows
+from tests.support.result_rows import case_rows, prediction_rows
 
 #: Pixels: a desk, and a telephone held upright.
 WIDTHS = (1200, 390)

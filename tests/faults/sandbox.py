@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.content import files_of
 from tests.faults.process import Running
+from tests.support.tree import Snapshot, snapshot
 
 #: Folders that a command may write to: results, what is kept for the user between runs, temporary files.
 WRITABLE = ("out", "cache", "keys", "tmp")
 #: Folders that no command has anything to do with: where it is started, the user's home, a neighbour's results.
 LEFT_ALONE = ("cwd", "home", "beside")
-
-Snapshot = dict[str, tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,11 @@ class Sandbox:
         return Running(argv, self.root / "cwd", environ, self.inputs.parent / name)
 
     def others(self) -> Snapshot:
-        """What every file that the command must leave alone looks like."""
+        """What the command must leave alone looks like."""
         places = [self.inputs, *(self.root / name for name in LEFT_ALONE)]
-        state = {str(path): path.lstat() for place in places for path in files_of(place).values()}
         unknown = {path.name for path in self.root.iterdir()} - {*WRITABLE, *LEFT_ALONE}
         assert not unknown, f"new beside the results: {unknown}"
-        return {name: (one.st_size, one.st_mtime_ns, one.st_mode) for name, one in state.items()}
+        return {path: state for place in places for path, state in snapshot(place).items()}
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from kicc_ml.models import resume
 from kicc_ml.models.ema import averaged_weights
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.models.segmentation import SegmentationTask
-from tests.data.test_datamodule import patches
+from tests.support.patch_batches import patches
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on checkpoints and workers
 

@@ -22,7 +22,7 @@ from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.outcome import held_out_outcome, outcome_probabilities
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.runs.folder import CLINICAL_MODEL, CONFIG, PREDICTIONS, About, ClinicalFold, Fold, about_data, fold_folder
-from tests.planted import CT_SHAPE, clinical_case, ct_series, cxr_series, data_of, noise, split_of, trained
+from tests.support.planted import CT_SHAPE, clinical_case, ct_series, cxr_series, data_of, noise, split_of, trained
 
 
 def cases(folder: Path) -> list[Case]:

@@ -17,7 +17,7 @@ from kicc_ml.evaluation.score_figures import score_figures
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel, score_model
 from kicc_ml.prediction.radiograph_scores import held_out_severity
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS, ZONE_RIDGES, about_data, fold_folder
-from tests.prediction.test_radiograph_scores import SCORES, image_case, severity_data
+from tests.support.scored_radiographs import SCORES, image_case, severity_data
 
 #: Resampling the film anew may round a pixel otherwise in half precision; a score is shown to a tenth.
 TOLERANCE_POINTS = 1e-6

@@ -1,7 +1,8 @@
 import yaml
 
+from kicc_ml.evaluation.summary import summarise
 from kicc_ml.report.checklist import IN_PART, NOT_KNOWN, STATED, answered, checklists
-from tests.report.test_report import NO_ROWS, case_rows, prediction_rows, summarise
+from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
 RUN = {
     "name": "run",

@@ -2,7 +2,7 @@ import math
 
 from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.report.table_one import HOSPITALS_WIDE, side_by_side, table_one
-from tests.planted import clinical_case
+from tests.support.planted import clinical_case
 
 CASES = [
     clinical_case("a", 1, 1.0, age_years=80.0, sex=1.0, crp_mg_l=5.0, lymphocyte_1e9_l=1.0, copd=1.0),

@@ -14,7 +14,7 @@ from PIL import Image
 from kicc_ml.core.types import Case
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
-from tests.apps.test_evaluate import evaluate, outcome_run
+from tests.support.finished_run import evaluate, outcome_run
 
 #: Greys of a JPEG and of a window are a few levels off.
 GREY_LEVELS = 6

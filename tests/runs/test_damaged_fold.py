@@ -31,7 +31,7 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.weights import write_weights
-from tests.runs.test_folder import ABOUT, SETTINGS, save_fold
+from tests.support.saved_fold import ABOUT, SETTINGS, save_fold
 
 GIB = 2**30
 

@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors import safe_open
-from torch import nn
 
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import read_table, write_json, write_table
@@ -22,38 +20,13 @@ from kicc_ml.runs.folder import (
     CONFIG,
     PREDICTIONS,
     WEIGHTS,
-    About,
     case_folder,
     fold_folder,
     fold_folders,
     load_fold,
     save_network,
 )
-
-SETTINGS = {
-    "network": {
-        "_target_": "monai.networks.nets.UNet",
-        **{"spatial_dims": 3, "channels": [4, 8], "strides": [2], "num_res_units": 0},
-    },
-    "data": {
-        "canonical": {
-            "_target_": "kicc_ml.data.canonical.CanonicalCT",
-            **{"spacing_mm": [3.0, 3.0, 5.0], "window_hu": [-1000.0, 500.0], "matrix": None},
-        },
-        "patch_size": [16, 16, 8],
-    },
-}
-ABOUT = About({"in_channels": 1, "out_channels": 5}, ["부산", "seoul"], ["lung", "lesion"], units="arbitrary")
-
-
-def save_fold(folder: Path, settings: dict[str, Any] = SETTINGS) -> nn.Module:
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    network = build_network(SETTINGS["network"], ABOUT.sizes)
-    (folder / CONFIG).write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
-    save_network(folder, network, ABOUT, settings)
-    write_table(folder / PREDICTIONS, pd.DataFrame({"case_id": ["a"]}))
-    return network
+from tests.support.saved_fold import ABOUT, SETTINGS, save_fold
 
 
 def test_a_network_read_back_gives_the_same_logits(tmp_path: Path):

@@ -1,6 +1,5 @@
 """The cohort of a run is read again by what selects cases, from where its judge says it lies; nothing is written."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import yaml
 from kicc_ml.apps.configuration import CONFIGS
 from kicc_ml.core.errors import UserError
 from kicc_ml.runs.run_cohort import FITTING, PLACES, READERS, RunCohort, note_places, read_note, without_places
+from tests.support.finished_run import hospital
+from tests.support.tree import digests
 
 REPOSITORY = "kicc_ml.cohort.repository.repository"
 SYNTHETIC = "kicc_ml.cohort.public.synthetic.synthetic"
@@ -25,19 +26,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KICC_DATA", raising=False)
 
 
-def hospital(folder: Path) -> Path:
-    (folder / "seoul").mkdir(parents=True)
-    (folder / "clinical.csv").write_text("site,patient_id,age_years,sex,icu\nseoul,1,60,M,1\nseoul,2,50,F,0\n")
-    return folder
-
-
 def read(cohort: dict[str, Any], run: Path, place: RunCohort | None = None) -> list:
     return (place or RunCohort()).read({"cohort": cohort}, run, run / "seoul" / "config.yaml")
-
-
-def tree(root: Path) -> dict[str, str]:
-    files = [path for path in root.rglob("*") if path.is_file()]
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.parametrize("target", [REPOSITORY, SYNTHETIC, HU_CT])
@@ -51,7 +41,7 @@ def test_of_a_received_run_only_what_selects_cases_counts_and_nothing_is_written
     own, thesis = hospital(tmp_path / "own"), tmp_path / "docs" / "thesis.odt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
-    before = tree(tmp_path)
+    before = digests(tmp_path)
     cohort = {
         "_target_": SYNTHETIC,
         "root": str(tmp_path / "planted"),
@@ -63,7 +53,7 @@ def test_of_a_received_run_only_what_selects_cases_counts_and_nothing_is_written
         "person_conflict": "drop",
     }
     assert [case.endpoints["icu"] for case in read(cohort, tmp_path / "run", RunCohort(own))] == [1, 0]
-    after = tree(tmp_path)
+    after = digests(tmp_path)
     assert before.items() <= after.items()
     assert {Path(path).parts[0] for path in set(after) - set(before)} <= {"user"}
     assert not (tmp_path / "planted").exists()

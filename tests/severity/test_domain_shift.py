@@ -15,7 +15,7 @@ from kicc_ml.severity.domain_shift import (
     involved_interval,
     reference_of,
 )
-from tests.severity.test_image_features import AFFINE_RAS, chest
+from tests.support.box_chest import AFFINE_RAS, chest
 
 
 def rows_of(hospitals: int = 6, each: int = 8) -> pd.DataFrame:

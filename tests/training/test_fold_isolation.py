@@ -4,7 +4,6 @@ import csv
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from kicc_ml.runs.folder import CONFIG, PREDICTIONS
 from kicc_ml.runs.lay_down import LOCK, STARTED
 from kicc_ml.runs.run_cohort import read_note
 from kicc_ml.synthetic.repository import synthesize
-from tests.training.test_processes import slurm
+from tests.support.lock_holder import other_process
+from tests.support.slurm import slurm
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on checkpoints and workers
 
@@ -32,14 +32,6 @@ SMALL = (
     *("network.ct=false", "network.cxr=false", "network.width=8", "trainer.max_time=null"),
     *("trainer.max_steps=4", "trainer.log_every_n_steps=1"),
 )
-HOLD = """
-import sys, time
-from pathlib import Path
-from kicc_ml.core.locks import hold
-with hold(Path(sys.argv[1]), "a fold"):
-    print("held", flush=True)
-    time.sleep(120)
-"""
 Settings = Callable[..., DictConfig]
 
 
@@ -172,12 +164,10 @@ def test_a_run_folder_names_neither_machine_nor_folder_nor_where_its_cohort_lies
 def held(settings: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that trains the fold."""
     script.prepare(settings())
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run" / FOLD / LOCK)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+    process = other_process(tmp_path / "run" / FOLD / LOCK)
+    yield process
+    process.kill()
+    process.wait()
 
 
 def test_of_two_starts_of_one_run_the_second_is_told_and_changes_nothing(settings: Settings, tmp_path: Path):

@@ -5,16 +5,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnv
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
-
-JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
-
-
-def slurm(monkeypatch: pytest.MonkeyPatch, tasks: int, task: int = 0, per_node: bool = True) -> None:
-    for name, value in (JOB | {"SLURM_NTASKS": str(tasks), "SLURM_PROCID": str(task)}).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
-    if per_node:
-        monkeypatch.setenv("SLURM_NTASKS_PER_NODE", str(tasks))
+from tests.support.slurm import slurm
 
 
 @pytest.mark.parametrize(("processes", "tasks"), [(1, 1), (2, 1), (1, 2), (4, 2)])

@@ -10,7 +10,7 @@ from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.clinic.page.scan import LABELS, MOST_FILM_PIXELS, display_film
 from kicc_ml.core.types import Unlike, Volume
 from kicc_ml.severity.grade import grade_radiograph
-from tests.clinic.page.test_page import pixels
+from tests.support.page_pixels import pixels
 
 #: x to the patient's left, y to the feet, z to the back.
 FRONTAL = np.array([[-1.0, 0, 0, 0], [0, 0, -1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])

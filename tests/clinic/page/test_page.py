@@ -1,19 +1,17 @@
 """The page as it is read: in Chromium, from disk, without a network."""
 
-import base64
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page, zone_cells
 from kicc_ml.clinic.page.scan import display_scan
 from kicc_ml.clinic.page.words import WORDS
 from kicc_ml.core.types import Risk
 from kicc_ml.severity.grade import grade
+from tests.support.page_pixels import pixels
 
 CALIBRATION = {"slope": "-0.91 (-16.11 to 12.19)", "O:E": "1.10 (0.10 to 12.62)", "held_out": "48 patients"}
 
@@ -40,12 +38,6 @@ def opened(browser, page_path: Path, scan: Scan):
     page.wait_for_selector(".viewer[data-ready=yes]")
     yield page
     page.close()
-
-
-def pixels(page) -> np.ndarray:
-    """RGB of the plane on show, [row, column, 3]."""
-    url = page.evaluate("document.querySelector('canvas.plane').toDataURL('image/png')")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
 def orange(picture: np.ndarray) -> np.ndarray:

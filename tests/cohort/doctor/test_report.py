@@ -15,7 +15,7 @@ from kicc_ml.apps.cli import app
 from kicc_ml.cohort.doctor.findings import SEVERITIES, STAKES, Finding, worst_first
 from kicc_ml.cohort.doctor.report import Diagnosis, examine, in_one_line
 from kicc_ml.synthetic.repository import synthesize
-from tests.dicom.phantom_files import write_radiograph
+from tests.support.phantom_files import write_radiograph
 
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 

@@ -12,7 +12,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from kicc_ml.dicom.deidentify.copy import NotExportedError, write_deidentified
 from kicc_ml.dicom.deidentify.replacements import new_uid
-from tests.dicom.phantom_files import write_colour_page, write_image, write_radiograph
+from tests.support.phantom_files import write_colour_page, write_image, write_radiograph
 
 KEY, PATIENT = b"a key of the repository", "0123456789ab"
 STORED = np.arange(64, dtype=np.uint16).reshape(8, 8)

@@ -26,8 +26,8 @@ from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import Indexed, read_index
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.synthetic.repository import synthesize
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 #: Shorter pieces are in any picture by chance.
 SHORTEST = 4

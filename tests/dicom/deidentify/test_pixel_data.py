@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLSLossless, R
 
 from kicc_ml.dicom.deidentify.copy import NotExportedError, write_deidentified
 from kicc_ml.dicom.pixels.read import read_image
-from tests.dicom.phantom_files import write_image
+from tests.support.phantom_files import write_image
 
 KEY, PATIENT = b"a key of the repository", "0123456789ab"
 VALUES = np.random.default_rng(0).integers(0, 4096, (48, 40)).astype(np.uint16)

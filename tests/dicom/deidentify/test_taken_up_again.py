@@ -17,8 +17,8 @@ from kicc_ml.core.pseudonym import pseudonym, repository_key
 from kicc_ml.dicom.deidentify.manifest import MANIFEST, open_copy
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.series.image_files import write_nifti
-from tests.dicom.phantom_files import write_image, write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_image, write_series
+from tests.support.phantoms import Grid, even_mm
 
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 SERIES = "1.2.3.1.1"

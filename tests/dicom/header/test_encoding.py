@@ -29,7 +29,7 @@ from kicc_ml.dicom.pixels.read import NotAnImage, read_image
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantom_files import write_image
+from tests.support.phantom_files import write_image
 
 VALUES = np.random.default_rng(0).integers(0, 2000, (40, 36)).astype(np.uint16)
 PLUGINS = {RLELossless: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "pyjpegls"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.dicom.header.patient_identity import identity_of
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -20,7 +19,7 @@ from kicc_ml.dicom.header import parse
 from kicc_ml.dicom.header.charsets import decoded
 from kicc_ml.dicom.header.read import Header, read_headers
 from kicc_ml.dicom.header.values import MAX_HEADER_BYTES
-from tests.dicom.conftest import slice_dataset
+from tests.support.plain_slices import item, save, slice_dataset, write_three_frames
 
 KEY = b"key of the tests"
 NAME = "홍길동 흉부"
@@ -50,13 +49,6 @@ def assert_readers_agree(path: Path) -> None:
     assert (walked.pixel_length, walked.pixel_at) == (slow.pixel_length, at)
 
 
-def item(**values: Any) -> Dataset:
-    made = Dataset()
-    for name, value in values.items():
-        setattr(made, name, value)
-    return made
-
-
 def nested(depth: int, undefined: bool) -> Dataset:
     """Sequences ``depth`` deep, with an item that ends in a value."""
     inside = item(SeriesDescription="not of the image")
@@ -65,13 +57,6 @@ def nested(depth: int, undefined: bool) -> Dataset:
         inside["ReferencedStudySequence"].is_undefined_length = undefined
         inside.is_undefined_length_sequence_item = undefined
     return inside
-
-
-def save(path: Path, dataset: Dataset, syntax: str = "", **arguments: Any) -> Path:
-    if syntax:
-        dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.save_as(path, enforce_file_format=True, **arguments)
-    return path
 
 
 def with_sequence(depth: int, undefined: bool = True, syntax: str = "", path: Path = Path()) -> Path:
@@ -240,36 +225,8 @@ class TestText:
 
 
 class TestFrames:
-    @staticmethod
-    def enhanced(path: Path, **frames_tags: Any) -> Path:
-        """Three frames at 30, 10 and 20 mm, the third of another acquisition; rescale and spacing are shared."""
-        tags = {"NumberOfFrames": 3, "PixelData": bytes(3 * 4 * 4 * 2), "RescaleSlope": None, "ImageType": "ORIGINAL"}
-        tags |= {"ImagePositionPatient": None, "ImageOrientationPatient": None, "PixelSpacing": None}
-        dataset = slice_dataset(np.zeros((4, 4), np.uint16), SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1", **tags)
-        transformation = item(RescaleSlope=2, RescaleIntercept=-1000, RescaleType="HU")
-        shared = item(
-            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-            PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.25], SliceThickness=5)],
-            PixelValueTransformationSequence=[transformation],
-            CTReconstructionSequence=[item(ConvolutionKernel="B30f")],
-        )
-        own = [
-            item(
-                PlanePositionSequence=[item(ImagePositionPatient=[0, 0, height])],
-                FrameContentSequence=[item(FrameAcquisitionNumber=1 + (height == 20), TemporalPositionIndex=4)],
-                CTImageFrameTypeSequence=[item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME"])],
-            )
-            for height in (30, 10, 20)
-        ]
-        own[1].PixelMeasuresSequence = [item(PixelSpacing=[0.7, 0.7])]
-        dataset.SharedFunctionalGroupsSequence = [shared]
-        dataset.PerFrameFunctionalGroupsSequence = own
-        for name, value in frames_tags.items():
-            setattr(dataset, name, value)
-        return save(path, dataset)
-
     def test_each_frame_has_its_own_place_in_the_order_of_the_file(self, tmp_path: Path):
-        path = self.enhanced(tmp_path / "a")
+        path = write_three_frames(tmp_path / "a")
         frames = read_headers(tmp_path, path.name, "seoul", KEY)
         assert [one.frame for one in frames] == [0, 1, 2]
         assert [one.position_mm for one in frames] == [(0, 0, 30), (0, 0, 10), (0, 0, 20)]
@@ -281,16 +238,16 @@ class TestFrames:
         assert {(one.modality, one.image_type, one.phase) for one in frames} == {("CT", "ORIGINAL\\PRIMARY\\VOLUME", 4)}
 
     def test_a_frames_own_group_stands_over_the_shared_one(self, tmp_path: Path):
-        self.enhanced(tmp_path / "a")
+        write_three_frames(tmp_path / "a")
         spacings = [one.pixel_spacing_mm for one in read_headers(tmp_path, "a", "seoul", KEY)]
         assert spacings == [(0.5, 0.25), (0.7, 0.7), (0.5, 0.25)]
 
     def test_an_object_with_a_frame_missing_from_its_groups_is_one_header(self, tmp_path: Path):
-        path = self.enhanced(tmp_path / "a", NumberOfFrames=4, PixelData=bytes(4 * 4 * 4 * 2))
+        path = write_three_frames(tmp_path / "a", NumberOfFrames=4, PixelData=bytes(4 * 4 * 4 * 2))
         assert (header(path).frames, header(path).frame) == (4, None)
 
     def test_a_truncated_object_is_one_header(self, tmp_path: Path):
-        path = self.enhanced(tmp_path / "a")
+        path = write_three_frames(tmp_path / "a")
         path.write_bytes(path.read_bytes()[:-10])
         assert (header(path).fault, header(path).frames) == ("truncated", 3)
 
@@ -346,7 +303,7 @@ class TestHostile:
         assert header(save(tmp_path / "a", dataset, "1.2.840.10008.1.2.4.70")).fault == "too_large"
 
     def test_any_byte_changed_gives_an_answer(self, tmp_path: Path, write_image: Writer):
-        raw = bytearray(TestFrames.enhanced(tmp_path / "a").read_bytes())
+        raw = bytearray(write_three_frames(tmp_path / "a").read_bytes())
         generator = np.random.default_rng(7)
         for _ in range(300):
             mutated = bytearray(raw)

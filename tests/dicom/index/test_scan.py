@@ -25,7 +25,7 @@ from kicc_ml.dicom.index.cluster import on_cluster
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.index.table import frame_of
 from kicc_ml.dicom.index.walk import walk
-from tests.dicom.header.test_read import TestFrames
+from tests.support.plain_slices import write_three_frames
 
 KEY = b"key of the tests"
 Writer = Callable[..., list[Path]]
@@ -94,7 +94,7 @@ class TestCache:
         self, tmp_path: Path, cache: Path, write_ct: Writer, opened: list[str]
     ):
         write_ct()
-        TestFrames.enhanced(tmp_path / "seoul" / "many")
+        write_three_frames(tmp_path / "seoul" / "many")
         first = list(scan(tmp_path, KEY, cache))
         assert len(opened) == 6
         opened.clear()

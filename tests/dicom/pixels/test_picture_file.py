@@ -19,7 +19,7 @@ from kicc_ml.dicom.pixels.source import NotAnImage
 from kicc_ml.dicom.series.image_files import radiograph_series, read_radiograph
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantom_files import write_image
+from tests.support.phantom_files import write_image
 
 ORIENTATION = 0x0112
 #: What a viewer does to the stored picture for each EXIF orientation (CIPA DC-008 4.6.4), as numpy says it.

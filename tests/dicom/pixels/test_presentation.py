@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantom_files import write_radiograph
+from tests.support.phantom_files import write_radiograph
 
 SIDE = 64
 #: Mean difference, of a range of 1, that two makers' versions of the picture may keep: a step of 8 bits is 0.004.

@@ -27,8 +27,8 @@ from kicc_ml.dicom.pixels.codestream import Codestream, describe
 from kicc_ml.dicom.pixels.decode_pool import DecodingError, decoded
 from kicc_ml.dicom.pixels.read import NotAnImage, decoding_fault, read_frames, read_image
 from kicc_ml.dicom.series.reasons import REASONS
-from tests.dicom.phantom_files import write_enhanced, write_image
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_enhanced, write_image
+from tests.support.phantoms import Grid, even_mm
 
 VALUES = np.random.default_rng(0).integers(-900, 2000, (40, 36)).astype(np.int16)
 

@@ -18,8 +18,8 @@ from kicc_ml.clinic.new_scan import Clinic
 from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import TargetError
 from kicc_ml.dicom.header.stated_tags import OPTIONAL, TYPE_2, faulty_tags
-from tests.clinic.test_new_scan import MODEL, NOTHING, film, predicted
-from tests.dicom.phantom_files import write_image
+from tests.support.phantom_files import write_image
+from tests.support.predicted_scan import MODEL, NOTHING, film, predicted
 
 OBJECTS = {"segmentation.dcm", "report.dcm", "picture.dcm", "summary.dcm"}
 LONG = "SECRET_Patient_2207674320132130077_" * 3

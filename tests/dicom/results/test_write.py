@@ -22,9 +22,10 @@ from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.verdict import judge
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.severity.grade import grade
-from tests.dicom.phantom_files import write_enhanced, write_series
-from tests.dicom.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
-from tests.orthanc import Orthanc
+from tests.support.orthanc import Orthanc
+from tests.support.phantom_files import write_enhanced, write_series
+from tests.support.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
+from tests.support.structured_reports import code_of, items
 
 MODEL = "ab" * 32
 PROVENANCE = {"training hospitals": "부산, daegu", "validation": "lesion Dice 0.61 (48 scans of 4 hospitals)"}
@@ -173,18 +174,6 @@ def test_every_object_says_by_what_it_was_made_and_how_good_that_is(written):
         assert equipment.Manufacturer == "kicc_ml"
         for said in ("Research use only", "부산, daegu", "lesion Dice 0.61"):
             assert said in equipment.ContributionDescription, path.name
-
-
-def items(dataset: Dataset, code: str) -> list[Dataset]:
-    found = []
-    for child in dataset.get("ContentSequence", []):
-        found += [child] if code_of(child) == code else []
-        found += items(child, code)
-    return found
-
-
-def code_of(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeValue) if item.get("ConceptNameCodeSequence") else ""
 
 
 def test_objects_keep_patient_study_and_frame_of_reference_of_the_source(written):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kicc_ml.dicom.series.repair import placed
-from tests.dicom.phantoms import CURVATURE_HU_MM2, Grid, errors_hu, even_mm, rotated, scanned, tilted
+from tests.support.phantoms import CURVATURE_HU_MM2, Grid, errors_hu, even_mm, rotated, scanned, tilted
 
 #: The phantom and the repaired value are each rounded to whole HU.
 ROUNDING_HU = 1.01

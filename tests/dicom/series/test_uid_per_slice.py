@@ -14,9 +14,9 @@ from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
 from kicc_ml.dicom.results.segmentation import Source
 from kicc_ml.dicom.series.uid_per_slice import MIN_JOINED_SLICES
-from tests.dicom.judging import assert_true_to_the_phantom, judged, only
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.judging import assert_true_to_the_phantom, judged, only
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 GRID = Grid(even_mm(12))
 SERIES, STUDY = "SeriesInstanceUID", "StudyInstanceUID"

@@ -22,8 +22,8 @@ from kicc_ml.dicom.series.geometry import NotAVolume
 from kicc_ml.dicom.series.image_files import nifti_series, write_nifti
 from kicc_ml.dicom.volume.hounsfield import hounsfield
 from kicc_ml.dicom.volume.read import RepositoryReader, read_volume
-from tests.dicom.phantom_files import write_enhanced, write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_enhanced, write_series
+from tests.support.phantoms import Grid, even_mm
 
 Writer = Callable[..., list[Path]]
 ImageWriter = Callable[..., Path]

@@ -35,9 +35,9 @@ from kicc_ml.dicom.web import service as web
 from kicc_ml.dicom.web import transport
 from kicc_ml.dicom.web.service import fetch, index_web
 from kicc_ml.synthetic.repository import synthesize
-from tests.dicom.phantom_files import write_enhanced
-from tests.dicom.phantoms import Grid, even_mm
-from tests.orthanc import PASSWORD, USER, Orthanc, running_orthanc
+from tests.support.orthanc import PASSWORD, USER, Orthanc, running_orthanc
+from tests.support.phantom_files import write_enhanced
+from tests.support.phantoms import Grid, even_mm
 
 SITE = "daegu-1"
 #: What the metadata of Orthanc 1.10 does not tell, and what names the place a series lies at.

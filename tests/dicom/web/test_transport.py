@@ -20,7 +20,7 @@ from kicc_ml.dicom.web import transport
 from kicc_ml.dicom.web.cache import InstanceUids
 from kicc_ml.dicom.web.client import NotServed, connect, retrieve, series_uids
 from kicc_ml.dicom.web.service import index_web, push
-from tests.dicom.phantom_files import write_image
+from tests.support.phantom_files import write_image
 
 TOKEN = "Bearer of-the-tests"
 STUDIES = b'[{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}]'

@@ -7,7 +7,7 @@ from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.verdict import FileRow, judge
 from kicc_ml.dicom.volume.read import read_volume
-from tests.dicom.phantoms import Grid, errors_hu
+from tests.support.phantoms import Grid, errors_hu
 
 #: The phantom is stored in whole HU.
 ROUNDING_HU = 0.51

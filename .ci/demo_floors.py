@@ -1,4 +1,4 @@
-"""Whether a demonstration run is as good as it must be: ``python tests/demo_floors.py RUN``; exit status 1 if not."""
+"""Whether a demonstration run is as good as it must be: ``python .ci/demo_floors.py RUN``; exit status 1 if not."""
 
 import json
 import sys

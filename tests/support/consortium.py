@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pydicom
 
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid, even_mm
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 GRID = Grid(even_mm(6), rows=12, columns=14)
 HEAD = "site,patient_id,age_years,sex,admission_date,crp_mg_l,death\n"
