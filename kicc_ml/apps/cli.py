@@ -22,7 +22,7 @@ from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
 from kicc_ml.cohort.summary import summary as summarise
 from kicc_ml.cohort.summary_tables import render, to_frame
 from kicc_ml.core.files import whole_file, write_table, write_text
-from kicc_ml.core.shown import counted, escape_cell, escape_json, json_text, plain_text, say
+from kicc_ml.core.shown import escape_cell, escape_json, format_count, format_json, make_printable, say
 from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
@@ -98,7 +98,7 @@ def summary(
     if csv:
         write_table(csv, to_frame(figures))
     if as_json:
-        print(json_text(figures))
+        print(format_json(figures))
     else:
         console.print(render(figures))
 
@@ -147,7 +147,7 @@ def doctor(
     """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
     found = examine(source, decode=decode, true_paths=files)
     if as_json:
-        print(json_text(found.as_dict()))
+        print(format_json(found.as_dict()))
         return
     if any(one.severity != "note" for one in found.findings):
         console.print(findings_table(found))
@@ -182,11 +182,11 @@ def export_dataset(
         exported = export_series(chosen, selection, copy)
         rows, masks = export_tables(tables, exported, copy), export_masks(exported, copy)
     if copy.taken_away:
-        say(f"taken away: {counted(copy.taken_away, 'file')} of an earlier export, no longer to be in the copy")
+        say(f"taken away: {format_count(copy.taken_away, 'file')} of an earlier export, no longer to be in the copy")
     for reason, count in exported.left_out.most_common():
         say(f"left out: {count} series: {REASONS[reason]}")
     counts = {"file": exported.files, "mask": masks, "patient": rows}
-    parts = [f"{len(exported.written)} series", *(counted(count, what) for what, count in counts.items())]
+    parts = [f"{len(exported.written)} series", *(format_count(count, what) for what, count in counts.items())]
     said = f"{', '.join(parts)}: {out}"
     finish(said, exported.set_aside)
 
@@ -208,7 +208,7 @@ def cases(
     table.writerow(["case_id", "site", "ct", "cxr"])
     for case in found:
         files_of = [str(image.files[0]) if image else "" for image in (case.ct, case.cxr)]
-        table.writerow([escape_cell(plain_text(cell)) for cell in (case.case_id, case.site, *files_of)])
+        table.writerow([escape_cell(make_printable(cell)) for cell in (case.case_id, case.site, *files_of)])
 
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

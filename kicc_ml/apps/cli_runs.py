@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import counted, say
-from kicc_ml.core.types import by_id
+from kicc_ml.core.shown import format_count, say
+from kicc_ml.core.types import index_by_id
 from kicc_ml.dicom.index.sources import Scans, scans_at
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def predict(
 def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
     """The scans of a source, earliest first, and the seconds in which each was found and judged."""
     from kicc_ml.clinic.prior_studies import earliest_first
-    from kicc_ml.core.progress import Stages
+    from kicc_ml.core.progress import StageTimer
 
     modality = segmenter.canonical.modality
-    with (intake := Stages())("intake"):
+    with (intake := StageTimer())("intake"):
         found = scans_at(source, segmenter.units, segmenter.spacing_known, modality)
     return Scans(earliest_first(found), found.set_aside), intake.seconds["intake"] / len(found)
 
@@ -166,13 +166,13 @@ def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCoho
     from kicc_ml.runs.run_cohort import RunCohort
 
     folds = load_folds(run)
-    cases = by_id(RunCohort(root).read(folds[0].config, folds[0].folder.parent, folds[0].folder / CONFIG))
+    cases = index_by_id(RunCohort(root).read(folds[0].config, folds[0].folder.parent, folds[0].folder / CONFIG))
     outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
     private_folder(out, folds[0].folder.parent)
     with hold(out / LOCK, f"the folder {out}"):
         written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, out, push)
     say(IDENTIFIES.format(out=out))
-    finish(f"{counted(written, 'case')}: {out}/<case>/dicom", set_aside)
+    finish(f"{format_count(written, 'case')}: {out}/<case>/dicom", set_aside)
 
 
 def finish(said: str, set_aside: Mapping[str, str]) -> None:

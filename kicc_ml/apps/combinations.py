@@ -21,8 +21,8 @@ from kicc_ml.apps.configuration import CONFIGS, configuration, with_values
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
-from kicc_ml.core.path_names import distinct_path_names, make_path_name
-from kicc_ml.core.shown import counted, say
+from kicc_ml.core.path_names import make_distinct_path_names, make_path_name
+from kicc_ml.core.shown import format_count, say
 from kicc_ml.report.sweep_table import headline, sweep_table, warning_of
 from kicc_ml.runs.folder import finished_folds
 from kicc_ml.runs.validation import validation_score
@@ -68,7 +68,7 @@ def combinations_of(overrides: Sequence[str]) -> list[Combination]:
     rows = _rows([*_from_sweeper(overrides), *overrides])
     composed = [configuration("train", typed) for typed, _ in rows]
     texts = [_text(cfg, values) for cfg, (_, values) in zip(composed, rows, strict=True)]
-    names = distinct_path_names(texts)
+    names = make_distinct_path_names(texts)
     return [
         _combination(typed, values, cfg, text, names[text])
         for (typed, values), cfg, text in zip(rows, composed, texts, strict=True)
@@ -111,7 +111,7 @@ def _row(combination: Combination, status: int, reason: str | None) -> dict[str,
         return row | {"status": f"failed: {reason.splitlines()[0]}"}
     summary = json.loads((combination.run_dir / "summary.json").read_text(encoding="utf-8"))
     if status == 3:
-        row["status"] = f"finished, {counted(len(summary['quarantined']), 'case')} set aside"
+        row["status"] = f"finished, {format_count(len(summary['quarantined']), 'case')} set aside"
     validation = validation_score(finished_folds(combination.run_dir))
     chosen = {} if validation.metric is None else {f"validation_{validation.metric}": validation.value}
     return row | chosen | headline(summary)

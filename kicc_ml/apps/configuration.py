@@ -15,8 +15,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kicc_ml.apps.overrides import as_typed
-from kicc_ml.core.errors import UserError, is_full, target_error, with_causes
-from kicc_ml.core.shown import Once, PlainTextFormatter, say
+from kicc_ml.core.errors import UserError, is_full, iterate_causes, make_target_error
+from kicc_ml.core.shown import OncePerMessage, PlainTextFormatter, say
 
 
 def _configs() -> Path:
@@ -92,7 +92,7 @@ def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
     """Warnings go to standard error, as plain text whatever names they quote."""
     handler = logging.StreamHandler()
     handler.setFormatter(PlainTextFormatter(form))
-    handler.addFilter(Once())
+    handler.addFilter(OncePerMessage())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
@@ -112,9 +112,9 @@ def say_fault(error: Exception, of: str = "") -> int:
     """
     place = f"{of}: " if of else ""
     if fault := fault_of_user(error):
-        say(f"error: {place}{fault}", aside=True)
+        say(f"error: {place}{fault}", to_stderr=True)
         return 2
-    say(f"{place}{traceback.format_exc()}", aside=True)  # what it quotes must not steer the terminal
+    say(f"{place}{traceback.format_exc()}", to_stderr=True)  # what it quotes must not steer the terminal
     return 1
 
 
@@ -124,12 +124,12 @@ def fault_of_user(error: Exception) -> BaseException | None:
         return error  # it names file and remedy; what is behind it does not
     if isinstance(error, HydraException | OmegaConfBaseException):
         return error.__cause__ if isinstance(error.__cause__, UserError) else error
-    return target_error(Path(_file_of(error)), error) if is_full(error) else None
+    return make_target_error(Path(_file_of(error)), error) if is_full(error) else None
 
 
 def _file_of(error: BaseException) -> str:
     """The file that an error, or one behind it, names; libraries that write files of their own name none."""
-    named = (getattr(one, "filename", None) for one in with_causes(error))
+    named = (getattr(one, "filename", None) for one in iterate_causes(error))
     return os.fsdecode(next(filter(None, named), "a file"))
 
 

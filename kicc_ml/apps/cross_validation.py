@@ -92,7 +92,7 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
     statuses: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for combination in combinations:
-        say(f"combination {len(statuses) + 1} of {len(combinations)}: {combination.text}", aside=True)
+        say(f"combination {len(statuses) + 1} of {len(combinations)}: {combination.text}", to_stderr=True)
         try:
             statuses[combination.name] = cross_validate(combination.overrides, stages, folds)
         except Exception as error:
@@ -118,7 +118,7 @@ def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str
         except NothingToLearn as error:
             if len(parts) == 1:
                 raise
-            say(f"left out: {cfg.name}: {error}", aside=True)
+            say(f"left out: {cfg.name}: {error}", to_stderr=True)
             continue
         trained.append(cfg)
         if unfinished:

@@ -25,12 +25,12 @@ from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, with_cle
 from kicc_ml.clinic.held_out_case import HeldOutCase, masks_in, model_of
 from kicc_ml.clinic.outputs import HeldOut
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import yaml_of
+from kicc_ml.core.files import format_yaml
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
-from kicc_ml.core.received import read_object
+from kicc_ml.core.received import read_json_object
 from kicc_ml.core.shown import say
-from kicc_ml.core.types import Case, Volume, by_id
+from kicc_ml.core.types import Case, Volume, index_by_id
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
 from kicc_ml.dicom.pixels.picture_file import read_picture
@@ -172,7 +172,9 @@ def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[s
     settings = {folder: settings_of_fold(folder) for folder in folds}
     name = {folder: f"{folder.parent} {digest_of(one.get('cohort'))}" for folder, one in settings.items()}
     first = {name[folder]: folder for folder in reversed(folds)}
-    read = {one: by_id(cohort.read(settings[folder], folder.parent, folder / CONFIG)) for one, folder in first.items()}
+    read = {
+        one: index_by_id(cohort.read(settings[folder], folder.parent, folder / CONFIG)) for one, folder in first.items()
+    }
     return {folder: read[name[folder]] for folder in folds}
 
 
@@ -233,7 +235,7 @@ def quarantined(folds: Sequence[Path]) -> dict[str, str]:
         case_id: reason
         for path in sorted(files)
         if path.is_file()
-        for case_id, reason in read_object(path, "train the fold again").items()
+        for case_id, reason in read_json_object(path, "train the fold again").items()
     }
 
 
@@ -245,7 +247,7 @@ def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
         "name": run.name,
         "description": f"{len(folds)} models, {how}: every case is predicted by a model that was trained without "
         "its fold. What is fitted (weights, imputation, scaling, baselines) is fitted on the other folds alone.",
-        "config": yaml_of(list(parts.values())),
+        "config": format_yaml(list(parts.values())),
         "seed": ", ".join(dict.fromkeys(str(settings.get("seed", "not stated")) for settings in parts.values())),
         **environment(),
     }
@@ -288,7 +290,7 @@ def main(cfg: DictConfig) -> None:
     if predictions and not isinstance(cohort, RunCohort):
         named = model_names(predictions)
         folder = Path(cfg.report_dir or f"reports/{make_path_name('_'.join(named))}")
-        page = evaluate_predictions(named, by_id(cohort), folder, runs)
+        page = evaluate_predictions(named, index_by_id(cohort), folder, runs)
     elif runs and not predictions:
         page = evaluate_runs(runs, cohorts=dict.fromkeys(runs, cohort))
     else:

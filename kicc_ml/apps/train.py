@@ -104,7 +104,7 @@ def train(cfg: DictConfig) -> None:
     with hold_fold(Path(cfg.run_dir), cfg.split.fold) as folder:
         refuse_changed(folder, settings_of(cfg, cfg.split.fold))
         if folder in finished_folds(Path(cfg.run_dir)):
-            say(f"fold {cfg.split.fold} was finished meanwhile by another process", aside=True)
+            say(f"fold {cfg.split.fold} was finished meanwhile by another process", to_stderr=True)
             return None
         return train_fold(cfg, folder)
 
@@ -195,7 +195,7 @@ def announce(fold: str, trainer: pl.Trainer, cfg: DictConfig) -> None:
     words = f"fold {fold}: the learning rate follows {budget_in_words(trainer)}"
     if "patch_size" in cfg.data:
         words += f"; training will hold about {predicted_gib(plain(cfg)):.2f} GiB more than the process does now"
-    say(words, aside=True)
+    say(words, to_stderr=True)
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
 from kicc_ml.clinic.page.page import PatientPage, write_page
-from kicc_ml.core.errors import UserError, reason_of, target_error, target_fault
+from kicc_ml.core.errors import UserError, describe_error, find_target_error, make_target_error
 from kicc_ml.core.files import PRIVATE_FOLDER
-from kicc_ml.core.path_names import folder_within
+from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
 from kicc_ml.data.mask_file import read_mask
@@ -105,7 +105,7 @@ def private_folder(out: Path, run: Path) -> Path:
             out.chmod(PRIVATE_FOLDER)
         open_to_others = out.stat().st_mode & 0o077
     except OSError as error:
-        raise target_error(out, error) from error
+        raise make_target_error(out, error) from error
     if open_to_others:
         raise UserError(f"{out} is open to other users, and what is written there identifies patients: chmod 700 {out}")
     return out
@@ -135,13 +135,13 @@ def export_run(
             try:
                 severity = case_folder(fold.folder.parent, case_id)
                 held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
-                objects = held.write_dicom(held_out, model, folder_within(out, case_id, "the case id"))
+                objects = held.write_dicom(held_out, model, resolve_subfolder(out, case_id, "the case id"))
                 if push:
                     send(push, objects)
             except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
-                if fault := target_fault(error, out):
+                if fault := find_target_error(error, out):
                     raise fault from error
-                set_aside[case_id] = reason_of(error, names_of_case(cases[case_id]) if case_id in cases else {})
+                set_aside[case_id] = describe_error(error, names_of_case(cases[case_id]) if case_id in cases else {})
                 continue
             written += 1
     return written, set_aside

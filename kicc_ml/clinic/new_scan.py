@@ -21,10 +21,10 @@ from kicc_ml.clinic.prior_studies import (
     write_scanned,
 )
 from kicc_ml.cohort.patient_table import PatientTable, read_patients
-from kicc_ml.core.errors import UserError, reason_of, target_fault
+from kicc_ml.core.errors import UserError, describe_error, find_target_error
 from kicc_ml.core.files import write_json
-from kicc_ml.core.received import read_object
-from kicc_ml.core.shown import link_to
+from kicc_ml.core.received import read_json_object
+from kicc_ml.core.shown import make_link
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.header.patient_identity import identity_of
@@ -141,7 +141,7 @@ class Clinic:
         """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
         folder, series = out / before.case_id, self.scans.get(before.case_id)
         display = display_of(read_scan(series), masks_in(folder), hanging_of(series)) if series else None
-        link = f"../{link_to(Path(before.case_id) / PAGE)}" if (folder / PAGE).is_file() else ""
+        link = f"../{make_link(Path(before.case_id) / PAGE)}" if (folder / PAGE).is_file() else ""
         return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
 
     def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
@@ -153,9 +153,9 @@ class Clinic:
         try:
             written = deliver_dicom(folder, result, page, series, self.model)
         except Exception as error:  # headers are wrong in many ways, and no patient is lost for one
-            if fault := target_fault(error, folder):
+            if fault := find_target_error(error, folder):
                 raise fault from error
-            self.without_objects[result.case_id] = f"no DICOM objects: {reason_of(error, names_of_series(series))}"
+            self.without_objects[result.case_id] = f"no DICOM objects: {describe_error(error, names_of_series(series))}"
             logger.warning("%s: %s", result.case_id, self.without_objects[result.case_id])
             return
         if self.push:
@@ -187,7 +187,7 @@ def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
     return Entry(
         folder.name,
         read_severity(folder),
-        link_to(page.relative_to(out)) if page.is_file() else "",
+        make_link(page.relative_to(out)) if page.is_file() else "",
         read_severity(out / before.case_id) if before else None,
     )
 
@@ -197,6 +197,6 @@ def risk_table(out: Path) -> pd.DataFrame:
     rows = [
         {"case_id": path.parent.name, **risk}
         for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))
-        for risk in read_object(path, PREDICT_AGAIN).get("risks", ())
+        for risk in read_json_object(path, PREDICT_AGAIN).get("risks", ())
     ]
     return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high", "clinical"])

@@ -14,8 +14,8 @@ import pandas as pd
 from kicc_ml.clinic.page.page import Doubt, PatientPage, Scan, Standing, write_page
 from kicc_ml.clinic.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.clinic.page.summary_pdf import summary_pdf
-from kicc_ml.core.files import kept_on_success, write_bytes
-from kicc_ml.core.types import Hanging, Series, Unlike, Volume
+from kicc_ml.core.files import remove_new_on_failure, write_bytes
+from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, Series, Volume
 from kicc_ml.dicom.results.segmentation import Source
 from kicc_ml.dicom.results.write import Findings, export
 from kicc_ml.prediction.result import MONTAGE, Result, draw
@@ -43,7 +43,7 @@ class HeldOut:
         """The other hospitals: what a case of that hospital may be judged against."""
         return HeldOut(self.rows[self.rows["site"] != site] if "site" in self.rows else self.rows)
 
-    def standing(self, features: Mapping[str, float | None]) -> tuple[Standing, tuple[Unlike, ...]]:
+    def standing(self, features: Mapping[str, float | None]) -> tuple[Standing, tuple[OutOfRangeFeature, ...]]:
         """Whether an image with such features is like these hospitals', and why not; unchecked with none in common."""
         reference = reference_of(self.rows)
         if reference is None or not any(features.get(name) is not None for name in reference.centre):
@@ -74,7 +74,7 @@ class Model:
     provenance: Mapping[str, str]
 
 
-def display_of(volume: Volume, masks: Mapping[str, np.ndarray], hanging: Hanging | None) -> DisplayScan:
+def display_of(volume: Volume, masks: Mapping[str, np.ndarray], hanging: DisplayOrientation | None) -> DisplayScan:
     """The scan as its page shows it."""
     return display_film(volume, masks, hanging == "stated") if hanging else display_scan(volume, masks)
 
@@ -102,7 +102,7 @@ def patient_page(
 
 def deliver(folder: Path, result: Result, page: PatientPage) -> None:
     """Write montage, page and, of a CT, sheet into the folder of a case, whole or not at all."""
-    with kept_on_success(folder):
+    with remove_new_on_failure(folder):
         draw(result, folder / MONTAGE)
         if not result.hanging:
             write_bytes(folder / SHEET, summary_pdf(page, folder / MONTAGE))

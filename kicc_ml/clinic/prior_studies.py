@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
-from kicc_ml.core.path_names import fault_of
-from kicc_ml.core.pseudonym import check_key, key_fingerprint, moved_hour, pseudonym, repository_key
-from kicc_ml.core.received import read_object
+from kicc_ml.core.path_names import find_name_fault
+from kicc_ml.core.pseudonym import check_key, coarsen_time, compute_key_fingerprint, load_repository_key, make_pseudonym
+from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.patient_identity import identity_of
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
@@ -45,16 +45,16 @@ def scanned(case_id: str, series: Series, out: Path) -> Scanned | None:
     patient_id = patient_id_of(series)
     if not patient_id or series.acquired is None:
         return None
-    key = repository_key(out)
-    patient = pseudonym(key, patient_id)
-    moved, study = moved_hour(key, patient, series.acquired), pseudonym(key, series.study)
-    return Scanned(case_id, series.modality, patient, study, moved.isoformat(), key_fingerprint(key))
+    key = load_repository_key(out)
+    patient = make_pseudonym(key, patient_id)
+    moved, study = coarsen_time(key, patient, series.acquired), make_pseudonym(key, series.study)
+    return Scanned(case_id, series.modality, patient, study, moved.isoformat(), compute_key_fingerprint(key))
 
 
 def check_history(out: Path) -> None:
     """Raises UserError where scans lie in a folder of results under another key than its own: they would not meet."""
     for fingerprint in {one.key for one in read_history(out)} - {""}:
-        check_key(fingerprint, repository_key(out), out)
+        check_key(fingerprint, load_repository_key(out), out)
 
 
 def patient_id_of(series: Series) -> str:
@@ -78,13 +78,13 @@ def read_history(out: Path) -> list[Scanned]:
 
 
 def _read_scanned(path: Path) -> Scanned:
-    kept = read_object(path, PREDICT_AGAIN)
+    kept = read_json_object(path, PREDICT_AGAIN)
     try:
         one = Scanned(**kept)
         fits = all(isinstance(word, str) for word in kept.values()) and one.time.tzinfo is None
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}") from error
-    if not fits or fault_of(one.case_id):  # the id is followed as a folder
+    if not fits or find_name_fault(one.case_id):  # the id is followed as a folder
         raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}")
     return one
 

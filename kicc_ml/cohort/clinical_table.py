@@ -28,7 +28,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from kicc_ml.cohort.table_file import TableError, read_cells
-from kicc_ml.core.shown import acts, plain_text
+from kicc_ml.core.shown import is_control_character, make_printable
 from kicc_ml.core.types import ENDPOINTS
 
 logger = logging.getLogger(__name__)
@@ -108,10 +108,10 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
 
 def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:
     """Names of hospitals and columns stand in reports and tables; those of patients are pseudonyms there."""
-    if found := next((name for name in names if any(map(acts, name))), None):
+    if found := next((name for name in names if any(map(is_control_character, name))), None):
         raise TableError(
-            f"{path}: the name {plain_text(found)!r} of a hospital or column holds a line break, a control character "
-            "or one that turns the direction of writing; rename it (a hospital's folder too)"
+            f"{path}: the name {make_printable(found)!r} of a hospital or column holds a line break, a control "
+            "character or one that turns the direction of writing; rename it (a hospital's folder too)"
         )
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 from kicc_ml.cohort.clinical_table import is_register, read_clinical
 from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.repository import clinical_path, hospitals
-from kicc_ml.core.errors import TargetError, UserError, target_error
+from kicc_ml.core.errors import TargetError, UserError, make_target_error
 from kicc_ml.core.files import whole_file
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import escape_formulas
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.deidentify.export import Exported, site_folder
@@ -54,7 +54,7 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise target_error(path, error) from error
+        raise make_target_error(path, error) from error
 
 
 def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None = None) -> pd.DataFrame:
@@ -63,13 +63,13 @@ def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None =
     ``names`` are those of the folders of sites, where they are others. Birth dates and register numbers are left out,
     and the oldest patients are of one age.
     """
-    patients = [pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)]
+    patients = [make_pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)]
     copy = table.drop(columns=[name for name in map(str, table) if _identifies(name, table[name])])
     copy["site"] = [(names or {}).get(site) or readable(site) for site in table["site"]]
     copy["patient_id"] = patients
     copy["age_years"] = copy["age_years"].clip(upper=OLDEST_YEARS)
     if "person_id" in copy:
-        copy["person_id"] = copy["person_id"].map(lambda person: pseudonym(key, person), na_action="ignore")
+        copy["person_id"] = copy["person_id"].map(lambda person: make_pseudonym(key, person), na_action="ignore")
     for name in map(str, copy):
         if name.endswith("_date"):
             pairs = zip(patients, copy[name], strict=True)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 
 import pandas as pd
 
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 
 #: Leading zeros that a hospital's numbers may have.
 MAX_ZEROS = 12
@@ -28,7 +28,7 @@ def likely_cause(rows: pd.DataFrame, strangers: Collection[str], key: bytes) -> 
         if strangers and _EXPONENT.fullmatch(patient_id):
             return f"line {line}: {EXPONENT}"
         for variant, cause in variants(patient_id):
-            if pseudonym(key, site, variant) in strangers:
+            if make_pseudonym(key, site, variant) in strangers:
                 return f"line {line}: the images have its patient_id but for this: {cause}"
     return ""
 

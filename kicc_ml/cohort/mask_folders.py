@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.regions import DERIVED_REGIONS, with_parts
 from kicc_ml.core.types import REGIONS, Series
 from kicc_ml.data.mask_file import NO_LABELS, Labels
@@ -51,7 +51,7 @@ def mask_folders(root: Path, key: bytes, labels: Labels = NO_LABELS) -> dict[str
     Where ``labels`` are stated, a region without a file of its own is read from ``labels.nii.gz``, or from the only
     file of its folder.
     """
-    return {pseudonym(key, folder.name): _files(folder, labels) for folder in _folders(root)}
+    return {make_pseudonym(key, folder.name): _files(folder, labels) for folder in _folders(root)}
 
 
 def warn_of_masks_without_partner(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> None:
@@ -64,7 +64,7 @@ def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: 
     """Folders that belong to no series, and files whose name is no region."""
     uids = {one.uid for one in series}
     for folder in _folders(root):
-        name = pseudonym(key, folder.name)
+        name = make_pseudonym(key, folder.name)
         if name not in uids:
             yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", _why_of_folder(folder.name, series, key))
         for path in sorted(folder.iterdir()):
@@ -74,9 +74,9 @@ def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: 
 
 
 def _why_of_folder(name: str, series: Sequence[Series], key: bytes) -> str:
-    if any(pseudonym(key, site, name) in {one.patient for one in series} for site in {one.site for one in series}):
+    if any(make_pseudonym(key, site, name) in {one.patient for one in series} for site in {one.site for one in series}):
         return "folders of masks named after a patient"
-    if pseudonym(key, name) in {one.study for one in series}:
+    if make_pseudonym(key, name) in {one.study for one in series}:
         return "folders of masks named after a study"
     return "folders of masks that belong to no series"
 

@@ -30,7 +30,7 @@ from kicc_ml.cohort.mask_folders import checked_labels, mask_folders, warn_of_ma
 from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.cohort.temporal_guard import guarded
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.types import ENDPOINTS, Case, Series
 from kicc_ml.data.mask_file import NO_LABELS, Labels
 from kicc_ml.dicom.index.build import index_repository
@@ -93,7 +93,7 @@ def repository(
     table = read_clinical(clinical_path(root), hospitals(root))
     series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial)
-    key = repository_key(root)
+    key = load_repository_key(root)
     masks = mask_folders(root, key, checked_labels(mask_labels))
     cases, flow = join(table, series, key, rule, masks, person_conflict)
     flow.log()
@@ -141,7 +141,7 @@ def join(
     if later := later_columns(table):
         flow.counts["columns not used: a treatment, or what came later"] = len(later)
         logger.warning("columns that name a treatment or what came later are not used: %s", ", ".join(later))
-    patients = [pseudonym(key, row["site"], row["patient_id"]) for row in rows]
+    patients = [make_pseudonym(key, row["site"], row["patient_id"]) for row in rows]
     cause = likely_cause(table[["site", "patient_id"]], {one.patient for one in series} - set(patients), key)
     images_of = _images_of(patients, series, flow, f"; {cause}" if cause else "")
     cases = [
@@ -200,7 +200,7 @@ def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow, ca
 
 def _traces(row: Mapping, images: Sequence[Series], key: bytes) -> set[tuple[str, str]]:
     """What reveals the person: the stated id, and a study or series filed at two hospitals."""
-    stated = {("person", pseudonym(key, row["person_id"]))} if row.get("person_id") else set()
+    stated = {("person", make_pseudonym(key, row["person_id"]))} if row.get("person_id") else set()
     return stated | {("study", one.study) for one in images} | {("series", one.uid) for one in images}
 
 

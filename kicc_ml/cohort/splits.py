@@ -20,8 +20,8 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
-from kicc_ml.core.received import read_object
-from kicc_ml.core.types import Case, Split, by_id
+from kicc_ml.core.received import read_json_object
+from kicc_ml.core.types import Case, Split, index_by_id
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def all_cases(
     to learn from is worth more than one to select on.
     """
     if val_fraction == 0:
-        ordered = sorted(by_id(cases).values(), key=lambda case: case.case_id)
+        ordered = sorted(index_by_id(cases).values(), key=lambda case: case.case_id)
         return [Split(ALL, _ids(ordered), (), (), {case.case_id: case.person for case in ordered})]
     return _splits(cases, {ALL: []}, val_fraction, seed, fold)
 
@@ -181,7 +181,7 @@ def read_splits(path: Path) -> list[Split]:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; it is written when a training starts")
-    kept = read_object(path, "remove it and start the training anew")
+    kept = read_json_object(path, "remove it and start the training anew")
     try:
         return [_from_json(one) for one in kept["folds"]]
     except (ValueError, KeyError, TypeError) as error:
@@ -222,7 +222,7 @@ def _splits(
     seed: int,
     fold: str | None,
 ) -> list[Split]:
-    by_id(cases)
+    index_by_id(cases)
     if not 0 < val_fraction < 1:
         raise UserError(f"split.val_fraction={val_fraction} must lie between 0 and 1, for example 0.2")
     return [_split(name, cases, test, val_fraction, seed) for name, test in _named(tests, fold).items()]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kicc_ml.cohort.clinical_table import IMAGE_COUNTS, read_clinical
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals
-from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.types import SUMMARY_ITEMS, Series
 from kicc_ml.dicom.index.build import index_repository
 
@@ -60,7 +60,7 @@ def summary(
     root = Path(root)
     sites, series = _images(root, Path(index_cache) if index_cache else None)
     table = read_clinical(clinical_path(root), sites)
-    counted = image_counts(table, series, repository_key(root)) if series else None
+    counted = image_counts(table, series, load_repository_key(root)) if series else None
     return summarise(table, counted, cutoffs)
 
 
@@ -82,7 +82,7 @@ def image_counts(table: pd.DataFrame, series: Iterable[Series], key: bytes) -> p
     scans = usable[usable["modality"] == "CT"].groupby("patient")["study"].nunique()
     radiographs = usable[usable["modality"] == "CXR"].groupby("patient")["files"].sum()
     patients = pd.Series(
-        [pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)], table.index
+        [make_pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)], table.index
     )
     counts = {"ct_scans": patients.map(scans), "cxr_images": patients.map(radiographs)}
     return pd.DataFrame(counts).fillna(0).astype(int)

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Group
 from rich.table import Table
 
-from kicc_ml.core.shown import markup
+from kicc_ml.core.shown import escape_markup
 from kicc_ml.core.types import SUMMARY_ITEMS
 
 #: Shown without a percentage of the patients.
@@ -27,7 +27,7 @@ def to_frame(summarised: Mapping[str, Any]) -> pd.DataFrame:
 def render(summarised: Mapping[str, Any]) -> Group:
     """For the terminal: the whole cohort, the hospitals side by side, and where table and images disagree."""
     disagreement = [
-        f"The table states {one['table']} {markup(one['item'])}, the index found {one['index']}; "
+        f"The table states {one['table']} {escape_markup(one['item'])}, the index found {one['index']}; "
         f"{one['patients']} patient(s) differ"
         for one in summarised["disagreement"]
     ]
@@ -43,14 +43,16 @@ def _cohort_table(summarised: Mapping[str, Any]) -> Table:
         overall.add_row(words, _shown(value), share)
     for item, count in summarised["missing"].items():
         if count and not item.endswith("_date"):  # most patients have no event, and so no date of one
-            overall.add_row(f"  empty: {markup(item)}", str(count), f"{100 * count / summarised['patients']:.1f}")
+            overall.add_row(
+                f"  empty: {escape_markup(item)}", str(count), f"{100 * count / summarised['patients']:.1f}"
+            )
     return overall
 
 
 def _site_table(by_site: Mapping[str, Any]) -> Table:
     sites = Table("Hospital", *(SUMMARY_ITEMS[item] for item in FOR_SITES), title="Hospitals")
     for site, one in by_site.items():
-        sites.add_row(markup(site), *(_shown(one[item]) for item in FOR_SITES))
+        sites.add_row(escape_markup(site), *(_shown(one[item]) for item in FOR_SITES))
     return sites
 
 

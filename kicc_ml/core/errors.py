@@ -46,14 +46,14 @@ TARGET_ERRNOS = frozenset(
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 #: How libraries say the same without the number of the operating system: numpy, safetensors (Rust), PyTorch.
-FULL_WORDS = re.compile(
+FULL_DISK_TEXTS = re.compile(
     "|".join([*(re.escape(os.strerror(code)) for code in FULL_ERRNOS), r"requested and \d+ written", "iostream error"])
 )
 
 
-def target_error(target: Path, error: BaseException) -> TargetError:
+def make_target_error(target: Path, error: BaseException) -> TargetError:
     """The error for a file or folder that could not be written, in the words of the operating system."""
-    codes = [code for one in with_causes(error) if (code := getattr(one, "errno", None))]
+    codes = [code for one in iterate_causes(error) if (code := getattr(one, "errno", None))]
     code = next(iter(codes), errno.ENOSPC if is_full(error) else None)
     said = os.strerror(code) if code else error
     return TargetError(f"{target} cannot be written: {said}; make room or choose another folder")
@@ -61,10 +61,12 @@ def target_error(target: Path, error: BaseException) -> TargetError:
 
 def is_full(error: BaseException) -> bool:
     """Whether an error, or one that it was made from, says that a disk is full or for reading only."""
-    return any(getattr(one, "errno", None) in FULL_ERRNOS or FULL_WORDS.search(str(one)) for one in with_causes(error))
+    return any(
+        getattr(one, "errno", None) in FULL_ERRNOS or FULL_DISK_TEXTS.search(str(one)) for one in iterate_causes(error)
+    )
 
 
-def with_causes(error: BaseException) -> Iterator[BaseException]:
+def iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """An error and those behind it: libraries such as pydicom raise their own in place of the system's."""
     one: BaseException | None = error
     while one is not None:
@@ -72,7 +74,7 @@ def with_causes(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__ or one.__context__
 
 
-def target_fault(error: BaseException, target: Path) -> TargetError | None:
+def find_target_error(error: BaseException, target: Path) -> TargetError | None:
     """The fault of the place that is written to, behind an error of many possible kinds.
 
     Args:
@@ -84,18 +86,18 @@ def target_fault(error: BaseException, target: Path) -> TargetError | None:
     """
     if isinstance(error, TargetError):
         return error
-    if is_full(error) or any(_is_of_target(one, target) for one in with_causes(error)):
-        return target_error(target, error)
+    if is_full(error) or any(_is_about_target(one, target) for one in iterate_causes(error)):
+        return make_target_error(target, error)
     return None
 
 
-def _is_of_target(error: BaseException, target: Path) -> bool:
+def _is_about_target(error: BaseException, target: Path) -> bool:
     if not isinstance(error, OSError) or error.filename is None or error.errno not in TARGET_ERRNOS:
         return False
     return Path(os.fsdecode(error.filename)).is_relative_to(target)
 
 
-def reason_of(error: Exception, names: Mapping[Path, str] = MappingProxyType({})) -> str:
+def describe_error(error: Exception, names: Mapping[Path, str] = MappingProxyType({})) -> str:
     """Why a case is set aside: a user's error in its own words, any other with its kind.
 
     Args:

@@ -17,15 +17,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, is_full, target_error
-from kicc_ml.core.shown import escape_formulas, json_text, restore_formulas
+from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, is_full, make_target_error
+from kicc_ml.core.shown import escape_formulas, format_json, restore_formulas
 
 #: How the name of a file or folder that is being written begins.
 PARTIAL_PREFIX = ".partial-"
 #: Partial files of killed processes that are older than this are taken away; nothing takes this long to write.
 STALE_AFTER_S = 24 * 3600
 #: Longest part of the final name that is kept in the partial one, so that a file system takes it.
-SHOWN_CHARACTERS = 32
+MAX_NAME_CHARACTERS = 32
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
@@ -44,7 +44,7 @@ def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> It
     Raises:
         TargetError: the file cannot be written (full disk, no permission).
     """
-    partial = _partial_of(path)
+    partial = _make_partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_partials(path.parent, path.name)
@@ -54,7 +54,7 @@ def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> It
             _sync(partial)
         os.replace(partial, path)
     except Exception as error:  # a library's own, where it has written to a full disk
-        if fault := _fault_of_target(error, path, partial):
+        if fault := _find_own_target_error(error, path, partial):
             raise fault from error
         raise
     finally:
@@ -71,7 +71,7 @@ def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> 
         TargetError: it cannot be written.
         FileExistsError: another process has made ``path`` meanwhile; what was written here is gone again.
     """
-    partial = _partial_of(path)
+    partial = _make_partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_partials(path.parent, path.name)
@@ -88,7 +88,7 @@ def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> 
     except Exception as error:
         if isinstance(error, OSError) and path.is_dir():
             raise FileExistsError(path) from error
-        if fault := _fault_of_target(error, path, partial):
+        if fault := _find_own_target_error(error, path, partial):
             raise fault from error
         raise
     finally:
@@ -96,9 +96,9 @@ def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> 
 
 
 @contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
+def temporary_folder_beside(path: Path) -> Iterator[Path]:
     """Give a hidden private folder beside ``path`` to make files in that are moved to their place afterwards."""
-    partial = _partial_of(path)
+    partial = _make_partial_path(path)
     remove_stale_partials(path.parent, path.name)
     partial.mkdir(mode=PRIVATE_FOLDER)
     try:
@@ -116,12 +116,12 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise target_error(path, error) from error
+        raise make_target_error(path, error) from error
     return path
 
 
 @contextmanager
-def kept_on_success(folder: Path) -> Iterator[None]:
+def remove_new_on_failure(folder: Path) -> Iterator[None]:
     """Take away what was written into ``folder`` meanwhile where that fails. What was there before stays."""
     before = set(os.listdir(folder)) if folder.is_dir() else None
     try:
@@ -149,15 +149,15 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:
     """Write a JSON file, whole or not at all. Raises ValueError for NaN."""
-    write_text(path, json_text(content) + "\n", private=private)
+    write_text(path, format_json(content) + "\n", private=private)
 
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, whole or not at all."""
-    write_text(path, yaml_of([content]))
+    write_text(path, format_yaml([content]))
 
 
-def yaml_of(documents: Sequence[Any]) -> str:
+def format_yaml(documents: Sequence[Any]) -> str:
     """YAML documents as text, without aliases, since :mod:`kicc_ml.core.received` reads none."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
@@ -182,19 +182,19 @@ def read_table(path: Path, names: tuple[str, ...] = ("case_id", "site", "fold"))
     return restore_formulas(table)
 
 
-def set_aside(path: Path) -> None:
+def move_damaged_away(path: Path) -> None:
     """Move a damaged file or folder out of the way, where :func:`remove_stale_partials` takes it away a day later.
 
     Who has it open reads on. Nothing happens where it is not there any more.
     """
     with suppress(FileNotFoundError):
-        aside = path.rename(_partial_of(path))
+        aside = path.rename(_make_partial_path(path))
         os.utime(aside)
 
 
 def remove_stale_partials(folder: Path, name: str = "") -> None:
     """Take away what killed processes have left in a folder a day ago or earlier, of one final ``name`` or of all."""
-    ending = name[-SHOWN_CHARACTERS:]
+    ending = name[-MAX_NAME_CHARACTERS:]
     for entry in os.scandir(folder):
         if not (entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(ending)):
             continue
@@ -206,22 +206,22 @@ def remove_stale_partials(folder: Path, name: str = "") -> None:
         _remove(folder / entry.name)
 
 
-def _partial_of(path: Path) -> Path:
+def _make_partial_path(path: Path) -> Path:
     """A name of this process alone; the end of the final name stays, since writers choose a format by the suffix."""
-    return path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name[-SHOWN_CHARACTERS:]}")
+    return path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name[-MAX_NAME_CHARACTERS:]}")
 
 
-def _fault_of_target(error: Exception, path: Path, partial: Path) -> TargetError | None:
+def _find_own_target_error(error: Exception, path: Path, partial: Path) -> TargetError | None:
     """None for an error of a source file that is read meanwhile, or of the program."""
     if isinstance(error, TargetError):
         return None  # it has its words
     if is_full(error):
-        return target_error(path, error)
+        return make_target_error(path, error)
     if not isinstance(error, OSError) or error.errno not in TARGET_ERRNOS:
         return None
     place = "" if error.filename is None else os.fsdecode(error.filename)
     own = not place or path.is_relative_to(place) or place.startswith(str(partial))
-    return target_error(path, error) if own else None
+    return make_target_error(path, error) if own else None
 
 
 def _sync(file: Path) -> None:

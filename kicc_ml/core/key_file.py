@@ -30,16 +30,16 @@ def read_key(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         fault = "it is a link" if path.is_symlink() else f"it cannot be read ({error.strerror})"
-        raise _refused(path, fault) from error
+        raise _make_refusal(path, fault) from error
     try:
-        if fault := _fault_of_file(os.fstat(descriptor)):
-            raise _refused(path, fault)
+        if fault := _find_file_fault(os.fstat(descriptor)):
+            raise _make_refusal(path, fault)
         content = os.read(descriptor, MAX_BYTES + 1)
     finally:
         os.close(descriptor)
     key = content.strip() if content.isascii() else content  # white space is part of a key in raw bytes
-    if fault := _fault_of_key(key):
-        raise _refused(path, fault)
+    if fault := _find_key_fault(key):
+        raise _make_refusal(path, fault)
     return key
 
 
@@ -52,7 +52,7 @@ def find_key(folder: Path, is_wanted: Callable[[bytes], bool]) -> Path | None:
     return None
 
 
-def _fault_of_file(status: os.stat_result) -> str:
+def _find_file_fault(status: os.stat_result) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "it is no regular file"
     if status.st_uid != os.geteuid():
@@ -62,7 +62,7 @@ def _fault_of_file(status: os.stat_result) -> str:
     return ""
 
 
-def _fault_of_key(key: bytes) -> str:
+def _find_key_fault(key: bytes) -> str:
     digits = HEXADECIMAL.fullmatch(key) is not None
     if not key:
         return "it is empty"
@@ -78,7 +78,7 @@ def _fault_of_key(key: bytes) -> str:
     return ""
 
 
-def _refused(path: Path, fault: str) -> UserError:
+def _make_refusal(path: Path, fault: str) -> UserError:
     return UserError(
         f"{path} is no safe key of pseudonyms: {fault}; a key is a file of yours alone with at least {MIN_BYTES} "
         f"random bytes, made by: (umask 077; openssl rand -hex {MIN_BYTES} > FILE)"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
-from kicc_ml.core.errors import UserError, target_error
+from kicc_ml.core.errors import UserError, make_target_error
 
 #: Seconds without a heartbeat after which the lock of another machine is taken over.
 LEASE_S = 60.0
@@ -41,9 +41,11 @@ def hold(lock: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     try:
         _acquire(lease, lock, wait)
     except Timeout:
-        raise Busy(f"{what} is being written by {holder(lock)}; wait for it, or stop it and start again") from None
+        raise Busy(
+            f"{what} is being written by {describe_holder(lock)}; wait for it, or stop it and start again"
+        ) from None
     except OSError as error:
-        raise target_error(lock, error) from error
+        raise make_target_error(lock, error) from error
     try:
         yield
     finally:
@@ -54,31 +56,31 @@ def _acquire(lease: SoftFileLease, lock: Path, wait: bool) -> None:
     try:
         lease.acquire(timeout=PATIENCE_S)
     except Timeout:
-        if _removed_unwritten(lock):
+        if _remove_unwritten(lock):
             _acquire(lease, lock, wait)
         elif wait:
             lease.acquire()
-        elif _fields(lock).get("host", socket.gethostname()) == socket.gethostname():
+        elif _read_fields(lock).get("host", socket.gethostname()) == socket.gethostname():
             raise
         else:
             lease.acquire(timeout=LEASE_S + PATIENCE_S)  # a machine that died does not say so
 
 
-def _removed_unwritten(lock: Path) -> bool:
+def _remove_unwritten(lock: Path) -> bool:
     """Take away a lock that names no process and machine; whether there was one.
 
     It is left by a process that was killed between making the file and writing it, or that found the disk full then.
     """
-    before = _state(lock)
-    if {"pid", "host"} <= set(_fields(lock)):
+    before = _read_state(lock)
+    if {"pid", "host"} <= set(_read_fields(lock)):
         return False
     time.sleep(PATIENCE_S)  # a living process would have written it meanwhile
-    if _state(lock) == before:
+    if _read_state(lock) == before:
         lock.unlink(missing_ok=True)
     return True
 
 
-def _state(lock: Path) -> tuple[int, int, int] | None:
+def _read_state(lock: Path) -> tuple[int, int, int] | None:
     try:
         status = lock.stat()
     except OSError:  # released meanwhile
@@ -86,13 +88,13 @@ def _state(lock: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def holder(lock: Path) -> str:
+def describe_holder(lock: Path) -> str:
     """Who holds a lock, in words."""
-    fields = _fields(lock)
+    fields = _read_fields(lock)
     return f"process {fields.get('pid', 'unknown')} on {fields.get('host', 'an unknown machine')}"
 
 
-def _fields(lock: Path) -> dict[str, str]:
+def _read_fields(lock: Path) -> dict[str, str]:
     try:
         lines = lock.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # released meanwhile

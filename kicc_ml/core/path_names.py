@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import acts, plain_text
+from kicc_ml.core.shown import is_control_character, make_printable
 
 #: Bytes of one name; file systems take 255, and suffixes and the names of partial files come on top.
 MAX_BYTES = 160
@@ -29,12 +29,14 @@ def check_path_name(name: str, what: str) -> str:
         UserError: it is empty, ``.`` or ``..``, begins with a dot, is longer than ``MAX_BYTES``, or holds a separator
             of paths, a control character, one that turns the direction of writing, or a byte that is no UTF-8.
     """
-    if fault := fault_of(name):
-        raise UserError(f"{what} {plain_text(name)[:MAX_BYTES]!r} cannot be the name of a folder: {fault}; rename it")
+    if fault := find_name_fault(name):
+        raise UserError(
+            f"{what} {make_printable(name)[:MAX_BYTES]!r} cannot be the name of a folder: {fault}; rename it"
+        )
     return name
 
 
-def fault_of(name: str) -> str:
+def find_name_fault(name: str) -> str:
     """Why ``name`` may be no name of a file or folder; "" where it may."""
     if not name or not name.strip():
         return "it is empty"
@@ -42,7 +44,7 @@ def fault_of(name: str) -> str:
         return "it begins with a dot"
     if any(character in SEPARATORS for character in name):
         return "it holds a separator of paths"
-    if any(acts(character) for character in name):
+    if any(is_control_character(character) for character in name):
         return "it holds a control character, one that turns the direction of writing, or bytes that are no UTF-8"
     if len(name.encode()) > MAX_BYTES:
         return f"it is longer than {MAX_BYTES} bytes"
@@ -59,28 +61,28 @@ def make_path_name(text: str) -> str:
     name = "-" + name[1:] if name[:1] == "." else name
     if len(name.encode()) > MAX_BYTES or not name.strip("-.") or DEVICES.match(name):
         short = name.encode()[: MAX_BYTES // 2].decode(errors="ignore")
-        name = f"{short}-{_digest(text)}"
+        name = f"{short}-{_compute_digest(text)}"
     return name
 
 
-def _digest(text: str) -> str:
+def _compute_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_DIGITS]
 
 
-def _on_any_disk(name: str) -> str:
+def _normalize_for_any_disk(name: str) -> str:
     """A name as a disk sees it that ignores case and how accents are put together."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
+def make_distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
     """A name of a file for each of several texts, no two the same on any disk."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for text in texts:
         name = make_path_name(text)
-        if _on_any_disk(name) in taken:
-            name = f"{name.encode()[: MAX_BYTES // 2].decode(errors='ignore')}-{_digest(text)}"
-        taken.add(_on_any_disk(name))
+        if _normalize_for_any_disk(name) in taken:
+            name = f"{name.encode()[: MAX_BYTES // 2].decode(errors='ignore')}-{_compute_digest(text)}"
+        taken.add(_normalize_for_any_disk(name))
         names[text] = name
     return names
 
@@ -92,13 +94,14 @@ def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] 
     """
     seen: dict[str, str] = {}
     for name in names:
-        if (other := seen.setdefault(_on_any_disk(place(name)), name)) != name:
+        if (other := seen.setdefault(_normalize_for_any_disk(place(name)), name)) != name:
             raise UserError(
-                f"{what} {plain_text(other)!r} and {plain_text(name)!r} would be one folder on some disks; rename one"
+                f"{what} {make_printable(other)!r} and {make_printable(name)!r} would be one folder on some disks; "
+                "rename one of them"
             )
 
 
-def folder_within(parent: Path, name: str, what: str) -> Path:
+def resolve_subfolder(parent: Path, name: str, what: str) -> Path:
     """``parent / name``, which lies directly in ``parent`` whatever the name and the links there are.
 
     Raises:

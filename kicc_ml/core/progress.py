@@ -9,18 +9,18 @@ from typing import TypeVar
 from rich import progress
 from rich.console import Console
 
-from kicc_ml.core.shown import markup
+from kicc_ml.core.shown import escape_markup
 
 Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item] | Sequence[Item], description: str, total: int | None = None) -> Iterable[Item]:
     """``items`` as they come, with a bar that goes when they are through; ``total`` where they have no length."""
-    return progress.track(items, markup(description), total, console=Console(stderr=True), transient=True)
+    return progress.track(items, escape_markup(description), total, console=Console(stderr=True), transient=True)
 
 
 @dataclass(frozen=True)
-class Stages:
+class StageTimer:
     """Seconds that each stage of some work took, by its name, in the order of their beginning."""
 
     seconds: dict[str, float] = field(default_factory=dict)

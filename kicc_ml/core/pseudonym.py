@@ -7,18 +7,18 @@ import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from kicc_ml.core.errors import UserError, target_error
+from kicc_ml.core.errors import UserError, make_target_error
 from kicc_ml.core.files import PRIVATE_FOLDER, write_bytes
 from kicc_ml.core.key_file import find_key, read_key
 from kicc_ml.core.locks import hold
-from kicc_ml.core.user_folders import KEYS_VARIABLE, keys_folder
+from kicc_ml.core.user_folders import KEYS_VARIABLE, get_keys_folder
 
 KEY_NAME = ".kicc-key"
 #: Random bytes of a key that is made here; the file holds them as hexadecimal digits.
 NEW_KEY_BYTES = 32
 
 
-def repository_key(root: Path) -> bytes:
+def load_repository_key(root: Path) -> bytes:
     """The key of a repository: ``root/.kicc-key`` if the consortium laid one there, else one kept for this user.
 
     A source is never written to: a key that has to be made lies under ``$KICC_KEYS`` (default
@@ -28,16 +28,16 @@ def repository_key(root: Path) -> bytes:
         UserError: what lies there is no key that protects anybody (see :mod:`kicc_ml.core.key_file`).
     """
     beside = root / KEY_NAME
-    return read_key(beside) if os.path.lexists(beside) else _kept_key(str(root.resolve()))
+    return read_key(beside) if os.path.lexists(beside) else _load_or_make_key(str(root.resolve()))
 
 
-def service_key(url: str) -> bytes:
+def load_service_key(url: str) -> bytes:
     """The key of a DICOMweb service, kept for this user as that of a repository is, and named after its address."""
-    return _kept_key(url)
+    return _load_or_make_key(url)
 
 
-def _kept_key(source: str) -> bytes:
-    folder = _private_folder()
+def _load_or_make_key(source: str) -> bytes:
+    folder = _make_keys_folder()
     kept = folder / hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     if not os.path.lexists(kept):
         with hold(folder / ".lock", f"the key {kept}", wait=True):  # no hard links: FAT and SMB have none
@@ -46,30 +46,30 @@ def _kept_key(source: str) -> bytes:
     return read_key(kept)
 
 
-def _private_folder() -> Path:
+def _make_keys_folder() -> Path:
     """The folder of keys, open to its owner alone. Raises UserError where a named one is open to others."""
-    folder = keys_folder()
+    folder = get_keys_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         if folder.stat().st_mode & 0o077 and not os.environ.get(KEYS_VARIABLE):
             folder.chmod(PRIVATE_FOLDER)  # our own, as earlier versions made it
         open_to_others = folder.stat().st_mode & 0o077
     except OSError as error:
-        raise target_error(folder, error) from error
+        raise make_target_error(folder, error) from error
     if open_to_others:
         raise UserError(f"{folder} is open to other users, and keys lie there; close it: chmod 700 {folder}")
     return folder
 
 
-def pseudonym(key: bytes, *identifier: str) -> str:
+def make_pseudonym(key: bytes, *identifier: str) -> str:
     """Twelve hexadecimal digits that stand for an identifier: HMAC-SHA256 under the repository's key."""
     text = "\x1f".join(identifier).encode("utf-8", "surrogateescape")
     return hmac.new(key, text, hashlib.sha256).hexdigest()[:12]
 
 
-def key_fingerprint(key: bytes) -> str:
+def compute_key_fingerprint(key: bytes) -> str:
     """What tells one key from another in what was written under it, and gives away neither."""
-    return pseudonym(key, "fingerprint of the key")
+    return make_pseudonym(key, "fingerprint of the key")
 
 
 def check_key(fingerprint: str, key: bytes, place: Path) -> None:
@@ -83,9 +83,9 @@ def check_key(fingerprint: str, key: bytes, place: Path) -> None:
     Raises:
         UserError: it is another key: one patient would get two pseudonyms.
     """
-    if fingerprint in ("", key_fingerprint(key)):
+    if fingerprint in ("", compute_key_fingerprint(key)):
         return
-    kept = find_key(keys_folder(), lambda other: key_fingerprint(other) == fingerprint)
+    kept = find_key(get_keys_folder(), lambda other: compute_key_fingerprint(other) == fingerprint)
     remedy = f"it is {kept}" if kept else "look for it where the folder or its source lay before"
     raise UserError(
         f"{place} was written under another key, so that one patient would get two pseudonyms; lay that key as "
@@ -93,7 +93,7 @@ def check_key(fingerprint: str, key: bytes, place: Path) -> None:
     )
 
 
-def shift_days(key: bytes, patient: str) -> int:
+def compute_shift_days(key: bytes, patient: str) -> int:
     """By how many days a patient's dates are moved in what is written: one to 365 back, the same for all of them.
 
     ``patient`` is the pseudonym. Intervals of days within a patient stay true.
@@ -102,9 +102,9 @@ def shift_days(key: bytes, patient: str) -> int:
     return -1 - int.from_bytes(digest[:8], "big") % 365
 
 
-def moved_hour(key: bytes, patient: str, time: datetime) -> datetime:
-    """A time as it is written down: its day moved by :func:`shift_days`, and cut off to the hour.
+def coarsen_time(key: bytes, patient: str, time: datetime) -> datetime:
+    """A time as it is written down: its day moved by :func:`compute_shift_days`, and cut off to the hour.
 
     A time of day to the second finds its row in the log of any PACS.
     """
-    return time.replace(minute=0, second=0, microsecond=0) + timedelta(days=shift_days(key, patient))
+    return time.replace(minute=0, second=0, microsecond=0) + timedelta(days=compute_shift_days(key, patient))

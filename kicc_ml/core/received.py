@@ -71,7 +71,7 @@ def read_json(path: Path, remedy: str) -> Any:
     return _read(path, remedy, MAX_JSON_BYTES, lambda text: json.loads(text, parse_constant=_refuse_constant))
 
 
-def read_object(path: Path, remedy: str) -> dict[str, Any]:
+def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
     """The same of a JSON file that has to hold an object."""
     found = read_json(path, remedy)
     if not isinstance(found, dict):
@@ -96,10 +96,10 @@ def _read(path: Path, remedy: str, most: int, parse: Callable[[str], Any]) -> An
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {remedy}") from None
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {_in_one_line(error)}; {remedy}") from error
+        raise UserError(f"{path} cannot be read: {_describe_in_one_line(error)}; {remedy}") from error
 
 
-def _in_one_line(error: Exception) -> str:
+def _describe_in_one_line(error: Exception) -> str:
     """What is wrong and where, without a copy of the text."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"

@@ -22,7 +22,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 ESCAPE = "'"
 
 
-def plain_text(text: object, *, lines: bool = False) -> str:
+def make_printable(text: object, *, lines: bool = False) -> str:
     """Foreign text for terminal and log: what is invisible or turns the direction is written as ``\\x1b``.
 
     ``lines`` keeps line breaks and tabs, for a message of several lines of our own.
@@ -30,39 +30,39 @@ def plain_text(text: object, *, lines: bool = False) -> str:
     kept = "\n\t" if lines else ""
     return "".join(
         character
-        if character in kept or not acts(character)
+        if character in kept or not is_control_character(character)
         else character.encode("unicode_escape", "surrogatepass").decode("ascii")
         for character in str(text)
     )
 
 
-def acts(character: str) -> bool:
+def is_control_character(character: str) -> bool:
     """Whether a character does something in place of being read: it steers a terminal or turns the direction."""
     return unicodedata.category(character) in INVISIBLE or character in DIRECTION
 
 
-def page_text(value: Any) -> Any:
+def escape_for_page(value: Any) -> Any:
     """Foreign text for a page, as ``finalize`` of jinja2, which then escapes it; markup of our own stays as it is."""
     own = not isinstance(value, str) or hasattr(value, "__html__")
-    return value if own else plain_text(value, lines=True)
+    return value if own else make_printable(value, lines=True)
 
 
-def markup(text: object) -> str:
+def escape_markup(text: object) -> str:
     """Foreign text for a Rich table or console, shown as it is: no tag in it changes a colour or ends another."""
-    return escape(plain_text(text))
+    return escape(make_printable(text))
 
 
-def say(text: object, *, aside: bool = False) -> None:
+def say(text: object, *, to_stderr: bool = False) -> None:
     """Print a message of one or several lines that may quote foreign text; ``aside`` to standard error."""
-    print(plain_text(text, lines=True), file=sys.stderr if aside else sys.stdout, flush=True)
+    print(make_printable(text, lines=True), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
-def counted(count: int, one: str, several: str = "") -> str:
+def format_count(count: int, one: str, several: str = "") -> str:
     """``1 patient``, ``2 patients``."""
     return f"{count} {one if count == 1 else several or one + 's'}"
 
 
-def json_text(content: Any) -> str:
+def format_json(content: Any) -> str:
     """JSON for files and standard output, which is a terminal as often as a program. Raises ValueError for NaN."""
     return escape_json(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
@@ -70,24 +70,25 @@ def json_text(content: Any) -> str:
 def escape_json(text: str) -> str:
     """The same JSON, in which no character that is invisible or turns the direction stands as itself."""
     return "".join(
-        f"\\u{ord(character):04x}" if acts(character) and character != "\n" else character for character in text
+        f"\\u{ord(character):04x}" if is_control_character(character) and character != "\n" else character
+        for character in text
     )
 
 
-def figure_text(text: object) -> str:
+def escape_for_plot(text: object) -> str:
     """Foreign text for matplotlib, which takes what stands between two dollar signs for a formula.
 
     Letters are put together (NFC): no font joins the parts of Hangul that names from macOS come in.
     """
-    return drawn_text(text).replace("$", r"\$")
+    return escape_for_picture(text).replace("$", r"\$")
 
 
-def drawn_text(text: object) -> str:
-    """Foreign text for a picture: see :func:`figure_text`, without its dollar signs."""
-    return plain_text(unicodedata.normalize("NFC", str(text)))
+def escape_for_picture(text: object) -> str:
+    """Foreign text for a picture: see :func:`escape_for_plot`, without its dollar signs."""
+    return make_printable(unicodedata.normalize("NFC", str(text)))
 
 
-def link_to(path: PurePath | str) -> str:
+def make_link(path: PurePath | str) -> str:
     """A relative link to a file below the page: no name in it is a scheme, a query or a fragment."""
     return "./" + quote(PurePath(path).as_posix(), errors="surrogateescape")
 
@@ -97,12 +98,12 @@ def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
     Reversible: a text of apostrophes and then a formula gets one more.
     """
-    return _in_texts(table, escape_cell)
+    return _change_texts(table, escape_cell)
 
 
 def restore_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """What :func:`escape_formulas` changed, changed back."""
-    return _in_texts(table, restore_cell)
+    return _change_texts(table, restore_cell)
 
 
 def escape_cell(text: str) -> str:
@@ -117,10 +118,10 @@ class PlainTextFormatter(logging.Formatter):
     """Formats a log record so that no foreign name in it can steer the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain_text(super().format(record), lines=True)
+        return make_printable(super().format(record), lines=True)
 
 
-class Once(logging.Filter):
+class OncePerMessage(logging.Filter):
     """Lets each message through once: a cohort is read for every fold, and says the same of itself every time."""
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class Once(logging.Filter):
         return new
 
 
-def _in_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+def _change_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     def changed(cell: Any) -> Any:
         return change(cell) if isinstance(cell, str) else cell
 

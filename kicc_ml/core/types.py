@@ -59,7 +59,7 @@ Verdict = Literal["usable", "repaired", "refused"]
 Units = Literal["hu", "arbitrary"]
 Modality = Literal["CT", "CXR"]
 #: How a radiograph lies by its file: the patient's right on the picture's left, said or not, or said to lie otherwise.
-Hanging = Literal["stated", "unstated", "otherwise"]
+DisplayOrientation = Literal["stated", "unstated", "otherwise"]
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class SeverityMap:
 
 
 @dataclass(frozen=True)
-class Unlike:
+class OutOfRangeFeature:
     """A ``feature`` of an image outside ``low`` to ``high`` of other hospitals.
 
     Features are those of :mod:`kicc_ml.severity.image_features`.
@@ -255,7 +255,7 @@ class Risk:
 
 
 @dataclass(frozen=True)
-class FilmScore:
+class RadiographScore:
     """A radiologist's score (a key of ``CXR_SCORES``) as predicted of a radiograph, in ``points`` of ``most``.
 
     ``r`` (Pearson) and ``mae_points`` are those of such predictions of ``films`` that were held out; None where the run
@@ -270,7 +270,7 @@ class FilmScore:
     films: int | None = None
 
 
-def by_id(cases: Iterable[Case]) -> dict[str, Case]:
+def index_by_id(cases: Iterable[Case]) -> dict[str, Case]:
     """Index cases by id; a doubled id, or two that some disks take for one, is an error and no silent loss."""
     found: dict[str, Case] = {}
     for case in cases:

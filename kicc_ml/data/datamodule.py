@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from kicc_ml.core.errors import NothingToLearn, UserError
-from kicc_ml.core.types import ENDPOINTS, Case, Split, by_id
+from kicc_ml.core.types import ENDPOINTS, Case, Split, index_by_id
 from kicc_ml.data.augment.transform import AugmentConfig, BatchAugmentd
 from kicc_ml.data.batches import Labelled, Patients, TrainPatches, WholeVolumes, loader
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
@@ -82,7 +82,7 @@ class PatchDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Look up the prepared volumes. Raises UserError where no case can be trained on."""
-        cases = by_id(self.cases)
+        cases = index_by_id(self.cases)
         self.volumes = self.store.load(_of_fold(self.cases, self.split), self.canonical)
         labelled = {case_id for case_id, volume in self.volumes.items() if volume.mask_known_c.any()}
         self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in labelled]
@@ -188,7 +188,7 @@ class PatientDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Look up the prepared images. A patient whose image was quarantined stays, without it."""
         wanted = _of_fold(self.cases, self.split)
-        cases = by_id(wanted)
+        cases = index_by_id(wanted)
         known = {case.case_id for case in wanted if any(case.endpoints.get(e, nan) >= 0 for e in self.endpoints)}
         self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in known]
         self.val_cases = [cases[case_id] for case_id in self.split.val if case_id in known]
@@ -241,7 +241,7 @@ class PatientDataModule(pl.LightningDataModule):
 
 def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
     """The cases of all three sides: the fold's own predictions need the test images too."""
-    found = by_id(cases)
+    found = index_by_id(cases)
     if unknown := [case_id for case_id in (*split.train, *split.val, *split.test) if case_id not in found]:
         raise UserError(
             f"fold {split.fold} names {len(unknown)} case(s) that the cohort does not have, for example "

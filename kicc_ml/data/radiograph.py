@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Case, Hanging, Series, Volume
+from kicc_ml.core.types import Case, DisplayOrientation, Series, Volume
 from kicc_ml.data.mask_file import Labels, read_flat_mask
 from kicc_ml.dicom.header.views import hanging
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES
@@ -23,7 +23,7 @@ def read_scan(series: Series) -> Volume:
     return frontal(volume) if series.modality == "CXR" else volume
 
 
-def hanging_of(series: Series) -> Hanging | None:
+def hanging_of(series: Series) -> DisplayOrientation | None:
     """How a radiograph lies; None of a CT."""
     if series.modality != "CXR":
         return None

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from kicc_ml.core.errors import TargetError, UserError, reason_of, target_fault
-from kicc_ml.core.files import remove_stale_partials, set_aside, whole_folder, write_json
+from kicc_ml.core.errors import TargetError, UserError, describe_error, find_target_error
+from kicc_ml.core.files import move_damaged_away, remove_stale_partials, whole_folder, write_json
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import DERIVED_REGIONS
 from kicc_ml.core.types import REGIONS, Case, Series, Volume
@@ -110,7 +110,7 @@ class VolumeStore:
                     key = _key(case, series, canonical, digests)
                     folders[case.case_id] = (Path(self.root) / key, case)
                 except OSError as error:
-                    unreadable[case.case_id] = reason_of(error, names_of_case(case))
+                    unreadable[case.case_id] = describe_error(error, names_of_case(case))
         return folders, unreadable
 
 
@@ -159,10 +159,10 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
     try:
         arrays, meta = _content(case, canonical)
     except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-        if fault := target_fault(error, folder):  # the cache of a DICOMweb service is full
+        if fault := find_target_error(error, folder):  # the cache of a DICOMweb service is full
             raise fault from error
         logger.debug("%s failed", case.case_id, exc_info=True)
-        return folder, reason_of(error, names_of_case(case))
+        return folder, describe_error(error, names_of_case(case))
     _write_folder(folder, arrays, meta)
     return folder, ""
 
@@ -238,6 +238,6 @@ def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping)
                 np.save(partial / f"{name}.npy", array)
             write_json(partial / META, with_digests(partial, meta))
             if folder.is_dir() and damaged([folder]):
-                set_aside(folder)
+                move_damaged_away(folder)
     except TargetError as error:
         raise StoreError(f"the store: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.files import whole_file
 
 #: Under which name a checkpoint keeps whose it is.
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; leave ckpt_path out to begin the fold anew") from None
     except Exception as error:  # what was cut off fails in many ways
-        reason = reason_of(error).splitlines()[0]
+        reason = describe_error(error).splitlines()[0]
         raise UserError(
             f"{path} cannot be read as a checkpoint, it may be cut off ({reason}); go on from another with "
             "ckpt_path=FILE, or remove it and begin the fold anew"

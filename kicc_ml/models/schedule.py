@@ -5,7 +5,7 @@ import torch
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 
-from kicc_ml.core.shown import counted
+from kicc_ml.core.shown import format_count
 
 WARM_UP = 0.03  # share of the budget over which the rate rises from zero
 FIRST_STEP = 0.001  # so that the first step is not lost to a rate of zero
@@ -31,7 +31,7 @@ def budget_spent(trainer: pl.Trainer) -> float:
 def budget_in_words(trainer: pl.Trainer) -> str:
     """What :func:`budget_spent` counts, for whoever watches the training."""
     limits = {what: getattr(trainer, f"max_{what}s") or 0 for what in ("step", "epoch")}
-    parts = [counted(count, what) for what, count in limits.items() if count > 0]
+    parts = [format_count(count, what) for what, count in limits.items() if count > 0]
     if (timer := _clock(trainer)) is not None:
         seconds = (timer.time_elapsed() or 0.0) + (timer.time_remaining() or 0.0)
         parts.append(f"the clock: {seconds / 60:.4g} minutes")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.progress import Stages
+from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import REGIONS, Units, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.resampling import moved_origin, resample, source_box
@@ -58,10 +58,12 @@ class Segmenter:
 
         Raises UserError where its values are not of the kind the networks learnt from.
         """
-        return self.segment_keeping(volume, {}, Stages())
+        return self.segment_keeping(volume, {}, StageTimer())
 
     @torch.inference_mode()
-    def segment_keeping(self, volume: Volume, kept: Mapping[str, np.ndarray], stages: Stages) -> dict[str, np.ndarray]:
+    def segment_keeping(
+        self, volume: Volume, kept: Mapping[str, np.ndarray], stages: StageTimer
+    ) -> dict[str, np.ndarray]:
         """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``.
 
         So is ``uncertain`` (bool): lung whose lesion probability lies within ``UNSURE``.
@@ -88,13 +90,13 @@ class Segmenter:
             _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
         return found_cxyz
 
-    def _looked_at(self, volume: Volume, stages: Stages) -> tuple[Tensor, np.ndarray]:
+    def _looked_at(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
         """``probability_cxyz`` about the lungs and its affine; the image, as large as the scan, is held no longer."""
         image_cxyz, affine_ras = self._around_lungs(volume, stages)
         with stages("lesions"):
             return self.probabilities(image_cxyz), affine_ras
 
-    def _around_lungs(self, volume: Volume, stages: Stages) -> tuple[Tensor, np.ndarray]:
+    def _around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
         """The canonical image (float16) and its affine; of a large scan the part about its lungs alone."""
         with stages("to the networks' grid"):
             canonical = self.canonical(volume)

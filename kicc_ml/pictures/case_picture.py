@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from kicc_ml.core.types import Hanging, SeverityMap, Volume
+from kicc_ml.core.types import DisplayOrientation, SeverityMap, Volume
 from kicc_ml.pictures.montage import FOOTER_PX, GAP_PX, HEADER_PX, layers_of, montage, overlay, window, write_words
 
 #: Width of each of the two.
@@ -16,7 +16,7 @@ def case_picture(
     title: str,
     volume: Volume,
     masks: Mapping[str, np.ndarray],
-    hanging: Hanging | None,
+    hanging: DisplayOrientation | None,
     severity: SeverityMap | None = None,
     reference_lesion: np.ndarray | None = None,
 ) -> Image.Image:

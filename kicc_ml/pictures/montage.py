@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from kicc_ml.core.files import whole_file
-from kicc_ml.core.shown import drawn_text
+from kicc_ml.core.shown import escape_for_picture
 from kicc_ml.core.types import SeverityMap, Units
 from kicc_ml.pictures.fonts import font_for
 
@@ -198,7 +198,7 @@ def _enlarged(mask_xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def write_words(sheet: Image.Image, title: str, said: str, layers: Mapping[str, np.ndarray]) -> None:
     """Title and what is to be remembered above the picture, the legend of its layers below."""
     words = ImageDraw.Draw(sheet)
-    shown = drawn_text(title)
+    shown = escape_for_picture(title)
     words.text((8, 6), shown, fill="white", font=font_for(shown, TITLE_PX))
     small = ImageFont.load_default(14)
     words.text((8, 33), said, fill="white", font=small)

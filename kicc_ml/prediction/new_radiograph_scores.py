@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import CXR_SCORES, FilmScore, Modality, Volume
+from kicc_ml.core.types import CXR_SCORES, Modality, RadiographScore, Volume
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge, zone_features
 from kicc_ml.runs.folder import CONFIG, ZONE_RIDGES, ZoneFold, fold_folders, load_plain, settings_of_fold
@@ -26,7 +26,7 @@ class ScoreModel:
     canonical: CanonicalCXR
     figures: Mapping[str, Mapping[str, Any]]
 
-    def scores(self, film: Volume) -> tuple[FilmScore, ...]:
+    def scores(self, film: Volume) -> tuple[RadiographScore, ...]:
         """Each score that a fold has learnt, the mean over folds. ``film`` is ``[x, y]`` or ``[x, y, 1]``."""
         size = self.canonical.size
         image_xy = self.canonical(film).image_cxyz.half().numpy().reshape(size, size)  # as the store keeps it
@@ -37,11 +37,11 @@ class ScoreModel:
             if (ridges := [fold.models[score] for fold in self.folds if score in fold.models])
         )
 
-    def _score(self, score: str, share: float) -> FilmScore:
+    def _score(self, score: str, share: float) -> RadiographScore:
         zones = self.figures.get(score, {}).get("zones", {})
         r, mae = zones.get("pearson", {}), zones.get("mae", {})
         most = CXR_SCORES[score]
-        return FilmScore(score, share * most, most, r.get("value"), mae.get("value"), mae.get("n"))
+        return RadiographScore(score, share * most, most, r.get("value"), mae.get("value"), mae.get("n"))
 
 
 def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:

@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from kicc_ml.core.types import Case, by_id
+from kicc_ml.core.types import Case, index_by_id
 from kicc_ml.data.batches import loader
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.evaluation.rows import one_class_reason
@@ -137,7 +137,7 @@ def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
 
 def cases_on(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
     """The cases of some sides (``train``, ``val``, ``test``) of a fold, in its order."""
-    cases = by_id(data.cases)
+    cases = index_by_id(data.cases)
     return [cases[case_id] for side in sides for case_id in getattr(data.split, side)]
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kicc_ml.core.progress import Stages
-from kicc_ml.core.types import Hanging, SeverityMap, Volume
+from kicc_ml.core.progress import StageTimer
+from kicc_ml.core.types import DisplayOrientation, SeverityMap, Volume
 from kicc_ml.pictures.case_picture import case_picture
 from kicc_ml.pictures.montage import write_picture
 
@@ -26,8 +26,8 @@ class Result:
     masks: Mapping[str, np.ndarray]
     severity: SeverityMap
     probability_xyz: np.ndarray | None = None
-    stages: Stages = field(default_factory=Stages)
-    hanging: Hanging | None = None
+    stages: StageTimer = field(default_factory=StageTimer)
+    hanging: DisplayOrientation | None = None
     features: Mapping[str, float | None] = field(default_factory=dict)
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kicc_ml.core.errors import UserError, reason_of, target_fault
-from kicc_ml.core.files import kept_on_success, make_folder, write_json
-from kicc_ml.core.path_names import folder_within
-from kicc_ml.core.progress import Stages, track
-from kicc_ml.core.received import read_object
+from kicc_ml.core.errors import UserError, describe_error, find_target_error
+from kicc_ml.core.files import make_folder, remove_new_on_failure, write_json
+from kicc_ml.core.path_names import resolve_subfolder
+from kicc_ml.core.progress import StageTimer, track
+from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
@@ -74,7 +74,7 @@ def write_case(
     volume: Volume,
     severity: SeverityMap,
     features: Mapping[str, float | None],
-    stages: Stages,
+    stages: StageTimer,
 ) -> None:
     """Write the masks as NIfTI (uint8 0/1) on the scan's grid, the features and, last, ``severity.json``."""
     make_folder(folder)
@@ -121,9 +121,9 @@ def predict_series(
             row = finished_row(folder) if whole else None
             row = row or predict_one(segmenter, case_id, one, folder, finish)
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-            if fault := target_fault(error, out / case_id):
+            if fault := find_target_error(error, out / case_id):
                 raise fault from error
-            quarantined[case_id] = reason_of(error, names_of_series(one))
+            quarantined[case_id] = describe_error(error, names_of_series(one))
             logger.warning("%s set aside: %s", case_id, quarantined[case_id])
             logger.debug("%s failed", case_id, exc_info=True)
             continue
@@ -139,14 +139,14 @@ def results_folder(out: Path, case_id: str) -> Path:
     """
     if case_id.casefold() in BESIDE_CASES:
         raise UserError(f"a scan cannot be called {case_id}: the results have a file of that name; rename it")
-    return folder_within(out, case_id, "the case id")
+    return resolve_subfolder(out, case_id, "the case id")
 
 
 def predict_one(
     segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
 ) -> dict[str, Any]:
     """Predict one scan into its folder; its severity and features as columns. A radiograph gets a picture too."""
-    stages = Stages()
+    stages = StageTimer()
     with stages("reading"):
         volume = read_scan(series)
     shape = volume.array.shape
@@ -159,7 +159,7 @@ def predict_one(
         severity = severity.without_sides if hanging == "otherwise" else severity
         features = features_of(volume, masks, "CXR" if hanging else "CT")
     result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features)
-    with kept_on_success(folder):
+    with remove_new_on_failure(folder):
         if finish:
             finish(series, result, folder)
         if result.hanging:
@@ -177,12 +177,12 @@ def finished_row(folder: Path) -> dict[str, Any] | None:
 
 def read_features(folder: Path) -> dict[str, float | None]:
     """What a predicted case is compared by (:mod:`kicc_ml.severity.image_features`)."""
-    return read_object(folder / FEATURES_FILE, PREDICT_AGAIN)
+    return read_json_object(folder / FEATURES_FILE, PREDICT_AGAIN)
 
 
 def read_severity(folder: Path) -> SeverityMap:
     """The severity of a predicted case."""
-    kept = read_object(folder / SEVERITY_FILE, PREDICT_AGAIN)
+    kept = read_json_object(folder / SEVERITY_FILE, PREDICT_AGAIN)
     fields = {name: value for name, value in kept.items() if name != TIMING}
     try:
         severity = SeverityMap(**fields)
@@ -204,7 +204,7 @@ def _is_severity(name: str, value: Any) -> bool:
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """What each stage of a case took; empty for one predicted by an earlier version."""
-    return read_object(folder / SEVERITY_FILE, PREDICT_AGAIN).get(TIMING, {})
+    return read_json_object(folder / SEVERITY_FILE, PREDICT_AGAIN).get(TIMING, {})
 
 
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
 from kicc_ml.cohort.table_file import read_cells
-from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.path_names import check_distinct, check_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import DERIVED_REGIONS
@@ -145,7 +145,7 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
         try:
             volume, reference = read_reference(cases[case_id])
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-            set_aside[case_id] = f"mask not judged: {reason_of(error, names_of_case(cases[case_id]))}"
+            set_aside[case_id] = f"mask not judged: {describe_error(error, names_of_case(cases[case_id]))}"
             continue
         rows.append(score_mask(cases[case_id], path, volume, reference))
     table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kicc_ml.core.received import parse_yaml_documents
-from kicc_ml.core.shown import counted
+from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import capital, figure_text, words
 
 #: Columns of a table that are named among the missing; the others are counted.
@@ -91,7 +91,7 @@ def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
         "heterogeneity": "; ".join(_heterogeneity(summary)),
         "subgroups": f"Figures by {', '.join(groupings)}" if groupings else "",
         "acquisition": _vendors(summary),
-        "not_evaluable": f"in {counted(unjudged, 'instance')} a hospital cannot be judged for something"
+        "not_evaluable": f"in {format_count(unjudged, 'instance')} a hospital cannot be judged for something"
         if unjudged
         else "Every hospital could be judged",
         "verdict": " ".join(found["comparison"] for found in summary.get("verdict", {}).values()),

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from kicc_ml.core.shown import figure_text
+from kicc_ml.core.shown import escape_for_plot
 from kicc_ml.evaluation.rows import Rows, drawn_models, rows_of
 from kicc_ml.evaluation.text import QUESTION_NAMES
 from kicc_ml.pictures.fonts import font_families
@@ -75,7 +75,7 @@ def forest(
         if (new := overall[model]["new_hospital"])["low"] is not None:
             ends = [new["low"], new["high"]]
             axes.plot(ends, [len(sites) + 2 + shift] * 2, color=colour, lw=1.6, ls=(0, (3, 1.5)))
-        axes.plot([], [], color=colour, marker=marker, label=figure_text(model.replace("_", " ")))
+        axes.plot([], [], color=colour, marker=marker, label=escape_for_plot(model.replace("_", " ")))
     axes.axhline(len(sites) - 0.5, color="black", lw=0.6)
     axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
     counts = next(iter(by_model.values()), {})
@@ -103,7 +103,7 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=3.5, lw=0, alpha=0.7)
         curve = curves.get(model, {"predicted": [], "observed": []})
         axes.plot(
-            curve["predicted"], curve["observed"], color=colour, lw=1.6, label=figure_text(model.replace("_", " "))
+            curve["predicted"], curve["observed"], color=colour, lw=1.6, label=escape_for_plot(model.replace("_", " "))
         )
         if place == 0:
             _spread_of_risk(axes, rows, colour)
@@ -121,7 +121,11 @@ def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
         low, high = (np.array(curve[end], float) for end in ("low", "high"))
         axes.fill_between(curve["threshold"], low, high, color=colour, alpha=0.12, lw=0)
         axes.plot(
-            curve["threshold"], curve["net_benefit"], color=colour, lw=1.6, label=figure_text(model.replace("_", " "))
+            curve["threshold"],
+            curve["net_benefit"],
+            color=colour,
+            lw=1.6,
+            label=escape_for_plot(model.replace("_", " ")),
         )
     for curve in list(shown.values())[:1]:
         axes.plot(curve["threshold"], curve["treat_all"], color="black", lw=0.9, ls="--", label="treat all")
@@ -183,7 +187,7 @@ def _shifts(models: int) -> np.ndarray:
 
 
 def _name_rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
+    axes.set_yticks(range(len(names)), [escape_for_plot(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
 

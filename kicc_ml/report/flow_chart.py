@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kicc_ml.core.shown import figure_text
+from kicc_ml.core.shown import escape_for_plot
 from kicc_ml.report.figures import GREY, STYLE
 
 #: Inches; as wide as an A4 page within its margins.
@@ -114,7 +114,7 @@ def _box(axes: Axes, left: float, width: float, middle: float, lines: list[str],
     for place, line in enumerate(lines):
         weight = "bold" if place == 0 and line[:1].isdigit() and style == "-" else "normal"
         y = middle + height / 2 - PADDING - LINE * (place + 0.5)
-        axes.text(left + PADDING, y, figure_text(line), fontsize=FONT, va="center", weight=weight)
+        axes.text(left + PADDING, y, escape_for_plot(line), fontsize=FONT, va="center", weight=weight)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:

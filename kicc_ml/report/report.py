@@ -15,8 +15,8 @@ from rich.table import Table
 
 from kicc_ml.core.files import make_folder, write_table, write_text
 from kicc_ml.core.locks import hold
-from kicc_ml.core.path_names import distinct_path_names, folder_within
-from kicc_ml.core.shown import markup, page_text
+from kicc_ml.core.path_names import make_distinct_path_names, resolve_subfolder
+from kicc_ml.core.shown import escape_for_page, escape_markup
 from kicc_ml.evaluation import segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.rows import drawn_models
@@ -92,10 +92,10 @@ def write_report(
     Raises:
         UserError: a link in the place of ``figures`` leads out of the folder; nothing is written then.
     """
-    pictures = folder_within(folder, "figures", "the folder of figures")
+    pictures = resolve_subfolder(folder, "figures", "the folder of figures")
     filled = checklists(summary | {"shown": [one.caption for one in shown if one.jpegs]}, run)
     drawn = drawings(summary, cases, predictions)
-    file_names = distinct_path_names(drawn)
+    file_names = make_distinct_path_names(drawn)
     page = render(summary, cases, predictions, run, shown, drawn, filled)
     with hold(make_folder(folder) / LOCK, f"the report in {folder}", wait=True):  # two evaluations never mix
         write_table(folder / "cases.csv", cases)
@@ -122,7 +122,7 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kicc_ml.report", "."),
         autoescape=True,
-        finalize=page_text,
+        finalize=escape_for_page,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -183,9 +183,9 @@ def site_table(summary: dict[str, Any]) -> Table:
     table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     header, rows = _site_columns(summary)
     for position, column in enumerate(header):
-        table.add_column(markup(column), justify="right" if position else "left")
+        table.add_column(escape_markup(column), justify="right" if position else "left")
     for row in rows:
-        table.add_row(*map(markup, row))
+        table.add_row(*map(escape_markup, row))
     return table
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.core.shown import markup
+from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.text import figure_text, heading, words
 
 HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "less that of the mean", "ICC")
@@ -26,5 +26,5 @@ def score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]
 def score_table(image_scores: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(*HEADINGS, title="Scores of radiographs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for row in score_rows(image_scores):
-        table.add_row(*map(markup, row))
+        table.add_row(*map(escape_markup, row))
     return table

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.received import read_object
+from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.volume.thumbnail import THUMBNAIL, thumbnail_of
 from kicc_ml.evaluation.leakage import duplicates, site_probe, validation_gaps
@@ -45,7 +45,7 @@ def flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.name,
-            "flow": read_object(run / FLOW, "remove it: the report does without"),
+            "flow": read_json_object(run / FLOW, "remove it: the report does without"),
             "held_out": {fold.name: _cases_in(fold / PREDICTIONS) for fold in folds if fold.parent == run},
         }
         for run in runs

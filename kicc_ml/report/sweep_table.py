@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.core.shown import markup
+from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.summary import MODELS
 from kicc_ml.evaluation.text import figure_text, words
 
@@ -53,9 +53,9 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table
     """The rows for the terminal: ``keys`` are the settings in which they differ."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     figures = [name for name in columns if name not in (*keys, "run_dir") and not name.endswith(("_low", "_high"))]
-    table = Table(*map(markup, [*keys, *map(_heading, figures)]), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*map(escape_markup, [*keys, *map(_heading, figures)]), box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*(markup(_cell(row, name)) for name in (*keys, *figures)))
+        table.add_row(*(escape_markup(_cell(row, name)) for name in (*keys, *figures)))
     return table
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.core.shown import markup
+from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, bounds_text, figure_text, p_text, words
 
 
@@ -29,7 +29,7 @@ def answer_table(summary: Mapping[str, Any]) -> Table | None:
     )
     for endpoint, model, auroc in rows:
         said = (endpoint, model, *(_answer_text(auroc[name], name) for name in QUESTION_NAMES))
-        table.add_row(*map(markup, said))
+        table.add_row(*map(escape_markup, said))
     return table if rows else None
 
 
@@ -48,5 +48,5 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         named = (words(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
         where = QUESTION_NAMES.get(row["question"], "")
         said = (*named, figure_text(row, 3), where, p_text(row["p"]), p_text(row["p_holm"]), row["better"])
-        table.add_row(*map(markup, said))
+        table.add_row(*map(escape_markup, said))
     return table

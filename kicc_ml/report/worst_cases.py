@@ -9,7 +9,7 @@ from typing import get_args
 import pandas as pd
 from PIL import Image
 
-from kicc_ml.core.errors import reason_of
+from kicc_ml.core.errors import describe_error
 from kicc_ml.core.types import Case, Modality
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.reasons import REASONS
@@ -65,7 +65,7 @@ def _segmented(
     try:
         return tuple(as_jpeg(picture) for picture in pictures()), ""
     except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-        return (), f"; cannot be shown: {reason_of(error, names_of_case(case) if case else {})}"
+        return (), f"; cannot be shown: {describe_error(error, names_of_case(case) if case else {})}"
 
 
 def predicted_cases(
@@ -128,7 +128,9 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             picture = case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
             jpegs.append(as_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-            remarks.append(f"; its {IMAGES[modality]} cannot be shown: {reason_of(error, names_of_series(series))}")
+            remarks.append(
+                f"; its {IMAGES[modality]} cannot be shown: {describe_error(error, names_of_series(series))}"
+            )
     if not jpegs and not remarks:
         remarks.append("; without an image")
     if further := sum(series.modality in modalities for series in case.further):

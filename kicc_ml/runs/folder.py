@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar, get_args
 import numpy as np
 from torch import nn
 
-from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.files import write_json
-from kicc_ml.core.path_names import folder_within, make_path_name
-from kicc_ml.core.received import read_object
+from kicc_ml.core.path_names import make_path_name, resolve_subfolder
+from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import REGIONS, Units
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
@@ -119,8 +119,8 @@ def case_folder(run_dir: str | Path, case_id: str) -> Path:
 
     Raises UserError where that would be elsewhere: the id is no name, or a link leads out of the run.
     """
-    severity = folder_within(Path(run_dir), SEVERITY, "the folder of results")
-    return folder_within(severity, case_id, "the case id")
+    severity = resolve_subfolder(Path(run_dir), SEVERITY, "the folder of results")
+    return resolve_subfolder(severity, case_id, "the case id")
 
 
 def finished_folds(run: Path) -> list[Path]:
@@ -184,7 +184,7 @@ def load_fold(folder: Path) -> Fold:
         fold = Fold(folder, network, about, settings)
         fold.check_images()
     except Exception as error:  # settings and files of strangers fail in many ways
-        reason = reason_of(error).splitlines()[0]
+        reason = describe_error(error).splitlines()[0]
         raise UserError(f"{folder} cannot be read as a trained fold: {reason}; train it again") from error
     return fold
 
@@ -236,12 +236,12 @@ def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] |
     path = folder / name
     if not path.is_file():
         return None
-    kept = read_object(path, "train the fold again")
+    kept = read_json_object(path, "train the fold again")
     try:
         models = {endpoint: kind(**model) for endpoint, model in kept["models"].items()}
         for model in models.values():
             model(np.zeros((1, model.inputs)))  # numbers that do not fit together are found here
         return PlainFold(folder, about_of(kept["about"]), models)
     except Exception as error:  # files of strangers fail in many ways
-        reason = reason_of(error).splitlines()[0]
+        reason = describe_error(error).splitlines()[0]
         raise UserError(f"{path} cannot be read as a model in plain numbers: {reason}; train the fold again") from error

@@ -18,8 +18,8 @@ from kicc_ml.cohort.public.hu_anchored import written_hu_ct
 from kicc_ml.cohort.repository import repository
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import write_json
-from kicc_ml.core.received import read_object
-from kicc_ml.core.user_folders import user_cache, user_state
+from kicc_ml.core.received import read_json_object
+from kicc_ml.core.user_folders import get_cache_folder, get_state_folder
 from kicc_ml.runs.settings import ASK_AGAIN, value_at
 
 #: Keys of a cohort's settings that say where it lies. A run folder does not hold them: they may name a patient or a
@@ -103,7 +103,7 @@ class RunCohort:
                 f"name the folder: {said}, or --root DIR for kicc-ml export"
             )
         if "index_cache" in reader.places:
-            places.setdefault("index_cache", user_cache() / "index" / f"{_name_of(Path(places['root']))}.parquet")
+            places.setdefault("index_cache", get_cache_folder() / "index" / f"{_name_of(Path(places['root']))}.parquet")
         return {name: places[name] for name in reader.places}
 
 
@@ -121,7 +121,7 @@ def read_note(run: Path) -> dict[str, Any]:
     """What :func:`note_places` remembered of a run folder; empty where this user did not train it."""
     if not _note(run).is_file():
         return {}
-    kept = read_object(_note(run), "remove it, and give cohort.root=DIR")
+    kept = read_json_object(_note(run), "remove it, and give cohort.root=DIR")
     return {name: kept[name] for name in PLACES if isinstance(kept.get(name), str)}
 
 
@@ -176,7 +176,7 @@ FITTING: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _note(run: Path) -> Path:
-    return user_state() / "runs" / f"{_name_of(run)}.json"
+    return get_state_folder() / "runs" / f"{_name_of(run)}.json"
 
 
 def _name_of(folder: Path) -> str:

@@ -11,7 +11,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table
-from kicc_ml.core.received import check_regular, read_object
+from kicc_ml.core.received import check_regular, read_json_object
 from kicc_ml.runs.folder import PREDICTIONS, QUARANTINE, SPLIT, fold_folders
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def require_whole(table: pd.DataFrame, folder: Path) -> None:
 
 
 def _set_aside(path: Path) -> Mapping[str, Any]:
-    return read_object(path, TRAIN_AGAIN) if path.is_file() else {}
+    return read_json_object(path, TRAIN_AGAIN) if path.is_file() else {}
 
 
 def read_cases(run: Path) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def figures_of(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
         UserError: the file cannot be read, or its figures are not where they belong.
     """
     path, remedy = run / SUMMARY, f"evaluate the run again: python evaluate.py runs={run}"
-    found = read_object(path, remedy).get(part) or {} if path.is_file() else {}
+    found = read_json_object(path, remedy).get(part) or {} if path.is_file() else {}
     if not _is_nested(found, depth=3):
         raise UserError(f"{path}: {part} does not hold figures by model; {remedy}")
     return found

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Unlike, Volume
+from kicc_ml.core.types import OutOfRangeFeature, Volume
 from kicc_ml.severity.image_features import FEATURES, SIGNED, SOFT_HU
 
 #: A chest CT in HU holds air and soft tissue (``SOFT_HU``), and at least in these shares of its voxels.
@@ -80,11 +80,11 @@ class Reference:
     spread: Mapping[str, float]
     limit: Mapping[str, float]
 
-    def unlike(self, features: Mapping[str, float | None]) -> tuple[Unlike, ...]:
+    def unlike(self, features: Mapping[str, float | None]) -> tuple[OutOfRangeFeature, ...]:
         """Why a scan is outside, the farthest feature first; empty for one within. Unknown features do not count."""
         far = {name: distance / self.limit[name] for name, distance in _distances(features, self).items()}
         outside = sorted((name for name in far if far[name] > 1), key=lambda name: -far[name])
-        return tuple(Unlike(name, float(features[name] or 0.0), *self._range(name)) for name in outside)
+        return tuple(OutOfRangeFeature(name, float(features[name] or 0.0), *self._range(name)) for name in outside)
 
     def _range(self, name: str) -> tuple[float, float]:
         room = self.limit[name] * self.spread[name]

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 from joblib import Parallel, delayed
 
-from kicc_ml.core.errors import UserError, target_fault
+from kicc_ml.core.errors import UserError, find_target_error
 from kicc_ml.core.files import make_folder, whole_folder, write_json, write_text
 from kicc_ml.core.locks import hold
 from kicc_ml.core.progress import track
@@ -86,7 +86,7 @@ def synthesize(
                 _write_images(out, cohort, seed, size)
                 write_json(out / "truth" / COMPLETE, request)
     except OSError as error:
-        raise (target_fault(error, out) or error) from error
+        raise (find_target_error(error, out) or error) from error
 
 
 def _preset(preset: str | Preset) -> Preset:

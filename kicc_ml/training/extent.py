@@ -20,7 +20,7 @@ from torch import nn
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
-from kicc_ml.core.types import Case, Split, by_id
+from kicc_ml.core.types import Case, Split, index_by_id
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.models.baselines.tabular import EXTENT
 from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series, segmenter_of
@@ -59,7 +59,7 @@ def held_out_extent(
 
 def outside(cases: Sequence[Case], split: Split) -> list[Case]:
     """Cases of hospitals that are not on the training side."""
-    sites = by_id(cases)
+    sites = index_by_id(cases)
     seen = {sites[case_id].site for case_id in (*split.train, *split.val)}
     return [case for case in cases if case.site not in seen]
 

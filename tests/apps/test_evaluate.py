@@ -13,7 +13,7 @@ from kicc_ml.clinic.held_out_case import HeldOutCase
 from kicc_ml.clinic.outputs import HeldOut, Model
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
-from kicc_ml.core.progress import Stages
+from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import Case, SeverityMap
 from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.dicom.volume.read import read_volume
@@ -52,7 +52,7 @@ def predicted_as(folder: Path, case: Case, masks: dict[str, np.ndarray]) -> tupl
     out = folder / "severity" / case.case_id
     volume = read_volume(case.ct)
     severity = severity_of(volume, masks)
-    write_case(out, masks, volume, severity, {}, Stages())
+    write_case(out, masks, volume, severity, {}, StageTimer())
     return pd.Series({"case_id": case.case_id, "site": case.site, "fold": "seoul", **severity_columns(severity)}), out
 
 

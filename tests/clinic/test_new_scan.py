@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 from kicc_ml.clinic.new_scan import SCORES_FILE, Clinic, Outcomes, list_patients, outcomes_of, risk_table
 from kicc_ml.cohort.patient_table import PatientTable
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.progress import Stages
+from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import Risk
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.dicom.series.image_files import nifti_series, write_nifti
@@ -99,7 +99,7 @@ def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path
 def test_a_patient_of_any_name_is_linked_to_the_own_page_and_to_nothing_else(tmp_path: Path, case_id: str):
     _, result = predicted(tmp_path, **KOREAN)
     folder = tmp_path / "out" / case_id
-    write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
+    write_case(folder, result.masks, result.volume, result.severity, {}, StageTimer())
     (folder / "page.html").touch()
     listing = list_patients(tmp_path / "out").read_text(encoding="utf-8")
     (link,) = re.findall(r'<a href="([^"]*)"', listing)
@@ -112,7 +112,7 @@ def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Pat
     series, result = predicted(tmp_path)
     folder = tmp_path / "out" / "seoul_1"
     Clinic(NOTHING, MODEL, report=True)(series, result, folder)
-    write_case(folder, result.masks, result.volume, result.severity, {}, Stages())
+    write_case(folder, result.masks, result.volume, result.severity, {}, StageTimer())
     assert 'href="./seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
 
 
@@ -154,7 +154,7 @@ def test_a_radiograph_without_lungs_is_refused_before_anything_is_written(tmp_pa
 
 def test_a_patient_called_like_a_file_of_the_results_is_listed_like_any_other(tmp_path: Path):
     _, result = predicted(tmp_path)
-    write_case(tmp_path / "out" / "severity.json", result.masks, result.volume, result.severity, {}, Stages())
+    write_case(tmp_path / "out" / "severity.json", result.masks, result.volume, result.severity, {}, StageTimer())
     assert "severity.json" in list_patients(tmp_path / "out").read_text(encoding="utf-8")
 
 
@@ -173,7 +173,7 @@ def test_the_patients_earlier_scan_stands_on_the_page_with_the_change(tmp_path: 
         )
         scans[name] = series
         Clinic(NOTHING, MODEL, report=True, scans=scans)(series, result, out / name)
-        write_case(out / name, result.masks, result.volume, result.severity, {}, Stages())
+        write_case(out / name, result.masks, result.volume, result.severity, {}, StageTimer())
     page = (out / "now" / "page.html").read_text(encoding="utf-8")
     assert "+45 mL" in page
     assert page.count('<canvas class="plane"') == 2

@@ -7,7 +7,7 @@ import pytest
 
 from kicc_ml.cohort.clinical_table import read_clinical
 from kicc_ml.cohort.export_table import export_masks, export_tables, pseudonymous, read_tables
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.deidentify.export import Exported
 from kicc_ml.dicom.deidentify.manifest import open_copy
@@ -30,9 +30,9 @@ def copy(tmp_path) -> pd.DataFrame:
 
 def test_a_patient_is_called_as_in_the_images_and_a_person_by_one_pseudonym(copy):
     assert list(copy["patient_id"]) == [
-        pseudonym(KEY, *pair) for pair in (("seoul", "007"), ("busan", "007"), ("seoul", "008"))
+        make_pseudonym(KEY, *pair) for pair in (("seoul", "007"), ("busan", "007"), ("seoul", "008"))
     ]
-    assert copy["person_id"][2] == copy["person_id"][4] == pseudonym(KEY, "RRN-1")
+    assert copy["person_id"][2] == copy["person_id"][4] == make_pseudonym(KEY, "RRN-1")
     assert pd.isna(copy["person_id"][3])
 
 
@@ -69,7 +69,7 @@ def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(t
     folder = tmp_path / "source" / "masks" / "1.2.3"
     folder.mkdir(parents=True)
     (folder / "lesion.nii.gz").write_bytes(b"no NIfTI")
-    uid = pseudonym(KEY, "1.2.3")
+    uid = make_pseudonym(KEY, "1.2.3")
     series = Series("seoul", "p", "st", uid, "CT", (), 8, 8, 8, None, "hu", "usable")
     exported = Exported(written=[(Indexed(tmp_path / "source", KEY, [series], []), series)])
     with open_copy(tmp_path / "out", [KEY]) as copy:

@@ -15,8 +15,8 @@ from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, hospitals, join, repository, with_composites
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_bytes
-from kicc_ml.core.path_names import fault_of
-from kicc_ml.core.pseudonym import KEY_NAME, pseudonym
+from kicc_ml.core.path_names import find_name_fault
+from kicc_ml.core.pseudonym import KEY_NAME, make_pseudonym
 from kicc_ml.core.types import Case, Series
 
 KEY = b"a key"
@@ -30,7 +30,7 @@ B,1,y,70,,2020-03-01,0,,
 def image(site: str, patient_id: str, modality: str = "CT", day: int = 2, **changes) -> Series:
     name = f"{site}{patient_id}{modality}{day}"
     plain = Series(
-        site=site, patient=pseudonym(KEY, site, patient_id), study=name, uid=name, modality=modality,
+        site=site, patient=make_pseudonym(KEY, site, patient_id), study=name, uid=name, modality=modality,
         files=(Path(name),), rows=4, columns=4, slices=20 if modality == "CT" else 1,
         spacing_mm=(1.0, 1.0, 5.0), units="hu", verdict="usable", acquired=datetime(2020, 3, day, 9),
     )  # fmt: skip
@@ -74,7 +74,7 @@ def test_case_ids_name_the_site_and_hide_the_patient(joined):
     cases, _ = joined([], TABLE.replace("A,2", "B,002"))
     assert all(re.fullmatch(r"[AB]_[0-9a-f]{12}", case.case_id) for case in cases)
     assert cohort.case_id("대구 1", "0a") == "---1_0a"
-    assert not fault_of(cohort.case_id("x" * 255, "0123456789ab"))
+    assert not find_name_fault(cohort.case_id("x" * 255, "0123456789ab"))
 
 
 def test_images_without_a_row_are_a_warning_with_a_count(joined, caplog):
@@ -138,7 +138,7 @@ def test_masks_follow_the_series_they_belong_to(joined, tmp_path):
     (folder / "ground_glass.nii.gz").touch()
     (folder / "thumbs.db").touch()
     masks = mask_folders(tmp_path, KEY)
-    cases, _ = joined([image("A", "1", uid=pseudonym(KEY, "1.2.3")), image("A", "2")], masks=masks)
+    cases, _ = joined([image("A", "1", uid=make_pseudonym(KEY, "1.2.3")), image("A", "2")], masks=masks)
     assert cases[0].masks == {"ground_glass": folder / "ground_glass.nii.gz"}
     assert cases[1].masks == {}
 
@@ -152,7 +152,7 @@ def test_one_person_at_two_hospitals_is_refused_under_pseudonyms(joined):
     with pytest.raises(PersonConflictError) as caught:
         joined([], TABLE.replace("B,1,y", "B,secret,x"))
     assert "secret" not in str(caught.value)
-    assert f"A_{pseudonym(KEY, 'A', '1')}, B_{pseudonym(KEY, 'B', 'secret')}" in str(caught.value)
+    assert f"A_{make_pseudonym(KEY, 'A', '1')}, B_{make_pseudonym(KEY, 'B', 'secret')}" in str(caught.value)
 
 
 def test_one_person_at_two_hospitals_can_be_dropped_from_the_later(joined):

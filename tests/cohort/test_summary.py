@@ -10,7 +10,7 @@ from kicc_ml.cohort.clinical_table import read_clinical
 from kicc_ml.cohort.summary import Cutoffs, image_counts, summarise, summary
 from kicc_ml.cohort.summary_tables import render, to_frame
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.types import SUMMARY_ITEMS, Series
 
 KEY = b"a key"
@@ -78,7 +78,7 @@ def test_default_cut_offs_are_those_the_synthetic_cohort_is_drawn_with():
 
 def series(site: str, patient_id: str, modality: str, study: str) -> Series:
     return Series(
-        site=site, patient=pseudonym(KEY, site, patient_id), study=study, uid=study, modality=modality,
+        site=site, patient=make_pseudonym(KEY, site, patient_id), study=study, uid=study, modality=modality,
         files=(Path("a"),), rows=4, columns=4, slices=1, spacing_mm=None, units="hu", verdict="usable",
     )  # fmt: skip
 

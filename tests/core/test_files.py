@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.core.errors import TargetError
-from kicc_ml.core.files import folder_beside, remove_stale_partials, whole_file, whole_folder, write_text
+from kicc_ml.core.files import remove_stale_partials, temporary_folder_beside, whole_file, whole_folder, write_text
 
 
 def test_a_failure_leaves_the_former_file_and_nothing_beside(tmp_path: Path):
@@ -98,7 +98,7 @@ def test_what_a_killed_process_left_of_a_file_or_folder_goes_when_that_is_writte
             left.write_text("half")
             os.utime(left, (time.time() - days_ago * 24 * 3600,) * 2)
     write_text(tmp_path / names[0], "whole")
-    with (whole_folder if whole else folder_beside)(tmp_path / names[1]) as partial:
+    with (whole_folder if whole else temporary_folder_beside)(tmp_path / names[1]) as partial:
         (partial / "a").touch()
     left = sorted((path.name.split("-")[1], path.name[-5:]) for path in tmp_path.glob(".partial-*"))
     assert left == [("1", "r.csv"), ("2", "11111"), ("2", "ii.gz"), ("2", "r.csv")]

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 from safetensors import SafetensorError
 
-from kicc_ml.core.errors import TargetError, is_full, target_fault
+from kicc_ml.core.errors import TargetError, find_target_error, is_full
 from kicc_ml.core.files import whole_file, whole_folder
 
 FULL = Path("/dev/full")
@@ -65,12 +65,14 @@ def test_what_a_library_says_of_a_full_disk_is_the_fault_of_the_target(tmp_path:
     with pytest.raises(Exception) as raised:  # noqa: PT011 (each library has its own)
         WRITERS[library](path)
     assert is_full(raised.value)
-    assert "a cannot be written: No space left on device; make room" in str(target_fault(raised.value, tmp_path / "a"))
+    assert "a cannot be written: No space left on device; make room" in str(
+        find_target_error(raised.value, tmp_path / "a")
+    )
 
 
 def test_a_fault_of_the_program_is_none_of_the_target():
-    assert target_fault(ZeroDivisionError("division by zero"), Path("a")) is None
-    assert target_fault(OSError("image file is truncated (3 bytes not processed)"), Path("a")) is None
+    assert find_target_error(ZeroDivisionError("division by zero"), Path("a")) is None
+    assert find_target_error(OSError("image file is truncated (3 bytes not processed)"), Path("a")) is None
 
 
 @pytest.mark.parametrize("library", ["numpy", "safetensors", "torch", "pydicom"])

@@ -8,9 +8,9 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import (
     check_distinct,
     check_path_name,
-    distinct_path_names,
-    folder_within,
+    make_distinct_path_names,
     make_path_name,
+    resolve_subfolder,
 )
 from tests.support.folder_names import HOSTILE, PLAIN
 
@@ -23,7 +23,7 @@ def test_a_name_that_could_lead_elsewhere_is_refused_with_the_reason(name: str):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_ordinary_names_of_any_language_pass_unchanged_and_can_be_made(name: str, tmp_path: Path):
-    folder = folder_within(tmp_path, check_path_name(name, "the case id"), "the case id")
+    folder = resolve_subfolder(tmp_path, check_path_name(name, "the case id"), "the case id")
     folder.mkdir()
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
@@ -48,7 +48,7 @@ def test_long_names_that_begin_alike_stay_apart():
 
 def test_names_of_files_made_from_several_texts_are_distinct_on_any_disk():
     texts = ["a b", "a-b", "A-B", "a/b", unicodedata.normalize("NFD", "서울"), "서울", "x" * 300, "x" * 301]
-    names = distinct_path_names(texts)
+    names = make_distinct_path_names(texts)
     assert list(names) == texts
     assert names["a b"] == "a-b"
     check_distinct(names.values(), "names")
@@ -69,4 +69,4 @@ def test_a_link_out_of_the_results_is_refused(tmp_path: Path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a").symlink_to(tmp_path)
     with pytest.raises(UserError, match="leads out of"):
-        folder_within(tmp_path / "results", "a", "the case id")
+        resolve_subfolder(tmp_path / "results", "a", "the case id")

@@ -16,11 +16,11 @@ import pytest
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import (
     check_key,
-    key_fingerprint,
-    moved_hour,
-    pseudonym,
-    repository_key,
-    shift_days,
+    coarsen_time,
+    compute_key_fingerprint,
+    compute_shift_days,
+    load_repository_key,
+    make_pseudonym,
 )
 
 
@@ -39,30 +39,30 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_pseudonym_is_the_first_twelve_digits_of_hmac_sha256_under_the_key():
     expected = hmac.new(b"key", b"seoul\x1f00123", hashlib.sha256).hexdigest()[:12]
-    assert pseudonym(b"key", "seoul", "00123") == expected
+    assert make_pseudonym(b"key", "seoul", "00123") == expected
 
 
 def test_the_same_number_at_two_hospitals_is_two_patients():
-    assert pseudonym(b"key", "seoul", "00123") != pseudonym(b"key", "busan", "00123")
+    assert make_pseudonym(b"key", "seoul", "00123") != make_pseudonym(b"key", "busan", "00123")
 
 
 def test_parts_cannot_be_shifted_between_site_and_number():
-    assert pseudonym(b"key", "seoul1", "23") != pseudonym(b"key", "seoul", "123")
+    assert make_pseudonym(b"key", "seoul1", "23") != make_pseudonym(b"key", "seoul", "123")
 
 
 def test_another_key_gives_another_pseudonym():
-    assert pseudonym(b"key", "seoul", "00123") != pseudonym(b"yek", "seoul", "00123")
+    assert make_pseudonym(b"key", "seoul", "00123") != make_pseudonym(b"yek", "seoul", "00123")
 
 
 def test_a_key_laid_in_the_repository_is_the_one_used(repository: Path, keys: Path):
     lay_key(repository, "0123456789abcdef" * 4 + "\n")
-    assert repository_key(repository) == b"0123456789abcdef" * 4
+    assert load_repository_key(repository) == b"0123456789abcdef" * 4
     assert not keys.exists()
 
 
 def test_a_key_that_has_to_be_made_is_kept_for_the_user_and_not_in_the_source(repository: Path, keys: Path):
-    first = repository_key(repository)
-    assert repository_key(repository) == first
+    first = load_repository_key(repository)
+    assert load_repository_key(repository) == first
     assert list(repository.iterdir()) == []
     (kept,) = keys.glob("[!.]*")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -73,21 +73,21 @@ def test_a_key_that_has_to_be_made_is_kept_for_the_user_and_not_in_the_source(re
 def test_two_repositories_have_two_keys(tmp_path: Path, keys: Path):
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    assert repository_key(tmp_path / "one") != repository_key(tmp_path / "other")
+    assert load_repository_key(tmp_path / "one") != load_repository_key(tmp_path / "other")
 
 
 def test_a_repository_has_one_key_by_whatever_path_it_is_reached(
     repository: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    straight = repository_key(repository)
+    straight = load_repository_key(repository)
     monkeypatch.chdir(repository)
-    assert repository_key(Path(".")) == straight
+    assert load_repository_key(Path(".")) == straight
     (repository.parent / "link").symlink_to(repository)
-    assert repository_key(repository.parent / "link") == straight
+    assert load_repository_key(repository.parent / "link") == straight
 
 
 def test_processes_that_start_together_take_one_key(repository: Path, keys: Path):
-    code = "import sys; from pathlib import Path; from kicc_ml.core.pseudonym import repository_key as key; "
+    code = "import sys; from pathlib import Path; from kicc_ml.core.pseudonym import load_repository_key as key; "
     code += "sys.stdin.read(1); print(key(Path(sys.argv[1])).decode())"
     command = [sys.executable, "-c", code, str(repository)]
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -102,7 +102,7 @@ def test_a_file_system_without_hard_links_holds_keys_too(repository: Path, keys:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert repository_key(repository) == repository_key(repository)
+    assert load_repository_key(repository) == load_repository_key(repository)
 
 
 def lay_key(repository: Path, content: str | bytes, mode: int = 0o600) -> Path:
@@ -134,7 +134,7 @@ def lay_key(repository: Path, content: str | bytes, mode: int = 0o600) -> Path:
 def test_what_can_be_guessed_is_no_key(repository: Path, keys: Path, content: bytes, fault: str):
     path = lay_key(repository, content)
     with pytest.raises(UserError, match=f"{path} is no safe key .*{fault}.*openssl rand -hex 32"):
-        repository_key(repository)
+        load_repository_key(repository)
     assert not keys.exists()  # no other key is taken silently
 
 
@@ -142,7 +142,7 @@ def test_what_can_be_guessed_is_no_key(repository: Path, keys: Path, content: by
 def test_a_key_that_others_can_read_or_change_is_refused(repository: Path, keys: Path, mode: int):
     lay_key(repository, secrets.token_hex(32), mode)
     with pytest.raises(UserError, match="other users can read or change it"):
-        repository_key(repository)
+        load_repository_key(repository)
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
@@ -159,7 +159,7 @@ def test_what_is_no_regular_file_is_no_key(repository: Path, keys: Path, kind: s
             target.chmod(0o600)
         path.symlink_to(target)
     with pytest.raises(UserError, match="it is a link" if "link" in kind else "it is no regular file|cannot be read"):
-        repository_key(repository)
+        load_repository_key(repository)
     assert not keys.exists()
 
 
@@ -167,15 +167,15 @@ def test_what_is_no_regular_file_is_no_key(repository: Path, keys: Path, kind: s
 def test_a_key_of_another_user_is_refused(repository: Path, keys: Path):
     os.chown(lay_key(repository, secrets.token_hex(32)), 12345, 12345)
     with pytest.raises(UserError, match="it belongs to another user"):
-        repository_key(repository)
+        load_repository_key(repository)
 
 
 def test_a_key_kept_for_the_user_is_held_to_the_same(repository: Path, keys: Path):
-    repository_key(repository)
+    load_repository_key(repository)
     (kept,) = keys.glob("[!.]*")
     kept.write_bytes(b"")
     with pytest.raises(UserError, match="it is empty"):
-        repository_key(repository)
+        load_repository_key(repository)
 
 
 @pytest.mark.parametrize("encode", [bytes.hex, base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
@@ -183,16 +183,16 @@ def test_a_key_kept_for_the_user_is_held_to_the_same(repository: Path, keys: Pat
 def test_random_bytes_are_a_key_in_any_usual_writing(repository: Path, keys: Path, encode, count: int):
     written = encode(secrets.token_bytes(count))
     lay_key(repository, written)
-    assert repository_key(repository) == (written if isinstance(written, bytes) else written.encode()).strip()
+    assert load_repository_key(repository) == (written if isinstance(written, bytes) else written.encode()).strip()
 
 
 def test_thirty_two_random_bytes_are_a_key_whatever_they_are(repository: Path, keys: Path):
     raw = b"\n " + bytes(range(200, 228)) + b"\n\n"  # white space at the ends is part of it
     lay_key(repository, raw)
-    assert repository_key(repository) == raw
+    assert load_repository_key(repository) == raw
     text = "Zm9yIHRoZSBjb25zb3J0aXVtIG9mIGhvc3BpdGFscyE="
     lay_key(repository, text + "\r\n")
-    assert repository_key(repository) == text.encode()
+    assert load_repository_key(repository) == text.encode()
 
 
 def test_the_folder_of_keys_is_open_to_its_owner_alone(
@@ -202,7 +202,7 @@ def test_the_folder_of_keys_is_open_to_its_owner_alone(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     folder = tmp_path / "home" / ".config" / "kicc_ml" / "keys"
     folder.mkdir(parents=True, mode=0o755)  # as earlier versions made it
-    repository_key(repository)
+    load_repository_key(repository)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -210,7 +210,7 @@ def test_a_named_folder_that_others_may_enter_is_refused_and_not_changed(reposit
     keys.mkdir(parents=True)
     keys.chmod(0o755)
     with pytest.raises(UserError, match=f"chmod 700 {keys}"):
-        repository_key(repository)
+        load_repository_key(repository)
     assert stat.S_IMODE(keys.stat().st_mode) == 0o755
     assert not list(keys.iterdir())
 
@@ -218,27 +218,27 @@ def test_a_named_folder_that_others_may_enter_is_refused_and_not_changed(reposit
 def test_another_key_is_refused_and_the_right_one_found_among_those_that_are_kept(
     tmp_path: Path, repository: Path, keys: Path
 ):
-    key = repository_key(repository)
+    key = load_repository_key(repository)
     (kept,) = keys.glob("[!.]*")
     repository.rename(tmp_path / "moved")
-    other = repository_key(tmp_path / "moved")
+    other = load_repository_key(tmp_path / "moved")
     assert other != key
     with pytest.raises(UserError, match=f"{tmp_path} was written under another key.*it is {kept}"):
-        check_key(key_fingerprint(key), other, tmp_path)
-    check_key(key_fingerprint(other), other, tmp_path)
+        check_key(compute_key_fingerprint(key), other, tmp_path)
+    check_key(compute_key_fingerprint(other), other, tmp_path)
     check_key("", other, tmp_path)  # an earlier version did not say
 
 
 def test_a_moved_time_tells_the_hour_and_no_more():
     time = datetime(2020, 3, 4, 15, 59, 59, 999999)
-    moved = moved_hour(b"key", "patient", time)
+    moved = coarsen_time(b"key", "patient", time)
     assert (moved.hour, moved.minute, moved.second, moved.microsecond) == (15, 0, 0, 0)
-    assert (moved.date() - time.date()).days == shift_days(b"key", "patient")
+    assert (moved.date() - time.date()).days == compute_shift_days(b"key", "patient")
 
 
 def test_days_of_shift_are_the_patients_own_and_never_none():
-    shifts = {number: shift_days(b"key", f"patient {number}") for number in range(2000)}
+    shifts = {number: compute_shift_days(b"key", f"patient {number}") for number in range(2000)}
     assert all(-365 <= days <= -1 for days in shifts.values())
     assert len(set(shifts.values())) > 350
-    assert shifts == {number: shift_days(b"key", f"patient {number}") for number in range(2000)}
-    assert shifts != {number: shift_days(b"yek", f"patient {number}") for number in range(2000)}
+    assert shifts == {number: compute_shift_days(b"key", f"patient {number}") for number in range(2000)}
+    assert shifts != {number: compute_shift_days(b"yek", f"patient {number}") for number in range(2000)}

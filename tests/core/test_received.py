@@ -8,7 +8,7 @@ import pytest
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_yaml
-from kicc_ml.core.received import MAX_YAML_BYTES, parse_yaml_documents, read_json, read_object, read_yaml
+from kicc_ml.core.received import MAX_YAML_BYTES, parse_yaml_documents, read_json, read_json_object, read_yaml
 from kicc_ml.runs.tables import read_numbers
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -63,7 +63,7 @@ def test_bad_json_is_one_sentence_that_names_the_file_and_the_remedy(tmp_path: P
 def test_json_that_holds_no_object_is_refused_where_one_is_needed(tmp_path: Path, content: str):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(UserError, match="names and values"):
-        read_object(tmp_path / "a.json", "remove it")
+        read_json_object(tmp_path / "a.json", "remove it")
 
 
 def test_a_missing_file_or_a_folder_in_its_place_is_one_sentence(tmp_path: Path):

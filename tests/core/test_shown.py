@@ -16,13 +16,13 @@ from rich.console import Console
 from kicc_ml.core.files import read_table, write_table
 from kicc_ml.core.shown import (
     PlainTextFormatter,
-    counted,
-    figure_text,
-    json_text,
-    link_to,
-    markup,
-    page_text,
-    plain_text,
+    escape_for_page,
+    escape_for_plot,
+    escape_markup,
+    format_count,
+    format_json,
+    make_link,
+    make_printable,
     say,
 )
 
@@ -42,26 +42,26 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_control_character_reaches_the_terminal(text: str):
-    shown = plain_text(text)
+    shown = make_printable(text)
     assert shown.isprintable()
     shown.encode("utf-8")
 
 
 def test_ordinary_text_is_shown_as_it_is():
-    assert plain_text("대구 1 – <b> $5 [x] é") == "대구 1 – <b> $5 [x] é"
+    assert make_printable("대구 1 – <b> $5 [x] é") == "대구 1 – <b> $5 [x] é"
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "[bold", "\\[x]", "x\\"])
 def test_rich_shows_foreign_text_letter_by_letter(text: str):
     out = io.StringIO()
-    Console(file=out, width=200).print(f"[bold]{markup(text)}[/bold]|")
-    assert out.getvalue().rstrip("|\n").rstrip() == plain_text(text)
+    Console(file=out, width=200).print(f"[bold]{escape_markup(text)}[/bold]|")
+    assert out.getvalue().rstrip("|\n").rstrip() == make_printable(text)
 
 
 @pytest.mark.parametrize("text", [r"A$\foo$B", "$", "$$", r"\$x$", "a_b^c{d}"])
 def test_matplotlib_draws_foreign_text_and_no_formula(text: str):
     figure = Figure()
-    figure.text(0.5, 0.5, figure_text(text))
+    figure.text(0.5, 0.5, escape_for_plot(text))
     figure.savefig(io.BytesIO(), format="svg")
 
 
@@ -69,7 +69,7 @@ def test_matplotlib_draws_foreign_text_and_no_formula(text: str):
     "name", ["javascript:alert(1)", "a#1", "50%41", "q?x=1", "//host/x", "data:text/html,x", "한 글"]
 )
 def test_a_link_leads_to_the_file_of_that_name_and_nowhere_else(name: str):
-    parts = urlsplit(link_to(Path(name)))
+    parts = urlsplit(make_link(Path(name)))
     assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("", "", "", "")
     assert unquote(parts.path) == "./" + str(Path(name))
 
@@ -119,7 +119,7 @@ def test_a_log_line_cannot_steer_the_terminal():
 @pytest.mark.parametrize("text", HOSTILE)
 def test_json_holds_the_text_and_no_character_that_steers_a_terminal(text: str):
     content = {text: [text, 1.5, None], "한글": "대구"}
-    shown = json_text(content)
+    shown = format_json(content)
     assert all(character.isprintable() or character == "\n" for character in shown)
     shown.encode("utf-8")
     assert json.loads(shown) == content
@@ -128,20 +128,20 @@ def test_json_holds_the_text_and_no_character_that_steers_a_terminal(text: str):
 
 @pytest.mark.parametrize("aside", [True, False])
 def test_a_message_keeps_its_lines_and_cannot_steer_the_terminal(capsys: pytest.CaptureFixture, aside: bool):
-    say("site \x1b[31mred\nsecond line", aside=aside)
+    say("site \x1b[31mred\nsecond line", to_stderr=aside)
     out, err = capsys.readouterr()
     assert (err if aside else out) == "site \\x1b[31mred\nsecond line\n"
     assert not (out if aside else err)
 
 
 def test_what_is_counted_is_in_the_singular_or_plural():
-    assert [counted(count, "file") for count in (0, 1, 8)] == ["0 files", "1 file", "8 files"]
-    assert counted(8, "series", "series") == "8 series"
+    assert [format_count(count, "file") for count in (0, 1, 8)] == ["0 files", "1 file", "8 files"]
+    assert format_count(8, "series", "series") == "8 series"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_page_holds_no_character_that_acts_and_our_own_markup_stays(text: str):
-    environment = jinja2.Environment(autoescape=True, finalize=page_text)
+    environment = jinja2.Environment(autoescape=True, finalize=escape_for_page)
     page = environment.from_string("<p>{{ text }}</p>{{ own }}{{ 5 }}")
     written = page.render(text=text + "<i>\n", own=jinja2.utils.markupsafe.Markup("<b>"))
     assert written.replace("\n", "").isprintable()

@@ -3,7 +3,7 @@
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Case, by_id
+from kicc_ml.core.types import Case, index_by_id
 from tests.support.folder_names import HOSTILE, PLAIN
 
 
@@ -20,4 +20,4 @@ def test_ordinary_ids_stay_as_they_are(case_id: str):
 
 def test_ids_that_some_disks_take_for_one_are_refused_together():
     with pytest.raises(UserError, match="'Patient1' and 'patient1'"):
-        by_id([Case("Patient1", "seoul", "p"), Case("patient1", "seoul", "q")])
+        index_by_id([Case("Patient1", "seoul", "p"), Case("patient1", "seoul", "q")])

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from kicc_ml.core.types import FilmScore, Risk, Series, SeverityMap, Volume
+from kicc_ml.core.types import RadiographScore, Risk, Series, SeverityMap, Volume
 from kicc_ml.dicom.header.views import hanging
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.results.segmentation import Source
@@ -30,7 +30,7 @@ SEVERITY = SeverityMap(
     lung_percent={"right": 28.0, "left": 2.0},
 )
 
-BRIXIA = FilmScore("brixia", 7.25, 18.0, 0.684, 2.9, 114)
+BRIXIA = RadiographScore("brixia", 7.25, 18.0, 0.684, 2.9, 114)
 
 
 def film_in(folder: Path, orientation: list[str] | None = None) -> Series:

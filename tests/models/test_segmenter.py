@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.progress import Stages
+from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import REGIONS, Volume
 from kicc_ml.data import canonical as transforms
 from kicc_ml.data.canonical import CanonicalCT
@@ -80,7 +80,7 @@ def test_where_no_lung_is_found_the_whole_volume_is_looked_at(lungs_first: None)
             return logits
 
     kept = np.zeros(chest().array.shape, np.float32)
-    segmenter(NeverLung()).segment_keeping(chest(), {"lesion": kept}, Stages())
+    segmenter(NeverLung()).segment_keeping(chest(), {"lesion": kept}, StageTimer())
     assert (kept > 0.5).sum() == 1000
 
 
@@ -94,12 +94,12 @@ def test_lung_is_uncertain_where_networks_disagree_on_the_lesion():
     two = replace(segmenter(ByValue()), networks=[ByValue(), NoLesion()])
     for asked, expected in ((two, chest().array == LESION), (segmenter(ByValue()), np.zeros(chest().array.shape))):
         unsure = np.zeros(chest().array.shape, bool)
-        asked.segment_keeping(chest(), {"uncertain": unsure}, Stages())
+        asked.segment_keeping(chest(), {"uncertain": unsure}, StageTimer())
         np.testing.assert_array_equal(unsure, expected)
 
 
 def test_each_stage_of_the_work_is_timed():
-    stages = Stages()
+    stages = StageTimer()
     segmenter(ByValue()).segment_keeping(chest(), {}, stages)
     assert list(stages.seconds) == ["to the networks' grid", "lungs", "lesions", "back to the scan's grid"]
     assert stages.seconds["lesions"] > 0

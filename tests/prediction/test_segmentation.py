@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kicc_ml.clinic.outputs import display_of
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.progress import Stages
+from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.mask_file import read_mask
@@ -251,7 +251,7 @@ def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
     volume = scan("SAR")
     masks = segmenter().segment(volume)
     severity = severity_of(volume, masks)
-    write_case(tmp_path, masks, volume, severity, {}, Stages())
+    write_case(tmp_path, masks, volume, severity, {}, StageTimer())
     hu = phantom_ras()
     lesion, lung = (hu == LESION).sum(), np.isin(hu, (LEFT, RIGHT, LESION)).sum()
     assert severity.percent_involved == pytest.approx(100 * lesion / lung)
@@ -293,7 +293,7 @@ def test_folds_that_see_a_ct_in_other_voxels_are_asked_apart_and_count_alike():
     folds = [replace(fold("a"), network=Sure(0.9)), replace(fold("b"), network=Sure(0.9))]
     folds.append(replace(fold("c", spacing_mm=[2.5, 2.5, 4.0]), network=Sure(0.3)))
     kept = np.zeros(scan().array.shape, np.float32)
-    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept}, Stages())
+    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept}, StageTimer())
     np.testing.assert_allclose(kept, 0.7, atol=5e-3)
 
 

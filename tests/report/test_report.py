@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import plain_text
+from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import ENDPOINTS, REGIONS
 from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import summarise, to_json
@@ -196,7 +196,7 @@ def test_a_hospital_of_any_name_is_shown_letter_by_letter(tmp_path: Path, site: 
     cases["site"], predictions["site"] = (table["site"].replace(name, site) for table in (cases, predictions))
     out = io.StringIO()
     Console(file=out, width=200).print(site_table(summarise(cases, predictions)))
-    assert plain_text(site) in out.getvalue()
+    assert make_printable(site) in out.getvalue()
     assert "\x1b" not in out.getvalue()
     page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})
     assert "<script>x</script>" not in page.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import yaml
 from kicc_ml.apps.evaluate import evaluate_runs
 from kicc_ml.cohort.repository import case_id
 from kicc_ml.core.files import write_json, write_table
-from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS
 from kicc_ml.runs.run_cohort import RunCohort
 
@@ -27,7 +27,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
         (repo / site).mkdir(parents=True)
         lines += [f"{site},{number},60,M,{number % 2}" for number in range(20)]
     (repo / "clinical.csv").write_text("\n".join(lines) + "\n")
-    key = repository_key(repo)
+    key = load_repository_key(repo)
     rng = np.random.default_rng(0)
     for site in ("seoul", "busan"):
         folder = run / site
@@ -38,7 +38,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
         label = np.arange(20) % 2
         rows = pd.DataFrame(
             {
-                "case_id": [case_id(site, pseudonym(key, site, str(number))) for number in range(20)],
+                "case_id": [case_id(site, make_pseudonym(key, site, str(number))) for number in range(20)],
                 **{"site": site, "fold": site, "endpoint": "icu", "model": "network"},
                 **{"probability": np.clip(0.3 + 0.3 * label + rng.normal(0, 0.1, 20), 0, 1), "label": label},
             }

@@ -14,8 +14,8 @@ import jinja2
 from kicc_ml.clinic.page.scan import DisplayScan
 from kicc_ml.clinic.page.words import WORDS
 from kicc_ml.core.files import write_text
-from kicc_ml.core.shown import page_text
-from kicc_ml.core.types import FilmScore, Hanging, Risk, SeverityMap, Unlike
+from kicc_ml.core.shown import escape_for_page
+from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, RadiographScore, Risk, SeverityMap
 from kicc_ml.severity.grade import SIDES, THIRDS, change
 
 #: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
@@ -56,14 +56,14 @@ class PatientPage:
     scan: Scan
     previous: Scan | None = None
     standing: Standing = "unchecked"
-    standing_because: tuple[Unlike, ...] = ()
+    standing_because: tuple[OutOfRangeFeature, ...] = ()
     doubt: Doubt = "unknown"
     risks: tuple[Risk, ...] = ()
     risks_from: str = ""
-    scores: tuple[FilmScore, ...] = ()
+    scores: tuple[RadiographScore, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
-    hanging: Hanging | None = None
+    hanging: DisplayOrientation | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -96,7 +96,7 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=page_text,
+        finalize=escape_for_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )

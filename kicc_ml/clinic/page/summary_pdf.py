@@ -13,7 +13,7 @@ from PIL import Image
 
 from kicc_ml.clinic.page.page import PatientPage, zone_cells
 from kicc_ml.clinic.page.words import WORDS
-from kicc_ml.core.shown import figure_text
+from kicc_ml.core.shown import escape_for_plot
 from kicc_ml.core.types import Risk, SeverityMap
 from kicc_ml.pictures.fonts import font_families
 from kicc_ml.severity.grade import change
@@ -49,7 +49,7 @@ def _head(figure: Figure, page: PatientPage) -> None:
     figure.text(0.06, 0.95, _word("title"), size=15, weight="bold")
     identity = [f"{label}: {value}" for label, value in page.identity.items()]
     said = "   ".join([f"{_word('case')} {page.case_id}", *identity])
-    figure.text(0.06, 0.928, figure_text(said), size=9.5)
+    figure.text(0.06, 0.928, escape_for_plot(said), size=9.5)
     figure.text(0.06, 0.91, _word("research"), size=8.5, color="#8a3b00")
     ink = STANDING_INK[page.standing]
     figure.text(0.06, 0.884, _word(f"trust_{page.standing}"), size=10.5, weight="bold", color=ink)
@@ -109,7 +109,7 @@ def _outcome(figure: Figure, page: PatientPage) -> None:
         for left, said, size in zip(RISK_COLUMNS, _said(risk), (9, 9, 7), strict=True):
             figure.text(left, height, said, size=size)
     figure.text(
-        0.06, height - 0.0135, figure_text(f"{_word('risks_from')}: {page.risks_from}"), size=7.5, color="#444444"
+        0.06, height - 0.0135, escape_for_plot(f"{_word('risks_from')}: {page.risks_from}"), size=7.5, color="#444444"
     )
 
 
@@ -144,5 +144,5 @@ def _zones(axes: Axes, severity: SeverityMap) -> None:
 def _provenance(figure: Figure, page: PatientPage) -> None:
     lines = [f"{label}: {value}" for label, value in page.provenance.items()]
     for line, text in enumerate(lines[:10]):
-        figure.text(0.06, 0.2 - 0.0145 * line, figure_text(text[:130]), size=7.5, color="#444444")
+        figure.text(0.06, 0.2 - 0.0145 * line, escape_for_plot(text[:130]), size=7.5, color="#444444")
     figure.text(0.06, 0.035, "\n".join(textwrap.wrap(_word("method"), 120)), size=7.5, color="#444444")

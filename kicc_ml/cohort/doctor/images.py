@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kicc_ml.cohort.doctor.findings import Finding, Severity, Stake
-from kicc_ml.core.shown import counted
+from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.identity_checks import identity_faults
 from kicc_ml.dicom.header.shown_path import readable
@@ -67,7 +67,7 @@ def _lost_patients(found: Indexed) -> Iterator[Finding]:
         return
     theirs = [one for one in found.series if (one.site, one.patient) in lost]
     why = ", ".join(sorted({code for one in theirs for code in _why(one)}))
-    sentence = f"{counted(len(lost), 'patient')} lost: not one image can be used ({why})"
+    sentence = f"{format_count(len(lost), 'patient')} lost: not one image can be used ({why})"
     example = found.name(theirs[0].files[0])
     yield Finding("must mend", "patients", "patient_lost", sentence, len(lost), example, "see these reasons below")
 
@@ -87,9 +87,9 @@ def _why(refused: Series) -> list[str]:
 
 
 def _refused(found: Indexed, code: str, refused: Sequence[Series]) -> Finding:
-    whose = counted(len(_patients(refused)), "patient")
+    whose = format_count(len(_patients(refused)), "patient")
     words = f"{REASONS[code]}{_how_many_missing(code, refused)}"
-    sentence = f"{counted(len(refused), 'series', 'series')} of {whose} refused: {words}"
+    sentence = f"{format_count(len(refused), 'series', 'series')} of {whose} refused: {words}"
     severity: Severity = "must mend" if code in REMEDIES else "note"  # nothing is wrong with a lateral view
     example = found.name(refused[0].files[0])
     return Finding(severity, "images", code, sentence, len(refused), example, REMEDIES.get(code, ""))
@@ -99,7 +99,9 @@ def _left_out_or_said(found: Indexed, code: str) -> Iterator[Finding]:
     """Of a reason that has cost no series: files in none, or something said of series that can be used."""
     files = [row.path for row in found.file_rows if row.reason == code]
     said = [one.files[0] for one in found.series if one.usable and code in one.reasons]
-    paths, what = (files, counted(len(files), "file")) if files else (said, counted(len(said), "series", "series"))
+    paths, what = (
+        (files, format_count(len(files), "file")) if files else (said, format_count(len(said), "series", "series"))
+    )
     remedy = HARMLESS.get(code) or REMEDIES.get(code)
     if not paths or not remedy:
         return
@@ -116,7 +118,7 @@ def _how_many_missing(code: str, refused: Sequence[Series]) -> str:
         for one in refused
         if one.coverage_mm and one.spacing_mm and one.spacing_mm[2]
     )
-    return f" ({counted(missing, 'slice')} in all)" if missing > 0 else ""
+    return f" ({format_count(missing, 'slice')} in all)" if missing > 0 else ""
 
 
 def _of_identity(found: Indexed) -> Iterator[Finding]:
@@ -130,7 +132,7 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
             held[code].append(path)
     for code, (severity, stake, words, remedy) in IDENTITY.items():
         if paths := held.get(code):
-            sentence = f"{counted(len(paths), 'series', 'series')}: {words}"
+            sentence = f"{format_count(len(paths), 'series', 'series')}: {words}"
             yield Finding(severity, stake, code, sentence, len(paths), found.name(paths[0]), remedy)
 
 
@@ -140,7 +142,7 @@ def _of_faulty_tags(found: Indexed) -> Iterator[Finding]:
     if faulty:
         keywords = ", ".join(sorted({keyword for tags in faulty.values() for keyword in tags}))
         sentence = (
-            f"{counted(len(faulty), 'series', 'series')}: values against the rules of DICOM ({keywords}); "
+            f"{format_count(len(faulty), 'series', 'series')}: values against the rules of DICOM ({keywords}); "
             "DICOM objects of results are written without them"
         )
         remedy = "correct these tags, lest the archive cannot file the results under their patient"
@@ -153,7 +155,7 @@ def _of_paths(found: Indexed) -> Iterator[Finding]:
     renamed = [path for path, shown in below if shown != readable(str(path.relative_to(found.root)))]
     if renamed:
         count, example = len(renamed), found.path_without_identity(renamed[0])
-        sentence = f"{counted(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"
+        sentence = f"{format_count(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"
         remedy = "rename files and folders before they leave the hospital"
         yield Finding("should mend", "privacy", "identifying_path", sentence, count, example, remedy)
 
@@ -166,6 +168,6 @@ def _thick(found: Indexed) -> Iterator[Finding]:
     thick = [study for study, of_series in distances_mm.items() if min(of_series) > THICK_MM]
     if thick:
         example = next(one.files[0] for one in found.series if (one.patient, one.study) == thick[0])
-        sentence = f"{counted(len(thick), 'CT study', 'CT studies')} without slices at {THICK_MM:g} mm or nearer"
+        sentence = f"{format_count(len(thick), 'CT study', 'CT studies')} without slices at {THICK_MM:g} mm or nearer"
         remedy = "send the thin reconstruction too, where there is one"
         yield Finding("note", "quality", "thick_slices", sentence, len(thick), found.name(example), remedy)

@@ -7,7 +7,7 @@ from pathlib import Path
 from kicc_ml.cohort.doctor.findings import Finding
 from kicc_ml.cohort.mask_folders import FOLDER, REMEDY, mask_folders, misplaced_masks
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import counted
+from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.mask_file import read_mask
@@ -23,7 +23,7 @@ def mask_findings(found: Indexed) -> Iterator[Finding]:
     files = mask_folders(found.root, found.key)
     faults = [fault for series in found.series if series.usable for fault in _faults(series, files.get(series.uid, {}))]
     if faults:
-        sentence = f"{counted(len(faults), 'mask')} cannot be used: {faults[0][1]}"
+        sentence = f"{format_count(len(faults), 'mask')} cannot be used: {faults[0][1]}"
         yield Finding("must mend", "images", "bad_mask", sentence, len(faults), faults[0][0], BAD)
 
 

@@ -11,7 +11,7 @@ from kicc_ml.cohort.doctor.findings import Finding, worst_first
 from kicc_ml.cohort.doctor.images import image_findings
 from kicc_ml.cohort.doctor.masks import mask_findings
 from kicc_ml.cohort.doctor.table import table_findings
-from kicc_ml.core.shown import counted, markup
+from kicc_ml.core.shown import escape_markup, format_count
 from kicc_ml.dicom.index.build import Indexed, read_index
 
 
@@ -57,12 +57,13 @@ def _diagnosis(found: Indexed, findings: Sequence[Finding]) -> Diagnosis:
 def in_one_line(diagnosis: Diagnosis) -> str:
     """What can be used and how much there is to mend; notes in words where there is nothing else."""
     used = (
-        f"{counted(diagnosis.ct_series, 'CT series', 'CT series')} and "
-        f"{counted(diagnosis.radiographs, 'radiograph')} of {counted(diagnosis.patients, 'patient')} can be used"
+        f"{format_count(diagnosis.ct_series, 'CT series', 'CT series')} and "
+        f"{format_count(diagnosis.radiographs, 'radiograph')} of "
+        f"{format_count(diagnosis.patients, 'patient')} can be used"
     )
     grave = [one for one in diagnosis.findings if one.severity != "note"]
     if grave:
-        return f"{counted(len(grave), 'thing')} to mend; {used}."
+        return f"{format_count(len(grave), 'thing')} to mend; {used}."
     notes = "; ".join(one.sentence for one in diagnosis.findings)
     return f"Nothing to mend: {used}." + (f" To note: {notes}." if notes else "")
 
@@ -75,5 +76,7 @@ def table(diagnosis: Diagnosis) -> Table:
     for one in diagnosis.findings:
         example = f"for example {one.example}" if one.example else ""
         lines = [one.sentence, example, one.remedy and f"-> {one.remedy}", ""]
-        shown.add_row(f"[bold]{one.severity}[/bold]", "\n".join(markup(line) for line in (*filter(None, lines), "")))
+        shown.add_row(
+            f"[bold]{one.severity}[/bold]", "\n".join(escape_markup(line) for line in (*filter(None, lines), ""))
+        )
     return shown

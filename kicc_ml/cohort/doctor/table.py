@@ -13,8 +13,8 @@ from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, dates_
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
 from kicc_ml.cohort.table_file import TableError, read_cells
-from kicc_ml.core.pseudonym import pseudonym
-from kicc_ml.core.shown import counted
+from kicc_ml.core.pseudonym import make_pseudonym
+from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.index.build import Indexed
 
 #: What a clinical table is saved as by mistake.
@@ -56,9 +56,8 @@ def _unusable(error: TableError) -> Finding:
         return Finding("must mend", "table", "table_unreadable", f"the clinical table cannot be read: {what}", 1)
     where, allowed = error.bad_cells[0]
     count = len(error.bad_cells)
-    sentence = (
-        f"the clinical table cannot be used: {counted(count, 'bad cell')}, and no patient is read before they are right"
-    )
+    cells = format_count(count, "bad cell")
+    sentence = f"the clinical table cannot be used: {cells}, and no patient is read before they are right"
     return Finding("must mend", "table", "bad_cells", sentence, count, where, f"allowed there: {allowed}")
 
 
@@ -66,7 +65,7 @@ def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
     """Of a table that can be used."""
     if count := int(table["age_years"].isna().sum()):
         row = table.index[table["age_years"].isna()][0]
-        sentence = f"{counted(count, 'patient')} without an age in the table"
+        sentence = f"{format_count(count, 'patient')} without an age in the table"
         yield Finding("should mend", "quality", "no_age", sentence, count, f"line {row}, age_years", "fill in the age")
     yield from _of_dates(table, found)
     rule = IndexRule(None, None, ())
@@ -89,7 +88,7 @@ def _of_dates(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
     for one in found.series:
         of_patient[one.patient].append(one)
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-        own = [one for one in of_patient[pseudonym(found.key, row["site"], row["patient_id"])] if one.usable]
+        own = [one for one in of_patient[make_pseudonym(found.key, row["site"], row["patient_id"])] if one.usable]
         images += len(own)
         for modality in ("CT", "CXR"):
             left_out += index_image(modality, own, row, IndexRule())[1]
@@ -102,18 +101,18 @@ def _of_dates(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
 def _without_partner(cells: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
     folders = {normalize("NFC", one.site): one.site for one in found.series}  # a Mac takes Hangul apart
     row_of = {
-        pseudonym(found.key, folders.get(normalize("NFC", site), site), patient): line
+        make_pseudonym(found.key, folders.get(normalize("NFC", site), site), patient): line
         for line, site, patient in cells[["site", "patient_id"]].dropna().itertuples()
     }
     pictured = {one.patient for one in found.series}
     cause = likely_cause(cells, pictured - set(row_of), found.key)
     if alone := [line for patient, line in row_of.items() if patient not in pictured]:
-        sentence = f"{counted(len(alone), 'patient')} of the table without any image"
+        sentence = f"{format_count(len(alone), 'patient')} of the table without any image"
         remedy = cause or "send the images, or see that site and patient_id are those of the files"
         yield Finding("must mend", "patients", "no_image", sentence, len(alone), f"line {alone[0]}", remedy)
     if strangers := [one for one in found.series if one.patient not in row_of]:
         count = len({one.patient for one in strangers})
-        sentence = f"{counted(count, 'patient')} with images but without a row of the table, and so not used"
+        sentence = f"{format_count(count, 'patient')} with images but without a row of the table, and so not used"
         remedy = cause or "add the row, with site and patient_id as in the files"
         example = found.name(strangers[0].files[0])
         yield Finding("must mend", "patients", "no_row", sentence, count, example, remedy)

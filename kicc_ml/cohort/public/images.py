@@ -17,8 +17,8 @@ from kicc_ml.cohort.clinical_table import MAX_AGE_YEARS
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.path_names import MAX_BYTES, fault_of
-from kicc_ml.core.shown import plain_text
+from kicc_ml.core.path_names import MAX_BYTES, find_name_fault
+from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import CXR_SCORES, Case
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 
@@ -64,7 +64,7 @@ def covid_ct_seg(root: str | Path | None) -> Cohort:
     """
     folder = _folder(root, COVID_CT_SEG)
     found = {path: path.name.removesuffix(CT_SUFFIX) for path in sorted(folder.glob(f"*{CT_SUFFIX}"))}
-    volumes = {path: name for path, name in found.items() if not fault_of(name)}
+    volumes = {path: name for path, name in found.items() if not find_name_fault(name)}
     if not volumes:
         raise UserError(f"{folder} holds no <id>{CT_SUFFIX}; lay the volumes and their masks there")
     flow = Flow(rows=len(found), cases=len(volumes), unit="volumes")
@@ -245,7 +245,7 @@ def _read_metadata(path: Path, flow: Flow, columns: Collection[str] = CXR_COLUMN
     if missing := sorted(set(columns) - set(table)):
         raise UserError(f"{path}: column(s) missing: {', '.join(missing)}")
     flow.rows = len(table)
-    usable = table["image_id"].fillna("").map(lambda image_id: not fault_of(image_id))
+    usable = table["image_id"].fillna("").map(lambda image_id: not find_name_fault(image_id))
     _warn_of_ids(path, table.loc[~usable, "image_id"].fillna("").tolist(), flow)
     table = table[usable].reset_index(drop=True)
     traces = table[["person_group", "near_duplicate_group"]].to_dict("index")
@@ -260,13 +260,13 @@ def _read_metadata(path: Path, flow: Flow, columns: Collection[str] = CXR_COLUMN
 def _warn_of_ids(place: Path, ids: Sequence[str], flow: Flow) -> None:
     """Images are left out whose id could not be the name of a folder of results; it may be meant to lead elsewhere."""
     if ids:
-        example = plain_text(ids[0])[:MAX_BYTES]
+        example = make_printable(ids[0])[:MAX_BYTES]
         logger.warning(
             "%s: %d image(s) left out, whose id cannot be the name of a folder, for example %r: %s",
             place,
             len(ids),
             example,
-            fault_of(ids[0]),
+            find_name_fault(ids[0]),
         )
         flow.excluded["no usable id"] = len(ids)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import joblib
 
 from kicc_ml.core.errors import TargetError, UserError
-from kicc_ml.core.path_names import check_distinct, fault_of, make_path_name
+from kicc_ml.core.path_names import check_distinct, find_name_fault, make_path_name
 from kicc_ml.core.progress import track
-from kicc_ml.core.pseudonym import pseudonym
-from kicc_ml.core.shown import plain_text
+from kicc_ml.core.pseudonym import make_pseudonym
+from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.deidentify.copy import NotExportedError, object_uid, write_deidentified
 from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
@@ -95,7 +95,7 @@ def choose(found: Sequence[Indexed], selection: Selection) -> list[tuple[Indexed
     chosen = [(source, series) for source in found for series in selection.of(source)]
     sites = sorted({site_folder(source, series) for source in found for series in source.series})
     if not chosen:
-        there = ", ".join(map(plain_text, sites))
+        there = ", ".join(map(make_printable, sites))
         raise UserError(
             f"no series is selected; there are the sites {there}, and kicc-ml index lists them. Nothing was written: a "
             "copy of an earlier export is as it was"
@@ -133,7 +133,7 @@ def export_series(chosen: Sequence[tuple[Indexed, Series]], selection: Selection
 def site_folder(source: Indexed, series: Series) -> str:
     """The hospital's folder in the copy: as it is shown, or made from that where it could be no folder."""
     shown = source.site(series.site) or NO_SITE
-    return make_path_name(shown) if fault_of(shown) else shown
+    return make_path_name(shown) if find_name_fault(shown) else shown
 
 
 def series_folder(source: Indexed, series: Series) -> str:
@@ -189,7 +189,7 @@ def _copy_file(
             if entry.state == state and name not in taken:
                 return _Copied(source, name, entry)
         digest = source_digest(key, source.read_bytes(), *how)
-        name = _free_name(pseudonym(key, object_uid(source) or digest), digest, taken)
+        name = _free_name(make_pseudonym(key, object_uid(source) or digest), digest, taken)
         if name not in there or there[name].digest != digest:
             write_deidentified(source, folder / name, key, patient, secondary_captures=captures)
         return _Copied(source, name, Entry(digest, state, (folder / name).stat().st_size))

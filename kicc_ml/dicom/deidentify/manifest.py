@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from kicc_ml.core.errors import TargetError, UserError, target_error
+from kicc_ml.core.errors import TargetError, UserError, make_target_error
 from kicc_ml.core.files import remove_stale_partials, write_text
 from kicc_ml.core.locks import hold
-from kicc_ml.core.path_names import folder_within
-from kicc_ml.core.pseudonym import check_key, key_fingerprint, pseudonym
+from kicc_ml.core.path_names import resolve_subfolder
+from kicc_ml.core.pseudonym import check_key, compute_key_fingerprint, make_pseudonym
 
 MANIFEST, LOCK = ".kicc-export.json", ".kicc-export.lock"
 FORMAT = 1
@@ -52,7 +52,7 @@ class Copy:
         """The place of a folder ``site/patient/series`` or ``masks/series``, which lies within the copy."""
         place = self.root
         for part in name.split("/"):
-            place = folder_within(place, part, "a folder of the copy")
+            place = resolve_subfolder(place, part, "a folder of the copy")
         return place
 
     def plan(self, folders: Collection[str]) -> None:
@@ -92,7 +92,7 @@ class Copy:
         try:
             path.unlink()
         except OSError as error:
-            raise target_error(path, error) from error
+            raise make_target_error(path, error) from error
         self.taken_away += 1
 
     def _remove_empty(self, place: Path) -> None:
@@ -118,7 +118,7 @@ def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[Copy]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise target_error(out, error) from error
+        raise make_target_error(out, error) from error
     with hold(out / LOCK, f"the copy {out}"):
         copy = _read(out, keys)
         copy.save()
@@ -147,11 +147,11 @@ def source_state(key: bytes, path: Path, *how: str) -> str:
     """What tells on disk that a source is still the same, without reading it. Raises OSError."""
     status = path.stat()
     seen = (str(path.resolve()), str(status.st_size), str(status.st_mtime_ns), str(status.st_ctime_ns))
-    return pseudonym(key, RULES, *seen, *how)
+    return make_pseudonym(key, RULES, *seen, *how)
 
 
 def _read(out: Path, keys: Collection[bytes]) -> Copy:
-    fingerprints = sorted(set(map(key_fingerprint, keys)))
+    fingerprints = sorted(set(map(compute_key_fingerprint, keys)))
     path = out / MANIFEST
     if not path.exists():
         if any(entry.name[0] != "." for entry in out.iterdir()):

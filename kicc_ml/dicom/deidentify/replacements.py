@@ -13,12 +13,13 @@ from datetime import date, timedelta
 
 from pydicom.uid import UID_dictionary
 
-from kicc_ml.core.pseudonym import pseudonym, shift_days
+from kicc_ml.core.pseudonym import compute_shift_days, make_pseudonym
 from kicc_ml.dicom.deidentify.known_values import is_known
 from kicc_ml.dicom.header.dates import moment
 from kicc_ml.dicom.header.shown_path import shown_path
 
-#: Two four-year cycles more than :func:`shift_days`, so that no moved date of an epidemic is a true one of somebody.
+#: Days added to :func:`compute_shift_days`: two cycles of four years, so that no shifted date falls into the epidemic,
+#: where it could be another patient's true date.
 DAYS_FURTHER_BACK = 2 * 1461
 #: From here on ages are one class (HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(C)).
 OLDEST_YEARS = 90
@@ -51,7 +52,7 @@ def new_uid(key: bytes, uid: str) -> str:
 
 def export_shift(key: bytes, patient: str) -> timedelta:
     """By how much all dates of a patient, given as pseudonym, are moved in what is exported."""
-    return timedelta(days=shift_days(key, patient) - DAYS_FURTHER_BACK)
+    return timedelta(days=compute_shift_days(key, patient) - DAYS_FURTHER_BACK)
 
 
 def moved_date(key: bytes, patient: str, day: date) -> date:
@@ -136,7 +137,7 @@ class Replacements:
     def text(self, value: str, keyword: str) -> str:
         """As it is where it is known to name a device; else a pseudonym, which tells values apart."""
         known = is_known(keyword, value) and not shown_path(value, self.identifying, self.key)
-        return value if known or not value else pseudonym(self.key, value).upper()
+        return value if known or not value else make_pseudonym(self.key, value).upper()
 
     def code(self, value: str, keyword: str) -> str:
         """A CS as it is where it is a known term, and no part of the patient's name."""
@@ -145,4 +146,4 @@ class Replacements:
 
     def agent(self, value: str, keyword: str) -> str:
         """Its pseudonym: free text in which anything may be written, and which only has to differ."""
-        return pseudonym(self.key, value).upper() if value else ""
+        return make_pseudonym(self.key, value).upper() if value else ""

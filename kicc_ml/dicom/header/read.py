@@ -10,7 +10,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header.dates import acquired_at, moment
 from kicc_ml.dicom.header.encoding import data_set_contradicts, pixels_contradict
 from kicc_ml.dicom.header.multiframe import frame_values
@@ -240,8 +240,10 @@ def _pseudonyms(values: Mapping[str, str], blank: Header, key: bytes) -> dict[st
     study, series, sop = (values.get(f"{name}InstanceUID") or blank.path for name in ("Study", "Series", "SOP"))
     patient_id = values.get("PatientID", "")
     return {
-        "patient": pseudonym(key, blank.site, patient_id) if patient_id else pseudonym(key, blank.site, "", study),
-        "study": pseudonym(key, study),
-        "series": pseudonym(key, series),
-        "sop": pseudonym(key, sop),
+        "patient": make_pseudonym(key, blank.site, patient_id)
+        if patient_id
+        else make_pseudonym(key, blank.site, "", study),
+        "study": make_pseudonym(key, study),
+        "series": make_pseudonym(key, series),
+        "sop": make_pseudonym(key, sop),
     }

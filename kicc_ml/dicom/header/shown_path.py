@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 #: Shorter parts of a Latin name ("Yu") are in too many words; one Korean or Chinese letter is a surname of millions.
@@ -23,7 +23,7 @@ def shown_path(path: str, values: Mapping[str, str], key: bytes) -> str:
     for word in _words(values):
         if word.casefold() in folded:
             whole_word = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
-            shown = re.sub(whole_word, pseudonym(key, word), shown, flags=re.IGNORECASE)
+            shown = re.sub(whole_word, make_pseudonym(key, word), shown, flags=re.IGNORECASE)
     return "" if shown == path else shown
 
 
@@ -54,7 +54,7 @@ def _marks(name: str, patient_id: str, key: bytes) -> str:
 
 def mark_of(key: bytes, word: str) -> str:
     """What stands for an identifying word: the same for each way of writing it in a path."""
-    return pseudonym(key, "word of a path", folded(word))
+    return make_pseudonym(key, "word of a path", folded(word))
 
 
 def folded(word: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pydicom
 
-from kicc_ml.core.types import Hanging
+from kicc_ml.core.types import DisplayOrientation
 from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.header.values import text
 
@@ -34,7 +34,7 @@ def view_position(view: str, *descriptions: str) -> str:
     return frontal.pop() if len(frontal) == 1 and frontal <= FRONTAL.keys() else ""
 
 
-def hanging(path: Path) -> Hanging:
+def hanging(path: Path) -> DisplayOrientation:
     """What Patient Orientation (0020,0020) of a DICOM radiograph says: rows to the patient's left, columns to the feet,
     as a radiograph hangs; something else; or nothing.
     """

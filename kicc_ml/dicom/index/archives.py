@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from kicc_ml.core.errors import target_error
-from kicc_ml.core.files import PRIVATE_FOLDER, remove_stale_partials, set_aside, whole_folder
+from kicc_ml.core.errors import make_target_error
+from kicc_ml.core.files import PRIVATE_FOLDER, move_damaged_away, remove_stale_partials, whole_folder
 from kicc_ml.core.locks import hold
-from kicc_ml.core.user_folders import user_cache
+from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.header_table import FoundFile
 from kicc_ml.dicom.index.unpack import SUFFIX, Allowance, Member, NotUnpacked, is_zip, members_of, unpack
@@ -61,7 +61,7 @@ def _is_there(folder: Path, allowance: Allowance) -> bool:
 
 def _unpack(archive: Path, folder: Path, allowance: Allowance, packed_bytes: int) -> None:
     if folder.exists():  # somebody took files out of it
-        set_aside(folder)
+        move_damaged_away(folder)
     before = allowance.spent
     try:
         with suppress(FileExistsError), whole_folder(folder, private=True) as partial:
@@ -116,7 +116,7 @@ def _found(folder: Path, member: Member, path: str, site: str, name: str) -> Fou
 
 
 def _cache() -> Path:
-    return Path(os.path.abspath(user_cache())) / "zip"
+    return Path(os.path.abspath(get_cache_folder())) / "zip"
 
 
 def _make_room(cache: Path) -> None:
@@ -124,7 +124,7 @@ def _make_room(cache: Path) -> None:
     try:
         cache.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     except OSError as error:
-        raise target_error(cache, error) from error
+        raise make_target_error(cache, error) from error
     remove_stale_partials(cache)
     for folder in cache.glob("[0-9a-f]*"):
         with suppress(OSError):  # another process takes it away

@@ -13,9 +13,9 @@ import joblib
 import pyarrow.compute as pc
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import repository_key, service_key
+from kicc_ml.core.pseudonym import load_repository_key, load_service_key
 from kicc_ml.core.types import Series
-from kicc_ml.core.user_folders import user_cache
+from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.header.read import Header
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.archives import members, unpacked, with_zips_opened
@@ -110,7 +110,7 @@ def index_repository(root: Path, cache: Path | None = None, policy: GeometryPoli
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
-    key = repository_key(root)
+    key = load_repository_key(root)
     found = _judged(root, _files(root), key, policy, cache=cache)
     _log(found)
     return list(found.series)
@@ -145,7 +145,7 @@ def _index(source: str, policy: GeometryPolicy, decode: bool, cached: bool) -> I
     if source.startswith(WEB):
         return _index_web(source, policy, decode)
     root, files, key = _place(Path(source))
-    cache = user_cache() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.parquet"
+    cache = get_cache_folder() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.parquet"
     return _judged(root, files, key, policy, cache=cache if cached else None, decode=decode)
 
 
@@ -158,19 +158,19 @@ def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> Indexed:
     if decode:
         logger.warning("%s: pixel data of a DICOMweb service is decoded when it is fetched, not by the index", url)
     series, rows = index_web(url, policy=policy)
-    return Indexed(cache_folder(address(url)), service_key(address(url)), series, rows)
+    return Indexed(cache_folder(address(url)), load_service_key(address(url)), series, rows)
 
 
 def _place(source: Path) -> tuple[Path, list[FoundFile], bytes]:
     """Root, files and key of a source on disk."""
     if source.is_dir():
-        return source, _files(source), repository_key(source)
+        return source, _files(source), load_repository_key(source)
     if not source.is_file():
         raise UserError(f"{source}: no such folder or file; give a folder, a zip file or the address of a service")
     if source.suffix.lower() == SUFFIX or is_zip(source):
         folder = unpacked(source)
-        return folder, list(members(folder)), repository_key(source)
-    return source.parent, [found_file(source.name, "", source.stat())], repository_key(source.parent)
+        return folder, list(members(folder)), load_repository_key(source)
+    return source.parent, [found_file(source.name, "", source.stat())], load_repository_key(source.parent)
 
 
 def _files(folder: Path) -> list[FoundFile]:

@@ -1,6 +1,6 @@
 """Headers as columns: a tenth of their size as objects, and the form in which a scan keeps what it has read.
 
-What is written down holds pseudonyms only, and dates moved by the patient's :func:`shift_days`.
+What is written down holds pseudonyms only, and dates moved by the patient's :func:`compute_shift_days`.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kicc_ml.core.pseudonym import shift_days
+from kicc_ml.core.pseudonym import compute_shift_days
 from kicc_ml.dicom.header.read import Header
 
 #: So many headers are objects at a time.
@@ -128,7 +128,7 @@ def file_rows(table: pa.Table) -> pa.Table:
 
 
 def _shifts(patients: Sequence[str], key: bytes) -> dict[str, timedelta]:
-    return {patient: timedelta(days=shift_days(key, patient)) for patient in set(patients)}
+    return {patient: timedelta(days=compute_shift_days(key, patient)) for patient in set(patients)}
 
 
 def _moved(

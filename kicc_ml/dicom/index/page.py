@@ -5,7 +5,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from kicc_ml.core.shown import page_text
+from kicc_ml.core.shown import escape_for_page
 from kicc_ml.dicom.index.summary import VERDICTS, by_reason, by_site, last_line, spacing
 from kicc_ml.dicom.series.reasons import REASONS
 
@@ -15,7 +15,7 @@ def render(frame: pd.DataFrame) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kicc_ml.dicom.index", "."),
         autoescape=True,
-        finalize=page_text,
+        finalize=escape_for_page,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

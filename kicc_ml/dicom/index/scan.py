@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.progress import track
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header.read import Header, read_headers
 from kicc_ml.dicom.index.archives import with_zips_opened
 from kicc_ml.dicom.index.header_table import IDENTITY, SCHEMA, FoundFile, HeaderTable, file_rows, identity, to_table
@@ -115,7 +115,7 @@ def _in_order(table: pa.Table, found: Sequence[FoundFile]) -> pa.Table:
 
 def _stamp(key: bytes) -> bytes:
     """Changes with the key, since the cached pseudonyms are then worth nothing, and with the format."""
-    return pseudonym(key, "header cache", CACHE_FORMAT).encode()
+    return make_pseudonym(key, "header cache", CACHE_FORMAT).encode()
 
 
 def _parts(cache: Path) -> Path:

@@ -8,7 +8,7 @@ dates, long numbers, and every word that is not in :data:`PLAIN_WORDS`.
 import re
 from collections.abc import Callable, Collection
 
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header.shown_path import folded, mark_of
 
 #: What is in the names of files of scanners and archives, and of what lies beside them. It says nothing of a person.
@@ -92,7 +92,7 @@ class _Hiding:
 
     def _hide(self, text: str) -> str:
         """A pseudonym with letters and digits, so that it is known for one where it is met again."""
-        digits = pseudonym(self.key, folded(text))
+        digits = make_pseudonym(self.key, folded(text))
         return self._place(digits if _PSEUDONYM.fullmatch(digits) else f"a0{digits[2:]}")
 
     def _hide_marked(self, component: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.path_names import check_distinct, fault_of
-from kicc_ml.core.shown import plain_text
+from kicc_ml.core.path_names import check_distinct, find_name_fault
+from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import Modality, Series, Units
 from kicc_ml.dicom.index.build import WEB, read_index
 from kicc_ml.dicom.index.walk import walk
@@ -42,16 +42,16 @@ def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Mo
     suffixes = NIFTI_SUFFIXES if modality == "CT" else RADIOGRAPH_SUFFIXES
     files = list(_files(source, suffixes))
     set_aside = {
-        plain_text(path.name): f"its name without suffix cannot be the name of a folder: {fault}; rename the file"
+        make_printable(path.name): f"its name without suffix cannot be the name of a folder: {fault}; rename the file"
         for path in files
-        if (fault := fault_of(stem(path)))
+        if (fault := find_name_fault(stem(path)))
     }
     found = [
         nifti_series(path, site="", patient=stem(path), units=units, spacing_known=spacing_known)
         if modality == "CT"
         else radiograph_series(path, site="", patient=stem(path))
         for path in files
-        if not fault_of(stem(path))
+        if not find_name_fault(stem(path))
     ]
     if not files or Path(source).is_dir():
         found += _in_dicom(source, modality)
@@ -80,7 +80,7 @@ def _refused(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, st
             first = series.files[0].name  # the files of a DICOM series may be named after the patient
             of_file = first.lower().endswith(suffixes)
             logger.warning("%s refused: %s", first if of_file else series.uid, reasons)
-            set_aside |= {plain_text(first): reasons} if of_file else {}
+            set_aside |= {make_printable(first): reasons} if of_file else {}
     return set_aside
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.core.shown import counted, markup
+from kicc_ml.core.shown import escape_markup, format_count
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 
@@ -59,7 +59,7 @@ def last_line(frame: pd.DataFrame) -> str:
     """Counts by kind and verdict in words."""
     counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
     return ", ".join(
-        f"{counted(count, kind, PLURAL[kind])} {verdict}" for (kind, verdict), count in sorted(counts.items())
+        f"{format_count(count, kind, PLURAL[kind])} {verdict}" for (kind, verdict), count in sorted(counts.items())
     )
 
 
@@ -79,5 +79,5 @@ def _table(frame: pd.DataFrame) -> Table:
     for name in map(str, frame.columns):
         table.add_column(name, no_wrap=name == "reason", overflow="fold")
     for row in frame.astype(str).itertuples(index=False):
-        table.add_row(*map(markup, row))  # a folder may be called [red]
+        table.add_row(*map(escape_markup, row))  # a folder may be called [red]
     return table

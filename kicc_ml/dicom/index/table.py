@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.core.pseudonym import shift_days
+from kicc_ml.core.pseudonym import compute_shift_days
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.shown_path import readable
 from kicc_ml.dicom.index.build import Indexed
@@ -34,7 +34,7 @@ def frame_of(found: Sequence[Indexed]) -> pd.DataFrame:
     """The index of several sources as one table of :data:`COLUMNS`, all series before the files in none.
 
     ``files`` are names in order of position that tell nobody's name or date (:meth:`Indexed.name`). ``acquired`` is
-    moved by the patient's :func:`shift_days`.
+    moved by the patient's :func:`compute_shift_days`.
     """
     rows = [_series_row(one, source) for source in found for one in source.series]
     rows += [_file_row(one, source) for source in found for one in source.file_rows]
@@ -61,7 +61,7 @@ def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), source
 
 
 def _series_row(series: Series, source: Indexed) -> dict[str, object]:
-    shift = timedelta(days=shift_days(source.key, series.patient))
+    shift = timedelta(days=compute_shift_days(source.key, series.patient))
     return {name: getattr(series, name) for name in PLAIN} | {
         "kind": "series",
         "site": source.site(series.site),

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from kicc_ml.core.types import FilmScore, Risk, SeverityMap
+from kicc_ml.core.types import RadiographScore, Risk, SeverityMap
 from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.segmentation import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
 
@@ -52,7 +52,7 @@ def severity_report(
     severity: SeverityMap,
     risks: Sequence[Risk],
     segmentation: Dataset | None = None,
-    scores: Sequence[FilmScore] = (),
+    scores: Sequence[RadiographScore] = (),
 ) -> Dataset:
     """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map, of risks and of scores; what is None is left out."""
     groups = [_both_lungs(source, severity), *_lungs(source, severity), *_zones(source, severity)]
@@ -154,7 +154,7 @@ def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluat
     return _group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
 
 
-def _score(source: Source, score: FilmScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+def _score(source: Source, score: RadiographScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """A predicted score of a film, and how near such predictions came to radiologists."""
     name = score.score.replace("_", " ")
     finding = Code(score.score.upper()[:16], "99KICC", f"Predicted score: {name} 0-{score.most:.0f}")

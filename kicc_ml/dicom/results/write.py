@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from kicc_ml.core.errors import target_fault
-from kicc_ml.core.files import PRIVATE_FILE, PRIVATE_FOLDER, folder_beside, make_folder
-from kicc_ml.core.types import FilmScore, Risk, SeverityMap, Volume
+from kicc_ml.core.errors import find_target_error
+from kicc_ml.core.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, temporary_folder_beside
+from kicc_ml.core.types import RadiographScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.pictures import picture, summary_pdf
 from kicc_ml.dicom.results.segmentation import Source, parametric_map, segmentation, state_origin
@@ -35,7 +35,7 @@ class Findings:
     pdf: bytes | None
     identified: bool = False
     risks: Sequence[Risk] = ()
-    scores: Sequence[FilmScore] = ()
+    scores: Sequence[RadiographScore] = ()
     sides: bool = True
 
 
@@ -59,14 +59,14 @@ def _write(objects: Mapping[str, Dataset], folder: Path) -> None:
     make_folder(folder)
     try:
         folder.chmod(PRIVATE_FOLDER)
-        with folder_beside(folder) as partial:
+        with temporary_folder_beside(folder) as partial:
             for name, made in objects.items():
                 path = partial / f"{name}.dcm"
                 path.touch(PRIVATE_FILE)
                 made.save_as(path, enforce_file_format=True)
             _take_place(partial, folder)
     except OSError as error:
-        raise (target_fault(error, folder.parent) or error) from error
+        raise (find_target_error(error, folder.parent) or error) from error
 
 
 def _take_place(partial: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_text
-from kicc_ml.core.user_folders import user_cache
+from kicc_ml.core.user_folders import get_cache_folder
 
 UIDS = "uids.json"
 
@@ -28,7 +28,7 @@ class InstanceUids:
 
 def cache_folder(url: str) -> Path:
     """The cache of a service in the user's cache folder, named after its address."""
-    return user_cache() / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    return get_cache_folder() / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def remember(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from pydicom.tag import Tag
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.progress import track
-from kicc_ml.core.pseudonym import pseudonym, service_key
+from kicc_ml.core.pseudonym import load_service_key, make_pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.read import Header, headers_of, read_headers
 from kicc_ml.dicom.header.stated_tags import quietly
@@ -56,7 +56,9 @@ def index_web(
     A series that the service does not hand out is one row. Raises UserError where nobody answers or lets us in.
     """
     url = address(url)
-    source = _Source(connect(url), cache or cache_folder(url), site or str(urlsplit(url).hostname), service_key(url))
+    source = _Source(
+        connect(url), cache or cache_folder(url), site or str(urlsplit(url).hostname), load_service_key(url)
+    )
     places = series_uids(source.client)
     series: list[Series] = []
     rows: list[FileRow] = []
@@ -81,13 +83,13 @@ class _SeriesHeaders:
 
 
 def _read_series(source: _Source, place: tuple[str, str]) -> _SeriesHeaders:
-    folder = "/".join(pseudonym(source.key, uid) for uid in place)
+    folder = "/".join(make_pseudonym(source.key, uid) for uid in place)
     try:
         items = series_metadata(source.client, *place)
     except NotServed as fault:
         logger.warning("site %s, series %s: %s", source.site, folder, fault)
         return _SeriesHeaders(folder, None)
-    names = {sop: f"{pseudonym(source.key, sop)}.dcm" for sop in items}
+    names = {sop: f"{make_pseudonym(source.key, sop)}.dcm" for sop in items}
     remember(source.cache, folder, *place, {name: sop for sop, name in names.items()})
     headers = [header for sop, item in items.items() for header in _headers(item, f"{folder}/{names[sop]}", source)]
     return _SeriesHeaders(folder, headers)

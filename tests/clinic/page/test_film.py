@@ -8,7 +8,7 @@ import pytest
 from kicc_ml.clinic.page.listing import Entry, write_listing
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.clinic.page.scan import LABELS, MOST_FILM_PIXELS, display_film
-from kicc_ml.core.types import Unlike, Volume
+from kicc_ml.core.types import OutOfRangeFeature, Volume
 from kicc_ml.severity.grade import grade_radiograph
 from tests.support.page_pixels import pixels
 
@@ -91,7 +91,7 @@ def test_sides_that_the_file_does_not_state_are_not_claimed(page_path, film, han
 
 
 def test_a_film_unlike_the_others_says_by_what_in_both_languages(page_path, film):
-    because = (Unlike("middle_grey", -23.6, -14.8, 70.3),)
+    because = (OutOfRangeFeature("middle_grey", -23.6, -14.8, 70.3),)
     odd = replace(page_of(film, "stated"), standing="outside", standing_because=because)
     html = write_page(page_path, odd).read_text(encoding="utf-8")
     for text in ("below 0: a negative", "반전된 사진", "-23.6", "-14.8 … 70.3"):

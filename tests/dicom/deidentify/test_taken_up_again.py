@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from kicc_ml.apps.cli import app
 from kicc_ml.core.errors import TargetError, UserError
-from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.dicom.deidentify.manifest import MANIFEST, open_copy
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.series.image_files import write_nifti
@@ -78,7 +78,7 @@ def is_as_new(source: Path, out: Path, tmp_path: Path) -> bool:
 def test_files_are_named_by_the_pseudonym_of_their_object(source, tmp_path):
     out = first_export(source, tmp_path / "out")
     uids = [pydicom.dcmread(path).SOPInstanceUID for path in (source / "seoul").iterdir()]
-    assert {path.stem for path in slices(out)} == {pseudonym(repository_key(source), uid) for uid in uids}
+    assert {path.stem for path in slices(out)} == {make_pseudonym(load_repository_key(source), uid) for uid in uids}
 
 
 def test_a_slice_that_came_later_takes_its_own_place(source, tmp_path):
@@ -317,5 +317,5 @@ def _hold_copy(out: Path, ready, done) -> None:
 def test_nothing_of_the_source_is_in_the_manifest(source, tmp_path):
     out = first_export(source, tmp_path / "out")
     manifest = (out / MANIFEST).read_text()
-    for secret in ("A-17", SERIES, str(source), "20200301", repository_key(source).decode()):
+    for secret in ("A-17", SERIES, str(source), "20200301", load_repository_key(source).decode()):
         assert secret not in manifest

@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header import fast_parser as tags
 from kicc_ml.dicom.header import parse
 from kicc_ml.dicom.header.charsets import decoded
@@ -105,7 +105,7 @@ class TestReadersAgree:
             assert read.orientation == tuple(map(float, shown.ImageOrientationPatient))
             assert (read.rows, read.columns, read.kvp) == (shown.Rows, shown.Columns, shown.get("KVP"))
             assert read.transfer_syntax == shown.file_meta.TransferSyntaxUID
-            assert read.sop == pseudonym(KEY, shown.SOPInstanceUID or path.name)
+            assert read.sop == make_pseudonym(KEY, shown.SOPInstanceUID or path.name)
 
     @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
     def test_what_the_walker_leaves_to_pydicom_is_read_the_same(self, tmp_path: Path, write_image: Writer, syntax: str):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.user_folders import user_cache
+from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.index import unpack
 from kicc_ml.dicom.index.archives import unpacked
 from kicc_ml.dicom.index.build import Indexed, index_sources, read_index
@@ -89,7 +89,7 @@ def test_no_name_in_a_zip_is_a_path(folder: Path, tmp_path_factory: pytest.TempP
     found = only(archive)
     inside = unpacked(archive)
     assert sorted(path for path in outside.rglob("*")) == [archive]
-    files = [path for path in user_cache().rglob("*") if path.is_file()]
+    files = [path for path in get_cache_folder().rglob("*") if path.is_file()]
     assert all(path.is_relative_to(inside) for path in files)
     assert all(path.name.isdigit() for path in files if path.name != unpack.NAMES)
     assert sum(len(one.files) for one in found.series) + len(found.file_rows) >= 5
@@ -106,7 +106,7 @@ def test_a_zip_that_unfolds_without_end_is_left_alone(tmp_path: Path, monkeypatc
         target.writestr("seoul/zeros", bytes(2**26))
     with pytest.raises(UserError, match="unfolds to more than"):
         unpacked(tmp_path / "bomb.zip")
-    assert [path for path in user_cache().rglob("*") if path.is_file()] == []
+    assert [path for path in get_cache_folder().rglob("*") if path.is_file()] == []
 
 
 def test_a_size_that_lies_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym, repository_key
+from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.index import scan
 from kicc_ml.dicom.index.build import index_repository, index_sources
@@ -151,7 +151,7 @@ def test_same_patient_id_at_two_sites_is_two_patients(tmp_path: Path, write_ct: 
     daegu, seoul = index_repository(tmp_path)
     assert (daegu.site, seoul.site) == ("daegu", "seoul")
     assert daegu.patient != seoul.patient
-    assert seoul.patient == pseudonym(repository_key(tmp_path), "seoul", "A-17")
+    assert seoul.patient == make_pseudonym(load_repository_key(tmp_path), "seoul", "A-17")
 
 
 def test_nesting_below_the_site_does_not_matter(tmp_path: Path, write_ct: Writer):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from kicc_ml.core.pseudonym import pseudonym, repository_key, shift_days
+from kicc_ml.core.pseudonym import compute_shift_days, load_repository_key, make_pseudonym
 from kicc_ml.dicom.index.build import read_index
 from kicc_ml.dicom.index.page import render
 from kicc_ml.dicom.index.summary import FEW_SERIES, by_reason, by_site, last_line, tables
@@ -69,8 +69,8 @@ class TestFrame:
         assert row_of(frame, modality="CXR")["view"] == "PA"
 
     def test_dates_are_those_of_the_file_moved_by_the_patients_days(self, frame: pd.DataFrame, tmp_path: Path):
-        key = repository_key(tmp_path)
-        days = shift_days(key, pseudonym(key, "seoul", "A-17"))
+        key = load_repository_key(tmp_path)
+        days = compute_shift_days(key, make_pseudonym(key, "seoul", "A-17"))
         good = row_of(frame, kind="series", site="seoul", modality="CT", verdict="usable")
         assert good["acquired"] == datetime(2020, 3, 1, 10, 1, 30) + timedelta(days=days)
 
@@ -79,7 +79,7 @@ class TestFrame:
     ):
         write_ct(site="A-17", PatientName="Hong^Gildong", name="HONG_")
         frame = frame_of(read_index([tmp_path]))
-        hidden = pseudonym(repository_key(tmp_path), "A-17")
+        hidden = make_pseudonym(load_repository_key(tmp_path), "A-17")
         assert frame["site"][0] == hidden
         assert frame["files"][0][0].startswith(f"{hidden}/")
         assert not re.search("A-17|HONG", frame.to_csv())

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import shift_days
+from kicc_ml.core.pseudonym import compute_shift_days
 from kicc_ml.dicom.header.read import Header, read_headers
 from kicc_ml.dicom.index import scan as scanning
 from kicc_ml.dicom.index.build import read_index
@@ -202,7 +202,7 @@ class TestCache:
         secrets = (b"Hong", b"SECRET", b"1.2.410.77", b"1.2.3.1.1", b"2020-03-0")
         assert not any(word in written for word in secrets)
         true = datetime(2020, 3, 2, 10, 15)
-        shift = timedelta(days=shift_days(KEY, header.patient))
+        shift = timedelta(days=compute_shift_days(KEY, header.patient))
         assert {value.to_pydatetime() for value in frame["acquired"]} == {true + shift}
         assert [one.acquired for one in scan(tmp_path, KEY, cache)] == [true] * 5
 

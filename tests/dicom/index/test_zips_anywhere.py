@@ -15,7 +15,7 @@ import pytest
 
 from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import TargetError, UserError
-from kicc_ml.core.user_folders import user_cache
+from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.index import archives, unpack
 from kicc_ml.dicom.index.archives import KEPT_DAYS, unpacked
 from kicc_ml.dicom.index.build import Indexed, index_repository, read_index
@@ -30,7 +30,7 @@ Writer = Callable[..., list[Path]]
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    return user_cache() / "zip"
+    return get_cache_folder() / "zip"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kicc_ml.core.errors import UserError, reason_of
+from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.types import Case, Series
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.data.store import VolumeStore
@@ -23,7 +23,7 @@ def test_a_path_that_begins_another_is_told_from_it(tmp_path: Path):
     one = dicom(tmp_path / "MARKERID 19510713")
     for number, path in ((1, one.files[0]), (10, one.files[9])):
         for error in (UserError(f"{path}: is damaged"), FileNotFoundError(2, "No such file", str(path))):
-            reason = reason_of(error, names_of_series(one))
+            reason = describe_error(error, names_of_series(one))
             assert f"file {number} of series 0a1b2c3d4e5f" in reason
             assert "MARKER" not in reason
 

@@ -25,7 +25,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym, repository_key, service_key
+from kicc_ml.core.pseudonym import load_repository_key, load_service_key, make_pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.read import read_headers
 from kicc_ml.dicom.index.build import index_repository, index_sources
@@ -108,8 +108,8 @@ def uids(root: Path) -> set[str]:
 def test_a_hospital_pushed_by_stow_is_indexed_as_from_disk(
     pushed: Orthanc, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    key = repository_key(repository)
-    monkeypatch.setattr(web, "service_key", lambda url: key)  # the same pseudonyms on both sides
+    key = load_repository_key(repository)
+    monkeypatch.setattr(web, "load_service_key", lambda url: key)  # the same pseudonyms on both sides
     from_web, _ = index_web(pushed.url, cache=tmp_path / "cache", site=SITE)
     from_disk = index_repository(repository)
     assert {one.modality for one in from_disk} == {"CT", "CXR"}
@@ -127,15 +127,15 @@ def without_doubles(value: object) -> object:
 
 
 def sop(path: Path, key: bytes) -> str:
-    return pseudonym(key, pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    return make_pseudonym(key, pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
 
 
 @pytest.mark.usefixtures("known")
 def test_volumes_read_from_the_service_equal_those_from_disk(
     pushed: Orthanc, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    key = repository_key(repository)
-    monkeypatch.setattr(web, "service_key", lambda url: key)
+    key = load_repository_key(repository)
+    monkeypatch.setattr(web, "load_service_key", lambda url: key)
     usable = {one.uid: one for one in index_web(pushed.url, cache=tmp_path / "cache", site=SITE)[0] if one.usable}
     assert len(usable) >= 6
     for from_disk in (one for one in index_repository(repository) if one.usable):
@@ -158,7 +158,7 @@ def test_an_index_asks_for_no_object_but_those_at_one_place(
     orthanc.store(write_ct((0, 5, 10, 15, 20), **again) + write_ct((0,), name="again", **again))
     requested.clear()
     series, rows = index_web(orthanc.url, cache=tmp_path / "cache", site="busan")
-    (mine,) = [one for one in series if one.uid == pseudonym(service_key(orthanc.url), series_uid)]
+    (mine,) = [one for one in series if one.uid == make_pseudonym(load_service_key(orthanc.url), series_uid)]
     assert (mine.slices, mine.verdict, mine.reasons) == (5, "repaired", ("duplicate_slice",))
     assert len([url for url in objects(requested) if series_uid in url]) == 2
     assert [row.reason for row in rows if row.path.parent == mine.files[0].parent] == ["duplicate_slice"]
@@ -170,7 +170,7 @@ def scan(orthanc: Orthanc, tmp_path: Path, write_ct: Callable[..., list[Path]], 
     uid = generate_uid()
     orthanc.store(write_ct([5 * k for k in range(12)], StudyInstanceUID=generate_uid(), SeriesInstanceUID=uid))
     series, _ = index_web(orthanc.url, cache=tmp_path / "cache", site="busan")
-    return next(one for one in series if one.uid == pseudonym(service_key(orthanc.url), uid))
+    return next(one for one in series if one.uid == make_pseudonym(load_service_key(orthanc.url), uid))
 
 
 def test_an_interrupted_fetch_asks_only_for_what_is_missing(
@@ -292,7 +292,7 @@ def test_frames_of_an_enhanced_object_are_found_in_its_metadata(orthanc: Orthanc
     order = (2, 0, 3, 1, 4)
     path = write_enhanced(tmp_path / "enhanced", Grid(even_mm(5)), order)
     orthanc.store([path])
-    key = service_key(orthanc.url)
+    key = load_service_key(orthanc.url)
     series, _ = index_web(orthanc.url, cache=tmp_path / "cache")
     (one,) = [one for one in series if one.files[0].stem == sop(path, key)]
     assert (one.verdict, one.slices, len(one.files)) == ("usable", 5, 1)
