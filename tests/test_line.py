@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from pydicom import dcmread
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.dicom.index.build import index_repository
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.commands import EVALUATE, KICC_ML, QUICK, TRAIN, finished, refused, run, train

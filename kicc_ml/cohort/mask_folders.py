@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import make_pseudonym
-from kicc_ml.core.regions import DERIVED_REGIONS, with_parts
-from kicc_ml.core.types import REGIONS, Series
+from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS, with_parts
+from kicc_ml.core.types import Series
 from kicc_ml.data.mask_file import NO_LABELS, Labels
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
 

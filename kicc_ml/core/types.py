@@ -16,9 +16,6 @@ import numpy as np
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import check_distinct, check_path_name
 
-#: What a mask, a network channel or an output file can stand for, in this order everywhere.
-REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
-
 #: What can be predicted for a patient; column names of the clinical table.
 ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
 
@@ -134,10 +131,10 @@ class Volume:
 class Case:
     """A patient at a hospital: the index images that are there, the clinical row, what is known of the outcome.
 
-    ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region (see ``REGIONS``,
-    and ``ground_glass``) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the pixels of the radiograph,
-    that make it up together: none where it is known to be absent; ``mask_labels`` says what the values of a mask file
-    of several labels stand for. ``person`` groups what must stay on one side of a
+    ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region
+    (:data:`kicc_ml.core.regions.MASK_NAMES`) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the
+    pixels of the radiograph, that make it up together: none where it is known to be absent; ``mask_labels`` says what
+    the values of a mask file of several labels stand for. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones.
 
     Raises UserError for an id that could not be the name of a folder of results.

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kicc_ml.core.types import REGIONS, Case
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case
 from kicc_ml.data.augment.transform import SEED_LIMIT
 from kicc_ml.data.sampling import in_turn, patch_start, shuffled
 from kicc_ml.data.stored_volume import StoredVolume

@@ -8,12 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from kicc_ml.core.types import REGIONS
-
-#: Channel of REGIONS in which each of them is found in a mirrored patient.
-MIRROR_CHANNELS = [
-    REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
-]
+from kicc_ml.core.regions import MIRROR_CHANNELS, REGIONS
 
 
 def pack(mask_cxyz: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

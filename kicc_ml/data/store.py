@@ -28,8 +28,8 @@ from joblib import Parallel, delayed
 from kicc_ml.core.errors import TargetError, UserError, describe_error, find_target_error
 from kicc_ml.core.files import move_damaged_away, remove_stale_partials, whole_folder, write_json
 from kicc_ml.core.progress import track
-from kicc_ml.core.regions import DERIVED_REGIONS
-from kicc_ml.core.types import REGIONS, Case, Series, Volume
+from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS
+from kicc_ml.core.types import Case, Series, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.digests import Digests
 from kicc_ml.data.mask_file import read_mask

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.region_bits import unpack_array
 
 

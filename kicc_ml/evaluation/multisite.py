@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from kicc_ml.core.types import ENDPOINTS, REGIONS
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation.rows import NOT_LEARNT, one_class_reason, was_not_learnt
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.evaluation.lesions import detect
 from kicc_ml.evaluation.surface import surface_distances
 

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.shown import escape_json
-from kicc_ml.core.types import ENDPOINTS, REGIONS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.hospital_effects import mean_effects
 from kicc_ml.evaluation.intervals import Interval, stratified_estimate

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.segmentation import training_loss
 

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
 from kicc_ml.models.sliding_window import blended_probabilities

@@ -12,7 +12,8 @@ from torch.nn.functional import avg_pool3d
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
-from kicc_ml.core.types import REGIONS, Units, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Units, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.models.sliding_window import TWO_LOOKS, Look, blended_probabilities, strides_divide

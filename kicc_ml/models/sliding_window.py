@@ -7,7 +7,7 @@ from math import gcd, prod
 import torch
 from torch import Tensor, nn
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import MIRROR_CHANNELS
 from kicc_ml.models.precision import fast_autocast
 
 #: Share of a window by which neighbours overlap; with Gaussian weights, more of it costs more than it gains. Of thin
@@ -19,11 +19,6 @@ VOXELS_AT_ONCE = 500_000
 
 #: Windows keep sizes that a network can halve as often as its patch; none halves more often than this.
 MOST_HALVINGS = 4
-
-#: Where each region is found in a mirrored patient.
-MIRROR_CHANNELS = [
-    REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
-]
 
 #: Weights fall off from the middle of a window with this share of its size as standard deviation (as in nnU-Net), no
 #: lower than this along each axis: half precision could not hold less. A floor on their product, as MONAI has it, would

@@ -54,7 +54,7 @@ def radiograph_overlay(
     reference_lesion_xy: np.ndarray | None = None,
     sides: bool = True,
 ) -> Image.Image:
-    """``masks`` (boolean ``[x, y]``, see ``records.REGIONS``) over the image, which stands bare beside; alone without.
+    """``masks`` (boolean ``[x, y]``, by region) over the image, which stands bare beside; alone without.
 
     As it hangs, the patient's right on the left, which is marked where ``sides``. ``reference_lesion_xy`` is drawn as a
     white outline.

@@ -57,7 +57,7 @@ def montage(
     spacing_known: bool = True,
     orientation_known: bool = True,
 ) -> Image.Image:
-    """``masks`` (boolean ``[x, y, z]``, see ``records.REGIONS``) over the image.
+    """``masks`` (boolean ``[x, y, z]``, see ``core.regions.REGIONS``) over the image.
 
     Eight axial slices from head to foot and the coronal slice with most lesion; half as many slices where no mask is
     given. ``reference_lesion_xyz`` is drawn as a white outline. Where a file states no spacing its axes are not to be

@@ -17,7 +17,8 @@ from kicc_ml.core.files import make_folder, remove_new_on_failure, write_json
 from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of, read_scan

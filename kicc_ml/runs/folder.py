@@ -12,7 +12,8 @@ from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.files import write_json
 from kicc_ml.core.path_names import make_path_name, resolve_subfolder
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.types import REGIONS, Units
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Units
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.models.baselines.clinical_model import ClinicalModel

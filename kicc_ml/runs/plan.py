@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.fingerprint import Fingerprint
 from kicc_ml.models.memory import training_bytes
 from kicc_ml.models.networks import build_network

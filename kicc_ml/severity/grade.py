@@ -47,7 +47,7 @@ def grade(
 ) -> SeverityMap:
     """Grade one CT.
 
-    ``masks`` maps regions (``records.REGIONS``, or ``ground_glass``) to boolean ``[x, y, z]`` on one grid, in
+    ``masks`` maps regions (``core.regions.REGIONS``, or ``ground_glass``) to boolean ``[x, y, z]`` on one grid, in
     any orientation; ``affine_ras`` (4 x 4) says where the head is. A lesion counts where there is lung.
     ``lesion`` may be given as ground glass and consolidation; ``uncertain`` is what a model is unsure of. What
     cannot be computed is None with a reason

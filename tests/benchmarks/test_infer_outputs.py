@@ -36,7 +36,7 @@ from kicc_ml.dicom.index.sources import scans_at
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.networks import build_network
 from kicc_ml.prediction.segmentation import predict_series, read_seconds
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 torch.set_num_threads(settings["cores"])

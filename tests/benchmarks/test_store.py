@@ -25,7 +25,8 @@ from monai.networks.nets import UNet
 from monai.transforms import Compose, FgBgToIndicesd, Lambdad, RandCropByPosNegLabeld
 from torch.utils.data import DataLoader
 
-from kicc_ml.core.types import REGIONS, Case, Split
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case, Split
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.batches import Labelled, TrainPatches, loader
 from kicc_ml.data.canonical import CanonicalCT

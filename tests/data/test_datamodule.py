@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS, Case
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS, Case, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.radiograph import flat_masks, frontal, sides
 from kicc_ml.data.store import VolumeStore

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.region_bits import pack, unpack, unpack_array, with_sides_exchanged
 
 MASK = (np.random.default_rng(0).random((len(REGIONS), 5, 4, 3)) > 0.5).astype(np.uint8)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kicc_ml.core.types import REGIONS, Case
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case
 from kicc_ml.data import store as store_module
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.networks import NETWORKS, build_network
 
 SIZES = {"in_channels": 1, "out_channels": len(REGIONS)}

@@ -18,7 +18,7 @@ from torch import nn
 
 from kicc_ml.apps import train as script
 from kicc_ml.apps.configuration import configuration
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.models import resume

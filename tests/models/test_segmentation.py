@@ -5,7 +5,7 @@ import torch
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.segmentation import DICE_SMOOTHING, SegmentationTask, masked_dice_cross_entropy, training_loss
 
 CHANNELS = len(REGIONS)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
-from kicc_ml.core.types import REGIONS, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Volume
 from kicc_ml.data import canonical as transforms
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models import segmenter as inference

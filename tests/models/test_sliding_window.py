@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.models import sliding_window as windows
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, blended_probabilities, window_size
 

@@ -16,7 +16,8 @@ from kicc_ml.clinic.outputs import display_of
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
-from kicc_ml.core.types import REGIONS, Series, SeverityMap, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series

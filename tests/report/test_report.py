@@ -10,8 +10,9 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.shown import make_printable
-from kicc_ml.core.types import ENDPOINTS, REGIONS
+from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import summarise, to_json
 from kicc_ml.report import report

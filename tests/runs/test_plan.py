@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import REGIONS, Case
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case
 from kicc_ml.data.fingerprint import Fingerprint, fingerprint
 from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.models.networks import build_network

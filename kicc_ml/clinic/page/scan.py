@@ -69,7 +69,7 @@ class DisplayScan:
 def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan:
     """Crop a scan to the lungs, thin it to the display grid and encode it.
 
-    ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume`` (see ``records.REGIONS``).
+    ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume`` (see ``core.regions.REGIONS``).
     """
     layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
     image, layers, spacing_mm = upright(volume.array, layers, volume.affine_ras)

@@ -13,9 +13,10 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 
+from kicc_ml.core.regions import MIRROR_CHANNELS
 from kicc_ml.data.augment.geometry import source_voxels
 from kicc_ml.data.augment.intensity import add_noise, bend, smooth, stretch, which
-from kicc_ml.data.region_bits import MIRROR_CHANNELS, with_sides_exchanged
+from kicc_ml.data.region_bits import with_sides_exchanged
 
 #: Seeds of the noise, one per sample: below 2**31, which every generator takes.
 SEED_LIMIT = 2**31 - 1

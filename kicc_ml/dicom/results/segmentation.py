@@ -34,7 +34,7 @@ RESEARCH_USE = "Research use only"
 LONGEST_DESCRIPTION = 1024  # of value representation ST
 
 CONSOLIDATION = Code("9656002", "SCT", "Consolidation")
-#: Region of :data:`kicc_ml.core.types.REGIONS` (or ground glass) to label, category, type, laterality and colour.
+#: Region of :data:`kicc_ml.core.regions.REGIONS` (or ground glass) to label, category, type, laterality and colour.
 SEGMENTS: Mapping[str, tuple[str, Code, Code, str, tuple[int, int, int]]] = {
     "right_lung": ("right lung", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "right", (86, 180, 233)),
     "left_lung": ("left lung", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "left", (0, 114, 178)),

@@ -7,7 +7,7 @@ from monai.transforms import Affine, Compose, GaussianSmooth, RandSimulateLowRes
 from scipy import ndimage
 from torch.nn import functional
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.augment import transform as augment
 from kicc_ml.data.augment.geometry import source_voxels
 from kicc_ml.data.augment.transform import (
