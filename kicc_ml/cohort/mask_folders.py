@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import make_pseudonym
-from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS, with_parts
+from kicc_ml.core.regions import MASK_NAMES, is_known
 from kicc_ml.core.types import Series
 from kicc_ml.data.mask_file import NO_LABELS, Labels
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
@@ -16,7 +16,6 @@ from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
 logger = logging.getLogger(__name__)
 
 FOLDER = "masks"
-MASK_NAMES = (*REGIONS, "ground_glass")
 #: A file of several labels, where ``masks.labels`` says what each is.
 LABEL_FILE = "labels"
 
@@ -90,6 +89,6 @@ def _files(folder: Path, labels: Labels) -> Mapping[str, Path]:
     files = {region: there[region] for region in MASK_NAMES if region in there}
     source = there.get(LABEL_FILE) or (next(iter(there.values())) if len(there) == 1 else None)
     if labels and source:
-        named = [region for region in (*MASK_NAMES, *DERIVED_REGIONS) if set(with_parts(region)) & set(labels.values())]
+        named = [region for region in MASK_NAMES if is_known(region, labels.values())]
         files |= {region: source for region in named if region not in files}
     return files

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.regions import REGIONS, find_region, is_known
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.data.store import with_derived_regions
 from kicc_ml.dicom.results.read_segmentation import Segments, masks_on, read_segments, series_uids
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
 
@@ -39,10 +39,9 @@ def predicted_masks(case: Case, path: Path, volume: Volume) -> dict[str, np.ndar
         return _from_nifti(case, path, volume)
     assert case.ct is not None
     masks = masks_on(read_segments(path), case.ct, volume)
-    placed = with_derived_regions({region: (mask, volume.affine_ras) for region, mask in masks.items()})
-    if "lesion" not in placed:
+    if not is_known("lesion", masks):
         raise UserError(f"{path}: has no segment of the lesion, nor both of ground glass and consolidation")
-    return {region: mask for region, (mask, _) in placed.items()}
+    return {region: found for region in REGIONS if (found := find_region(masks, region)) is not None}
 
 
 def _from_nifti(case: Case, path: Path, volume: Volume) -> dict[str, np.ndarray]:

@@ -9,8 +9,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.canonical import lps_grid
-from kicc_ml.data.mask_file import read_mask
-from kicc_ml.data.store import with_derived_regions
+from kicc_ml.data.masks import read_masks
 from kicc_ml.dicom.volume.read import read_volume
 
 #: Cases that are read, spread evenly over the fold's own: medians need no more, and each takes about a second.
@@ -73,17 +72,13 @@ def _look(case: Case) -> _Look | None:
     assert case.ct is not None
     try:
         volume = read_volume(case.ct)
-        masks = {region: array for region, (array, _) in with_derived_regions(_read_masks(case)).items()}
+        masks = {region: array for region, (array, _) in read_masks(case, volume).items()}
     except (UserError, OSError, ValueError, RuntimeError):
         return None  # the store will say why, once, when it prepares the case
     grid = lps_grid(volume.affine_ras, volume.array.shape)
     spacing_mm = np.linalg.norm(grid.affine_ras[:3, :3], axis=0) if volume.spacing_known else None
     lesion_voxels = int(masks["lesion"].astype(bool).sum()) if "lesion" in masks else None
     return _Look(grid.shape, spacing_mm, _foreground_hu(volume, masks), lesion_voxels)
-
-
-def _read_masks(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {region: read_mask(path, region, case.mask_labels) for region, path in case.masks.items()}
 
 
 def _foreground_hu(volume: Volume, masks: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,12 +1,54 @@
 """Reference masks of a case, on the grid of its CT or radiograph."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS, find_region, is_known
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.canonical import require_same_grid
+from kicc_ml.data.mask_file import read_mask
+from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.resampling import resample
-from kicc_ml.data.store import read_masks
+
+#: A mask, bool ``[x, y, z]`` (of a flat radiograph ``[x, y]``), and its affine_ras (4 x 4).
+PlacedMask = tuple[np.ndarray, np.ndarray]
+
+
+def read_masks(case: Case, volume: Volume) -> dict[str, PlacedMask]:
+    """Read what is marked on an image of a case, each mask where its own file places it.
+
+    Args:
+        case: the case.
+        volume: its CT, or its flat radiograph.
+
+    Returns:
+        every known region of ``REGIONS``, those that two others make up too.
+
+    Raises:
+        UserError: a file cannot be read, or the two parts of a region lie on different grids.
+    """
+    if volume.array.ndim == 2:
+        flat = flat_masks(case, volume.array.shape)
+        masks = {region: (mask_xy, volume.affine_ras) for region, mask_xy in flat.items()}
+    else:
+        masks = {region: read_mask(path, region, case.mask_labels) for region, path in case.masks.items()}
+    return {region: _find_placed(masks, region) for region in REGIONS if is_known(region, masks)}
+
+
+def _find_placed(masks: Mapping[str, PlacedMask], region: str) -> PlacedMask:
+    """:func:`find_region` of masks that say where they lie."""
+    if region in masks:
+        return masks[region]
+    one, other = DERIVED_REGIONS[region]
+    (array, affine_ras), (other_array, other_affine_ras) = masks[one], masks[other]
+    if array.shape != other_array.shape or not np.allclose(affine_ras, other_affine_ras, atol=1e-3):
+        raise UserError(f"the masks {one} and {other} lie on different grids; save both on the CT's")
+    whole = find_region({one: array, other: other_array}, region)
+    assert whole is not None
+    return whole, affine_ras
 
 
 def reference_masks(case: Case, volume: Volume) -> dict[str, np.ndarray]:

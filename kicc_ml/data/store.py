@@ -28,12 +28,11 @@ from joblib import Parallel, delayed
 from kicc_ml.core.errors import TargetError, UserError, describe_error, find_target_error
 from kicc_ml.core.files import move_damaged_away, remove_stale_partials, whole_folder, write_json
 from kicc_ml.core.progress import track
-from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS
-from kicc_ml.core.types import Case, Series, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Case, Series
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.digests import Digests
-from kicc_ml.data.mask_file import read_mask
-from kicc_ml.data.radiograph import flat_masks
+from kicc_ml.data.masks import read_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.volume_check import META, damaged, with_digests
@@ -189,34 +188,6 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[st
         "canonical": {"name": type(canonical).__name__, **asdict(canonical)},
     }
     return arrays, meta
-
-
-def read_masks(case: Case, volume: Volume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What is labelled on ``volume``, the CT of a case or its flat radiograph, with what it makes up together."""
-    if volume.array.ndim == 2:
-        flat = flat_masks(case, volume.array.shape)
-        return with_derived_regions({region: (mask_xy, volume.affine_ras) for region, mask_xy in flat.items()})
-    masks = {region: read_mask(path, region, case.mask_labels) for region, path in case.masks.items()}
-    return with_derived_regions(masks)
-
-
-def with_derived_regions(
-    masks: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The REGIONS among ``masks`` (array, affine_ras), with those that two others make up.
-
-    Lung is left | right, lesion is ground glass | consolidation, where they are not given themselves and
-    both parts are: one part alone leaves the whole unknown.
-    """
-    regions = {region: mask for region, mask in masks.items() if region in REGIONS}
-    for whole, (one, other) in DERIVED_REGIONS.items():
-        if whole in masks or one not in masks or other not in masks:
-            continue
-        (array, affine_ras), (other_array, other_affine_ras) = masks[one], masks[other]
-        if array.shape != other_array.shape or not np.allclose(affine_ras, other_affine_ras, atol=1e-3):
-            raise UserError(f"the masks {one} and {other} lie on different grids; save both on the CT's")
-        regions[whole] = (array | other_array, affine_ras)
-    return regions
 
 
 def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import REGIONS, find_region
 from kicc_ml.evaluation.lesions import detect
 from kicc_ml.evaluation.surface import surface_distances
 
@@ -78,8 +78,7 @@ def score_case(
 
 def _lung_voxels(truth: Mapping[str, np.ndarray]) -> int:
     """Of the reference lung, whole or as two sides; 0 where there is none."""
-    sides = [truth[side] for side in ("left_lung", "right_lung") if side in truth]
-    lung = truth.get("lung") if "lung" in truth or len(sides) < 2 else sides[0] | sides[1]
+    lung = find_region(truth, "lung")
     return 0 if lung is None else int(np.count_nonzero(lung))
 
 

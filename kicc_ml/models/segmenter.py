@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool3d
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import REGIONS, has_sides
 from kicc_ml.core.types import Units, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.resampling import moved_origin, resample, source_box
@@ -151,7 +151,7 @@ def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRE
     mask = {
         region: array > (lesion_threshold if region == "lesion" else THRESHOLD) for region, array in probability.items()
     }
-    if "lung" in mask and "left_lung" in mask and "right_lung" in mask:
+    if "lung" in mask and has_sides(mask):
         leftward = probability["left_lung"] > probability["right_lung"]
         mask["left_lung"] = mask["lung"] & leftward
         mask["right_lung"] = mask["lung"] & ~leftward

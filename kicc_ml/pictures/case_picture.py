@@ -74,7 +74,9 @@ def radiograph_overlay(
 def in_words(severity: SeverityMap) -> str:
     """What the reader is to remember; what is not known is left out."""
     if severity.percent_involved is None:
-        return "no lung found"
+        missing = "percent_involved: "
+        stated = [reason.removeprefix(missing) for reason in severity.reasons if reason.startswith(missing)]
+        return stated[0] if stated else "no lung found"
     parts = [f"{severity.percent_involved:.0f} % of the lung fields opacified"]
     parts += [f"{side} {share:.0f} %" for side, share in severity.lung_percent.items() if share is not None]
     if severity.geographic_extent is not None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from kicc_ml.core.files import whole_file
+from kicc_ml.core.regions import find_region
 from kicc_ml.core.shown import escape_for_picture
 from kicc_ml.core.types import SeverityMap, Units
 from kicc_ml.pictures.fonts import font_for
@@ -84,14 +85,9 @@ def write_picture(sheet: Image.Image, path: Path) -> None:
 
 def layers_of(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """What is drawn, from the bottom up: ``lung lesion consolidation reference``, as far as it is known."""
-    layers = {name: np.asarray(mask, bool) for name, mask in masks.items()}
-    if "lung" not in layers and {"left_lung", "right_lung"} <= layers.keys():
-        layers["lung"] = layers["left_lung"] | layers["right_lung"]
-    if "lesion" not in layers and "ground_glass" in layers:
-        layers["lesion"] = layers["ground_glass"] | layers.get("consolidation", False)
-    if reference is not None:
-        layers["reference"] = np.asarray(reference, bool)
-    return {name: layers[name] for name in ("lung", "lesion", "consolidation", "reference") if name in layers}
+    layers = {region: find_region(masks, region) for region in ("lung", "lesion", "consolidation")}
+    layers["reference"] = None if reference is None else np.asarray(reference, bool)
+    return {name: layer for name, layer in layers.items() if layer is not None}
 
 
 def window(image: np.ndarray, units: Units) -> np.ndarray:

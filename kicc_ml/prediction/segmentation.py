@@ -17,7 +17,7 @@ from kicc_ml.core.files import make_folder, remove_new_on_failure, write_json
 from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import REGIONS, merge_sides
 from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
@@ -29,7 +29,7 @@ from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
 from kicc_ml.prediction.result import MONTAGE, Result, draw
 from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
-from kicc_ml.severity.grade import grade, grade_radiograph, merge_sides
+from kicc_ml.severity.grade import grade, grade_radiograph
 from kicc_ml.severity.image_features import FEATURES, features_of
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,8 @@ def predict_one(
     with stages("reading"):
         volume = read_scan(series)
     shape = volume.array.shape
-    probability_xyz = np.zeros(shape, np.float32) if finish and finish.keeps_probability else None
+    asked = finish is not None and finish.keeps_probability and "lesion" in segmenter.regions
+    probability_xyz = np.zeros(shape, np.float32) if asked else None
     kept = {"uncertain": np.zeros(shape, bool)} | ({} if probability_xyz is None else {"lesion": probability_xyz})
     masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
     masks = masks if volume.orientation_known else merge_sides(masks)

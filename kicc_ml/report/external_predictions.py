@@ -15,7 +15,7 @@ from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.path_names import check_distinct, check_path_name
 from kicc_ml.core.progress import track
-from kicc_ml.core.regions import DERIVED_REGIONS
+from kicc_ml.core.regions import is_known
 from kicc_ml.core.types import Case, Modality, Volume
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.series.shown_files import names_of_case
@@ -135,7 +135,7 @@ def _origin(run: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
 
 def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
     """How the masks of ``folder`` agree with the reference lesions of the cases that have one."""
-    referenced = [case_id for case_id, case in cases.items() if case.ct is not None and _has_lesion_reference(case)]
+    referenced = [case_id for case_id, case in cases.items() if case.ct is not None and is_known("lesion", case.masks)]
     if not referenced:
         raise UserError("no case of the cohort has a reference mask of the lesion, so masks cannot be judged")
     found = files_by_case(folder, cases)
@@ -156,10 +156,6 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
 def _picture(case: Case, path: Path) -> Image.Image:
     volume, reference = read_reference(case)
     return case_picture(case.case_id, volume, predicted_masks(case, path, volume), None, None, reference.get("lesion"))
-
-
-def _has_lesion_reference(case: Case) -> bool:
-    return "lesion" in case.masks or set(DERIVED_REGIONS["lesion"]) <= set(case.masks)
 
 
 def read_reference(case: Case) -> tuple[Volume, Mapping[str, np.ndarray]]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from kicc_ml.core.regions import find_region, has_sides, is_known
 from kicc_ml.core.types import SeverityMap
 
 SIDES = ("right", "left")
@@ -35,6 +36,9 @@ LEAST_LEVEL_SHARE = 0.02
 #: nodule rather than a dot. Ours; there is no published cut-off for ground glass.
 LEAST_LESION_ML = 0.1
 
+#: Why there is no figure of the lesion.
+NO_LESION = "neither the lesion nor both of its parts were segmented"
+
 #: More of the lesion than this outside the lungs is reported.
 NOTABLE_OUTSIDE_PERCENT = 5.0
 
@@ -47,15 +51,21 @@ def grade(
 ) -> SeverityMap:
     """Grade one CT.
 
-    ``masks`` maps regions (``core.regions.REGIONS``, or ``ground_glass``) to boolean ``[x, y, z]`` on one grid, in
-    any orientation; ``affine_ras`` (4 x 4) says where the head is. A lesion counts where there is lung.
-    ``lesion`` may be given as ground glass and consolidation; ``uncertain`` is what a model is unsure of. What
-    cannot be computed is None with a reason
-    ``"field: why"``. Raises ValueError where neither lesion nor its parts are among the masks.
+    Args:
+        masks: bool ``[x, y, z]`` by region (:data:`kicc_ml.core.regions.MASK_NAMES`), on one grid in any orientation.
+            The lesion may be given as its two parts. ``uncertain`` is what a model is unsure of.
+        affine_ras: 4 x 4; says where the head is.
+        hu_xyz: values of the scan on the same grid.
+        spacing_known: whether millimetres of ``affine_ras`` are those of the scan.
+
+    Returns:
+        the severity. A lesion counts where there is lung. What cannot be computed is None with a reason
+        ``"field: why"``; where neither the lesion nor both of its parts were segmented, that is nearly all.
     """
-    lesion = _lesion(masks)
-    lung = _lung(masks)
+    lesion, lung = find_region(masks, "lesion"), find_region(masks, "lung")
     reasons: list[str] = []
+    if lesion is None:
+        return _without_lesion(masks, lung, _voxel_ml(affine_ras, spacing_known, reasons), reasons)
     inside = lesion if lung is None else lesion & lung
     percent = _percent(inside, lung, "percent_involved", reasons)
     zone_percent = _zone_percent(masks, inside, affine_ras, reasons)
@@ -70,7 +80,7 @@ def grade(
         score=_total(zone_score),
         percent_involved=percent,
         percent_consolidated=_consolidated(masks, lung, reasons),
-        lung_ml=None if ml is None or lung is None else float(np.count_nonzero(lung) * ml),
+        lung_ml=_lung_ml(lung, ml),
         lesion_ml=None if ml is None else float(np.count_nonzero(inside) * ml),
         lesion_g=_weight_g(inside, hu_xyz, ml, reasons),
         reasons=tuple(reasons),
@@ -79,13 +89,6 @@ def grade(
         largest_lesion_ml=None if sizes_ml is None else float(sizes_ml.max(initial=0)),
         uncertain_percent=None if unsure is None else _percent(unsure, lung, "uncertain_percent", reasons),
     )
-
-
-def merge_sides(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Masks of a scan of which nobody knows right from left: both lungs as ``lung``."""
-    merged = {region: mask for region, mask in masks.items() if region not in ("left_lung", "right_lung")}
-    lung = _lung(masks)
-    return merged if lung is None else merged | {"lung": lung}
 
 
 def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> SeverityMap:
@@ -99,7 +102,8 @@ def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) ->
     points = [zone_points(share) for share in graded.lung_percent.values() if share is not None]
     own = [reason for reason in graded.reasons if reason.startswith(("percent_", "uncertain_", "lesion:"))]
     if len(points) < len(SIDES):
-        own.append("geographic_extent: right and left lung are not both told apart")
+        why = "right and left lung are not both told apart" if is_known("lesion", masks) else NO_LESION
+        own.append(f"geographic_extent: {why}")
     return replace(
         graded,
         zone_score={},
@@ -123,23 +127,26 @@ def zone_points(percent: float) -> int:
     return 1 + sum(percent >= cut_off for cut_off in ZONE_CUT_OFFS_PERCENT)
 
 
-def _lesion(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    if "lesion" in masks:
-        return np.asarray(masks["lesion"], bool)
-    parts = [np.asarray(masks[part], bool) for part in ("ground_glass", "consolidation") if part in masks]
-    if not parts:
-        raise ValueError("no lesion among the masks, nor ground_glass or consolidation")
-    return np.logical_or.reduce(parts)
+def _without_lesion(
+    masks: Mapping[str, np.ndarray], lung: np.ndarray | None, voxel_ml: float | None, reasons: list[str]
+) -> SeverityMap:
+    """What is known of a scan in which only lungs, or one part of the lesion, were segmented."""
+    reasons += [f"percent_involved: {NO_LESION}", f"score, lesion_ml, lesion_g: {NO_LESION}"]
+    return SeverityMap(
+        zone_percent={},
+        zone_score={},
+        score=None,
+        percent_involved=None,
+        percent_consolidated=_consolidated(masks, lung, reasons),
+        lung_ml=_lung_ml(lung, voxel_ml),
+        lesion_ml=None,
+        lesion_g=None,
+        reasons=tuple(reasons),
+    )
 
 
-def _lung(masks: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    if _has_sides(masks):
-        return np.asarray(masks["left_lung"], bool) | np.asarray(masks["right_lung"], bool)
-    return np.asarray(masks["lung"], bool) if "lung" in masks else None
-
-
-def _has_sides(masks: Mapping[str, np.ndarray]) -> bool:
-    return "left_lung" in masks and "right_lung" in masks
+def _lung_ml(lung: np.ndarray | None, voxel_ml: float | None) -> float | None:
+    return None if lung is None or voxel_ml is None else float(np.count_nonzero(lung) * voxel_ml)
 
 
 def _percent(part: np.ndarray, lung: np.ndarray | None, field: str, reasons: list[str]) -> float | None:
@@ -159,7 +166,7 @@ def _consolidated(masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reas
 
 def _lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -> dict[str, float | None]:
     """Percent involved of the right and the left lung; empty where they are not told apart."""
-    if not _has_sides(masks):
+    if not has_sides(masks):
         return {}
     lungs = {side: np.asarray(masks[f"{side}_lung"], bool) for side in SIDES}
     return {side: _percent(lesion & lung, lung, side, []) for side, lung in lungs.items()}
@@ -180,7 +187,7 @@ def _lesion_sizes_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray |
 def _zone_percent(
     masks: Mapping[str, np.ndarray], lesion: np.ndarray, affine_ras: np.ndarray, reasons: list[str]
 ) -> dict[str, float | None]:
-    if not _has_sides(masks):
+    if not has_sides(masks):
         reasons.append("score: right and left lung are not told apart")
         return {}
     found: dict[str, float | None] = {}

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from kicc_ml.core.regions import LUNG_SIDES, find_region
 from kicc_ml.core.types import Modality, Volume
 from kicc_ml.data.canonical import scale_by_percentiles
 
@@ -55,7 +56,8 @@ def features_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: Modal
 def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
     """:data:`CT_FEATURES` of one scan; None where a feature is not known (no spacing, no sides, no aerated lung)."""
     lung = lung_of(masks)
-    aerated = lung & ~masks["lesion"] if "lesion" in masks else lung
+    lesion = find_region(masks, "lesion")
+    aerated = lung if lesion is None else lung & ~lesion
     known = volume.spacing_known
     along = int(np.abs(volume.affine_ras[2, :3]).argmax())
     spacing_mm = volume.spacing_mm
@@ -93,10 +95,8 @@ def film_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, 
 
 def lung_of(masks: Mapping[str, np.ndarray]) -> np.ndarray:
     """Both lungs, however they were segmented; empty where they were not."""
-    if "lung" in masks:
-        return masks["lung"]
-    sides = [masks[name] for name in ("left_lung", "right_lung") if name in masks]
-    return np.logical_or.reduce(sides) if sides else np.zeros_like(next(iter(masks.values())))
+    lung = find_region(masks, "lung")
+    return np.zeros_like(next(iter(masks.values())), bool) if lung is None else lung
 
 
 def _soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
@@ -146,7 +146,7 @@ def _thinned(film_xy: np.ndarray) -> np.ndarray:
 
 def _heights_percent(masks: Mapping[str, np.ndarray]) -> float | None:
     """Height of the lower lung field of a radiograph in per cent of the higher one's."""
-    sides = [masks[name] for name in ("left_lung", "right_lung") if name in masks and masks[name].any()]
+    sides = [masks[name] for name in LUNG_SIDES if name in masks and masks[name].any()]
     heights = [float(np.ptp(np.flatnonzero(side.any(axis=(0, 2)))) + 1) for side in sides]
     return 100 * min(heights) / max(heights) if len(heights) == 2 else None
 

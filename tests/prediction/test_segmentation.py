@@ -170,6 +170,16 @@ def test_what_finishes_a_case_sees_the_probability_behind_its_masks(tmp_path: Pa
     assert probability_xyz[inside].min() > 0.5 > probability_xyz[phantom_ras() == SOFT].max()
 
 
+def test_a_run_that_learnt_only_lungs_predicts_them_and_says_why_there_is_no_severity(tmp_path: Path):
+    lungs = segmenter(regions=("lung", "left_lung", "right_lung"))
+    finish = Finishing({})
+    rows, quarantined = predict_series(lungs, {"a": save_scan(tmp_path / "a.nii.gz")}, tmp_path / "out", finish)
+    assert quarantined == {}
+    assert rows["lung_ml"].notna().all()
+    assert rows[["severity_score", "percent_involved"]].isna().all(axis=None)
+    assert any("neither the lesion" in reason for reason in read_severity(tmp_path / "out" / "a").reasons)
+
+
 @pytest.mark.parametrize("fails", [UserError, AttributeError])
 def test_a_case_that_cannot_be_finished_leaves_nothing_and_the_rest_go_on(tmp_path: Path, fails: type[Exception]):
     series = {name: save_scan(tmp_path / f"{name}.nii.gz") for name in ("refused", "kept")}

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kicc_ml.severity.grade import ZONES, change, grade, zone_points
+from kicc_ml.severity.grade import ZONES, change, grade, grade_radiograph, zone_points
 
 #: x to the patient's right, y to the front, z to the head; 2 x 2 x 3 mm.
 AFFINE_RAS = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -132,9 +132,25 @@ def test_lesion_outside_the_lungs_is_not_counted_and_said() -> None:
     assert any(reason.startswith("lesion: 29 %") for reason in graded.reasons)
 
 
-def test_masks_without_a_lesion_are_refused() -> None:
-    with pytest.raises(ValueError, match="no lesion"):
-        grade({"lung": np.ones((2, 2, 2), bool)}, np.eye(4))
+@pytest.mark.parametrize("part", ["consolidation", "ground_glass"])
+def test_one_part_of_the_lesion_alone_is_graded_as_no_lesion_of_any_size(part: str) -> None:
+    masks = two_lungs()
+    masks[part] = masks.pop("lesion")
+    masks[part][5:15, 5:15, 1:7] = True
+    graded = grade(masks, AFFINE_RAS, np.zeros(masks[part].shape))
+    assert (graded.score, graded.percent_involved, graded.lesion_ml, graded.lesion_g) == (None, None, None, None)
+    assert graded.percent_consolidated == (pytest.approx(10.0) if part == "consolidation" else None)
+    assert graded.lung_ml == pytest.approx(72.0)
+    reasons = dict(reason.split(": ", 1) for reason in graded.reasons)
+    assert reasons["percent_involved"] == "neither the lesion nor both of its parts were segmented"
+    assert "score, lesion_ml, lesion_g" in reasons
+
+
+def test_a_radiograph_without_lesion_mask_has_its_reason_and_no_extent() -> None:
+    lungs = {name: mask[:, :, :1] for name, mask in two_lungs().items() if name != "lesion"}
+    graded = grade_radiograph(lungs, AFFINE_RAS)
+    assert (graded.geographic_extent, graded.percent_involved) == (None, None)
+    assert all("segmented" in reason or "shadow" in reason for reason in graded.reasons)
 
 
 def test_lesions_are_counted_apart_and_dots_are_not() -> None:

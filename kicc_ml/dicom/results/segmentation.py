@@ -18,6 +18,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, generate_uid
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.regions import without_overlap
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.header.stated_tags import TYPE_2, drop_faulty_tags, quietly
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
@@ -151,15 +152,9 @@ def state_origin(made: Dataset, source: Source) -> None:
 
 
 def segments_of(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The masks as segments that do not overlap but for the lungs: sides rather than both lungs together, ground
-    glass and consolidation rather than the lesion, as far as they are known.
-    """
-    found = {name: np.asarray(mask, bool) for name, mask in masks.items()}
-    if {"left_lung", "right_lung"} <= found.keys():
-        found.pop("lung", None)
-    if "consolidation" in found and "lesion" in found:
-        found["ground_glass"] = found.pop("lesion") & ~found["consolidation"]
-    return {name: found[name] for name in SEGMENTS if name in found}
+    """The masks as segments that do not overlap (:func:`without_overlap`), in the order of ``SEGMENTS``."""
+    apart = without_overlap(masks)
+    return {name: apart[name] for name in SEGMENTS if name in apart}
 
 
 def segmentation(source: Source, volume: Volume, masks: Mapping[str, np.ndarray]) -> Dataset:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from kicc_ml.core.errors import find_target_error
 from kicc_ml.core.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, temporary_folder_beside
+from kicc_ml.core.regions import find_region
 from kicc_ml.core.types import RadiographScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.header.stated_tags import quietly
 from kicc_ml.dicom.results.pictures import picture, summary_pdf
@@ -80,9 +81,9 @@ def _take_place(partial: Path, folder: Path) -> None:
 
 def _of_ct(source: Source, findings: Findings) -> dict[str, Dataset]:
     masks = findings.masks
-    lung = masks["lung"] if "lung" in masks else masks["left_lung"] | masks["right_lung"]
     objects = {"segmentation": segmentation(source, findings.volume, masks)}
-    if findings.probability_xyz is not None:
+    lung = find_region(masks, "lung")
+    if findings.probability_xyz is not None and lung is not None:
         objects["map"] = parametric_map(source, findings.volume, findings.probability_xyz, lung)
     objects["report"] = severity_report(source, findings.severity, findings.risks, objects["segmentation"])
     objects["picture"] = picture(source, findings.montage)
