@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from kicc_ml.core.boxes import Box
+
 #: A target voxel larger than this many source voxels is averaged first: above it, linear interpolation skips
 #: source voxels altogether and thin structures alias.
 AVERAGE_ABOVE = 1.5
@@ -46,9 +48,7 @@ def resample(
     return _resample_oblique(image_cxyz, index_map, to_shape, mode, padding)
 
 
-def source_box(
-    affine_ras: np.ndarray, shape: Sequence[int], to_affine_ras: np.ndarray, to_shape: Sequence[int]
-) -> tuple[slice, ...]:
+def source_box(affine_ras: np.ndarray, shape: Sequence[int], to_affine_ras: np.ndarray, to_shape: Sequence[int]) -> Box:
     """The part of a grid that :func:`resample` needs for a target grid: whole blocks, and one more on every side."""
     index_map = np.linalg.inv(affine_ras) @ to_affine_ras
     block = _blocks(index_map, shape)

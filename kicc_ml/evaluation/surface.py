@@ -16,6 +16,8 @@ import numpy as np
 from monai.metrics.utils import get_code_to_measure_table
 from scipy.spatial import KDTree
 
+from kicc_ml.core.boxes import find_bounding_box
+
 
 @dataclass(frozen=True)
 class SurfaceDistances:
@@ -45,7 +47,7 @@ class SurfaceDistances:
 
 def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]) -> SurfaceDistances | None:
     """Of two boolean masks ``[x, y, z]`` or ``[x, y]`` of the same shape; None where either is empty."""
-    box = _box(truth, predicted)
+    box = find_bounding_box(truth, predicted)
     if box is None:
         return None
     truth_code, predicted_code = _neighbours(truth[box]), _neighbours(predicted[box])
@@ -59,19 +61,6 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[f
         from_predicted_m=_nearest(predicted_at, truth_at, spacing),
         predicted_area_m=area_by_code[predicted_code[predicted_at]],
     )
-
-
-def _box(truth: np.ndarray, predicted: np.ndarray) -> tuple[slice, ...] | None:
-    """Slices around everything in either mask."""
-    slices: list[slice] = []
-    for axis in range(truth.ndim):
-        others = tuple(other for other in range(truth.ndim) if other != axis)
-        inside = tuple(slices) + (slice(None),) * (truth.ndim - len(slices))
-        filled = np.flatnonzero(truth[inside].any(axis=others) | predicted[inside].any(axis=others))
-        if not filled.size:
-            return None
-        slices.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(slices)
 
 
 def _neighbours(mask: np.ndarray) -> np.ndarray:

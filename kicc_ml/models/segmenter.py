@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
+from kicc_ml.core.boxes import Box, find_bounding_box, make_whole_box, measure_box
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.regions import REGIONS, has_sides
@@ -105,9 +106,9 @@ class Segmenter:
             box = self._lung_box(canonical.image_cxyz)
         return canonical.image_cxyz[:, *box].half(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
 
-    def _lung_box(self, image_cxyz: Tensor) -> tuple[slice, ...]:
+    def _lung_box(self, image_cxyz: Tensor) -> Box:
         """Where the lungs are, found by the first network in voxels twice as large; everything where none are."""
-        whole = tuple(slice(0, size) for size in image_cxyz.shape[1:])
+        whole = make_whole_box(image_cxyz.shape[1:])
         if "lung" not in self.regions or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS:
             return whole
         halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
@@ -124,7 +125,7 @@ class Segmenter:
         """
         masks = {region: np.zeros(volume.array.shape, bool) for region in self.regions}
         reached = source_box(volume.affine_ras, volume.array.shape, affine_ras, probability_cxyz.shape[1:])
-        thickness = max(1, SLAB_VOXELS // prod(axis.stop - axis.start for axis in reached[1:]))
+        thickness = max(1, SLAB_VOXELS // prod(measure_box(reached[1:])))
         for first in range(reached[0].start, reached[0].stop, thickness):
             slab = (slice(first, min(first + thickness, reached[0].stop)), *reached[1:])
             near = dict(zip(self.regions, _slab(probability_cxyz, affine_ras, volume, slab), strict=True))
@@ -136,10 +137,10 @@ class Segmenter:
         return masks
 
 
-def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab: tuple[slice, ...]) -> np.ndarray:
+def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab: Box) -> np.ndarray:
     """Probabilities (float32) in a part of the scan's own grid; 0 where nothing was looked at."""
     to_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in slab])
-    to_shape = [axis.stop - axis.start for axis in slab]
+    to_shape = measure_box(slab)
     box = source_box(affine_ras, probability_cxyz.shape[1:], to_affine_ras, to_shape)
     part_cxyz = probability_cxyz[:, *box].float()
     own_affine_ras = moved_origin(affine_ras, [axis.start for axis in box])
@@ -185,15 +186,16 @@ def _drop_shreds(probability_xyz: np.ndarray) -> None:
     probability_xyz[found_xyz & ~without_shreds(found_xyz)] = 0
 
 
-def _box_around(halved_xyz: np.ndarray, whole: tuple[slice, ...], patch_size: Sequence[int]) -> tuple[slice, ...]:
-    """The box of a mask of doubled voxels, with ``LUNG_MARGIN``, in single ones; ``whole`` where it is empty.
+def _box_around(halved_xyz: np.ndarray, whole: Box, patch_size: Sequence[int]) -> Box:
+    """Find the bounding box of a mask of half the resolution, in voxels of the full one, with ``LUNG_MARGIN``.
 
-    It begins where strides divide, so that networks see what they would see in the whole volume.
+    It begins where strides divide, so that networks see what they would see in the whole volume. ``whole`` where
+    nothing is marked.
     """
-    if not halved_xyz.any():
+    box = find_bounding_box(halved_xyz)
+    if box is None:
         return whole
-    boxes = ndimage.find_objects(halved_xyz.astype(np.uint8))[0]
     return tuple(
-        slice(max(0, 2 * (box.start - margin)) // step * step, min(everything.stop, 2 * (box.stop + margin)))
-        for box, everything, margin, step in zip(boxes, whole, LUNG_MARGIN, strides_divide(patch_size), strict=True)
+        slice(max(0, 2 * (side.start - margin)) // step * step, min(everything.stop, 2 * (side.stop + margin)))
+        for side, everything, margin, step in zip(box, whole, LUNG_MARGIN, strides_divide(patch_size), strict=True)
     )

@@ -12,6 +12,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from kicc_ml.core.boxes import Box, find_bounding_box, grow_box, make_whole_box, measure_box
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.regions import find_region
 from kicc_ml.core.shown import escape_for_picture
@@ -112,17 +113,13 @@ def upright(
     return apply_orientation(image, to_lpi), turned, spacing_mm
 
 
-def field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> tuple[slice, ...]:
+def field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Box:
     """The box of the lung (else of the lesion, else of everything) with ``MARGIN_SHARE`` around it."""
     for name in ("lung", "lesion"):
-        if name in layers and layers[name].any():
-            box = ndimage.find_objects(layers[name].astype(np.uint8))[0]
-            margin = [int(np.ceil(MARGIN_SHARE * (side.stop - side.start))) for side in box]
-            return tuple(
-                slice(max(side.start - grow, 0), min(side.stop + grow, size))
-                for side, grow, size in zip(box, margin, shape, strict=True)
-            )
-    return tuple(slice(0, size) for size in shape)
+        if name in layers and (box := find_bounding_box(layers[name])):
+            margin = [int(np.ceil(MARGIN_SHARE * size)) for size in measure_box(box)]
+            return grow_box(box, margin, shape)
+    return make_whole_box(shape)
 
 
 def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.ndarray, sides: bool) -> Image.Image:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from kicc_ml.core.boxes import find_bounding_box
 from kicc_ml.core.regions import find_region, has_sides, is_known
 from kicc_ml.core.types import SeverityMap
 
@@ -176,9 +177,9 @@ def _lesion_sizes_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray |
     """Volumes of the connected lesions (by faces) that count; None without a voxel size."""
     if voxel_ml is None:
         return None
-    if not lesion.any():
+    box = find_bounding_box(lesion)
+    if box is None:
         return np.zeros(0)
-    box = ndimage.find_objects(lesion.astype(np.uint8))[0]
     pieces, _ = ndimage.label(lesion[box])
     sizes_ml = np.bincount(pieces.ravel())[1:] * voxel_ml
     return sizes_ml[sizes_ml >= LEAST_LESION_ML]
@@ -202,9 +203,9 @@ def _zone_percent(
 
 def _share_by_third(lung: np.ndarray, lesion: np.ndarray, affine_ras: np.ndarray) -> list[float | None]:
     """Percent involved of the upper, middle and lower third of one lung; None for a third without lung."""
-    if not lung.any():
+    box = find_bounding_box(lung)
+    if box is None:
         return [None] * len(THIRDS)
-    box = ndimage.find_objects(lung.astype(np.uint8))[0]
     lung, lesion = lung[box], lesion[box]
     height = _height(lung.shape, affine_ras)[lung]
     bottom, top = _lung_extent(height, float(np.abs(affine_ras[2, :3]).max()))

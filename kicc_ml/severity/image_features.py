@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from kicc_ml.core.boxes import find_bounding_box, measure_box
 from kicc_ml.core.regions import LUNG_SIDES, find_region
 from kicc_ml.core.types import Modality, Volume
 from kicc_ml.data.canonical import scale_by_percentiles
@@ -78,10 +79,11 @@ def film_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, 
     Grey is in per cent from the black to the white of the film, as the network is given it.
     """
     lung_xy = lung_of(masks)[..., 0]
-    if not lung_xy.any():
+    box = find_bounding_box(lung_xy)
+    if box is None:
         return dict.fromkeys(FILM_FEATURES)
     grey_xy = 100 * _thinned(scale_by_percentiles(volume.array[..., 0]))
-    width, height = (float(np.ptp(np.flatnonzero(lung_xy.any(axis=axis)))) + 1 for axis in (1, 0))
+    width, height = measure_box(box)
     return {
         "lungs_mm": width * volume.spacing_mm[0] if volume.spacing_known else None,
         "lungs_wide_percent": 100 * width / height,
@@ -146,8 +148,8 @@ def _thinned(film_xy: np.ndarray) -> np.ndarray:
 
 def _heights_percent(masks: Mapping[str, np.ndarray]) -> float | None:
     """Height of the lower lung field of a radiograph in per cent of the higher one's."""
-    sides = [masks[name] for name in LUNG_SIDES if name in masks and masks[name].any()]
-    heights = [float(np.ptp(np.flatnonzero(side.any(axis=(0, 2)))) + 1) for side in sides]
+    boxes = [find_bounding_box(masks[name]) for name in LUNG_SIDES if name in masks]
+    heights = [measure_box(box)[1] for box in boxes if box]
     return 100 * min(heights) / max(heights) if len(heights) == 2 else None
 
 

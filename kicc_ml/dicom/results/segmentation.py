@@ -17,6 +17,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, generate_uid
 
+from kicc_ml.core.boxes import find_bounding_box, grow_box, make_whole_box
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import without_overlap
 from kicc_ml.core.types import Series, Volume
@@ -200,10 +201,11 @@ def _described(source: Source, number: int, name: str) -> hd.seg.SegmentDescript
 
 
 def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, lung_xyz: np.ndarray) -> Dataset:
-    """Parametric Map (PS3.3 A.75), float32, of the lesion's probability within the box of the lungs: a whole CT
-    would take 315 MB.
+    """Parametric Map (PS3.3 A.75), float32, of the lesion's probability within the box of the lungs (all of it
+    where there is none): a whole CT would take 315 MB.
     """
-    box = _box(lung_xyz)
+    around = find_bounding_box(lung_xyz) or make_whole_box(lung_xyz.shape)
+    box = grow_box(around, (BOX_MARGIN_VOXELS,) * 3, lung_xyz.shape)
     corner = np.eye(4)
     corner[:3, 3] = [side.start for side in box]
     cut = Volume(probability_xyz[box], volume.affine_ras @ corner, volume.units)
@@ -231,16 +233,6 @@ def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, 
         )
     made.BodyPartExamined = "CHEST"  # an unpaired part; without it a laterality is asked for
     return made
-
-
-def _box(lung_xyz: np.ndarray) -> tuple[slice, ...]:
-    """The box of the lungs with a margin; all of it where there is no lung."""
-    if not lung_xyz.any():
-        return tuple(slice(0, size) for size in lung_xyz.shape)
-    sides = [np.flatnonzero(lung_xyz.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(
-        slice(max(int(side[0]) - BOX_MARGIN_VOXELS, 0), int(side[-1]) + BOX_MARGIN_VOXELS + 1) for side in sides
-    )
 
 
 def _placed(array_zyx: np.ndarray, volume: Volume, source: Source, channels: bool = False) -> hd.Volume:
