@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -45,25 +44,21 @@ TARGET_ERRNOS = frozenset(
 #: What only a target says, whether or not the error names a file: it is full, or for reading only.
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
-#: How libraries say the same without the number of the operating system: numpy, safetensors (Rust), PyTorch.
-FULL_DISK_TEXTS = re.compile(
-    "|".join([*(re.escape(os.strerror(code)) for code in FULL_ERRNOS), r"requested and \d+ written", "iostream error"])
-)
-
 
 def make_target_error(target: Path, error: BaseException) -> TargetError:
     """The error for a file or folder that could not be written, in the words of the operating system."""
-    codes = [code for one in iterate_causes(error) if (code := getattr(one, "errno", None))]
-    code = next(iter(codes), errno.ENOSPC if is_full(error) else None)
-    said = os.strerror(code) if code else error
+    codes = [one.errno for one in iterate_causes(error) if isinstance(one, OSError) and one.errno]
+    said = os.strerror(codes[0]) if codes else error
     return TargetError(f"{target} cannot be written: {said}; make room or choose another folder")
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error, or one that it was made from, says that a disk is full or for reading only."""
-    return any(
-        getattr(one, "errno", None) in FULL_ERRNOS or FULL_DISK_TEXTS.search(str(one)) for one in iterate_causes(error)
-    )
+    """Whether an error, or one that it was made from, says that a disk is full or for reading only.
+
+    Only the number of the operating system counts. Libraries quote names and texts of the files that they read, and a
+    file may hold any words.
+    """
+    return any(isinstance(one, OSError) and one.errno in FULL_ERRNOS for one in iterate_causes(error))
 
 
 def iterate_causes(error: BaseException) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ same file is written a day later or after.
 """
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from kicc_ml.core.errors import TARGET_ERRNOS, TargetError, is_full, make_target_error
+from kicc_ml.core.errors import FULL_ERRNOS, TARGET_ERRNOS, TargetError, is_full, iterate_causes, make_target_error
 from kicc_ml.core.shown import escape_formulas, format_json, restore_formulas
 
 #: How the name of a file or folder that is being written begins.
@@ -27,6 +28,10 @@ STALE_AFTER_S = 24 * 3600
 #: Longest part of the final name that is kept in the partial one, so that a file system takes it.
 MAX_NAME_CHARACTERS = 32
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+#: All that numpy says of an array that did not get its place on the disk; it drops the number of the system.
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+#: A full disk may still have room in the last block of a file.
+PROBE_BYTES = 2**16
 
 
 @contextmanager
@@ -217,11 +222,26 @@ def _find_own_target_error(error: Exception, path: Path, partial: Path) -> Targe
         return None  # it has its words
     if is_full(error):
         return make_target_error(path, error)
+    if any(SHORT_WRITE.fullmatch(str(one)) for one in iterate_causes(error)) and (full := _error_of_more(partial)):
+        return make_target_error(path, full)
     if not isinstance(error, OSError) or error.errno not in TARGET_ERRNOS:
         return None
     place = "" if error.filename is None else os.fsdecode(error.filename)
     own = not place or path.is_relative_to(place) or place.startswith(str(partial))
     return make_target_error(path, error) if own else None
+
+
+def _error_of_more(partial: Path) -> OSError | None:
+    """The error of the system where the file that was written last can take no more; None where it can."""
+    files = [partial] if partial.is_file() else [file for file in partial.rglob("*") if file.is_file()]
+    try:
+        with max(files, key=lambda file: file.stat().st_mtime_ns).open("ab") as last:
+            last.write(bytes(PROBE_BYTES))
+            last.flush()
+            os.fsync(last.fileno())
+    except OSError as error:
+        return error if error.errno in FULL_ERRNOS else None
+    return None
 
 
 def _sync(file: Path) -> None:

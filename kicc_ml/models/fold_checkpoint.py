@@ -44,8 +44,8 @@ class FoldCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint whole or not at all."""
         marked = _with_texts(checkpoint, lambda text: text.replace(str(self.folder), HERE)) | {MARK: asdict(self.mark)}
-        with whole_file(Path(path)) as partial:
-            torch.save(marked, partial)
+        with whole_file(Path(path)) as partial, partial.open("wb") as stream:
+            torch.save(marked, stream)  # given a path, it says of a full disk only words
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

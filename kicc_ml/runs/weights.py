@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kicc_ml.core.errors import UserError
@@ -46,7 +46,8 @@ def write_weights(path: Path, network: nn.Module, about: Mapping[str, Any], sett
     header = {"about": about, "settings": settings, "tensors": digest_of_tensors(tensors)}
     with whole_file(path) as partial:
         # One entry, since safetensors writes several in an order of chance: equal weights are equal files.
-        save_file(tensors, partial, metadata={HEADER: json.dumps(header)})
+        # Bytes, since its own writer says of a full disk only words.
+        partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header)}))
 
 
 def read_header(path: Path) -> Header:

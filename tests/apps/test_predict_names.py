@@ -125,6 +125,19 @@ def test_what_a_user_laid_into_the_folder_of_a_refused_case_stays(tmp_path: Path
     assert digests(notes.parent) == {"notes.txt": hashlib.sha256(b"read by Dr Kim").hexdigest()}
 
 
+@pytest.mark.parametrize("words", ["No space left on device", "iostream error", "8 requested and 3 written"])
+def test_a_damaged_scan_that_is_called_like_a_fault_of_the_disk_is_set_aside(tmp_path: Path, predict: Run, words: str):
+    save(tmp_path / "in" / "ordinary.nii.gz")
+    save(damaged := tmp_path / "in" / f"A {words}.nii.gz")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    status, out, err = predict("-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert status == 3
+    assert f"A {words}" in out + err
+    assert "1 predicted" in out
+    assert "make room" not in out + err
+
+
 def test_a_full_disk_ends_the_run_and_blames_no_scan(tmp_path: Path, predict: Run, monkeypatch: pytest.MonkeyPatch):
     for name in ("a", "b"):
         save(tmp_path / "in" / f"{name}.nii.gz")

@@ -1,6 +1,8 @@
-"""A full disk is told from the words of every library that writes files here; the device /dev/full is one."""
+"""A full disk is told from the number of the operating system, never from words; the device /dev/full is one."""
 
-from collections.abc import Callable
+import resource
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -8,13 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 from safetensors import SafetensorError
+from torch import nn
 
 from kicc_ml.core.errors import TargetError, find_target_error, is_full
 from kicc_ml.core.files import whole_file, whole_folder
+from kicc_ml.models.fold_checkpoint import FoldCheckpoints, Mark
+from kicc_ml.runs.weights import write_weights
 
 FULL = Path("/dev/full")
 VALUES = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
@@ -34,9 +40,9 @@ def write_nifti(path: Path) -> None:
     nib.Nifti1Image(np.zeros((40, 40, 40), np.int16), np.eye(4)).to_filename(path)
 
 
-def write_safetensors(path: Path) -> None:
-    """Its own words, since it would put a file of its own in the place of the device."""
-    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+def write_torch(path: Path) -> None:
+    with path.open("wb") as stream:
+        torch.save(torch.zeros(100_000), stream)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -44,8 +50,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "numpy": lambda path: np.save(path, np.zeros(100_000)),
     "pandas": lambda path: pd.DataFrame({"a": range(10_000)}).to_csv(path),
     "parquet": lambda path: pd.DataFrame({"a": range(10_000)}).to_parquet(path),
-    "safetensors": write_safetensors,
-    "torch": lambda path: torch.save(torch.zeros(100_000), path),
+    "torch": write_torch,
     "pillow": lambda path: Image.fromarray(VALUES).save(path, format="JPEG"),
     "pydicom": write_dicom,
     "nibabel": write_nifti,
@@ -75,7 +80,71 @@ def test_a_fault_of_the_program_is_none_of_the_target():
     assert find_target_error(OSError("image file is truncated (3 bytes not processed)"), Path("a")) is None
 
 
-@pytest.mark.parametrize("library", ["numpy", "safetensors", "torch", "pydicom"])
+#: What libraries say of foreign files, which may hold these words as a name, a text or a member.
+QUOTED = [
+    OSError("With tag (0008,103E) got exception: No space left on device"),
+    OSError("a.nii: 3 requested and 2 written"),
+    RuntimeError("basic_ios::clear: iostream error"),
+    ValueError("[Errno 28] No space left on device"),
+    zipfile.BadZipFile("Bad CRC-32 for file 'Read-only file system'"),
+    SafetensorError("Error while deserializing header: No space left on device (os error 28)"),
+    ImageFileError("Cannot work out file type of 'File too large.nii'"),
+]
+
+
+@pytest.mark.parametrize("error", QUOTED, ids=lambda error: type(error).__name__)
+def test_words_that_a_library_quotes_from_a_file_are_none_of_the_target(tmp_path: Path, error: Exception):
+    assert not is_full(error)
+    assert find_target_error(error, tmp_path / "a") is None
+    for whole in (whole_file, whole_folder):
+        with pytest.raises(type(error)), whole(tmp_path / "a"):
+            raise error
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def files_of_at_most_4096_bytes() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("files_of_at_most_4096_bytes")
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_an_array_that_numpy_could_not_write_whole_is_a_fault_of_the_target(tmp_path: Path, whole: Callable):
+    def write() -> None:
+        with whole(tmp_path / "a.npy") as partial:
+            np.save(partial / "b.npy" if partial.is_dir() else partial, np.zeros(100_000))
+
+    with pytest.raises(TargetError, match=r"a\.npy cannot be written: File too large"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_the_words_of_numpy_are_not_believed_where_there_is_room(tmp_path: Path, whole: Callable):
+    def write() -> None:
+        with whole(tmp_path / "a.npy") as partial:
+            np.save(partial / "b.npy" if partial.is_dir() else partial, np.zeros(10))
+            raise OSError("800 requested and 3 written")
+
+    with pytest.raises(OSError, match=r"^800 requested and 3 written$"):
+        write()
+
+
+@pytest.mark.usefixtures("files_of_at_most_4096_bytes")
+def test_weights_and_checkpoints_that_do_not_fit_are_faults_of_the_target(tmp_path: Path):
+    network = nn.Linear(100, 100)
+    checkpoints = FoldCheckpoints(tmp_path, Mark("seoul", "", ""))
+    with pytest.raises(TargetError, match=r"w\.safetensors cannot be written: File too large"):
+        write_weights(tmp_path / "w.safetensors", network, {}, "")
+    with pytest.raises(TargetError, match=r"last\.ckpt cannot be written: File too large"):
+        checkpoints.save_checkpoint({"state_dict": network.state_dict()}, tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "pydicom"])
 @pytest.mark.parametrize("whole", [whole_file, whole_folder])
 def test_a_whole_file_or_folder_says_it_and_leaves_nothing(tmp_path: Path, whole: Callable, library: str):
     def write() -> None:

@@ -45,6 +45,17 @@ def test_a_prepared_volume_holds_what_the_canonical_transform_gives(tmp_path: Pa
     np.testing.assert_allclose(volume.affine_ras @ [0, 0, 0, 1], [-0.5, -0.5, 0.5, 1])
 
 
+def test_a_damaged_scan_or_mask_that_is_called_like_a_full_disk_costs_itself(tmp_path: Path) -> None:
+    sound, scan, mask = (make_case(tmp_path, name, ("lesion",)) for name in "123")
+    damaged = tmp_path / "No space left on device.nii"
+    damaged.write_bytes(b"iostream error" * 100)
+    assert scan.ct is not None
+    cases = [replace(scan, ct=replace(scan.ct, files=(damaged,))), replace(mask, masks={"lesion": damaged}), sound]
+    quarantined = VolumeStore(tmp_path / "store").prepare(cases, CANONICAL)
+    assert set(quarantined) == {"2", "3"}
+    assert set(VolumeStore(tmp_path / "store").load([sound], CANONICAL)) == {"1"}
+
+
 def test_half_of_a_whole_leaves_the_whole_unknown(tmp_path: Path) -> None:
     store, case = VolumeStore(tmp_path / "store"), make_case(tmp_path, "1", ("left_lung", "ground_glass"))
     store.prepare([case], CANONICAL)

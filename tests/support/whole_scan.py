@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kicc_ml.core.types import REGIONS
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.segmentation import training_loss
@@ -37,7 +37,8 @@ from safetensors.torch import load_file
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.models.networks import build_network
-from kicc_ml.core.types import REGIONS, Volume
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.types import Volume
 
 way, folder, runs, settings = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 torch.set_num_threads(settings["cores"])

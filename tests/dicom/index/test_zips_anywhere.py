@@ -105,6 +105,18 @@ class TestDamage:
             read_index([tmp_path])
         assert list(cache.iterdir()) == []
 
+    def test_a_zip_that_is_called_like_a_full_disk_costs_itself(
+        self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("kicc_ml.dicom.index.unpack.MAX_MEMBER_BYTES", 2**20)
+        large = {f"{number} No space left on device": bytes(2**19) for number in range(3)}
+        write(tmp_path / "seoul" / "No space left on device.zip", zipped(large)[:-40] + bytes(40))
+        write(tmp_path / "seoul" / "iostream error.zip", zipped({"Disk quota exceeded": bytes(2**21)}))
+        write(tmp_path / "seoul" / "sound.zip", zipped(of(slices["p1"])))
+        found = only(tmp_path)
+        assert by_site(found) == [("seoul", 5, "usable")]
+        assert sorted(reasons(found)) == [("seoul", "damaged_zip"), ("seoul", "unfolding_zip")]
+
     @pytest.mark.parametrize("at", [300, -30], ids=["in the header", "in the pixels"])
     def test_a_member_with_a_bad_checksum_is_named_and_its_series_is_refused(
         self, tmp_path: Path, slices: dict[str, list[Path]], at: int
