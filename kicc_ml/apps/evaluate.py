@@ -65,6 +65,7 @@ from kicc_ml.runs.folder import (
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.tables import read_predictions, require_whole
+from kicc_ml.severity.plain_values import reference_to_row
 
 logger = logging.getLogger("evaluate")
 
@@ -205,14 +206,10 @@ def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> d
     """The reference masks graded by the same function as the predicted ones."""
     if "lesion" not in reference:
         return {}
-    if volume.array.ndim == 2:
-        masks = {region: mask_xy[..., None] for region, mask_xy in reference.items()}
-        severity = severity_of(frontal(volume), masks, "CXR")
-        own = {"geographic_extent_truth": severity.geographic_extent}
-    else:
-        severity = severity_of(volume, reference)
-        own = {"severity_score_truth": severity.score}
-    return own | {"percent_involved_truth": severity.percent_involved}
+    if volume.array.ndim == 3:
+        return reference_to_row(severity_of(volume, reference), "CT")
+    masks = {region: mask_xy[..., None] for region, mask_xy in reference.items()}
+    return reference_to_row(severity_of(frontal(volume), masks, "CXR"), "CXR")
 
 
 def shown_cases(scores: Scores) -> list[ShownCase]:

@@ -33,9 +33,10 @@ from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
 from kicc_ml.prediction.result import Result
-from kicc_ml.prediction.segmentation import PREDICT_AGAIN, SEVERITY_FILE, read_severity, severity_columns
+from kicc_ml.prediction.segmentation import PREDICT_AGAIN, SEVERITY_FILE, read_severity
 from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs
 from kicc_ml.severity.image_features import lung_of
+from kicc_ml.severity.plain_values import severity_to_ct_features
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,7 @@ class Outcomes:
         """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
         values = self.patients.of(series.files[0].resolve(), patient_id_of(series)) if self.patients else {}
         image = {{"CT": "ct", "CXR": "cxr"}[series.modality]: result.volume}
-        extent = {f"ct_{name}": value for name, value in severity_columns(result.severity).items() if value is not None}
-        known = dict(values) | (extent if series.modality == "CT" else {})
+        known = dict(values) | (severity_to_ct_features(result.severity) if series.modality == "CT" else {})
         return self.model.risks(image, known), self.model.basis(image, known)
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,21 +30,12 @@ from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_p
 from kicc_ml.prediction.result import MONTAGE, Result, draw
 from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
-from kicc_ml.severity.image_features import FEATURES, features_of
+from kicc_ml.severity.image_features import features_of
+from kicc_ml.severity.plain_values import CASE_COLUMNS, case_to_row, severity_from_json, severity_to_json
 
 logger = logging.getLogger(__name__)
 
 LESION_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-SEVERITY_COLUMNS = (
-    "severity_score",
-    "percent_involved",
-    "percent_consolidated",
-    "lung_ml",
-    "lesion_ml",
-    "lesion_g",
-    "uncertain_percent",
-    "geographic_extent",
-)
 #: Said of a NIfTI whose sform_code and qform_code are 0.
 UNORIENTED = "score: the file does not state how the scan lies, so that right, left, upper and lower are not known"
 REGION_SUFFIX = ".nii.gz"
@@ -53,7 +44,6 @@ SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whol
 #: Files beside the cases, in small letters: predictions of all, and the list of patients.
 BESIDE_CASES = frozenset({"predictions.csv", "outcomes.csv", "index.html"})
 PREDICT_AGAIN = "remove its folder and predict it again"
-TIMING = "timing_s"  # in it, beside the severity: seconds by stage
 
 
 class Finish(Protocol):
@@ -84,7 +74,7 @@ def write_case(
             path = folder / f"{region}{REGION_SUFFIX}"
             write_nifti(path, mask_xyz.astype(np.uint8), volume.affine_ras, volume.orientation_known)
     write_json(folder / FEATURES_FILE, features)
-    write_json(folder / SEVERITY_FILE, asdict(severity) | {TIMING: stages.seconds})
+    write_json(folder / SEVERITY_FILE, severity_to_json(severity, stages.seconds))
 
 
 def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
@@ -95,11 +85,6 @@ def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str =
     masks = masks if volume.orientation_known else merge_sides(masks)
     graded = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
     return graded if volume.orientation_known else replace(graded, reasons=(UNORIENTED, *graded.reasons))
-
-
-def severity_columns(severity: SeverityMap) -> dict[str, Any]:
-    """The one-line form of a severity map, for tables."""
-    return {"severity_score": severity.score} | {name: getattr(severity, name) for name in SEVERITY_COLUMNS[1:]}
 
 
 def predict_series(
@@ -129,8 +114,7 @@ def predict_series(
             logger.debug("%s failed", case_id, exc_info=True)
             continue
         rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
-    columns = dict.fromkeys(["case_id", *SEVERITY_COLUMNS, *FEATURES, "seconds"])  # lung_ml is both
-    return pd.DataFrame(rows, columns=list(columns)), quarantined
+    return pd.DataFrame(rows, columns=["case_id", *CASE_COLUMNS, "seconds"]), quarantined
 
 
 def results_folder(out: Path, case_id: str) -> Path:
@@ -167,14 +151,14 @@ def predict_one(
         if result.hanging:
             draw(result, folder / MONTAGE)
         write_case(folder, masks, volume, severity, features, stages)
-    return severity_columns(severity) | features
+    return case_to_row(severity, features)
 
 
 def finished_row(folder: Path) -> dict[str, Any] | None:
     """The columns of a case predicted before, or None; ``severity.json`` is written last."""
     if not (folder / SEVERITY_FILE).is_file():
         return None
-    return severity_columns(read_severity(folder)) | read_features(folder)
+    return case_to_row(read_severity(folder), read_features(folder))
 
 
 def read_features(folder: Path) -> dict[str, float | None]:
@@ -184,29 +168,20 @@ def read_features(folder: Path) -> dict[str, float | None]:
 
 def read_severity(folder: Path) -> SeverityMap:
     """The severity of a predicted case."""
-    kept = read_json_object(folder / SEVERITY_FILE, PREDICT_AGAIN)
-    fields = {name: value for name, value in kept.items() if name != TIMING}
-    try:
-        severity = SeverityMap(**fields)
-    except TypeError as error:
-        raise UserError(f"{folder / SEVERITY_FILE} holds no severity ({error}); {PREDICT_AGAIN}") from error
-    if wrong := [name for name, value in fields.items() if not _is_severity(name, value)]:
-        raise UserError(f"{folder / SEVERITY_FILE}: {wrong[0]} is not what it should be; {PREDICT_AGAIN}")
-    return severity
-
-
-def _is_severity(name: str, value: Any) -> bool:
-    """Whether a value is of the kind that a field of :class:`SeverityMap` is."""
-    if name == "reasons":
-        return isinstance(value, list) and all(isinstance(reason, str) for reason in value)
-    values = value.values() if isinstance(value, dict) else [value]
-    by_part = name in ("zone_percent", "zone_score", "lung_percent")
-    return isinstance(value, dict) == by_part and all(one is None or isinstance(one, int | float) for one in values)
+    return _read_case(folder)[0]
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """What each stage of a case took; empty for one predicted by an earlier version."""
-    return read_json_object(folder / SEVERITY_FILE, PREDICT_AGAIN).get(TIMING, {})
+    return _read_case(folder)[1]
+
+
+def _read_case(folder: Path) -> tuple[SeverityMap, dict[str, float]]:
+    path = folder / SEVERITY_FILE
+    try:
+        return severity_from_json(read_json_object(path, PREDICT_AGAIN))
+    except ValueError as error:
+        raise UserError(f"{path} holds no severity: {error}; {PREDICT_AGAIN}") from error
 
 
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:

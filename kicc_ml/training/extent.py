@@ -26,6 +26,7 @@ from kicc_ml.models.baselines.tabular import EXTENT
 from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series, segmenter_of
 from kicc_ml.runs.folder import SPLIT, About, fold_folder, fold_folders, load_fold
 from kicc_ml.runs.tables import read_numbers
+from kicc_ml.severity.plain_values import CT_FEATURE
 
 #: Of each fold: a row per case outside its training side with ``case_id``, ``series`` and the columns of ``EXTENT``.
 EXTENT_TABLE = "extent.csv"
@@ -50,8 +51,8 @@ def held_out_extent(
     cts = {case.case_id: case.ct for case in outside(data.cases, data.split) if case.ct is not None}
     others = {case_id: ct for case_id, ct in cts.items() if case_id not in set(data.split.test)}
     more, set_aside = predict_series(segmenter_of([load_fold(folder)]), others, folder / "held_out")
-    table = pd.concat([rows, more], ignore_index=True).rename(columns=lambda name: f"ct_{name}")
-    table = table.rename(columns={"ct_case_id": "case_id"})
+    table = pd.concat([rows, more], ignore_index=True).rename(columns=lambda name: f"{CT_FEATURE}{name}")
+    table = table.rename(columns={f"{CT_FEATURE}case_id": "case_id"})
     table.insert(1, "series", [cts[case_id].uid for case_id in table["case_id"]])
     write_table(folder / EXTENT_TABLE, table[["case_id", "series", *EXTENT]])
     return rows, quarantined | set_aside

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from kicc_ml.severity.plain_values import severity_to_row
 
 from kicc_ml.apps.evaluate import print_results, quarantined, reference_severity, score_segmented
 from kicc_ml.clinic.held_out_case import HeldOutCase
@@ -14,11 +15,11 @@ from kicc_ml.clinic.outputs import HeldOut, Model
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
 from kicc_ml.core.progress import StageTimer
-from kicc_ml.core.types import Case, SeverityMap
+from kicc_ml.core.types import Case
 from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.risk import OutcomeRecord
-from kicc_ml.prediction.segmentation import severity_columns, severity_of, write_case
+from kicc_ml.prediction.segmentation import severity_of, write_case
 from tests.support.finished_run import evaluate, outcome_run
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 4.0, -20], [0, 0, 0, 1]])
@@ -53,7 +54,7 @@ def predicted_as(folder: Path, case: Case, masks: dict[str, np.ndarray]) -> tupl
     volume = read_volume(case.ct)
     severity = severity_of(volume, masks)
     write_case(out, masks, volume, severity, {}, StageTimer())
-    return pd.Series({"case_id": case.case_id, "site": case.site, "fold": "seoul", **severity_columns(severity)}), out
+    return pd.Series({"case_id": case.case_id, "site": case.site, "fold": "seoul", **severity_to_row(severity)}), out
 
 
 def scored(tmp_path: Path, masks: dict[str, np.ndarray]) -> dict:
@@ -169,7 +170,6 @@ def test_severity_of_the_reference_is_plain_numbers(tmp_path: Path):
     found = reference_severity(whole(truth()), read_volume(case.ct))
     json.dumps(found, allow_nan=False)
     assert set(found) == {"severity_score_truth", "percent_involved_truth"}
-    assert "severity_score" in severity_columns(SeverityMap({}, {}, 3, 1.0, None, None, None, None))
 
 
 def test_a_held_out_case_has_the_risks_of_the_outcome_run_on_its_page(tmp_path: Path):
