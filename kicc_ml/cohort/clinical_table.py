@@ -27,7 +27,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from kicc_ml.cohort.table_file import TableError, read_cells
+from kicc_ml.cohort.table_file import TableError, read_cells, row_word
 from kicc_ml.core.shown import is_control_character, make_printable
 from kicc_ml.core.types import ENDPOINTS
 
@@ -77,7 +77,7 @@ ALLOWED: dict[Kind, str] = {
 
 
 def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFrame:
-    """Read and check a clinical table (CSV in UTF-8, or parquet).
+    """Read and check a clinical table (CSV in UTF-8, parquet or Excel).
 
     Args:
         path: the table.
@@ -216,7 +216,7 @@ def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> Ta
     """One line per bad cell: where it is, what it holds, what is allowed."""
     doubled = failures["check"].str.startswith("a patient")
     failures = failures[~doubled | (failures["column"] == "patient_id")]  # pandera repeats the row per column
-    unit = "row" if path.suffix == ".parquet" else "line"
+    unit = row_word(path)
     bad = failures.sort_values(["index", "column"]).to_dict("records")
     cells = [(f"{unit} {one['index']}, {one['column']}", _allowed(one, kinds)) for one in bad]
     values = ["empty" if pd.isna(one["failure_case"]) else repr(one["failure_case"]) for one in bad]

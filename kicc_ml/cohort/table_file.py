@@ -2,13 +2,23 @@
 
 import codecs
 import csv
+import logging
+import zipfile
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
+from python_calamine import CalamineError, CalamineWorkbook
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import restore_formulas
+from kicc_ml.core.shown import plain_text, restore_formulas
+
+logger = logging.getLogger(__name__)
+
+EXCEL_SUFFIXES = (".xlsx", ".xlsm", ".xls")
+#: What a table of any consortium takes, unpacked; a workbook of more is no table, or made to fill the memory.
+MAX_EXCEL_BYTES = 2**28
 
 
 class TableError(UserError):
@@ -22,15 +32,33 @@ class TableError(UserError):
         self.bad_cells = tuple(bad_cells)
 
 
-def read_cells(path: Path) -> pd.DataFrame:
-    """Every cell as stripped text or None, indexed by the line of the file (row number for parquet).
+def read_cells(path: Path, header_line: int = 1) -> pd.DataFrame:
+    """Every cell of a CSV, parquet or Excel table as stripped text or None.
 
-    An apostrophe that keeps a spreadsheet from running a cell (``core.shown.escape_formulas``) is none of it.
+    Rows are indexed by the line of the file, or the row of the sheet (of parquet the number of the row). An apostrophe
+    that keeps a spreadsheet from running a cell (``core.shown.escape_formulas``) is none of it.
+
+    Args:
+        path: the table; of a workbook its first sheet.
+        header_line: which line that is not blank names the columns; those before it are left out. Not for parquet.
+
+    Raises:
+        TableError: it is not there, or no such table.
     """
     if not path.is_file():
         raise TableError(f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')")
-    cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    if path.suffix.lower() == ".parquet":
+        cells = _read_parquet(path)
+    elif path.suffix.lower() in EXCEL_SUFFIXES:
+        cells = _as_table(path, _excel_rows(path)[header_line - 1 :])
+    else:
+        cells = _read_csv(path, header_line)
     return restore_formulas(cells.apply(lambda column: column.map(_stripped)).astype(object))
+
+
+def row_word(path: Path) -> str:
+    """What a row of a table file is called where a place in it is named."""
+    return "row" if path.suffix.lower() in (".parquet", *EXCEL_SUFFIXES) else "line"
 
 
 def _stripped(cell: object) -> str | None:
@@ -38,24 +66,29 @@ def _stripped(cell: object) -> str | None:
     return None if text.lower() in ("", "na", "nan") else text
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, header_line: int) -> pd.DataFrame:
     try:
-        lines = list(_csv_lines(path))
+        lines = list(_csv_lines(path))[header_line - 1 :]
     except UnicodeDecodeError as error:
         raise TableError(f"{path} is not UTF-8 but {_likely_encoding(path)}; save it as 'CSV UTF-8'") from error
-    if not lines:
-        raise TableError(f"{path} is empty; the first line names the columns")
-    columns = [name.strip() for name in lines[0][1]]
-    if len(columns) == 1 and (other := next((mark for mark in ";\t" if mark in columns[0]), "")):
+    if lines and len(lines[0][1]) == 1 and (other := next((mark for mark in ";\t" if mark in lines[0][1][0]), "")):
         raise TableError(f"{path}: cells are separated by {other!r}; save it as 'CSV UTF-8', separated by commas")
+    return _as_table(path, lines)
+
+
+def _as_table(path: Path, rows: Sequence[tuple[int, list[str]]]) -> pd.DataFrame:
+    """Numbered rows as a table; the first names the columns."""
+    if not rows:
+        raise TableError(f"{path} is empty; the first line names the columns")
+    columns = [name.strip() for name in rows[0][1]]
     if doubled := sorted({name for name in columns if columns.count(name) > 1}):
         raise TableError(f"{path}: column name(s) given twice: {', '.join(map(repr, doubled))}; rename or remove one")
-    if uneven := [number for number, row in lines[1:] if len(row) != len(columns)]:
+    if uneven := [number for number, row in rows[1:] if len(row) != len(columns)]:
         raise TableError(
             f"{path}: {len(uneven)} line(s) do not have the first line's {len(columns)} cells, for example "
             f"line {uneven[0]}; put a cell that contains a comma in quotes"
         )
-    return pd.DataFrame([row for _, row in lines[1:]], [number for number, _ in lines[1:]], columns)
+    return pd.DataFrame([row for _, row in rows[1:]], [number for number, _ in rows[1:]], columns)
 
 
 def _likely_encoding(path: Path) -> str:
@@ -79,6 +112,44 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in row):
                 yield start, row
             start = reader.line_num + 1
+
+
+def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows of the first sheet that are not blank, with their numbers; cells beside every named column are left out."""
+    _refuse_huge(path)
+    try:
+        with CalamineWorkbook.from_path(path) as book:
+            sheet, *others = book.sheet_names
+            rows = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
+    except (CalamineError, OSError, ValueError) as error:
+        raise TableError(f"{path} cannot be read as an Excel table: {error}; save it as 'CSV UTF-8'") from error
+    if others:
+        logger.warning("%s: only the first sheet is read, %s", path, plain_text(sheet))
+    filled = [(number, [_excel_text(cell) for cell in row]) for number, row in enumerate(rows, 1)]
+    filled = [(number, row) for number, row in filled if any(row)]
+    width = max((column for _, row in filled for column, cell in enumerate(row, 1) if cell), default=0)
+    return [(number, row[:width]) for number, row in filled]
+
+
+def _refuse_huge(path: Path) -> None:
+    """Raises TableError for a workbook that would not fit into memory; an ``.xls`` is as large as it looks."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as parts:
+            size = sum(part.file_size for part in parts.infolist())
+    if size > MAX_EXCEL_BYTES:
+        raise TableError(f"{path} unpacks to more than {MAX_EXCEL_BYTES} bytes, so it is not read; save it as CSV")
+
+
+def _excel_text(cell: object) -> str:
+    """A cell as a CSV would hold it: whole numbers without ``.0``, yes and no as 1 and 0, days in ISO."""
+    if isinstance(cell, bool):
+        return str(int(cell))
+    if isinstance(cell, float):
+        return repr(int(cell)) if cell.is_integer() else repr(cell)
+    if isinstance(cell, date):  # and times of a day
+        return cell.isoformat().removesuffix("T00:00:00")
+    return str(cell).strip()
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
