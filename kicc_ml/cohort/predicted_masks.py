@@ -46,7 +46,7 @@ def predicted_masks(case: Case, path: Path, volume: Volume) -> dict[str, np.ndar
 
 def _from_nifti(case: Case, path: Path, volume: Volume) -> dict[str, np.ndarray]:
     try:
-        return reference_masks(replace(case, masks={"lesion": path}, mask_labels={}), volume)
+        return reference_masks(replace(case, masks={"lesion": path}, mask_labels={}, region_labels={}), volume)
     except UserError as error:
         raise UserError(
             f"{path}: {error}; a predicted mask is 0 outside and 1 inside, on the grid of the scan: cut probabilities "

@@ -12,7 +12,7 @@ import pandas as pd
 from python_calamine import CalamineError, CalamineWorkbook
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import plain_text, restore_formulas
+from kicc_ml.core.shown import make_printable, restore_formulas
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
     except (CalamineError, OSError, ValueError) as error:
         raise TableError(f"{path} cannot be read as an Excel table: {error}; save it as 'CSV UTF-8'") from error
     if others:
-        logger.warning("%s: only the first sheet is read, %s", path, plain_text(sheet))
+        logger.warning("%s: only the first sheet is read, %s", path, make_printable(sheet))
     filled = [(number, [_excel_text(cell) for cell in row]) for number, row in enumerate(rows, 1)]
     filled = [(number, row) for number, row in filled if any(row)]
     width = max((column for _, row in filled for column, cell in enumerate(row, 1) if cell), default=0)

@@ -99,6 +99,7 @@ class Series:
     transfer_syntax: str = ""  # UID
     acquired_after_study_s: float | None = None
     origin: str = ""  # address of the DICOMweb service whose cached files these are; "" on disk
+    grey_window_hu: tuple[float, float] | None = None  # HU of the grey values 0 and 255, of a NIfTI that was windowed
 
     def __post_init__(self) -> None:
         check_path_name(self.uid, "the name of the series")
@@ -134,7 +135,8 @@ class Case:
     ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region
     (:data:`kicc_ml.core.regions.MASK_NAMES`) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the
     pixels of the radiograph, that make it up together: none where it is known to be absent; ``mask_labels`` says what
-    the values of a mask file of several labels stand for. ``person`` groups what must stay on one side of a
+    the values of a mask file of several labels stand for, ``region_labels`` the same of the file of one region, where a
+    set's files differ. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones.
 
     Raises UserError for an id that could not be the name of a folder of results.
@@ -151,10 +153,15 @@ class Case:
     admitted: date | None = None
     cxr_masks: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     mask_labels: Mapping[int, str] = field(default_factory=dict)
+    region_labels: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     further: tuple[Series, ...] = ()
 
     def __post_init__(self) -> None:
         check_path_name(self.case_id, "the case id")
+
+    def labels_of(self, region: str) -> Mapping[int, str]:
+        """What the values of the mask file of a region stand for; empty where it has two values."""
+        return self.region_labels.get(region, self.mask_labels)
 
     def image(self, modality: Modality) -> Series | None:
         return self.ct if modality == "CT" else self.cxr

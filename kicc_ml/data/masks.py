@@ -34,7 +34,7 @@ def read_masks(case: Case, volume: Volume) -> dict[str, PlacedMask]:
         flat = flat_masks(case, volume.array.shape)
         masks = {region: (mask_xy, volume.affine_ras) for region, mask_xy in flat.items()}
     else:
-        masks = {region: read_mask(path, region, case.mask_labels) for region, path in case.masks.items()}
+        masks = {region: read_mask(path, region, case.labels_of(region)) for region, path in case.masks.items()}
     return {region: _find_placed(masks, region) for region in REGIONS if is_known(region, masks)}
 
 

@@ -117,12 +117,16 @@ def _key(case: Case, series: Series, canonical: CanonicalCT | CanonicalCXR, dige
     identity = {
         "format": FORMAT_VERSION,
         "canonical": [type(canonical).__name__, asdict(canonical)],
-        "read_as": [series.units, series.spacing_mm is not None],
+        "read_as": [series.units, series.spacing_mm is not None, *(series.grey_window_hu or ())],
         "files": sorted(digests.of(path) for path in series.files),
         "masks": _mask_digests(case, canonical, digests),
     }
     if case.mask_labels:
         identity["mask_labels"] = sorted(case.mask_labels.items())
+    if case.region_labels:
+        identity["region_labels"] = sorted(
+            (region, sorted(labels.items())) for region, labels in case.region_labels.items()
+        )
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 

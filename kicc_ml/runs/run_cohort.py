@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kicc_ml.cohort.flow import Cohort
-from kicc_ml.cohort.public import clinical_tables, images
+from kicc_ml.cohort.public import clinical_tables, covid_ct, images
 from kicc_ml.cohort.public.hu_anchored import written_hu_ct
 from kicc_ml.cohort.repository import repository
 from kicc_ml.core.errors import TargetError, UserError
@@ -54,6 +54,7 @@ READERS: Mapping[str, Reader] = {
     "kicc_ml.cohort.public.images.covid_cxr": Reader(images.covid_cxr, ("person_conflict",)),
     "kicc_ml.cohort.public.images.covid_cxr_masks": Reader(images.covid_cxr_masks),
     "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
+    "kicc_ml.cohort.public.covid_ct.covid19_ct_seg": Reader(covid_ct.covid19_ct_seg),
     "kicc_ml.cohort.public.clinical_tables.catanzaro": Reader(clinical_tables.catanzaro),
     "kicc_ml.cohort.public.clinical_tables.wuhan": Reader(clinical_tables.wuhan),
 }

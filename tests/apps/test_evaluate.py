@@ -7,7 +7,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from kicc_ml.severity.plain_values import severity_to_row
 
 from kicc_ml.apps.evaluate import print_results, quarantined, reference_severity, score_segmented
 from kicc_ml.clinic.held_out_case import HeldOutCase
@@ -20,6 +19,7 @@ from kicc_ml.dicom.series.image_files import nifti_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.prediction.segmentation import severity_of, write_case
+from kicc_ml.severity.plain_values import severity_to_row
 from tests.support.finished_run import evaluate, outcome_run
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 4.0, -20], [0, 0, 0, 1]])

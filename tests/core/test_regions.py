@@ -10,7 +10,7 @@ import pytest
 from kicc_ml.clinic.page.scan import LABELS, display_scan
 from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.regions import MIRROR_CHANNELS, REGIONS, find_region, is_known, merge_sides, without_overlap
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.fingerprint import fingerprint
@@ -118,7 +118,7 @@ def test_a_file_of_labels_makes_known_what_masks_of_those_names_would(
     folder = tmp_path / "masks" / "1.2.3"
     folder.mkdir(parents=True)
     nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE_RAS), folder / "labels.nii.gz")
-    assert set(mask_folders(tmp_path, b"key", labels)[pseudonym(b"key", "1.2.3")]) == known
+    assert set(mask_folders(tmp_path, b"key", labels)[make_pseudonym(b"key", "1.2.3")]) == known
 
 
 def test_a_region_without_parts_is_known_by_its_own_mask_alone():

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from kicc_ml.core.regions import REGIONS
-from kicc_ml.core.types import Case
+from kicc_ml.core.types import Case, Series
 from kicc_ml.data import store as store_module
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array
@@ -22,6 +22,13 @@ from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
 from tests.support.stored_cases import CANONICAL, folders, make_case, write
+
+
+def nifti_of(case: Case, grey_window_hu: tuple[float, float] | None) -> Series:
+    """The scan of a case, whose grey values 0 and 255 are these HU."""
+    assert case.ct is not None
+    path = case.ct.files[0]
+    return nifti_series(path, site="a", patient=case.case_id, units="hu", grey_window_hu=grey_window_hu)
 
 
 def test_a_prepared_volume_holds_what_the_canonical_transform_gives(tmp_path: Path) -> None:
@@ -81,6 +88,8 @@ def test_the_same_content_is_not_prepared_again_whatever_its_name(
 def test_anything_that_shapes_the_result_makes_another_volume(tmp_path: Path) -> None:
     store, case = VolumeStore(tmp_path / "store"), make_case(tmp_path, "1", ("lesion",))
     assert case.ct is not None
+    grey = make_case(tmp_path, "2")
+    write(tmp_path / "2.nii.gz", np.arange(240, dtype=np.int16).reshape(10, 6, 4))
     variants = [
         (case, CANONICAL),
         (case, replace(CANONICAL, spacing_mm=(2.0, 2.0, 4.0))),
@@ -88,6 +97,9 @@ def test_anything_that_shapes_the_result_makes_another_volume(tmp_path: Path) ->
         (replace(case, ct=replace(case.ct, units="arbitrary")), CANONICAL),
         (replace(case, ct=replace(case.ct, spacing_mm=None)), CANONICAL),
         (replace(case, masks={}), CANONICAL),
+        (replace(case, region_labels={"lesion": {1: "lesion", 2: "other"}}), CANONICAL),
+        (replace(case, region_labels={"lesion": {1: "other", 2: "lesion"}}), CANONICAL),
+        *((replace(grey, ct=nifti_of(grey, window_hu)), CANONICAL) for window_hu in (None, (-1250, 250), (-1000, 250))),
     ]
     for variant, canonical in variants:
         assert store.load([variant], canonical) == {}

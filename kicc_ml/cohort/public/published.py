@@ -15,8 +15,8 @@ import pandas as pd
 
 from kicc_ml.cohort.flow import Flow
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.path_names import fault_of
-from kicc_ml.core.shown import plain_text
+from kicc_ml.core.path_names import find_name_fault
+from kicc_ml.core.shown import make_printable
 
 #: Words for yes and no, as tables of several programs write them.
 YES_NO: Mapping[str, float] = {
@@ -157,7 +157,7 @@ def _measured(text: pd.Series, column: Measured, flow: Flow) -> pd.Series:
 
 def known_ids(cells: pd.DataFrame, column: str, flow: Flow) -> pd.DataFrame:
     """The rows with an id that can name a folder of results; the others are left out, and counted."""
-    usable = cells[column].map(lambda cell: isinstance(cell, str) and not fault_of(cell)).astype(bool)
+    usable = cells[column].map(lambda cell: isinstance(cell, str) and not find_name_fault(cell)).astype(bool)
     if not usable.all():
         flow.excluded["no usable id"] += int((~usable).sum())
     return cells[usable]
@@ -169,9 +169,9 @@ def _count(flow: Flow, what: str, count: int) -> None:
 
 
 def _example(text: pd.Series, strange: pd.Series) -> str:
-    return repr(plain_text(text[strange].iloc[0])[:40])
+    return repr(make_printable(text[strange].iloc[0])[:40])
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = [plain_text(name)[:40] for name in names[:12]]
+    shown = [make_printable(name)[:40] for name in names[:12]]
     return ", ".join(shown) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

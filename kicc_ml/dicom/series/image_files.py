@@ -1,5 +1,6 @@
 """Images that are no DICOM: NIfTI volumes and masks, PNG and JPEG radiographs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -22,12 +23,21 @@ MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
 SCANNER_ANATOMICAL = 1
 
 
-def nifti_series(path: Path, *, site: str, patient: str, units: Units, spacing_known: bool = True) -> Series:
+def nifti_series(
+    path: Path,
+    *,
+    site: str,
+    patient: str,
+    units: Units,
+    spacing_known: bool = True,
+    grey_window_hu: tuple[float, float] | None = None,
+) -> Series:
     """A NIfTI volume as a CT series whose ids are its own name; header only.
 
     A file that cannot be read, or holds no single 3-D volume, comes back refused, as does one whose voxel size is that
     of no CT. Where the affine and the voxel size of a header (pixdim) disagree the affine holds.
-    ``spacing_known=False`` is for collections that write 1 mm where they do not know.
+    ``spacing_known=False`` is for collections that write 1 mm where they do not know, ``grey_window_hu`` (the HU of the
+    grey values 0 and 255) for those that were windowed.
     """
     reasons: tuple[str, ...] = ()
     shape: tuple[int, ...] = (0, 0, 0)
@@ -43,7 +53,8 @@ def nifti_series(path: Path, *, site: str, patient: str, units: Units, spacing_k
         reasons = ("voxel_size",)
     columns, rows, slices = (*shape, 1, 1, 1)[:3]
     known_mm = spacing_mm if spacing_known and not reasons else None
-    return _series(path, site, patient, "CT", (rows, columns, slices), known_mm, units, reasons)
+    series = _series(path, site, patient, "CT", (rows, columns, slices), known_mm, units, reasons)
+    return replace(series, grey_window_hu=grey_window_hu)
 
 
 def radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:

@@ -34,6 +34,9 @@ from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
 from kicc_ml.dicom.series.verdict import judge
 from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, hounsfield, padded
 
+#: The brightest grey value of a scan that was saved in 8 bits.
+MAX_GREY = 255
+
 
 def read_volume(series: Series) -> Volume:
     """Read a usable series: CT in HU ``[x, y, z]``, a radiograph ``[x, y]`` as float32, high values bright.
@@ -133,6 +136,8 @@ def _read_cxr(series: Series) -> Volume:
 
 def _from_nifti(series: Series) -> Volume:
     array_xyz, affine_ras = read_nifti(series.files[0])
+    if series.grey_window_hu:
+        array_xyz = windowed_to_hu(array_xyz, series.grey_window_hu, series.files[0])
     if series.units == "hu":
         array_xyz = array_xyz.clip(HU_FLOOR, HU_CEILING)
     known = series.spacing_mm is not None
@@ -140,6 +145,21 @@ def _from_nifti(series: Series) -> Volume:
         affine_ras = affine_ras @ np.diag([*1 / np.linalg.norm(affine_ras[:3, :3], axis=0), 1.0])
     oriented = states_orientation(series.files[0])
     return Volume(array_xyz, affine_ras, series.units, spacing_known=known, orientation_known=oriented)
+
+
+def windowed_to_hu(grey: np.ndarray, window_hu: tuple[float, float], path: Path) -> np.ndarray:
+    """HU as float32 of grey values from 0 to 255, which a window was cut to. What it cut off stays at its edges.
+
+    Raises:
+        UserError: a value lies outside of 0 to 255, so that the file is not what was published.
+    """
+    low_hu, high_hu = window_hu
+    if grey.min() < 0 or grey.max() > MAX_GREY:
+        raise UserError(
+            f"{path}: holds values from {grey.min():g} to {grey.max():g}, where the set was published in grey values "
+            f"from 0 to {MAX_GREY}; download it again from where it was published"
+        )
+    return (low_hu + (high_hu - low_hu) / MAX_GREY * grey).astype(np.float32)
 
 
 def _from_radiograph(series: Series) -> Volume:
