@@ -36,6 +36,7 @@ def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapp
     finished = finished_folds(run_dir)
     for folder in finished:
         refuse_other_settings(folder, splits, settings)
+        take_over_left_locks(folder)
     open_splits = [split for split in splits if fold_folder(run_dir, split.fold) not in finished]
     with hold_started(run_dir, [split.fold for split in open_splits]), ExitStack() as held:
         for split in open_splits:
@@ -44,6 +45,14 @@ def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapp
             folder = fold_folder(run_dir, split.fold)
             write_splits(folder / SPLIT, [split])
             write_yaml(folder / CONFIG, dict(settings[split.fold]))
+
+
+def take_over_left_locks(folder: Path) -> None:
+    """Take away the locks in a finished fold whose process was killed. Raises Busy where it still runs."""
+    for lock in (folder / STARTED, folder / LOCK):
+        if lock.exists():
+            with hold(lock, f"fold {folder.name} of {folder.parent}"):
+                pass  # releasing it takes it away
 
 
 def refuse_other_settings(folder: Path, splits: Sequence[Split], settings: Mapping[str, Mapping[str, Any]]) -> None:

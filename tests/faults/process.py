@@ -86,6 +86,7 @@ def _context() -> multiprocessing.context.ForkServerContext:
 def _become(argv: list[str], cwd: Path, environ: dict[str, str], stdout: Path, stderr: Path, ready) -> None:
     os.setsid()
     for path, number in ((stdout, 1), (stderr, 2)):
+        path.unlink(missing_ok=True)  # a child of an earlier command may still write into the file of this name
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(opened, number)
         os.close(opened)
