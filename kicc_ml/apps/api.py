@@ -15,9 +15,9 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Series, SeverityMap, Split, Units, Volume
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.index.build import index_sources
-from kicc_ml.dicom.index.sources import scans_at
-from kicc_ml.dicom.results.segmentation import Source
-from kicc_ml.dicom.results.write import Findings, export
+from kicc_ml.dicom.index.sources import find_scans
+from kicc_ml.dicom.results.segmentation import PredictionSource
+from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.pictures.case_picture import case_picture
@@ -190,8 +190,8 @@ def write_dicom(
     with TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
         write_picture(case_picture(title, volume, masks, hanging_of(series), severity), picture)
-        findings = Findings(volume, masks, None, severity, picture, None)
-        return export(Source(series, model or "unknown", __version__), findings, Path(out))
+        findings = ScanFindings(volume, masks, None, severity, picture, None)
+        return write_objects(PredictionSource(series, model or "unknown", __version__), findings, Path(out))
 
 
 def _scans_of_either_kind(place: Path, units: Units) -> list[Series]:
@@ -199,7 +199,7 @@ def _scans_of_either_kind(place: Path, units: Units) -> list[Series]:
     errors = []
     for modality in ("CT", "CXR"):
         try:
-            found += scans_at(place, units, True, modality).values()
+            found += find_scans(place, units, True, modality).values()
         except UserError as error:
             errors.append(error)
     if not found:

@@ -23,14 +23,14 @@ from kicc_ml.cohort.summary import summary as summarise
 from kicc_ml.cohort.summary_tables import render, to_frame
 from kicc_ml.core.files import whole_file, write_table, write_text
 from kicc_ml.core.shown import escape_cell, escape_json, format_count, format_json, make_printable, say
-from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose, export_series, refuse_overlap
+from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose_series, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
-from kicc_ml.dicom.index.cluster import on_cluster
+from kicc_ml.dicom.index.cluster import use_cluster
 from kicc_ml.dicom.index.page import render as index_page
-from kicc_ml.dicom.index.summary import last_line
-from kicc_ml.dicom.index.summary import tables as index_tables
-from kicc_ml.dicom.index.table import frame_of
+from kicc_ml.dicom.index.summary import format_totals
+from kicc_ml.dicom.index.summary import make_tables as index_tables
+from kicc_ml.dicom.index.table import make_index_table
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.synthetic.presets import PRESETS
@@ -121,9 +121,9 @@ def index(
     Headers only, unless --decode is given. Patients, series and files are called by pseudonyms. What was read is kept
     in the user's cache folder, so that unchanged files are not opened again and a stopped scan goes on.
     """
-    with on_cluster(dask):
+    with use_cluster(dask):
         found = read_index(sources, GeometryPolicy(gaps, tilt), decode=decode, cached=True)
-    frame = frame_of([replace(one, true_paths=files) for one in found])
+    frame = make_index_table([replace(one, true_paths=files) for one in found])
     if out:
         with whole_file(out, private=files) as partial:
             frame.to_parquet(partial)
@@ -134,7 +134,7 @@ def index(
         return
     for table in index_tables(frame, all_series):
         console.print(table)
-    say(last_line(frame))
+    say(format_totals(frame))
 
 
 @app.command()
@@ -177,12 +177,12 @@ def export_dataset(
     found = read_index(sources, cached=True)
     tables = read_tables(found)  # a bad table is said before anything is written
     selection = Selection(site or (), modality or "", verdict or READABLE, secondary_captures)
-    chosen = choose(found, selection)
+    chosen = choose_series(found, selection)
     with open_copy(out, [source.key for source in found]) as copy:
         exported = export_series(chosen, selection, copy)
         rows, masks = export_tables(tables, exported, copy), export_masks(exported, copy)
-    if copy.taken_away:
-        say(f"taken away: {format_count(copy.taken_away, 'file')} of an earlier export, no longer to be in the copy")
+    if copy.removed_files:
+        say(f"taken away: {format_count(copy.removed_files, 'file')} of an earlier export, no longer to be in the copy")
     for reason, count in exported.left_out.most_common():
         say(f"left out: {count} series: {REASONS[reason]}")
     counts = {"file": exported.files, "mask": masks, "patient": rows}

@@ -10,7 +10,7 @@ from rich.console import Console
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.shown import format_count, say
 from kicc_ml.core.types import index_by_id
-from kicc_ml.dicom.index.sources import Scans, scans_at
+from kicc_ml.dicom.index.sources import Scans, find_scans
 
 if TYPE_CHECKING:
     from kicc_ml.clinic.new_scan import Clinic
@@ -94,7 +94,7 @@ def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
 
     modality = segmenter.canonical.modality
     with (intake := StageTimer())("intake"):
-        found = scans_at(source, segmenter.units, segmenter.spacing_known, modality)
+        found = find_scans(source, segmenter.units, segmenter.spacing_known, modality)
     return Scans(earliest_first(found), found.set_aside), intake.seconds["intake"] / len(found)
 
 

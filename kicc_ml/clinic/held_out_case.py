@@ -18,7 +18,7 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import hanging_of, read_scan
-from kicc_ml.dicom.series.shown_files import names_of_case
+from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
@@ -141,7 +141,7 @@ def export_run(
             except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
                 if fault := find_target_error(error, out):
                     raise fault from error
-                set_aside[case_id] = describe_error(error, names_of_case(cases[case_id]) if case_id in cases else {})
+                set_aside[case_id] = describe_error(error, name_case_files(cases[case_id]) if case_id in cases else {})
                 continue
             written += 1
     return written, set_aside

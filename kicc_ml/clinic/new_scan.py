@@ -27,8 +27,8 @@ from kicc_ml.core.received import read_json_object
 from kicc_ml.core.shown import make_link
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of, read_scan
-from kicc_ml.dicom.header.patient_identity import identity_of
-from kicc_ml.dicom.series.shown_files import names_of_series
+from kicc_ml.dicom.header.patient_identity import read_patient_identity
+from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
@@ -131,7 +131,7 @@ class Clinic:
             write_scanned(folder, own)
 
     def _page(self, series: Series, result: Result, own: Scanned | None, out: Path) -> PatientPage:
-        identity = identity_of(series.files[0]) if self.identified and is_dicom(series) else {}
+        identity = read_patient_identity(series.files[0]) if self.identified and is_dicom(series) else {}
         page = patient_page(result, self.held_out, self.model, identity)
         before = previous_of(own, read_history(out)) if own else None
         previous = self._previous(own, before, out) if own and before else None
@@ -155,7 +155,9 @@ class Clinic:
         except Exception as error:  # headers are wrong in many ways, and no patient is lost for one
             if fault := find_target_error(error, folder):
                 raise fault from error
-            self.without_objects[result.case_id] = f"no DICOM objects: {describe_error(error, names_of_series(series))}"
+            self.without_objects[result.case_id] = (
+                f"no DICOM objects: {describe_error(error, name_series_files(series))}"
+            )
             logger.warning("%s: %s", result.case_id, self.without_objects[result.case_id])
             return
         if self.push:

@@ -16,8 +16,8 @@ from kicc_ml.clinic.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.clinic.page.summary_pdf import summary_pdf
 from kicc_ml.core.files import remove_new_on_failure, write_bytes
 from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, Series, Volume
-from kicc_ml.dicom.results.segmentation import Source
-from kicc_ml.dicom.results.write import Findings, export
+from kicc_ml.dicom.results.segmentation import PredictionSource
+from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from kicc_ml.prediction.result import MONTAGE, Result, draw
 from kicc_ml.severity.domain_shift import involved_interval, is_unusual, reference_of
 
@@ -111,7 +111,7 @@ def deliver(folder: Path, result: Result, page: PatientPage) -> None:
 
 def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Series, model: Model) -> list[Path]:
     """Write ``folder/dicom`` for the PACS that ``series`` came from; returns its files."""
-    findings = Findings(
+    findings = ScanFindings(
         result.volume,
         result.masks,
         result.probability_xyz,
@@ -123,4 +123,6 @@ def deliver_dicom(folder: Path, result: Result, page: PatientPage, series: Serie
         scores=page.scores,
         sides=result.hanging in (None, "stated"),
     )
-    return export(Source(series, model.weights, version("kicc_ml"), model.provenance), findings, folder / DICOM)
+    return write_objects(
+        PredictionSource(series, model.weights, version("kicc_ml"), model.provenance), findings, folder / DICOM
+    )

@@ -11,7 +11,7 @@ from kicc_ml.core.path_names import find_name_fault
 from kicc_ml.core.pseudonym import check_key, coarsen_time, compute_key_fingerprint, load_repository_key, make_pseudonym
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.header.patient_identity import identity_of
+from kicc_ml.dicom.header.patient_identity import read_patient_identity
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
 from kicc_ml.prediction.segmentation import PREDICT_AGAIN
 
@@ -60,7 +60,7 @@ def check_history(out: Path) -> None:
 def patient_id_of(series: Series) -> str:
     """The ID as the hospital writes it, or the name of another file less its suffix; it stays in memory."""
     if is_dicom(series):
-        return identity_of(series.files[0]).get("ID", "")
+        return read_patient_identity(series.files[0]).get("ID", "")
     return series.patient
 
 

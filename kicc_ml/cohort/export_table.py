@@ -13,11 +13,17 @@ from kicc_ml.core.files import whole_file
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import escape_formulas
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.dicom.deidentify.export import Exported, site_folder
-from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
-from kicc_ml.dicom.deidentify.replacements import OLDEST_YEARS, moved_date, new_uid
-from kicc_ml.dicom.header.shown_path import readable
-from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.deidentify.export import ExportResult, make_site_folder_name
+from kicc_ml.dicom.deidentify.manifest import (
+    CopyFolder,
+    Entry,
+    compute_source_digest,
+    compute_source_state,
+    is_unchanged,
+)
+from kicc_ml.dicom.deidentify.replacements import MAX_AGE_YEARS, make_uid, shift_date
+from kicc_ml.dicom.header.shown_path import decode_path
+from kicc_ml.dicom.index.build import SourceIndex
 from kicc_ml.dicom.series.image_files import write_nifti
 
 TABLE, SUFFIX = "clinical.csv", ".nii.gz"
@@ -25,20 +31,20 @@ TABLE, SUFFIX = "clinical.csv", ".nii.gz"
 IDENTIFIERS = ("patient_id", "person_id")
 
 
-def read_tables(found: Sequence[Indexed]) -> list[tuple[Indexed, pd.DataFrame]]:
+def read_tables(found: Sequence[SourceIndex]) -> list[tuple[SourceIndex, pd.DataFrame]]:
     """The clinical tables of those sources that have one. Raises UserError for a bad one."""
     with_table = [source for source in found if clinical_path(source.root).is_file()]
     return [(one, read_clinical(clinical_path(one.root), hospitals(one.root))) for one in with_table]
 
 
-def export_tables(tables: Sequence[tuple[Indexed, pd.DataFrame]], exported: Exported, copy: Copy) -> int:
+def export_tables(tables: Sequence[tuple[SourceIndex, pd.DataFrame]], exported: ExportResult, copy: CopyFolder) -> int:
     """Write ``clinical.csv`` with the rows of all patients of the exported sites; how many there are.
 
     Without a row there is none, also where an earlier export wrote one.
     """
     parts = []
     for source, table in tables:
-        names = {series.site: site_folder(one, series) for one, series in exported.written if one is source}
+        names = {series.site: make_site_folder_name(one, series) for one, series in exported.written if one is source}
         parts.append(pseudonymous(table[table["site"].isin(list(names))], source.key, names))
     path = copy.root / TABLE
     if not any(len(part) for part in parts):
@@ -65,15 +71,15 @@ def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None =
     """
     patients = [make_pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)]
     copy = table.drop(columns=[name for name in map(str, table) if _identifies(name, table[name])])
-    copy["site"] = [(names or {}).get(site) or readable(site) for site in table["site"]]
+    copy["site"] = [(names or {}).get(site) or decode_path(site) for site in table["site"]]
     copy["patient_id"] = patients
-    copy["age_years"] = copy["age_years"].clip(upper=OLDEST_YEARS)
+    copy["age_years"] = copy["age_years"].clip(upper=MAX_AGE_YEARS)
     if "person_id" in copy:
         copy["person_id"] = copy["person_id"].map(lambda person: make_pseudonym(key, person), na_action="ignore")
     for name in map(str, copy):
         if name.endswith("_date"):
             pairs = zip(patients, copy[name], strict=True)
-            copy[name] = [None if pd.isna(day) else moved_date(key, patient, day) for patient, day in pairs]
+            copy[name] = [None if pd.isna(day) else shift_date(key, patient, day) for patient, day in pairs]
     return copy
 
 
@@ -83,33 +89,33 @@ def _identifies(name: str, cells: pd.Series) -> bool:
     return name not in IDENTIFIERS and is_register(name, cells)
 
 
-def export_masks(exported: Exported, copy: Copy) -> int:
+def export_masks(exported: ExportResult, copy: CopyFolder) -> int:
     """Write the masks of the exported series anew, under the UIDs of the copies and with plain headers; how many.
 
     A mask that cannot be read is set aside in ``exported``; masks of series that are not there any more are taken away.
     """
-    planned: dict[str, tuple[Indexed, str, dict[str, Path]]] = {}
+    planned: dict[str, tuple[SourceIndex, str, dict[str, Path]]] = {}
     for source in {id(source): source for source, _ in exported.written}.values():
         uids = {series.uid for one, series in exported.written if one is source}
         for uid, paths in mask_folders(source.root, source.key).items():
             for region, path in paths.items() if uid in uids else ():
-                folder = f"masks/{new_uid(source.key, path.parent.name)}"
+                folder = f"masks/{make_uid(source.key, path.parent.name)}"
                 planned.setdefault(folder, (source, uid, {}))[2][region] = path
-    copy.take_away_others(planned, masks=True)
-    copy.plan(planned)
+    copy.remove_others(planned, masks=True)
+    copy.reserve_folders(planned)
     for folder, (source, uid, masks) in planned.items():
         written = {name: _copy_mask(masks[name], copy, folder, name, uid, source.key, exported) for name in masks}
-        copy.note(folder, {f"{name}{SUFFIX}": entry for name, entry in written.items() if entry})
+        copy.record_files(folder, {f"{name}{SUFFIX}": entry for name, entry in written.items() if entry})
     return sum(len(copy.folders.get(folder, ())) for folder in planned)
 
 
 def _copy_mask(
-    path: Path, copy: Copy, folder: str, region: str, uid: str, key: bytes, exported: Exported
+    path: Path, copy: CopyFolder, folder: str, region: str, uid: str, key: bytes, exported: ExportResult
 ) -> Entry | None:
     target, known = copy.folder(folder) / f"{region}{SUFFIX}", copy.folders[folder].get(f"{region}{SUFFIX}")
     try:
-        state, digest = source_state(key, path), source_digest(key, path.read_bytes())
-        if not (known and known.digest == digest and is_there(target, known)):
+        state, digest = compute_source_state(key, path), compute_source_digest(key, path.read_bytes())
+        if not (known and known.digest == digest and is_unchanged(target, known)):
             write_nifti(target, *read_mask(path))
         return Entry(digest, state, target.stat().st_size)
     except TargetError:

@@ -11,7 +11,7 @@ from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.regions import MASK_NAMES, is_known
 from kicc_ml.core.types import Series
 from kicc_ml.data.mask_file import NO_LABELS, Labels
-from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, strip_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: 
         if name not in uids:
             yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", _why_of_folder(folder.name, series, key))
         for path in sorted(folder.iterdir()):
-            known = stem(path) in MASK_NAMES or (labelled and stem(path) == LABEL_FILE)
+            known = strip_suffix(path) in MASK_NAMES or (labelled and strip_suffix(path) == LABEL_FILE)
             if path.name[0] != "." and not (known and path.name.endswith(NIFTI_SUFFIXES)):
                 yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", "files whose name is no region")
 
@@ -85,7 +85,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path, labels: Labels) -> Mapping[str, Path]:
-    there = {stem(path): path for path in sorted(folder.iterdir()) if path.name.endswith(NIFTI_SUFFIXES)}
+    there = {strip_suffix(path): path for path in sorted(folder.iterdir()) if path.name.endswith(NIFTI_SUFFIXES)}
     files = {region: there[region] for region in MASK_NAMES if region in there}
     source = there.get(LABEL_FILE) or (next(iter(there.values())) if len(there) == 1 else None)
     if labels and source:

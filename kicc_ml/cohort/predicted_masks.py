@@ -10,8 +10,13 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS, find_region, is_known
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.dicom.results.read_segmentation import Segments, masks_on, read_segments, series_uids
-from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
+from kicc_ml.dicom.results.read_segmentation import (
+    SegmentationHeader,
+    read_masks_on_grid,
+    read_segments,
+    read_series_uids,
+)
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, strip_suffix
 
 SEGMENTATION_SUFFIX = ".dcm"
 
@@ -22,11 +27,13 @@ def files_by_case(folder: Path, cases: Mapping[str, Case]) -> list[tuple[str, Pa
     A NIfTI is named ``<case_id>.nii.gz``. So may a DICOM Segmentation be (``.dcm``), or its folder; else it is of the
     case whose CT it refers to. Raises UserError that names all segments which are no region.
     """
-    nifti = [(stem(path), path) for path in _files(folder.glob("*")) if path.name.lower().endswith(NIFTI_SUFFIXES)]
+    nifti = [
+        (strip_suffix(path), path) for path in _files(folder.glob("*")) if path.name.lower().endswith(NIFTI_SUFFIXES)
+    ]
     dicom = [path for path in _files(folder.rglob("*")) if path.suffix.lower() == SEGMENTATION_SUFFIX]
     segmentations = [read_segments(path) for path in dicom]
     _require_known(folder, segmentations)
-    case_of = {uid: case.case_id for case in cases.values() if case.ct and (uid := series_uids(case.ct)[0])}
+    case_of = {uid: case.case_id for case in cases.values() if case.ct and (uid := read_series_uids(case.ct)[0])}
     return nifti + [(_case_id(one, cases, case_of), one.path) for one in segmentations]
 
 
@@ -38,7 +45,7 @@ def predicted_masks(case: Case, path: Path, volume: Volume) -> dict[str, np.ndar
     if path.suffix.lower() != SEGMENTATION_SUFFIX:
         return _from_nifti(case, path, volume)
     assert case.ct is not None
-    masks = masks_on(read_segments(path), case.ct, volume)
+    masks = read_masks_on_grid(read_segments(path), case.ct, volume)
     if not is_known("lesion", masks):
         raise UserError(f"{path}: has no segment of the lesion, nor both of ground glass and consolidation")
     return {region: found for region in REGIONS if (found := find_region(masks, region)) is not None}
@@ -58,7 +65,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in sorted(paths) if path.is_file() and not path.name.startswith(".")]
 
 
-def _require_known(folder: Path, segmentations: Sequence[Segments]) -> None:
+def _require_known(folder: Path, segmentations: Sequence[SegmentationHeader]) -> None:
     strange = sorted({label for one in segmentations for label in one.strange})
     if strange:
         raise UserError(
@@ -67,6 +74,6 @@ def _require_known(folder: Path, segmentations: Sequence[Segments]) -> None:
         )
 
 
-def _case_id(one: Segments, cases: Mapping[str, Case], case_of: Mapping[str, str]) -> str:
+def _case_id(one: SegmentationHeader, cases: Mapping[str, Case], case_of: Mapping[str, str]) -> str:
     named = next((name for name in (one.path.stem, one.path.parent.name) if name in cases), None)
     return named or case_of.get(one.series, one.path.name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import with_parts
-from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_nifti, read_radiograph, stem
+from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_nifti, read_radiograph, strip_suffix
 
 Labels = Mapping[int, str]
 NO_LABELS: Labels = MappingProxyType({})
@@ -54,7 +54,7 @@ def marked(values: np.ndarray, path: Path, region: str = "", labels: Labels = NO
     """Where ``values``, of any shape, mark ``region``, as bool; see the module for what is refused."""
     values = np.nan_to_num(values) if values.dtype.kind == "f" else values
     two = _two_values(values)
-    if two is not None and (not labels or stem(path) == region):
+    if two is not None and (not labels or strip_suffix(path) == region):
         return two
     if labels:
         return _labelled(values, path, region, labels)

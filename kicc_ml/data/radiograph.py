@@ -9,7 +9,7 @@ from scipy import ndimage
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, DisplayOrientation, Series, Volume
 from kicc_ml.data.mask_file import Labels, read_flat_mask
-from kicc_ml.dicom.header.views import hanging
+from kicc_ml.dicom.header.views import read_display_orientation
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES
 from kicc_ml.dicom.volume.read import read_volume
 
@@ -27,7 +27,11 @@ def hanging_of(series: Series) -> DisplayOrientation | None:
     """How a radiograph lies; None of a CT."""
     if series.modality != "CXR":
         return None
-    return "unstated" if series.files[0].name.lower().endswith(RADIOGRAPH_SUFFIXES) else hanging(series.files[0])
+    return (
+        "unstated"
+        if series.files[0].name.lower().endswith(RADIOGRAPH_SUFFIXES)
+        else read_display_orientation(series.files[0])
+    )
 
 
 def frontal(volume: Volume) -> Volume:

@@ -36,7 +36,7 @@ from kicc_ml.data.masks import read_masks
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.volume_check import META, damaged, with_digests
-from kicc_ml.dicom.series.shown_files import names_of_case
+from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class VolumeStore:
                     key = _key(case, series, canonical, digests)
                     folders[case.case_id] = (Path(self.root) / key, case)
                 except OSError as error:
-                    unreadable[case.case_id] = describe_error(error, names_of_case(case))
+                    unreadable[case.case_id] = describe_error(error, name_case_files(case))
         return folders, unreadable
 
 
@@ -165,7 +165,7 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
         if fault := find_target_error(error, folder):  # the cache of a DICOMweb service is full
             raise fault from error
         logger.debug("%s failed", case.case_id, exc_info=True)
-        return folder, describe_error(error, names_of_case(case))
+        return folder, describe_error(error, name_case_files(case))
     _write_folder(folder, arrays, meta)
     return folder, ""
 

@@ -23,7 +23,7 @@ from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.image_files import write_nifti
-from kicc_ml.dicom.series.shown_files import names_of_series
+from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
@@ -109,7 +109,7 @@ def predict_series(
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
             if fault := find_target_error(error, out / case_id):
                 raise fault from error
-            quarantined[case_id] = describe_error(error, names_of_series(one))
+            quarantined[case_id] = describe_error(error, name_series_files(one))
             logger.warning("%s set aside: %s", case_id, quarantined[case_id])
             logger.debug("%s failed", case_id, exc_info=True)
             continue

@@ -18,7 +18,7 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.regions import is_known
 from kicc_ml.core.types import Case, Modality, Volume
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.dicom.series.shown_files import names_of_case
+from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.comparison import compare_segmentations
 from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
@@ -145,7 +145,7 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
         try:
             volume, reference = read_reference(cases[case_id])
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
-            set_aside[case_id] = f"mask not judged: {describe_error(error, names_of_case(cases[case_id]))}"
+            set_aside[case_id] = f"mask not judged: {describe_error(error, name_case_files(cases[case_id]))}"
             continue
         rows.append(score_mask(cases[case_id], path, volume, reference))
     table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])

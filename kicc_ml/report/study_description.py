@@ -15,7 +15,7 @@ from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case, Series
-from kicc_ml.dicom.volume.thumbnail import THUMBNAIL, thumbnail_of
+from kicc_ml.dicom.volume.thumbnail import THUMBNAIL_PIXELS, make_thumbnail
 from kicc_ml.evaluation.leakage import duplicates, site_probe, validation_gaps
 from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS, settings_of_fold
 from kicc_ml.runs.settings import value_at
@@ -80,9 +80,9 @@ def _thumbnails(images: Sequence[Series | None]) -> np.ndarray:
 
 
 def _thumbnail(series: Series | None) -> np.ndarray:
-    empty = np.full((THUMBNAIL, THUMBNAIL), np.nan)
+    empty = np.full((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), np.nan)
     try:
-        return thumbnail_of(series) if series else empty
+        return make_thumbnail(series) if series else empty
     except UserError:
         return empty
 

@@ -13,7 +13,7 @@ from kicc_ml.core.errors import describe_error
 from kicc_ml.core.types import Case, Modality
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.reasons import REASONS
-from kicc_ml.dicom.series.shown_files import names_of_case, names_of_series
+from kicc_ml.dicom.series.shown_files import name_case_files, name_series_files
 from kicc_ml.evaluation.multisite import endpoints_of
 from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.text import words
@@ -65,7 +65,7 @@ def _segmented(
     try:
         return tuple(as_jpeg(picture) for picture in pictures()), ""
     except Exception as error:  # foreign files fail in many ways, and a report does without a picture
-        return (), f"; cannot be shown: {describe_error(error, names_of_case(case) if case else {})}"
+        return (), f"; cannot be shown: {describe_error(error, name_case_files(case) if case else {})}"
 
 
 def predicted_cases(
@@ -129,7 +129,7 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             jpegs.append(as_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
             remarks.append(
-                f"; its {IMAGES[modality]} cannot be shown: {describe_error(error, names_of_series(series))}"
+                f"; its {IMAGES[modality]} cannot be shown: {describe_error(error, name_series_files(series))}"
             )
     if not jpegs and not remarks:
         remarks.append("; without an image")

@@ -147,7 +147,7 @@ def test_a_setting_of_the_index_that_cannot_be_is_status_2(
     repository: Path, kicc_ml: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ):
     pytest.importorskip("distributed", reason="kicc_ml[dask] is not installed")
-    monkeypatch.setattr("kicc_ml.dicom.index.cluster.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("kicc_ml.dicom.index.cluster.MAX_CONNECT_SECONDS", 0.5)
     status, _, err = kicc_ml("index", repository, *arguments)
     assert status == 2
     assert said in err

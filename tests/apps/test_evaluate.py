@@ -15,7 +15,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
 from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import Case
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.prediction.segmentation import severity_of, write_case
@@ -43,7 +43,7 @@ def case_of(folder: Path, units: str = "hu") -> Case:
     paths = {region: folder / f"{region}.nii.gz" for region in masks}
     for region, path in paths.items():
         nib.save(nib.Nifti1Image(masks[region].astype(np.uint8), AFFINE), path)
-    series = nifti_series(folder / "ct.nii.gz", site="seoul", patient="1", units=units)  # type: ignore[arg-type]
+    series = make_nifti_series(folder / "ct.nii.gz", site="seoul", patient="1", units=units)  # type: ignore[arg-type]
     return Case("seoul_1", "seoul", "p1", ct=series, masks=paths)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.precision import fast_bf16
 from tests.support.whole_scan import (
@@ -83,7 +83,7 @@ def test_a_whole_ct_is_segmented_faster_in_less_memory_and_alike(folder: Path) -
 )
 @pytest.mark.parametrize("name", SERIES)
 def test_a_real_series_is_segmented_alike(name: str, folder: Path, tmp_path: Path) -> None:
-    (series,) = scans_at(REAL / name, "hu", True).values()
+    (series,) = find_scans(REAL / name, "hu", True).values()
     volume = read_volume(series)
     np.save(tmp_path / "scan.npy", volume.array)
     np.save(tmp_path / "affine.npy", volume.affine_ras)

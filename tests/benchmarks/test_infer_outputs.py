@@ -32,7 +32,7 @@ from safetensors.torch import load_file
 from kicc_ml.clinic.new_scan import Clinic
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.clinic.outputs import HeldOut, Model
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.networks import build_network
 from kicc_ml.prediction.segmentation import predict_series, read_seconds
@@ -46,7 +46,7 @@ canonical = CanonicalCT(**settings["canonical"])
 segmenter = Segmenter([network], canonical, settings["patch"], REGIONS, "hu", True, 0.5, ((),))
 clinic = Clinic(HeldOut(pd.DataFrame()), Model("ab" * 32, {"model": "benchmark"}), dicom=True)
 started = time.perf_counter()
-series = scans_at(folder / "dicom", "hu", True)
+series = find_scans(folder / "dicom", "hu", True)
 intake = time.perf_counter() - started
 rows, failed = predict_series(segmenter, series, folder / "out", clinic)
 total = time.perf_counter() - started

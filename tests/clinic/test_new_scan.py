@@ -19,7 +19,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import Risk
 from kicc_ml.data.canonical import CanonicalCXR
-from kicc_ml.dicom.series.image_files import nifti_series, write_nifti
+from kicc_ml.dicom.series.image_files import make_nifti_series, write_nifti
 from kicc_ml.models.baselines.radiograph_zones import ZONE_FEATURES, ZoneRidge
 from kicc_ml.prediction.new_patient import OutcomeModel
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
@@ -87,7 +87,7 @@ def test_slices_with_a_series_each_get_no_dicom_and_that_is_said(tmp_path: Path,
 def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     _, result = predicted(tmp_path)
     write_nifti(tmp_path / "scan.nii.gz", result.volume.array, result.volume.affine_ras)
-    series = nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
+    series = make_nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
     clinic = Clinic(NOTHING, MODEL, dicom=True)
     clinic(series, result, tmp_path / "out")
     assert "is no DICOM" in caplog.text

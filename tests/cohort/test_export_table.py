@@ -9,9 +9,9 @@ from kicc_ml.cohort.clinical_table import read_clinical
 from kicc_ml.cohort.export_table import export_masks, export_tables, pseudonymous, read_tables
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.deidentify.export import Exported
+from kicc_ml.dicom.deidentify.export import ExportResult
 from kicc_ml.dicom.deidentify.manifest import open_copy
-from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.index.build import SourceIndex
 
 KEY = b"a key"
 TABLE = """site,patient_id,person_id,age_years,sex,birth_date,admission_date,icu,icu_date,telephone,ward,chart_no,beds,\
@@ -71,7 +71,7 @@ def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(t
     (folder / "lesion.nii.gz").write_bytes(b"no NIfTI")
     uid = make_pseudonym(KEY, "1.2.3")
     series = Series("seoul", "p", "st", uid, "CT", (), 8, 8, 8, None, "hu", "usable")
-    exported = Exported(written=[(Indexed(tmp_path / "source", KEY, [series], []), series)])
+    exported = ExportResult(written=[(SourceIndex(tmp_path / "source", KEY, [series], []), series)])
     with open_copy(tmp_path / "out", [KEY]) as copy:
         assert export_masks(exported, copy) == 0
     assert exported.set_aside == {f"mask lesion of series {uid}": "cannot be read as NIfTI"}
@@ -87,8 +87,8 @@ def test_names_that_a_spreadsheet_would_run_are_escaped_and_read_back(tmp_path):
     found = [
         Series(site, "p", "st", site, "CT", (source / site / "1",), 8, 8, 8, None, "hu", "usable") for site in sites
     ]
-    indexed = Indexed(source, KEY, found, [])
-    exported = Exported(written=[(indexed, one) for one in found])
+    indexed = SourceIndex(source, KEY, found, [])
+    exported = ExportResult(written=[(indexed, one) for one in found])
     with open_copy(tmp_path / "out", [KEY]) as copy:
         assert export_tables(read_tables([indexed]), exported, copy) == 4
     lines = (tmp_path / "out" / "clinical.csv").read_text().splitlines()

@@ -15,7 +15,7 @@ from kicc_ml.core.regions import MIRROR_CHANNELS, REGIONS, find_region, is_known
 from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.pictures.montage import layers_of
 from kicc_ml.report.external_predictions import judge_masks
 from kicc_ml.severity.grade import grade
@@ -56,7 +56,7 @@ def case_with(folder: Path, masks: Mapping[str, np.ndarray]) -> tuple[Case, Volu
     for name, array in {"ct": hu, **masks}.items():
         paths[name] = folder / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(array.astype(np.int16), AFFINE_RAS), paths[name])
-    series = nifti_series(paths.pop("ct"), site="a", patient="p", units="hu")
+    series = make_nifti_series(paths.pop("ct"), site="a", patient="p", units="hu")
     return Case("1", "a", "p", ct=series, masks=paths), Volume(hu, AFFINE_RAS, "hu")
 
 

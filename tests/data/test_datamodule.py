@@ -19,7 +19,7 @@ from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.sampling import EpochSampler, in_turn, patch_start, shuffled
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import radiograph_series
+from kicc_ml.dicom.series.image_files import make_radiograph_series
 from tests.support.patch_batches import CANONICAL, patches, segmentation_case, split_of, started
 
 FIXED = CanonicalCT(matrix=(12, 12, 8))
@@ -256,7 +256,7 @@ def outcome_cases(folder: Path) -> list[Case]:
         ct = segmentation_case(folder, number).ct if has_ct else None
         picture = folder / f"{number}.png"
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (30, 20)).astype(np.uint8)).save(picture)
-        cxr = radiograph_series(picture, site="s", patient=str(number)) if has_cxr else None
+        cxr = make_radiograph_series(picture, site="s", patient=str(number)) if has_cxr else None
         cases.append(
             Case(
                 f"c{number}",

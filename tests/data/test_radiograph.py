@@ -12,7 +12,7 @@ from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.radiograph import flat_masks, frontal, sides
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import radiograph_series, write_nifti
+from kicc_ml.dicom.series.image_files import make_radiograph_series, write_nifti
 
 SHAPE = (40, 30)
 
@@ -31,7 +31,7 @@ def picture(path: Path, array_xy: np.ndarray) -> Path:
 def case_with(folder: Path, **masks: tuple[Path, ...]) -> Case:
     grey = np.random.default_rng(0).integers(0, 255, SHAPE[::-1]).astype(np.uint8)
     Image.fromarray(grey).save(folder / "x.png")
-    return Case("x", "a", "p", cxr=radiograph_series(folder / "x.png", site="a", patient="x"), cxr_masks=masks)
+    return Case("x", "a", "p", cxr=make_radiograph_series(folder / "x.png", site="a", patient="x"), cxr_masks=masks)
 
 
 def test_the_top_left_pixel_is_right_and_high_in_the_patient():

@@ -20,7 +20,7 @@ from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 from tests.support.stored_cases import CANONICAL, folders, make_case, write
 
 
@@ -28,7 +28,7 @@ def nifti_of(case: Case, grey_window_hu: tuple[float, float] | None) -> Series:
     """The scan of a case, whose grey values 0 and 255 are these HU."""
     assert case.ct is not None
     path = case.ct.files[0]
-    return nifti_series(path, site="a", patient=case.case_id, units="hu", grey_window_hu=grey_window_hu)
+    return make_nifti_series(path, site="a", patient=case.case_id, units="hu", grey_window_hu=grey_window_hu)
 
 
 def test_a_prepared_volume_holds_what_the_canonical_transform_gives(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_same_content_is_not_prepared_again_whatever_its_name(
     store.prepare([case], CANONICAL)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     (tmp_path / "there" / "1.nii.gz").rename(tmp_path / "there" / "renamed.nii.gz")
-    ct = nifti_series(tmp_path / "there" / "renamed.nii.gz", site="b", patient="x", units="hu")
+    ct = make_nifti_series(tmp_path / "there" / "renamed.nii.gz", site="b", patient="x", units="hu")
     moved = replace(case, case_id="x", ct=ct, masks={"lesion": tmp_path / "there" / "1" / "lesion.nii.gz"})
     monkeypatch.setattr(store_module, "read_volume", lambda _: pytest.fail("was read again"))
     assert store.prepare([moved], CANONICAL) == {}
@@ -180,7 +180,7 @@ import numpy as np
 from pathlib import Path
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.canonical import CanonicalCT
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.core.types import Case
 save = np.save
 def die_at_regions(path, array):
@@ -188,7 +188,7 @@ def die_at_regions(path, array):
     if path.stem == "regions":
         os.kill(os.getpid(), signal.SIGKILL)
 np.save = die_at_regions
-ct = nifti_series(Path({str(tmp_path / "1.nii.gz")!r}), site="a", patient="1", units="hu")
+ct = make_nifti_series(Path({str(tmp_path / "1.nii.gz")!r}), site="a", patient="1", units="hu")
 case = Case("1", "a", "1", ct=ct, masks={{"lesion": Path({str(case.masks["lesion"])!r})}})
 VolumeStore(Path({str(tmp_path / "store")!r})).prepare([case], CanonicalCT(spacing_mm=(2.0, 2.0, 2.0)))
 """
@@ -216,7 +216,7 @@ def test_many_volumes_are_prepared_by_several_processes(tmp_path: Path, monkeypa
 def test_radiographs_are_stored_flat(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 255, (50, 40)).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "x.png")
-    cxr = radiograph_series(tmp_path / "x.png", site="a", patient="x")
+    cxr = make_radiograph_series(tmp_path / "x.png", site="a", patient="x")
     case, store = Case("x", "a", "x", cxr=cxr), VolumeStore(tmp_path / "store")
     store.prepare([case], CanonicalCXR(size=32))
     volume = store.load([case], CanonicalCXR(size=32))["x"]

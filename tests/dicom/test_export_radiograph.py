@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from kicc_ml.core.types import RadiographScore, Risk, Series, SeverityMap, Volume
-from kicc_ml.dicom.header.views import hanging
+from kicc_ml.dicom.header.views import read_display_orientation
 from kicc_ml.dicom.index.build import index_sources
-from kicc_ml.dicom.results.segmentation import Source
-from kicc_ml.dicom.results.write import Findings, export
+from kicc_ml.dicom.results.segmentation import PredictionSource
+from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from kicc_ml.dicom.web.service import push
 from tests.support.orthanc import PASSWORD, USER, Orthanc
 from tests.support.phantom_files import write_radiograph
@@ -44,10 +44,12 @@ def film_in(folder: Path, orientation: list[str] | None = None) -> Series:
 def written(folder: Path, series: Series, model: str = MODEL) -> list[Path]:
     Image.new("RGB", (64, 48), (10, 20, 30)).save(folder / "montage.png")
     grey = Volume(np.zeros((40, 48, 1), np.float32), np.eye(4), "arbitrary")
-    stated = hanging(series.files[0]) == "stated"
+    stated = read_display_orientation(series.files[0]) == "stated"
     risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}),)
-    findings = Findings(grey, {}, None, SEVERITY, folder / "montage.png", None, False, risks, (BRIXIA,), stated)
-    return export(Source(series, model, "0.1.0", {"training hospitals": "busan"}), findings, folder / "dicom")
+    findings = ScanFindings(grey, {}, None, SEVERITY, folder / "montage.png", None, False, risks, (BRIXIA,), stated)
+    return write_objects(
+        PredictionSource(series, model, "0.1.0", {"training hospitals": "busan"}), findings, folder / "dicom"
+    )
 
 
 def shares(report: Dataset) -> dict[tuple[str, ...], float]:
@@ -141,4 +143,4 @@ def test_dciodvfy_finds_no_error(tmp_path: Path, orientation: list[str] | None):
 )
 def test_a_film_lies_as_patient_orientation_says(tmp_path: Path, orientation: list[str] | None, expected: str):
     path = write_radiograph(tmp_path / "f.dcm", np.zeros((4, 4), np.uint16), PatientOrientation=orientation)
-    assert hanging(path) == expected
+    assert read_display_orientation(path) == expected

@@ -10,7 +10,7 @@ from scipy.ndimage import label, maximum_position
 from kicc_ml.core.types import Volume
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.verdict import judge
+from kicc_ml.dicom.series.verdict import classify_series
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.phantom_files import write_enhanced, write_series
 from tests.support.phantoms import (
@@ -53,7 +53,7 @@ GRIDS = {
 
 
 def read_only(folder: Path) -> Volume:
-    (series,), _ = judge(folder, scan(folder, b"key of the test"), GeometryPolicy(tilt="shear"))
+    (series,), _ = classify_series(folder, scan(folder, b"key of the test"), GeometryPolicy(tilt="shear"))
     return read_volume(series)
 
 

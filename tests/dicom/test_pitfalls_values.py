@@ -16,7 +16,7 @@ from pydicom.dataelem import DataElement
 from kicc_ml.cohort.index_image import IndexRule, index_image
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.index.build import index_sources
-from kicc_ml.dicom.index.table import to_frame
+from kicc_ml.dicom.index.table import make_undated_index_table
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.judging import ROUNDING_HU
 from tests.support.peers import monai_reads, simpleitk_reads
@@ -232,7 +232,7 @@ class TestText:
         (series,), rows = index_sources([folder.parent])
         assert (series.verdict, rows) == ("usable", [])
         assert errors_hu(read_volume(series).array, read_volume(series).affine_ras).max() <= ROUNDING_HU
-        printed = everything_in(to_frame([series], rows, [folder.parent]))
+        printed = everything_in(make_undated_index_table([series], rows, [folder.parent]))
         assert not any(word in printed for word in ("Hong", "Gildong", "길동", "吉洞", "A-17"))
 
     def test_private_and_burned_in_say_nothing_in_the_index_but_that_they_are_there(self, folder: Path):
@@ -244,7 +244,7 @@ class TestText:
         tags |= {"PatientComments": "SECRET-4711", "ReferringPhysicianName": "Heo^Jun"}
         write_series(folder, EVEN, **tags, **private)
         series, rows = index_sources([folder.parent])
-        printed = everything_in(to_frame(series, rows, [folder.parent]))
+        printed = everything_in(make_undated_index_table(series, rows, [folder.parent]))
         secrets = ("SECRET", "ACME", "Hong", "19570413", "1957", "Heo", "A-17", "1.2.3.1")
         assert [word for word in secrets if word in printed] == []
 

@@ -18,7 +18,7 @@ from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.pixels.read import Image, read_image
 from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.verdict import FileRow, judge
+from kicc_ml.dicom.series.verdict import FileRow, classify_series
 from kicc_ml.dicom.volume.read import read_volume
 
 #: Verdict and reason of each file; the first pattern that fits counts. "" is: usable, whatever is noted.
@@ -196,7 +196,7 @@ class TestRepairedGeometry:
             assert named(real_data, "ge_tilt_varthick", policy).verdict == "refused"
 
     def test_sagittal_reformat_is_usable_without_its_reference_picture(self, real_data: Path):
-        series, _ = judge(real_data / "dicom_ct", scan(real_data / "dicom_ct", b"key of the test"))
+        series, _ = classify_series(real_data / "dicom_ct", scan(real_data / "dicom_ct", b"key of the test"))
         stack, picture = sorted(
             (one for one in series if one.site.startswith("ricord")), key=lambda one: one.slices, reverse=True
         )
@@ -212,7 +212,7 @@ class TestRepairedGeometry:
 def named(real_data: Path, name: str, policy: GeometryPolicy) -> Series:
     """The one series of the geometry folder whose files begin with a name."""
     root = real_data / "dicom_edge" / "geometry"
-    series, _ = judge(root, scan(root, b"key of the test"), policy)
+    series, _ = classify_series(root, scan(root, b"key of the test"), policy)
     (found,) = (one for one in series if one.files[0].name.startswith(name))
     return found
 

@@ -15,7 +15,7 @@ from kicc_ml.core.types import Case, Series, Split
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import radiograph_series
+from kicc_ml.dicom.series.image_files import make_radiograph_series
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.prediction.outcome import held_out_outcome, outcome_probabilities, recalibrate
@@ -197,7 +197,7 @@ def film(folder: Path, name: str, share: float) -> Series:
     grey = np.zeros((32, 32), np.uint8)
     grey[: round(32 * share)] = 255
     Image.fromarray(grey).save(folder / f"{name}.png")
-    return radiograph_series(folder / f"{name}.png", site="a", patient="p", projection="PA")
+    return make_radiograph_series(folder / f"{name}.png", site="a", patient="p", projection="PA")
 
 
 def test_of_serial_films_the_log_odds_are_averaged_over_those_that_can_be_read(tmp_path: Path):

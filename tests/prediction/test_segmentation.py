@@ -20,7 +20,7 @@ from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.pictures.case_picture import case_picture
 from kicc_ml.prediction.result import Result
@@ -108,7 +108,7 @@ def test_without_lungs_the_lesion_stands_as_it_was_found():
 def save_scan(path: Path, axes: str = "LPS", units: str = "hu") -> Series:
     volume = scan(axes)
     nib.save(nib.Nifti1Image(volume.array, volume.affine_ras), path)
-    return nifti_series(path, site="", patient=path.name, units=units)  # type: ignore[arg-type]
+    return make_nifti_series(path, site="", patient=path.name, units=units)  # type: ignore[arg-type]
 
 
 def test_files_of_a_case_carry_the_grid_of_its_scan_and_zeros_and_ones(tmp_path: Path):
@@ -374,7 +374,7 @@ def test_a_radiograph_gets_masks_on_its_own_pixels_a_picture_and_its_extent(tmp_
     grey = np.full((50, 80), 250, np.uint8)  # rows, columns
     grey[0], grey[10:40, 10:30], grey[10:40, 50:70], grey[25:40, 10:30] = 0, 50, 50, 130
     Image.fromarray(grey).save(tmp_path / "x.png")
-    series = {"x": radiograph_series(tmp_path / "x.png", site="", patient="x")}
+    series = {"x": make_radiograph_series(tmp_path / "x.png", site="", patient="x")}
     regions = ("lung", "left_lung", "right_lung", "lesion")
     one = Segmenter((DarkIsLung(),), CanonicalCXR(80), (80, 80, 1), regions, "arbitrary", False, 0.5)
     rows, quarantined = predict_series(one, series, tmp_path / "out")
@@ -410,7 +410,7 @@ class TestUnstatedOrientation:
         image = nib.Nifti1Image(phantom_ras(), None)
         image.header.set_zooms((2.0, 2.0, 3.0))
         nib.save(image, tmp_path / "scan.nii.gz")
-        series = nifti_series(tmp_path / "scan.nii.gz", site="s", patient="a", units="hu")
+        series = make_nifti_series(tmp_path / "scan.nii.gz", site="s", patient="a", units="hu")
         seen: list[Result] = []
 
         class Seen:

@@ -13,7 +13,7 @@ import pytest
 from kicc_ml.apps.evaluate import print_results
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.report.external_predictions import evaluate_predictions, model_names
 
 AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])
@@ -34,7 +34,7 @@ def cohort(folder: Path) -> dict[str, Case]:
         image, mask = folder / f"{case_id}_ct.nii.gz", folder / f"{case_id}_lesion.nii.gz"
         nib.save(nib.Nifti1Image(np.zeros((16, 16, 8), np.int16), AFFINE), image)
         nib.save(nib.Nifti1Image(lesion(number), AFFINE), mask)
-        ct = replace(nifti_series(image, site=site, patient=case_id, units="hu"), vendor="Siemens")
+        ct = replace(make_nifti_series(image, site=site, patient=case_id, units="hu"), vendor="Siemens")
         endpoints = {"icu": float(number // 3 == 1)}
         cases[case_id] = Case(case_id, site, f"p{number}", ct=ct, endpoints=endpoints, masks={"lesion": mask})
     return cases

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from kicc_ml.core.types import Case
-from kicc_ml.dicom.series.image_files import radiograph_series
+from kicc_ml.dicom.series.image_files import make_radiograph_series
 from kicc_ml.report.study_description import environment, flows, gap_between, leakage
 from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS
 
@@ -26,14 +26,14 @@ def radiograph(folder: Path, site: str, number: int, marked: bool = False) -> Ca
     path = folder / f"{site}_{number}.png"
     Image.fromarray(grey).save(path)
     name = f"{site}_{number}"
-    return Case(name, site, name, cxr=radiograph_series(path, site=site, patient=name))
+    return Case(name, site, name, cxr=make_radiograph_series(path, site=site, patient=name))
 
 
 def test_a_copy_saved_with_losses_for_another_person_is_found(tmp_path: Path):
     cases = [radiograph(tmp_path, site, number) for site in SITES for number in range(6)]
     copy = tmp_path / "copy.jpg"
     Image.open(cases[0].cxr.files[0]).save(copy, quality=60)  # type: ignore[union-attr]
-    cases.append(Case("other", "busan", "other", cxr=radiograph_series(copy, site="busan", patient="other")))
+    cases.append(Case("other", "busan", "other", cxr=make_radiograph_series(copy, site="busan", patient="other")))
     (found,) = leakage(cases)["duplicates"]
     assert (found["kind"], found["one"], found["other"]) == ("near", "seoul_0", "other")
 

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from kicc_ml.core.types import Case
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
 from tests.support.finished_run import evaluate, outcome_run
 
@@ -26,7 +26,9 @@ def film(folder: Path, number: int) -> Case:
     grey[:, : 10 * (number + 1)] = 255
     path = folder / f"c{number}.png"
     Image.fromarray(grey).save(path)
-    return Case(f"c{number}", "seoul", f"p{number}", cxr=radiograph_series(path, site="seoul", patient=str(number)))
+    return Case(
+        f"c{number}", "seoul", f"p{number}", cxr=make_radiograph_series(path, site="seoul", patient=str(number))
+    )
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_film_with_text_burned_in_is_not_shown_since_it_may_be_a_name(cases: d
 
 def test_ct_and_radiograph_stand_side_by_side_and_only_what_the_network_saw(tmp_path: Path, cases: dict[str, Case]):
     nib.save(nib.Nifti1Image(np.zeros((16, 16, 8), np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
-    ct = nifti_series(tmp_path / "ct.nii.gz", site="seoul", patient="1", units="hu")
+    ct = make_nifti_series(tmp_path / "ct.nii.gz", site="seoul", patient="1", units="hu")
     both = {"c1": Case("c1", "seoul", "p1", ct=ct, cxr=cases["c1"].cxr), "c2": Case("c2", "seoul", "p2")}
     rows = predictions([1, 0], [0.1, 0.0]).query("model == 'network'").replace({"c1": "c2", "c0": "c1"})
     assert [len(one.jpegs) for one in predicted_cases(rows, both, ["CT", "CXR"])] == [2, 0]

@@ -14,7 +14,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Case
 from kicc_ml.data.fingerprint import Fingerprint, fingerprint
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.models.networks import build_network
 from kicc_ml.runs.plan import FIELDS, LEAST_BATCH, filled, make_plan, planned_fields, predicted_gib
 
@@ -108,7 +108,7 @@ def case(folder: Path, number: int, spacing: tuple[float, float, float], lesion:
     mask = np.zeros(hu.shape, np.uint8)
     mask[: 4 if lesion else 0] = 1
     nib.save(nib.Nifti1Image(mask, affine), mask_path := folder / f"{number}_lesion.nii.gz")
-    ct = nifti_series(path, site="a", patient=str(number), units="hu")
+    ct = make_nifti_series(path, site="a", patient=str(number), units="hu")
     return Case(str(number), "a", str(number), ct=ct, masks={"lesion": mask_path})
 
 

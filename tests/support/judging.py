@@ -5,7 +5,7 @@ from pathlib import Path
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.verdict import FileRow, judge
+from kicc_ml.dicom.series.verdict import FileRow, classify_series
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.phantoms import Grid, errors_hu
 
@@ -19,7 +19,7 @@ SHEAR = GeometryPolicy(tilt="shear")
 
 def judged(folder: Path, policy: GeometryPolicy = REFUSE) -> tuple[list[Series], list[FileRow]]:
     """Series and dropped files of the one hospital that lies in ``folder``."""
-    return judge(folder.parent, scan(folder.parent, b"key of the test"), policy)
+    return classify_series(folder.parent, scan(folder.parent, b"key of the test"), policy)
 
 
 def only(folder: Path, policy: GeometryPolicy = REFUSE) -> Series:

@@ -10,7 +10,7 @@ from kicc_ml.core.types import Case, Split
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 
 CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
 
@@ -32,7 +32,7 @@ def segmentation_case(folder: Path, number: int, lesion_voxels: int = 4, spacing
         case_id=f"c{number}",
         site=f"s{number % 2}",
         person=f"p{number}",
-        ct=nifti_series(ct, site=f"s{number % 2}", patient=str(number), units="hu", spacing_known=spacing_known),
+        ct=make_nifti_series(ct, site=f"s{number % 2}", patient=str(number), units="hu", spacing_known=spacing_known),
         masks={"lesion": write(folder / f"lesion{number}.nii.gz", lesion)},
     )
 

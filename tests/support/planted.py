@@ -13,7 +13,7 @@ from kicc_ml.core.types import Case, Series, Split
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
 from kicc_ml.models.outcome import OutcomeNetwork, OutcomeTask
 from kicc_ml.prediction.outcome import recalibrate
@@ -43,12 +43,12 @@ def with_blob(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 def ct_series(path: Path, image: np.ndarray) -> Series:
     hu = np.clip(-500 + 150 * image, -1000, 400).astype(np.int16)
     nib.save(nib.Nifti1Image(hu, np.diag([-2.0, -2.0, 4.0, 1.0])), path.with_suffix(".nii.gz"))
-    return nifti_series(path.with_suffix(".nii.gz"), site="", patient=path.name, units="hu")
+    return make_nifti_series(path.with_suffix(".nii.gz"), site="", patient=path.name, units="hu")
 
 
 def cxr_series(path: Path, image: np.ndarray) -> Series:
     Image.fromarray(np.clip(120 + 25 * image, 0, 255).astype(np.uint8).T).save(path.with_suffix(".png"))
-    return radiograph_series(path.with_suffix(".png"), site="", patient=path.name)
+    return make_radiograph_series(path.with_suffix(".png"), site="", patient=path.name)
 
 
 def split_of(cases: list[Case], train: int, val: int, fold: str = "f") -> Split:

@@ -9,7 +9,7 @@ from kicc_ml.core.types import Case, Split
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.dicom.series.image_files import radiograph_series
+from kicc_ml.dicom.series.image_files import make_radiograph_series
 
 SCORES = ("geographic_extent", "brixia")
 
@@ -21,7 +21,7 @@ def image_case(folder: Path, number: int, shape: tuple[int, int] = (32, 32)) -> 
     path = folder / f"c{number:02d}.png"
     grey[0, 0], grey[0, 1] = 0, 255
     Image.fromarray(grey.astype(np.uint8)).save(path)
-    series = radiograph_series(path, site="rome", patient=f"p{number // 2}", projection="PA")
+    series = make_radiograph_series(path, site="rome", patient=f"p{number // 2}", projection="PA")
     brixia = np.nan if number % 3 == 0 else share
     scores = {"geographic_extent": share, "brixia": brixia, "brixia_reader_1": brixia, "brixia_reader_2": brixia / 2}
     return Case(f"c{number:02d}", "rome", f"p{number // 2}", cxr=series, endpoints=scores)

@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.index.scan import scan
-from kicc_ml.dicom.series.verdict import judge
+from kicc_ml.dicom.series.verdict import classify_series
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.phantoms import CENTRE_MM, Grid, even_mm
 
@@ -65,7 +65,7 @@ def write_segmentation(
 
 def series_of(folder: Path) -> Series:
     """The one series that lies in ``folder``."""
-    (series,), _ = judge(folder, scan(folder, b"key"))
+    (series,), _ = classify_series(folder, scan(folder, b"key"))
     return series
 
 

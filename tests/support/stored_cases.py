@@ -7,7 +7,7 @@ import numpy as np
 
 from kicc_ml.core.types import Case
 from kicc_ml.data.canonical import CanonicalCT
-from kicc_ml.dicom.series.image_files import nifti_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 
 CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0))
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # index grows to left, back, head; 1 mm
@@ -29,7 +29,7 @@ def make_case(folder: Path, name: str, regions: tuple[str, ...] = ()) -> Case:
         box = np.zeros(hu.shape, np.uint8)
         box[4 * number : 4 * number + 4, 2:12, 4:8] = 1
         masks[region] = write(folder / name / f"{region}.nii.gz", box)
-    ct = nifti_series(write(folder / f"{name}.nii.gz", hu), site="a", patient=name, units="hu")
+    ct = make_nifti_series(write(folder / f"{name}.nii.gz", hu), site="a", patient=name, units="hu")
     return Case(case_id=name, site="a", person=name, ct=ct, masks=masks)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kicc_ml.cohort.doctor.findings import Finding, Severity, Stake
 from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.header.identity_checks import identity_faults
-from kicc_ml.dicom.header.shown_path import readable
-from kicc_ml.dicom.header.stated_tags import faulty_tags
-from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.header.identity_checks import find_identity_faults
+from kicc_ml.dicom.header.shown_path import decode_path
+from kicc_ml.dicom.header.stated_tags import find_faulty_tags
+from kicc_ml.dicom.index.build import SourceIndex
 from kicc_ml.dicom.index.summary import NOTES
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
@@ -44,7 +44,7 @@ IDENTITY: Mapping[str, tuple[Severity, Stake, str, str]] = {
 PICTURES = {"dose_page", "secondary_capture"}
 
 
-def image_findings(found: Indexed, names_are_paths: bool) -> Iterator[Finding]:
+def image_findings(found: SourceIndex, names_are_paths: bool) -> Iterator[Finding]:
     """Of one indexed source; ``names_are_paths`` where its files lie in a folder, not in an archive."""
     yield from _lost_patients(found)
     codes = {code for one in found.series for code in one.reasons} | {row.reason for row in found.file_rows}
@@ -61,7 +61,7 @@ def _patients(series: Iterable[Series]) -> set[tuple[str, str]]:
     return {(one.site, one.patient) for one in series}
 
 
-def _lost_patients(found: Indexed) -> Iterator[Finding]:
+def _lost_patients(found: SourceIndex) -> Iterator[Finding]:
     lost = _patients(found.series) - _patients(one for one in found.series if one.usable)
     if not lost:
         return
@@ -72,7 +72,7 @@ def _lost_patients(found: Indexed) -> Iterator[Finding]:
     yield Finding("must mend", "patients", "patient_lost", sentence, len(lost), example, "see these reasons below")
 
 
-def _of_reason(found: Indexed, code: str) -> Iterator[Finding]:
+def _of_reason(found: SourceIndex, code: str) -> Iterator[Finding]:
     refused = [one for one in found.series if not one.usable and code in _why(one)]
     if refused:
         yield _refused(found, code, refused)
@@ -86,7 +86,7 @@ def _why(refused: Series) -> list[str]:
     return [code for code in reasons if code in REMEDIES] or reasons
 
 
-def _refused(found: Indexed, code: str, refused: Sequence[Series]) -> Finding:
+def _refused(found: SourceIndex, code: str, refused: Sequence[Series]) -> Finding:
     whose = format_count(len(_patients(refused)), "patient")
     words = f"{REASONS[code]}{_how_many_missing(code, refused)}"
     sentence = f"{format_count(len(refused), 'series', 'series')} of {whose} refused: {words}"
@@ -95,7 +95,7 @@ def _refused(found: Indexed, code: str, refused: Sequence[Series]) -> Finding:
     return Finding(severity, "images", code, sentence, len(refused), example, REMEDIES.get(code, ""))
 
 
-def _left_out_or_said(found: Indexed, code: str) -> Iterator[Finding]:
+def _left_out_or_said(found: SourceIndex, code: str) -> Iterator[Finding]:
     """Of a reason that has cost no series: files in none, or something said of series that can be used."""
     files = [row.path for row in found.file_rows if row.reason == code]
     said = [one.files[0] for one in found.series if one.usable and code in one.reasons]
@@ -121,14 +121,14 @@ def _how_many_missing(code: str, refused: Sequence[Series]) -> str:
     return f" ({format_count(missing, 'slice')} in all)" if missing > 0 else ""
 
 
-def _of_identity(found: Indexed) -> Iterator[Finding]:
+def _of_identity(found: SourceIndex) -> Iterator[Finding]:
     """What the first file of each series, and each picture left out, says of the person."""
     looked_at = [one.files[0] for one in found.series]
     looked_at += [row.path for row in found.file_rows if row.reason in PICTURES]
     held = defaultdict(list)
     burned_in = {one.files[0] for one in found.series if "burned_in" in one.reasons}  # in any slice
     for path in dict.fromkeys(looked_at):
-        for code in identity_faults(path) | ({"burned_in"} if path in burned_in else set()):
+        for code in find_identity_faults(path) | ({"burned_in"} if path in burned_in else set()):
             held[code].append(path)
     for code, (severity, stake, words, remedy) in IDENTITY.items():
         if paths := held.get(code):
@@ -136,9 +136,9 @@ def _of_identity(found: Indexed) -> Iterator[Finding]:
             yield Finding(severity, stake, code, sentence, len(paths), found.name(paths[0]), remedy)
 
 
-def _of_faulty_tags(found: Indexed) -> Iterator[Finding]:
+def _of_faulty_tags(found: SourceIndex) -> Iterator[Finding]:
     """Tags of patient and study that objects made from a series have to leave empty, by its first file."""
-    faulty = {one.files[0]: tags for one in found.series if one.usable and (tags := faulty_tags(one.files[0]))}
+    faulty = {one.files[0]: tags for one in found.series if one.usable and (tags := find_faulty_tags(one.files[0]))}
     if faulty:
         keywords = ", ".join(sorted({keyword for tags in faulty.values() for keyword in tags}))
         sentence = (
@@ -150,17 +150,17 @@ def _of_faulty_tags(found: Indexed) -> Iterator[Finding]:
         yield Finding("should mend", "quality", "faulty_tag", sentence, len(faulty), example, remedy)
 
 
-def _of_paths(found: Indexed) -> Iterator[Finding]:
+def _of_paths(found: SourceIndex) -> Iterator[Finding]:
     below = ((path, shown) for path, shown in found.shown.items() if path.is_relative_to(found.root))  # not in a zip
-    renamed = [path for path, shown in below if shown != readable(str(path.relative_to(found.root)))]
+    renamed = [path for path, shown in below if shown != decode_path(str(path.relative_to(found.root)))]
     if renamed:
-        count, example = len(renamed), found.path_without_identity(renamed[0])
+        count, example = len(renamed), found.name_path(renamed[0])
         sentence = f"{format_count(count, 'file')} named after the patient, or in such a folder (here with a pseudonym)"
         remedy = "rename files and folders before they leave the hospital"
         yield Finding("should mend", "privacy", "identifying_path", sentence, count, example, remedy)
 
 
-def _thick(found: Indexed) -> Iterator[Finding]:
+def _thick(found: SourceIndex) -> Iterator[Finding]:
     distances_mm = defaultdict(list)
     for one in found.series:
         if one.usable and one.modality == "CT" and one.spacing_mm:

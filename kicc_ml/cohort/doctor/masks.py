@@ -12,12 +12,12 @@ from kicc_ml.core.types import Series, Volume
 from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import read_scan
-from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.index.build import SourceIndex
 
 BAD = "save each region as a mask of two values on the grid of its image; kicc-ml leaves the case out until then"
 
 
-def mask_findings(found: Indexed) -> Iterator[Finding]:
+def mask_findings(found: SourceIndex) -> Iterator[Finding]:
     """Masks that belong to nothing, that are none, or that lie beside their image. Reads images that have masks."""
     yield from _misplaced(found)
     files = mask_folders(found.root, found.key)
@@ -27,7 +27,7 @@ def mask_findings(found: Indexed) -> Iterator[Finding]:
         yield Finding("must mend", "images", "bad_mask", sentence, len(faults), faults[0][0], BAD)
 
 
-def _misplaced(found: Indexed) -> Iterator[Finding]:
+def _misplaced(found: SourceIndex) -> Iterator[Finding]:
     places = defaultdict(list)
     for one in misplaced_masks(found.root, found.series, found.key):
         places[one.why].append(one.where)

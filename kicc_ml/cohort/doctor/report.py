@@ -12,7 +12,7 @@ from kicc_ml.cohort.doctor.images import image_findings
 from kicc_ml.cohort.doctor.masks import mask_findings
 from kicc_ml.cohort.doctor.table import table_findings
 from kicc_ml.core.shown import escape_markup, format_count
-from kicc_ml.dicom.index.build import Indexed, read_index
+from kicc_ml.dicom.index.build import SourceIndex, read_index
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def examine(source: str, *, decode: bool = False, true_paths: bool = False) -> D
     return _diagnosis(found, findings)
 
 
-def _diagnosis(found: Indexed, findings: Sequence[Finding]) -> Diagnosis:
+def _diagnosis(found: SourceIndex, findings: Sequence[Finding]) -> Diagnosis:
     usable = [one for one in found.series if one.usable]
     kinds = [one.modality for one in usable]
     patients = len({(one.site, one.patient) for one in usable})

@@ -15,13 +15,13 @@ from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals
 from kicc_ml.cohort.table_file import TableError, read_cells
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import format_count
-from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.index.build import SourceIndex
 
 #: What a clinical table is saved as by mistake.
 OTHER_TABLES = ("clinical.xlsx", "clinical.xls", "clinical.ods", "clinical.txt", "clinical.tsv")
 
 
-def table_findings(found: Indexed) -> Iterator[Finding]:
+def table_findings(found: SourceIndex) -> Iterator[Finding]:
     """Of the table beside the images of a folder; a bad one is joined as far as its cells can be read."""
     path = clinical_path(found.root)
     if not path.is_file():
@@ -61,7 +61,7 @@ def _unusable(error: TableError) -> Finding:
     return Finding("must mend", "table", "bad_cells", sentence, count, where, f"allowed there: {allowed}")
 
 
-def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
+def _of_cells(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
     """Of a table that can be used."""
     if count := int(table["age_years"].isna().sum()):
         row = table.index[table["age_years"].isna()][0]
@@ -78,7 +78,7 @@ def _of_cells(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
         yield Finding("must mend", "patients", "person_at_two_sites", first, count, example.strip(), remedy)
 
 
-def _of_dates(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
+def _of_dates(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
     """Images that no model can use, since their days do not fit the table's, by the windows that training begins with.
 
     Named where they are half of the images of their patients or more: single late images are no mistake.
@@ -98,7 +98,7 @@ def _of_dates(table: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
         yield Finding("must mend", "images", "dates_do_not_fit", sentence, sum(unfit.values()), "", remedy)
 
 
-def _without_partner(cells: pd.DataFrame, found: Indexed) -> Iterator[Finding]:
+def _without_partner(cells: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
     folders = {normalize("NFC", one.site): one.site for one in found.series}  # a Mac takes Hangul apart
     row_of = {
         make_pseudonym(found.key, folders.get(normalize("NFC", site), site), patient): line

@@ -12,7 +12,7 @@ from pathlib import Path
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.public.nifti_files import Scan, by_name, cohort_of, existing_folder, nifti_below
 from kicc_ml.core.shown import format_count
-from kicc_ml.dicom.series.image_files import nifti_series, stem
+from kicc_ml.dicom.series.image_files import make_nifti_series, strip_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def _ct_seg_scan(name: str, path: Path, files: Mapping[str, Mapping[str, Path]])
     return Scan(
         name,
         source,
-        nifti_series(
+        make_nifti_series(
             path, site=source, patient=name, units="hu", grey_window_hu=RADIOPAEDIA_WINDOW_HU if windowed else None
         ),
         {"left_lung": lung, "right_lung": lung, "lesion": lesion} if lung and lesion else {},
@@ -74,9 +74,9 @@ def _ct_seg_scan(name: str, path: Path, files: Mapping[str, Mapping[str, Path]])
 
 def _ct_seg_name(path: Path) -> str:
     """The name under which a scan or mask was published; "" for a file of another set."""
-    if found := CORONACASES.fullmatch(stem(path)):
+    if found := CORONACASES.fullmatch(strip_suffix(path)):
         return f"coronacases_{found[1]}"
-    if found := RADIOPAEDIA.fullmatch(stem(path)):
+    if found := RADIOPAEDIA.fullmatch(strip_suffix(path)):
         return f"radiopaedia_{found[1]}_{found[2]}_{found[3]}"
     return ""
 

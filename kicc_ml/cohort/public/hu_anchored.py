@@ -12,7 +12,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.dicom.series.image_files import nifti_series, read_nifti, write_nifti
+from kicc_ml.dicom.series.image_files import make_nifti_series, read_nifti, write_nifti
 from kicc_ml.synthetic.repository import synthesize
 
 #: What grey values are tied to: about the HU of healthy lung at full breath, and of muscle. Ours, and rough.
@@ -61,7 +61,9 @@ def _read_copy(case: Case, folder: Path) -> Case:
     (path,) = case.ct.files
     if not (copy := folder / path.name).is_file():
         raise UserError(f"{copy} is missing; name the folder that cohort=hu_ct wrote: cohort.folder=DIR")
-    return replace(case, ct=nifti_series(copy, site=case.site, patient=case.case_id, units="hu", spacing_known=False))
+    return replace(
+        case, ct=make_nifti_series(copy, site=case.site, patient=case.case_id, units="hu", spacing_known=False)
+    )
 
 
 def _anchored(case: Case, folder: Path) -> Case:

@@ -20,7 +20,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import MAX_BYTES, find_name_fault
 from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import CXR_SCORES, Case
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _ct_case(path: Path, name: str) -> Case:
     masks = {region: path.with_name(f"{name}_{region}.nii.gz") for region in ("lung", "lesion")}
     if missing := [mask.name for mask in masks.values() if not mask.is_file()]:
         raise UserError(f"{path}: {' and '.join(missing)} missing beside it")
-    series = nifti_series(path, site=site, patient=name, units="arbitrary", spacing_known=False)
+    series = make_nifti_series(path, site=site, patient=name, units="arbitrary", spacing_known=False)
     return Case(name, site, person=name, ct=series, masks=masks)
 
 
@@ -281,7 +281,7 @@ def _cxr_case(folder: Path, images: pd.DataFrame) -> Case:
     """The case of a person in one country; ``images`` in order of time."""
     index = images.iloc[0]
     projection = PROJECTION.match(str(index["view"]))
-    series = radiograph_series(
+    series = make_radiograph_series(
         folder / "images" / f"{index['image_id']}.jpg",
         site=index["site"],
         patient=index["person"],

@@ -10,7 +10,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import find_name_fault
 from kicc_ml.core.shown import format_count, make_printable
 from kicc_ml.core.types import Case, Series
-from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, stem
+from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, strip_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _is_nifti(inside: Path) -> bool:
     return not hidden and inside.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def by_name(paths: Iterable[Path], name_of: Callable[[Path], str] = stem) -> dict[str, Path]:
+def by_name(paths: Iterable[Path], name_of: Callable[[Path], str] = strip_suffix) -> dict[str, Path]:
     """Files by name, by default without suffix. Raises UserError where one name lies in two places."""
     found: dict[str, Path] = {}
     for path in paths:

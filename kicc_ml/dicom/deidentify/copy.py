@@ -18,13 +18,13 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from kicc_ml.core.files import whole_file
-from kicc_ml.dicom.deidentify.pixel_data import ForeignBitsError, overlay_among_values, pixels_alone
-from kicc_ml.dicom.deidentify.profile import BYTES_OF_VALUE, PIXEL_DATA, action, has_stated_length
-from kicc_ml.dicom.deidentify.replacements import Replacements, new_uid, seconds_past_hour
+from kicc_ml.dicom.deidentify.pixel_data import ForeignBitsError, copy_pixel_data, has_overlay_among_values
+from kicc_ml.dicom.deidentify.profile import BYTES_OF_VALUE, PIXEL_DATA, choose_action, has_stated_length
+from kicc_ml.dicom.deidentify.replacements import Replacements, compute_seconds_past_hour, make_uid
 from kicc_ml.dicom.header.read import MODALITY_OF_CLASS
-from kicc_ml.dicom.header.stated_tags import quietly
-from kicc_ml.dicom.header.values import as_text, transfer_syntax, value_text
-from kicc_ml.dicom.header.views import view_position
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.header.values import convert_to_text, read_element_text, read_transfer_syntax
+from kicc_ml.dicom.header.views import find_view_position
 from kicc_ml.dicom.series.verdict import GREY, RADIOGRAPHY, SECONDARY_CAPTURE
 
 #: Values by which what is written elsewhere in a file is known to name somebody.
@@ -38,7 +38,7 @@ PERSONS = (
     *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "NameOfPhysiciansReadingStudy"),
 )
 #: Of a lookup table (PS3.3 C.11.1.1): zero entries are stated for the most.
-BYTES_PER_ENTRY, MOST_ENTRIES = 2, 65536
+BYTES_PER_ENTRY, MAX_ENTRIES = 2, 65536
 #: View Position of a radiograph that only its description, which goes, called lateral.
 LATERAL = "LL"
 #: Implementation Class UID of what this module writes, a UUID made from the package's name.
@@ -67,8 +67,8 @@ def write_deidentified(
     Secondary captures, as which radiographs too are stored, only where the caller has looked at them.
     Raises NotExportedError for a picture in which a name may be seen, and whatever pydicom raises on a damaged file.
     """
-    with quietly():
-        copy = deidentified(read_to_pixels(source), key, patient, str(source), secondary_captures)
+    with suppress_warnings():
+        copy = deidentify_dataset(read_to_pixels(source), key, patient, str(source), secondary_captures)
         with whole_file(target) as partial:
             copy.save_as(partial, enforce_file_format=True)
 
@@ -79,32 +79,34 @@ def read_to_pixels(path: Path) -> Dataset:
         return read_partial(stream, lambda tag, vr, length: tag > PIXEL_DATA, force=True)
 
 
-def object_uid(path: Path) -> str:
+def read_object_uid(path: Path) -> str:
     """The SOP Instance UID of a file as it stands there; "" where it has none."""
-    with quietly():
+    with suppress_warnings():
         header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
-        return value_text(header, "SOPInstanceUID", "")
+        return read_element_text(header, "SOPInstanceUID", "")
 
 
-def deidentified(source: Dataset, key: bytes, patient: str, instance: str, secondary_captures: bool = False) -> Dataset:
+def deidentify_dataset(
+    source: Dataset, key: bytes, patient: str, instance: str, secondary_captures: bool = False
+) -> Dataset:
     """The copy of a data set, file meta information included. ``instance`` stands for a UID that it lacks.
 
     Raises NotExportedError.
     """
     _refuse_pictures_with_text(source, secondary_captures)
-    charset = value_text(source, "SpecificCharacterSet", "")
+    charset = read_element_text(source, "SpecificCharacterSet", "")
     copy = Dataset()
-    replacements = Replacements(key, patient, _identifying(source, charset), _past_hour_s(source))
-    copy.update({element.tag: element for element in _replaced(source, charset, replacements)})
+    replacements = Replacements(key, patient, _read_identifying_values(source, charset), _find_past_hour_s(source))
+    copy.update({element.tag: element for element in _replace_elements(source, charset, replacements)})
     try:
-        pixels = pixels_alone(source)
+        pixels = copy_pixel_data(source)
     except ForeignBitsError:
         raise NotExportedError("codestream_mismatch") from None
     if pixels is not None:
         copy.add(pixels)
     copy.PatientID = copy.PatientName = patient
-    copy.SOPInstanceUID = copy.get("SOPInstanceUID") or new_uid(key, instance)
-    if view := _described_view(source, charset):
+    copy.SOPInstanceUID = copy.get("SOPInstanceUID") or make_uid(key, instance)
+    if view := _find_described_view(source, charset):
         copy.ViewPosition = view
     _state_method(copy)
     _encode_as(source, copy)
@@ -114,56 +116,61 @@ def deidentified(source: Dataset, key: bytes, patient: str, instance: str, secon
 def _refuse_pictures_with_text(source: Dataset, secondary_captures: bool) -> None:
     allowed = {*MODALITY_OF_CLASS, *([SECONDARY_CAPTURE] if secondary_captures else [])}
     checks = {
-        "secondary_capture": value_text(source, "SOPClassUID", "") not in allowed,
-        "dose_page": value_text(source, "PhotometricInterpretation", "") not in GREY,
-        "burned_in": value_text(source, "BurnedInAnnotation", "").upper() == "YES" or overlay_among_values(source),
+        "secondary_capture": read_element_text(source, "SOPClassUID", "") not in allowed,
+        "dose_page": read_element_text(source, "PhotometricInterpretation", "") not in GREY,
+        "burned_in": read_element_text(source, "BurnedInAnnotation", "").upper() == "YES"
+        or has_overlay_among_values(source),
     }
     for code, shown in checks.items():
         if shown:
             raise NotExportedError(code)
 
 
-def _past_hour_s(source: Dataset) -> int | None:
+def _find_past_hour_s(source: Dataset) -> int | None:
     """At how many seconds past the hour the study began, or else the series."""
-    clocks = (value_text(source, keyword, "") for keyword in ("StudyTime", "SeriesTime"))
-    return next((seconds for clock in clocks if (seconds := seconds_past_hour(clock)) is not None), None)
+    clocks = (read_element_text(source, keyword, "") for keyword in ("StudyTime", "SeriesTime"))
+    return next((seconds for clock in clocks if (seconds := compute_seconds_past_hour(clock)) is not None), None)
 
 
-def _identifying(source: Dataset, charset: str) -> dict[str, str]:
-    values = {keyword: value_text(source, keyword, charset) for keyword in (*NUMBERS, *UIDS) if keyword in source}
-    names = [value_text(source, keyword, charset) for keyword in PERSONS if keyword in source]
+def _read_identifying_values(source: Dataset, charset: str) -> dict[str, str]:
+    values = {
+        keyword: read_element_text(source, keyword, charset) for keyword in (*NUMBERS, *UIDS) if keyword in source
+    }
+    names = [read_element_text(source, keyword, charset) for keyword in PERSONS if keyword in source]
     return values | {"PatientName": "=".join(names)}
 
 
-def _replaced(source: Dataset, charset: str, replacements: Replacements) -> Iterator[DataElement | RawDataElement]:
+def _replace_elements(
+    source: Dataset, charset: str, replacements: Replacements
+) -> Iterator[DataElement | RawDataElement]:
     """The elements of a data set, or of an item of a sequence, as they are in the copy."""
     for tag in sorted(source.keys()):
         element = source.get_item(tag)
         if element is None:
             continue
-        vr = _vr(tag, element)
-        what = action(tag, vr)
+        vr = _find_vr(tag, element)
+        what = choose_action(tag, vr)
         if what == "keep":
             if _is_as_long_as_stated(element, tag, vr):
                 yield element
         elif what == "empty":
             yield DataElement(tag, vr, [] if vr == "SQ" else None)
         elif what == "items":
-            yield DataElement(tag, "SQ", _items(source[tag].value, charset, replacements))
+            yield DataElement(tag, "SQ", _copy_items(source[tag].value, charset, replacements))
         elif what == "table":
-            yield from _lookup_table(source, element)
+            yield from _copy_lookup_table(source, element)
         elif what not in ("drop", "pixels"):  # pixel data of the image itself are written by themselves
-            value = _text(element, vr, charset)
+            value = _read_element_value(element, vr, charset)
             replace, keyword = getattr(replacements, what), keyword_for_tag(tag)
             replaced = "\\".join(replace(part, keyword) for part in value.split("\\"))
             yield element if replaced == value else DataElement(tag, vr, replaced, validation_mode=IGNORE)
 
 
-def _lookup_table(item: Dataset, element: DataElement | RawDataElement) -> Iterator[DataElement]:
+def _copy_lookup_table(item: Dataset, element: DataElement | RawDataElement) -> Iterator[DataElement]:
     """LUT Data up to its last entry, of which LUT Descriptor says how many there are; none without that."""
-    entries, content = value_text(item, "LUTDescriptor", "").partition("\\")[0], element.value
+    entries, content = read_element_text(item, "LUTDescriptor", "").partition("\\")[0], element.value
     if isinstance(content, bytes) and entries.isdecimal():
-        yield DataElement(element.tag, "OW", content[: BYTES_PER_ENTRY * (int(entries) or MOST_ENTRIES)])
+        yield DataElement(element.tag, "OW", content[: BYTES_PER_ENTRY * (int(entries) or MAX_ENTRIES)])
 
 
 def _is_as_long_as_stated(element: DataElement | RawDataElement, tag: BaseTag, vr: str) -> bool:
@@ -171,42 +178,42 @@ def _is_as_long_as_stated(element: DataElement | RawDataElement, tag: BaseTag, v
     return not raw or has_stated_length(tag, vr, len(element.value or b""))
 
 
-def _items(items: Iterable[Dataset], charset: str, replacements: Replacements) -> list[Dataset]:
+def _copy_items(items: Iterable[Dataset], charset: str, replacements: Replacements) -> list[Dataset]:
     """Of a sequence of coded terms none: their meaning is text, and hospitals write their own under any scheme."""
     if any("CodingSchemeDesignator" in item for item in items):
         return []
-    return [_item(item, charset, replacements) for item in items]
+    return [_copy_item(item, charset, replacements) for item in items]
 
 
-def _item(item: Dataset, charset: str, replacements: Replacements) -> Dataset:
+def _copy_item(item: Dataset, charset: str, replacements: Replacements) -> Dataset:
     copy = Dataset()
-    copy.update({element.tag: element for element in _replaced(item, charset, replacements)})
+    copy.update({element.tag: element for element in _replace_elements(item, charset, replacements)})
     copy.set_original_encoding(*item.original_encoding)
     return copy
 
 
-def _vr(tag: BaseTag, element: DataElement | RawDataElement) -> str:
+def _find_vr(tag: BaseTag, element: DataElement | RawDataElement) -> str:
     """As the file states it, or the dictionary where the file does not; "UN" of what neither knows."""
     stated = element.VR or "UN"
     return dictionary_VR(tag) if stated == "UN" and dictionary_has_tag(tag) else stated
 
 
-def _text(element: DataElement | RawDataElement, vr: str, charset: str) -> str:
+def _read_element_value(element: DataElement | RawDataElement, vr: str, charset: str) -> str:
     if isinstance(element, RawDataElement):
-        return as_text(element.value or b"", vr, "<" if element.is_little_endian else ">", charset)
+        return convert_to_text(element.value or b"", vr, "<" if element.is_little_endian else ">", charset)
     values = element.value if element.VM > 1 else [element.value]
     return "\\".join("" if value is None else str(value) for value in values)
 
 
-def _described_view(source: Dataset, charset: str) -> str:
+def _find_described_view(source: Dataset, charset: str) -> str:
     """View Position of a radiograph where only a description, which goes, tells it."""
-    if value_text(source, "Modality", charset) not in RADIOGRAPHY:
+    if read_element_text(source, "Modality", charset) not in RADIOGRAPHY:
         return ""
     names = ("ViewPosition", "SeriesDescription", "ProtocolName")
-    view, *words = (value_text(source, name, charset) if name in source else "" for name in names)
-    if view_position(view):
+    view, *words = (read_element_text(source, name, charset) if name in source else "" for name in names)
+    if find_view_position(view):
         return ""
-    found = view_position(view, *words)
+    found = find_view_position(view, *words)
     return LATERAL if found == "lateral" else found
 
 
@@ -227,7 +234,7 @@ def _encode_as(source: Dataset, copy: Dataset) -> None:
     plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
     copy.file_meta = FileMetaDataset()
     copy.file_meta.ImplementationClassUID, copy.file_meta.ImplementationVersionName = UID(IMPLEMENTATION), "KICC_ML"
-    copy.file_meta.TransferSyntaxUID = UID(transfer_syntax(source) or plain)
+    copy.file_meta.TransferSyntaxUID = UID(read_transfer_syntax(source) or plain)
     copy.file_meta.MediaStorageSOPClassUID = copy.SOPClassUID
     copy.file_meta.MediaStorageSOPInstanceUID = copy.SOPInstanceUID
     copy.set_original_encoding(implicit, little_endian)

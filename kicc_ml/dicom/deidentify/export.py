@@ -16,10 +16,16 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.deidentify.copy import NotExportedError, object_uid, write_deidentified
-from kicc_ml.dicom.deidentify.manifest import Copy, Entry, is_there, source_digest, source_state
-from kicc_ml.dicom.index.build import Indexed
-from kicc_ml.dicom.index.scan import PARALLEL_FROM
+from kicc_ml.dicom.deidentify.copy import NotExportedError, read_object_uid, write_deidentified
+from kicc_ml.dicom.deidentify.manifest import (
+    CopyFolder,
+    Entry,
+    compute_source_digest,
+    compute_source_state,
+    is_unchanged,
+)
+from kicc_ml.dicom.index.build import SourceIndex
+from kicc_ml.dicom.index.scan import MIN_PARALLEL_FILES
 from kicc_ml.dicom.series.reasons import REASONS
 
 VERDICTS = ("usable", "repaired", "refused")
@@ -27,7 +33,7 @@ READABLE = VERDICTS[:2]
 #: The site of files that lie in no folder of their source.
 NO_SITE = "site"
 #: Reasons for which a series is not written, whatever was asked for: its pictures may show a name.
-SHOWS_TEXT = ("burned_in", "dose_page", "secondary_capture")
+TEXT_REASONS = ("burned_in", "dose_page", "secondary_capture")
 
 
 @dataclass(frozen=True)
@@ -46,28 +52,28 @@ class Selection:
         if unknown := set(self.verdicts) - set(VERDICTS):
             raise UserError(f"there is no verdict {', '.join(sorted(unknown))}; there are {', '.join(VERDICTS)}")
 
-    def of(self, source: Indexed) -> list[Series]:
+    def select(self, source: SourceIndex) -> list[Series]:
         return [
             one
             for one in source.series
-            if (not self.sites or site_folder(source, one) in self.sites)
+            if (not self.sites or make_site_folder_name(source, one) in self.sites)
             and one.modality in (self.modality or one.modality,)
             and (not self.verdicts or one.verdict in self.verdicts)
         ]
 
 
 @dataclass
-class Exported:
+class ExportResult:
     """What was written, left out by reason code, and set aside by name with what went wrong."""
 
-    written: list[tuple[Indexed, Series]] = field(default_factory=list)
+    written: list[tuple[SourceIndex, Series]] = field(default_factory=list)
     files: int = 0
     left_out: Counter[str] = field(default_factory=Counter)  # series
     set_aside: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class _Copied:
+class _FileResult:
     """What became of one file: its name in the copy and what is noted of it, or why there is none."""
 
     path: Path
@@ -86,14 +92,14 @@ def refuse_overlap(sources: Collection[str], out: Path) -> None:
             raise UserError(f"{out} and the source {source} lie one in the other; give another folder with -o")
 
 
-def choose(found: Sequence[Indexed], selection: Selection) -> list[tuple[Indexed, Series]]:
+def choose_series(found: Sequence[SourceIndex], selection: Selection) -> list[tuple[SourceIndex, Series]]:
     """The selected series of all sources.
 
     Raises:
         UserError: there is none, or two hospitals would be one folder on some disks.
     """
-    chosen = [(source, series) for source in found for series in selection.of(source)]
-    sites = sorted({site_folder(source, series) for source in found for series in source.series})
+    chosen = [(source, series) for source in found for series in selection.select(source)]
+    sites = sorted({make_site_folder_name(source, series) for source in found for series in source.series})
     if not chosen:
         there = ", ".join(map(make_printable, sites))
         raise UserError(
@@ -104,7 +110,7 @@ def choose(found: Sequence[Indexed], selection: Selection) -> list[tuple[Indexed
     return chosen
 
 
-def export_series(chosen: Sequence[tuple[Indexed, Series]], selection: Selection, copy: Copy) -> Exported:
+def export_series(chosen: Sequence[tuple[SourceIndex, Series]], selection: Selection, copy: CopyFolder) -> ExportResult:
     """Write de-identified copies of the chosen series, and take away what of an earlier export is none of them.
 
     A file whose source is unchanged is left; a damaged one is set aside.
@@ -112,42 +118,42 @@ def export_series(chosen: Sequence[tuple[Indexed, Series]], selection: Selection
     Raises:
         TargetError: the copy cannot be written.
     """
-    exported = Exported(left_out=Counter(filter(None, (_shows_text(series) for _, series in chosen))))
-    kept = [(source, series) for source, series in chosen if not _shows_text(series)]
-    folders = [series_folder(source, series) for source, series in kept]
-    copy.take_away_others(folders, masks=False)  # before anything is written: it may show a name
-    copy.plan(folders)
+    exported = ExportResult(left_out=Counter(filter(None, (_find_text_reason(series) for _, series in chosen))))
+    kept = [(source, series) for source, series in chosen if not _find_text_reason(series)]
+    folders = [make_series_folder_name(source, series) for source, series in kept]
+    copy.remove_others(folders, masks=False)  # before anything is written: it may show a name
+    copy.reserve_folders(folders)
     jobs = [
         (series, source.key, copy.folder(folder), copy.folders[folder], selection.secondary_captures)
-        for (source, series), folder in zip(_each_file_once(kept), folders, strict=True)
+        for (source, series), folder in zip(_assign_files_once(kept), folders, strict=True)
     ]
-    many = sum(len(series.files) for _, series in kept) >= PARALLEL_FROM
+    many = sum(len(series.files) for _, series in kept) >= MIN_PARALLEL_FILES
     pool = joblib.Parallel(n_jobs=-1 if many else 1, return_as="generator")
     results = track(pool(joblib.delayed(_copy_series)(*job) for job in jobs), "writing series", len(jobs))
     for (source, series), folder, copied in zip(kept, folders, results, strict=True):
-        copy.note(folder, {one.name: one.entry for one in copied if one.entry})
-        _note(exported, source, series, copied)
+        copy.record_files(folder, {one.name: one.entry for one in copied if one.entry})
+        _add_result(exported, source, series, copied)
     return exported
 
 
-def site_folder(source: Indexed, series: Series) -> str:
+def make_site_folder_name(source: SourceIndex, series: Series) -> str:
     """The hospital's folder in the copy: as it is shown, or made from that where it could be no folder."""
     shown = source.site(series.site) or NO_SITE
     return make_path_name(shown) if find_name_fault(shown) else shown
 
 
-def series_folder(source: Indexed, series: Series) -> str:
+def make_series_folder_name(source: SourceIndex, series: Series) -> str:
     """Its folder in the copy, from there."""
-    return f"{site_folder(source, series)}/{series.patient}/{series.uid}"
+    return f"{make_site_folder_name(source, series)}/{series.patient}/{series.uid}"
 
 
-def _shows_text(series: Series) -> str:
+def _find_text_reason(series: Series) -> str:
     """Why no picture of a series is written; "". What was dropped from a usable series is none of its files."""
-    telling = SHOWS_TEXT if not series.usable else ("burned_in",)
+    telling = TEXT_REASONS if not series.usable else ("burned_in",)
     return next((code for code in telling if code in series.reasons), "")
 
 
-def _each_file_once(chosen: Sequence[tuple[Indexed, Series]]) -> list[tuple[Indexed, Series]]:
+def _assign_files_once(chosen: Sequence[tuple[SourceIndex, Series]]) -> list[tuple[SourceIndex, Series]]:
     """Stacks of one multi-frame object are several series of one file: it goes with the first."""
     owner = {path: number for number, (_, series) in reversed(list(enumerate(chosen))) for path in series.files}
     return [
@@ -158,14 +164,14 @@ def _each_file_once(chosen: Sequence[tuple[Indexed, Series]]) -> list[tuple[Inde
 
 def _copy_series(
     series: Series, key: bytes, folder: Path, before: Mapping[str, Entry], captures: bool
-) -> list[_Copied]:
+) -> list[_FileResult]:
     """The files of one series; ``before`` are those that an earlier export wrote into its folder."""
     if series.origin:
         from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
 
         fetch(series)
-    there = {name: entry for name, entry in before.items() if is_there(folder / name, entry)}
-    copied: list[_Copied] = []
+    there = {name: entry for name, entry in before.items() if is_unchanged(folder / name, entry)}
+    copied: list[_FileResult] = []
     for path in series.files:
         taken = {one.name for one in copied}
         copied.append(_copy_file(path, folder, there, taken, key, series.patient, captures))
@@ -180,34 +186,34 @@ def _copy_file(
     key: bytes,
     patient: str,
     captures: bool,
-) -> _Copied:
+) -> _FileResult:
     """Write one file unless it is ``there`` as it would be written; ``taken`` are the names of others of the series."""
     how = (patient, str(captures))
     try:
-        state = source_state(key, source, *how)
+        state = compute_source_state(key, source, *how)
         for name, entry in there.items():
             if entry.state == state and name not in taken:
-                return _Copied(source, name, entry)
-        digest = source_digest(key, source.read_bytes(), *how)
-        name = _free_name(make_pseudonym(key, object_uid(source) or digest), digest, taken)
+                return _FileResult(source, name, entry)
+        digest = compute_source_digest(key, source.read_bytes(), *how)
+        name = _make_free_name(make_pseudonym(key, read_object_uid(source) or digest), digest, taken)
         if name not in there or there[name].digest != digest:
             write_deidentified(source, folder / name, key, patient, secondary_captures=captures)
-        return _Copied(source, name, Entry(digest, state, (folder / name).stat().st_size))
+        return _FileResult(source, name, Entry(digest, state, (folder / name).stat().st_size))
     except NotExportedError as refusal:
-        return _Copied(source, left_out=refusal.code)
+        return _FileResult(source, left_out=refusal.code)
     except TargetError:
         raise
     except Exception:  # a hostile file can raise anything inside the parser, in words that quote a name
-        return _Copied(source, fault=REASONS["unreadable"])
+        return _FileResult(source, fault=REASONS["unreadable"])
 
 
-def _free_name(object_name: str, digest: str, taken: Collection[str]) -> str:
+def _make_free_name(object_name: str, digest: str, taken: Collection[str]) -> str:
     """Slices at several places may have one UID: the others are told apart by their content."""
     name = f"{object_name}.dcm"
     return f"{object_name}-{digest}.dcm" if name in taken else name
 
 
-def _note(exported: Exported, source: Indexed, series: Series, copied: Sequence[_Copied]) -> None:
+def _add_result(exported: ExportResult, source: SourceIndex, series: Series, copied: Sequence[_FileResult]) -> None:
     whole = [one for one in copied if one.entry]
     exported.files += len(whole)
     if whole:

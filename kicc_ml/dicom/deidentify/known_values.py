@@ -15,7 +15,7 @@ BETWEEN_WORDS = re.compile(r"[\s_,;:()/\\.&+-]+")
 
 
 @dataclass(frozen=True)
-class Known:
+class AllowedWords:
     """Values all of whose words are among ``words`` (upper case), or are matched as a whole by ``code``."""
 
     words: frozenset[str]
@@ -26,14 +26,14 @@ class Known:
         return all(word in self.words or self.code.fullmatch(word) for word in words)
 
 
-def _known(words: str, code: str = r"(?!)") -> Known:
-    return Known(frozenset(words.split()), re.compile(code))
+def _allow(words: str, code: str = r"(?!)") -> AllowedWords:
+    return AllowedWords(frozenset(words.split()), re.compile(code))
 
 
 #: A number of a product, a version or a step, with a letter or two: too short for a date or a number of a person.
 SHORT_CODE = r"\d{1,3}[A-Z]{0,2}"
 
-MANUFACTURERS = _known(
+MANUFACTURERS = _allow(
     "SIEMENS HEALTHINEERS HEALTHCARE HEALTH AG GMBH GE GENERAL ELECTRIC MEDICAL MEDICALS SYSTEM SYSTEMS COMPANY "
     "PHILIPS DUNLEE TOSHIBA MEC CANON HITACHI FUJI FUJIFILM PHOTO FILM CO LTD INC CORP CORPORATION KK NV BV "
     "UIH UNITED IMAGING SHANGHAI NEUSOFT NEUROLOGICA SAMSUNG ELECTRONICS CARESTREAM KODAK EASTMAN AGFA GEVAERT "
@@ -41,7 +41,7 @@ MANUFACTURERS = _known(
     "ELEKTA VARIAN IMATRON PICKER MARCONI ELSCINT CEDARA SWISSRAY STEPHANIX ZIEHM TRIXELL VAREX IRAY ISDT "
     "ANKE MINFOUND SINOVISION MINDRAY ALLENGERS TREX ACUSON TERARECON VITAL IMAGES MEVIS KICC ML PHANTOM ACME"
 )
-MODELS = _known(
+MODELS = _allow(
     # CT
     "SOMATOM DEFINITION SENSATION EMOTION SPIRIT SCOPE PERSPECTIVE FORCE DRIVE EDGE FLASH CONFIDENCE BALANCE VOLUME "
     "ZOOM PLUS ACCESS GO NOW UP ALL TOP SIM OPEN AS BIOGRAPH MCT VISION HORIZON NAEOTOM ALPHA X CITE ROAD POWER PRO "
@@ -60,28 +60,28 @@ MODELS = _known(
     # CT660, GC85A, XR656, PCR2: a known prefix and a short number
     rf"(CT|GC|GM|GU|XR|DX|CR|DR|DRX|XG|IR|MX|FC|PCR|AMX|UCT|ICT|HD|DXD|XP|TSX|RS|SE)?{SHORT_CODE}|\d{{4}}|X1",
 )
-KERNELS = _known(
+KERNELS = _allow(
     "STANDARD STND SOFT LUNG CHST BONE BONEPLUS PLUS DETAIL EDGE CHEST ULTRA SHARP SMOOTH PARALLEL BRAIN BODY HEAD "
     "ASIR ASIRV SS GSI IMR IDOSE KARL HD HIRES VERY MEDIUM MED STD NORMAL ENHANCED HIGH LOW THORAX ABDOMEN MEDIASTINUM "
     "NONE FILTER FBP AIDR AICE FIRST ROUTINE",
     # Siemens B31F, BR40D, I70F, BL57; Canon FC52; Philips A to E and YA; the steps of iterative ones; UIH, Neusoft
     rf"[BDHIQTU][A-Z]?\d{{2}}[A-Z]{{0,2}}|F[CL]\d{{2}}|[A-HLYU][A-D]?|[FS]\d{{2}}|{SHORT_CODE}",
 )
-FILTERS = _known(
+FILTERS = _allow(
     "NONE MULTIPLE STRIP WEDGE BUTTERFLY FLAT SHAPED HEAD BODY FILTER LARGE SMALL MEDIUM CARDIAC BOWTIE LINEAR PEAK "
     "MOLYBDENUM ALUMINUM COPPER RHODIUM NIOBIUM EUROPIUM LEAD TIN MIXED",
     rf"[A-Z]|{SHORT_CODE}",
 )
-UNITS = _known("HU US OD HOUNSFIELD HOUNDSFIELD UNIT UNITS MOD PCT NORMALIZED UNSPECIFIED MGML Z EFF ED HUMOD EDW")
-REFERENCES = _known("SN XY OM IC SC XP KN AC IL TB LR RF RP GE NONE")
-POSITIONS = _known("HFP HFS HFDR HFDL FFDR FFDL FFP FFS LFP LFS RFP RFS AFDR AFDL PFDR PFDL PA AP")
-YES_NO = _known("YES NO")
-BODY_PARTS = _known(
+UNITS = _allow("HU US OD HOUNSFIELD HOUNDSFIELD UNIT UNITS MOD PCT NORMALIZED UNSPECIFIED MGML Z EFF ED HUMOD EDW")
+REFERENCES = _allow("SN XY OM IC SC XP KN AC IL TB LR RF RP GE NONE")
+POSITIONS = _allow("HFP HFS HFDR HFDL FFDR FFDL FFP FFS LFP LFS RFP RFS AFDR AFDL PFDR PFDL PA AP")
+YES_NO = _allow("YES NO")
+BODY_PARTS = _allow(
     "CHEST LUNG LUNGS THORAX TRUNK BODY WHOLEBODY HEART MEDIASTINUM CHESTABDPELVIS CHESTABDOMEN CHABDPEL NECKCHEST "
     "NECKCHESTABDPELV NECKCHESTABDOMEN ABDOMEN ABDOMENPELVIS PELVIS NECK HEAD BRAIN SPINE TSPINE LSPINE CSPINE RIB "
     "RIBS STERNUM CLAVICLE SHOULDER AORTA LIVER KIDNEY EXTREMITY CHEST_ABDOMEN CORONARY UPPER LOWER",
 )
-IMAGE_TYPES = _known(
+IMAGE_TYPES = _allow(
     "ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER SURVIEW SCOUT TOPOGRAM REFORMATTED AVERAGE MPR CSA PARALLEL "
     "HELIX HELICAL SPIRAL SPI SEQ TOP CT SOM VOLUME NONE MIXED RECON POST PROCESSED PROJECTION IMAGE MIN MAX MIP MINIP "
     "IP MEAN OTHER RESAMPLED SLAB THIN THICK FILTERED SCREEN SAVE DOSE INFO REF PARALLEL RANGE CURVED ADDITION "
@@ -89,28 +89,28 @@ IMAGE_TYPES = _known(
     "ORTHOGONAL AXIALFROMCORONAL CORONAL SAGITTAL OBLIQUE OVERVIEW PRESENTATION PROCESSING SINGLE A B EPICARDIAL",
     r"\d{1,3}|SOM\d|JP2K|[TF]\d|\d{1,2}K",
 )
-SCAN_OPTIONS = _known(
+SCAN_OPTIONS = _allow(
     "HELICAL HELIX AXIAL SPIRAL SEQUENCE MODE CINE SCOUT SURVIEW TOPOGRAM FAST FILTER HF FF CARDIAC ECG GATED "
     "RETRO PROSP SEGMENT LOW HIGH NORMAL STANDARD DYNAMIC VOLUME WIDE SINGLE DUAL MULTI ENERGY DE SHUTTLE TILT "
     "NONE OFF ON SMARTHELICAL X FLASH BIPLANE CT NCT SAME STATIONARY LOCALIZER",
     r"\d{1,2}",
 )
-MATERIALS = _known(
+MATERIALS = _allow(
     "TUNGSTEN MOLYBDENUM RHODIUM COPPER ALUMINUM TIN LEAD NONE AIR TITANIUM GOLD SILVER CARBON BORON MIXED WEDGE "
     "BUTTERFLY STRIP MULTIPLE FLAT"
 )
 
-TEXTS: Mapping[str, Known] = {
+TEXTS: Mapping[str, AllowedWords] = {
     "Manufacturer": MANUFACTURERS,
     "ManufacturerModelName": MODELS,
     "ConvolutionKernel": KERNELS,
     "FilterType": FILTERS,
     "RescaleType": UNITS,
     "ModalityLUTType": UNITS,
-    "StackID": _known("", r"\d{1,4}"),
+    "StackID": _allow("", r"\d{1,4}"),
     "PositionReferenceIndicator": REFERENCES,
 }
-CODES: Mapping[str, Known] = {
+CODES: Mapping[str, AllowedWords] = {
     **dict.fromkeys(
         (
             *("BurnedInAnnotation", "RecognizableVisualFeatures", "PatientIdentityRemoved", "QualityControlImage"),
@@ -120,47 +120,47 @@ CODES: Mapping[str, Known] = {
     ),
     **dict.fromkeys(("ImageType", "FrameType"), IMAGE_TYPES),
     **dict.fromkeys(("FilterMaterial", "AnodeTargetMaterial"), MATERIALS),
-    **dict.fromkeys(("ImageLaterality", "Laterality", "FrameLaterality"), _known("R L B U")),
-    "AcquisitionType": _known("SEQUENCED SPIRAL CONSTANT ANGLE STATIONARY FREE"),
+    **dict.fromkeys(("ImageLaterality", "Laterality", "FrameLaterality"), _allow("R L B U")),
+    "AcquisitionType": _allow("SEQUENCED SPIRAL CONSTANT ANGLE STATIONARY FREE"),
     "BodyPartExamined": BODY_PARTS,
-    "CollimatorShape": _known("RECTANGULAR CIRCULAR POLYGONAL"),
-    "ContentQualification": _known("PRODUCT RESEARCH SERVICE"),
-    "ConversionType": _known("DV DI DF WSD SD SI DRW SYN"),
-    "DetectorActiveShape": _known("RECTANGLE ROUND HEXAGONAL"),
-    "DetectorConfiguration": _known("AREA SLOT"),
-    "DetectorType": _known("DIRECT SCINTILLATOR STORAGE FILM"),
-    "DimensionOrganizationType": _known("3D 4D 3D TEMPORAL TILED FULL SPARSE"),
-    "ExposureControlMode": _known("MANUAL AUTOMATIC"),
-    "ExposureModulationType": _known(
+    "CollimatorShape": _allow("RECTANGULAR CIRCULAR POLYGONAL"),
+    "ContentQualification": _allow("PRODUCT RESEARCH SERVICE"),
+    "ConversionType": _allow("DV DI DF WSD SD SI DRW SYN"),
+    "DetectorActiveShape": _allow("RECTANGLE ROUND HEXAGONAL"),
+    "DetectorConfiguration": _allow("AREA SLOT"),
+    "DetectorType": _allow("DIRECT SCINTILLATOR STORAGE FILM"),
+    "DimensionOrganizationType": _allow("3D 4D 3D TEMPORAL TILED FULL SPARSE"),
+    "ExposureControlMode": _allow("MANUAL AUTOMATIC"),
+    "ExposureModulationType": _allow(
         "NONE ANGULAR Z XYZ XY EC ECG BASED AEC AUTO AUTOMA SMART MA CARE DOSE D ROTATING"
     ),
-    "ExposureStatus": _known("NORMAL ABORTED"),
+    "ExposureStatus": _allow("NORMAL ABORTED"),
     "FieldOfViewHorizontalFlip": YES_NO,
-    "FieldOfViewShape": _known("RECTANGLE ROUND HEXAGONAL"),
-    "Grid": _known("FIXED FOCUSED RECIPROCATING PARALLEL CROSSED NONE IN"),
-    "LongitudinalTemporalInformationModified": _known("UNMODIFIED MODIFIED REMOVED"),
-    "LossyImageCompression": _known("00 01"),
-    "LossyImageCompressionMethod": _known("ISO", r"10918|14495|15444|13818|14496|23008|[1-9]|10"),
-    "Modality": _known("CT CR DX RG SC OT"),
-    "PatientOrientation": _known("", r"[AFHLPR]{1,3}"),
+    "FieldOfViewShape": _allow("RECTANGLE ROUND HEXAGONAL"),
+    "Grid": _allow("FIXED FOCUSED RECIPROCATING PARALLEL CROSSED NONE IN"),
+    "LongitudinalTemporalInformationModified": _allow("UNMODIFIED MODIFIED REMOVED"),
+    "LossyImageCompression": _allow("00 01"),
+    "LossyImageCompressionMethod": _allow("ISO", r"10918|14495|15444|13818|14496|23008|[1-9]|10"),
+    "Modality": _allow("CT CR DX RG SC OT"),
+    "PatientOrientation": _allow("", r"[AFHLPR]{1,3}"),
     "PatientPosition": POSITIONS,
-    "PatientSex": _known("M F O"),
-    "PhotometricInterpretation": _known("MONOCHROME1 MONOCHROME2"),
-    "PixelIntensityRelationship": _known("LIN LOG DISP"),
-    "PixelPresentation": _known("MONOCHROME COLOR MIXED TRUE"),
-    "PositionerType": _known("CARM COLUMN NONE MAMMOGRAPHIC PANORAMIC CEPHALOSTAT RIGID"),
-    "PresentationIntentType": _known("FOR PRESENTATION PROCESSING"),
-    "PresentationLUTShape": _known("IDENTITY INVERSE LIN OD"),
-    "ReconstructionAlgorithm": _known("FILTER BACK PROJ ITERATIVE"),
-    "RotationDirection": _known("CW CC CCW"),
+    "PatientSex": _allow("M F O"),
+    "PhotometricInterpretation": _allow("MONOCHROME1 MONOCHROME2"),
+    "PixelIntensityRelationship": _allow("LIN LOG DISP"),
+    "PixelPresentation": _allow("MONOCHROME COLOR MIXED TRUE"),
+    "PositionerType": _allow("CARM COLUMN NONE MAMMOGRAPHIC PANORAMIC CEPHALOSTAT RIGID"),
+    "PresentationIntentType": _allow("FOR PRESENTATION PROCESSING"),
+    "PresentationLUTShape": _allow("IDENTITY INVERSE LIN OD"),
+    "ReconstructionAlgorithm": _allow("FILTER BACK PROJ ITERATIVE"),
+    "RotationDirection": _allow("CW CC CCW"),
     "ScanOptions": SCAN_OPTIONS,
-    "ShutterShape": _known("RECTANGULAR CIRCULAR POLYGONAL BITMAP"),
-    "TableMotion": _known("STATIC DYNAMIC"),
-    "TypeOfDetectorMotion": _known("NONE SCANNING TRAILING"),
-    "VOILUTFunction": _known("LINEAR EXACT SIGMOID"),
-    "ViewPosition": _known("AP PA LL RL LLD RLD LLO RLO LAO RAO LPO RPO LAT LATERAL L OBLIQUE"),
-    "VolumeBasedCalculationTechnique": _known("MAX IP MIN VOLUME RENDER SURFACE MPR CURVED NONE MIXED"),
-    "VolumetricProperties": _known("VOLUME SAMPLED DISTORTED MIXED"),
+    "ShutterShape": _allow("RECTANGULAR CIRCULAR POLYGONAL BITMAP"),
+    "TableMotion": _allow("STATIC DYNAMIC"),
+    "TypeOfDetectorMotion": _allow("NONE SCANNING TRAILING"),
+    "VOILUTFunction": _allow("LINEAR EXACT SIGMOID"),
+    "ViewPosition": _allow("AP PA LL RL LLD RLD LLO RLO LAO RAO LPO RPO LAT LATERAL L OBLIQUE"),
+    "VolumeBasedCalculationTechnique": _allow("MAX IP MIN VOLUME RENDER SURFACE MPR CURVED NONE MIXED"),
+    "VolumetricProperties": _allow("VOLUME SAMPLED DISTORTED MIXED"),
 }
 
 

@@ -39,13 +39,13 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Copy:
+class CopyFolder:
     """The folder of a copy and what was written there: for each folder in it the files by name."""
 
     root: Path
     fingerprints: list[str]
     folders: dict[str, dict[str, Entry]] = field(default_factory=dict)
-    taken_away: int = 0
+    removed_files: int = 0
     _saved_at: float = 0.0
 
     def folder(self, name: str) -> Path:
@@ -55,14 +55,14 @@ class Copy:
             place = resolve_subfolder(place, part, "a folder of the copy")
         return place
 
-    def plan(self, folders: Collection[str]) -> None:
+    def reserve_folders(self, folders: Collection[str]) -> None:
         """Say that these are about to be written, before they are: what a killed export leaves there is its own."""
         for name in folders:
             self.folder(name)
             self.folders.setdefault(name, {})
         self.save()
 
-    def note(self, folder: str, written: Mapping[str, Entry]) -> None:
+    def record_files(self, folder: str, written: Mapping[str, Entry]) -> None:
         """What now lies in a folder; every other file that an export wrote there is taken away."""
         place = self.folder(folder)
         for path in sorted(place.iterdir()) if place.is_dir() else ():
@@ -77,11 +77,11 @@ class Copy:
         if time.monotonic() - self._saved_at > SAVED_EVERY_S:
             self.save()
 
-    def take_away_others(self, wanted: Collection[str], masks: bool) -> None:
+    def remove_others(self, wanted: Collection[str], masks: bool) -> None:
         """Empty the folders of series, or of masks, that are not wanted any more."""
         for name in sorted(self.folders):
             if name.startswith("masks/") == masks and name not in wanted:
-                self.note(name, {})
+                self.record_files(name, {})
 
     def save(self) -> None:
         content = {"format": FORMAT, "keys": self.fingerprints, "folders": self.folders}
@@ -93,7 +93,7 @@ class Copy:
             path.unlink()
         except OSError as error:
             raise make_target_error(path, error) from error
-        self.taken_away += 1
+        self.removed_files += 1
 
     def _remove_empty(self, place: Path) -> None:
         with suppress(OSError):  # somebody's own file lies there, or the folder was never made
@@ -103,7 +103,7 @@ class Copy:
 
 
 @contextmanager
-def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[Copy]:
+def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[CopyFolder]:
     """The copy in ``out``, to be written by this process alone.
 
     Args:
@@ -120,7 +120,7 @@ def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[Copy]:
     except OSError as error:
         raise make_target_error(out, error) from error
     with hold(out / LOCK, f"the copy {out}"):
-        copy = _read(out, keys)
+        copy = _read_manifest(out, keys)
         copy.save()
         try:
             yield copy
@@ -131,32 +131,32 @@ def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[Copy]:
         copy.save()
 
 
-def is_there(path: Path, entry: Entry) -> bool:
+def is_unchanged(path: Path, entry: Entry) -> bool:
     """Whether a file lies in the copy as it was written."""
     return path.is_file() and not path.is_symlink() and path.stat().st_size == entry.size
 
 
-def source_digest(key: bytes, content: bytes, *how: str) -> str:
+def compute_source_digest(key: bytes, content: bytes, *how: str) -> str:
     """Of a source's content and of how it is copied; it says nothing without the key."""
     digest = hmac.new(key, "\x1f".join((RULES, *how)).encode(), hashlib.sha256)
     digest.update(content)
     return digest.hexdigest()[:32]
 
 
-def source_state(key: bytes, path: Path, *how: str) -> str:
+def compute_source_state(key: bytes, path: Path, *how: str) -> str:
     """What tells on disk that a source is still the same, without reading it. Raises OSError."""
     status = path.stat()
     seen = (str(path.resolve()), str(status.st_size), str(status.st_mtime_ns), str(status.st_ctime_ns))
     return make_pseudonym(key, RULES, *seen, *how)
 
 
-def _read(out: Path, keys: Collection[bytes]) -> Copy:
+def _read_manifest(out: Path, keys: Collection[bytes]) -> CopyFolder:
     fingerprints = sorted(set(map(compute_key_fingerprint, keys)))
     path = out / MANIFEST
     if not path.exists():
         if any(entry.name[0] != "." for entry in out.iterdir()):
             raise UserError(f"{out} is not empty, and holds no copy that this version wrote; choose another folder")
-        return Copy(out, fingerprints)
+        return CopyFolder(out, fingerprints)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
@@ -173,7 +173,7 @@ def _read(out: Path, keys: Collection[bytes]) -> Copy:
     for fingerprint in before:
         if fingerprint not in fingerprints:
             check_key(fingerprint, b"", out)
-    copy = Copy(out, fingerprints, folders)
+    copy = CopyFolder(out, fingerprints, folders)
     for name in folders:  # a manifest that was tampered with would have files elsewhere taken away
         copy.folder(name)
     return copy

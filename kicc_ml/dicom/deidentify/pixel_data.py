@@ -14,11 +14,11 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import Tag
 
 from kicc_ml.dicom.header.pixel_length import is_compressed
-from kicc_ml.dicom.header.values import expected_bytes, texts, transfer_syntax
-from kicc_ml.dicom.pixels.bare_codestream import JPEG_START, bare
-from kicc_ml.dicom.pixels.codestream import J2K_START, describe
+from kicc_ml.dicom.header.values import compute_pixel_bytes, read_texts, read_transfer_syntax
+from kicc_ml.dicom.pixels.bare_codestream import JPEG_START, strip_codestream
+from kicc_ml.dicom.pixels.codestream import J2K_START, describe_codestream
 from kicc_ml.dicom.pixels.decode_pool import DecodingError
-from kicc_ml.dicom.pixels.layout import Cells, MismatchError, decompressed
+from kicc_ml.dicom.pixels.layout import MismatchError, PixelLayout, decompress
 
 PIXEL_DATA = Tag("PixelData")
 OVERLAY_GROUPS = 0x60
@@ -29,23 +29,23 @@ class ForeignBitsError(Exception):
     """Bits of a compressed picture hold something else than its values, and cannot be cleared in it."""
 
 
-def overlay_among_values(source: Dataset) -> bool:
+def has_overlay_among_values(source: Dataset) -> bool:
     """Whether an overlay is stated to lie in bits that hold values too, and cannot be told from them."""
-    cells = Cells.of(texts(source))
+    layout = PixelLayout.from_values(read_texts(source))
     tags = source.keys()
     groups = {tag.group for tag in tags if tag.group >> 8 == OVERLAY_GROUPS and tag.element == OVERLAY_ROWS}
     embedded = [group for group in groups if (group, OVERLAY_DATA) not in source]
-    of_values = range(cells.high_bit - cells.bits_stored + 1, cells.high_bit + 1)
-    return any(_bit_of(source, group) in of_values for group in embedded)
+    of_values = range(layout.high_bit - layout.bits_stored + 1, layout.high_bit + 1)
+    return any(_find_overlay_bit(source, group) in of_values for group in embedded)
 
 
-def _bit_of(source: Dataset, group: int) -> int:
+def _find_overlay_bit(source: Dataset, group: int) -> int:
     """Where it lies; of one that does not say it is taken to be the lowest."""
     element = source.get((group, OVERLAY_BIT))
     return int(element.value) if element is not None and isinstance(element.value, int) else 0
 
 
-def pixels_alone(source: Dataset) -> DataElement | None:
+def copy_pixel_data(source: Dataset) -> DataElement | None:
     """The element Pixel Data of a copy; None where the source has none.
 
     Raises:
@@ -55,62 +55,66 @@ def pixels_alone(source: Dataset) -> DataElement | None:
     element = source.get_item(PIXEL_DATA)
     if element is None:
         return None
-    values = texts(source)
-    cells, syntax, raw = Cells.of(values), transfer_syntax(source), bytes(element.value or b"")
+    values = read_texts(source)
+    layout, syntax, raw = PixelLayout.from_values(values), read_transfer_syntax(source), bytes(element.value or b"")
     if syntax and is_compressed(syntax):
-        frames = generate_frames(raw, number_of_frames=cells.frames)
-        content = encapsulate([_frame_alone(frame, cells, syntax) for frame in frames])
+        frames = generate_frames(raw, number_of_frames=layout.frames)
+        content = encapsulate([_clean_frame(frame, layout, syntax) for frame in frames])
     else:
-        content = _values_alone(raw[: expected_bytes(values)], cells, "<" if source.original_encoding[1] else ">")
+        content = _clean_native_values(
+            raw[: compute_pixel_bytes(values)], layout, "<" if source.original_encoding[1] else ">"
+        )
     copy = DataElement(PIXEL_DATA, element.VR or "OW", content)
     copy.is_undefined_length = bool(syntax) and is_compressed(syntax)
     return copy
 
 
-def _values_alone(raw: bytes, cells: Cells, order: str) -> bytes:
+def _clean_native_values(raw: bytes, layout: PixelLayout, order: str) -> bytes:
     """Native pixel data, unused bits cleared (PS3.5 8.1.1) or filled with the sign."""
-    if cells.bits_stored != cells.bits_allocated:
-        if cells.bits_allocated not in (8, 16, 32):
-            raise ValueError(f"{cells.bits_allocated} bits per pixel are not supported")
-        kind = np.dtype(f"{order}u{cells.bits_allocated // 8}")
+    if layout.bits_stored != layout.bits_allocated:
+        if layout.bits_allocated not in (8, 16, 32):
+            raise ValueError(f"{layout.bits_allocated} bits per pixel are not supported")
+        kind = np.dtype(f"{order}u{layout.bits_allocated // 8}")
         count = len(raw) // kind.itemsize
-        raw = used_bits(np.frombuffer(raw, kind, count), cells).astype(kind).tobytes()
+        raw = keep_used_bits(np.frombuffer(raw, kind, count), layout).astype(kind).tobytes()
     return raw + b"\0" * (len(raw) % 2)
 
 
-def used_bits(values: np.ndarray, cells: Cells) -> np.ndarray:
+def keep_used_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:
     """Unsigned cells with the bits of the value alone; above a negative one stand ones."""
-    if not cells.bits_stored - 1 <= cells.high_bit < cells.bits_allocated:
-        raise ValueError(f"{cells.bits_stored} bits up to bit {cells.high_bit} are not within {cells.bits_allocated}")
+    if not layout.bits_stored - 1 <= layout.high_bit < layout.bits_allocated:
+        raise ValueError(
+            f"{layout.bits_stored} bits up to bit {layout.high_bit} are not within {layout.bits_allocated}"
+        )
     kind = values.dtype.type
-    up_to_high = (1 << (cells.high_bit + 1)) - 1
-    below = (1 << (cells.high_bit + 1 - cells.bits_stored)) - 1
+    up_to_high = (1 << (layout.high_bit + 1)) - 1
+    below = (1 << (layout.high_bit + 1 - layout.bits_stored)) - 1
     used: np.ndarray = values & kind(up_to_high & ~below)
-    if cells.signed:
-        above = kind(((1 << cells.bits_allocated) - 1) & ~up_to_high)
-        used = np.where(values >> kind(cells.high_bit) & kind(1), used | above, used)
+    if layout.signed:
+        above = kind(((1 << layout.bits_allocated) - 1) & ~up_to_high)
+        used = np.where(values >> kind(layout.high_bit) & kind(1), used | above, used)
     return used
 
 
-def _frame_alone(frame: bytes, cells: Cells, syntax: str) -> bytes:
-    coded = describe(frame)
+def _clean_frame(frame: bytes, layout: PixelLayout, syntax: str) -> bytes:
+    coded = describe_codestream(frame)
     if coded is None:
         raise DecodingError("no compressed picture of a known kind begins here")
-    frame = bare(frame, cells.rows * cells.columns)
-    if coded.precision > cells.bits_stored:  # there is room for something else
-        _check_unused_bits(frame, cells, syntax)
+    frame = strip_codestream(frame, layout.rows * layout.columns)
+    if coded.precision > layout.bits_stored:  # there is room for something else
+        _check_unused_bits(frame, layout, syntax)
     return frame
 
 
-def _check_unused_bits(frame: bytes, cells: Cells, syntax: str) -> None:
+def _check_unused_bits(frame: bytes, layout: PixelLayout, syntax: str) -> None:
     """Raises ForeignBitsError where bits outside those stored are neither empty nor the sign."""
-    whole = replace(cells, bits_stored=cells.bits_allocated, high_bit=cells.bits_allocated - 1, signed=False)
+    whole = replace(layout, bits_stored=layout.bits_allocated, high_bit=layout.bits_allocated - 1, signed=False)
     is_rle = frame[:2] != JPEG_START and frame[:4] != J2K_START  # RLE alone codes cells and not values
     try:
-        stored = decompressed(frame, whole if is_rle else cells, syntax)  # refuses what the stated bits cannot hold
+        stored = decompress(frame, whole if is_rle else layout, syntax)  # refuses what the stated bits cannot hold
     except MismatchError as error:
         raise ForeignBitsError from error
     if is_rle:
-        empty_above = used_bits(stored, replace(cells, signed=False))
-        if ((used_bits(stored, cells) != stored) & (empty_above != stored)).any():
+        empty_above = keep_used_bits(stored, replace(layout, signed=False))
+        if ((keep_used_bits(stored, layout) != stored) & (empty_above != stored)).any():
             raise ForeignBitsError

@@ -49,14 +49,14 @@ CHARACTERISTICS: Mapping[str, Action] = {
     **{"PatientSex": "code", "PatientAge": "age"},
 }
 #: No date of the person's own is moved: it would tell the days to every other.
-OF_THE_PERSON = (
+PERSONAL_DATES = (
     *("PatientBirthDate", "PatientBirthTime", "PatientBirthDateInAlternativeCalendar"),
     "PatientDeathDateInAlternativeCalendar",
 )
 #: The copy has no text outside ASCII for it to be about.
-POINTLESS = ("SpecificCharacterSet",)
+NOT_NEEDED = ("SpecificCharacterSet",)
 
-OF_VR: Mapping[str, Action] = {
+ACTION_OF_VR: Mapping[str, Action] = {
     **dict.fromkeys(("FD", "FL", "US", "SS", "UL", "SL", "UV", "SV", "AT", "US or SS"), "keep"),
     **{"DS": "decimal", "IS": "integer", "DA": "date", "DT": "datetime", "TM": "time"},
     **{"AS": "age", "CS": "code", "UI": "uid", "SQ": "items"},
@@ -65,29 +65,29 @@ OF_VR: Mapping[str, Action] = {
 BYTES_OF_VALUE = {"US": 2, "SS": 2, "US or SS": 2, "UL": 4, "SL": 4, "FL": 4, "AT": 4, "FD": 8, "UV": 8, "SV": 8}
 PIXEL_DATA = Tag("PixelData")
 #: Repeating groups of curves, and of overlays.
-DRAWN = (0x50, 0x60)
+GRAPHIC_GROUPS = (0x50, 0x60)
 
 
-def action(tag: BaseTag, vr: str) -> Action:
+def choose_action(tag: BaseTag, vr: str) -> Action:
     """What to do with an element outside the file meta information, which is written anew.
 
     Dates and UIDs are moved and mapped wherever they stand, also where the profile would remove them: the option
     Retain Longitudinal Temporal Information with Modified Dates.
     """
-    if tag.is_private or tag.group < 8 or tag > PIXEL_DATA or tag.group >> 8 in DRAWN or tag.element == 0:
+    if tag.is_private or tag.group < 8 or tag > PIXEL_DATA or tag.group >> 8 in GRAPHIC_GROUPS or tag.element == 0:
         return "drop"
-    if tag in _own():
-        return _own()[tag]
-    by_vr = _by_vr(tag, vr)
-    return by_vr if by_vr in ("uid", "date", "datetime", "time") else _profile().get(tag, by_vr)
+    if tag in _list_own_actions():
+        return _list_own_actions()[tag]
+    by_vr = _choose_by_vr(tag, vr)
+    return by_vr if by_vr in ("uid", "date", "datetime", "time") else _load_profile().get(tag, by_vr)
 
 
-def _by_vr(tag: BaseTag, vr: str) -> Action:
+def _choose_by_vr(tag: BaseTag, vr: str) -> Action:
     """By the value representation that the file states; what the dictionary contradicts may hold anything."""
-    stated = OF_VR.get(vr, "drop")
+    stated = ACTION_OF_VR.get(vr, "drop")
     if (
         dictionary_has_tag(tag)
-        and "keep" in (stated, known := OF_VR.get(dictionary_VR(tag), "drop"))
+        and "keep" in (stated, known := ACTION_OF_VR.get(dictionary_VR(tag), "drop"))
         and stated != known
     ):
         return "drop"
@@ -102,20 +102,20 @@ def has_stated_length(tag: BaseTag, vr: str, length: int) -> bool:
 
 
 @cache
-def _own() -> dict[BaseTag, Action]:
+def _list_own_actions() -> dict[BaseTag, Action]:
     actions: dict[str, Action] = {
         **dict.fromkeys(TEXTS, "text"),
         **{"PixelData": "pixels", "LUTData": "table"},
         "ContrastBolusAgent": "agent",
-        **dict.fromkeys(OF_THE_PERSON, "empty"),
-        **dict.fromkeys(POINTLESS, "drop"),
+        **dict.fromkeys(PERSONAL_DATES, "empty"),
+        **dict.fromkeys(NOT_NEEDED, "drop"),
         **CHARACTERISTICS,
     }
     return {Tag(keyword): what for keyword, what in actions.items()}
 
 
 @cache
-def _profile() -> dict[BaseTag, Action]:
+def _load_profile() -> dict[BaseTag, Action]:
     table = dicom_anonymization_database_selector(EDITION)
     # entries of four numbers are the repeating groups of DRAWN
     return {Tag(*tag): CATEGORIES[name] for name in CATEGORIES for tag in table[name] if len(tag) == 2}

@@ -12,7 +12,7 @@ _KOREAN = "ISO 2022 IR 149"
 _UTF_8 = "ISO_IR 192"
 
 
-def decoded(raw: bytes, charset: str = "") -> str:
+def decode_text(raw: bytes, charset: str = "") -> str:
     """``raw`` as text, whatever Specific Character Set says (its values joined by a backslash). Never raises.
 
     ASCII is what it is. Otherwise a stated multi-byte or national set is tried first. Where none or Latin-1 is
@@ -23,8 +23,8 @@ def decoded(raw: bytes, charset: str = "") -> str:
         return raw.decode("ascii")
     plain = _KOREAN_ESCAPES.sub(b"", raw)
     if b"\x1b" in plain:
-        return _by_pydicom(raw, charset)
-    for encoding in _candidates(charset, escaped=plain != raw):
+        return _decode_by_pydicom(raw, charset)
+    for encoding in _list_encodings(charset, escaped=plain != raw):
         try:
             return plain.decode(encoding)
         except (UnicodeDecodeError, LookupError):
@@ -32,7 +32,7 @@ def decoded(raw: bytes, charset: str = "") -> str:
     return plain.decode("utf-8", "replace")
 
 
-def _candidates(charset: str, escaped: bool) -> list[str]:
+def _list_encodings(charset: str, escaped: bool) -> list[str]:
     """Python's names of the encodings to try in turn; cp949 is EUC-KR with the rarer syllables added."""
     stated = [part.strip() for part in charset.split("\\")]
     if escaped or _KOREAN in stated:
@@ -45,7 +45,7 @@ def _candidates(charset: str, escaped: bool) -> list[str]:
     return [name for name in known if name] or ["utf-8", "euc_kr", "latin-1"]
 
 
-def _by_pydicom(raw: bytes, charset: str) -> str:
+def _decode_by_pydicom(raw: bytes, charset: str) -> str:
     """Other code extensions (Japanese, Chinese), by pydicom, which replaces what it cannot decode."""
     try:
         with warnings.catch_warnings():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 #: From the moment of the exposure outwards; the study may have begun hours before.
-SOURCES = (
+DATE_AND_TIME_KEYWORDS = (
     ("AcquisitionDateTime", ""),
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
@@ -15,16 +15,16 @@ SOURCES = (
 FIRST_DAY = 1895_11_08
 
 
-def acquired_at(text: Callable[[str], str]) -> datetime | None:
-    """The first date of :data:`SOURCES` that can be read, midnight where its time cannot; else None."""
-    for date_name, time_name in SOURCES:
+def find_acquisition_time(text: Callable[[str], str]) -> datetime | None:
+    """The first date of :data:`DATE_AND_TIME_KEYWORDS` that can be read, midnight where its time cannot; else None."""
+    for date_name, time_name in DATE_AND_TIME_KEYWORDS:
         day = text(date_name)
-        if found := moment(day, text(time_name) if time_name else day.replace(".", "")[8:]):
+        if found := parse_date_time(day, text(time_name) if time_name else day.replace(".", "")[8:]):
             return found
     return None
 
 
-def moment(day: str, clock: str) -> datetime | None:
+def parse_date_time(day: str, clock: str) -> datetime | None:
     """A date (DA) and a time (TM) as one; midnight where the time cannot be read, None where the date cannot."""
     digits = day.replace(".", "")[:8]  # ACR-NEMA wrote 2020.03.01
     time = clock.replace(":", "")[:6].ljust(6, "0")  # TM may stop at the hour or the minute

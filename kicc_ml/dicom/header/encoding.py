@@ -15,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from kicc_ml.dicom.header.fast_parser import HEAD_BYTES, NotSureError, file_meta
+from kicc_ml.dicom.header.fast_parser import HEAD_BYTES, NeedsPydicomError, read_file_meta
 from kicc_ml.dicom.header.pixel_length import UNDEFINED_LENGTH, is_compressed
 
 #: Without a stated transfer syntax a file is what its bytes look like to the parser: never compressed.
@@ -25,7 +25,7 @@ GROUP_8_LITTLE, GROUP_8_BIG = b"\x08\x00", b"\x00\x08"
 ITEM_TAG = b"\xfe\xff\x00\xe0"
 
 
-def pixels_contradict(syntax: str, length: int, stream: BinaryIO | io.FileIO) -> bool:
+def has_wrong_pixel_encoding(syntax: str, length: int, stream: BinaryIO | io.FileIO) -> bool:
     """Whether pixel data at ``stream`` is compressed where the syntax says it is not, or the reverse.
 
     Compressed pixel data has no stated length and begins with an item (PS3.5 A.4); other has a length.
@@ -42,23 +42,23 @@ def pixels_contradict(syntax: str, length: int, stream: BinaryIO | io.FileIO) ->
     return start != ITEM_TAG
 
 
-def data_set_contradicts(path: Path) -> bool:
+def has_wrong_encoding(path: Path) -> bool:
     """Whether the data set of a file that could not be read has another order of bytes, or is not deflated, or is."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES[0])
-        syntax, at = file_meta(head)
-    except (OSError, NotSureError):
+        syntax, at = read_file_meta(head)
+    except (OSError, NeedsPydicomError):
         return False
     start = head[at : at + 2]
     if syntax == DeflatedExplicitVRLittleEndian:
         return start in (GROUP_8_LITTLE, GROUP_8_BIG)
     if start == (GROUP_8_LITTLE if syntax == ExplicitVRBigEndian else GROUP_8_BIG):
         return True
-    return start not in (GROUP_8_LITTLE, GROUP_8_BIG) and _inflates(head[at:])
+    return start not in (GROUP_8_LITTLE, GROUP_8_BIG) and _is_deflated(head[at:])
 
 
-def _inflates(start: bytes) -> bool:
+def _is_deflated(start: bytes) -> bool:
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, 2) == GROUP_8_LITTLE
     except zlib.error:

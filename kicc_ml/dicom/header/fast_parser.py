@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from kicc_ml.dicom.header.pixel_length import PIXEL_TAGS, UNDEFINED_LENGTH
-from kicc_ml.dicom.header.values import GROUPS, TAG_OF, TooLargeError, as_text
+from kicc_ml.dicom.header.values import GROUPS, TAG_OF, TooLargeError, convert_to_text
 
 #: Most headers end within the first, private groups of some vendors within the second.
 HEAD_BYTES = (16 * 2**10, 2**20)
@@ -38,16 +38,16 @@ _HEAD_EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _LENGTH = struct.Struct("<I").unpack_from
 
 
-class NotSureError(Exception):
+class NeedsPydicomError(Exception):
     """Something in the file that pydicom should look at."""
 
 
-class RanOutError(NotSureError):
+class NeedsMoreBytesError(NeedsPydicomError):
     """The bytes at hand end before the pixel data begins."""
 
 
 @dataclass(frozen=True)
-class Walked:
+class FastHeader:
     """Values by keyword, transfer syntax, and length and place of the pixel data (length 0 where there is none)."""
 
     values: dict[str, str]
@@ -56,7 +56,7 @@ class Walked:
     pixel_at: int
 
 
-def read_tags(stream: FileIO) -> Walked | None:
+def read_tags(stream: FileIO) -> FastHeader | None:
     """The wanted elements of a file opened at its start; None where pydicom should read it.
 
     Raises TooLargeError for nesting beyond :data:`MAX_DEPTH`.
@@ -67,49 +67,49 @@ def read_tags(stream: FileIO) -> Walked | None:
             return None
         head += more
         try:
-            return walk(head)
-        except RanOutError:
+            return parse_elements(head)
+        except NeedsMoreBytesError:
             continue
-        except NotSureError:
+        except NeedsPydicomError:
             return None
     return None
 
 
-def walk(head: bytes) -> Walked:
+def parse_elements(head: bytes) -> FastHeader:
     """Walk the elements of ``head`` up to the pixel data. Raises NotSureError, TooLargeError."""
-    syntax, at = file_meta(head)
+    syntax, at = read_file_meta(head)
     implicit = syntax == ImplicitVRLittleEndian
     if head[at + 4 : at + 6] in (SHORT_VRS if implicit else ()) or not (implicit or syntax in EXPLICIT):
-        raise NotSureError("the transfer syntax is not one of ours, or not the true one")
+        raise NeedsPydicomError("the transfer syntax is not one of ours, or not the true one")
     raw: dict[int, tuple[bytes, bytes]] = {}
     while True:
-        tag, vr, length, at = _element(head, at, implicit)
+        tag, vr, length, at = _read_element(head, at, implicit)
         if tag in PIXEL_TAGS:
-            return Walked(_texts(raw), syntax, length, at)
+            return FastHeader(_convert_to_texts(raw), syntax, length, at)
         if tag in LEFT_TO_PYDICOM or tag < 0x00080000 or tag >= ITEM:
-            raise NotSureError("functional groups, or an element out of place")
+            raise NeedsPydicomError("functional groups, or an element out of place")
         if length == UNDEFINED_LENGTH:
-            at = _sequence_end(head, at, vr, implicit, 1)
+            at = _find_sequence_end(head, at, vr, implicit, 1)
             continue
         if tag in WANTED:
             raw[tag] = vr, head[at : at + length]
         at += length
 
 
-def file_meta(head: bytes) -> tuple[str, int]:
+def read_file_meta(head: bytes) -> tuple[str, int]:
     """Transfer syntax, and where the data set begins."""
     if head[128:132] != b"DICM":
-        raise NotSureError("no preamble")
+        raise NeedsPydicomError("no preamble")
     syntax, at = "", 132
     while head[at : at + 2] == b"\x02\0":
-        tag, _, length, at = _element(head, at, implicit=False)
+        tag, _, length, at = _read_element(head, at, implicit=False)
         if tag == 0x00020010:
             syntax = head[at : at + length].decode("ascii", "replace").rstrip("\0 ")
         at += length
     return syntax, at
 
 
-def _element(head: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:
+def _read_element(head: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:
     """(tag, value representation, length, where the value begins) of the element at ``at``."""
     try:
         if implicit:
@@ -121,43 +121,43 @@ def _element(head: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int
         if vr in LONG_VRS:
             return group << 16 | element, vr, _LENGTH(head, at + 8)[0], at + 12
     except struct.error as error:
-        raise RanOutError("more bytes are needed") from error
-    raise NotSureError("unknown value representation, or an item outside a sequence")
+        raise NeedsMoreBytesError("more bytes are needed") from error
+    raise NeedsPydicomError("unknown value representation, or an item outside a sequence")
 
 
-def _sequence_end(head: bytes, at: int, vr: bytes, implicit: bool, depth: int) -> int:
+def _find_sequence_end(head: bytes, at: int, vr: bytes, implicit: bool, depth: int) -> int:
     """Where a sequence of undefined length, whose first item is at ``at``, is over."""
     if depth > MAX_DEPTH:
         raise TooLargeError(f"sequences nest deeper than {MAX_DEPTH}")
     if vr not in (b"SQ", b""):
-        raise NotSureError("undefined length of something else than a sequence")
+        raise NeedsPydicomError("undefined length of something else than a sequence")
     while True:
-        item, length = _item(head, at)
+        item, length = _read_item(head, at)
         at += 8
         if item == SEQUENCE_END:
             return at
         if item != ITEM:
-            raise NotSureError("no item where one should be")
-        at = _item_end(head, at, implicit, depth) if length == UNDEFINED_LENGTH else at + length
+            raise NeedsPydicomError("no item where one should be")
+        at = _find_item_end(head, at, implicit, depth) if length == UNDEFINED_LENGTH else at + length
 
 
-def _item_end(head: bytes, at: int, implicit: bool, depth: int) -> int:
+def _find_item_end(head: bytes, at: int, implicit: bool, depth: int) -> int:
     while True:
-        if _item(head, at)[0] == ITEM_END:
+        if _read_item(head, at)[0] == ITEM_END:
             return at + 8
-        _, vr, length, at = _element(head, at, implicit)
-        at = _sequence_end(head, at, vr, implicit, depth + 1) if length == UNDEFINED_LENGTH else at + length
+        _, vr, length, at = _read_element(head, at, implicit)
+        at = _find_sequence_end(head, at, vr, implicit, depth + 1) if length == UNDEFINED_LENGTH else at + length
 
 
-def _item(head: bytes, at: int) -> tuple[int, int]:
-    tag, _, length, _ = _element(head, at, implicit=True)
+def _read_item(head: bytes, at: int) -> tuple[int, int]:
+    tag, _, length, _ = _read_element(head, at, implicit=True)
     return tag, length
 
 
-def _texts(raw: dict[int, tuple[bytes, bytes]]) -> dict[str, str]:
-    charset = as_text(raw[0x00080005][1], "CS", "<", "") if 0x00080005 in raw else ""
+def _convert_to_texts(raw: dict[int, tuple[bytes, bytes]]) -> dict[str, str]:
+    charset = convert_to_text(raw[0x00080005][1], "CS", "<", "") if 0x00080005 in raw else ""
     found = {}
     for tag, (vr, value) in raw.items():
         keyword, usual_vr = WANTED[tag]
-        found[keyword] = as_text(value, usual_vr if vr in (b"", b"UN") else vr.decode(), "<", charset)
+        found[keyword] = convert_to_text(value, usual_vr if vr in (b"", b"UN") else vr.decode(), "<", charset)
     return found

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kicc_ml.dicom.header.read import parsed
+from kicc_ml.dicom.header.parse import parse_header
 
 #: Specific Character Sets (PS3.3 C.12.1.1.2) of Latin letters alone, or none stated.
 LATIN = {"", "ISO_IR 6", "ISO 2022 IR 6", "ISO_IR 100", "ISO 2022 IR 100"}
@@ -10,11 +10,11 @@ LAST_LATIN_LETTER = "\u024f"
 REPLACEMENT = "\ufffd"
 
 
-def identity_faults(path: Path) -> set[str]:
+def find_identity_faults(path: Path) -> set[str]:
     """Of ``burned_in``, ``no_patient_id`` and ``wrong_charset`` those that hold; none of a file that cannot be read."""
     try:
         with path.open("rb", buffering=0) as stream:
-            values = parsed(stream).values
+            values = parse_header(stream).values
     except Exception:  # the index says what is wrong with the file
         return set()
     name = values.get("PatientName", "")

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from kicc_ml.dicom.header.values import GROUPS, TooLargeError, value_text, whole
+from kicc_ml.dicom.header.values import GROUPS, TooLargeError, read_element_text, read_integer
 
 #: No chest CT has more; a dynamic one of 320 slices has 30 phases of them.
 MAX_FRAMES = 10_000
@@ -17,7 +17,7 @@ MAX_ITEMS = 20 * MAX_FRAMES
 ITEM = b"\xfe\xff\x00\xe0"
 
 #: In which macro a value stands, and under which keyword, for each keyword of a single-frame image.
-PLACES = {
+MACRO_AND_KEYWORD = {
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
     "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
     "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
@@ -38,28 +38,28 @@ PLACES = {
 }
 
 
-def frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[str, str]]:
+def list_frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[str, str]]:
     """``values`` of the object with those of each frame put over; empty where not every frame has a place.
 
     A frame's own groups stand over the shared ones. The order is that of the frames in the file: neither
     Stack ID nor In-Stack Position is trusted to say where a frame lies.
     """
-    frames = whole(values, "NumberOfFrames") or 1
+    frames = read_integer(values, "NumberOfFrames") or 1
     if frames > MAX_FRAMES:
         raise TooLargeError(f"{frames} frames in one object")
-    _refuse_endless(dataset)
+    _refuse_too_many_items(dataset)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if frames < 2 and not groups:
         return []
     charset = values.get("SpecificCharacterSet", "")
-    shared = _group_values(_first(dataset, "SharedFunctionalGroupsSequence"), charset)
-    own = [_group_values(group, charset) for group in groups or []]
+    shared = _read_group_values(_find_first_item(dataset, "SharedFunctionalGroupsSequence"), charset)
+    own = [_read_group_values(group, charset) for group in groups or []]
     placed = [{**values, **shared, **one} for one in own]
     complete = len(placed) == frames and all("ImagePositionPatient" in one for one in placed)
     return placed if complete else []
 
 
-def _refuse_endless(dataset: Dataset) -> None:
+def _refuse_too_many_items(dataset: Dataset) -> None:
     """Before pydicom makes an object of every item."""
     for name in GROUPS:
         element = dataset.get_item(Tag(name)) if name in dataset else None
@@ -67,16 +67,16 @@ def _refuse_endless(dataset: Dataset) -> None:
             raise TooLargeError(f"more than {MAX_ITEMS} items in functional groups")
 
 
-def _group_values(group: Dataset | None, charset: str) -> dict[str, str]:
+def _read_group_values(group: Dataset | None, charset: str) -> dict[str, str]:
     found = {}
-    for keyword, (macro, inner) in PLACES.items():
-        item = _first(group, macro)
-        if item is not None and (value := value_text(item, inner, charset)):
+    for keyword, (macro, inner) in MACRO_AND_KEYWORD.items():
+        item = _find_first_item(group, macro)
+        if item is not None and (value := read_element_text(item, inner, charset)):
             found[keyword] = value
     return found
 
 
-def _first(dataset: Dataset | None, name: str) -> Dataset | None:
+def _find_first_item(dataset: Dataset | None, name: str) -> Dataset | None:
     """The first item of a sequence; None where there is none, or where it is no sequence."""
     items = dataset.get(name) if dataset is not None else None
     return items[0] if isinstance(items, Sequence) and len(items) else None

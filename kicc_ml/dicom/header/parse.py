@@ -7,22 +7,29 @@ from dataclasses import dataclass
 from io import BufferedReader, FileIO
 
 from kicc_ml.dicom.header.fast_parser import read_tags
-from kicc_ml.dicom.header.multiframe import frame_values
-from kicc_ml.dicom.header.pixel_length import element_length
-from kicc_ml.dicom.header.stated_tags import quietly
-from kicc_ml.dicom.header.values import TooLargeError, expected_bytes, number, open_dataset, texts, transfer_syntax
+from kicc_ml.dicom.header.multiframe import list_frame_values
+from kicc_ml.dicom.header.pixel_length import read_dataset_pixel_length
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.header.values import (
+    TooLargeError,
+    compute_pixel_bytes,
+    open_dataset,
+    read_number,
+    read_texts,
+    read_transfer_syntax,
+)
 
 #: More than any detector has on a side, and any series in one object.
 MAX_SIDE_PIXELS = 16_384
 MAX_PIXEL_BYTES = 8 * 2**30
 #: Headers of so many files are remembered, for whoever reads the pixels right after the index: some 10 MiB.
-RECENT_FILES = 2000
+MAX_RECENT_FILES = 2000
 #: Two changes within a tick of the file system's clock look alike, so a file is remembered once it has come to rest.
 AT_REST_NS = 10**8
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedHeader:
     """Values by keyword, of the object and of each of its frames; ``order`` of bytes as in :mod:`struct`."""
 
     values: Mapping[str, str]
@@ -32,10 +39,10 @@ class Parsed:
     order: str = "<"
 
 
-_recent: dict[tuple[int, ...], tuple[Parsed, int]] = {}
+_recent: dict[tuple[int, ...], tuple[ParsedHeader, int]] = {}
 
 
-def parsed(stream: FileIO) -> Parsed:
+def parse_header(stream: FileIO) -> ParsedHeader:
     """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data.
 
     A file that has not changed since is not parsed twice by one process.
@@ -44,7 +51,7 @@ def parsed(stream: FileIO) -> Parsed:
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     known = _recent.get(identity)
     if known is None:
-        header = _parsed(stream)
+        header = _parse(stream)
         known = header, stream.tell()
         if not header.frames and time.time_ns() - state.st_ctime_ns > AT_REST_NS:
             _remember(identity, known)
@@ -52,36 +59,36 @@ def parsed(stream: FileIO) -> Parsed:
     return known[0]
 
 
-def _remember(identity: tuple[int, ...], known: tuple[Parsed, int]) -> None:
-    if len(_recent) >= RECENT_FILES:
+def _remember(identity: tuple[int, ...], known: tuple[ParsedHeader, int]) -> None:
+    if len(_recent) >= MAX_RECENT_FILES:
         _recent.clear()
     _recent[identity] = known
 
 
-def _parsed(stream: FileIO) -> Parsed:
+def _parse(stream: FileIO) -> ParsedHeader:
     if (walked := read_tags(stream)) is not None:
         stream.seek(walked.pixel_at)
-        return Parsed(walked.values, (), walked.syntax, walked.pixel_length)
+        return ParsedHeader(walked.values, (), walked.syntax, walked.pixel_length)
     stream.seek(0)
-    return parsed_by_pydicom(stream)
+    return parse_by_pydicom(stream)
 
 
-def parsed_by_pydicom(stream: FileIO) -> Parsed:
+def parse_by_pydicom(stream: FileIO) -> ParsedHeader:
     buffered = BufferedReader(stream)
     try:
-        with quietly():  # wrong character sets and value representations are expected here
+        with suppress_warnings():  # wrong character sets and value representations are expected here
             dataset = open_dataset(buffered)
-            values, length = texts(dataset), element_length(dataset, buffered)
-            frames, syntax = frame_values(dataset, values), transfer_syntax(dataset)
+            values, length = read_texts(dataset), read_dataset_pixel_length(dataset, buffered)
+            frames, syntax = list_frame_values(dataset, values), read_transfer_syntax(dataset)
         at = buffered.tell()
     finally:
         buffered.detach()
     stream.seek(at)
     order = "<" if dataset.original_encoding[1] is not False else ">"
-    return Parsed(values, frames, syntax, length, order)
+    return ParsedHeader(values, frames, syntax, length, order)
 
 
-def refuse_giants(values: Mapping[str, str]) -> None:
-    sides = [number(values, name) or 0 for name in ("Rows", "Columns")]
-    if max(sides) > MAX_SIDE_PIXELS or expected_bytes(values) > MAX_PIXEL_BYTES:
+def refuse_oversized(values: Mapping[str, str]) -> None:
+    sides = [read_number(values, name) or 0 for name in ("Rows", "Columns")]
+    if max(sides) > MAX_SIDE_PIXELS or compute_pixel_bytes(values) > MAX_PIXEL_BYTES:
         raise TooLargeError("more pixels than any image of a chest")

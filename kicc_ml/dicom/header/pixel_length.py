@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from kicc_ml.dicom.header.values import TooLargeError, expected_bytes
+from kicc_ml.dicom.header.values import TooLargeError, compute_pixel_bytes
 
 PIXEL_TAGS = {int(Tag(name)) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 PIXEL_VRS = {b"OB", b"OW", b"OF", b"OD", b"UN"}
@@ -19,14 +19,14 @@ MAX_FRAGMENTS = 100_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
-def element_length(dataset: FileDataset, stream: BinaryIO) -> int:
+def read_dataset_pixel_length(dataset: FileDataset, stream: BinaryIO) -> int:
     """Length of the element at ``stream``, which moves to its value; 0 where no pixel data follows."""
     _, little = dataset.original_encoding
-    return pixel_length(stream, "<" if little or little is None else ">")
+    return read_pixel_length(stream, "<" if little or little is None else ">")
 
 
-def pixel_length(stream: BinaryIO, order: str) -> int:
-    """As :func:`element_length`. The element shows whether it states its value representation.
+def read_pixel_length(stream: BinaryIO, order: str) -> int:
+    """As :func:`read_dataset_pixel_length`. The element shows whether it states its value representation.
 
     What the transfer syntax says of that is not always true; read as a length, the letters would be an odd number,
     which no length is (PS3.5 7.1.1).
@@ -47,9 +47,9 @@ def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, 
     end = stream.seek(0, io.SEEK_END)
     if length != UNDEFINED_LENGTH:
         compressed = bool(syntax) and is_compressed(syntax)
-        return length < (1 if compressed else expected_bytes(values)) or here + length > end
+        return length < (1 if compressed else compute_pixel_bytes(values)) or here + length > end
     stream.seek(here)
-    return _fragments_end_early(stream, end)
+    return _are_fragments_truncated(stream, end)
 
 
 def is_compressed(syntax: str) -> bool:
@@ -58,7 +58,7 @@ def is_compressed(syntax: str) -> bool:
     return uid.is_transfer_syntax and not uid.is_private and uid.is_compressed
 
 
-def _fragments_end_early(stream: BinaryIO | io.FileIO, end: int) -> bool:
+def _are_fragments_truncated(stream: BinaryIO | io.FileIO, end: int) -> bool:
     """Walk the items of encapsulated pixel data (PS3.5 A.4) up to the delimiter."""
     for _ in range(MAX_FRAGMENTS):
         if len(head := stream.read(8)) < 8:

@@ -11,21 +11,21 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from kicc_ml.core.pseudonym import make_pseudonym
-from kicc_ml.dicom.header.dates import acquired_at, moment
-from kicc_ml.dicom.header.encoding import data_set_contradicts, pixels_contradict
-from kicc_ml.dicom.header.multiframe import frame_values
-from kicc_ml.dicom.header.parse import Parsed, parsed, refuse_giants
+from kicc_ml.dicom.header.dates import find_acquisition_time, parse_date_time
+from kicc_ml.dicom.header.encoding import has_wrong_encoding, has_wrong_pixel_encoding
+from kicc_ml.dicom.header.multiframe import list_frame_values
+from kicc_ml.dicom.header.parse import ParsedHeader, parse_header, refuse_oversized
 from kicc_ml.dicom.header.pixel_length import is_truncated
-from kicc_ml.dicom.header.shown_path import marks_of, shown_path, shown_text
+from kicc_ml.dicom.header.shown_path import make_identity_marks, pseudonymize_path, pseudonymize_text
 from kicc_ml.dicom.header.values import (
     TooLargeError,
-    number,
-    numbers,
-    pixel_spacing_mm,
-    texts,
-    whole,
+    read_integer,
+    read_number,
+    read_numbers,
+    read_pixel_spacing_mm,
+    read_texts,
 )
-from kicc_ml.dicom.header.views import view_position
+from kicc_ml.dicom.header.views import find_view_position
 
 #: What a file is when Modality was stripped: SOP classes of PS3.4 B.5.
 MODALITY_OF_CLASS = {
@@ -38,7 +38,7 @@ MODALITY_OF_CLASS = {
 }
 
 #: What tells the phases of one acquisition apart: a number in time, or per cent of the heart cycle.
-PHASES = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase")
+PHASE_KEYWORDS = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase")
 #: Compressed syntaxes that always lose something, and those that lose unless the header denies it.
 LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
 LOSSY_UNLESS_DENIED = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
@@ -94,7 +94,7 @@ class Header:
     burned_in: bool = False  # Burned In Annotation says YES
     study_started: datetime | None = None
     shown: str = ""  # the path without what this header says of the patient, where it says so in folder or file
-    marks: str = ""  # of the patient's number and name, for paths of other files (:func:`marks_of`)
+    marks: str = ""  # of the patient's number and name, for paths of other files (:func:`make_identity_marks`)
 
 
 def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -> list[Header]:
@@ -105,7 +105,7 @@ def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -
     """
     blank = Header(path, site, shown=name)
     headers = _read(root, path, blank, key)
-    if headers[0].fault in ("not_an_image", "unreadable") and data_set_contradicts(root / path):
+    if headers[0].fault in ("not_an_image", "unreadable") and has_wrong_encoding(root / path):
         return [replace(blank, fault="encoded_otherwise")]
     return headers
 
@@ -113,16 +113,16 @@ def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -
 def _read(root: Path, path: str, blank: Header, key: bytes) -> list[Header]:
     try:
         with (root / path).open("rb", buffering=0) as stream:
-            return _headers(parsed(stream), stream, blank, key)
+            return _make_headers(parse_header(stream), stream, blank, key)
     except InvalidDicomError:
-        return [replace(blank, fault=_no_dicom(root / path, (blank.shown or path).lower()))]
+        return [replace(blank, fault=_classify_other_file(root / path, (blank.shown or path).lower()))]
     except (TooLargeError, RecursionError, MemoryError):
         return [replace(blank, fault="too_large")]
     except Exception:  # a hostile file can raise anything inside the parser; one file must not end the run
         return [replace(blank, fault="unreadable")]
 
 
-def _no_dicom(path: Path, name: str) -> str:
+def _classify_other_file(path: Path, name: str) -> str:
     """What a file is that is not DICOM, as far as its name or first bytes tell what to do about it."""
     if name.endswith(OFFICE_SUFFIXES):
         return "office_file"
@@ -136,106 +136,107 @@ def _no_dicom(path: Path, name: str) -> str:
     return "archive" if is_archive else "not_dicom"
 
 
-def headers_of(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:
+def make_headers_of_dataset(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:
     """As :func:`read_headers`, of a data set without its pixel data (DICOMweb metadata), which cannot be short.
 
     Raises TooLargeError, and what pydicom raises on a value that is none.
     """
-    values = texts(dataset)
-    return _headers(Parsed(values, frame_values(dataset, values), "", 0), None, Header(path, site), key)
+    values = read_texts(dataset)
+    return _make_headers(ParsedHeader(values, list_frame_values(dataset, values), "", 0), None, Header(path, site), key)
 
 
-def _headers(parsed: Parsed, stream: FileIO | None, blank: Header, key: bytes) -> list[Header]:
+def _make_headers(parsed: ParsedHeader, stream: FileIO | None, blank: Header, key: bytes) -> list[Header]:
     values = parsed.values
-    if not (number(values, "Rows") and number(values, "Columns") and values.get("SOPClassUID")):
-        return [replace(blank, fault="not_an_image", **_of_path(values, blank, key))]
-    refuse_giants(values)
-    fault = _pixel_fault(parsed, stream)
-    object_values = _of_object(values, blank, key) | _coding(values, parsed.syntax)
+    if not (read_number(values, "Rows") and read_number(values, "Columns") and values.get("SOPClassUID")):
+        return [replace(blank, fault="not_an_image", **_make_path_fields(values, blank, key))]
+    refuse_oversized(values)
+    fault = _find_pixel_fault(parsed, stream)
+    object_values = _make_object_fields(values, blank, key) | _make_coding_fields(values, parsed.syntax)
     frames = [] if fault else parsed.frames
     if not frames:
-        return [Header(blank.path, blank.site, fault, **object_values, **_of_frame(values, key))]
+        return [Header(blank.path, blank.site, fault, **object_values, **_make_frame_fields(values, key))]
     object_values["frames"] = len(frames)
     return [
-        Header(blank.path, blank.site, **object_values, **_of_frame(one, key), frame=index)
+        Header(blank.path, blank.site, **object_values, **_make_frame_fields(one, key), frame=index)
         for index, one in enumerate(frames)
     ]
 
 
-def _pixel_fault(parsed: Parsed, stream: FileIO | None) -> str:
+def _find_pixel_fault(parsed: ParsedHeader, stream: FileIO | None) -> str:
     """What is wrong with the pixel data that ``stream`` is at, as far as lengths tell; nothing without a stream."""
     if stream is None:
         return ""
-    if pixels_contradict(parsed.syntax, parsed.pixel_length, stream):
+    if has_wrong_pixel_encoding(parsed.syntax, parsed.pixel_length, stream):
         return "wrong_syntax"
     return "truncated" if is_truncated(parsed.values, parsed.syntax, parsed.pixel_length, stream) else ""
 
 
-def _of_object(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+def _make_object_fields(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
     """What is the same for all frames of a file."""
     sop_class = values["SOPClassUID"]
     view = (values.get(name, "") for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))
-    return _pseudonyms(values, blank, key) | {
+    return _make_pseudonym_fields(values, blank, key) | {
         "modality": values.get("Modality") or MODALITY_OF_CLASS.get(sop_class, ""),
         "sop_class": sop_class,
         "photometric": values.get("PhotometricInterpretation", ""),
         "lut_shape": values.get("PresentationLUTShape", "").upper(),
-        "view": view_position(*view),
-        "vendor": shown_text(values.get("Manufacturer", ""), values, key),
-        "model": shown_text(values.get("ManufacturerModelName", ""), values, key),
-        "frames": whole(values, "NumberOfFrames") or 1,
-        "rows": whole(values, "Rows") or 0,
-        "columns": whole(values, "Columns") or 0,
-        "contrast": shown_text(values.get("ContrastBolusAgent", ""), values, key),
+        "view": find_view_position(*view),
+        "vendor": pseudonymize_text(values.get("Manufacturer", ""), values, key),
+        "model": pseudonymize_text(values.get("ManufacturerModelName", ""), values, key),
+        "frames": read_integer(values, "NumberOfFrames") or 1,
+        "rows": read_integer(values, "Rows") or 0,
+        "columns": read_integer(values, "Columns") or 0,
+        "contrast": pseudonymize_text(values.get("ContrastBolusAgent", ""), values, key),
         "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
-        "study_started": moment(values.get("StudyDate", ""), values.get("StudyTime", "")),
-        **_of_path(values, blank, key),
+        "study_started": parse_date_time(values.get("StudyDate", ""), values.get("StudyTime", "")),
+        **_make_path_fields(values, blank, key),
     }
 
 
-def _of_path(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
-    shown = shown_path(blank.shown or blank.path, values, key) or blank.shown
-    return {"shown": shown, "marks": marks_of(values, key)}
+def _make_path_fields(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+    shown = pseudonymize_path(blank.shown or blank.path, values, key) or blank.shown
+    return {"shown": shown, "marks": make_identity_marks(values, key)}
 
 
-def _of_frame(values: Mapping[str, str], key: bytes) -> dict[str, Any]:
+def _make_frame_fields(values: Mapping[str, str], key: bytes) -> dict[str, Any]:
     """What may differ from frame to frame."""
-    phase = (number(values, name) for name in PHASES)
+    phase = (read_number(values, name) for name in PHASE_KEYWORDS)
     return {
         "image_type": values.get("ImageType", "").upper(),
-        "kernel": shown_text(values.get("ConvolutionKernel", ""), values, key),
-        "has_rescale": bool(number(values, "RescaleSlope")) and number(values, "RescaleIntercept") is not None,
+        "kernel": pseudonymize_text(values.get("ConvolutionKernel", ""), values, key),
+        "has_rescale": bool(read_number(values, "RescaleSlope"))
+        and read_number(values, "RescaleIntercept") is not None,
         "rescale_type": values.get("RescaleType", "").upper(),
-        "position_mm": numbers(values, "ImagePositionPatient", 3),
-        "orientation": numbers(values, "ImageOrientationPatient", 6),
-        "pixel_spacing_mm": pixel_spacing_mm(values),
-        "slice_thickness_mm": number(values, "SliceThickness"),
-        "acquired": acquired_at(lambda name: values.get(name, "")),
-        "acquisition": whole(values, "AcquisitionNumber"),
+        "position_mm": read_numbers(values, "ImagePositionPatient", 3),
+        "orientation": read_numbers(values, "ImageOrientationPatient", 6),
+        "pixel_spacing_mm": read_pixel_spacing_mm(values),
+        "slice_thickness_mm": read_number(values, "SliceThickness"),
+        "acquired": find_acquisition_time(lambda name: values.get(name, "")),
+        "acquisition": read_integer(values, "AcquisitionNumber"),
         "phase": next((one for one in phase if one is not None), None),
-        "kvp": number(values, "KVP"),
-        "exposure_mas": exposure_mas(values),
-        "ctdi_vol_mgy": number(values, "CTDIvol"),
-        "tilt_tag_degrees": number(values, "GantryDetectorTilt"),
+        "kvp": read_number(values, "KVP"),
+        "exposure_mas": read_exposure_mas(values),
+        "ctdi_vol_mgy": read_number(values, "CTDIvol"),
+        "tilt_tag_degrees": read_number(values, "GantryDetectorTilt"),
     }
 
 
-def exposure_mas(values: Mapping[str, str]) -> float | None:
+def read_exposure_mas(values: Mapping[str, str]) -> float | None:
     """Tube current times time in mAs, as stated, or from milliamperes and milliseconds; None where neither is."""
     for name, per_mas in (("Exposure", 1), ("ExposureInmAs", 1), ("ExposureInuAs", 1000)):
-        if (stated := number(values, name)) is not None:
+        if (stated := read_number(values, name)) is not None:
             return stated / per_mas
-    current_ma, time_ms = number(values, "XRayTubeCurrent"), number(values, "ExposureTime")
+    current_ma, time_ms = read_number(values, "XRayTubeCurrent"), read_number(values, "ExposureTime")
     return None if current_ma is None or time_ms is None else current_ma * time_ms / 1000
 
 
-def _coding(values: Mapping[str, str], syntax: str) -> dict[str, Any]:
+def _make_coding_fields(values: Mapping[str, str], syntax: str) -> dict[str, Any]:
     stated = values.get("LossyImageCompression", "")
     lossy = stated == "01" or syntax in LOSSY_SYNTAXES or (syntax in LOSSY_UNLESS_DENIED and stated != "00")
     return {"transfer_syntax": syntax, "lossy": lossy}
 
 
-def _pseudonyms(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
+def _make_pseudonym_fields(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
     """Identifiers under the repository's key. Patients without an id are told apart by their study."""
     study, series, sop = (values.get(f"{name}InstanceUID") or blank.path for name in ("Study", "Series", "SOP"))
     patient_id = values.get("PatientID", "")

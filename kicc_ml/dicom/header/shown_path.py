@@ -11,59 +11,61 @@ from kicc_ml.core.pseudonym import make_pseudonym
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 #: Shorter parts of a Latin name ("Yu") are in too many words; one Korean or Chinese letter is a surname of millions.
-SHORTEST_LATIN, SHORTEST = 3, 2
+MIN_LATIN_LETTERS, MIN_LETTERS = 3, 2
 #: Shorter numbers of patients are in the names of devices too ("64").
-SHORTEST_NUMBER = 5
+MIN_NUMBER_DIGITS = 5
 
 
-def shown_path(path: str, values: Mapping[str, str], key: bytes) -> str:
+def pseudonymize_path(path: str, values: Mapping[str, str], key: bytes) -> str:
     """``path`` with patient number, parts of the name and UIDs as pseudonyms; "" where it may be shown as it is."""
-    shown = readable(path)
+    shown = decode_path(path)
     folded = shown.casefold()
-    for word in _words(values):
+    for word in _list_identifying_words(values):
         if word.casefold() in folded:
             whole_word = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
             shown = re.sub(whole_word, make_pseudonym(key, word), shown, flags=re.IGNORECASE)
     return "" if shown == path else shown
 
 
-def shown_text(text: str, values: Mapping[str, str], key: bytes) -> str:
+def pseudonymize_text(text: str, values: Mapping[str, str], key: bytes) -> str:
     """What a header says of device or contrast agent, with the patient's number and parts of the name as pseudonyms."""
     patient_id = values.get("PatientID", "")
-    patient_id = patient_id if len(patient_id) >= SHORTEST_NUMBER else ""
-    return _shown_text(text, values.get("PatientName", ""), patient_id, key) if text else ""
+    patient_id = patient_id if len(patient_id) >= MIN_NUMBER_DIGITS else ""
+    return _pseudonymize_text(text, values.get("PatientName", ""), patient_id, key) if text else ""
 
 
 @lru_cache(maxsize=256)
-def _shown_text(text: str, name: str, patient_id: str, key: bytes) -> str:
-    return shown_path(text, {"PatientName": name, "PatientID": patient_id}, key) or text
+def _pseudonymize_text(text: str, name: str, patient_id: str, key: bytes) -> str:
+    return pseudonymize_path(text, {"PatientName": name, "PatientID": patient_id}, key) or text
 
 
-def marks_of(values: Mapping[str, str], key: bytes) -> str:
+def make_identity_marks(values: Mapping[str, str], key: bytes) -> str:
     """What stands for the patient's number and the parts of the name, by which they are known in other paths."""
-    return _marks(values.get("PatientName", ""), values.get("PatientID", ""), key)
+    return _make_identity_marks(values.get("PatientName", ""), values.get("PatientID", ""), key)
 
 
 @lru_cache(maxsize=256)
-def _marks(name: str, patient_id: str, key: bytes) -> str:
-    parts = list(_words({"PatientName": name}))
+def _make_identity_marks(name: str, patient_id: str, key: bytes) -> str:
+    parts = list(_list_identifying_words({"PatientName": name}))
     turned = ["".join(reversed(one)) for one in pairwise(parts)]
     words = [*parts, *turned, patient_id, patient_id.lstrip("0")]
-    return " ".join(sorted({mark_of(key, word) for word in words if len(folded(word)) >= SHORTEST}))
+    return " ".join(
+        sorted({make_identity_mark(key, word) for word in words if len(normalize_word(word)) >= MIN_LETTERS})
+    )
 
 
-def mark_of(key: bytes, word: str) -> str:
+def make_identity_mark(key: bytes, word: str) -> str:
     """What stands for an identifying word: the same for each way of writing it in a path."""
-    return make_pseudonym(key, "word of a path", folded(word))
+    return make_pseudonym(key, "word of a path", normalize_word(word))
 
 
-def folded(word: str) -> str:
+def normalize_word(word: str) -> str:
     """Letters and digits alone, in one case."""
     normal = unicodedata.normalize("NFKC", word).casefold()
     return "".join(character for character in normal if character.isalnum())
 
 
-def readable(path: str) -> str:
+def decode_path(path: str) -> str:
     """A path for reading: names of old Korean archives are CP949, which is no UTF-8, those of a Mac are taken apart."""
     raw = os.fsencode(path)
     for encoding in ("utf-8", "cp949"):
@@ -74,12 +76,12 @@ def readable(path: str) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
-def _words(values: Mapping[str, str]) -> Iterator[str]:
+def _list_identifying_words(values: Mapping[str, str]) -> Iterator[str]:
     for keyword in ("PatientID", *UIDS):
         if value := values.get(keyword):
             yield value
     for name in values.get("PatientName", "").split("="):
         parts = [part for part in re.split(r"[\^,\s]+", name) if part]
         for word in (*parts, "".join(parts)):
-            if len(word) >= (SHORTEST_LATIN if word.isascii() else SHORTEST):
+            if len(word) >= (MIN_LATIN_LETTERS if word.isascii() else MIN_LETTERS):
                 yield unicodedata.normalize("NFC", word)

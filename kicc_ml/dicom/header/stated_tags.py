@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.valuerep import DA, DT, TM, validate_value
 
-from kicc_ml.dicom.header.values import number, value_text
+from kicc_ml.dicom.header.values import read_element_text, read_number
 
 #: Attributes of patient and study that must be there, be they empty (PS3.3 C.7.1.1, C.7.2.1).
 TYPE_2 = (
@@ -37,20 +37,20 @@ CONVERTED = {"DA": DA, "DT": DT, "TM": TM}
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Without the warnings of the libraries that parse and write DICOM: they quote names, numbers and UIDs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def faulty_tags(path: Path) -> list[str]:
+def find_faulty_tags(path: Path) -> list[str]:
     """The keywords of patient and study in a file that cannot be stated again; none of a file that cannot be read."""
     try:
-        with quietly():
+        with suppress_warnings():
             wanted = ["SpecificCharacterSet", *TYPE_2, *OPTIONAL]
             image = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
-            return [keyword_for_tag(tag) for tag in _faulty(image)]
+            return [keyword_for_tag(tag) for tag in _list_faulty_tags(image)]
     except Exception:  # the index says what is wrong with the file
         return []
 
@@ -59,30 +59,30 @@ def drop_faulty_tags(image: Dataset) -> None:
     """Leave out of a header what cannot be stated again, and what is private; what must be there is left empty."""
     for tag in [tag for tag in image.keys() if tag.is_private]:  # noqa: SIM118 # as below
         del image[tag]
-    for tag in list(_faulty(image)):
+    for tag in list(_list_faulty_tags(image)):
         if keyword_for_tag(tag) in TYPE_2:
             image[tag] = DataElement(tag, dictionary_VR(tag), None)
         else:
             del image[tag]
 
 
-def _faulty(image: Dataset) -> Iterator[BaseTag]:
-    charset = value_text(image, "SpecificCharacterSet", "")
+def _list_faulty_tags(image: Dataset) -> Iterator[BaseTag]:
+    charset = read_element_text(image, "SpecificCharacterSet", "")
     for tag in image.keys():  # noqa: SIM118 # iterating a data set parses its values, which may raise
-        if dictionary_has_tag(tag) and not _can_be_stated(image, tag, dictionary_VR(tag), charset):
+        if dictionary_has_tag(tag) and not _is_writable(image, tag, dictionary_VR(tag), charset):
             yield tag
 
 
-def _can_be_stated(image: Dataset, tag: BaseTag, vr: str, charset: str) -> bool:
+def _is_writable(image: Dataset, tag: BaseTag, vr: str, charset: str) -> bool:
     if vr not in TEXTS | NUMBERS:
         return True
     keyword = keyword_for_tag(tag)
-    value = value_text(image, keyword, charset)
+    value = read_element_text(image, keyword, charset)
     if keyword == "PatientSex":
         return value in SEXES
     values = [value] if vr in SINGLE else value.split("\\")
     if vr in NUMBERS:  # more digits than are allowed are still a number
-        return all(not one or number({"": one}, "") is not None for one in values)
+        return all(not one or read_number({"": one}, "") is not None for one in values)
     return all(_is_valid(vr, one) for one in values)
 
 

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
-from kicc_ml.dicom.header.charsets import decoded
+from kicc_ml.dicom.header.charsets import decode_text
 
 # pydicom's warnings quote the values they complain about, names and identifiers among them; a log is an output.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -55,7 +55,7 @@ class TooLargeError(Exception):
     """A file that states, or would unfold to, more than any image of a chest."""
 
 
-class _Bounded:
+class _BoundedStream:
     """A stream of which no more than :data:`MAX_HEADER_BYTES` are read in all; skipping is free."""
 
     def __init__(self, stream: BinaryIO):
@@ -65,14 +65,14 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:  # pydicom reads to the end only what it then inflates
-            return _checked_inflation(self.stream.read(MAX_INFLATED_BYTES))
+            return _check_inflation(self.stream.read(MAX_INFLATED_BYTES))
         self.left -= size + READ_COST_BYTES
         if self.left < 0:
             raise TooLargeError(f"the header has more than {MAX_HEADER_BYTES} bytes")
         return self.stream.read(size)
 
 
-def _checked_inflation(deflated: bytes) -> bytes:
+def _check_inflation(deflated: bytes) -> bytes:
     inflation, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, deflated
     allowed = min(max(SMALL_BYTES, MAX_INFLATION * len(deflated)), MAX_INFLATED_BYTES)
     while rest and not inflation.eof:
@@ -94,32 +94,32 @@ def open_dataset(stream: BinaryIO) -> FileDataset:
     bare = start[:4] in (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00") or start[:2] == b"\x08\x00"
     if start[128:132] != b"DICM" and not bare:
         raise InvalidDicomError("neither a DICOM preamble nor a data element at the start")
-    bounded = cast(BinaryIO, _Bounded(stream))
+    bounded = cast(BinaryIO, _BoundedStream(stream))
     return pydicom.dcmread(bounded, stop_before_pixels=True, force=bare, specific_tags=[*TAG_OF, *GROUPS])
 
 
-def transfer_syntax(dataset: Dataset) -> str:
+def read_transfer_syntax(dataset: Dataset) -> str:
     """Its UID, or "" where the file states none."""
     meta = getattr(dataset, "file_meta", None)
-    return value_text(meta, "TransferSyntaxUID", "") if meta is not None and "TransferSyntaxUID" in meta else ""
+    return read_element_text(meta, "TransferSyntaxUID", "") if meta is not None and "TransferSyntaxUID" in meta else ""
 
 
-def texts(dataset: Dataset) -> dict[str, str]:
-    """The values of :data:`TAG_OF` that are there, as :func:`as_text` gives them."""
-    charset = value_text(dataset, "SpecificCharacterSet", "")
-    return {keyword: value_text(dataset, keyword, charset) for keyword in TAG_OF if TAG_OF[keyword] in dataset}
+def read_texts(dataset: Dataset) -> dict[str, str]:
+    """The values of :data:`TAG_OF` that are there, as :func:`convert_to_text` gives them."""
+    charset = read_element_text(dataset, "SpecificCharacterSet", "")
+    return {keyword: read_element_text(dataset, keyword, charset) for keyword in TAG_OF if TAG_OF[keyword] in dataset}
 
 
-def value_text(dataset: Dataset, keyword: str, charset: str) -> str:
+def read_element_text(dataset: Dataset, keyword: str, charset: str) -> str:
     """The value of an element without pydicom's own conversion, which raises on what is no proper value."""
     element = dataset.get_item(TAG_OF.get(keyword) or Tag(keyword))
     if not isinstance(element, RawDataElement):
-        return text(dataset, keyword)
+        return read_text(dataset, keyword)
     vr = element.VR if element.VR and element.VR != "UN" else dictionary_VR(element.tag)
-    return as_text(element.value or b"", vr, "<" if element.is_little_endian else ">", charset)
+    return convert_to_text(element.value or b"", vr, "<" if element.is_little_endian else ">", charset)
 
 
-def as_text(raw: bytes, vr: str, order: str, charset: str) -> str:
+def convert_to_text(raw: bytes, vr: str, order: str, charset: str) -> str:
     """A value as text, stripped; several values joined by a backslash as DICOM does.
 
     ``order`` is the byte order as in :mod:`struct`. Bytes that are no whole number give "".
@@ -127,13 +127,13 @@ def as_text(raw: bytes, vr: str, order: str, charset: str) -> str:
     if code := _BINARY.get(vr):
         count, rest = divmod(len(raw), struct.calcsize(code))
         return "" if rest else "\\".join(map(str, struct.unpack(f"{order}{count}{code}", raw)))
-    value = decoded(raw, charset)
+    value = decode_text(raw, charset)
     if "\\" in value:
         value = "\\".join(part.strip(" \0") for part in value.split("\\"))
     return value.strip("\0 ")
 
 
-def text(source: Dataset | Mapping[str, str], name: str) -> str:
+def read_text(source: Dataset | Mapping[str, str], name: str) -> str:
     """The value as text, stripped; several values joined by a backslash; "" where absent."""
     value = source.get(name)
     if value is None:
@@ -142,38 +142,38 @@ def text(source: Dataset | Mapping[str, str], name: str) -> str:
     return "\\".join(str(part).strip() for part in parts).strip("\x00 ")
 
 
-def numbers(source: Dataset | Mapping[str, str], name: str, count: int) -> tuple[float, ...] | None:
+def read_numbers(source: Dataset | Mapping[str, str], name: str, count: int) -> tuple[float, ...] | None:
     """``count`` finite numbers, or None where the value is absent, of another count, or no number."""
     value = source.get(name)
     try:
-        found = tuple(map(float, (value if isinstance(value, str) else text(source, name)).split("\\")))
+        found = tuple(map(float, (value if isinstance(value, str) else read_text(source, name)).split("\\")))
     except ValueError:
         return None
     return found if len(found) == count and all(map(math.isfinite, found)) else None
 
 
-def number(source: Dataset | Mapping[str, str], name: str) -> float | None:
-    found = numbers(source, name, 1)
+def read_number(source: Dataset | Mapping[str, str], name: str) -> float | None:
+    found = read_numbers(source, name, 1)
     return found[0] if found else None
 
 
-def whole(source: Dataset | Mapping[str, str], name: str) -> int | None:
+def read_integer(source: Dataset | Mapping[str, str], name: str) -> int | None:
     """A whole number; None for one that takes more than 64 bits, which no table holds."""
-    found = number(source, name)
+    found = read_number(source, name)
     return None if found is None or abs(found) >= 2**63 else int(found)
 
 
-def pixel_spacing_mm(source: Dataset | Mapping[str, str]) -> tuple[float, ...] | None:
+def read_pixel_spacing_mm(source: Dataset | Mapping[str, str]) -> tuple[float, ...] | None:
     """(between rows, between columns), at the detector where not given otherwise; None unless positive."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        found = numbers(source, name, 2)
+        found = read_numbers(source, name, 2)
         if found and min(found) > 0:
             return found
     return None
 
 
-def expected_bytes(source: Dataset | Mapping[str, str]) -> int:
+def compute_pixel_bytes(source: Dataset | Mapping[str, str]) -> int:
     """Length of the uncompressed pixel data that the header describes (PS3.5 section 8)."""
-    rows, columns, bits = (whole(source, name) or 0 for name in ("Rows", "Columns", "BitsAllocated"))
-    samples, frames = (whole(source, name) or 1 for name in ("SamplesPerPixel", "NumberOfFrames"))
+    rows, columns, bits = (read_integer(source, name) or 0 for name in ("Rows", "Columns", "BitsAllocated"))
+    samples, frames = (read_integer(source, name) or 1 for name in ("SamplesPerPixel", "NumberOfFrames"))
     return rows * columns * bits * samples * frames // 8

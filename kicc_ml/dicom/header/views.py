@@ -6,8 +6,8 @@ from pathlib import Path
 import pydicom
 
 from kicc_ml.core.types import DisplayOrientation
-from kicc_ml.dicom.header.stated_tags import quietly
-from kicc_ml.dicom.header.values import text
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.header.values import read_text
 
 FRONTAL = {"AP": "AP", "PA": "PA"}
 #: View Position (0018,5101) of what is not a frontal view: lateral, oblique, decubitus.
@@ -16,7 +16,7 @@ LATERAL_WORD = re.compile(r"\b(lat|lateral|ll|seitlich)\b", re.IGNORECASE)
 FRONTAL_WORD = re.compile(r"\b(ap|pa|frontal)\b", re.IGNORECASE)
 
 
-def view_position(view: str, *descriptions: str) -> str:
+def find_view_position(view: str, *descriptions: str) -> str:
     """``AP``, ``PA``, ``lateral`` or "" where not known.
 
     Descriptions count only where View Position is silent, and only if they do not name both views
@@ -34,13 +34,13 @@ def view_position(view: str, *descriptions: str) -> str:
     return frontal.pop() if len(frontal) == 1 and frontal <= FRONTAL.keys() else ""
 
 
-def hanging(path: Path) -> DisplayOrientation:
+def read_display_orientation(path: Path) -> DisplayOrientation:
     """What Patient Orientation (0020,0020) of a DICOM radiograph says: rows to the patient's left, columns to the feet,
     as a radiograph hangs; something else; or nothing.
     """
-    with quietly():  # judged by the index
+    with suppress_warnings():  # judged by the index
         tags = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["PatientOrientation"])
-    row, column = (*text(tags, "PatientOrientation").upper().split("\\"), "", "")[:2]
+    row, column = (*read_text(tags, "PatientOrientation").upper().split("\\"), "", "")[:2]
     if not row and not column:
         return "unstated"
     return "stated" if row.startswith("L") and column.startswith("F") else "otherwise"

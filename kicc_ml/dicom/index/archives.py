@@ -12,20 +12,20 @@ from kicc_ml.core.errors import make_target_error
 from kicc_ml.core.files import PRIVATE_FOLDER, move_damaged_away, remove_stale_partials, whole_folder
 from kicc_ml.core.locks import hold
 from kicc_ml.core.user_folders import get_cache_folder
-from kicc_ml.dicom.header.shown_path import readable
+from kicc_ml.dicom.header.shown_path import decode_path
 from kicc_ml.dicom.index.header_table import FoundFile
-from kicc_ml.dicom.index.unpack import SUFFIX, Allowance, Member, NotUnpacked, is_zip, members_of, unpack
-from kicc_ml.dicom.index.walk import found_fault, found_file
+from kicc_ml.dicom.index.unpack import SUFFIX, Allowance, Member, NotUnpacked, is_zip, read_members, unpack
+from kicc_ml.dicom.index.walk import make_found_fault, make_found_file
 
 #: Days after its last use when an unpacked zip file is taken away.
-KEPT_DAYS = 30
+MAX_UNUSED_DAYS = 30
 
 
-def unpacked(archive: Path, allowance: Allowance | None = None) -> Path:
+def unpack_archive(archive: Path, allowance: Allowance | None = None) -> Path:
     """The folder with the files of ``archive``, made at first use and anew when the archive has changed.
 
     It holds what the archive holds, names of patients included, readable by its owner alone, and is taken away
-    :data:`KEPT_DAYS` after its last use. Of several processes one unpacks and the others wait; a whole folder is never
+    :data:`MAX_UNUSED_DAYS` after its last use. Of several processes one unpacks and the others wait; a whole folder is never
     replaced.
 
     Args:
@@ -39,20 +39,20 @@ def unpacked(archive: Path, allowance: Allowance | None = None) -> Path:
     allowance = Allowance() if allowance is None else allowance
     status = archive.stat()
     state = f"{archive.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    folder = _cache() / hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
+    folder = _get_zip_cache() / hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
     allowance.packed += status.st_size
-    if _is_there(folder, allowance):
+    if _is_unpacked(folder, allowance):
         return folder
     _make_room(folder.parent)
     with hold(folder.with_name(f".{folder.name}.lock"), f"the unpacked {archive.name}", wait=True):
-        if not _is_there(folder, allowance):  # else another process has made it meanwhile
+        if not _is_unpacked(folder, allowance):  # else another process has made it meanwhile
             _unpack(archive, folder, allowance, status.st_size)
     return folder
 
 
-def _is_there(folder: Path, allowance: Allowance) -> bool:
+def _is_unpacked(folder: Path, allowance: Allowance) -> bool:
     """Whether an archive is unpacked and whole; what it unfolds to then counts."""
-    if (members := members_of(folder)) is None:
+    if (members := read_members(folder)) is None:
         return False
     allowance.spent += sum(member.size for member in members)
     os.utime(folder)
@@ -72,21 +72,21 @@ def _unpack(archive: Path, folder: Path, allowance: Allowance, packed_bytes: int
         raise
 
 
-def members(folder: Path, archive: str = "", site: str = "") -> Iterator[FoundFile]:
-    """The files of an :func:`unpacked` folder, in order of their names.
+def list_members(folder: Path, archive: str = "", site: str = "") -> Iterator[FoundFile]:
+    """The files of an :func:`unpack_archive` folder, in order of their names.
 
     Args:
-        folder: as :func:`unpacked` gives it, and the root of the files.
+        folder: as :func:`unpack_archive` gives it, and the root of the files.
         archive: path of the zip file under another root, to which the files then belong.
         site: the hospital, where the zip file lies in its folder; else the first folder in the zip is the hospital.
     """
-    for member in members_of(folder) or ():
+    for member in read_members(folder) or ():
         path = str(folder / member.path) if archive else member.path
-        name = f"{readable(archive)}/{member.name}" if archive else member.name
-        yield _found(folder, member, path, site or member.site, name)
+        name = f"{decode_path(archive)}/{member.name}" if archive else member.name
+        yield _make_found(folder, member, path, site or member.site, name)
 
 
-def with_zips_opened(root: Path, files: Iterable[FoundFile]) -> Iterator[FoundFile]:
+def open_zips(root: Path, files: Iterable[FoundFile]) -> Iterator[FoundFile]:
     """``files`` under ``root``, the zip files among them exchanged for what they hold.
 
     One that cannot be opened stays, with its fault.
@@ -97,25 +97,25 @@ def with_zips_opened(root: Path, files: Iterable[FoundFile]) -> Iterator[FoundFi
             yield file
             continue
         try:
-            folder = unpacked(root / file.path, allowance) if is_zip(root / file.path) else None
+            folder = unpack_archive(root / file.path, allowance) if is_zip(root / file.path) else None
         except NotUnpacked as refusal:
-            yield found_fault(file.path, file.site, refusal.code)
+            yield make_found_fault(file.path, file.site, refusal.code)
         except OSError:  # gone meanwhile, or closed to this account
-            yield found_fault(file.path, file.site, "unreadable")
+            yield make_found_fault(file.path, file.site, "unreadable")
         else:
-            yield from members(folder, file.path, file.site) if folder else (file,)
+            yield from list_members(folder, file.path, file.site) if folder else (file,)
 
 
-def _found(folder: Path, member: Member, path: str, site: str, name: str) -> FoundFile:
+def _make_found(folder: Path, member: Member, path: str, site: str, name: str) -> FoundFile:
     if member.fault:
-        return found_fault(path, site, member.fault, name)
+        return make_found_fault(path, site, member.fault, name)
     try:
-        return found_file(path, site, (folder / member.path).stat(), name)
+        return make_found_file(path, site, (folder / member.path).stat(), name)
     except OSError:  # somebody clears the cache meanwhile
-        return found_fault(path, site, "unreadable", name)
+        return make_found_fault(path, site, "unreadable", name)
 
 
-def _cache() -> Path:
+def _get_zip_cache() -> Path:
     return Path(os.path.abspath(get_cache_folder())) / "zip"
 
 
@@ -128,5 +128,5 @@ def _make_room(cache: Path) -> None:
     remove_stale_partials(cache)
     for folder in cache.glob("[0-9a-f]*"):
         with suppress(OSError):  # another process takes it away
-            if time.time() - folder.stat().st_mtime > KEPT_DAYS * 24 * 3600:
+            if time.time() - folder.stat().st_mtime > MAX_UNUSED_DAYS * 24 * 3600:
                 shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.{os.getpid()}")), ignore_errors=True)

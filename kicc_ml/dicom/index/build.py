@@ -17,18 +17,18 @@ from kicc_ml.core.pseudonym import load_repository_key, load_service_key
 from kicc_ml.core.types import Series
 from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.header.read import Header
-from kicc_ml.dicom.header.shown_path import readable
-from kicc_ml.dicom.index.archives import members, unpacked, with_zips_opened
+from kicc_ml.dicom.header.shown_path import decode_path
+from kicc_ml.dicom.index.archives import list_members, open_zips, unpack_archive
 from kicc_ml.dicom.index.damaged_members import refuse_beside_damage
 from kicc_ml.dicom.index.header_table import FoundFile
-from kicc_ml.dicom.index.scan import read_found
+from kicc_ml.dicom.index.scan import read_found_files
 from kicc_ml.dicom.index.shown_names import hide_identity_in_path, hide_identity_in_site, hide_identity_in_text
 from kicc_ml.dicom.index.unpack import SUFFIX, is_zip
-from kicc_ml.dicom.index.walk import found_file, walk
-from kicc_ml.dicom.pixels.read import decoding_fault
+from kicc_ml.dicom.index.walk import make_found_file, walk
+from kicc_ml.dicom.pixels.read import find_decoding_fault
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
-from kicc_ml.dicom.series.verdict import REFUSE, FileRow, judge
+from kicc_ml.dicom.series.verdict import REFUSE, FileRow, classify_series
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class Indexed:
+class SourceIndex:
     """What one source holds.
 
-    ``shown`` has the names of files that are not called by their path under ``root``, ``marks`` what stands for the
-    words by which headers name patients (:func:`kicc_ml.dicom.header.shown_path.marks_of`). ``true_paths`` calls files
-    by where they lie, for eyes within the hospital alone.
+    ``shown`` has the names of files that are not shown by their path under ``root``. ``marks`` are pseudonyms of the
+    words by which headers name patients (:func:`kicc_ml.dicom.header.shown_path.make_identity_marks`).
+    With ``true_paths`` files are named by their real path, for readers within the hospital only.
     """
 
     root: Path
@@ -55,33 +55,33 @@ class Indexed:
     def name(self, path: Path) -> str:
         """How a file is called in what is printed: by its place in a series, else by a path that names nobody."""
         if self.true_paths:
-            return readable(str(path))
+            return decode_path(str(path))
         if path in self._place_in_series:
             one, number = self._place_in_series[path]
-            return self.names_of(one)[number]
-        return self.path_without_identity(path)
+            return self.name_series_files(one)[number]
+        return self.name_path(path)
 
-    def path_without_identity(self, path: Path) -> str:
+    def name_path(self, path: Path) -> str:
         """The path of a file with pseudonyms for all that may tell whose it is."""
         below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-        shown = self.shown.get(path) or readable(str(below))
+        shown = self.shown.get(path) or decode_path(str(below))
         site, slash, inside = shown.partition("/")
         if not slash and path.is_dir():  # a link in the place of a hospital's folder
             return hide_identity_in_site(site, self.key, self.marks)
         first = f"{hide_identity_in_site(site, self.key, self.marks)}/" if slash else ""
         return first + hide_identity_in_path(inside if slash else shown, self.key, self.marks)
 
-    def names_of(self, series: Series) -> list[str]:
+    def name_series_files(self, series: Series) -> list[str]:
         """How the files of a series are called, in their order: by site, series and number."""
         if self.true_paths:
-            return [readable(str(path)) for path in series.files]
+            return [decode_path(str(path)) for path in series.files]
         digits = len(str(len(series.files)))
         folder = "/".join(filter(None, (self.site(series.site), series.uid)))
         return [f"{folder}/{number:0{digits}d}" for number in range(1, len(series.files) + 1)]
 
     def site(self, site: str) -> str:
         """How a hospital is called: by its folder, or what stands for it where that is named after a patient."""
-        return hide_identity_in_site(self._sites_shown.get(site) or readable(site), self.key, self.marks)
+        return hide_identity_in_site(self._sites_shown.get(site) or decode_path(site), self.key, self.marks)
 
     def text(self, text: str) -> str:
         """What a header says of scanner or kernel: some hold a patient's name."""
@@ -95,9 +95,11 @@ class Indexed:
     def _sites_shown(self) -> dict[str, str]:
         """What headers leave of the first folders: the same for all that lies in one."""
         paths = [(one.site, one.files[0]) for one in self.series] + [(row.site, row.path) for row in self.file_rows]
-        return {site: shown for site, path in paths if site and (shown := self._first_shown(path)) != readable(site)}
+        return {
+            site: shown for site, path in paths if site and (shown := self._find_shown_site(path)) != decode_path(site)
+        }
 
-    def _first_shown(self, path: Path) -> str:
+    def _find_shown_site(self, path: Path) -> str:
         first, slash, _ = self.shown.get(path, "").partition("/")
         return first if slash else ""
 
@@ -111,8 +113,8 @@ def index_repository(root: Path, cache: Path | None = None, policy: GeometryPoli
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
     key = load_repository_key(root)
-    found = _judged(root, _files(root), key, policy, cache=cache)
-    _log(found)
+    found = _index_files(root, _list_files(root), key, policy, cache=cache)
+    _log_verdicts(found)
     return list(found.series)
 
 
@@ -126,58 +128,58 @@ def index_sources(
 
 def read_index(
     sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False, cached: bool = False
-) -> list[Indexed]:
+) -> list[SourceIndex]:
     """The index of each source: a folder, a zip file, a single file, or the address of a DICOMweb service.
 
     The first folder below a source is the site. ``decode`` also decodes every image. ``cached`` keeps what was read
     of headers in the user's cache folder, never in a source. Raises UserError for a source that is none, or where
     there is not one file in any.
     """
-    found = [_index(str(source), policy, decode, cached) for source in sources]
+    found = [_index_source(str(source), policy, decode, cached) for source in sources]
     if not any(one.series or one.file_rows for one in found):
         raise UserError(f"no file under {', '.join(map(str, sources))}; give a folder that holds DICOM files")
     for one in found:
-        _log(one)
+        _log_verdicts(one)
     return found
 
 
-def _index(source: str, policy: GeometryPolicy, decode: bool, cached: bool) -> Indexed:
+def _index_source(source: str, policy: GeometryPolicy, decode: bool, cached: bool) -> SourceIndex:
     if source.startswith(WEB):
         return _index_web(source, policy, decode)
-    root, files, key = _place(Path(source))
+    root, files, key = _open_source(Path(source))
     cache = get_cache_folder() / "index" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.parquet"
-    return _judged(root, files, key, policy, cache=cache if cached else None, decode=decode)
+    return _index_files(root, files, key, policy, cache=cache if cached else None, decode=decode)
 
 
-def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> Indexed:
+def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> SourceIndex:
     # imported here: what reads from disk needs no HTTP
-    from kicc_ml.dicom.web.cache import cache_folder
-    from kicc_ml.dicom.web.client import address
+    from kicc_ml.dicom.web.cache import find_cache_folder
+    from kicc_ml.dicom.web.client import check_address
     from kicc_ml.dicom.web.service import index_web
 
     if decode:
         logger.warning("%s: pixel data of a DICOMweb service is decoded when it is fetched, not by the index", url)
     series, rows = index_web(url, policy=policy)
-    return Indexed(cache_folder(address(url)), load_service_key(address(url)), series, rows)
+    return SourceIndex(find_cache_folder(check_address(url)), load_service_key(check_address(url)), series, rows)
 
 
-def _place(source: Path) -> tuple[Path, list[FoundFile], bytes]:
+def _open_source(source: Path) -> tuple[Path, list[FoundFile], bytes]:
     """Root, files and key of a source on disk."""
     if source.is_dir():
-        return source, _files(source), load_repository_key(source)
+        return source, _list_files(source), load_repository_key(source)
     if not source.is_file():
         raise UserError(f"{source}: no such folder or file; give a folder, a zip file or the address of a service")
     if source.suffix.lower() == SUFFIX or is_zip(source):
-        folder = unpacked(source)
-        return folder, list(members(folder)), load_repository_key(source)
-    return source.parent, [found_file(source.name, "", source.stat())], load_repository_key(source.parent)
+        folder = unpack_archive(source)
+        return folder, list(list_members(folder)), load_repository_key(source)
+    return source.parent, [make_found_file(source.name, "", source.stat())], load_repository_key(source.parent)
 
 
-def _files(folder: Path) -> list[FoundFile]:
-    return list(with_zips_opened(folder, walk(folder)))
+def _list_files(folder: Path) -> list[FoundFile]:
+    return list(open_zips(folder, walk(folder)))
 
 
-def _judged(
+def _index_files(
     root: Path,
     files: Sequence[FoundFile],
     key: bytes,
@@ -185,15 +187,15 @@ def _judged(
     *,
     cache: Path | None,
     decode: bool = False,
-) -> Indexed:
+) -> SourceIndex:
     """The verdicts, patient by patient, so that headers are objects for one patient at a time."""
-    table = read_found(root, files, key, cache)
+    table = read_found_files(root, files, key, cache)
     series: list[Series] = []
     rows: list[FileRow] = []
-    for headers in table.by_patient():
+    for headers in table.group_by_patient():
         if decode:
-            headers = with_decoding_faults(root, headers)
-        judged, dropped = judge(root, headers, policy)
+            headers = mark_decoding_faults(root, headers)
+        judged, dropped = classify_series(root, headers, policy)
         series += judged
         rows += dropped
     series = refuse_beside_damage(root, files, series)
@@ -203,18 +205,18 @@ def _judged(
     paths = [root / os.fsdecode(path) for path in renamed["path"].to_pylist()]
     shown = dict(zip(paths, renamed["shown"].to_pylist(), strict=True))
     marks = frozenset(mark for marks in pc.unique(table.table["marks"]).to_pylist() for mark in marks.split())
-    return Indexed(root, key, series, rows, shown, marks)
+    return SourceIndex(root, key, series, rows, shown, marks)
 
 
-def with_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
+def mark_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
     """``headers`` with the fault of each image that cannot be decoded."""
     paths = sorted({header.path for header in headers if not header.fault})
     pool = joblib.Parallel(n_jobs=-1, prefer="threads")  # the work is done by decoders in processes of their own
-    faults = dict(zip(paths, pool(joblib.delayed(decoding_fault)(root / path) for path in paths), strict=True))
+    faults = dict(zip(paths, pool(joblib.delayed(find_decoding_fault)(root / path) for path in paths), strict=True))
     return [replace(header, fault=header.fault or faults[header.path]) for header in headers]
 
 
-def _log(found: Indexed) -> None:
+def _log_verdicts(found: SourceIndex) -> None:
     verdicts = Counter(one.verdict for one in found.series)
     logger.info("%s: %s; %d files in no series", found.root, dict(verdicts), len(found.file_rows))
     refused = (reason for one in found.series if not one.usable for reason in one.reasons)

@@ -7,11 +7,11 @@ import joblib
 
 from kicc_ml.core.errors import UserError
 
-CONNECT_SECONDS = 15
+MAX_CONNECT_SECONDS = 15
 
 
 @contextmanager
-def on_cluster(scheduler: str) -> Iterator[None]:
+def use_cluster(scheduler: str) -> Iterator[None]:
     """Within, what joblib does is done by the cluster of ``scheduler``; nothing changes where that is "".
 
     The workers need kicc_ml in the same version and the source under the same path. They are handed the
@@ -26,7 +26,7 @@ def on_cluster(scheduler: str) -> Iterator[None]:
     except ImportError as error:
         raise UserError("--dask needs Dask: pip install 'kicc_ml[dask]'") from error
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS)
+        client = Client(scheduler, timeout=MAX_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise UserError(f"--dask {scheduler}: no scheduler answers there ({error}); give tcp://HOST:PORT") from error
     with client, joblib.parallel_config(backend="dask"):

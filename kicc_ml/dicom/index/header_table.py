@@ -20,7 +20,7 @@ from kicc_ml.dicom.header.read import Header
 #: So many headers are objects at a time.
 CHUNK = 1024
 FILE_NAMES = sys.getfilesystemencoding()
-DATES = ("acquired", "study_started")
+DATE_FIELDS = ("acquired", "study_started")
 
 _TYPE = {
     **dict.fromkeys(("path", "site"), pa.binary()),  # file names of old archives are no UTF-8
@@ -29,7 +29,7 @@ _TYPE = {
     **dict.fromkeys(("has_rescale", "lossy", "burned_in"), pa.bool_()),
     **dict.fromkeys(("position_mm", "orientation", "pixel_spacing_mm"), pa.list_(pa.float64())),
     "slice_thickness_mm": pa.float64(),
-    **dict.fromkeys(DATES, pa.timestamp("us")),
+    **dict.fromkeys(DATE_FIELDS, pa.timestamp("us")),
 }
 FIELDS = tuple(field.name for field in fields(Header))
 
@@ -73,9 +73,9 @@ class HeaderTable:
 
     def __iter__(self) -> Iterator[Header]:
         for start in range(0, len(self), CHUNK):
-            yield from to_headers(self.table.slice(start, CHUNK), self.key)
+            yield from read_header_table(self.table.slice(start, CHUNK), self.key)
 
-    def by_patient(self) -> Iterator[list[Header]]:
+    def group_by_patient(self) -> Iterator[list[Header]]:
         """Headers of one patient at a time, in order of path; those of no patient (no images) by site."""
         numbered = self.table.append_column("row", pa.array(range(len(self)), pa.int64()))
         names = [(name, "ascending") for name in ("site", "patient", "row")]
@@ -85,35 +85,35 @@ class HeaderTable:
             yield list(group)
 
 
-def to_table(files: Sequence[FoundFile], headers: Sequence[Sequence[Header]], key: bytes) -> pa.Table:
+def make_header_table(files: Sequence[FoundFile], headers: Sequence[Sequence[Header]], key: bytes) -> pa.Table:
     """Rows of :data:`SCHEMA` for the headers of each file, dates shifted."""
     rows = [header for group in headers for header in group]
     owners = [file for file, group in zip(files, headers, strict=True) for _ in group]
     columns: dict[str, list[Any]] = {name: [getattr(header, name) for header in rows] for name in FIELDS}
     for name in ("path", "site"):
         columns[name] = list(map(os.fsencode, columns[name]))
-    shifts = _shifts(columns["patient"], key)
-    for name in DATES:
-        columns[name] = _moved(columns[name], columns["patient"], shifts)
+    shifts = _compute_shifts(columns["patient"], key)
+    for name in DATE_FIELDS:
+        columns[name] = _shift_dates(columns[name], columns["patient"], shifts)
     for name in ("size", "mtime_ns", "ctime_ns"):
         columns[name] = [getattr(file, name) for file in owners]
     return pa.table(columns, SCHEMA)
 
 
-def to_headers(table: pa.Table, key: bytes) -> list[Header]:
-    """The inverse of :func:`to_table`, with the true dates."""
+def read_header_table(table: pa.Table, key: bytes) -> list[Header]:
+    """The inverse of :func:`make_header_table`, with the true dates."""
     columns = {name: table[name].to_pylist() for name in FIELDS}
     for name in ("path", "site"):
         columns[name] = list(map(os.fsdecode, columns[name]))
     for name in ("position_mm", "orientation", "pixel_spacing_mm"):
         columns[name] = [value if value is None else tuple(value) for value in columns[name]]
-    shifts = {patient: -shift for patient, shift in _shifts(columns["patient"], key).items()}
-    for name in DATES:
-        columns[name] = _moved(columns[name], columns["patient"], shifts)
+    shifts = {patient: -shift for patient, shift in _compute_shifts(columns["patient"], key).items()}
+    for name in DATE_FIELDS:
+        columns[name] = _shift_dates(columns[name], columns["patient"], shifts)
     return list(map(Header, *columns.values()))
 
 
-def identity(files: Sequence[FoundFile]) -> pa.Table:
+def make_identity_table(files: Sequence[FoundFile]) -> pa.Table:
     """What tells one state of a file from another, as columns."""
     columns = [list(column) for column in zip(*files, strict=True)] or [[] for _ in IDENTITY]
     # as os.fsencode does, without its call for each of a million names
@@ -121,17 +121,17 @@ def identity(files: Sequence[FoundFile]) -> pa.Table:
     return pa.table([paths, sites, *columns[2:5]], pa.schema([SCHEMA.field(name) for name in IDENTITY]))
 
 
-def file_rows(table: pa.Table) -> pa.Table:
+def select_file_identities(table: pa.Table) -> pa.Table:
     """The identity of each file once, though a multi-frame one has many rows."""
     first = pc.less_equal(pc.fill_null(table["frame"], 0), 0)
     return table.filter(first).select(IDENTITY)
 
 
-def _shifts(patients: Sequence[str], key: bytes) -> dict[str, timedelta]:
+def _compute_shifts(patients: Sequence[str], key: bytes) -> dict[str, timedelta]:
     return {patient: timedelta(days=compute_shift_days(key, patient)) for patient in set(patients)}
 
 
-def _moved(
+def _shift_dates(
     dates: Sequence[datetime | None], patients: Sequence[str], shifts: dict[str, timedelta]
 ) -> list[datetime | None]:
     return [date and date + shifts[patient] for date, patient in zip(dates, patients, strict=True)]

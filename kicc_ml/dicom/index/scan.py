@@ -17,15 +17,23 @@ from kicc_ml.core.files import whole_file
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header.read import Header, read_headers
-from kicc_ml.dicom.index.archives import with_zips_opened
-from kicc_ml.dicom.index.header_table import IDENTITY, SCHEMA, FoundFile, HeaderTable, file_rows, identity, to_table
+from kicc_ml.dicom.index.archives import open_zips
+from kicc_ml.dicom.index.header_table import (
+    IDENTITY,
+    SCHEMA,
+    FoundFile,
+    HeaderTable,
+    make_header_table,
+    make_identity_table,
+    select_file_identities,
+)
 from kicc_ml.dicom.index.walk import walk
 
 #: Fewer files than this are read faster by one process than two processes are started.
-PARALLEL_FROM = 2000
-BATCH = 256
+MIN_PARALLEL_FILES = 2000
+FILES_PER_BATCH = 256
 #: Batches after which what was read is put down, so that a killed scan goes on from there.
-BATCHES_A_PART = 20
+BATCHES_PER_PART = 20
 #: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
 CACHE_FORMAT = "5"
 
@@ -41,44 +49,44 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
-    return read_found(root, list(with_zips_opened(root, walk(root))), key, cache)
+    return read_found_files(root, list(open_zips(root, walk(root))), key, cache)
 
 
-def read_found(root: Path, found: Sequence[FoundFile], key: bytes, cache: Path | None = None) -> HeaderTable:
+def read_found_files(root: Path, found: Sequence[FoundFile], key: bytes, cache: Path | None = None) -> HeaderTable:
     """As :func:`scan`, of given files under ``root``."""
-    kept, read_from = _load(cache, key) if cache else (SCHEMA.empty_table(), [])
-    if cache and file_rows(kept).equals(identity(found)):
+    kept, read_from = _load_cache(cache, key) if cache else (SCHEMA.empty_table(), [])
+    if cache and select_file_identities(kept).equals(make_identity_table(found)):
         return HeaderTable(kept, key)
-    rows_of = _rows_by_file(kept)
+    rows_of = _map_rows_by_file(kept)
     fresh = [file for file in found if file.state not in rows_of]
     parts = list(_read_parts(root, fresh, key, cache, read_from))
-    table = _in_order(pa.concat_tables([kept, *parts]), found)
+    table = _order_rows(pa.concat_tables([kept, *parts]), found)
     if cache:
-        _write(cache, table, key)
+        _write_cache(cache, table, key)
         _remove_parts(cache, read_from)
     return HeaderTable(table, key)
 
 
 def _read_parts(
-    root: Path, files: Sequence[FoundFile], key: bytes, cache: Path | None, put_down: list[Path]
+    root: Path, files: Sequence[FoundFile], key: bytes, cache: Path | None, saved_parts: list[Path]
 ) -> Iterator[pa.Table]:
     """Headers of ``files`` in their order, some batches at a time, put down as they come where there is a cache.
 
     ``put_down`` is filled with where.
     """
     tables = iter(_read(root, files, key))
-    while some := list(islice(tables, BATCHES_A_PART)):
+    while some := list(islice(tables, BATCHES_PER_PART)):
         part = pa.concat_tables(some).combine_chunks()
         if cache:
-            put_down.append(_parts(cache) / f"{uuid4().hex}.parquet")
+            saved_parts.append(_get_parts_folder(cache) / f"{uuid4().hex}.parquet")
             with suppress(FileNotFoundError):  # another scan cleared up; it costs a killed one a second reading
-                _write(put_down[-1], part, key)
+                _write_cache(saved_parts[-1], part, key)
         yield part
 
 
 def _read(root: Path, files: Sequence[FoundFile], key: bytes) -> Iterable[pa.Table]:
-    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-    if len(files) < PARALLEL_FROM:
+    batches = [files[start : start + FILES_PER_BATCH] for start in range(0, len(files), FILES_PER_BATCH)]
+    if len(files) < MIN_PARALLEL_FILES:
         return (_read_batch(root, batch, key) for batch in batches)
     warnings.filterwarnings("ignore", "A worker stopped", module="joblib")  # it renews workers that have grown
     pool = joblib.Parallel(n_jobs=-1, return_as="generator")
@@ -87,16 +95,16 @@ def _read(root: Path, files: Sequence[FoundFile], key: bytes) -> Iterable[pa.Tab
 
 
 def _read_batch(root: Path, files: Sequence[FoundFile], key: bytes) -> pa.Table:
-    return to_table(files, [_headers(root, file, key) for file in files], key)
+    return make_header_table(files, [_read_file_headers(root, file, key) for file in files], key)
 
 
-def _headers(root: Path, file: FoundFile, key: bytes) -> list[Header]:
+def _read_file_headers(root: Path, file: FoundFile, key: bytes) -> list[Header]:
     if file.fault:
         return [Header(file.path, file.site, file.fault, shown=file.name)]
     return read_headers(root, file.path, file.site, key, file.name)
 
 
-def _rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
+def _map_rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
     """Number of the row of each file, and of each frame of it; of rows that are there twice the last."""
     columns = [table[name].to_pylist() for name in IDENTITY]
     columns[:2] = [map(os.fsdecode, column) for column in columns[:2]]
@@ -106,43 +114,43 @@ def _rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
     return rows
 
 
-def _in_order(table: pa.Table, found: Sequence[FoundFile]) -> pa.Table:
+def _order_rows(table: pa.Table, found: Sequence[FoundFile]) -> pa.Table:
     """The rows of the files that are there now, in their order."""
-    rows_of = _rows_by_file(table)
+    rows_of = _map_rows_by_file(table)
     rows = [row for file in found for row in rows_of[file.state].values()]
     return table.take(pa.array(rows, pa.int64())).combine_chunks()
 
 
-def _stamp(key: bytes) -> bytes:
+def _make_stamp(key: bytes) -> bytes:
     """Changes with the key, since the cached pseudonyms are then worth nothing, and with the format."""
     return make_pseudonym(key, "header cache", CACHE_FORMAT).encode()
 
 
-def _parts(cache: Path) -> Path:
+def _get_parts_folder(cache: Path) -> Path:
     return cache.with_name(f".{cache.name}.parts")
 
 
-def _load(cache: Path, key: bytes) -> tuple[pa.Table, list[Path]]:
+def _load_cache(cache: Path, key: bytes) -> tuple[pa.Table, list[Path]]:
     """What earlier scans have read, a killed one too, and the parts that held it.
 
     Nothing of what is damaged, or of another key or format.
     """
     tables = [SCHEMA.empty_table()]
-    parts = sorted(_parts(cache).glob("*.parquet"))
+    parts = sorted(_get_parts_folder(cache).glob("*.parquet"))
     for file in (cache, *parts):
         try:
             table = pq.read_table(file, memory_map=False)
         except (OSError, pa.ArrowException):
             continue
-        if (table.schema.metadata or {}).get(b"stamp") == _stamp(key):
+        if (table.schema.metadata or {}).get(b"stamp") == _make_stamp(key):
             tables.append(table.replace_schema_metadata(None))
     return pa.concat_tables(tables), parts
 
 
-def _write(file: Path, table: pa.Table, key: bytes) -> None:
+def _write_cache(file: Path, table: pa.Table, key: bytes) -> None:
     """Whole or not at all."""
     with whole_file(file, private=True, durable=False) as partial:  # paths may be named after patients
-        pq.write_table(table.replace_schema_metadata({"stamp": _stamp(key)}), partial)
+        pq.write_table(table.replace_schema_metadata({"stamp": _make_stamp(key)}), partial)
 
 
 def _remove_parts(cache: Path, parts: Sequence[Path]) -> None:
@@ -150,4 +158,4 @@ def _remove_parts(cache: Path, parts: Sequence[Path]) -> None:
     for part in parts:
         part.unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or gone
-        _parts(cache).rmdir()
+        _get_parts_folder(cache).rmdir()

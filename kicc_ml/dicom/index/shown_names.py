@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection
 
 from kicc_ml.core.pseudonym import make_pseudonym
-from kicc_ml.dicom.header.shown_path import folded, mark_of
+from kicc_ml.dicom.header.shown_path import make_identity_mark, normalize_word
 
 #: What is in the names of files of scanners and archives, and of what lies beside them. It says nothing of a person.
 PLAIN_WORDS = frozenset(
@@ -26,19 +26,19 @@ PLAIN_WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 #: Digits of the longest number that is shown: numbers of slices and series.
-SHOWN_DIGITS = 4
+MAX_SHOWN_DIGITS = 4
 #: Digits of several numbers in a row from which on they may be a date, a telephone number or a UID.
-CHAIN_DIGITS = 5
+MAX_CHAIN_DIGITS = 5
 #: Most tokens that make one identifier up together: ``A-17/0003`` are three.
-LONGEST_RUN = 6
+MAX_RUN_TOKENS = 6
 #: The first of the characters (of Unicode's private use) that hold the places of pseudonyms while a path is worked on.
-FIRST_PLACE, LAST_PLACE = 0xE000, 0xF8FF
+FIRST_PLACEHOLDER, LAST_PLACEHOLDER = 0xE000, 0xF8FF
 _PSEUDONYM = re.compile(r"(?<![^\W_])(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{12}(?![^\W_])")
 _DATE_IN_FOLDERS = re.compile(r"(?<!\d)(?:19|20)\d\d(?:/\d{1,4})+(?!\d)")
 _CHAIN = re.compile(r"\d+(?:\s*[-._,·년월일\s]\s*\d+)+(?:\s*일)?|\d{4}\s*년(?:\s*\d{1,2}\s*월)?")
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?")  # of a service, which is a site too
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
-_PLACE = re.compile(f"[{chr(FIRST_PLACE)}-{chr(LAST_PLACE)}]")
+_PLACEHOLDER = re.compile(f"[{chr(FIRST_PLACEHOLDER)}-{chr(LAST_PLACEHOLDER)}]")
 
 
 def hide_identity_in_path(path: str, key: bytes, marks: Collection[str]) -> str:
@@ -47,60 +47,60 @@ def hide_identity_in_path(path: str, key: bytes, marks: Collection[str]) -> str:
     Args:
         path: with ``/`` between its folders; pseudonyms in it stay.
         key: of the repository.
-        marks: what stands for the words of headers (:func:`kicc_ml.dicom.header.shown_path.mark_of`).
+        marks: what stands for the words of headers (:func:`kicc_ml.dicom.header.shown_path.make_identity_mark`).
     """
-    return _Hiding(key, marks).run(path, _is_plain)
+    return _NameHider(key, marks).hide_all(path, _is_plain)
 
 
 def hide_identity_in_site(site: str, key: bytes, marks: Collection[str]) -> str:
     """The folder of a hospital: its name is shown, but a day, a long number or a word of a header is not."""
-    return site if _ADDRESS.fullmatch(site) else _Hiding(key, marks).run(site, lambda word: True)
+    return site if _ADDRESS.fullmatch(site) else _NameHider(key, marks).hide_all(site, lambda word: True)
 
 
 def hide_identity_in_text(text: str, key: bytes, marks: Collection[str]) -> str:
     """What a header says of scanner or kernel, without words of headers; a short number is a model, not a patient."""
-    return _Hiding(key, marks, SHOWN_DIGITS).run_marked(text)
+    return _NameHider(key, marks, MAX_SHOWN_DIGITS).hide_marked(text)
 
 
 def _is_plain(word: str) -> bool:
     return word.casefold() in PLAIN_WORDS or (len(word) == 1 and word.isascii())
 
 
-class _Hiding:
+class _NameHider:
     """One path, in which each thing that is hidden becomes one character until all is done."""
 
     def __init__(self, key: bytes, marks: Collection[str], longest_number: int = 0) -> None:
         self.key, self.marks, self.longest_number = key, marks, longest_number
         self.pseudonyms: list[str] = []
 
-    def run(self, path: str, is_shown: Callable[[str], bool]) -> str:
-        text = _PLACE.sub("?", path)
-        text = _PSEUDONYM.sub(lambda found: self._place(found.group()), text)
+    def hide_all(self, path: str, is_shown: Callable[[str], bool]) -> str:
+        text = _PLACEHOLDER.sub("?", path)
+        text = _PSEUDONYM.sub(lambda found: self._add_placeholder(found.group()), text)
         text = _DATE_IN_FOLDERS.sub(lambda found: self._hide(found.group()), text)
         text = "/".join(map(self._hide_marked, text.split("/")))
         text = _CHAIN.sub(lambda found: self._hide_chain(found.group()), text)
         text = _TOKEN.sub(lambda found: self._hide_token(found.group(), is_shown), text)
-        return self._filled_in(text)
+        return self._fill_placeholders(text)
 
-    def run_marked(self, text: str) -> str:
-        return self._filled_in(self._hide_marked(_PLACE.sub("?", text)))
+    def hide_marked(self, text: str) -> str:
+        return self._fill_placeholders(self._hide_marked(_PLACEHOLDER.sub("?", text)))
 
-    def _place(self, pseudonym_shown: str) -> str:
+    def _add_placeholder(self, pseudonym_shown: str) -> str:
         """The character that holds the place of a pseudonym."""
         self.pseudonyms.append(pseudonym_shown)
-        return chr(min(FIRST_PLACE + len(self.pseudonyms) - 1, LAST_PLACE))  # a path has 4096 bytes
+        return chr(min(FIRST_PLACEHOLDER + len(self.pseudonyms) - 1, LAST_PLACEHOLDER))  # a path has 4096 bytes
 
     def _hide(self, text: str) -> str:
         """A pseudonym with letters and digits, so that it is known for one where it is met again."""
-        digits = make_pseudonym(self.key, folded(text))
-        return self._place(digits if _PSEUDONYM.fullmatch(digits) else f"a0{digits[2:]}")
+        digits = make_pseudonym(self.key, normalize_word(text))
+        return self._add_placeholder(digits if _PSEUDONYM.fullmatch(digits) else f"a0{digits[2:]}")
 
     def _hide_marked(self, component: str) -> str:
         """A folder or file name without the words of headers, written together or apart."""
         tokens = list(_TOKEN.finditer(component)) if self.marks else []
         result, at, first = "", 0, 0
         while first < len(tokens):
-            for last in range(min(first + LONGEST_RUN, len(tokens)), first, -1):
+            for last in range(min(first + MAX_RUN_TOKENS, len(tokens)), first, -1):
                 text = component[tokens[first].start() : tokens[last - 1].end()]
                 if self._is_marked(text):
                     result += component[at : tokens[first].start()] + self._hide(text)
@@ -112,23 +112,23 @@ class _Hiding:
 
     def _is_marked(self, text: str) -> bool:
         is_short_number = text.isdigit() and len(text) <= self.longest_number
-        return not is_short_number and mark_of(self.key, text) in self.marks
+        return not is_short_number and make_identity_mark(self.key, text) in self.marks
 
     def _hide_chain(self, text: str) -> str:
         digits = sum(character.isdigit() for character in text)
         is_month = re.match(r"(?:19|20)\d\d\D", text) is not None
-        return self._hide(text) if digits > CHAIN_DIGITS or is_month else text
+        return self._hide(text) if digits > MAX_CHAIN_DIGITS or is_month else text
 
     def _hide_token(self, token: str, is_shown: Callable[[str], bool]) -> str:
-        shown = len(token) <= SHOWN_DIGITS if token.isdigit() else is_shown(token)
+        shown = len(token) <= MAX_SHOWN_DIGITS if token.isdigit() else is_shown(token)
         return token if shown else self._hide(token)
 
-    def _filled_in(self, text: str) -> str:
+    def _fill_placeholders(self, text: str) -> str:
         """``text`` with the pseudonyms, set off from letters and digits beside them."""
         result = ""
         for character in text:
-            is_place = _PLACE.match(character) is not None
-            part = self.pseudonyms[ord(character) - FIRST_PLACE] if is_place else character
+            is_place = _PLACEHOLDER.match(character) is not None
+            part = self.pseudonyms[ord(character) - FIRST_PLACEHOLDER] if is_place else character
             follows_on = result[-1:].isalnum() and part[:1].isalnum() and (is_place or self._ends_in_pseudonym(result))
             result += f"-{part}" if follows_on else part
         return result

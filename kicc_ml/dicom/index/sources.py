@@ -14,9 +14,9 @@ from kicc_ml.dicom.series.image_files import (
     NIFTI_SUFFIXES,
     RADIOGRAPH_SUFFIXES,
     explain_refusal,
-    nifti_series,
-    radiograph_series,
-    stem,
+    make_nifti_series,
+    make_radiograph_series,
+    strip_suffix,
 )
 from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 
@@ -31,7 +31,7 @@ class Scans(dict[str, Series]):
         self.set_aside = set_aside
 
 
-def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Modality = "CT") -> Scans:
+def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: Modality = "CT") -> Scans:
     """CT series or radiographs by case id: the name of a file less its suffix, the pseudonym of a DICOM series.
 
     CT may be NIfTI, radiographs PNG or JPEG; in zip files they are not looked for. ``units`` and ``spacing_known`` are
@@ -40,22 +40,22 @@ def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Mo
     files give one id.
     """
     suffixes = NIFTI_SUFFIXES if modality == "CT" else RADIOGRAPH_SUFFIXES
-    files = list(_files(source, suffixes))
+    files = list(_list_files(source, suffixes))
     set_aside = {
         make_printable(path.name): f"its name without suffix cannot be the name of a folder: {fault}; rename the file"
         for path in files
-        if (fault := find_name_fault(stem(path)))
+        if (fault := find_name_fault(strip_suffix(path)))
     }
     found = [
-        nifti_series(path, site="", patient=stem(path), units=units, spacing_known=spacing_known)
+        make_nifti_series(path, site="", patient=strip_suffix(path), units=units, spacing_known=spacing_known)
         if modality == "CT"
-        else radiograph_series(path, site="", patient=stem(path))
+        else make_radiograph_series(path, site="", patient=strip_suffix(path))
         for path in files
-        if not find_name_fault(stem(path))
+        if not find_name_fault(strip_suffix(path))
     ]
     if not files or Path(source).is_dir():
-        found += _in_dicom(source, modality)
-    set_aside |= _refused(found, suffixes)
+        found += _index_dicom(source, modality)
+    set_aside |= _log_refusals(found, suffixes)
     usable = {series.uid: series for series in found if series.usable}
     if not usable and len(set_aside) == len(files) == 1:
         ((name, reason),) = set_aside.items()
@@ -68,7 +68,7 @@ def scans_at(source: Path | str, units: Units, spacing_known: bool, modality: Mo
     return Scans(usable, set_aside)
 
 
-def _refused(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, str]:
+def _log_refusals(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, str]:
     """Files that cannot be predicted, by name; all refused series are logged.
 
     A refused series of DICOM may be a scout beside the scan, a refused file of another kind was meant as one.
@@ -84,7 +84,7 @@ def _refused(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, st
     return set_aside
 
 
-def _in_dicom(source: Path | str, modality: Modality) -> list[Series]:
+def _index_dicom(source: Path | str, modality: Modality) -> list[Series]:
     (found,) = read_index([source])
     for row in found.file_rows:
         if row.reason in NOT_OPENED:
@@ -92,7 +92,7 @@ def _in_dicom(source: Path | str, modality: Modality) -> list[Series]:
     return [series for series in found.series if series.modality == modality]
 
 
-def _files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _list_files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """The files at a place on disk whose name ends so."""
     if str(source).startswith(WEB):
         return
@@ -102,11 +102,11 @@ def _files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
     if place.is_file():
         paths = [place]
     else:
-        paths = sorted([*(place / file.path for file in walk(place) if not file.fault), *_hidden(place)])
+        paths = sorted([*(place / file.path for file in walk(place) if not file.fault), *_list_hidden_files(place)])
     yield from (path for path in paths if path.name.lower().endswith(suffixes))
 
 
-def _hidden(place: Path) -> Iterator[Path]:
+def _list_hidden_files(place: Path) -> Iterator[Path]:
     """Files whose name begins with a dot, but for the ``._`` ones of a Mac: such a scan is set aside by name."""
     for path in place.rglob(".*"):
         folders = path.relative_to(place).parts[:-1]

@@ -17,10 +17,10 @@ VERDICTS = ("usable", "repaired", "refused")
 NOTES = {"oblique", "coronal", "sagittal", "burned_in", "lossy_compression"}
 NOTES |= {"split_orientation", "split_matrix", "split_kernel", "split_acquisition"}
 #: With more series than this a list of them no longer fits a screen.
-FEW_SERIES = 40
+MAX_LISTED_SERIES = 40
 
 
-def by_site(frame: pd.DataFrame) -> pd.DataFrame:
+def count_by_site(frame: pd.DataFrame) -> pd.DataFrame:
     """Series of each verdict, and files in no series, per site; the columns are named as they are printed."""
     series = frame[frame["kind"] == "series"]
     counts = pd.crosstab(series["site"], series["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
@@ -28,7 +28,7 @@ def by_site(frame: pd.DataFrame) -> pd.DataFrame:
     return counts.join(files.rename("files in no series"), how="outer").fillna(0).astype(int).sort_index()
 
 
-def by_reason(frame: pd.DataFrame) -> pd.DataFrame:
+def count_by_reason(frame: pd.DataFrame) -> pd.DataFrame:
     """Each reason with its words and remedy and how many series and files have it, worst first.
 
     Worst is what costs most series, then what costs most files; what was mended or is only said comes last.
@@ -45,17 +45,17 @@ def by_reason(frame: pd.DataFrame) -> pd.DataFrame:
     return counts.sort_values(order, ascending=[False, False, False, True], ignore_index=True)
 
 
-def tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table]:
+def make_tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table]:
     """For the terminal: series one by one where they are few or asked for, then sites, then reasons."""
     series = frame[frame["kind"] == "series"]
-    if all_series or len(series) <= FEW_SERIES:
-        yield _series_table(series)
-    yield _table(by_site(frame).reset_index())
-    if len(reasons := by_reason(frame)):
-        yield _table(reasons[["lost series", "files", "other series", "in words", "reason"]])
+    if all_series or len(series) <= MAX_LISTED_SERIES:
+        yield _make_series_table(series)
+    yield _make_table(count_by_site(frame).reset_index())
+    if len(reasons := count_by_reason(frame)):
+        yield _make_table(reasons[["lost series", "files", "other series", "in words", "reason"]])
 
 
-def last_line(frame: pd.DataFrame) -> str:
+def format_totals(frame: pd.DataFrame) -> str:
     """Counts by kind and verdict in words."""
     counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
     return ", ".join(
@@ -63,18 +63,18 @@ def last_line(frame: pd.DataFrame) -> str:
     )
 
 
-def spacing(spacing_mm: list[float] | None) -> str:
+def format_spacing(spacing_mm: list[float] | None) -> str:
     return " x ".join(f"{mm:.3g}" for mm in spacing_mm) if spacing_mm is not None else "unknown"
 
 
-def _series_table(series: pd.DataFrame) -> Table:
+def _make_series_table(series: pd.DataFrame) -> Table:
     shown = series[["site", "series", "modality", "plane", "slices", "spacing_mm", "verdict", "reasons"]].copy()
-    shown["spacing_mm"] = shown["spacing_mm"].map(spacing)
+    shown["spacing_mm"] = shown["spacing_mm"].map(format_spacing)
     shown["reasons"] = shown["reasons"].map(", ".join)
-    return _table(shown.rename(columns={"spacing_mm": "spacing, mm"}))
+    return _make_table(shown.rename(columns={"spacing_mm": "spacing, mm"}))
 
 
-def _table(frame: pd.DataFrame) -> Table:
+def _make_table(frame: pd.DataFrame) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in map(str, frame.columns):
         table.add_column(name, no_wrap=name == "reason", overflow="fold")

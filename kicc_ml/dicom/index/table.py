@@ -10,12 +10,12 @@ import pandas as pd
 
 from kicc_ml.core.pseudonym import compute_shift_days
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.header.shown_path import readable
-from kicc_ml.dicom.index.build import Indexed
+from kicc_ml.dicom.header.shown_path import decode_path
+from kicc_ml.dicom.index.build import SourceIndex
 from kicc_ml.dicom.series.verdict import FileRow
 
 #: Columns that are fields of :class:`Series` as they are.
-PLAIN = (
+COPIED_FIELDS = (
     *("site", "patient", "study", "modality", "slices", "rows", "columns", "verdict", "vendor", "model", "kernel"),
     *("projection", "view", "plane", "tilt_degrees", "coverage_mm", "slice_thickness_mm", "dose_class"),
     *("acquired_after_study_s", "transfer_syntax", "units"),
@@ -27,47 +27,53 @@ COLUMNS = (
 )
 COUNTS = ("slices", "rows", "columns")
 NUMBERS = ("tilt_degrees", "coverage_mm", "slice_thickness_mm", "acquired_after_study_s")
-TEXTS = ("series", *(name for name in PLAIN if name not in (*COUNTS, *NUMBERS, "site", "verdict")))
+TEXTS = ("series", *(name for name in COPIED_FIELDS if name not in (*COUNTS, *NUMBERS, "site", "verdict")))
 
 
-def frame_of(found: Sequence[Indexed]) -> pd.DataFrame:
+def make_index_table(found: Sequence[SourceIndex]) -> pd.DataFrame:
     """The index of several sources as one table of :data:`COLUMNS`, all series before the files in none.
 
-    ``files`` are names in order of position that tell nobody's name or date (:meth:`Indexed.name`). ``acquired`` is
+    ``files`` are names in order of position that tell nobody's name or date (:meth:`SourceIndex.name`). ``acquired`` is
     moved by the patient's :func:`compute_shift_days`.
     """
-    rows = [_series_row(one, source) for source in found for one in source.series]
-    rows += [_file_row(one, source) for source in found for one in source.file_rows]
+    rows = [_make_series_row(one, source) for source in found for one in source.series]
+    rows += [_make_file_row(one, source) for source in found for one in source.file_rows]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     types = dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
     return frame.astype(types).assign(acquired=pd.to_datetime(frame["acquired"]))
 
 
-def to_frame(series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()) -> pd.DataFrame:
-    """As :func:`frame_of`, of series without their source: there is no key to shift dates by, and they are left out.
+def make_undated_index_table(
+    series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()
+) -> pd.DataFrame:
+    """As :func:`make_index_table`, of series without their source: there is no key to shift dates by, and they are left out.
 
     Pseudonyms in paths are of a key of the moment.
     """
     paths = [path for one in series for path in one.files] + [row.path for row in file_rows]
     shown = {
-        path: readable(str(path.relative_to(source)))
+        path: decode_path(str(path.relative_to(source)))
         for source in sources
         for path in paths
         if path.is_relative_to(source)
     }
-    return frame_of(
-        [Indexed(Path(), secrets.token_bytes(32), [replace(one, acquired=None) for one in series], file_rows, shown)]
+    return make_index_table(
+        [
+            SourceIndex(
+                Path(), secrets.token_bytes(32), [replace(one, acquired=None) for one in series], file_rows, shown
+            )
+        ]
     )
 
 
-def _series_row(series: Series, source: Indexed) -> dict[str, object]:
+def _make_series_row(series: Series, source: SourceIndex) -> dict[str, object]:
     shift = timedelta(days=compute_shift_days(source.key, series.patient))
-    return {name: getattr(series, name) for name in PLAIN} | {
+    return {name: getattr(series, name) for name in COPIED_FIELDS} | {
         "kind": "series",
         "site": source.site(series.site),
         **{name: source.text(getattr(series, name)) for name in ("vendor", "model", "kernel")},
         "series": series.uid,
-        "files": source.names_of(series),
+        "files": source.name_series_files(series),
         "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
         "reasons": list(series.reasons),
         "acquired": series.acquired and series.acquired + shift,
@@ -75,7 +81,7 @@ def _series_row(series: Series, source: Indexed) -> dict[str, object]:
     }
 
 
-def _file_row(row: FileRow, source: Indexed) -> dict[str, object]:
+def _make_file_row(row: FileRow, source: SourceIndex) -> dict[str, object]:
     return dict.fromkeys(TEXTS, "") | {
         "kind": "file",
         "site": source.site(row.site),

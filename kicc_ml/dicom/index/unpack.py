@@ -12,8 +12,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.header.shown_path import readable
-from kicc_ml.dicom.index.walk import is_source
+from kicc_ml.dicom.header.shown_path import decode_path
+from kicc_ml.dicom.index.walk import is_source_file
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 
@@ -25,18 +25,18 @@ MAX_MEMBER_BYTES = 8 * 2**30
 MAX_MEMBERS = 10**6
 #: Zip files in a zip file in a zip file; exports have two levels, and some zip files hold themselves.
 MAX_DEPTH = 3
-FILES_A_FOLDER = 1000
+FILES_PER_FOLDER = 1000
 CHUNK_BYTES = 2**20
-NAMES = ".names.json"
+NAMES_FILE = ".names.json"
 SUFFIX = ".zip"
 #: Bits of the flags of a member (APPNOTE 4.4.4).
 ENCRYPTED, UTF_8 = 0x1, 0x800
 #: How a zip file begins, and the member by which one is a spreadsheet or document (ECMA-376, OpenDocument).
 MAGIC = b"PK\3\4"
 OFFICE_MEMBERS = frozenset({"[Content_Types].xml", "mimetype"})
-PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+READABLE_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
 #: What zipfile and the decompressors raise at bytes that are not what was packed.
-OF_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError)
+DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError)
 
 
 class NotUnpacked(UserError):
@@ -81,7 +81,7 @@ class _Unpacking:
     written: int = 0
 
     def next_path(self) -> str:
-        path = f"{self.written // FILES_A_FOLDER:04d}/{self.written % FILES_A_FOLDER:03d}"
+        path = f"{self.written // FILES_PER_FOLDER:04d}/{self.written % FILES_PER_FOLDER:03d}"
         self.written += 1
         if self.written > MAX_MEMBERS:
             raise NotUnpacked(self.archive, "unfolding_zip")
@@ -90,7 +90,7 @@ class _Unpacking:
 
 
 def unpack(archive: Path, folder: Path, allowance: Allowance) -> None:
-    """Write the files of ``archive`` into ``folder``, and :data:`NAMES`, by which :func:`members_of` knows them.
+    """Write the files of ``archive`` into ``folder``, and :data:`NAMES_FILE`, by which :func:`read_members` knows them.
 
     A member that is damaged is left empty and has a fault. Zip files in it are opened too.
 
@@ -101,13 +101,13 @@ def unpack(archive: Path, folder: Path, allowance: Allowance) -> None:
     unpacking = _Unpacking(str(archive), folder, allowance)
     _write_zip(unpacking, archive, "", (), 1)
     content = [astuple(member) for member in unpacking.members]
-    (folder / NAMES).write_text(json.dumps(content), encoding="utf-8")
+    (folder / NAMES_FILE).write_text(json.dumps(content), encoding="utf-8")
 
 
-def members_of(folder: Path) -> list[Member] | None:
+def read_members(folder: Path) -> list[Member] | None:
     """What :func:`unpack` wrote; None where it is not there as it was written."""
     try:
-        members = [Member(*fields) for fields in json.loads((folder / NAMES).read_text(encoding="utf-8"))]
+        members = [Member(*fields) for fields in json.loads((folder / NAMES_FILE).read_text(encoding="utf-8"))]
         whole = all(os.stat(folder / member.path).st_size == member.size for member in members)
     except (OSError, ValueError, TypeError):
         return None
@@ -119,33 +119,33 @@ def _write_zip(unpacking: _Unpacking, archive: Path, prefix: str, folders: tuple
     shown = prefix or unpacking.archive
     try:
         with zipfile.ZipFile(archive) as source:
-            for parts, info in _wanted(source, shown, folders):
+            for parts, info in _list_wanted_members(source, shown, folders):
                 _write_member(unpacking, source, info, prefix, (folders, parts), depth)
-    except OF_DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise NotUnpacked(shown, "damaged_zip") from error
 
 
-def _wanted(
+def _list_wanted_members(
     source: zipfile.ZipFile, shown: str, folders: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], zipfile.ZipInfo]]:
     """Members in order of their names, without what a scan of folders would pass over."""
     infos = source.infolist()
     if infos and infos[0].filename in OFFICE_MEMBERS:
         raise NotUnpacked(shown, "office_file")
-    named = ((_parts(info), info) for info in infos)
-    wanted = [(parts, info) for parts, info in named if parts and is_source((*folders, *parts))]
+    named = ((_split_name(info), info) for info in infos)
+    wanted = [(parts, info) for parts, info in named if parts and is_source_file((*folders, *parts))]
     if any(info.flag_bits & ENCRYPTED for _, info in wanted):
         raise NotUnpacked(shown, "encrypted_zip")
-    if any(info.compress_type not in PACKINGS for _, info in wanted):
+    if any(info.compress_type not in READABLE_COMPRESSIONS for _, info in wanted):
         raise NotUnpacked(shown, "other_packing")
     return sorted(wanted, key=itemgetter(0))
 
 
-def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+def _split_name(info: zipfile.ZipInfo) -> tuple[str, ...]:
     """Folders and name of a member for people; nothing of a folder. Windows writes backslashes between them."""
     name = info.filename
     if not info.flag_bits & UTF_8:  # zipfile took it for code page 437, of which every byte is a letter
-        name = readable(os.fsdecode(name.encode("cp437")))
+        name = decode_path(os.fsdecode(name.encode("cp437")))
     name = name.replace("\\", "/")
     is_folder = name.endswith("/")
     return () if is_folder else tuple(part for part in name.split("/") if part not in ("", ".", ".."))
@@ -166,7 +166,7 @@ def _write_member(
     file = unpacking.folder / path
     fault = _write_bytes(unpacking, source, info, file)
     if not fault and name.lower().endswith(SUFFIX) and is_zip(file):
-        fault = _open_inner(unpacking, file, name, above, depth)
+        fault = _unpack_inner_zip(unpacking, file, name, above, depth)
         if not fault:
             file.unlink()
             return
@@ -175,7 +175,7 @@ def _write_member(
     unpacking.members.append(Member(path, file.stat().st_size, name, above[0] if above else "", fault))
 
 
-def _open_inner(unpacking: _Unpacking, file: Path, name: str, folders: tuple[str, ...], depth: int) -> str:
+def _unpack_inner_zip(unpacking: _Unpacking, file: Path, name: str, folders: tuple[str, ...], depth: int) -> str:
     """Write the files of a zip file in a zip file; why not, with nothing of it left, or ""."""
     if depth == MAX_DEPTH:
         return "nested_zip"
@@ -203,7 +203,7 @@ def _write_bytes(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.Z
     allowance, size = unpacking.allowance, 0
     with file.open("wb") as target:
         try:
-            for chunk in _chunks(unpacking, source, info):
+            for chunk in _read_chunks(unpacking, source, info):
                 target.write(chunk)
                 size += len(chunk)
                 allowance.spent += len(chunk)
@@ -218,13 +218,13 @@ class _DamagedMember(Exception):
     """The bytes of a member are not those that were packed."""
 
 
-def _chunks(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+def _read_chunks(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """What a member holds. What goes wrong here is of the zip file, never of the place that is written to."""
     try:
         with source.open(info) as member:
             while chunk := member.read(CHUNK_BYTES):
                 yield chunk
-    except OF_DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise _DamagedMember from error
     except OSError as error:
         if error.errno is None:  # so says bz2

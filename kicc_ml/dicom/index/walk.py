@@ -10,8 +10,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.index.header_table import FoundFile
 
 #: Folders and files right under a repository that hold no source images.
-NOT_SITES = {"masks", "truth"}
-TABLE = "clinical.csv"
+NOT_SITE_FOLDERS = {"masks", "truth"}
+CLINICAL_TABLE = "clinical.csv"
 
 
 def walk(root: Path) -> Iterator[FoundFile]:
@@ -30,55 +30,55 @@ def walk(root: Path) -> Iterator[FoundFile]:
         inside = waiting.pop()
         site = inside.partition(os.sep)[0]
         try:
-            entries = _entries(root / inside)
+            entries = _list_entries(root / inside)
         except OSError as error:
             if not inside:
                 raise UserError(f"{root} cannot be opened: {error.strerror}") from error
-            yield found_fault(inside, site, "closed_folder")
+            yield make_found_fault(inside, site, "closed_folder")
             continue
         folders = []
         for entry in entries:
             path = f"{inside}{os.sep}{entry.name}" if inside else entry.name
-            found = _look(entry, path, site, links)
+            found = _classify_entry(entry, path, site, links)
             if found is None:
                 folders.append(path)
-            elif path != TABLE and path not in NOT_SITES:
+            elif path != CLINICAL_TABLE and path not in NOT_SITE_FOLDERS:
                 yield found
-        waiting += [folder for folder in reversed(folders) if folder not in NOT_SITES]
+        waiting += [folder for folder in reversed(folders) if folder not in NOT_SITE_FOLDERS]
 
 
-def found_file(path: str, site: str, status: os.stat_result, name: str = "") -> FoundFile:
+def make_found_file(path: str, site: str, status: os.stat_result, name: str = "") -> FoundFile:
     return FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns, name)
 
 
-def found_fault(path: str, site: str, fault: str, name: str = "") -> FoundFile:
+def make_found_fault(path: str, site: str, fault: str, name: str = "") -> FoundFile:
     """What is not opened, and why; the reason takes the place of the times, so that a cache tells one from another."""
     return FoundFile(path, site, -1, 0, zlib.crc32(fault.encode()), name, fault)
 
 
-def is_source(parts: Sequence[str]) -> bool:
+def is_source_file(parts: Sequence[str]) -> bool:
     """Whether :func:`walk` would come upon a file, by the parts of its path."""
     visible = all(part and part[0] != "." for part in parts)
-    return visible and parts[0] not in (NOT_SITES if len(parts) > 1 else {TABLE})
+    return visible and parts[0] not in (NOT_SITE_FOLDERS if len(parts) > 1 else {CLINICAL_TABLE})
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted([entry for entry in entries if entry.name[0] != "."], key=attrgetter("name"))
 
 
-def _look(entry: os.DirEntry[str], path: str, site: str, links: "_Links") -> FoundFile | None:
+def _classify_entry(entry: os.DirEntry[str], path: str, site: str, links: "_Links") -> FoundFile | None:
     """What an entry is; None where it is a folder to walk through."""
     try:
         if entry.is_symlink():
             return links.follow(entry.path, path, site)
         if entry.is_dir(follow_symlinks=False):
-            return found_fault(path, site, "linked_twice") if links.has_entered(entry.path) else None
+            return make_found_fault(path, site, "linked_twice") if links.has_entered(entry.path) else None
         if entry.is_file(follow_symlinks=False):
-            return found_file(path, site, entry.stat(follow_symlinks=False))
+            return make_found_file(path, site, entry.stat(follow_symlinks=False))
     except OSError:  # gone meanwhile, or closed to this account
-        return found_fault(path, site, "unreadable")
-    return found_fault(path, site, "special_file")
+        return make_found_fault(path, site, "unreadable")
+    return make_found_fault(path, site, "special_file")
 
 
 class _Links:
@@ -93,25 +93,29 @@ class _Links:
         try:
             target = os.path.realpath(link, strict=True)
         except OSError:
-            return found_fault(path, site, "broken_link")
-        if (fault := self._fault_of(target)) is not None:
-            return found_fault(path, site, fault)
+            return make_found_fault(path, site, "broken_link")
+        if (fault := self._find_fault(target)) is not None:
+            return make_found_fault(path, site, fault)
         if os.path.isdir(target):
             self._entered.add(target)
             return None
         if os.path.isfile(target):
-            return found_file(path, site, os.stat(target))
-        return found_fault(path, site, "special_file")
+            return make_found_file(path, site, os.stat(target))
+        return make_found_fault(path, site, "special_file")
 
     def has_entered(self, folder: str) -> bool:
         """Whether a link led into this very folder before."""
         return bool(self._entered) and os.path.realpath(folder) in self._entered
 
-    def _fault_of(self, target: str) -> str | None:
+    def _find_fault(self, target: str) -> str | None:
         if target != self._root and not target.startswith(os.path.join(self._root, "")):
             return "link_outside"
         parts = os.path.relpath(target, self._root).split(os.sep)
-        is_walked = target == self._root or is_source(parts) or parts in ([TABLE], *([name] for name in NOT_SITES))
+        is_walked = (
+            target == self._root
+            or is_source_file(parts)
+            or parts in ([CLINICAL_TABLE], *([name] for name in NOT_SITE_FOLDERS))
+        )
         return "linked_twice" if is_walked or self._is_below_entered(target) else None
 
     def _is_below_entered(self, target: str) -> bool:

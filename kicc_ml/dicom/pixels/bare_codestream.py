@@ -20,7 +20,7 @@ TILE_HEADER_BYTES = 12
 RLE_HEADER_BYTES = 64
 
 
-def bare(stream: bytes, pixels: int) -> bytes:
+def strip_codestream(stream: bytes, pixels: int) -> bytes:
     """The same picture alone.
 
     Args:
@@ -32,15 +32,15 @@ def bare(stream: bytes, pixels: int) -> bytes:
     """
     try:
         if stream[:2] == JPEG_START:
-            return _bare_jpeg(stream)
+            return _strip_jpeg(stream)
         if stream[:4] == J2K_START or stream.startswith(JP2_SIGNATURE):
-            return _bare_jpeg_2000(stream[stream.index(J2K_START) :])
-        return _bare_rle(stream, pixels)
+            return _strip_jpeg_2000(stream[stream.index(J2K_START) :])
+        return _strip_rle(stream, pixels)
     except (struct.error, IndexError) as error:
         raise ValueError("the compressed frame ends early") from error
 
 
-def _bare_jpeg(stream: bytes) -> bytes:
+def _strip_jpeg(stream: bytes) -> bytes:
     kept, at = [JPEG_START], 2
     while stream[at : at + 2] != JPEG_END:
         if stream[at] != 0xFF:
@@ -49,16 +49,16 @@ def _bare_jpeg(stream: bytes) -> bytes:
         if marker == 0xFF:  # a fill byte
             at += 1
             continue
-        end = at + 2 if marker in STANDALONE else at + 2 + _length(stream, at + 2)
+        end = at + 2 if marker in STANDALONE else at + 2 + _read_segment_length(stream, at + 2)
         if marker == START_OF_SCAN:
-            end = _end_of_scan(stream, end)
+            end = _find_scan_end(stream, end)
         if marker not in JPEG_DROPPED:
             kept.append(stream[at:end])
         at = end
     return b"".join([*kept, JPEG_END])
 
 
-def _length(stream: bytes, at: int) -> int:
+def _read_segment_length(stream: bytes, at: int) -> int:
     """Of a segment, its two bytes of length included."""
     (length,) = struct.unpack_from(">H", stream, at)
     if length < 2 or at + length > len(stream):
@@ -66,7 +66,7 @@ def _length(stream: bytes, at: int) -> int:
     return int(length)
 
 
-def _end_of_scan(stream: bytes, at: int) -> int:
+def _find_scan_end(stream: bytes, at: int) -> int:
     """Where the next marker stands; in coded data ``FF`` is followed by a small byte, or restarts the decoder."""
     while True:
         at = stream.find(b"\xff", at)
@@ -77,12 +77,12 @@ def _end_of_scan(stream: bytes, at: int) -> int:
         at += 1
 
 
-def _bare_jpeg_2000(stream: bytes) -> bytes:
-    head, at = _segments(stream, 2, J2K_TILE)
+def _strip_jpeg_2000(stream: bytes) -> bytes:
+    head, at = _split_segments(stream, 2, J2K_TILE)
     kept = [stream[:2], *head]
     while stream[at : at + 2] == bytes((0xFF, J2K_TILE)):
-        length, header = _tile_part_length(stream, at), stream[at : at + TILE_HEADER_BYTES]
-        segments, data = _segments(stream, at + TILE_HEADER_BYTES, J2K_DATA)
+        length, header = _read_tile_part_length(stream, at), stream[at : at + TILE_HEADER_BYTES]
+        segments, data = _split_segments(stream, at + TILE_HEADER_BYTES, J2K_DATA)
         part = b"".join([*segments, stream[data : at + length]])
         size = struct.pack(">I", TILE_HEADER_BYTES + len(part))
         kept += [header[:6], size, header[10:], part]
@@ -92,20 +92,20 @@ def _bare_jpeg_2000(stream: bytes) -> bytes:
     return b"".join([*kept, bytes((0xFF, J2K_END))])
 
 
-def _segments(stream: bytes, at: int, last: int) -> tuple[list[bytes], int]:
+def _split_segments(stream: bytes, at: int, last: int) -> tuple[list[bytes], int]:
     """The segments that stay, up to the marker ``last``, and where that stands."""
     kept = []
     while stream[at + 1] != last or stream[at] != 0xFF:
         if stream[at] != 0xFF:
             raise ValueError("a marker of JPEG 2000 is missing")
-        end = at + 2 + _length(stream, at + 2)
+        end = at + 2 + _read_segment_length(stream, at + 2)
         if stream[at + 1] not in (J2K_COMMENT, J2K_LENGTHS):
             kept.append(stream[at:end])
         at = end
     return kept, at
 
 
-def _tile_part_length(stream: bytes, at: int) -> int:
+def _read_tile_part_length(stream: bytes, at: int) -> int:
     """As stated; the last one may leave it open, and ends with the picture."""
     (length,) = struct.unpack_from(">I", stream, at + 6)
     length = int(length) or stream.rindex(bytes((0xFF, J2K_END))) - at
@@ -114,12 +114,12 @@ def _tile_part_length(stream: bytes, at: int) -> int:
     return length
 
 
-def _bare_rle(stream: bytes, pixels: int) -> bytes:
+def _strip_rle(stream: bytes, pixels: int) -> bytes:
     planes, *offsets = struct.unpack_from("<16I", stream)
     starts = offsets[:planes]
     if not 1 <= planes <= 15 or any(later <= earlier for earlier, later in pairwise([0, *starts])):
         raise ValueError("no compressed picture of a known kind begins here")
-    segments = [_plane(stream, start, pixels) for start in starts]
+    segments = [_cut_byte_plane(stream, start, pixels) for start in starts]
     at, offsets = RLE_HEADER_BYTES, []
     for segment in segments:
         offsets.append(at)
@@ -128,7 +128,7 @@ def _bare_rle(stream: bytes, pixels: int) -> bytes:
     return b"".join([header, *segments])
 
 
-def _plane(stream: bytes, start: int, pixels: int) -> bytes:
+def _cut_byte_plane(stream: bytes, start: int, pixels: int) -> bytes:
     """One byte plane up to its last value, of even length."""
     at, left = start, pixels
     while left > 0:

@@ -46,19 +46,19 @@ class Codestream:
     signed: bool | None = None
 
 
-def describe(stream: bytes) -> Codestream | None:
+def describe_codestream(stream: bytes) -> Codestream | None:
     """Read the markers at the start of a frame; None where they are those of no known coding."""
     try:
         if stream[:2] == b"\xff\xd8":
-            return _jpeg(stream)
+            return _describe_jpeg(stream)
         if stream[:4] == J2K_START or stream.startswith(JP2_SIGNATURE):
-            return _jpeg_2000(stream)
-        return _rle(stream)
+            return _describe_jpeg_2000(stream)
+        return _describe_rle(stream)
     except (struct.error, IndexError):
         return None
 
 
-def _jpeg(stream: bytes) -> Codestream | None:
+def _describe_jpeg(stream: bytes) -> Codestream | None:
     at = 2
     while stream[at] == 0xFF:
         marker = stream[at + 1]
@@ -76,7 +76,7 @@ def _jpeg(stream: bytes) -> Codestream | None:
     return None
 
 
-def _jpeg_2000(stream: bytes) -> Codestream | None:
+def _describe_jpeg_2000(stream: bytes) -> Codestream | None:
     at = stream.find(J2K_START)
     if at < 0:
         return None
@@ -86,6 +86,6 @@ def _jpeg_2000(stream: bytes) -> Codestream | None:
     return Codestream("jpeg_2000", bottom - top, right - left, components, (depth & 0x7F) + 1, bool(depth & 0x80))
 
 
-def _rle(stream: bytes) -> Codestream | None:
+def _describe_rle(stream: bytes) -> Codestream | None:
     planes, first = struct.unpack_from("<2I", stream)
     return Codestream("rle", 0, 0, 1, 8 * planes) if 1 <= planes <= 4 and first == 64 else None

@@ -20,11 +20,11 @@ from typing import IO, cast
 import numpy as np
 
 from kicc_ml.dicom.pixels.codestream import Codestream
-from kicc_ml.dicom.pixels.decode_worker import MEMORY_BYTES, REPLY, SECONDS
+from kicc_ml.dicom.pixels.decode_worker import MAX_MEMORY_BYTES, MAX_SECONDS, REPLY
 
 #: Types of values a decoder may give.
 VALUE_TYPES = {b"u1": np.uint8, b"i1": np.int8, b"u2": np.uint16, b"i2": np.int16, b"u4": np.uint32, b"i4": np.int32}
-MESSAGE_BYTES = 500
+MAX_MESSAGE_BYTES = 500
 #: A slice of 512 x 512 goes through without waiting; more than this an ordinary user may not ask for.
 PIPE_BYTES = 2**20
 #: One thread each. Memory of a picture goes to the next one and not back to the system in between: a slice of
@@ -42,12 +42,12 @@ class DecodingError(Exception):
     """A frame that no decoder could read, or that ended its process; the message says how."""
 
 
-def decoded(stream: bytes, coded: Codestream) -> np.ndarray:
+def decode_in_worker(stream: bytes, coded: Codestream) -> np.ndarray:
     """Values ``[row, column]`` (``[row, column, component]`` of a colour picture) of one frame, as coded.
 
     Safe to call from several threads, which then decode at the same time. Raises DecodingError.
     """
-    with _borrowed() as worker:
+    with _borrow_worker() as worker:
         return worker.decode(stream, coded)
 
 
@@ -68,7 +68,7 @@ class _Worker:
         self._replies = cast(IO[bytes], self._process.stdout)
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def decode(self, stream: bytes, coded: Codestream) -> np.ndarray:
@@ -78,12 +78,12 @@ class _Worker:
             self._requests.flush()
             done, type_code, size = REPLY.unpack(self._read(REPLY.size))
             if not done:
-                raise DecodingError(bytes(self._read(min(size, MESSAGE_BYTES))).decode("utf-8", "replace"))
-            return self._values(type_code, size, coded)
+                raise DecodingError(bytes(self._read(min(size, MAX_MESSAGE_BYTES))).decode("utf-8", "replace"))
+            return self._read_values(type_code, size, coded)
         except (OSError, EOFError) as error:
-            raise DecodingError(self._last_words()) from error
+            raise DecodingError(self._end_and_describe()) from error
 
-    def _values(self, type_code: bytes, size: int, coded: Codestream) -> np.ndarray:
+    def _read_values(self, type_code: bytes, size: int, coded: Codestream) -> np.ndarray:
         shape = (coded.rows, coded.columns, coded.components)[: 3 if coded.components > 1 else 2]
         kind = np.dtype(VALUE_TYPES.get(type_code, np.uint8))
         if type_code not in VALUE_TYPES or size != np.prod(shape) * kind.itemsize:
@@ -106,11 +106,11 @@ class _Worker:
                 raise EOFError
             got += count
 
-    def _last_words(self) -> str:
+    def _end_and_describe(self) -> str:
         self.end()
         return (
             f"the decoder ended with status {self._process.wait()} "
-            f"(at most {SECONDS} s and {MEMORY_BYTES // 2**20} MiB are allowed)"
+            f"(at most {MAX_SECONDS} s and {MAX_MEMORY_BYTES // 2**20} MiB are allowed)"
         )
 
     def end(self) -> None:
@@ -131,10 +131,10 @@ _pool = _Pool()
 
 
 @contextmanager
-def _borrowed() -> Iterator[_Worker]:
+def _borrow_worker() -> Iterator[_Worker]:
     with _pool.lock:
         worker = _pool.free.pop() if _pool.free else None
-    if worker is None or not worker.lives:
+    if worker is None or not worker.is_alive:
         worker = _Worker()
     try:
         yield worker
@@ -144,12 +144,12 @@ def _borrowed() -> Iterator[_Worker]:
         worker.end()
         raise
     finally:
-        if worker.lives:
+        if worker.is_alive:
             with _pool.lock:
                 _pool.free.append(worker)
 
 
-def _forget() -> None:
+def _forget_workers() -> None:
     """In a forked process: the workers are those of its parent."""
     global _pool
     _pool = _Pool()
@@ -160,5 +160,5 @@ def _end_all() -> None:
         _pool.free.pop().end()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_forget_workers)
 atexit.register(_end_all)

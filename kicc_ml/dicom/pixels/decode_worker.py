@@ -22,9 +22,9 @@ from kicc_ml.dicom.pixels.decoders import decode
 #: Whether it was decoded; numpy's code of the type of the values, such as ``u2``; bytes that follow.
 REPLY = struct.Struct("<?2sQ")
 #: The largest radiographs take two seconds; a fuzzed file must not hold up a run for longer than ten.
-SECONDS = 8
+MAX_SECONDS = 8
 #: Address space. The largest picture let in (256 million pixels of 16 bits) and what a decoder needs besides.
-MEMORY_BYTES = 4 * 2**30
+MAX_MEMORY_BYTES = 4 * 2**30
 #: libjpeg goes on after damage with a note on standard error; the values behind it are then made up.
 SIGNS_OF_DAMAGE = (b"Corrupt JPEG data", b"Premature end")
 
@@ -34,13 +34,13 @@ def main() -> None:
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
     for standard in (1, 2):  # what libraries print must not get between the replies
         os.dup2(complaints.fileno(), standard)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even inside a decoder
     while line := requests.readline():
         fields = json.loads(line)
         stream = requests.read(fields.pop("length"))
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
         _reply(replies, stream, Codestream(**fields), complaints)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -48,7 +48,7 @@ def main() -> None:
 def _reply(replies: IO[bytes], stream: bytes, coded: Codestream, complaints: IO[bytes]) -> None:
     try:
         values = np.ascontiguousarray(decode(stream, coded))
-        if complaint := _complaint(complaints):
+        if complaint := _read_complaint(complaints):
             raise ValueError(complaint)
     except Exception as error:  # decoders raise anything on a damaged codestream
         message = f"{type(error).__name__}: {error}".encode()[-500:]
@@ -59,7 +59,7 @@ def _reply(replies: IO[bytes], stream: bytes, coded: Codestream, complaints: IO[
     replies.flush()
 
 
-def _complaint(complaints: IO[bytes]) -> str:
+def _read_complaint(complaints: IO[bytes]) -> str:
     """The sign of damage among what libraries printed since the last call; "" where there is none."""
     complaints.seek(0)
     printed = complaints.read(2**16)

@@ -53,18 +53,18 @@ def decode(stream: bytes, coded: Codestream) -> np.ndarray:
     return DECODERS[coded.process](stream, coded).reshape(shape)
 
 
-def _jpeg(stream: bytes, coded: Codestream) -> np.ndarray:
-    return _by_pillow(stream) if coded.precision == 8 else _by_gdcm(stream, coded)
+def _decode_jpeg(stream: bytes, coded: Codestream) -> np.ndarray:
+    return _decode_by_pillow(stream) if coded.precision == 8 else _decode_by_gdcm(stream, coded)
 
 
-def _by_pillow(stream: bytes) -> np.ndarray:
+def _decode_by_pillow(stream: bytes) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
         return np.asarray(picture)
 
 
-def _by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
+def _decode_by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
     """Decode in a bare wrapping that states what the codestream does, so that nothing is rescaled."""
     import SimpleITK
 
@@ -72,12 +72,12 @@ def _by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
     item = struct.pack("<HHI", 0xFFFE, 0xE000, len(fragment))
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         path = Path(folder, "bare.dcm")
-        path.write_bytes(b"".join((_bare_header(coded), PIXEL_DATA, item, fragment, END_OF_SEQUENCE)))
+        path.write_bytes(b"".join((_make_minimal_header(coded), PIXEL_DATA, item, fragment, END_OF_SEQUENCE)))
         return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
 
 
 @cache
-def _bare_header(coded: Codestream) -> bytes:
+def _make_minimal_header(coded: Codestream) -> bytes:
     """A DICOM file up to its pixel data."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
@@ -97,20 +97,20 @@ def _bare_header(coded: Codestream) -> bytes:
     return written.getvalue()
 
 
-def _jpeg_ls(stream: bytes, coded: Codestream) -> np.ndarray:
+def _decode_jpeg_ls(stream: bytes, coded: Codestream) -> np.ndarray:
     import jpeg_ls
 
     values, stated = jpeg_ls.decode_pixel_data(stream)
     return np.frombuffer(values, np.uint8 if stated["bits_per_sample"] <= 8 else np.uint16)
 
 
-def _jpeg_2000(stream: bytes, coded: Codestream) -> np.ndarray:
+def _decode_jpeg_2000(stream: bytes, coded: Codestream) -> np.ndarray:
     import openjpeg
 
     return openjpeg.decode(stream)
 
 
-def _rle(stream: bytes, coded: Codestream) -> np.ndarray:
+def _decode_rle(stream: bytes, coded: Codestream) -> np.ndarray:
     import rle
 
     values = rle.decode_pixel_data(
@@ -119,7 +119,7 @@ def _rle(stream: bytes, coded: Codestream) -> np.ndarray:
     return np.frombuffer(values, f"<u{coded.precision // 8}")
 
 
-def _picture(stream: bytes, coded: Codestream) -> np.ndarray:
+def _decode_picture(stream: bytes, coded: Codestream) -> np.ndarray:
     """A PNG or JPEG file as every viewer shows it: upright by its EXIF orientation, grey or red, green and blue."""
     from PIL import Image, ImageOps
 
@@ -142,10 +142,10 @@ def _is_transparent(picture: "Image.Image") -> bool:
 
 
 DECODERS: dict[Process, Callable[[bytes, Codestream], np.ndarray]] = {
-    "jpeg": _jpeg,
-    "jpeg_lossless": _by_gdcm,
-    "jpeg_ls": _jpeg_ls,
-    "jpeg_2000": _jpeg_2000,
-    "rle": _rle,
-    "picture": _picture,
+    "jpeg": _decode_jpeg,
+    "jpeg_lossless": _decode_by_gdcm,
+    "jpeg_ls": _decode_jpeg_ls,
+    "jpeg_2000": _decode_jpeg_2000,
+    "rle": _decode_rle,
+    "picture": _decode_picture,
 }

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
 from kicc_ml.dicom.pixels.codestream import Codestream
-from kicc_ml.dicom.pixels.decode_pool import DecodingError, decoded
+from kicc_ml.dicom.pixels.decode_pool import DecodingError, decode_in_worker
 from kicc_ml.dicom.pixels.decoders import PICTURE_FORMATS
 from kicc_ml.dicom.pixels.source import NotAnImage
 
@@ -37,11 +37,11 @@ def describe_picture(path: Path) -> Codestream:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the number of pixels is judged here
             with cast(ImageFile.ImageFile, Image.open(path, formats=PICTURE_FORMATS)) as picture:
-                return _described(path, picture)
+                return _describe_open_picture(path, picture)
     except NotAnImage:
         raise
     except Exception as error:  # a damaged header can raise anything in the parser; the intake goes on
-        raise _refused(path, error) from error
+        raise _make_refusal(path, error) from error
 
 
 def read_picture(path: Path, colours: bool = False) -> np.ndarray:
@@ -56,7 +56,7 @@ def read_picture(path: Path, colours: bool = False) -> np.ndarray:
     if colours:
         coded = Codestream("picture", coded.rows, coded.columns, 3, 8)
     try:
-        return decoded(path.read_bytes(), coded)
+        return decode_in_worker(path.read_bytes(), coded)
     except OSError as error:
         raise NotAnImage("unreadable", f"{path}: cannot be read ({error.strerror})") from error
     except DecodingError as error:
@@ -65,7 +65,7 @@ def read_picture(path: Path, colours: bool = False) -> np.ndarray:
         raise NotAnImage("unreadable", f"{path}: cannot be read as a picture ({fault}); {remedy}") from error
 
 
-def _described(path: Path, picture: ImageFile.ImageFile) -> Codestream:
+def _describe_open_picture(path: Path, picture: ImageFile.ImageFile) -> Codestream:
     columns, rows = picture.size
     if rows * columns > MAX_PICTURE_PIXELS:
         raise NotAnImage(
@@ -79,24 +79,24 @@ def _described(path: Path, picture: ImageFile.ImageFile) -> Codestream:
     if not deep and any("16" in str(tile[3]) for tile in picture.tile):
         remedy = "save it as PNG in 16-bit grey without transparency"
         raise NotAnImage("picture_format", f"{path}: 16-bit colours or transparency, which are not read; {remedy}")
-    if _orientation(picture) in QUARTER_TURNS:
+    if _read_orientation(picture) in QUARTER_TURNS:
         rows, columns = columns, rows
     return Codestream("picture", rows, columns, 1, 16 if deep else 8)
 
 
-def _orientation(picture: Image.Image) -> int | None:
+def _read_orientation(picture: Image.Image) -> int | None:
     """EXIF orientation as stated before the pixels; PNG's own function would decode them first."""
     return Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
 
 
-def _refused(path: Path, error: Exception) -> NotAnImage:
-    if kind := _other_format(path):
+def _make_refusal(path: Path, error: Exception) -> NotAnImage:
+    if kind := _identify_format(path):
         said = f"a {kind} picture named {path.suffix}: save it as PNG"
         return NotAnImage("picture_format", f"{path}: {said}")
     return NotAnImage("unreadable", f"{path}: cannot be read as PNG or JPEG ({type(error).__name__}); is it whole?")
 
 
-def _other_format(path: Path) -> str:
+def _identify_format(path: Path) -> str:
     """What the first bytes of a file that is neither PNG nor JPEG say it is; "" where nobody knows.
 
     Pillow's formats are asked by their signatures alone: none of them reads the file.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kicc_ml.dicom.header.parse import parsed
-from kicc_ml.dicom.header.values import TooLargeError, number, numbers, pixel_spacing_mm, whole
-from kicc_ml.dicom.pixels.layout import Cells
-from kicc_ml.dicom.pixels.source import NotAnImage, Source
+from kicc_ml.dicom.header.parse import parse_header
+from kicc_ml.dicom.header.values import TooLargeError, read_integer, read_number, read_numbers, read_pixel_spacing_mm
+from kicc_ml.dicom.pixels.layout import PixelLayout
+from kicc_ml.dicom.pixels.source import NotAnImage, PixelSource
 
 DIGEST_CHUNK_BYTES = 2**20
 
@@ -46,78 +46,78 @@ def read_frames(path: Path, frames: Sequence[int] | None) -> Iterator[Image]:
     """
     try:
         with path.open("rb", buffering=0) as stream:
-            source = Source(stream, path)
-            if frames is None and source.cells.frames > 1:
-                raise NotAnImage("multi_frame", f"{path} holds {source.cells.frames} frames; say which is wanted")
-            if source.cells.samples > 1:
+            source = PixelSource(stream, path)
+            if frames is None and source.layout.frames > 1:
+                raise NotAnImage("multi_frame", f"{path} holds {source.layout.frames} frames; say which is wanted")
+            if source.layout.samples > 1:
                 raise NotAnImage("dose_page", f"{path}: a colour picture where a grey one is needed")
             for index in frames or (0,):
-                yield _image(source, index)
+                yield _make_image(source, index)
     except NotAnImage:
         raise
     except Exception as error:  # a damaged file raises anything
-        raise _not_an_image(path, error) from error
+        raise _make_not_an_image(path, error) from error
 
 
-def decoding_fault(path: Path) -> str:
+def find_decoding_fault(path: Path) -> str:
     """The code of what keeps any frame of a file from being decoded; "" where all can be, colours included.
 
     Of uncompressed pixels the header and the length of the file say all there is to say.
     """
     try:
         with path.open("rb", buffering=0) as stream:
-            source = Source(stream, path)
-            if not source.plain:
-                for index in range(source.cells.frames):
+            source = PixelSource(stream, path)
+            if not source.is_uncompressed:
+                for index in range(source.layout.frames):
                     source.stored(index)
     except NotAnImage as fault:
         return fault.code
     except Exception as error:  # a damaged file raises anything
-        return _not_an_image(path, error).code
+        return _make_not_an_image(path, error).code
     return ""
 
 
-def pixel_digest(path: Path) -> str:
+def compute_pixel_digest(path: Path) -> str:
     """Hash of the pixel data as stored, to tell the same slice written twice from another at its position."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
-        left = parsed(stream).pixel_length
+        left = parse_header(stream).pixel_length
         while left > 0 and (chunk := stream.read(min(left, DIGEST_CHUNK_BYTES))):
             digest.update(chunk)
             left -= len(chunk)
     return digest.hexdigest()
 
 
-def _not_an_image(path: Path, error: Exception) -> NotAnImage:
+def _make_not_an_image(path: Path, error: Exception) -> NotAnImage:
     if isinstance(error, TooLargeError | RecursionError | MemoryError):
         return NotAnImage("too_large", f"{path}: {error}; leave the file out")
     code = "unreadable" if isinstance(error, OSError) else "undecodable"
     return NotAnImage(code, f"{path}: cannot be decoded ({error}); leave the file out or export it again")
 
 
-def _image(source: Source, index: int) -> Image:
-    values, cells = source.values(index), source.cells
-    padding = _stored_value(values, "PixelPaddingValue", cells)
-    limit = _stored_value(values, "PixelPaddingRangeLimit", cells)
+def _make_image(source: PixelSource, index: int) -> Image:
+    values, layout = source.values(index), source.layout
+    padding = _read_stored_value(values, "PixelPaddingValue", layout)
+    limit = _read_stored_value(values, "PixelPaddingRangeLimit", layout)
     return Image(
         stored=source.stored(index),
-        position_mm=numbers(values, "ImagePositionPatient", 3),
-        orientation=numbers(values, "ImageOrientationPatient", 6),
-        pixel_spacing_mm=pixel_spacing_mm(values),
-        slope=number(values, "RescaleSlope"),
-        intercept=number(values, "RescaleIntercept"),
+        position_mm=read_numbers(values, "ImagePositionPatient", 3),
+        orientation=read_numbers(values, "ImageOrientationPatient", 6),
+        pixel_spacing_mm=read_pixel_spacing_mm(values),
+        slope=read_number(values, "RescaleSlope"),
+        intercept=read_number(values, "RescaleIntercept"),
         padding=None if padding is None else (padding, padding if limit is None else limit),
-        stored_range=cells.range,
+        stored_range=layout.range,
         inverted=values.get("PhotometricInterpretation") == "MONOCHROME1",
         rescale_type=values.get("RescaleType", "").upper(),
     )
 
 
-def _stored_value(values: Mapping[str, str], name: str, cells: Cells) -> int | None:
+def _read_stored_value(values: Mapping[str, str], name: str, layout: PixelLayout) -> int | None:
     """A tag of type US or SS, which is often written with the wrong sign."""
-    value = whole(values, name)
+    value = read_integer(values, name)
     if value is None:
         return None
-    if cells.signed and value > 32767:
+    if layout.signed and value > 32767:
         return value - 65536
-    return value + 65536 if not cells.signed and value < 0 else value
+    return value + 65536 if not layout.signed and value < 0 else value

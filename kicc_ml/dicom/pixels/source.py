@@ -12,14 +12,14 @@ from pydicom.encaps import generate_fragments, parse_basic_offsets, parse_fragme
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.header.encoding import UNCOMPRESSED, pixels_contradict
-from kicc_ml.dicom.header.parse import parsed, refuse_giants
+from kicc_ml.dicom.header.encoding import UNCOMPRESSED, has_wrong_pixel_encoding
+from kicc_ml.dicom.header.parse import parse_header, refuse_oversized
 from kicc_ml.dicom.header.pixel_length import is_truncated
-from kicc_ml.dicom.header.stated_tags import quietly
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.header.values import open_dataset
 from kicc_ml.dicom.pixels.codestream import PROCESSES
 from kicc_ml.dicom.pixels.decode_pool import DecodingError
-from kicc_ml.dicom.pixels.layout import Cells, MismatchError, decompressed, without_unused_bits
+from kicc_ml.dicom.pixels.layout import MismatchError, PixelLayout, decompress, drop_unused_bits
 
 
 class NotAnImage(UserError):
@@ -30,17 +30,17 @@ class NotAnImage(UserError):
         self.code = code
 
 
-class Source:
+class PixelSource:
     """An open file whose header has been read. Raises NotAnImage where its pixel data is not all there."""
 
     def __init__(self, stream: FileIO, path: Path) -> None:
         self.path = path
-        self.header = parsed(stream)
-        refuse_giants(self.header.values)
-        self.cells = Cells.of(self.header.values)
+        self.header = parse_header(stream)
+        refuse_oversized(self.header.values)
+        self.layout = PixelLayout.from_values(self.header.values)
         self._starts: list[int] = []
         if self.header.syntax == DeflatedExplicitVRLittleEndian:
-            self._stream: BinaryIO = _inflated(path)
+            self._stream: BinaryIO = _inflate(path)
             self._at = 0
         else:
             self._at = stream.tell()
@@ -48,7 +48,7 @@ class Source:
             self._stream = cast(BinaryIO, stream if self.header.syntax in UNCOMPRESSED else io.BufferedReader(stream))
 
     @property
-    def plain(self) -> bool:
+    def is_uncompressed(self) -> bool:
         """Whether the values lie in the file as they are, so that nothing can go wrong in decoding them."""
         return self.header.syntax in UNCOMPRESSED - {DeflatedExplicitVRLittleEndian}
 
@@ -58,65 +58,65 @@ class Source:
 
     def stored(self, index: int) -> np.ndarray:
         """Values of one frame as the header says they are to be read. Only its bytes are read."""
-        if not 0 <= index < self.cells.frames:
-            raise self._refused("undecodable", f"has {self.cells.frames} frames, none with number {index}")
+        if not 0 <= index < self.layout.frames:
+            raise self._make_refusal("undecodable", f"has {self.layout.frames} frames, none with number {index}")
         syntax = self.header.syntax
         if syntax in UNCOMPRESSED:
-            return self._uncompressed(index)
+            return self._read_uncompressed(index)
         if syntax not in PROCESSES:
-            raise self._refused("undecodable", f"no decoder for transfer syntax {syntax}")
+            raise self._make_refusal("undecodable", f"no decoder for transfer syntax {syntax}")
         try:
-            return decompressed(self._codestream(index), self.cells, syntax)
+            return decompress(self._read_codestream(index), self.layout, syntax)
         except DecodingError as error:
-            raise self._refused("undecodable", f"cannot be decoded ({error}); export it again") from error
+            raise self._make_refusal("undecodable", f"cannot be decoded ({error}); export it again") from error
         except MismatchError as error:
             remedy = "have the archive export it uncompressed"
-            raise self._refused("codestream_mismatch", f"{error}; {remedy}") from error
+            raise self._make_refusal("codestream_mismatch", f"{error}; {remedy}") from error
 
-    def _refused(self, code: str, message: str) -> NotAnImage:
+    def _make_refusal(self, code: str, message: str) -> NotAnImage:
         return NotAnImage(code, f"{self.path}: {message}")
 
     def _check_length(self, stream: FileIO) -> None:
         if self.header.pixel_length == 0:
-            raise self._refused("not_an_image", "no pixel data")
-        if pixels_contradict(self.header.syntax, self.header.pixel_length, stream):
-            raise self._refused(
+            raise self._make_refusal("not_an_image", "no pixel data")
+        if has_wrong_pixel_encoding(self.header.syntax, self.header.pixel_length, stream):
+            raise self._make_refusal(
                 "wrong_syntax", "its pixel data is not encoded as its transfer syntax says; export it again"
             )
         if is_truncated(self.header.values, self.header.syntax, self.header.pixel_length, stream):
-            raise self._refused("truncated", "ends before its pixel data does; export it again")
+            raise self._make_refusal("truncated", "ends before its pixel data does; export it again")
 
-    def _uncompressed(self, index: int) -> np.ndarray:
-        cells = self.cells
-        if cells.bits_allocated not in (8, 16, 32):
-            raise self._refused("undecodable", f"{cells.bits_allocated} bits per pixel are not supported")
-        kind = np.dtype(f"{self.header.order}{'i' if cells.signed else 'u'}{cells.bits_allocated // 8}")
-        values = np.empty((cells.rows, cells.columns), kind)
+    def _read_uncompressed(self, index: int) -> np.ndarray:
+        layout = self.layout
+        if layout.bits_allocated not in (8, 16, 32):
+            raise self._make_refusal("undecodable", f"{layout.bits_allocated} bits per pixel are not supported")
+        kind = np.dtype(f"{self.header.order}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}")
+        values = np.empty((layout.rows, layout.columns), kind)
         self._stream.seek(self._at + index * values.nbytes)
         if self._stream.readinto(values.data.cast("B")) != values.nbytes:  # type: ignore[attr-defined]
-            raise self._refused("truncated", "ends before its pixel data does; export it again")
-        return without_unused_bits(values if kind.isnative else values.astype(kind.newbyteorder("=")), cells)
+            raise self._make_refusal("truncated", "ends before its pixel data does; export it again")
+        return drop_unused_bits(values if kind.isnative else values.astype(kind.newbyteorder("=")), layout)
 
-    def _codestream(self, index: int) -> bytes:
+    def _read_codestream(self, index: int) -> bytes:
         """The fragments of one frame (PS3.5 A.4)."""
         if not self._starts:
             self._stream.seek(self._at)
-            self._starts = _frame_starts(self._stream, self.cells.frames)
+            self._starts = _find_frame_starts(self._stream, self.layout.frames)
         self._stream.seek(self._starts[index])
         if index + 1 == len(self._starts):
             return b"".join(generate_fragments(self._stream))
         return b"".join(generate_fragments(self._stream.read(self._starts[index + 1] - self._starts[index])))
 
 
-@quietly()
-def _inflated(path: Path) -> io.BytesIO:
+@suppress_warnings()
+def _inflate(path: Path) -> io.BytesIO:
     """Pixel data of a deflated file, which can be read as a whole only."""
     with path.open("rb") as stream:
         open_dataset(stream)  # checks what it would swell to
     return io.BytesIO(pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).PixelData)
 
 
-def _frame_starts(stream: BinaryIO, frames: int) -> list[int]:
+def _find_frame_starts(stream: BinaryIO, frames: int) -> list[int]:
     """Where the first fragment of each frame begins; the offset table is believed only where it is needed."""
     offsets = parse_basic_offsets(stream)
     base = stream.tell()

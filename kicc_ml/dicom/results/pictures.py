@@ -9,8 +9,8 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
-from kicc_ml.dicom.header.stated_tags import quietly
-from kicc_ml.dicom.results.segmentation import MANUFACTURER, SERIES_NUMBER, Source
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.results.segmentation import MANUFACTURER, SERIES_NUMBER, PredictionSource
 
 #: Modules of patient and study (PS3.3 C.7.1.1, C.7.2.1) that a derived object shares with its source.
 PATIENT_AND_STUDY = (
@@ -21,10 +21,10 @@ PATIENT_AND_STUDY = (
 )
 
 
-def picture(source: Source, png: Path) -> Dataset:
+def make_picture_object(source: PredictionSource, png: Path) -> Dataset:
     """An RGB Secondary Capture (PS3.3 A.8.1) of a picture."""
     rgb = np.asarray(Image.open(png, formats=("PNG",)).convert("RGB"))
-    with quietly():
+    with suppress_warnings():
         made = hd.sc.SCImage.from_ref_dataset(
             ref_dataset=source.images[0],
             pixel_array=rgb,
@@ -43,7 +43,7 @@ def picture(source: Source, png: Path) -> Dataset:
     return made
 
 
-def summary_pdf(source: Source, pdf: bytes, identified: bool) -> Dataset:
+def make_summary_object(source: PredictionSource, pdf: bytes, identified: bool) -> Dataset:
     """Encapsulated PDF (PS3.3 A.45.1). ``identified``: whether name or ID are printed in it."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = EncapsulatedPDFStorage

@@ -17,7 +17,7 @@ from pydicom.uid import UID, SegmentationStorage
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series, Volume
-from kicc_ml.dicom.header.stated_tags import quietly
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.results.segmentation import CONSOLIDATION, SEGMENTS
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
@@ -27,7 +27,7 @@ LABEL_MAP = UID("1.2.840.10008.5.1.4.1.1.66.7")
 
 #: Largest distance of a pixel from the middle of its voxel, in voxels: positions are printed to a hundredth of a
 #: millimetre, and half a voxel would be a guess between two.
-OFF_CENTRE_VOXELS = 0.1
+MAX_OFF_CENTRE_VOXELS = 0.1
 
 #: What a label may say, lower case and with blanks, beside the labels of
 #: :data:`kicc_ml.dicom.results.segmentation.SEGMENTS`.
@@ -46,11 +46,11 @@ TYPES = (
     (codes.DCM.GroundGlassOpacity, "ground_glass"),
     (CONSOLIDATION, "consolidation"),
 )
-SIDES = ((codes.SCT.Left, "left_"), (codes.SCT.Right, "right_"))
+LATERALITIES = ((codes.SCT.Left, "left_"), (codes.SCT.Right, "right_"))
 
 
 @dataclass(frozen=True)
-class Segments:
+class SegmentationHeader:
     """What the header of a segmentation file says.
 
     ``region_of`` maps segment numbers to regions; ``strange`` are the labels of segments that are none of them.
@@ -64,14 +64,14 @@ class Segments:
     frame_of_reference: str
 
 
-@quietly()
-def read_segments(path: Path) -> Segments:
+@suppress_warnings()
+def read_segments(path: Path) -> SegmentationHeader:
     """Header of a segmentation file. Raises UserError where it is none."""
     image = _read(path, pixels=False)
-    region_of = {int(one.SegmentNumber): _region(one) for one in image.get("SegmentSequence", [])}
-    labels = {int(one.SegmentNumber): _described(one) for one in image.get("SegmentSequence", [])}
+    region_of = {int(one.SegmentNumber): _find_region(one) for one in image.get("SegmentSequence", [])}
+    labels = {int(one.SegmentNumber): _describe_segment(one) for one in image.get("SegmentSequence", [])}
     referenced = image.get("ReferencedSeriesSequence") or [Dataset()]
-    return Segments(
+    return SegmentationHeader(
         path,
         {number: region for number, region in region_of.items() if region},
         tuple(labels[number] for number, region in region_of.items() if not region),
@@ -80,8 +80,8 @@ def read_segments(path: Path) -> Segments:
     )
 
 
-@quietly()
-def series_uids(series: Series) -> tuple[str, str]:
+@suppress_warnings()
+def read_series_uids(series: Series) -> tuple[str, str]:
     """The true UIDs of a series and of its frame of reference, from its first file; ``""`` each for a NIfTI."""
     path = series.files[0]
     if path.name.lower().endswith(NIFTI_SUFFIXES) or not path.is_file():
@@ -91,23 +91,23 @@ def series_uids(series: Series) -> tuple[str, str]:
     return str(image.get("SeriesInstanceUID", "")), str(image.get("FrameOfReferenceUID", ""))
 
 
-@quietly()
-def masks_on(segments: Segments, series: Series, volume: Volume) -> dict[str, np.ndarray]:
+@suppress_warnings()
+def read_masks_on_grid(segments: SegmentationHeader, series: Series, volume: Volume) -> dict[str, np.ndarray]:
     """The regions of a file as bool ``[x, y, z]`` on the grid of ``volume``, which was read from ``series``.
 
     Segments of one region are joined. Frames that are left out are empty. Raises UserError for a segmentation of
     another series or frame of reference, or on another grid.
     """
-    _require_same_source(segments, *series_uids(series))
+    _require_same_source(segments, *read_series_uids(series))
     image = _read(segments.path, pixels=True)
-    frame_nrc = _frames(image, segments.path)
+    frame_nrc = _decode_frames(image, segments.path)
     masks = {region: np.zeros(volume.array.shape, bool) for region in segments.region_of.values()}
     to_index = np.linalg.inv(volume.affine_ras) @ LPS_TO_RAS
-    for number, groups in enumerate(_groups(image)):
-        voxel = to_index @ _pixel_affine(groups, segments.path)
-        for segment, lit_rc in _lit(frame_nrc[number], groups):
+    for number, groups in enumerate(_list_frame_groups(image)):
+        voxel = to_index @ _compute_pixel_affine(groups, segments.path)
+        for segment, lit_rc in _split_by_segment(frame_nrc[number], groups):
             if region := segments.region_of.get(segment):
-                _lay(lit_rc, voxel, masks[region], segments.path)
+                _set_voxels(lit_rc, voxel, masks[region], segments.path)
     return masks
 
 
@@ -122,33 +122,33 @@ def _read(path: Path, pixels: bool) -> Dataset:
     return image
 
 
-def _region(segment: Dataset) -> str:
+def _find_region(segment: Dataset) -> str:
     """By label and by coded type, ``""`` where neither is known or they contradict each other."""
     label = " ".join(str(segment.get("SegmentLabel", "")).lower().replace("_", " ").split())
-    said = {LABELS.get(label, ""), _coded_region(segment)} - {""}
+    said = {LABELS.get(label, ""), _find_coded_region(segment)} - {""}
     if "lung" in said and said & {"left_lung", "right_lung"}:
         said.discard("lung")
     return said.pop() if len(said) == 1 else ""
 
 
-def _coded_region(segment: Dataset) -> str:
+def _find_coded_region(segment: Dataset) -> str:
     types = segment.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
-    region = _meaning(types[0], TYPES)
-    sides = [_meaning(one, SIDES) for one in types[0].get("SegmentedPropertyTypeModifierCodeSequence", [])]
+    region = _look_up_code(types[0], TYPES)
+    sides = [_look_up_code(one, LATERALITIES) for one in types[0].get("SegmentedPropertyTypeModifierCodeSequence", [])]
     return "".join(sides[:1]) + region if region == "lung" else region
 
 
-def _meaning(item: Dataset, known: Sequence[tuple[Code, str]]) -> str:
+def _look_up_code(item: Dataset, known: Sequence[tuple[Code, str]]) -> str:
     stated = Code(str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")), "")
     return next((name for code, name in known if code == stated), "")
 
 
-def _described(segment: Dataset) -> str:
+def _describe_segment(segment: Dataset) -> str:
     types = segment.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
     return f"{segment.get('SegmentLabel', '')} (coded as {types[0].get('CodeMeaning', 'nothing')})"
 
 
-def _require_same_source(segments: Segments, series: str, frame_of_reference: str) -> None:
+def _require_same_source(segments: SegmentationHeader, series: str, frame_of_reference: str) -> None:
     stated = [
         (mine, theirs)
         for mine, theirs in ((segments.series, series), (segments.frame_of_reference, frame_of_reference))
@@ -162,7 +162,7 @@ def _require_same_source(segments: Segments, series: str, frame_of_reference: st
         )
 
 
-def _frames(image: Dataset, path: Path) -> np.ndarray:
+def _decode_frames(image: Dataset, path: Path) -> np.ndarray:
     """Pixels ``[frame, row, column]``: 0 and one other value of each segment. Raises UserError for shares."""
     try:
         frame_nrc = image.pixel_array.reshape(-1, image.Rows, image.Columns)
@@ -173,7 +173,7 @@ def _frames(image: Dataset, path: Path) -> np.ndarray:
     return frame_nrc
 
 
-def _groups(image: Dataset) -> list[dict[str, Dataset]]:
+def _list_frame_groups(image: Dataset) -> list[dict[str, Dataset]]:
     """What is said of each frame, whether of it alone or of all, by keyword."""
     shared = image.get("SharedFunctionalGroupsSequence") or [Dataset()]
     return [
@@ -182,14 +182,14 @@ def _groups(image: Dataset) -> list[dict[str, Dataset]]:
     ]
 
 
-def _lit(frame_rc: np.ndarray, groups: Mapping[str, Dataset]) -> list[tuple[int, np.ndarray]]:
+def _split_by_segment(frame_rc: np.ndarray, groups: Mapping[str, Dataset]) -> list[tuple[int, np.ndarray]]:
     """Segment number and its pixels; a label map has several segments in a frame, told apart by their values."""
     if identified := groups.get("SegmentIdentificationSequence"):
         return [(int(identified.ReferencedSegmentNumber), frame_rc > 0)]
     return [(int(value), frame_rc == value) for value in np.unique(frame_rc[frame_rc > 0])]
 
 
-def _pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarray:
+def _compute_pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarray:
     """From (column, row, 0, 1) of a frame to LPS millimetres (PS3.3 C.7.6.2.1.1)."""
     needed = ("PlaneOrientationSequence", "PixelMeasuresSequence", "PlanePositionSequence")
     if absent := [name for name in needed if name not in groups]:
@@ -204,7 +204,7 @@ def _pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarray:
     return affine
 
 
-def _lay(lit_rc: np.ndarray, voxel: np.ndarray, mask_xyz: np.ndarray, path: Path) -> None:
+def _set_voxels(lit_rc: np.ndarray, voxel: np.ndarray, mask_xyz: np.ndarray, path: Path) -> None:
     """Set the voxels of the pixels that are set; refuses pixels that are not one voxel each, or lie outside."""
     row_n, column_n = np.nonzero(lit_rc)
     if not row_n.size:
@@ -212,7 +212,7 @@ def _lay(lit_rc: np.ndarray, voxel: np.ndarray, mask_xyz: np.ndarray, path: Path
     whole = np.round(voxel).astype(int)
     corners = np.array([(x, y, 0, 1) for x in (0, lit_rc.shape[1] - 1) for y in (0, lit_rc.shape[0] - 1)]).T
     one_by_one = (np.abs(whole[:3, :2]).sum(axis=0) == 1).all()
-    if not one_by_one or np.abs(((voxel - whole) @ corners)[:3]).max() > OFF_CENTRE_VOXELS:
+    if not one_by_one or np.abs(((voxel - whole) @ corners)[:3]).max() > MAX_OFF_CENTRE_VOXELS:
         raise UserError(f"{path}: lies on another grid than the CT of this case; draw it on the slices of the CT")
     index_3n = whole[:3, :1] * column_n + whole[:3, 1:2] * row_n + whole[:3, 3:]
     if ((index_3n < 0) | (index_3n >= np.array(mask_xyz.shape)[:, None])).any():

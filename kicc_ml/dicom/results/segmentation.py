@@ -21,7 +21,7 @@ from kicc_ml.core.boxes import find_bounding_box, grow_box, make_whole_box
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import without_overlap
 from kicc_ml.core.types import Series, Volume
-from kicc_ml.dicom.header.stated_tags import TYPE_2, drop_faulty_tags, quietly
+from kicc_ml.dicom.header.stated_tags import TYPE_2, drop_faulty_tags, suppress_warnings
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 
 MANUFACTURER = "kicc_ml"
@@ -33,7 +33,7 @@ BOX_MARGIN_VOXELS = 4
 
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 RESEARCH_USE = "Research use only"
-LONGEST_DESCRIPTION = 1024  # of value representation ST
+MAX_DESCRIPTION_CHARACTERS = 1024  # of value representation ST
 
 CONSOLIDATION = Code("9656002", "SCT", "Consolidation")
 #: Region of :data:`kicc_ml.core.regions.REGIONS` (or ground glass) to label, category, type, laterality and colour.
@@ -60,7 +60,7 @@ SEGMENTS: Mapping[str, tuple[str, Code, Code, str, tuple[int, int, int]]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class PredictionSource:
     """A series whose predictions are written, and the model that made them.
 
     ``model`` is a hash of its weights, ``provenance`` what is said of it: training hospitals, validation figures.
@@ -79,7 +79,7 @@ class Source:
                 f"{self.series.files[0].parent}: each file has a SeriesInstanceUID of its own, so that no DICOM object "
                 "can refer to the series; have them given one"
             )
-        with quietly():
+        with suppress_warnings():
             try:
                 images: list[Dataset] = [
                     pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in self.series.files
@@ -140,39 +140,41 @@ class Source:
         )
 
 
-def state_origin(made: Dataset, source: Source) -> None:
+def state_origin(made: Dataset, source: PredictionSource) -> None:
     """Who made an object, from what and how good it was: Contributing Equipment (PS3.3 C.12.1), for every viewer."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(PROCESSING_EQUIPMENT)]
     equipment.Manufacturer, equipment.ManufacturerModelName = MANUFACTURER, MANUFACTURER
     equipment.SoftwareVersions, equipment.DeviceSerialNumber = source.version, source.model[:16]
     said = [RESEARCH_USE, *(f"{label}: {value}" for label, value in source.provenance.items())]
-    equipment.ContributionDescription = "; ".join(said)[:LONGEST_DESCRIPTION]
+    equipment.ContributionDescription = "; ".join(said)[:MAX_DESCRIPTION_CHARACTERS]
     made.ContributingEquipmentSequence = [*made.get("ContributingEquipmentSequence", []), equipment]
     made.SpecificCharacterSet = "ISO_IR 192"
 
 
-def segments_of(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def split_into_segments(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The masks as segments that do not overlap (:func:`without_overlap`), in the order of ``SEGMENTS``."""
     apart = without_overlap(masks)
     return {name: apart[name] for name in SEGMENTS if name in apart}
 
 
-def segmentation(source: Source, volume: Volume, masks: Mapping[str, np.ndarray]) -> Dataset:
+def make_segmentation(source: PredictionSource, volume: Volume, masks: Mapping[str, np.ndarray]) -> Dataset:
     """Binary Segmentation (PS3.3 A.51) of ``masks`` ``[x, y, z]`` on the grid of ``volume``; empty frames left out.
 
     Raises UserError where no mask holds a voxel: the standard knows no empty segmentation.
     """
-    segments = segments_of(masks)
+    segments = split_into_segments(masks)
     if not any(mask.any() for mask in segments.values()):
         raise UserError("the masks are empty: there is nothing to write as DICOM Segmentation")
     array_zyxs = np.stack([mask.transpose(2, 1, 0) for mask in segments.values()], axis=-1)
-    with quietly():
+    with suppress_warnings():
         return hd.seg.Segmentation(
             source_images=source.images,
-            pixel_array=_placed(array_zyxs.astype(np.uint8), volume, source, channels=True),
+            pixel_array=_make_patient_volume(array_zyxs.astype(np.uint8), volume, source, channels=True),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_described(source, number, name) for number, name in enumerate(segments, start=1)],
+            segment_descriptions=[
+                _describe_segment(source, number, name) for number, name in enumerate(segments, start=1)
+            ],
             content_label="COVID_SEVERITY",
             content_description="Lungs and lesions of COVID-19 pneumonia; research use only",
             content_creator_name="kicc_ml",
@@ -181,7 +183,7 @@ def segmentation(source: Source, volume: Volume, masks: Mapping[str, np.ndarray]
         )
 
 
-def _described(source: Source, number: int, name: str) -> hd.seg.SegmentDescription:
+def _describe_segment(source: PredictionSource, number: int, name: str) -> hd.seg.SegmentDescription:
     label, category, kind, side, rgb = SEGMENTS[name]
     description = hd.seg.SegmentDescription(
         segment_number=number,
@@ -200,7 +202,9 @@ def _described(source: Source, number: int, name: str) -> hd.seg.SegmentDescript
     return description
 
 
-def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, lung_xyz: np.ndarray) -> Dataset:
+def make_parametric_map(
+    source: PredictionSource, volume: Volume, probability_xyz: np.ndarray, lung_xyz: np.ndarray
+) -> Dataset:
     """Parametric Map (PS3.3 A.75), float32, of the lesion's probability within the box of the lungs (all of it
     where there is none): a whole CT would take 315 MB.
     """
@@ -218,10 +222,12 @@ def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, 
         intercept=0.0,
         quantity_definition=codes.DCM.Probability,
     )
-    with quietly():
+    with suppress_warnings():
         made = hd.pm.ParametricMap(
             source_images=source.images,
-            pixel_array=_placed(np.ascontiguousarray(cut.array.transpose(2, 1, 0), np.float32), cut, source),
+            pixel_array=_make_patient_volume(
+                np.ascontiguousarray(cut.array.transpose(2, 1, 0), np.float32), cut, source
+            ),
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[mapping],
             voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
@@ -235,7 +241,9 @@ def parametric_map(source: Source, volume: Volume, probability_xyz: np.ndarray, 
     return made
 
 
-def _placed(array_zyx: np.ndarray, volume: Volume, source: Source, channels: bool = False) -> hd.Volume:
+def _make_patient_volume(
+    array_zyx: np.ndarray, volume: Volume, source: PredictionSource, channels: bool = False
+) -> hd.Volume:
     """The array with its place in the patient: LPS, axes z y x as frames, rows, columns."""
     affine_lps = LPS_TO_RAS @ volume.affine_ras
     return hd.Volume(

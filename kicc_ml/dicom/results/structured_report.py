@@ -11,8 +11,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from kicc_ml.core.types import RadiographScore, Risk, SeverityMap
-from kicc_ml.dicom.header.stated_tags import quietly
-from kicc_ml.dicom.results.segmentation import CONSOLIDATION, RESEARCH_USE, SEGMENTS, Source
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.results.segmentation import CONSOLIDATION, RESEARCH_USE, SEGMENTS, PredictionSource
 
 #: The second as HL7's US Core 5.0.0 has it ("Plain chest X-ray", its name in earlier editions).
 PROCEDURE = {
@@ -30,7 +30,7 @@ RISK = {
     "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
     "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
 }
-FILM_SCORE = Code("FILM_SCORE", "99KICC", "Predicted score of a radiologist")
+RADIOGRAPH_SCORE = Code("RADIOGRAPH_SCORE", "99KICC", "Predicted score of a radiologist")
 ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
 TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
 MILLILITRE = Code("ml", "UCUM", "milliliter")
@@ -47,24 +47,30 @@ ZONE = {
 }
 
 
-def severity_report(
-    source: Source,
+def make_severity_report(
+    source: PredictionSource,
     severity: SeverityMap,
     risks: Sequence[Risk],
     segmentation: Dataset | None = None,
     scores: Sequence[RadiographScore] = (),
 ) -> Dataset:
     """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map, of risks and of scores; what is None is left out."""
-    groups = [_both_lungs(source, severity), *_lungs(source, severity), *_zones(source, severity)]
-    groups += _segments(source, severity, segmentation) if segmentation else []
-    groups += [_risk(source, risk) for risk in risks] + [_score(source, score) for score in scores]
-    with quietly():
+    groups = [
+        _make_both_lungs_group(source, severity),
+        *_make_lung_groups(source, severity),
+        *_make_zone_groups(source, severity),
+    ]
+    groups += _make_segment_groups(source, severity, segmentation) if segmentation else []
+    groups += [_make_risk_group(source, risk) for risk in risks] + [
+        _make_score_group(source, score) for score in scores
+    ]
+    with suppress_warnings():
         report = hd.sr.MeasurementReport(
-            observation_context=_context(source),
+            observation_context=_make_context(source),
             procedure_reported=PROCEDURE[source.series.modality],
             imaging_measurements=groups,
             title=codes.DCM.ImagingMeasurementReport,
-            referenced_images=_described(source),
+            referenced_images=_list_described_images(source),
         )
         return hd.sr.Comprehensive3DSR(
             evidence=[*source.images, *([segmentation] if segmentation else [])],
@@ -74,7 +80,7 @@ def severity_report(
         )
 
 
-def _described(source: Source) -> list[Dataset] | None:
+def _list_described_images(source: PredictionSource) -> list[Dataset] | None:
     """The images that the report describes: not a multi-frame one, whose geometry would be read per file, nor a
     radiograph that lacks what TID 1603 asks of one.
     """
@@ -84,7 +90,7 @@ def _described(source: Source) -> list[Dataset] | None:
     return source.images if whole and not source.series.frames else None
 
 
-def _context(source: Source) -> hd.sr.ObservationContext:
+def _make_context(source: PredictionSource) -> hd.sr.ObservationContext:
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=source.uid("device"), manufacturer_name="kicc_ml", model_name=source.model[:16]
     )
@@ -92,7 +98,7 @@ def _context(source: Source) -> hd.sr.ObservationContext:
     return hd.sr.ObservationContext(observer_device_context=observer)
 
 
-def _measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Measurement]:
+def _make_measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Measurement]:
     return [
         hd.sr.Measurement(name=name, value=round(float(value), 3), unit=unit)
         for name, value, unit in rows
@@ -100,8 +106,8 @@ def _measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Measurem
     ]
 
 
-def _group(
-    source: Source,
+def _make_group(
+    source: PredictionSource,
     name: str,
     finding: Code,
     site: hd.sr.FindingSite | None,
@@ -119,8 +125,10 @@ def _group(
     )
 
 
-def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    measurements = _measurements(
+def _make_both_lungs_group(
+    source: PredictionSource, severity: SeverityMap
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    measurements = _make_measurements(
         (TOTAL_SCORE, severity.score, POINTS),
         (EXTENT, severity.geographic_extent, POINTS),
         (SHARE_INVOLVED, severity.percent_involved, PERCENT),
@@ -131,54 +139,58 @@ def _both_lungs(source: Source, severity: SeverityMap) -> hd.sr.MeasurementsAndQ
     )
     origin = [f"{label}: {value}" for label, value in source.provenance.items()]
     site = hd.sr.FindingSite(codes.SCT.Lung)
-    return _group(source, "both lungs", codes.DCM.AbnormalOpacity, site, measurements, origin)
+    return _make_group(source, "both lungs", codes.DCM.AbnormalOpacity, site, measurements, origin)
 
 
-def _lungs(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+def _make_lung_groups(
+    source: PredictionSource, severity: SeverityMap
+) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
     groups = []
     for side, share in severity.lung_percent.items():
         site = hd.sr.FindingSite(codes.SCT.Lung, laterality=SIDE[side])
-        if measurements := _measurements((SHARE_INVOLVED, share, PERCENT)):
-            groups.append(_group(source, f"{side} lung", codes.DCM.AbnormalOpacity, site, measurements))
+        if measurements := _make_measurements((SHARE_INVOLVED, share, PERCENT)):
+            groups.append(_make_group(source, f"{side} lung", codes.DCM.AbnormalOpacity, site, measurements))
     return groups
 
 
-def _risk(source: Source, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+def _make_risk_group(source: PredictionSource, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """The risk of one endpoint with its interval, how such risks were calibrated, and what the clinical model says."""
     shares = {"risk": risk.probability, "low": risk.low, "high": risk.high, "clinical": risk.clinical}
-    measurements = _measurements(
+    measurements = _make_measurements(
         *((RISK[name], None if share is None else 100 * share, PERCENT) for name, share in shares.items())
     )
     remarks = [f"calibration, {name}: {value}" for name, value in risk.calibration.items()]
     finding = Code(risk.endpoint.upper()[:16], "99KICC", f"Predicted outcome: {risk.endpoint}")
-    return _group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
+    return _make_group(source, f"risk of {risk.endpoint}", finding, None, measurements, remarks)
 
 
-def _score(source: Source, score: RadiographScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+def _make_score_group(source: PredictionSource, score: RadiographScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """A predicted score of a film, and how near such predictions came to radiologists."""
     name = score.score.replace("_", " ")
     finding = Code(score.score.upper()[:16], "99KICC", f"Predicted score: {name} 0-{score.most:.0f}")
     known = {"r": score.r, "mean error in points": score.mae_points, "held-out films": score.films}
     remarks = [f"{label}: {value:.3g}" for label, value in known.items() if value is not None]
-    measurements = _measurements((FILM_SCORE, score.points, POINTS))
-    return _group(source, f"score {name}", finding, None, measurements, remarks)
+    measurements = _make_measurements((RADIOGRAPH_SCORE, score.points, POINTS))
+    return _make_group(source, f"score {name}", finding, None, measurements, remarks)
 
 
-def _zones(source: Source, severity: SeverityMap) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
+def _make_zone_groups(
+    source: PredictionSource, severity: SeverityMap
+) -> list[hd.sr.MeasurementsAndQualitativeEvaluations]:
     groups = []
     for zone, share in severity.zone_percent.items():
         side, third = zone.split("_")
         site = hd.sr.FindingSite(ZONE[third], laterality=SIDE[side])
-        measurements = _measurements(
+        measurements = _make_measurements(
             (ZONE_SCORE, severity.zone_score.get(zone), POINTS), (SHARE_INVOLVED, share, PERCENT)
         )
         if measurements:
-            groups.append(_group(source, zone.replace("_", " "), codes.DCM.AbnormalOpacity, site, measurements))
+            groups.append(_make_group(source, zone.replace("_", " "), codes.DCM.AbnormalOpacity, site, measurements))
     return groups
 
 
-def _segments(
-    source: Source, severity: SeverityMap, segmentation: Dataset
+def _make_segment_groups(
+    source: PredictionSource, severity: SeverityMap, segmentation: Dataset
 ) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
     """The volume of the lungs and of the lesion, each bound to its segments."""
     number = {one.SegmentLabel: int(one.SegmentNumber) for one in segmentation.SegmentSequence}

@@ -12,17 +12,17 @@ from kicc_ml.core.errors import find_target_error
 from kicc_ml.core.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, temporary_folder_beside
 from kicc_ml.core.regions import find_region
 from kicc_ml.core.types import RadiographScore, Risk, SeverityMap, Volume
-from kicc_ml.dicom.header.stated_tags import quietly
-from kicc_ml.dicom.results.pictures import picture, summary_pdf
-from kicc_ml.dicom.results.segmentation import Source, parametric_map, segmentation, state_origin
-from kicc_ml.dicom.results.structured_report import severity_report
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.results.pictures import make_picture_object, make_summary_object
+from kicc_ml.dicom.results.segmentation import PredictionSource, make_parametric_map, make_segmentation, state_origin
+from kicc_ml.dicom.results.structured_report import make_severity_report
 
 #: Names of the objects without suffix. The report, which every case has, is the first to go and the last to come.
 OBJECTS = ("report", "segmentation", "map", "picture", "summary")
 
 
 @dataclass(frozen=True)
-class Findings:
+class ScanFindings:
     """What was found in one scan, on the grid of ``volume``; ``montage`` is a PNG, ``pdf`` the summary's bytes.
 
     A radiograph has no ``pdf``; ``sides`` is False where its file does not say that it lies as usual.
@@ -40,7 +40,7 @@ class Findings:
     sides: bool = True
 
 
-def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
+def write_objects(source: PredictionSource, findings: ScanFindings, folder: Path) -> list[Path]:
     """Write ``folder/{segmentation,map,report,picture,summary}.dcm`` for the source's own PACS, of a radiograph
     ``report`` and ``picture``.
 
@@ -48,8 +48,8 @@ def export(source: Source, findings: Findings, folder: Path) -> list[Path]:
     the place of earlier ones; other files in the folder stay. Raises UserError where the source cannot be read or
     nothing was segmented; the folder is then as it was before.
     """
-    with quietly():
-        objects = (_of_radiograph if source.series.modality == "CXR" else _of_ct)(source, findings)
+    with suppress_warnings():
+        objects = (_make_radiograph_objects if source.series.modality == "CXR" else _make_ct_objects)(source, findings)
         for made in objects.values():
             state_origin(made, source)
         _write(objects, folder)
@@ -65,12 +65,12 @@ def _write(objects: Mapping[str, Dataset], folder: Path) -> None:
                 path = partial / f"{name}.dcm"
                 path.touch(PRIVATE_FILE)
                 made.save_as(path, enforce_file_format=True)
-            _take_place(partial, folder)
+            _replace_objects(partial, folder)
     except OSError as error:
         raise (find_target_error(error, folder.parent) or error) from error
 
 
-def _take_place(partial: Path, folder: Path) -> None:
+def _replace_objects(partial: Path, folder: Path) -> None:
     """Move the objects into the folder in place of all earlier ones. The report is there if and only if all are."""
     for name in OBJECTS:
         (folder / f"{name}.dcm").unlink(missing_ok=True)
@@ -79,26 +79,26 @@ def _take_place(partial: Path, folder: Path) -> None:
             os.replace(partial / f"{name}.dcm", folder / f"{name}.dcm")
 
 
-def _of_ct(source: Source, findings: Findings) -> dict[str, Dataset]:
+def _make_ct_objects(source: PredictionSource, findings: ScanFindings) -> dict[str, Dataset]:
     masks = findings.masks
-    objects = {"segmentation": segmentation(source, findings.volume, masks)}
+    objects = {"segmentation": make_segmentation(source, findings.volume, masks)}
     lung = find_region(masks, "lung")
     if findings.probability_xyz is not None and lung is not None:
-        objects["map"] = parametric_map(source, findings.volume, findings.probability_xyz, lung)
-    objects["report"] = severity_report(source, findings.severity, findings.risks, objects["segmentation"])
-    objects["picture"] = picture(source, findings.montage)
+        objects["map"] = make_parametric_map(source, findings.volume, findings.probability_xyz, lung)
+    objects["report"] = make_severity_report(source, findings.severity, findings.risks, objects["segmentation"])
+    objects["picture"] = make_picture_object(source, findings.montage)
     if findings.pdf is not None:
-        objects["summary"] = summary_pdf(source, findings.pdf, findings.identified)
+        objects["summary"] = make_summary_object(source, findings.pdf, findings.identified)
     return objects
 
 
-def _of_radiograph(source: Source, findings: Findings) -> dict[str, Dataset]:
+def _make_radiograph_objects(source: PredictionSource, findings: ScanFindings) -> dict[str, Dataset]:
     """No masks: Segmentation and Parametric Map are placed in the patient, which a shadow is not. A side is reported
     only where the file says which is which.
     """
     severity = findings.severity
     known = severity if findings.sides else severity.without_sides
     return {
-        "report": severity_report(source, known, findings.risks, scores=findings.scores),
-        "picture": picture(source, findings.montage),
+        "report": make_severity_report(source, known, findings.risks, scores=findings.scores),
+        "picture": make_picture_object(source, findings.montage),
     }

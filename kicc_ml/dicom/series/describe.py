@@ -17,7 +17,7 @@ LOW_DOSE_CTDI_VOL_MGY = 3.0
 LOW_DOSE_MAS = 60.0
 
 
-def described(
+def describe_series(
     root: Path,
     headers: Sequence[Header],
     verdict: Verdict,
@@ -40,7 +40,7 @@ def described(
         rows=first.rows,
         columns=first.columns,
         slices=len(headers),
-        spacing_mm=_spacing_mm(first, stack),
+        spacing_mm=_compute_spacing_mm(first, stack),
         units="hu" if modality == "CT" else "arbitrary",
         verdict=verdict,
         reasons=tuple(dict.fromkeys(reasons)),
@@ -51,21 +51,21 @@ def described(
         kernel=first.kernel,
         slice_thickness_mm=first.slice_thickness_mm,
         frames=tuple(header.frame for header in headers if header.frame is not None),
-        plane=geometry.plane(stack.orientation) if stack else "",
-        coverage_mm=_coverage_mm(stack) if stack else None,
-        tilt_degrees=geometry.tilt_degrees(stack.positions_mm, stack.orientation) if stack else None,
+        plane=geometry.name_plane(stack.orientation) if stack else "",
+        coverage_mm=_compute_coverage_mm(stack) if stack else None,
+        tilt_degrees=geometry.compute_tilt_degrees(stack.positions_mm, stack.orientation) if stack else None,
         view=first.view,
-        dose_class=_dose_class(headers) if modality == "CT" else "",
+        dose_class=_find_dose_class(headers) if modality == "CT" else "",
         transfer_syntax=first.transfer_syntax,
-        acquired_after_study_s=_seconds(first.study_started, acquired),
+        acquired_after_study_s=_compute_seconds_between(first.study_started, acquired),
     )
 
 
-def _heights_mm(stack: Stack) -> np.ndarray:
-    return geometry.heights_mm(stack.positions_mm, stack.orientation)
+def _compute_heights_mm(stack: Stack) -> np.ndarray:
+    return geometry.compute_heights_mm(stack.positions_mm, stack.orientation)
 
 
-def _spacing_mm(first: Header, stack: Stack | None) -> tuple[float, float, float] | None:
+def _compute_spacing_mm(first: Header, stack: Stack | None) -> tuple[float, float, float] | None:
     """(x, y, z); the usual gap between slices, 0 across a radiograph or single slice; None where not known.
 
     The mean where slices are even, since single gaps are rounded in print; the median where some are missing.
@@ -73,7 +73,7 @@ def _spacing_mm(first: Header, stack: Stack | None) -> tuple[float, float, float
     if first.pixel_spacing_mm is None:
         return None
     between_rows_mm, between_columns_mm = first.pixel_spacing_mm
-    gaps_mm = np.diff(_heights_mm(stack)) if stack else np.zeros(0)
+    gaps_mm = np.diff(_compute_heights_mm(stack)) if stack else np.zeros(0)
     if not len(gaps_mm):
         return between_columns_mm, between_rows_mm, 0.0
     usual = float(np.median(gaps_mm))
@@ -81,14 +81,14 @@ def _spacing_mm(first: Header, stack: Stack | None) -> tuple[float, float, float
     return between_columns_mm, between_rows_mm, float(gaps_mm.mean()) if even else usual
 
 
-def _coverage_mm(stack: Stack) -> float:
+def _compute_coverage_mm(stack: Stack) -> float:
     """From the outer face of the first slice to that of the last."""
-    heights = _heights_mm(stack)
+    heights = _compute_heights_mm(stack)
     gap_mm = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
     return float(heights[-1] - heights[0]) + gap_mm
 
 
-def _dose_class(headers: Sequence[Header]) -> str:
+def _find_dose_class(headers: Sequence[Header]) -> str:
     """``low`` or ``standard`` by the median CTDIvol, else by the median mAs; "" where neither is stated."""
     for name, limit in (("ctdi_vol_mgy", LOW_DOSE_CTDI_VOL_MGY), ("exposure_mas", LOW_DOSE_MAS)):
         stated = [value for header in headers if (value := getattr(header, name))]
@@ -97,5 +97,5 @@ def _dose_class(headers: Sequence[Header]) -> str:
     return ""
 
 
-def _seconds(start: datetime | None, moment: datetime | None) -> float | None:
+def _compute_seconds_between(start: datetime | None, moment: datetime | None) -> float | None:
     return (moment - start).total_seconds() if start and moment else None

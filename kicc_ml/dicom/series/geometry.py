@@ -23,14 +23,14 @@ ORIENTATION_TOLERANCE = 1e-3
 #: Lengths and angle of direction cosines may be off by this much; printed with two digits, they still are not.
 UNIT_TOLERANCE = 0.02
 #: Drift across the whole stack, in pixels, above which slices are sheared: less than one cannot be seen.
-DRIFT_PIXELS = 1.0
+MAX_DRIFT_PIXELS = 1.0
 #: Two positions make a distance but cannot show whether it is even.
 MIN_SLICES = 3
 #: A stack is named after the axis its normal is within this cosine of (about 25 degrees).
 PLANE_COSINE = 0.9
 #: The widest gap that interpolation may bridge: twice the thickest slices in use (10 mm). What lies unseen in
 #: more than that is a guess.
-BRIDGED_MM = 20.0
+MAX_BRIDGED_MM = 20.0
 
 #: Codes of faults that mean slices are not evenly spaced.
 UNEVEN = {"missing_slice", "uneven_spacing"}
@@ -50,7 +50,7 @@ class NotAVolume(UserError):
 class GeometryPolicy:
     """What becomes of a stack with gaps or uneven spacing, and of one with a tilted gantry.
 
-    ``resample``: interpolated by true positions where no gap is over :data:`BRIDGED_MM`; ``shear``: each slice is
+    ``resample``: interpolated by true positions where no gap is over :data:`MAX_BRIDGED_MM`; ``shear``: each slice is
     shifted back within its plane. See :mod:`kicc_ml.dicom.series.repair`.
     """
 
@@ -62,14 +62,14 @@ class GeometryPolicy:
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}={getattr(self, name)} is unknown; choose {' or '.join(choices)}")
 
-    def mends(self, code: str, widest_gap_mm: float) -> bool:
+    def can_repair(self, code: str, widest_gap_mm: float) -> bool:
         """Whether a fault is repaired under this policy; ``widest_gap_mm`` is that between two slices."""
         if code in UNEVEN:
-            return self.gaps == "resample" and widest_gap_mm <= BRIDGED_MM
+            return self.gaps == "resample" and widest_gap_mm <= MAX_BRIDGED_MM
         return code == "gantry_tilt" and self.tilt == "shear"
 
 
-def slice_normal(orientation: np.ndarray) -> np.ndarray:
+def compute_slice_normal(orientation: np.ndarray) -> np.ndarray:
     """Unit vector across the slices: row direction x column direction (LPS)."""
     if not is_orientation(orientation):
         raise NotAVolume("no_position", f"directions of row and column are not perpendicular units: {orientation}")
@@ -83,7 +83,7 @@ def is_orientation(orientation: np.ndarray) -> bool:
     return bool(np.abs([row @ row - 1, column @ column - 1, row @ column]).max() < UNIT_TOLERANCE)
 
 
-def common_orientation(orientations: np.ndarray) -> np.ndarray:
+def find_common_orientation(orientations: np.ndarray) -> np.ndarray:
     """The orientation [6] that all slices [n, 6] share; NotAVolume where one differs."""
     differing = np.abs(orientations - orientations[0]).max(axis=1) > ORIENTATION_TOLERANCE
     if differing.any():
@@ -91,12 +91,12 @@ def common_orientation(orientations: np.ndarray) -> np.ndarray:
     return orientations[0]
 
 
-def heights_mm(positions_mm: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+def compute_heights_mm(positions_mm: np.ndarray, orientation: np.ndarray) -> np.ndarray:
     """Place of each slice along the normal [n]; InstanceNumber and file name play no part."""
-    return positions_mm @ slice_normal(orientation)
+    return positions_mm @ compute_slice_normal(orientation)
 
 
-def same_position(heights_sorted_mm: np.ndarray) -> list[list[int]]:
+def group_by_position(heights_sorted_mm: np.ndarray) -> list[list[int]]:
     """Group the indices of sorted heights into runs that lie at one position."""
     starts = np.flatnonzero(np.diff(heights_sorted_mm) > SAME_POSITION_MM) + 1
     return [list(run) for run in np.split(np.arange(len(heights_sorted_mm)), starts)]
@@ -111,7 +111,7 @@ def check_count(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing
 
 def check_spacing(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> None:
     """Heights must lie on an even grid; gaps of whole multiples mean missing slices."""
-    heights = heights_mm(positions_mm, orientation)
+    heights = compute_heights_mm(positions_mm, orientation)
     gaps = np.diff(heights)
     usual = float(np.median(gaps)) if len(gaps) else 0.0
     even = np.linspace(heights[0], heights[-1], len(heights))
@@ -127,23 +127,23 @@ def check_spacing(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spaci
 
 def check_drift(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> None:
     """The stack must run along its normal: a steady drift sideways is gantry tilt, a jump a shifted slice."""
-    normal = slice_normal(orientation)
+    normal = compute_slice_normal(orientation)
     sideways = positions_mm - np.outer(positions_mm @ normal, normal)
     drift = sideways - sideways[0]
-    limit_mm = DRIFT_PIXELS * float(pixel_spacing_mm.min())
-    share = (heights_mm(positions_mm, orientation) - positions_mm[0] @ normal)[:, None]
+    limit_mm = MAX_DRIFT_PIXELS * float(pixel_spacing_mm.min())
+    share = (compute_heights_mm(positions_mm, orientation) - positions_mm[0] @ normal)[:, None]
     steady = drift[-1] * share / share[-1] if share[-1] else np.zeros_like(drift)
     if np.linalg.norm(drift - steady, axis=1).max() > limit_mm:
         raise NotAVolume("shifted_slices", "slices are shifted sideways against each other")
     if np.linalg.norm(drift[-1]) > limit_mm:
-        degrees = tilt_degrees(positions_mm, orientation)
+        degrees = compute_tilt_degrees(positions_mm, orientation)
         raise NotAVolume("gantry_tilt", f"the stack leans by {degrees:.1f} degrees: tilted gantry")
 
 
 CHECKS = (check_count, check_spacing, check_drift)
 
 
-def faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> list[NotAVolume]:
+def find_faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> list[NotAVolume]:
     """Everything that keeps an ordered stack from being a volume; empty for a sound one."""
     found = []
     for check in CHECKS:
@@ -154,14 +154,14 @@ def faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: 
     return found
 
 
-def tilt_degrees(positions_mm: np.ndarray, orientation: np.ndarray) -> float:
+def compute_tilt_degrees(positions_mm: np.ndarray, orientation: np.ndarray) -> float:
     """Angle between the run of the stack and its normal; 0 for a single slice."""
     run = positions_mm[-1] - positions_mm[0]
-    along = abs(run @ slice_normal(orientation))
+    along = abs(run @ compute_slice_normal(orientation))
     return float(np.degrees(np.arctan2(np.sqrt(max(run @ run - along**2, 0.0)), along))) if along else 0.0
 
 
-def affine_ras(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> np.ndarray:
+def compute_affine_ras(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> np.ndarray:
     """Affine [4, 4] of an ordered stack: index (x column, y row, z slice) to patient millimetres in RAS.
 
     PS3.3 C.7.6.2.1-1, with the third column from the first and last positions.
@@ -175,8 +175,8 @@ def affine_ras(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_
     return LPS_TO_RAS @ affine_lps
 
 
-def plane(orientation: np.ndarray) -> str:
+def name_plane(orientation: np.ndarray) -> str:
     """``axial``, ``coronal``, ``sagittal`` or ``oblique``, by the axis nearest the normal."""
-    nearness = np.abs(slice_normal(orientation))
+    nearness = np.abs(compute_slice_normal(orientation))
     axis = int(nearness.argmax())
     return ("sagittal", "coronal", "axial")[axis] if nearness[axis] >= PLANE_COSINE else "oblique"

@@ -23,7 +23,7 @@ MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
 SCANNER_ANATOMICAL = 1
 
 
-def nifti_series(
+def make_nifti_series(
     path: Path,
     *,
     site: str,
@@ -44,7 +44,7 @@ def nifti_series(
     spacing_mm = (0.0, 0.0, 0.0)
     try:
         image = nib.load(path)
-        shape, spacing_mm = tuple(image.header.get_data_shape()), _spacing_mm(_affine_ras(image))
+        shape, spacing_mm = tuple(image.header.get_data_shape()), _compute_spacing_mm(_read_affine_ras(image))
     except Exception:  # a damaged header can raise anything in the parser; the intake goes on
         reasons = ("unreadable",)
     if not reasons and (len(shape) < 3 or any(size > 1 for size in shape[3:])):
@@ -53,11 +53,11 @@ def nifti_series(
         reasons = ("voxel_size",)
     columns, rows, slices = (*shape, 1, 1, 1)[:3]
     known_mm = spacing_mm if spacing_known and not reasons else None
-    series = _series(path, site, patient, "CT", (rows, columns, slices), known_mm, units, reasons)
+    series = _make_series(path, site, patient, "CT", (rows, columns, slices), known_mm, units, reasons)
     return replace(series, grey_window_hu=grey_window_hu)
 
 
-def radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:
+def make_radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:
     """A PNG or JPEG radiograph as a series whose ids are its own name; header only, refused with the fault's code."""
     reasons: tuple[str, ...] = ()
     rows = columns = 0
@@ -66,7 +66,7 @@ def radiograph_series(path: Path, *, site: str, patient: str, projection: str = 
         rows, columns = coded.rows, coded.columns
     except NotAnImage as fault:
         reasons = (fault.code,)
-    return _series(path, site, patient, "CXR", (rows, columns, 1), None, "arbitrary", reasons, projection)
+    return _make_series(path, site, patient, "CXR", (rows, columns, 1), None, "arbitrary", reasons, projection)
 
 
 def explain_refusal(series: Series) -> str:
@@ -80,7 +80,7 @@ def explain_refusal(series: Series) -> str:
     return "; ".join(REASONS.get(code, code) for code in series.reasons)
 
 
-def _series(
+def _make_series(
     path: Path,
     site: str,
     patient: str,
@@ -93,7 +93,7 @@ def _series(
 ) -> Series:
     rows, columns, slices = shape
     verdict: Verdict = "refused" if reasons else "usable"
-    uid = stem(path)
+    uid = strip_suffix(path)
     return Series(
         site=site,
         patient=patient,
@@ -112,7 +112,7 @@ def _series(
     )
 
 
-def stem(path: Path) -> str:
+def strip_suffix(path: Path) -> str:
     """The name of an image file without its suffix, ``.nii.gz`` counting as one."""
     return path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(NIFTI_SUFFIXES) else path.stem
 
@@ -123,13 +123,13 @@ def states_orientation(path: Path) -> bool:
     return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
-def _affine_ras(image: nib.Nifti1Image) -> np.ndarray:
+def _read_affine_ras(image: nib.Nifti1Image) -> np.ndarray:
     """In millimetres: of the sform, else the qform; where both are unknown of the voxel sizes alone."""
     unit, _ = image.header.get_xyzt_units()
     return np.diag([UNIT_MM[unit]] * 3 + [1.0]) @ np.asarray(image.affine, dtype=float)
 
 
-def _spacing_mm(affine_ras: np.ndarray) -> tuple[float, float, float]:
+def _compute_spacing_mm(affine_ras: np.ndarray) -> tuple[float, float, float]:
     x_mm, y_mm, z_mm = np.linalg.norm(affine_ras[:3, :3], axis=0).tolist()
     return x_mm, y_mm, z_mm
 
@@ -142,16 +142,16 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Array ``[x, y, z]`` (int16 where it holds whole numbers that fit, else float32) and RAS affine in mm."""
     try:
         image = nib.load(path)
-        array, affine_ras = np.asanyarray(image.dataobj), _affine_ras(image)
+        array, affine_ras = np.asanyarray(image.dataobj), _read_affine_ras(image)
     except Exception as error:  # nibabel, zlib and the file system each have their own
         raise UserError(f"{path}: cannot be read as NIfTI ({error}); is the file whole?") from error
     array = array.reshape(array.shape[:3]) if array.ndim > 3 and array[..., 0].size == array.size else array
     if array.ndim != 3:
         raise UserError(f"{path}: shape {array.shape}; one three-dimensional volume is needed")
-    return _int16_where_exact(array), affine_ras
+    return _convert_to_int16_where_exact(array), affine_ras
 
 
-def _int16_where_exact(array: np.ndarray) -> np.ndarray:
+def _convert_to_int16_where_exact(array: np.ndarray) -> np.ndarray:
     limits = np.iinfo(np.int16)
     fits = array.size > 0 and array.min() >= limits.min and array.max() <= limits.max
     if fits and (array.dtype.kind in "iu" or np.array_equal(array, np.round(array))):

@@ -21,7 +21,7 @@ AIR_HU = -1024
 DRIFT_DIGITS = 3
 
 
-def placed(
+def repair_stack(
     volume_zyx: np.ndarray,
     positions_mm: np.ndarray,
     orientation: np.ndarray,
@@ -41,13 +41,13 @@ def placed(
         no voxel is lost; beyond the picture is air.
     """
     if "gantry_tilt" in reasons:
-        volume_zyx, positions_mm = _straightened(volume_zyx, positions_mm, orientation, pixel_spacing_mm)
+        volume_zyx, positions_mm = _straighten(volume_zyx, positions_mm, orientation, pixel_spacing_mm)
     if geometry.UNEVEN & set(reasons):
-        volume_zyx, positions_mm = _evened(volume_zyx, positions_mm, orientation)
-    return volume_zyx, geometry.affine_ras(positions_mm, orientation, pixel_spacing_mm)
+        volume_zyx, positions_mm = _resample_evenly(volume_zyx, positions_mm, orientation)
+    return volume_zyx, geometry.compute_affine_ras(positions_mm, orientation, pixel_spacing_mm)
 
 
-def _straightened(
+def _straighten(
     volume_zyx: np.ndarray, positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slices shifted within their planes until their corners lie on one line along the normal."""
@@ -59,9 +59,9 @@ def _straightened(
     straight = np.full((len(volume_zyx), rows, columns), AIR_HU, volume_zyx.dtype)
     for source_yx, target_yx, pixels_yx in zip(volume_zyx, straight, drift_yx + before, strict=True):
         _shift_into(target_yx, source_yx, pixels_yx)
-    normal = geometry.slice_normal(orientation)
+    normal = geometry.compute_slice_normal(orientation)
     corner = positions_mm[0] - (before * pixel_spacing_mm) @ directions
-    heights = geometry.heights_mm(positions_mm, orientation)
+    heights = geometry.compute_heights_mm(positions_mm, orientation)
     return straight, corner + np.outer(heights - heights[0], normal)
 
 
@@ -72,12 +72,14 @@ def _shift_into(target_yx: np.ndarray, source_yx: np.ndarray, pixels_yx: np.ndar
     padded = np.pad(source_yx, ((0, 1), (0, 1)), constant_values=AIR_HU)[:rows, :columns]
     part = pixels_yx - whole
     moved = padded if not part.any() else shift(padded.astype(np.float32), part, order=1, cval=AIR_HU)
-    target_yx[whole[0] : whole[0] + rows, whole[1] : whole[1] + columns] = _like(moved, target_yx)
+    target_yx[whole[0] : whole[0] + rows, whole[1] : whole[1] + columns] = _convert_like(moved, target_yx)
 
 
-def _evened(volume_zyx: np.ndarray, positions_mm: np.ndarray, orientation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _resample_evenly(
+    volume_zyx: np.ndarray, positions_mm: np.ndarray, orientation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Slices at even heights, ``usual`` apart, from the first to the last (or just short of it)."""
-    heights = geometry.heights_mm(positions_mm, orientation)
+    heights = geometry.compute_heights_mm(positions_mm, orientation)
     usual = float(np.median(np.diff(heights)))
     count = int((heights[-1] - heights[0]) / usual + SAME_POSITION_MM) + 1
     wanted = heights[0] + usual * np.arange(count)
@@ -85,10 +87,10 @@ def _evened(volume_zyx: np.ndarray, positions_mm: np.ndarray, orientation: np.nd
     share = ((wanted - heights[above - 1]) / (heights[above] - heights[above - 1])).clip(0, 1)
     even = np.empty((count, *volume_zyx.shape[1:]), volume_zyx.dtype)
     for slice_yx, upper, weight in zip(even, above, share.astype(np.float32), strict=True):
-        slice_yx[:] = _like(volume_zyx[upper - 1] * (1 - weight) + volume_zyx[upper] * weight, even)
-    return even, positions_mm[0] + np.outer(wanted - heights[0], geometry.slice_normal(orientation))
+        slice_yx[:] = _convert_like(volume_zyx[upper - 1] * (1 - weight) + volume_zyx[upper] * weight, even)
+    return even, positions_mm[0] + np.outer(wanted - heights[0], geometry.compute_slice_normal(orientation))
 
 
-def _like(values: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+def _convert_like(values: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     """``values`` in the type of ``pattern``, rounded where that is whole numbers."""
     return (values.round() if pattern.dtype.kind == "i" else values).astype(pattern.dtype)

@@ -6,15 +6,15 @@ from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
 
 
-def names_of_series(series: Series) -> dict[Path, str]:
+def name_series_files(series: Series) -> dict[Path, str]:
     """Of a DICOM series by number in order of position; a NIfTI or picture by its name, which is its case's id."""
     return {path: _name(path, number, series.uid) for number, path in enumerate(series.files, start=1)}
 
 
-def names_of_case(case: Case) -> dict[Path, str]:
+def name_case_files(case: Case) -> dict[Path, str]:
     """Of images and masks, whose folders are called by true UIDs."""
     images = [series for view in case.views for series in (view.ct, view.cxr) if series is not None]
-    names = {path: name for series in images for path, name in names_of_series(series).items()}
+    names = {path: name for series in images for path, name in name_series_files(series).items()}
     masks = [(region, path) for region, path in case.masks.items()]
     masks += [(region, path) for region, paths in case.cxr_masks.items() for path in paths]
     return names | {path: f"the mask {region}" for region, path in masks}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kicc_ml.dicom.header.read import Header
-from kicc_ml.dicom.pixels.read import pixel_digest, read_image
+from kicc_ml.dicom.pixels.read import compute_pixel_digest, read_image
 from kicc_ml.dicom.series import geometry
 from kicc_ml.dicom.series.geometry import MIN_SLICES, ORIENTATION_TOLERANCE, NotAVolume
 
@@ -18,7 +18,7 @@ SPACING_TOLERANCE_MM = 1e-3
 
 #: What tells one acquisition or phase from the next, the plainest first. A tag counts only where each of its
 #: values makes a stack without two slices at one place: AcquisitionNumber also runs along z, slice by slice.
-TELLING: tuple[Callable[[Header], Hashable], ...] = (
+ACQUISITION_KEYS: tuple[Callable[[Header], Hashable], ...] = (
     lambda header: header.acquisition,
     lambda header: header.phase,
     lambda header: header.contrast,
@@ -28,10 +28,10 @@ TELLING: tuple[Callable[[Header], Hashable], ...] = (
 )
 #: The first of them tell what was scanned at another time, also where no two slices lie at one place; the others
 #: may change from slice to slice of one scan.
-INTERLEAVING = 3
+N_TIMING_KEYS = 3
 #: Two acquisitions lie between each other's slices where this share of one's neighbours are parted by the other;
 #: blocks that follow each other along z are not.
-INTERLEAVED_SHARE = 0.5
+MIN_INTERLEAVED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Stack:
     """
 
     slices: tuple[Header, ...]
-    doubles: tuple[Header, ...] = ()
+    duplicates: tuple[Header, ...] = ()
     codes: tuple[str, ...] = ()
     fault: NotAVolume | None = None
 
@@ -59,26 +59,26 @@ class Stack:
         return np.array(self.slices[0].pixel_spacing_mm)
 
 
-def stacks(root: Path, slices: Sequence[Header]) -> list[Stack]:
+def build_stacks(root: Path, slices: Sequence[Header]) -> list[Stack]:
     """Stacks of the slices of one series, each of which states its place; the largest first."""
-    found = [stack for part in _apart(slices) for stack in _by_place(root, part)]
+    found = [stack for part in _separate_by_geometry(slices) for stack in _order_by_position(root, part)]
     return sorted(found, key=lambda stack: (-len(stack.slices), stack.slices[0].path))
 
 
-def _apart(slices: Sequence[Header]) -> list[Stack]:
+def _separate_by_geometry(slices: Sequence[Header]) -> list[Stack]:
     """Slices that differ in orientation, matrix or kernel never make one stack."""
     parts = [Stack(tuple(slices))]
     for code, key in (
-        ("split_orientation", _Near(lambda header: header.orientation, ORIENTATION_TOLERANCE)),
+        ("split_orientation", _GroupNumber(lambda header: header.orientation, ORIENTATION_TOLERANCE)),
         ("split_matrix", lambda header: (header.rows, header.columns)),
-        ("split_matrix", _Near(lambda header: header.pixel_spacing_mm, SPACING_TOLERANCE_MM)),
+        ("split_matrix", _GroupNumber(lambda header: header.pixel_spacing_mm, SPACING_TOLERANCE_MM)),
         ("split_kernel", lambda header: header.kernel),
     ):
         parts = [part for whole in parts for part in _split(whole, key, code)]
     return parts
 
 
-class _Near:
+class _GroupNumber:
     """Groups vectors that differ by no more than a tolerance; called in turn, it gives the number of the group."""
 
     def __init__(self, vector: Callable[[Header], tuple[float, ...] | None], tolerance: float) -> None:
@@ -95,76 +95,78 @@ class _Near:
 
 
 def _split(whole: Stack, key: Callable[[Header], Hashable], code: str) -> list[Stack]:
-    groups = _grouped(whole.slices, key)
+    groups = _group_by(whole.slices, key)
     if len(groups) == 1:
         return [whole]
-    return [Stack(tuple(group), codes=_with(whole.codes, code)) for group in groups]
+    return [Stack(tuple(group), codes=_add_code(whole.codes, code)) for group in groups]
 
 
-def _with(codes: Iterable[str], code: str) -> tuple[str, ...]:
+def _add_code(codes: Iterable[str], code: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*codes, code)))
 
 
-def _by_place(root: Path, part: Stack) -> Iterator[Stack]:
+def _order_by_position(root: Path, part: Stack) -> Iterator[Stack]:
     """One ordered stack, or one per acquisition where slices lie at one place."""
-    slices = _ordered(part.slices)
-    for groups in _candidates(slices) if _overlap(slices) else _interleaved(slices):
-        if len(groups) > 1 and all(len(group) >= MIN_SLICES and not _overlap(group) for group in groups):
-            codes = _with(part.codes, "split_acquisition")
+    slices = _sort_by_height(part.slices)
+    for groups in (
+        _propose_divisions(slices) if _has_shared_position(slices) else _propose_interleaved_divisions(slices)
+    ):
+        if len(groups) > 1 and all(len(group) >= MIN_SLICES and not _has_shared_position(group) for group in groups):
+            codes = _add_code(part.codes, "split_acquisition")
             yield from (Stack(tuple(group), codes=codes) for group in groups)
             return
-    yield _without_doubles(root, replace(part, slices=tuple(slices)))
+    yield _drop_duplicates(root, replace(part, slices=tuple(slices)))
 
 
-def _ordered(slices: Iterable[Header]) -> list[Header]:
+def _sort_by_height(slices: Iterable[Header]) -> list[Header]:
     slices = list(slices)
-    heights = _heights_mm(slices)
+    heights = _compute_heights_mm(slices)
     return [slices[index] for index in np.argsort(heights, kind="stable")]
 
 
-def _heights_mm(slices: Sequence[Header]) -> np.ndarray:
+def _compute_heights_mm(slices: Sequence[Header]) -> np.ndarray:
     orientation = np.array(slices[0].orientation)
-    return geometry.heights_mm(np.array([header.position_mm for header in slices]), orientation)
+    return geometry.compute_heights_mm(np.array([header.position_mm for header in slices]), orientation)
 
 
-def _overlap(slices: Sequence[Header]) -> bool:
+def _has_shared_position(slices: Sequence[Header]) -> bool:
     """Whether two of these slices, in order, lie at one place."""
-    return len(slices) > 1 and float(np.diff(_heights_mm(slices)).min()) <= geometry.SAME_POSITION_MM
+    return len(slices) > 1 and float(np.diff(_compute_heights_mm(slices)).min()) <= geometry.SAME_POSITION_MM
 
 
-def _candidates(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
+def _propose_divisions(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
     """Ways to divide overlapping slices: by each telling tag, then by the longest pauses between them."""
-    yield from (_grouped(slices, key) for key in TELLING)
-    layers = max(len(run) for run in geometry.same_position(_heights_mm(slices)))
-    yield _by_pause(slices, layers)
+    yield from (_group_by(slices, key) for key in ACQUISITION_KEYS)
+    layers = max(len(run) for run in geometry.group_by_position(_compute_heights_mm(slices)))
+    yield _group_by_pause(slices, layers)
 
 
-def _interleaved(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
+def _propose_interleaved_divisions(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
     """Ways to divide slices at different places: acquisitions or phases that lie between each other's slices.
 
     Half a spacing apart, two would else pass for one even stack. Step-and-shoot, whose acquisitions follow each
     other along z, is not divided.
     """
-    for key in TELLING[:INTERLEAVING]:
-        groups = _grouped(slices, key)
-        if any(_is_parted(group, slices) for group in groups):
+    for key in ACQUISITION_KEYS[:N_TIMING_KEYS]:
+        groups = _group_by(slices, key)
+        if any(_is_interleaved(group, slices) for group in groups):
             yield groups
 
 
-def _is_parted(group: Sequence[Header], slices: Sequence[Header]) -> bool:
+def _is_interleaved(group: Sequence[Header], slices: Sequence[Header]) -> bool:
     """Whether the neighbours within a group have slices of another between them."""
-    indices = np.searchsorted(_heights_mm(slices), _heights_mm(group))
-    return len(group) >= MIN_SLICES and bool(np.mean(np.diff(indices) > 1) >= INTERLEAVED_SHARE)
+    indices = np.searchsorted(_compute_heights_mm(slices), _compute_heights_mm(group))
+    return len(group) >= MIN_SLICES and bool(np.mean(np.diff(indices) > 1) >= MIN_INTERLEAVED_SHARE)
 
 
-def _grouped(slices: Iterable[Header], key: Callable[[Header], Hashable]) -> list[list[Header]]:
+def _group_by(slices: Iterable[Header], key: Callable[[Header], Hashable]) -> list[list[Header]]:
     groups: dict[Hashable, list[Header]] = {}
     for header in slices:
         groups.setdefault(key(header), []).append(header)
     return list(groups.values())
 
 
-def _by_pause(slices: Sequence[Header], count: int) -> list[list[Header]]:
+def _group_by_pause(slices: Sequence[Header], count: int) -> list[list[Header]]:
     """``count`` groups, divided at the longest pauses of the acquisition; one group where a time is missing."""
     times = sorted({header.acquired for header in slices if header.acquired})
     if len(times) < count or any(header.acquired is None for header in slices):
@@ -177,33 +179,33 @@ def _by_pause(slices: Sequence[Header], count: int) -> list[list[Header]]:
     ]
 
 
-def _without_doubles(root: Path, stack: Stack) -> Stack:
+def _drop_duplicates(root: Path, stack: Stack) -> Stack:
     """Of slices at one place the first, if all hold the same pixels; a fault where they do not."""
-    kept, doubles = [], []
-    for run in geometry.same_position(_heights_mm(stack.slices)):
+    kept, duplicates = [], []
+    for run in geometry.group_by_position(_compute_heights_mm(stack.slices)):
         same = [stack.slices[index] for index in run]
-        if len(same) > 1 and len({_digest(root, header) for header in same}) > 1:
-            place = _heights_mm(same)[0]
+        if len(same) > 1 and len({_compute_digest(root, header) for header in same}) > 1:
+            place = _compute_heights_mm(same)[0]
             fault = NotAVolume("overlapping_slices", f"{len(same)} different images at {place:.2f} mm")
             return replace(stack, fault=fault)
         kept.append(same[0])
-        doubles += same[1:]
-    return replace(stack, slices=tuple(kept), doubles=tuple(doubles))
+        duplicates += same[1:]
+    return replace(stack, slices=tuple(kept), duplicates=tuple(duplicates))
 
 
-def _digest(root: Path, header: Header) -> str:
+def _compute_digest(root: Path, header: Header) -> str:
     """Hash of the pixels as they are stored, of a frame as decoded."""
     if header.frame is None:
-        return pixel_digest(root / header.path)
+        return compute_pixel_digest(root / header.path)
     return hashlib.sha256(read_image(root / header.path, header.frame).stored.tobytes()).hexdigest()
 
 
-def without_repeats(headers: Sequence[Header]) -> tuple[list[Header], list[Header]]:
+def drop_repeats(headers: Sequence[Header]) -> tuple[list[Header], list[Header]]:
     """The first file of each SOP instance, and the rest; slices at several places under one UID are all kept."""
-    first = {_instance(header): header for header in reversed(headers)}
-    kept = [header for header in headers if first[_instance(header)] is header]
-    return kept, [header for header in headers if first[_instance(header)] is not header]
+    first = {_make_instance_key(header): header for header in reversed(headers)}
+    kept = [header for header in headers if first[_make_instance_key(header)] is header]
+    return kept, [header for header in headers if first[_make_instance_key(header)] is not header]
 
 
-def _instance(header: Header) -> Hashable:
+def _make_instance_key(header: Header) -> Hashable:
     return header.sop, header.frame, header.position_mm

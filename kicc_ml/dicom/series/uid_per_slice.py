@@ -19,10 +19,12 @@ def join_series(images: Sequence[Header]) -> tuple[list[Header], set[str]]:
     pseudonyms of its first file.
     """
     joined: dict[int, Header] = {}
-    for alone_in in (_series, _study):
-        single = _groups([image for image in images if id(image) not in joined and _is_slice(image)], alone_in)
+    for alone_in in (_make_series_key, _make_study_key):
+        single = _group_by([image for image in images if id(image) not in joined and _is_slice(image)], alone_in)
         slices = [group[0] for group in single if len(group) == 1]
-        for group in _groups(slices, _study_and_likeness if alone_in is _series else _likeness):
+        for group in _group_by(
+            slices, _make_study_and_likeness_key if alone_in is _make_series_key else _make_likeness_key
+        ):
             if len(group) >= MIN_JOINED_SLICES:
                 first = min(group, key=lambda image: image.path)
                 joined |= {id(image): replace(image, study=first.study, series=first.series) for image in group}
@@ -33,30 +35,30 @@ def _is_slice(image: Header) -> bool:
     return image.modality == "CT" and not image.fault and image.frame is None and image.frames == 1
 
 
-def _series(image: Header) -> Hashable:
+def _make_series_key(image: Header) -> Hashable:
     return image.site, image.patient, image.study, image.series
 
 
-def _study(image: Header) -> Hashable:
+def _make_study_key(image: Header) -> Hashable:
     return image.site, image.patient, image.study
 
 
-def _study_and_likeness(image: Header) -> Hashable:
-    return image.study, _likeness(image)
+def _make_study_and_likeness_key(image: Header) -> Hashable:
+    return image.study, _make_likeness_key(image)
 
 
-def _likeness(image: Header) -> Hashable:
+def _make_likeness_key(image: Header) -> Hashable:
     scanner = (image.vendor, image.model, image.kernel, image.kvp, image.slice_thickness_mm, image.contrast)
     picture = (image.sop_class, image.image_type, image.photometric, image.rows, image.columns, image.has_rescale)
-    vectors = [_rounded(image.orientation), _rounded(image.pixel_spacing_mm)]
+    vectors = [_round_vector(image.orientation), _round_vector(image.pixel_spacing_mm)]
     return image.site, image.patient, scanner, picture, *vectors, image.acquired and image.acquired.date()
 
 
-def _rounded(vector: tuple[float, ...] | None) -> Hashable:
+def _round_vector(vector: tuple[float, ...] | None) -> Hashable:
     return vector and tuple(round(value, SAME_DIGITS) + 0.0 for value in vector)
 
 
-def _groups(images: Sequence[Header], key: Callable[[Header], Hashable]) -> list[list[Header]]:
+def _group_by(images: Sequence[Header], key: Callable[[Header], Hashable]) -> list[list[Header]]:
     found: dict[Hashable, list[Header]] = {}
     for image in images:
         found.setdefault(key(image), []).append(image)

@@ -11,10 +11,10 @@ import numpy as np
 from kicc_ml.core.types import Series, Verdict
 from kicc_ml.dicom.header.read import MODALITY_OF_CLASS, Header
 from kicc_ml.dicom.series import geometry
-from kicc_ml.dicom.series.describe import described
+from kicc_ml.dicom.series.describe import describe_series
 from kicc_ml.dicom.series.geometry import GeometryPolicy, NotAVolume
 from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
-from kicc_ml.dicom.series.stacking import Stack, stacks, without_repeats
+from kicc_ml.dicom.series.stacking import Stack, build_stacks, drop_repeats
 from kicc_ml.dicom.series.uid_per_slice import join_series
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,9 @@ class FileRow:
     reason: str
 
 
-def judge(root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE) -> tuple[list[Series], list[FileRow]]:
+def classify_series(
+    root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE
+) -> tuple[list[Series], list[FileRow]]:
     """Sort headers into series with a verdict and into files that are no image, or were dropped.
 
     A DICOM series that holds several stacks comes back as several: the largest keeps the pseudonym, the others
@@ -63,21 +65,21 @@ def judge(root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE
     images = [header for header in headers if header.fault not in NO_IMAGE]
     images, joined = join_series(images)
     series: list[Series] = []
-    images.sort(key=_series_key)
-    for key, group in groupby(images, key=_series_key):
-        judged, losses = _judge_series(root, list(group), policy)
-        series += map(_put_together, judged) if key[3] in joined else judged
+    images.sort(key=_make_series_key)
+    for key, group in groupby(images, key=_make_series_key):
+        judged, losses = _classify_one_series(root, list(group), policy)
+        series += map(_mark_as_joined, judged) if key[3] in joined else judged
         dropped += losses
     series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
     rows = {FileRow(header.site, root / header.path, reason): None for header, reason in dropped}
     return series, list(rows)
 
 
-def _series_key(header: Header) -> tuple[str, ...]:
+def _make_series_key(header: Header) -> tuple[str, ...]:
     return header.site, header.patient, header.study, header.series, header.modality
 
 
-def _put_together(one: Series) -> Series:
+def _mark_as_joined(one: Series) -> Series:
     """A series whose slices each had a SeriesInstanceUID of their own."""
     return replace(one, verdict="repaired" if one.usable else "refused", reasons=("uid_per_slice", *one.reasons))
 
@@ -85,38 +87,38 @@ def _put_together(one: Series) -> Series:
 _Dropped = list[tuple[Header, str]]
 
 
-def _judge_series(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
+def _classify_one_series(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
     modality = headers[0].modality
     if modality == "CT":
-        return _judge_ct(root, headers, policy)
+        return _classify_ct(root, headers, policy)
     if modality in RADIOGRAPHY:
-        return _judge_radiographs(root, headers)
-    return [described(root, headers, "refused", ["wrong_modality"], modality=modality)], []
+        return _classify_radiographs(root, headers)
+    return [describe_series(root, headers, "refused", ["wrong_modality"], modality=modality)], []
 
 
-def _judge_radiographs(root: Path, headers: list[Header]) -> tuple[list[Series], _Dropped]:
+def _classify_radiographs(root: Path, headers: list[Header]) -> tuple[list[Series], _Dropped]:
     """Each radiograph is a series of its own: one DICOM series may hold several views or days."""
-    kept, twice = without_repeats(headers)
+    kept, twice = drop_repeats(headers)
     series = []
     for header in kept:
         copies = [other for other in twice if other.sop == header.sop]
-        faults = [*_radiograph_faults(header), *_contradictions(header, copies)]
+        faults = [*_find_radiograph_faults(header), *_find_contradictions(header, copies)]
         verdict: Verdict = "refused" if faults else "usable"
-        reasons = [*faults, *_notes([header])]
-        series.append(described(root, [header], verdict, reasons, modality="CXR", uid=header.sop))
+        reasons = [*faults, *_list_notes([header])]
+        series.append(describe_series(root, [header], verdict, reasons, modality="CXR", uid=header.sop))
     return series, [(header, "duplicate_slice") for header in twice]
 
 
-def _contradictions(header: Header, copies: Sequence[Header]) -> list[str]:
+def _find_contradictions(header: Header, copies: Sequence[Header]) -> list[str]:
     """Files that are one object by UID must say the same of its picture; which of them lies is a guess."""
     shown = {(one.photometric, one.rows, one.columns) for one in (header, *copies)}
     return ["contradicting_copies"] if len(shown) > 1 else []
 
 
-def _radiograph_faults(header: Header) -> list[str]:
+def _find_radiograph_faults(header: Header) -> list[str]:
     checks = {
         header.fault: bool(header.fault),
-        "wrong_modality": _contradicts(header),
+        "wrong_modality": _contradicts_sop_class(header),
         "dose_page": header.photometric not in GREY,
         "multi_frame": header.frames > 1,
         "contradicting_display": header.lut_shape == CONTRADICTING_SHAPE.get(header.photometric),
@@ -126,29 +128,29 @@ def _radiograph_faults(header: Header) -> list[str]:
     return [code for code, failed in checks.items() if failed]
 
 
-def _judge_ct(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
-    dropped = [(header, reason) for header in headers if (reason := _dropped_because(header))]
+def _classify_ct(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
+    dropped = [(header, reason) for header in headers if (reason := _find_drop_reason(header))]
     lost = {id(header) for header, _ in dropped}
     slices = [header for header in headers if id(header) not in lost]
     if not slices:
-        codes = {reason for _, reason in dropped} | set(_unusable_because(headers))
-        return [described(root, headers, "refused", sorted(codes))], []
-    slices, twice = without_repeats(slices)
-    placed = [header for header in slices if _is_placed(header)]
+        codes = {reason for _, reason in dropped} | set(_find_ct_faults(headers))
+        return [describe_series(root, headers, "refused", sorted(codes))], []
+    slices, twice = drop_repeats(slices)
+    placed = [header for header in slices if _has_position(header)]
     dropped += [(header, "duplicate_slice") for header in twice]
     if not placed:
-        reasons = [*_unusable_because(slices), *sorted({reason for _, reason in dropped})]
-        return [described(root, slices, "refused", reasons)], dropped
-    dropped += [(header, "no_position") for header in slices if not _is_placed(header)]
+        reasons = [*_find_ct_faults(slices), *sorted({reason for _, reason in dropped})]
+        return [describe_series(root, slices, "refused", reasons)], dropped
+    dropped += [(header, "no_position") for header in slices if not _has_position(header)]
     series = []
-    for number, stack in enumerate(stacks(root, placed), start=1):
-        dropped += [(header, "duplicate_slice") for header in stack.doubles]
+    for number, stack in enumerate(build_stacks(root, placed), start=1):
+        dropped += [(header, "duplicate_slice") for header in stack.duplicates]
         mended = sorted({reason for _, reason in dropped}) if number == 1 else []
-        series.append(_judge_stack(root, stack, mended, policy, number))
+        series.append(_classify_stack(root, stack, mended, policy, number))
     return series, dropped
 
 
-def _dropped_because(header: Header) -> str:
+def _find_drop_reason(header: Header) -> str:
     """Why a file of a CT series is no slice of it, by SOP class and image type; "" for a slice."""
     if header.fault:
         return header.fault
@@ -161,51 +163,51 @@ def _dropped_because(header: Header) -> str:
     return "secondary_capture" if header.sop_class == SECONDARY_CAPTURE else ""
 
 
-def _judge_stack(root: Path, stack: Stack, mended: list[str], policy: GeometryPolicy, number: int) -> Series:
-    faults = [stack.fault] if stack.fault else _geometry_faults(stack)
-    gaps_mm = np.diff(geometry.heights_mm(stack.positions_mm, stack.orientation))
-    repaired = [fault.code for fault in faults if policy.mends(fault.code, float(gaps_mm.max(initial=0)))]
-    beyond = [*_unusable_because(stack.slices), *(fault.code for fault in faults if fault.code not in repaired)]
+def _classify_stack(root: Path, stack: Stack, mended: list[str], policy: GeometryPolicy, number: int) -> Series:
+    faults = [stack.fault] if stack.fault else _find_geometry_faults(stack)
+    gaps_mm = np.diff(geometry.compute_heights_mm(stack.positions_mm, stack.orientation))
+    repaired = [fault.code for fault in faults if policy.can_repair(fault.code, float(gaps_mm.max(initial=0)))]
+    beyond = [*_find_ct_faults(stack.slices), *(fault.code for fault in faults if fault.code not in repaired)]
     for fault in faults:  # where in the stack it lies; the index has only the code
         logger.info("series %s: %s", stack.slices[0].series, fault)
     mended = [*repaired, *stack.codes, *mended]
     verdict: Verdict = "refused" if beyond else "repaired" if mended else "usable"
-    reasons = [*beyond, *mended, *_notes(stack.slices, stack.orientation)]
+    reasons = [*beyond, *mended, *_list_notes(stack.slices, stack.orientation)]
     uid = stack.slices[0].series + (f"-{number}" if number > 1 else "")
-    return described(root, stack.slices, verdict, reasons, uid=uid, stack=None if stack.fault else stack)
+    return describe_series(root, stack.slices, verdict, reasons, uid=uid, stack=None if stack.fault else stack)
 
 
-def _geometry_faults(stack: Stack) -> list[NotAVolume]:
-    return geometry.faults(stack.positions_mm, stack.orientation, stack.pixel_spacing_mm)
+def _find_geometry_faults(stack: Stack) -> list[NotAVolume]:
+    return geometry.find_faults(stack.positions_mm, stack.orientation, stack.pixel_spacing_mm)
 
 
-def _contradicts(header: Header) -> bool:
+def _contradicts_sop_class(header: Header) -> bool:
     """Whether Modality takes a radiograph for CT, or the reverse; which of the two tags is wrong is a guess."""
     of_class = MODALITY_OF_CLASS.get(header.sop_class, "")
     return bool(of_class) and (header.modality == "CT") != (of_class == "CT")
 
 
-def _is_placed(header: Header) -> bool:
+def _has_position(header: Header) -> bool:
     stated = header.position_mm and header.orientation and header.pixel_spacing_mm
     return bool(stated) and geometry.is_orientation(np.array(header.orientation))
 
 
-def _unusable_because(headers: Sequence[Header]) -> list[str]:
+def _find_ct_faults(headers: Sequence[Header]) -> list[str]:
     """What the tags of slices say against them, wherever they lie."""
     framed = {header.path for header in headers if header.frame is not None}
     checks = {
         "multi_frame": len(framed) <= 1,
-        "wrong_modality": not any(_contradicts(header) for header in headers),
-        "no_position": all(_is_placed(header) for header in headers),
+        "wrong_modality": not any(_contradicts_sop_class(header) for header in headers),
+        "no_position": all(_has_position(header) for header in headers),
         "no_rescale": all(header.has_rescale for header in headers),
         "not_hu": all(header.rescale_type.upper() in HOUNSFIELD for header in headers),
     }
     return [code for code, passed in checks.items() if not passed]
 
 
-def _notes(headers: Sequence[Header], orientation: np.ndarray | None = None) -> list[str]:
+def _list_notes(headers: Sequence[Header], orientation: np.ndarray | None = None) -> list[str]:
     """What is said of a series that does not keep it from use."""
-    plane = "axial" if orientation is None else geometry.plane(orientation)
+    plane = "axial" if orientation is None else geometry.name_plane(orientation)
     notes = {
         plane: plane in REASONS,
         "burned_in": any(header.burned_in for header in headers),

@@ -12,14 +12,14 @@ from kicc_ml.dicom.series.verdict import HOUNSFIELD
 HU_FLOOR = -1024
 HU_CEILING = np.iinfo(np.int16).max
 #: Scanners use slopes near 1 and intercepts of some thousands; beyond this nothing is left of the scale of HU.
-LARGEST_RESCALE = 1e5
+MAX_RESCALE = 1e5
 
 
 class NotWholeError(Exception):
     """A slice whose slope or intercept is no whole number, where whole numbers are to be filled in."""
 
 
-def hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
+def write_hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
     """Write slope x stored + intercept (PS3.3 C.11.1.1.2) ``[row, column]``, clipped, padding at -1024, into ``out``.
 
     MONOCHROME1 says how to show a CT, not what it measured: nothing is inverted. Raises NotAVolume where the
@@ -27,27 +27,27 @@ def hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
     """
     if not image.slope or image.intercept is None:
         raise NotAVolume("no_rescale", f"{path}: no rescale slope and intercept, its values are not HU")
-    if image.rescale_type not in HOUNSFIELD or max(abs(image.slope), abs(image.intercept)) > LARGEST_RESCALE:
+    if image.rescale_type not in HOUNSFIELD or max(abs(image.slope), abs(image.intercept)) > MAX_RESCALE:
         raise NotAVolume("not_hu", f"{path}: rescaled by {image.slope:g} and {image.intercept:g} to values not in HU")
     if image.stored.shape != out.shape:
         raise NotAVolume("split_matrix", f"{path}: {image.stored.shape} pixels where the series has {out.shape}")
     if out.dtype.kind == "i" and not (image.slope.is_integer() and image.intercept.is_integer()):
         raise NotWholeError
-    if image.slope == 1 and out.dtype.kind == "i" and _within_16_bits(image.stored.dtype, image.intercept):
-        _shifted(image.stored, int(image.intercept), out)
+    if image.slope == 1 and out.dtype.kind == "i" and _fits_16_bits(image.stored.dtype, image.intercept):
+        _write_shifted(image.stored, int(image.intercept), out)
     else:
         np.clip(image.stored * image.slope + image.intercept, HU_FLOOR, HU_CEILING, out=out, casting="unsafe")
     if image.padding and max(image.padding) * image.slope + image.intercept > HU_FLOOR:  # else it is at the floor
-        out[padded(image)] = HU_FLOOR
+        out[find_padding(image)] = HU_FLOOR
 
 
-def _within_16_bits(kind: np.dtype, intercept: float) -> bool:
+def _fits_16_bits(kind: np.dtype, intercept: float) -> bool:
     """Whether some stored values of 16 bits give HU within the limits, so that the rest can be cut off first."""
     limits = np.iinfo(kind)
     return kind.itemsize == 2 and limits.min <= HU_CEILING - intercept and HU_FLOOR - intercept <= limits.max
 
 
-def _shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
+def _write_shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
     """``stored + intercept`` within the limits of HU, in 16 bits throughout: first what would pass them is cut off."""
     limits = np.iinfo(stored.dtype)
     floor, ceiling = (int(np.clip(end - intercept, limits.min, limits.max)) for end in (HU_FLOOR, HU_CEILING))
@@ -58,6 +58,6 @@ def _shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
     np.add(stored.view(np.int16), np.array(intercept).astype(np.int16), out=out)  # sums wrap around into place
 
 
-def padded(image: Image) -> np.ndarray:
+def find_padding(image: Image) -> np.ndarray:
     low, high = sorted(image.padding or (0, 0))
     return (image.stored >= low) & (image.stored <= high)

@@ -24,15 +24,15 @@ from kicc_ml.dicom.series.image_files import (
     NIFTI_SUFFIXES,
     RADIOGRAPH_SUFFIXES,
     explain_refusal,
-    nifti_series,
-    radiograph_series,
+    make_nifti_series,
+    make_radiograph_series,
     read_nifti,
     read_radiograph,
     states_orientation,
 )
 from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
-from kicc_ml.dicom.series.verdict import judge
-from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, hounsfield, padded
+from kicc_ml.dicom.series.verdict import classify_series
+from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, find_padding, write_hounsfield
 
 #: The brightest grey value of a scan that was saved in 8 bits.
 MAX_GREY = 255
@@ -53,49 +53,49 @@ def read_volume(series: Series) -> Volume:
         fetch(series)
     name = series.files[0].name.lower()
     if name.endswith(NIFTI_SUFFIXES):
-        return _from_nifti(series)
+        return _read_nifti_volume(series)
     if name.endswith(RADIOGRAPH_SUFFIXES):
-        return _from_radiograph(series)
-    return _read_ct(series) if series.modality == "CT" else _read_cxr(series)
+        return _read_picture_file(series)
+    return _read_ct(series) if series.modality == "CT" else _read_dicom_radiograph(series)
 
 
 def _read_ct(series: Series) -> Volume:
-    volume_zyx, slices = _filled(series)
-    volume_zyx, affine_ras = _placed(volume_zyx, slices, series)
+    volume_zyx, slices = _read_slices(series)
+    volume_zyx, affine_ras = _place_on_regular_grid(volume_zyx, slices, series)
     return Volume(volume_zyx.transpose(2, 1, 0), affine_ras, "hu")
 
 
-def _filled(series: Series) -> tuple[np.ndarray, list[Image]]:
+def _read_slices(series: Series) -> tuple[np.ndarray, list[Image]]:
     """HU ``[z, y, x]`` of all slices, and what their headers say now. Each file is opened once."""
     shape = (series.slices, series.rows, series.columns)
     try:
-        return _filled_as(np.empty(shape, np.int16), series)
+        return _read_slices_into(np.empty(shape, np.int16), series)
     except NotWholeError:
-        return _filled_as(np.empty(shape, np.float32), series)
+        return _read_slices_into(np.empty(shape, np.float32), series)
 
 
-def _filled_as(volume_zyx: np.ndarray, series: Series) -> tuple[np.ndarray, list[Image]]:
+def _read_slices_into(volume_zyx: np.ndarray, series: Series) -> tuple[np.ndarray, list[Image]]:
     slices: list[Image | None] = [None] * len(volume_zyx)
 
     def fill(start: int) -> None:
         """Every n-th slice; of a multi-frame object, which is one file, all."""
-        for index, image, path in _images(series, start, threads):
-            hounsfield(image, path, out=volume_zyx[index])
+        for index, image, path in _iterate_images(series, start, threads):
+            write_hounsfield(image, path, out=volume_zyx[index])
             slices[index] = replace(image, stored=np.empty(0))
 
-    threads = 1 if series.frames else _threads()
+    threads = 1 if series.frames else _count_threads()
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(threads)):
             pass
     return volume_zyx, [one for one in slices if one is not None]
 
 
-def _threads() -> int:
+def _count_threads() -> int:
     """Reading and decoding go on beside Python; a process that is one of several keeps to itself."""
     return 1 if multiprocessing.parent_process() else joblib.cpu_count()
 
 
-def _images(series: Series, start: int, step: int) -> Iterator[tuple[int, Image, Path]]:
+def _iterate_images(series: Series, start: int, step: int) -> Iterator[tuple[int, Image, Path]]:
     if series.frames:
         (path,) = series.files
         yield from ((index, image, path) for index, image in enumerate(read_frames(path, series.frames)))
@@ -104,7 +104,9 @@ def _images(series: Series, start: int, step: int) -> Iterator[tuple[int, Image,
             yield index, read_image(series.files[index]), series.files[index]
 
 
-def _placed(volume_zyx: np.ndarray, slices: Sequence[Image], series: Series) -> tuple[np.ndarray, np.ndarray]:
+def _place_on_regular_grid(
+    volume_zyx: np.ndarray, slices: Sequence[Image], series: Series
+) -> tuple[np.ndarray, np.ndarray]:
     """The volume on a regular grid and its affine, from the files as they are now.
 
     Raises NotAVolume where they have a fault that the series was not repaired of.
@@ -112,29 +114,29 @@ def _placed(volume_zyx: np.ndarray, slices: Sequence[Image], series: Series) -> 
     if not all(one.position_mm and one.orientation and one.pixel_spacing_mm for one in slices):
         raise NotAVolume("no_position", "a file has lost its position since it was indexed; index again")
     positions_mm = np.array([one.position_mm for one in slices])
-    orientation = geometry.common_orientation(np.array([one.orientation for one in slices]))
+    orientation = geometry.find_common_orientation(np.array([one.orientation for one in slices]))
     spacings_mm = np.array([one.pixel_spacing_mm for one in slices])
     if np.ptp(spacings_mm, axis=0).max() > SPACING_TOLERANCE_MM:
         raise NotAVolume("split_matrix", "slices differ in pixel spacing since they were indexed; index again")
-    for fault in geometry.faults(positions_mm, orientation, spacings_mm[0]):
+    for fault in geometry.find_faults(positions_mm, orientation, spacings_mm[0]):
         if fault.code not in series.reasons:
             raise fault
-    return repair.placed(volume_zyx, positions_mm, orientation, spacings_mm[0], series.reasons)
+    return repair.repair_stack(volume_zyx, positions_mm, orientation, spacings_mm[0], series.reasons)
 
 
-def _read_cxr(series: Series) -> Volume:
+def _read_dicom_radiograph(series: Series) -> Volume:
     """As its maker wants it shown: see :mod:`kicc_ml.dicom.pixels.presentation`. Padding takes the darkest value."""
     path = series.files[0]
     image = read_image(path, series.frames[0] if series.frames else None)
-    values = presentation.shown(path, image.stored, image.stored_range, image.inverted).values
-    if image.padding and not (padding := padded(image)).all():
+    values = presentation.apply_presentation(path, image.stored, image.stored_range, image.inverted).values
+    if image.padding and not (padding := find_padding(image)).all():
         values[padding] = values[~padding].min()
     between_rows_mm, between_columns_mm = image.pixel_spacing_mm or (1.0, 1.0)
     scale = np.diag([between_columns_mm, between_rows_mm, 1.0, 1.0])
     return Volume(values.T, scale, series.units, spacing_known=image.pixel_spacing_mm is not None)
 
 
-def _from_nifti(series: Series) -> Volume:
+def _read_nifti_volume(series: Series) -> Volume:
     array_xyz, affine_ras = read_nifti(series.files[0])
     if series.grey_window_hu:
         array_xyz = windowed_to_hu(array_xyz, series.grey_window_hu, series.files[0])
@@ -162,7 +164,7 @@ def windowed_to_hu(grey: np.ndarray, window_hu: tuple[float, float], path: Path)
     return (low_hu + (high_hu - low_hu) / MAX_GREY * grey).astype(np.float32)
 
 
-def _from_radiograph(series: Series) -> Volume:
+def _read_picture_file(series: Series) -> Volume:
     return Volume(read_radiograph(series.files[0]), np.eye(4), series.units, spacing_known=False)
 
 
@@ -174,14 +176,14 @@ class RepositoryReader(ImageReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        return all(isinstance(one, Series) or _is_readable(Path(one)) for one in _each(filename))
+        return all(isinstance(one, Series) or _is_readable(Path(one)) for one in _list_inputs(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Volume:
         """Read one image. Raises UserError where a folder does not hold exactly one usable series."""
-        one, *more = _each(data)
+        one, *more = _list_inputs(data)
         if more:
             raise UserError(f"one image at a time: {len(more) + 1} were given")
-        return read_volume(one if isinstance(one, Series) else series_at(Path(one)))
+        return read_volume(one if isinstance(one, Series) else find_usable_series(Path(one)))
 
     def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
         """The array and its meta data: ``affine`` (RAS), ``spatial_shape``, ``space``, no channel."""
@@ -195,28 +197,30 @@ class RepositoryReader(ImageReader):
         }
 
 
-def series_at(path: Path) -> Series:
+def find_usable_series(path: Path) -> Series:
     """The one usable image at a path. Raises UserError that lists what is there if it is not exactly one."""
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
-        return nifti_series(path, site="", patient=path.name, units="arbitrary")
+        return make_nifti_series(path, site="", patient=path.name, units="arbitrary")
     if name.endswith(RADIOGRAPH_SUFFIXES):
-        return radiograph_series(path, site="", patient=path.name)
+        return make_radiograph_series(path, site="", patient=path.name)
     # pseudonyms under a key of the moment: nothing that would need the repository's is handed out
     key = secrets.token_bytes(32)
-    found, _ = judge(path, scan(path, key))
+    found, _ = classify_series(path, scan(path, key))
     usable = [series for series in found if series.usable]
     if len(usable) == 1:
         return usable[0]
-    listed = "\n".join(f"  {one.files[0]} ...: {one.modality}, {one.slices} slices, {_judged(one)}" for one in found)
+    listed = "\n".join(
+        f"  {one.files[0]} ...: {one.modality}, {one.slices} slices, {_describe_verdict(one)}" for one in found
+    )
     raise UserError(f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}")
 
 
-def _judged(series: Series) -> str:
+def _describe_verdict(series: Series) -> str:
     return f"{series.verdict}: {explain_refusal(series)}" if series.reasons else series.verdict
 
 
-def _each(data: Any) -> tuple[Any, ...]:
+def _list_inputs(data: Any) -> tuple[Any, ...]:
     return tuple(data) if isinstance(data, (list, tuple)) else (data,)
 
 

@@ -11,10 +11,10 @@ from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
 from kicc_ml.dicom.volume.read import read_volume
 
 #: Enough to know an image again, too little to see anything on it.
-THUMBNAIL = 32
+THUMBNAIL_PIXELS = 32
 
 
-def picture_of(series: Series) -> np.ndarray:
+def read_preview(series: Series) -> np.ndarray:
     """Grey values ``[x, y]``; of a CT in DICOM only the middle slice is read, with the values as stored.
 
     Raises UserError where it cannot be read.
@@ -31,10 +31,10 @@ def picture_of(series: Series) -> np.ndarray:
 
 
 @cache
-def thumbnail_of(series: Series) -> np.ndarray:
+def make_thumbnail(series: Series) -> np.ndarray:
     """The picture as means of ``THUMBNAIL`` x ``THUMBNAIL`` equal parts ``[x, y]``, whatever its shape.
 
     Raises UserError where it cannot be read.
     """
-    picture = Image.fromarray(picture_of(series).T.astype(np.float32))
-    return np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)).T
+    picture = Image.fromarray(read_preview(series).T.astype(np.float32))
+    return np.asarray(picture.resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BOX)).T

@@ -14,7 +14,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_text
 from kicc_ml.core.user_folders import get_cache_folder
 
-UIDS = "uids.json"
+UIDS_FILE = "uids.json"
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,23 @@ class InstanceUids:
     sop: str
 
 
-def cache_folder(url: str) -> Path:
+def find_cache_folder(url: str) -> Path:
     """The cache of a service in the user's cache folder, named after its address."""
     return get_cache_folder() / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def remember(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:
+def write_uids(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:
     """Keep the UIDs of the series whose files will lie under ``cache/series``; ``sop_uids`` by file name."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     (cache / series).mkdir(parents=True, exist_ok=True)
     content = json.dumps({"study": study_uid, "series": series_uid, "instances": dict(sop_uids)})
-    write_text(cache / series / UIDS, content, private=True)
+    write_text(cache / series / UIDS_FILE, content, private=True)
 
 
-def uids_of(path: Path) -> InstanceUids:
+def read_uids(path: Path) -> InstanceUids:
     """What to ask a service for so that the cached file ``path`` comes to be. Raises UserError where not known."""
     try:
-        known = json.loads((path.parent / UIDS).read_text())
+        known = json.loads((path.parent / UIDS_FILE).read_text())
         return InstanceUids(known["study"], known["series"], known["instances"][path.name])
     except (OSError, ValueError, KeyError):
         raise UserError(f"{path}: the cache no longer knows this object; index the DICOMweb service again") from None

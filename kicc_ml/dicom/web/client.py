@@ -20,7 +20,7 @@ from kicc_ml.dicom.web.transport import (
     MAX_OBJECT_BYTES,
     BeyondLimitError,
     open_session,
-    stated_pause_s,
+    read_stated_pause_s,
 )
 
 # These write requests to their logs, and requests hold UIDs; a log is an output.
@@ -44,7 +44,7 @@ class NotServed(UserError):
     """The service answers, but does not hand out this one thing."""
 
 
-def address(url: str) -> str:
+def check_address(url: str) -> str:
     """The URL of a service as it may be kept and shown. Raises UserError where it holds a password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -67,21 +67,21 @@ def connect(url: str) -> DICOMwebClient:
     return client
 
 
-def series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
+def search_series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
     """(study, series) UIDs of all that the service shows to this user."""
-    studies = _all_pages(client, client.search_for_studies, STUDY)
+    studies = _search_all_pages(client, client.search_for_studies, STUDY)
     return [
         (study, series)
         for study in studies
-        for series in _all_pages(client, partial(client.search_for_series, study), SERIES)
+        for series in _search_all_pages(client, partial(client.search_for_series, study), SERIES)
     ]
 
 
-def _all_pages(client: DICOMwebClient, search: Callable[..., list[dict[str, Any]]], tag: str) -> list[str]:
+def _search_all_pages(client: DICOMwebClient, search: Callable[..., list[dict[str, Any]]], tag: str) -> list[str]:
     """The values of ``tag`` over all pages; a service that ignores the offset is asked no more than twice."""
     found: dict[str, None] = {}
     for _ in range(MAX_PAGES):
-        with clear_errors(client):
+        with convert_errors(client):
             page = dict.fromkeys(item[tag]["Value"][0] for item in search(offset=len(found)))
         if page.keys() <= found.keys():
             return list(found)
@@ -92,21 +92,21 @@ def _all_pages(client: DICOMwebClient, search: Callable[..., list[dict[str, Any]
     )
 
 
-def series_metadata(client: DICOMwebClient, study: str, series: str) -> dict[str, dict[str, Any]]:
+def retrieve_series_metadata(client: DICOMwebClient, study: str, series: str) -> dict[str, dict[str, Any]]:
     """DICOM JSON of each instance of a series by its UID. Raises NotServed.
 
     Orthanc can be set to give only main tags for a whole series; then each instance is asked for.
     """
-    with clear_errors(client):
+    with convert_errors(client):
         found = {item[SOP]["Value"][0]: item for item in client.retrieve_series_metadata(study, series)}
         for sop in [sop for sop, item in found.items() if SOP_CLASS not in item]:
             found[sop] = client.retrieve_instance_metadata(study, series, sop)
     return found
 
 
-def retrieve(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
+def retrieve_object(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
     """One object in the transfer syntax it is stored in. Raises NotServed."""
-    with clear_errors(client):
+    with convert_errors(client):
         # without "*" Orthanc, as PS3.18 has it, transcodes to Explicit VR Little Endian
         found = client.retrieve_instance(uids.study, uids.series, uids.sop, media_types=(("application/dicom", "*"),))
     if found.get("SOPInstanceUID") != uids.sop:
@@ -114,23 +114,23 @@ def retrieve(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
     return found
 
 
-def store(client: DICOMwebClient, made: Dataset) -> None:
+def store_object(client: DICOMwebClient, made: Dataset) -> None:
     """Push one object by STOW-RS. Raises UserError where the service does not take it."""
-    with clear_errors(client):
+    with convert_errors(client):
         answer = client.store_instances([made])
     if answer.get("FailedSOPSequence"):
         raise UserError(f"{client.base_url} did not take a {made.Modality} object; may it store, and has it room?")
 
 
 @contextmanager
-def clear_errors(client: DICOMwebClient) -> Iterator[None]:
+def convert_errors(client: DICOMwebClient) -> Iterator[None]:
     """What goes wrong on the way becomes a UserError; its cause is dropped, since it quotes the URL with UIDs."""
     try:
         yield
     except BeyondLimitError as error:
         raise NotServed(f"{client.base_url} gives {error}; ask the archive's administrator, then start again") from None
     except requests.HTTPError as error:
-        raise _refusal(client, cast(requests.Response, error.response)) from None
+        raise _make_refusal(client, cast(requests.Response, error.response)) from None
     except requests.exceptions.SSLError:
         raise UserError(
             f"{client.base_url}: its certificate is not trusted; name the hospital's own in $REQUESTS_CA_BUNDLE"
@@ -143,10 +143,10 @@ def clear_errors(client: DICOMwebClient) -> Iterator[None]:
         raise NotServed(f"{client.base_url}: what it answers is not DICOMweb; check the address") from None
 
 
-def _refusal(client: DICOMwebClient, response: requests.Response) -> UserError:
+def _make_refusal(client: DICOMwebClient, response: requests.Response) -> UserError:
     """What a status of 400 or more asks of the user; who is not let in at all will not be at the next series."""
     kind = UserError if response.status_code in (401, 403) else NotServed
-    pause_s = stated_pause_s(response)
+    pause_s = read_stated_pause_s(response)
     when = "later" if pause_s is None else f"in {pause_s:.0f} s, as it asks"
     remedy = REMEDIES.get(response.status_code, f"start again {when}; what was fetched is kept")
     return kind(f"{client.base_url} answers {response.status_code} ({response.reason}): {remedy}")

@@ -20,13 +20,21 @@ from kicc_ml.core.files import whole_file
 from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import load_service_key, make_pseudonym
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.header.read import Header, headers_of, read_headers
-from kicc_ml.dicom.header.stated_tags import quietly
+from kicc_ml.dicom.header.read import Header, make_headers_of_dataset, read_headers
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.header.values import GROUPS, KEYWORDS, TooLargeError
 from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.verdict import REFUSE, FileRow, judge
-from kicc_ml.dicom.web.cache import cache_folder, remember, uids_of
-from kicc_ml.dicom.web.client import NotServed, address, connect, retrieve, series_metadata, series_uids, store
+from kicc_ml.dicom.series.verdict import REFUSE, FileRow, classify_series
+from kicc_ml.dicom.web.cache import find_cache_folder, read_uids, write_uids
+from kicc_ml.dicom.web.client import (
+    NotServed,
+    check_address,
+    connect,
+    retrieve_object,
+    retrieve_series_metadata,
+    search_series_uids,
+    store_object,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +45,7 @@ NEEDED = {f"{Tag(keyword):08X}" for keyword in (*KEYWORDS, *GROUPS)}
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Service:
     """A service as the index sees it."""
 
     client: DICOMwebClient
@@ -55,18 +63,18 @@ def index_web(
     that :func:`fetch` fills; only slices at one position are fetched at once, for their pixels to be compared.
     A series that the service does not hand out is one row. Raises UserError where nobody answers or lets us in.
     """
-    url = address(url)
-    source = _Source(
-        connect(url), cache or cache_folder(url), site or str(urlsplit(url).hostname), load_service_key(url)
+    url = check_address(url)
+    source = _Service(
+        connect(url), cache or find_cache_folder(url), site or str(urlsplit(url).hostname), load_service_key(url)
     )
-    places = series_uids(source.client)
+    places = search_series_uids(source.client)
     series: list[Series] = []
     rows: list[FileRow] = []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         answers = track(pool.map(partial(_read_series, source), places), "reading metadata", total=len(places))
         for _, of_study in groupby(zip(places, answers, strict=True), key=lambda one: one[0][0]):
             found = [headers for _, headers in of_study]
-            judged, dropped = _judge_study(source, policy, found)
+            judged, dropped = _classify_study(source, policy, found)
             series += judged
             rows += dropped
     series.sort(key=lambda one: (one.site, one.files))
@@ -82,55 +90,59 @@ class _SeriesHeaders:
     headers: list[Header] | None
 
 
-def _read_series(source: _Source, place: tuple[str, str]) -> _SeriesHeaders:
+def _read_series(source: _Service, place: tuple[str, str]) -> _SeriesHeaders:
     folder = "/".join(make_pseudonym(source.key, uid) for uid in place)
     try:
-        items = series_metadata(source.client, *place)
+        items = retrieve_series_metadata(source.client, *place)
     except NotServed as fault:
         logger.warning("site %s, series %s: %s", source.site, folder, fault)
         return _SeriesHeaders(folder, None)
     names = {sop: f"{make_pseudonym(source.key, sop)}.dcm" for sop in items}
-    remember(source.cache, folder, *place, {name: sop for sop, name in names.items()})
-    headers = [header for sop, item in items.items() for header in _headers(item, f"{folder}/{names[sop]}", source)]
+    write_uids(source.cache, folder, *place, {name: sop for sop, name in names.items()})
+    headers = [
+        header for sop, item in items.items() for header in _make_headers(item, f"{folder}/{names[sop]}", source)
+    ]
     return _SeriesHeaders(folder, headers)
 
 
-def _judge_study(
-    source: _Source, policy: GeometryPolicy, found: Sequence[_SeriesHeaders]
+def _classify_study(
+    source: _Service, policy: GeometryPolicy, found: Sequence[_SeriesHeaders]
 ) -> tuple[list[Series], list[FileRow]]:
     """The verdict on the series of a study together, since each slice may have a series of its own.
 
     Where an object that has to be looked into is not handed out its series is lost, and the others judged alone.
     """
     try:
-        judged, rows = _judge(source, [header for one in found for header in one.headers or []], policy)
+        judged, rows = _classify_and_fetch(source, [header for one in found for header in one.headers or []], policy)
         lost = [one for one in found if one.headers is None]
         return judged, rows + [FileRow(source.site, source.cache / one.folder, "not_served") for one in lost]
     except NotServed as fault:
         if len(found) > 1:
-            parts = [_judge_study(source, policy, [one]) for one in found]
+            parts = [_classify_study(source, policy, [one]) for one in found]
             return [one for judged, _ in parts for one in judged], [row for _, rows in parts for row in rows]
         logger.warning("site %s, series %s: %s", source.site, found[0].folder, fault)
         return [], [FileRow(source.site, source.cache / found[0].folder, "not_served")]
 
 
-def _headers(item: Mapping[str, Any], path: str, source: _Source) -> list[Header]:
+def _make_headers(item: Mapping[str, Any], path: str, source: _Service) -> list[Header]:
     """Headers of one instance, as :func:`kicc_ml.dicom.header.read.read_headers` makes them of a file."""
     try:
-        with quietly():  # values of the wrong form are expected here
+        with suppress_warnings():  # values of the wrong form are expected here
             dataset = Dataset.from_json({tag: value for tag, value in item.items() if tag.upper() in NEEDED})
-            return headers_of(dataset, path, source.site, source.key)
+            return make_headers_of_dataset(dataset, path, source.site, source.key)
     except TooLargeError:
         return [Header(path, source.site, fault="too_large")]
     except Exception:  # pydicom raises anything on a value that is none; one object must not end the index
         return [Header(path, source.site, fault="unreadable")]
 
 
-def _judge(source: _Source, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], list[FileRow]]:
+def _classify_and_fetch(
+    source: _Service, headers: list[Header], policy: GeometryPolicy
+) -> tuple[list[Series], list[FileRow]]:
     """The verdict; a file that it opens, since another lies at its place, is fetched and the verdict begun again."""
     while True:
         try:
-            return judge(source.cache, headers, policy)
+            return classify_series(source.cache, headers, policy)
         except FileNotFoundError as missing:
             _fetch_file(source.client, Path(missing.filename))
 
@@ -151,7 +163,7 @@ def fetch(series: Series) -> None:
 
 
 def _fetch_file(client: DICOMwebClient, path: Path) -> None:
-    dataset = retrieve(client, uids_of(path))
+    dataset = retrieve_object(client, read_uids(path))
 
     def write(partial_path: Path) -> None:
         dataset.save_as(partial_path)
@@ -163,9 +175,9 @@ def _fetch_file(client: DICOMwebClient, path: Path) -> None:
         write(partial)
 
 
-@quietly()
+@suppress_warnings()
 def push(url: str, files: Sequence[Path]) -> None:
     """Store DICOM files in a service by STOW-RS, one request each. Raises UserError at the first it does not take."""
-    client = connect(address(url))
+    client = connect(check_address(url))
     for file in files:
-        store(client, pydicom.dcmread(file))
+        store_object(client, pydicom.dcmread(file))

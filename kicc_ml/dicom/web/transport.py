@@ -30,18 +30,18 @@ AUTHORIZED_HOST = "KICC_DICOMWEB_HOST"
 #: The environment variable with the hosts that may be reached without encryption.
 PLAIN_HOSTS = "KICC_DICOMWEB_HTTP"
 #: Four attempts with pauses of 1, 2 and 4 s bridge a restarted proxy; a longer failure is the user's to see.
-ATTEMPTS = 4
+MAX_ATTEMPTS = 4
 PAUSE_S = 1.0
 #: A service that asks for a longer pause than this is not waited for.
 MAX_PAUSE_S = 120.0
-RETRIED = (
+RETRIED_STATUSES = (
     *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR),
     *(HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT),
 )
 #: An answer may take so long, and a second more for each so many bytes of it: a service reads the files of a long
 #: series before the first byte comes, and slow lines of hospitals have 2 Mbit/s.
-ANSWER_S = 120.0
-BYTES_PER_S = 250_000
+MAX_ANSWER_S = 120.0
+MIN_BYTES_PER_S = 250_000
 #: Metadata of 2,000 slices have some 60 MiB, an enhanced CT of a thousand slices 0.5 GiB.
 MAX_METADATA_BYTES = 2**28
 MAX_OBJECT_BYTES = 2**31
@@ -68,12 +68,12 @@ def open_session(url: str) -> requests.Session:
             f"${AUTHORIZATION} is sent to one host alone: say in ${AUTHORIZED_HOST} for which it was given "
             f"({AUTHORIZED_HOST}={asked}, if it is for this service)"
         )
-    if header and _is_among(urlsplit(url), host):
+    if header and _is_listed_host(urlsplit(url), host):
         session.auth = partial(_authorize, header)  # as a header of the session, a netrc would be put over it
     return session
 
 
-def stated_pause_s(response: requests.Response) -> float | None:
+def read_stated_pause_s(response: requests.Response) -> float | None:
     """Seconds until the service wants to be asked again (``Retry-After``); None where it states none."""
     try:
         return Retry().get_retry_after(response.raw)
@@ -86,7 +86,7 @@ def _authorize(header: str, request: requests.PreparedRequest) -> requests.Prepa
     return request
 
 
-def _is_among(address: SplitResult, hosts: str) -> bool:
+def _is_listed_host(address: SplitResult, hosts: str) -> bool:
     """Whether ``hosts``, separated by commas, name that of an address, or its host:port."""
     named = {one.strip().lower() for one in hosts.split(",")}
     port = address.port or {"http": 80, "https": 443}.get(address.scheme)
@@ -99,7 +99,7 @@ def _refuse_unencrypted(request: requests.PreparedRequest) -> None:
     What never leaves the machine may do without, but for credentials, which any program could be waiting for.
     """
     address = urlsplit(str(request.url))
-    if address.scheme != "http" or _is_among(address, os.environ.get(PLAIN_HOSTS, "")):
+    if address.scheme != "http" or _is_listed_host(address, os.environ.get(PLAIN_HOSTS, "")):
         return
     if _is_this_machine(str(address.hostname)) and "Authorization" not in request.headers:
         return
@@ -127,7 +127,7 @@ class _BoundedAdapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **settings: Any) -> requests.Response:
         _refuse_unencrypted(request)
-        for attempt in range(1, ATTEMPTS):
+        for attempt in range(1, MAX_ATTEMPTS):
             own_s = PAUSE_S * 2 ** (attempt - 1)
             try:
                 answer = self._ask(request, *arguments, **settings)
@@ -136,8 +136,8 @@ class _BoundedAdapter(HTTPAdapter):
             except (requests.ConnectionError, requests.Timeout):
                 sleep(own_s)
                 continue
-            pause_s = max(own_s, stated_pause_s(answer) or 0)
-            if answer.status_code not in RETRIED or pause_s > MAX_PAUSE_S:
+            pause_s = max(own_s, read_stated_pause_s(answer) or 0)
+            if answer.status_code not in RETRIED_STATUSES or pause_s > MAX_PAUSE_S:
                 return answer
             sleep(pause_s)
         return self._ask(request, *arguments, **settings)
@@ -147,7 +147,7 @@ class _BoundedAdapter(HTTPAdapter):
         answer = super().send(request, *arguments, **(settings | {"stream": True}))
         is_object = "json" not in request.headers.get("Accept", "") and request.method == "GET"
         try:
-            content = b"".join(_bounded(answer, start_s, MAX_OBJECT_BYTES if is_object else MAX_METADATA_BYTES))
+            content = b"".join(_read_bounded(answer, start_s, MAX_OBJECT_BYTES if is_object else MAX_METADATA_BYTES))
         except (HTTPError, OSError) as error:
             raise requests.ConnectionError(error, request=request) from error
         finally:
@@ -157,20 +157,20 @@ class _BoundedAdapter(HTTPAdapter):
         return answer
 
 
-def _bounded(answer: requests.Response, start_s: float, max_bytes: int) -> Iterator[bytes]:
+def _read_bounded(answer: requests.Response, start_s: float, max_bytes: int) -> Iterator[bytes]:
     """The body as it comes. Raises BeyondLimitError."""
     size = 0
     while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
         size += len(chunk)
         if size > max_bytes:
             raise BeyondLimitError(f"an answer of more than {max_bytes // 2**20} MiB")
-        if monotonic() - start_s > ANSWER_S + size / BYTES_PER_S:
+        if monotonic() - start_s > MAX_ANSWER_S + size / MIN_BYTES_PER_S:
             raise BeyondLimitError(f"{size} bytes of an answer in {monotonic() - start_s:.0f} s")
         yield chunk
 
 
 @contextmanager
-def _in_time(connection: socket.socket) -> Iterator[None]:
+def _limit_answer_time(connection: socket.socket) -> Iterator[None]:
     """Cut a connection whose answer does not begin in time, however many bytes of its head trickle in."""
     expired = Event()
 
@@ -179,7 +179,7 @@ def _in_time(connection: socket.socket) -> Iterator[None]:
         with suppress(OSError):  # closed meanwhile
             connection.shutdown(socket.SHUT_RDWR)
 
-    timer = Timer(ANSWER_S, cut)
+    timer = Timer(MAX_ANSWER_S, cut)
     timer.daemon = True
     timer.start()
     try:
@@ -190,18 +190,18 @@ def _in_time(connection: socket.socket) -> Iterator[None]:
     finally:
         timer.cancel()
     if expired.is_set():  # what had come by then may pass for a whole head
-        raise BeyondLimitError(f"no answer in {ANSWER_S:.0f} s")
+        raise BeyondLimitError(f"no answer in {MAX_ANSWER_S:.0f} s")
 
 
 class _HttpConnection(HTTPConnection):
     def getresponse(self) -> Any:
-        with _in_time(self.sock):
+        with _limit_answer_time(self.sock):
             return super().getresponse()
 
 
 class _HttpsConnection(HTTPSConnection):
     def getresponse(self) -> Any:
-        with _in_time(self.sock):
+        with _limit_answer_time(self.sock):
             return super().getresponse()
 
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from kicc_ml.dicom.deidentify.copy import NotExportedError, write_deidentified
-from kicc_ml.dicom.deidentify.replacements import new_uid
+from kicc_ml.dicom.deidentify.replacements import make_uid
 from tests.support.phantom_files import write_colour_page, write_image, write_radiograph
 
 KEY, PATIENT = b"a key of the repository", "0123456789ab"
@@ -173,7 +173,7 @@ def test_uids_are_mapped_alike_in_every_file_and_sequence(copied):
 
 
 def test_a_mapped_uid_is_a_uuid_of_version_5():
-    number = int(new_uid(KEY, "1.2.3").removeprefix("2.25."))
+    number = int(make_uid(KEY, "1.2.3").removeprefix("2.25."))
     assert (number >> 76 & 0xF, number >> 62 & 0x3) == (5, 2)  # RFC 9562, 4.1 and 4.2
 
 

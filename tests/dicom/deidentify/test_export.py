@@ -21,9 +21,9 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.deidentify.copy import write_deidentified
-from kicc_ml.dicom.deidentify.export import Exported, Selection, choose, export_series, refuse_overlap
+from kicc_ml.dicom.deidentify.export import ExportResult, Selection, choose_series, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
-from kicc_ml.dicom.index.build import Indexed, read_index
+from kicc_ml.dicom.index.build import SourceIndex, read_index
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.synthetic.repository import synthesize
 from tests.support.phantom_files import write_series
@@ -149,8 +149,8 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
-def exported_to(out: Path, found: list[Indexed], selection: Selection) -> Exported:
-    chosen = choose(found, selection)
+def exported_to(out: Path, found: list[SourceIndex], selection: Selection) -> ExportResult:
+    chosen = choose_series(found, selection)
     with open_copy(out, [one.key for one in found]) as copy:
         return export_series(chosen, selection, copy)
 

@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from kicc_ml.dicom.deidentify.export import Selection, choose, export_series
+from kicc_ml.dicom.deidentify.export import Selection, choose_series, export_series
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.header.read import read_headers
 from kicc_ml.dicom.index.build import index_repository, read_index
@@ -115,7 +115,7 @@ def test_a_series_of_such_files_is_usable_and_so_is_its_deidentified_copy(
         path.rename(tmp_path / "in" / "busan" / f"{number}.dcm")
     found, selection = read_index([tmp_path / "in"]), Selection()
     with open_copy(tmp_path / "copy", [one.key for one in found]) as copy:
-        export_series(choose(found, selection), selection, copy)
+        export_series(choose_series(found, selection), selection, copy)
     for root in ("in", "copy"):
         (one,) = index_repository(tmp_path / root)
         assert one.verdict == "usable"

@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header import fast_parser as tags
 from kicc_ml.dicom.header import parse
-from kicc_ml.dicom.header.charsets import decoded
+from kicc_ml.dicom.header.charsets import decode_text
 from kicc_ml.dicom.header.read import Header, read_headers
 from kicc_ml.dicom.header.values import MAX_HEADER_BYTES
 from tests.support.plain_slices import item, save, slice_dataset, write_three_frames
@@ -31,14 +31,14 @@ def header(path: Path) -> Header:
     return only
 
 
-def by_walker(path: Path) -> tags.Walked | None:
+def by_walker(path: Path) -> tags.FastHeader | None:
     with path.open("rb", buffering=0) as stream:
         return tags.read_tags(stream)
 
 
-def by_pydicom(path: Path) -> tuple[parse.Parsed, int]:
+def by_pydicom(path: Path) -> tuple[parse.ParsedHeader, int]:
     with path.open("rb", buffering=0) as stream:
-        return parse.parsed_by_pydicom(stream), stream.tell()
+        return parse.parse_by_pydicom(stream), stream.tell()
 
 
 def assert_readers_agree(path: Path) -> None:
@@ -194,23 +194,23 @@ class TestText:
         ],
     )
     def test_korean_is_read_under_right_wrong_and_missing_character_sets(self, raw: bytes, charset: str):
-        assert decoded(raw, charset) == NAME
+        assert decode_text(raw, charset) == NAME
 
     def test_a_syllable_outside_euc_kr_is_read(self):
-        assert decoded("똠방각하".encode("cp949"), "") == "똠방각하"
+        assert decode_text("똠방각하".encode("cp949"), "") == "똠방각하"
 
     @pytest.mark.parametrize("word", ["Müller", "François", "Nuñez", "Søren"])
     def test_latin_letters_are_not_taken_for_korean(self, word: str):
-        assert decoded(word.encode("latin-1"), "ISO_IR 100") == word
+        assert decode_text(word.encode("latin-1"), "ISO_IR 100") == word
 
     def test_japanese_escapes_are_read(self):
-        assert decoded("胸部".encode("iso2022_jp"), "\\ISO 2022 IR 87") == "胸部"
+        assert decode_text("胸部".encode("iso2022_jp"), "\\ISO 2022 IR 87") == "胸部"
 
     @pytest.mark.parametrize("charset", ["", "ISO_IR 100", "ISO_IR 192", "\\ISO 2022 IR 149", "\\ISO 2022 IR 87", "?"])
     def test_any_bytes_under_any_set_give_text(self, charset: str):
         generator = np.random.default_rng(5)
         for _ in range(300):
-            assert isinstance(decoded(generator.bytes(12) + b"\x1b$B" * 2, charset), str)
+            assert isinstance(decode_text(generator.bytes(12) + b"\x1b$B" * 2, charset), str)
 
     def test_view_is_found_in_a_description_in_korean(self, tmp_path: Path, write_image: Writer):
         plain = {"Modality": "CR", "SpecificCharacterSet": "ISO_IR 100", "SeriesDescription": "@" * 12}

@@ -11,10 +11,10 @@ import pytest
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.index import unpack
-from kicc_ml.dicom.index.archives import unpacked
-from kicc_ml.dicom.index.build import Indexed, index_sources, read_index
-from kicc_ml.dicom.index.sources import scans_at
-from kicc_ml.dicom.index.table import frame_of
+from kicc_ml.dicom.index.archives import unpack_archive
+from kicc_ml.dicom.index.build import SourceIndex, index_sources, read_index
+from kicc_ml.dicom.index.sources import find_scans
+from kicc_ml.dicom.index.table import make_index_table
 from kicc_ml.dicom.volume.read import read_volume
 
 Writer = Callable[..., list[Path]]
@@ -45,7 +45,7 @@ def packed(folder: Path, path: Path, **names: str) -> Path:
     return path
 
 
-def only(source: Path) -> Indexed:
+def only(source: Path) -> SourceIndex:
     (found,) = read_index([source])
     return found
 
@@ -53,14 +53,14 @@ def only(source: Path) -> Indexed:
 def test_a_zip_gives_the_same_rows_as_the_folder_in_it(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     archive = packed(folder, tmp_path_factory.mktemp("in") / "export.zip")
     hidden = ["series", "patient", "study", "acquired", "files"]  # of another key
-    zipped, plain = (frame_of(read_index([source])).drop(columns=hidden) for source in (archive, folder))
+    zipped, plain = (make_index_table(read_index([source])).drop(columns=hidden) for source in (archive, folder))
     assert zipped.to_json() == plain.to_json()
     assert list(zipped["site"]) == ["busan", "seoul", "busan"]
 
 
 def test_volumes_of_a_zip_are_those_of_the_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     archive = packed(folder, tmp_path_factory.mktemp("in") / "export.zip")
-    scans = scans_at(archive, "hu", True)
+    scans = find_scans(archive, "hu", True)
     assert len(scans) == 2
     plain = read_volume(index_sources([folder])[0][0])
     for series in scans.values():
@@ -69,11 +69,11 @@ def test_volumes_of_a_zip_are_those_of_the_folder(folder: Path, tmp_path_factory
 
 def test_it_is_unpacked_once_and_anew_when_it_changes(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     archive = packed(folder, tmp_path_factory.mktemp("in") / "export.zip")
-    first = unpacked(archive)
+    first = unpack_archive(archive)
     made = [path.stat().st_ino for path in sorted(first.rglob("*"))]
-    assert [path.stat().st_ino for path in sorted(unpacked(archive).rglob("*"))] == made
+    assert [path.stat().st_ino for path in sorted(unpack_archive(archive).rglob("*"))] == made
     packed(folder, archive, page="busan/other.html")
-    assert unpacked(archive) != first
+    assert unpack_archive(archive) != first
 
 
 def test_no_name_in_a_zip_is_a_path(folder: Path, tmp_path_factory: pytest.TempPathFactory):
@@ -87,16 +87,16 @@ def test_no_name_in_a_zip_is_a_path(folder: Path, tmp_path_factory: pytest.TempP
     }
     archive = packed(folder, outside / "export.zip", **evil)
     found = only(archive)
-    inside = unpacked(archive)
+    inside = unpack_archive(archive)
     assert sorted(path for path in outside.rglob("*")) == [archive]
     files = [path for path in get_cache_folder().rglob("*") if path.is_file()]
     assert all(path.is_relative_to(inside) for path in files)
-    assert all(path.name.isdigit() for path in files if path.name != unpack.NAMES)
+    assert all(path.name.isdigit() for path in files if path.name != unpack.NAMES_FILE)
     assert sum(len(one.files) for one in found.series) + len(found.file_rows) >= 5
 
 
 def test_what_is_unpacked_is_closed_to_others(folder: Path, tmp_path_factory: pytest.TempPathFactory):
-    inside = unpacked(packed(folder, tmp_path_factory.mktemp("in") / "export.zip"))
+    inside = unpack_archive(packed(folder, tmp_path_factory.mktemp("in") / "export.zip"))
     assert stat.S_IMODE(inside.stat().st_mode) & 0o077 == 0
 
 
@@ -105,7 +105,7 @@ def test_a_zip_that_unfolds_without_end_is_left_alone(tmp_path: Path, monkeypatc
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("seoul/zeros", bytes(2**26))
     with pytest.raises(UserError, match="unfolds to more than"):
-        unpacked(tmp_path / "bomb.zip")
+        unpack_archive(tmp_path / "bomb.zip")
     assert [path for path in get_cache_folder().rglob("*") if path.is_file()] == []
 
 

@@ -14,7 +14,7 @@ from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.index import scan
 from kicc_ml.dicom.index.build import index_repository, index_sources
-from kicc_ml.dicom.index.table import to_frame
+from kicc_ml.dicom.index.table import make_undated_index_table
 from kicc_ml.dicom.series.reasons import REASONS
 
 Writer = Callable[..., list[Path]]
@@ -174,7 +174,7 @@ def test_korean_name_does_not_stop_the_index_nor_appear_in_it(tmp_path: Path, wr
     write_ct(SpecificCharacterSet=charset, PatientName="Hong^Gildong=洪^吉洞=홍^길동")
     (series,), rows = index_sources([tmp_path])
     assert series.usable
-    printed = to_frame([series], rows, [tmp_path]).to_csv()
+    printed = make_undated_index_table([series], rows, [tmp_path]).to_csv()
     assert not any(word in printed for word in ("Hong", "길동", "A-17", "1.2.3.1"))
 
 
@@ -194,13 +194,13 @@ def test_file_name_that_is_no_utf8_is_indexed_cached_and_listed(tmp_path: Path, 
     first.rename(first.with_name(os.fsdecode("흉부".encode("cp949"))))
     cache = tmp_path / ".index.parquet"
     assert index_repository(tmp_path, cache) == index_repository(tmp_path, cache)
-    to_frame(*index_sources([tmp_path]), [tmp_path]).to_parquet(tmp_path / ".frame.parquet")
+    make_undated_index_table(*index_sources([tmp_path]), [tmp_path]).to_parquet(tmp_path / ".frame.parquet")
 
 
 def test_frame_has_the_promised_columns_and_names_files_by_their_series(tmp_path: Path, write_ct: Writer):
     write_ct([0, 5, 10])
     (tmp_path / "seoul" / "notes.txt").write_text("-")
-    frame = to_frame(*index_sources([tmp_path]), [tmp_path])
+    frame = make_undated_index_table(*index_sources([tmp_path]), [tmp_path])
     frame.to_parquet(tmp_path / "index.parquet")
     back = pd.read_parquet(tmp_path / "index.parquet")
     assert list(back["kind"]) == ["series", "file"]
@@ -232,8 +232,8 @@ def test_folder_that_is_not_there_is_the_users_error(tmp_path: Path):
 def test_two_processes_give_the_same_index_as_one(tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch):
     write_ct()
     alone = index_repository(tmp_path)
-    monkeypatch.setattr(scan, "PARALLEL_FROM", 1)
-    monkeypatch.setattr(scan, "BATCH", 2)
+    monkeypatch.setattr(scan, "MIN_PARALLEL_FILES", 1)
+    monkeypatch.setattr(scan, "FILES_PER_BATCH", 2)
     assert index_repository(tmp_path) == alone
 
 

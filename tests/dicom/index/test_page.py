@@ -15,8 +15,8 @@ from rich.console import Console
 from kicc_ml.core.pseudonym import compute_shift_days, load_repository_key, make_pseudonym
 from kicc_ml.dicom.index.build import read_index
 from kicc_ml.dicom.index.page import render
-from kicc_ml.dicom.index.summary import FEW_SERIES, by_reason, by_site, last_line, tables
-from kicc_ml.dicom.index.table import COLUMNS, frame_of
+from kicc_ml.dicom.index.summary import MAX_LISTED_SERIES, count_by_reason, count_by_site, format_totals, make_tables
+from kicc_ml.dicom.index.table import COLUMNS, make_index_table
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
@@ -35,7 +35,7 @@ def frame(tmp_path: Path, write_ct: Writer, write_cxr: ImageWriter) -> pd.DataFr
     (tmp_path / "seoul" / "page.html").write_text("<html>")
     tilted = write_ct(site="busan", ImageOrientationPatient=[1, 0, 0, 0, 0.970296, -0.241922])
     tilted[0].with_name("twice").write_bytes(tilted[0].read_bytes())
-    return frame_of(read_index([tmp_path]))
+    return make_index_table(read_index([tmp_path]))
 
 
 @pytest.fixture
@@ -78,14 +78,14 @@ class TestFrame:
         self, tmp_path: Path, write_ct: Writer
     ):
         write_ct(site="A-17", PatientName="Hong^Gildong", name="HONG_")
-        frame = frame_of(read_index([tmp_path]))
+        frame = make_index_table(read_index([tmp_path]))
         hidden = make_pseudonym(load_repository_key(tmp_path), "A-17")
         assert frame["site"][0] == hidden
         assert frame["files"][0][0].startswith(f"{hidden}/")
         assert not re.search("A-17|HONG", frame.to_csv())
 
     def test_a_policy_changes_the_verdict(self, frame: pd.DataFrame, tmp_path: Path):
-        mended = frame_of(read_index([tmp_path], GeometryPolicy("resample", "shear")))
+        mended = make_index_table(read_index([tmp_path], GeometryPolicy("resample", "shear")))
         counts = [one.loc[one["kind"] == "series", "verdict"].value_counts().to_dict() for one in (frame, mended)]
         assert counts == [{"usable": 2, "refused": 2}, {"usable": 2, "repaired": 2}]
 
@@ -113,29 +113,29 @@ class TestFrame:
     def test_a_file_too_large_to_be_an_image_is_a_row(self, tmp_path: Path, write_ct: Writer):
         write_ct()
         write_ct([99], name="giant", Rows=65535, Columns=65535, SeriesInstanceUID="1.2.7")
-        frame = frame_of(read_index([tmp_path]))
+        frame = make_index_table(read_index([tmp_path]))
         assert row_of(frame, verdict="usable")["slices"] == 5
         assert row_of(frame, verdict="refused")["reasons"] == ["too_large"]
 
 
 class TestSummary:
     def test_sites_and_verdicts_are_counted(self, frame: pd.DataFrame):
-        assert by_site(frame).loc["seoul"].to_dict() == {
+        assert count_by_site(frame).loc["seoul"].to_dict() == {
             "usable": 2,
             "repaired": 0,
             "refused": 1,
             "files in no series": 1,
         }
-        assert by_site(frame).loc["busan"].to_dict() == {
+        assert count_by_site(frame).loc["busan"].to_dict() == {
             "usable": 0,
             "repaired": 0,
             "refused": 1,
             "files in no series": 1,
         }
-        assert last_line(frame) == "2 files refused, 2 series refused, 2 series usable"
+        assert format_totals(frame) == "2 files refused, 2 series refused, 2 series usable"
 
     def test_reasons_that_cost_series_come_before_those_that_cost_files(self, frame: pd.DataFrame):
-        reasons = by_reason(frame)
+        reasons = count_by_reason(frame)
         lost = dict(zip(reasons["reason"], reasons["lost series"], strict=True))
         assert (lost["gantry_tilt"], lost["missing_slice"], lost["not_dicom"]) == (1, 1, 0)
         assert list(reasons["lost series"]) == sorted(reasons["lost series"], reverse=True)
@@ -145,21 +145,21 @@ class TestSummary:
         for index, height in enumerate((0, 3, 9)):
             tags = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "ImagePositionPatient": [0, height, 0]}
             write_image(tmp_path / "seoul" / str(index), np.full((6, 8), index, np.uint16), **tags)
-        reasons = by_reason(frame_of(read_index([tmp_path]))).set_index("reason")
+        reasons = count_by_reason(make_index_table(read_index([tmp_path]))).set_index("reason")
         assert reasons.loc["coronal", ["lost series", "other series"]].tolist() == [0, 1]
 
     def test_every_remedy_is_of_a_known_reason(self):
         assert REMEDIES.keys() <= REASONS.keys()
 
     def test_series_are_listed_one_by_one_only_where_they_are_few_or_asked_for(self, frame: pd.DataFrame):
-        many = pd.concat([frame] * FEW_SERIES, ignore_index=True)
-        assert [len(list(tables(one))) for one in (frame, many)] == [3, 2]
-        assert len(list(tables(many, all_series=True))) == 3
+        many = pd.concat([frame] * MAX_LISTED_SERIES, ignore_index=True)
+        assert [len(list(make_tables(one))) for one in (frame, many)] == [3, 2]
+        assert len(list(make_tables(many, all_series=True))) == 3
 
     def test_a_folder_that_looks_like_markup_is_printed_as_it_is(self, tmp_path: Path, write_ct: Writer):
         write_ct(site="[bold]x")
         console = Console(width=200, record=True)
-        for table in tables(frame_of(read_index([tmp_path]))):
+        for table in make_tables(make_index_table(read_index([tmp_path]))):
             console.print(table)
         assert "[bold]x" in console.export_text()
 
@@ -200,4 +200,4 @@ class TestPage:
     def test_an_index_of_files_alone_has_a_page(self, tmp_path: Path):
         (tmp_path / "seoul").mkdir()
         (tmp_path / "seoul" / "notes.txt").write_text("-")
-        assert REASONS["not_dicom"] in render(frame_of(read_index([tmp_path])))
+        assert REASONS["not_dicom"] in render(make_index_table(read_index([tmp_path])))

@@ -21,9 +21,9 @@ from kicc_ml.core.pseudonym import compute_shift_days
 from kicc_ml.dicom.header.read import Header, read_headers
 from kicc_ml.dicom.index import scan as scanning
 from kicc_ml.dicom.index.build import read_index
-from kicc_ml.dicom.index.cluster import on_cluster
+from kicc_ml.dicom.index.cluster import use_cluster
 from kicc_ml.dicom.index.scan import scan
-from kicc_ml.dicom.index.table import frame_of
+from kicc_ml.dicom.index.table import make_index_table
 from kicc_ml.dicom.index.walk import walk
 from tests.support.plain_slices import write_three_frames
 
@@ -52,8 +52,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @contextmanager
 def small_batches(monkeypatch: pytest.MonkeyPatch, batches_a_part: int = 1) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(scanning, "BATCH", 2)
-        patch.setattr(scanning, "BATCHES_A_PART", batches_a_part)
+        patch.setattr(scanning, "FILES_PER_BATCH", 2)
+        patch.setattr(scanning, "BATCHES_PER_PART", batches_a_part)
         yield
 
 
@@ -167,7 +167,7 @@ class TestCache:
         self, tmp_path: Path, cache: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch
     ):
         write_ct()
-        others = scanning._parts(cache) / "other.parquet"
+        others = scanning._get_parts_folder(cache) / "other.parquet"
 
         def beside_another(root: Path, path: str, *rest: Any) -> list[Header]:
             shutil.rmtree(others.parent, ignore_errors=True)  # as a scan does that has ended
@@ -223,13 +223,13 @@ class TestParallel:
         for number, site in enumerate(("seoul", "busan", "daegu")):
             write_ct(site=site, PatientID=f"P{number}", SeriesInstanceUID=f"1.2.3.{number}")
         (tmp_path / "seoul" / "page.html").write_text("<html>")
-        monkeypatch.setattr(scanning, "PARALLEL_FROM", 1)
-        monkeypatch.setattr(scanning, "BATCH", 2)
+        monkeypatch.setattr(scanning, "MIN_PARALLEL_FILES", 1)
+        monkeypatch.setattr(scanning, "FILES_PER_BATCH", 2)
         return tmp_path
 
     def test_several_processes_give_the_same_as_one(self, repository: Path, monkeypatch: pytest.MonkeyPatch):
         parallel = scan(repository, KEY)
-        monkeypatch.setattr(scanning, "PARALLEL_FROM", 1000)
+        monkeypatch.setattr(scanning, "MIN_PARALLEL_FILES", 1000)
         assert parallel.table.equals(scan(repository, KEY).table)
 
     def test_a_dask_cluster_of_two_workers_gives_the_same_index_byte_for_byte(
@@ -237,18 +237,18 @@ class TestParallel:
     ):
         distributed = pytest.importorskip("distributed", reason="kicc_ml[dask] is not installed")
         files = [tmp_path_factory.mktemp("out") / name for name in ("local.parquet", "dask.parquet")]
-        frame_of(read_index([repository])).to_parquet(files[0])
+        make_index_table(read_index([repository])).to_parquet(files[0])
         backends = _watched(monkeypatch)
         two_workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-        with two_workers as cluster, on_cluster(cluster.scheduler_address):
-            frame_of(read_index([repository])).to_parquet(files[1])
+        with two_workers as cluster, use_cluster(cluster.scheduler_address):
+            make_index_table(read_index([repository])).to_parquet(files[1])
         assert backends == ["DaskDistributedBackend"]
         assert files[0].read_bytes() == files[1].read_bytes()
 
     def test_a_scheduler_that_does_not_answer_is_the_users_error(self, monkeypatch: pytest.MonkeyPatch):
         pytest.importorskip("distributed", reason="kicc_ml[dask] is not installed")
-        monkeypatch.setattr("kicc_ml.dicom.index.cluster.CONNECT_SECONDS", 0.5)
-        with pytest.raises(UserError, match="no scheduler answers"), on_cluster("tcp://127.0.0.1:9"):
+        monkeypatch.setattr("kicc_ml.dicom.index.cluster.MAX_CONNECT_SECONDS", 0.5)
+        with pytest.raises(UserError, match="no scheduler answers"), use_cluster("tcp://127.0.0.1:9"):
             pass
 
 
@@ -270,7 +270,7 @@ def test_headers_come_by_patient_and_each_once(tmp_path: Path, write_ct: Writer)
         write_ct(name=f"{number}", PatientID=f"P{number % 2}", SeriesInstanceUID=f"1.2.3.{number}")
     (tmp_path / "seoul" / "page.html").write_text("<html>")
     table = scan(tmp_path, KEY)
-    groups = list(table.by_patient())
+    groups = list(table.group_by_patient())
     assert sorted(len(group) for group in groups) == [1, 5, 10]
     assert all(len({header.patient for header in group}) == 1 for group in groups)
     assert sorted(header.path for group in groups for header in group) == sorted(header.path for header in table)

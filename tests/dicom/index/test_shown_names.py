@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from kicc_ml.apps.cli import app
-from kicc_ml.dicom.header.shown_path import mark_of
-from kicc_ml.dicom.index.build import Indexed, read_index
+from kicc_ml.dicom.header.shown_path import make_identity_mark
+from kicc_ml.dicom.index.build import SourceIndex, read_index
 from kicc_ml.dicom.index.shown_names import PLAIN_WORDS, hide_identity_in_path, hide_identity_in_site
-from kicc_ml.dicom.index.table import frame_of
-from kicc_ml.dicom.web.cache import cache_folder
+from kicc_ml.dicom.index.table import make_index_table
+from kicc_ml.dicom.web.cache import find_cache_folder
 
 Writer = Callable[..., list[Path]]
 KEY = b"key of the tests, which has thirty-two bytes"
@@ -26,7 +26,7 @@ def cache_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
-def only(source: Path) -> Indexed:
+def only(source: Path) -> SourceIndex:
     (found,) = read_index([source])
     return found
 
@@ -40,7 +40,7 @@ def everything_said(source: Path, out: Path) -> str:
         ["doctor", str(source), "--json"],
     ]
     said = [CliRunner().invoke(app, run).output for run in runs]
-    table = frame_of(read_index([source])).to_json(force_ascii=False)
+    table = make_index_table(read_index([source])).to_json(force_ascii=False)
     return "\n".join([*said, (out / "i.html").read_text(), (out / "i.parquet").read_bytes().decode("latin-1"), table])
 
 
@@ -85,7 +85,7 @@ def test_a_word_that_nobody_knows_is_hidden_the_same_way_each_time():
 
 @pytest.mark.parametrize("written", ["A-17", "a17", "A_17", "xx/A 17/1", "CT_A-17_1.dcm", "ＡA-17"])
 def test_a_word_of_a_header_is_hidden_also_where_it_is_a_plain_one(written: str):
-    marks = {mark_of(KEY, "A-17"), mark_of(KEY, "Page")}
+    marks = {make_identity_mark(KEY, "A-17"), make_identity_mark(KEY, "Page")}
     shown = hide_identity_in_path(f"{written}/page.html", KEY, marks)
     assert not re.search(r"(?i)a.?17|page", shown)
     assert "page" in PLAIN_WORDS
@@ -93,15 +93,15 @@ def test_a_word_of_a_header_is_hidden_also_where_it_is_a_plain_one(written: str)
 
 def test_hospitals_keep_their_names():
     for site in ("seoul", "busan-1", "서울대병원", "A&E 2", "H_12", "[bold]x"):
-        assert hide_identity_in_site(site, KEY, {mark_of(KEY, "Hong")}) == site
-    assert "Hong" not in hide_identity_in_site("HONG_19510713", KEY, {mark_of(KEY, "Hong")})
+        assert hide_identity_in_site(site, KEY, {make_identity_mark(KEY, "Hong")}) == site
+    assert "Hong" not in hide_identity_in_site("HONG_19510713", KEY, {make_identity_mark(KEY, "Hong")})
 
 
 def test_a_name_in_what_a_header_says_of_the_scanner_is_hidden_and_a_model_is_not(tmp_path: Path, write_ct: Writer):
     write_ct(
         PatientName="Kim^Minsu", PatientID="64", ManufacturerModelName="MINSU scanner 64", ConvolutionKernel="B30 Kim"
     )
-    (row,) = frame_of(read_index([tmp_path])).to_dict("records")
+    (row,) = make_index_table(read_index([tmp_path])).to_dict("records")
     hidden = "[0-9a-f]{12}"
     assert re.fullmatch(rf"{hidden} scanner 64", row["model"])
     assert re.fullmatch(rf"B30 {hidden}", row["kernel"])
@@ -162,7 +162,7 @@ class TestOutputs:
     def test_a_site_named_after_a_patient_is_one_site_still(self, tmp_path: Path, write_ct: Writer):
         write_ct(site="A-17", name="ok")
         (tmp_path / "A-17" / "notes.txt").write_text("-")
-        frame = frame_of(read_index([tmp_path]))
+        frame = make_index_table(read_index([tmp_path]))
         assert len(set(frame["site"])) == 1
         assert "A-17" not in json.dumps(frame["site"].tolist())
 
@@ -195,10 +195,10 @@ class TestOutputs:
         assert list(page.parent.iterdir()) == [page]
 
     def test_a_kept_header_tells_the_same(self, source: Path):
-        first, second = (frame_of(read_index([source], cached=True)).to_json() for _ in range(2))
-        assert first == second == frame_of(read_index([source])).to_json()
+        first, second = (make_index_table(read_index([source], cached=True)).to_json() for _ in range(2))
+        assert first == second == make_index_table(read_index([source])).to_json()
 
     def test_files_of_a_service_stay_the_pseudonyms_that_they_are(self):
-        root = cache_folder("https://pacs.example")
-        found = Indexed(root, KEY, [], [])
+        root = find_cache_folder("https://pacs.example")
+        found = SourceIndex(root, KEY, [], [])
         assert found.name(root / "0a1b2c3d4e5f" / "a0b1c2d3e4f5.dcm") == "0a1b2c3d4e5f/a0b1c2d3e4f5.dcm"

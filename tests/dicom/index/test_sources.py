@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.index.sources import find_scans
 
 
 def nifti(path: Path, shape: tuple[int, ...] = (6, 5, 4)) -> Path:
@@ -20,20 +20,20 @@ def nifti(path: Path, shape: tuple[int, ...] = (6, 5, 4)) -> Path:
 
 
 def test_one_nifti_is_named_after_its_file(tmp_path: Path):
-    scans = scans_at(nifti(tmp_path / "case.07.nii.gz"), "hu", True)
+    scans = find_scans(nifti(tmp_path / "case.07.nii.gz"), "hu", True)
     assert list(scans) == ["case.07"]
     assert (scans["case.07"].units, scans["case.07"].spacing_mm) == ("hu", (1.0, 1.0, 2.0))
 
 
 def test_units_and_whether_spacing_is_known_are_said_of_a_nifti_not_by_it(tmp_path: Path):
-    scans = scans_at(nifti(tmp_path / "a.nii"), "arbitrary", False)
+    scans = find_scans(nifti(tmp_path / "a.nii"), "arbitrary", False)
     assert (scans["a"].units, scans["a"].spacing_mm) == ("arbitrary", None)
 
 
 def test_a_folder_gives_its_niftis_in_any_nesting(tmp_path: Path):
     nifti(tmp_path / "b" / "c" / "two.nii")
     nifti(tmp_path / "one.nii.gz")
-    assert set(scans_at(tmp_path, "hu", True)) == {"one", "two"}
+    assert set(find_scans(tmp_path, "hu", True)) == {"one", "two"}
 
 
 def test_a_folder_of_dicom_gives_a_scan_per_series_under_its_pseudonym(
@@ -41,7 +41,7 @@ def test_a_folder_of_dicom_gives_a_scan_per_series_under_its_pseudonym(
 ):
     write_ct(name="a", SeriesInstanceUID="1.2.3.4")
     write_ct(name="b", SeriesInstanceUID="1.2.3.5")
-    scans = scans_at(tmp_path, "arbitrary", False)
+    scans = find_scans(tmp_path, "arbitrary", False)
     assert len(scans) == 2
     assert not {"1.2.3.4", "1.2.3.5"} & set(scans)
     assert {one.units for one in scans.values()} == {"hu"}  # DICOM speaks for itself
@@ -52,14 +52,14 @@ def test_a_radiograph_among_the_scans_is_passed_over(
 ):
     write_ct(name="a")
     write_cxr(np.arange(40, dtype=np.uint16).reshape(5, 8), SeriesInstanceUID="1.9", StudyInstanceUID="1.8")
-    assert [one.modality for one in scans_at(tmp_path, "hu", True).values()] == ["CT"]
+    assert [one.modality for one in find_scans(tmp_path, "hu", True).values()] == ["CT"]
 
 
 def test_a_refused_scan_is_named_with_its_reason_and_the_others_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     nifti(tmp_path / "whole.nii.gz")
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
-        scans = scans_at(tmp_path, "hu", True)
+        scans = find_scans(tmp_path, "hu", True)
     assert set(scans) == {"whole"}
     assert list(scans.set_aside) == ["broken.nii.gz"]
     assert "broken.nii.gz refused" in caplog.text
@@ -69,18 +69,18 @@ def test_two_files_of_one_name_are_refused_rather_than_one_lost(tmp_path: Path):
     nifti(tmp_path / "monday" / "scan.nii.gz")
     nifti(tmp_path / "tuesday" / "scan.nii.gz")
     with pytest.raises(UserError, match="two scans of one name"):
-        scans_at(tmp_path, "hu", True)
+        find_scans(tmp_path, "hu", True)
 
 
 @pytest.mark.parametrize("name", ["not-there", "not-there.nii.gz"])
 def test_what_is_not_there_is_said_to_be_so(tmp_path: Path, name: str):
     with pytest.raises(UserError, match="is not there"):
-        scans_at(tmp_path / name, "hu", True)
+        find_scans(tmp_path / name, "hu", True)
 
 
 def test_a_folder_with_no_scan_is_a_users_error(tmp_path: Path):
     with pytest.raises(UserError):
-        scans_at(tmp_path, "hu", True)
+        find_scans(tmp_path, "hu", True)
 
 
 def test_a_folder_with_nothing_but_refused_scans_says_how_to_learn_why(
@@ -88,20 +88,20 @@ def test_a_folder_with_nothing_but_refused_scans_says_how_to_learn_why(
 ):
     write_ct([0, 5, 15, 20])  # a slice is missing
     with pytest.raises(UserError, match=r"no usable CT; kicc-ml index"):
-        scans_at(tmp_path, "hu", True)
+        find_scans(tmp_path, "hu", True)
 
 
 def test_a_series_of_pictures_is_no_nifti(tmp_path: Path):
     nifti(tmp_path / "rgb.nii.gz", (6, 5, 4, 3))
     with pytest.raises(UserError, match=r"rgb.nii.gz: the file does not hold one three-dimensional volume"):
-        scans_at(tmp_path / "rgb.nii.gz", "hu", True)
+        find_scans(tmp_path / "rgb.nii.gz", "hu", True)
 
 
 def test_radiographs_are_pictures_and_frontal_dicom_where_those_are_asked_for(tmp_path):
     Image.new("L", (8, 6)).save(tmp_path / "one.jpg")
     Image.new("L", (8, 6)).save(tmp_path / "two.PNG")
     nifti(tmp_path / "ct.nii.gz")
-    found = scans_at(tmp_path, "arbitrary", False, "CXR")
+    found = find_scans(tmp_path, "arbitrary", False, "CXR")
     assert {case_id: series.modality for case_id, series in found.items()} == {"one": "CXR", "two": "CXR"}
     with pytest.raises(UserError, match="no usable CXR"):
-        scans_at(tmp_path / "ct.nii.gz", "arbitrary", False, "CXR")
+        find_scans(tmp_path / "ct.nii.gz", "arbitrary", False, "CXR")

@@ -13,7 +13,7 @@ from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.index import walk as walking
 from kicc_ml.dicom.index.build import index_repository, read_index
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.index.walk import walk
 from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
@@ -68,7 +68,7 @@ def test_one_bad_entry_costs_itself_and_is_named_by_every_command(tmp_path: Path
     assert [(row.path, row.reason) for row in found.file_rows] == [(tmp_path / "seoul" / "bad", fault)]
     assert read_index([tmp_path], cached=True) == [found]
     assert fault in {one.code for one in examine(str(tmp_path)).findings}
-    assert len(scans_at(tmp_path, "hu", True)) == 1
+    assert len(find_scans(tmp_path, "hu", True)) == 1
     ran = CliRunner().invoke(
         app, ["export-dataset", str(tmp_path), "-o", str(tmp_path.parent / f"copy of {tmp_path.name}")]
     )
@@ -79,7 +79,7 @@ def test_a_file_that_vanishes_while_folders_are_walked_costs_itself(
     tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch
 ):
     write_ct()
-    listed = walking._entries
+    listed = walking._list_entries
 
     def vanishing(folder: Path) -> list:
         entries = listed(folder)
@@ -87,7 +87,7 @@ def test_a_file_that_vanishes_while_folders_are_walked_costs_itself(
         return entries
 
     (tmp_path / "seoul" / "gone").write_text("-")
-    monkeypatch.setattr(walking, "_entries", vanishing)
+    monkeypatch.setattr(walking, "_list_entries", vanishing)
     (found,) = read_index([tmp_path])
     assert [(row.path.name, row.reason) for row in found.file_rows] == [("gone", "unreadable")]
     assert [one.slices for one in found.series] == [5]
@@ -96,14 +96,14 @@ def test_a_file_that_vanishes_while_folders_are_walked_costs_itself(
 def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch):
     write_ct()
     (tmp_path / "closed").mkdir()
-    listed = walking._entries
+    listed = walking._list_entries
 
     def closed(folder: Path) -> list:
         if folder.name == "closed":
             raise PermissionError(13, "Permission denied")
         return listed(folder)
 
-    monkeypatch.setattr(walking, "_entries", closed)
+    monkeypatch.setattr(walking, "_list_entries", closed)
     assert {path: fault for path, fault in faults(tmp_path).items() if fault} == {"closed": "closed_folder"}
 
 

@@ -17,9 +17,9 @@ from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.index import archives, unpack
-from kicc_ml.dicom.index.archives import KEPT_DAYS, unpacked
-from kicc_ml.dicom.index.build import Indexed, index_repository, read_index
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.index.archives import MAX_UNUSED_DAYS, unpack_archive
+from kicc_ml.dicom.index.build import SourceIndex, index_repository, read_index
+from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 from kicc_ml.dicom.volume.read import read_volume
@@ -65,16 +65,16 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def only(source: Path) -> Indexed:
+def only(source: Path) -> SourceIndex:
     (found,) = read_index([source])
     return found
 
 
-def by_site(found: Indexed) -> list[tuple[str, int, str]]:
+def by_site(found: SourceIndex) -> list[tuple[str, int, str]]:
     return [(one.site, one.slices, one.verdict) for one in found.series]
 
 
-def reasons(found: Indexed) -> list[tuple[str, str]]:
+def reasons(found: SourceIndex) -> list[tuple[str, str]]:
     return [(row.site, row.reason) for row in found.file_rows]
 
 
@@ -130,7 +130,7 @@ class TestDamage:
         assert reasons(found) == [("a", "damaged_in_zip")]
         assert by_site(found) == [("a", 4, "refused"), ("b", 5, "usable")]
         assert found.series[0].reasons[0] == "damaged_in_zip"
-        assert len(scans_at(archive, "hu", True)) == 1
+        assert len(find_scans(archive, "hu", True)) == 1
 
     @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_however_it_is_packed(self, tmp_path: Path, slices: dict[str, list[Path]], packing: int):
@@ -195,7 +195,7 @@ class TestPlaces:
         found = index_repository(tmp_path, tmp_path / ".cache.parquet")
         assert [(one.site, one.slices, one.reasons) for one in found] == wanted
         assert index_repository(tmp_path, tmp_path / ".cache.parquet") == found
-        assert len(scans_at(tmp_path, "hu", True)) == 2
+        assert len(find_scans(tmp_path, "hu", True)) == 2
         assert (read_volume(found[0]).array == read_volume(index_repository(plain)[0]).array).all()
         assert not {one.code for one in examine(str(tmp_path)).findings} & set(REASONS)
 
@@ -312,26 +312,26 @@ class TestCache:
         self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
     ):
         archive = write(tmp_path / "a.zip", zipped(of(slices["p1"], "seoul/")))
-        made = unpacked(archive).stat().st_ino
+        made = unpack_archive(archive).stat().st_ino
         look, before = archives.members_of, iter([None])
-        monkeypatch.setattr(archives, "members_of", lambda folder: next(before, look(folder)))
-        assert unpacked(archive).stat().st_ino == made
+        monkeypatch.setattr(archives, "read_members", lambda folder: next(before, look(folder)))
+        assert unpack_archive(archive).stat().st_ino == made
 
     def test_files_taken_out_of_it_are_unpacked_again(self, tmp_path: Path, slices: dict[str, list[Path]]):
         archive = write(tmp_path / "a.zip", zipped(of(slices["p1"], "seoul/")))
         whole = only(archive)
-        next((unpacked(archive) / "0000").iterdir()).unlink()
+        next((unpack_archive(archive) / "0000").iterdir()).unlink()
         assert only(archive).series == whole.series
-        shutil.rmtree(unpacked(archive) / "0000")
+        shutil.rmtree(unpack_archive(archive) / "0000")
         assert only(archive).series == whole.series
 
     def test_what_was_not_used_for_long_is_taken_away_at_the_next_unpacking(
         self, tmp_path: Path, cache: Path, slices: dict[str, list[Path]]
     ):
-        old, used = (unpacked(write(tmp_path / name, zipped(of(slices["p1"], name)))) for name in ("old", "used"))
-        month_ago = time.time() - KEPT_DAYS * 24 * 3600 - 60
+        old, used = (unpack_archive(write(tmp_path / name, zipped(of(slices["p1"], name)))) for name in ("old", "used"))
+        month_ago = time.time() - MAX_UNUSED_DAYS * 24 * 3600 - 60
         for folder in (old, used):
             os.utime(folder, (month_ago, month_ago))
-        assert unpacked(tmp_path / "used") == used
-        new = unpacked(write(tmp_path / "new", zipped(of(slices["p2"]))))
+        assert unpack_archive(tmp_path / "used") == used
+        new = unpack_archive(write(tmp_path / "new", zipped(of(slices["p2"]))))
         assert sorted(cache.iterdir()) == sorted([used, new])

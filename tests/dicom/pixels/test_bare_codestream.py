@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import get_encoder
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from kicc_ml.dicom.pixels.bare_codestream import bare
-from kicc_ml.dicom.pixels.codestream import describe
-from kicc_ml.dicom.pixels.decode_pool import decoded
+from kicc_ml.dicom.pixels.bare_codestream import strip_codestream
+from kicc_ml.dicom.pixels.codestream import describe_codestream
+from kicc_ml.dicom.pixels.decode_pool import decode_in_worker
 from kicc_ml.synthetic.pixel_encoding import set_pixels
 
 VALUES = np.random.default_rng(3).integers(0, 65536, (45, 37), np.uint16)
@@ -65,11 +65,11 @@ JPEGS = {
 
 
 def picture(frame: bytes) -> np.ndarray:
-    coded = describe(frame)
+    coded = describe_codestream(frame)
     assert coded is not None
     if coded.process == "rle":
         coded = type(coded)("rle", *VALUES.shape, 1, 16)
-    return decoded(frame, coded)
+    return decode_in_worker(frame, coded)
 
 
 @pytest.mark.parametrize("coding", JPEGS)
@@ -79,7 +79,7 @@ def test_comments_and_application_data_of_jpeg_go_wherever_they_stand(coding: st
     marked = b"".join(
         [frame[:2], COMMENT, APPLICATION, b"\xff", COMMENT, frame[2:scan], APPLICATION, frame[scan:-2], COMMENT]
     )
-    found = bare(marked + b"\xff\xd9" + SECRET, VALUES.size)
+    found = strip_codestream(marked + b"\xff\xd9" + SECRET, VALUES.size)
     assert SECRET not in found
     np.testing.assert_array_equal(picture(found), picture(frame))
     assert found.endswith(b"\xff\xd9")
@@ -88,8 +88,8 @@ def test_comments_and_application_data_of_jpeg_go_wherever_they_stand(coding: st
 @pytest.mark.parametrize("coding", JPEGS)
 def test_a_jpeg_without_them_is_the_same_but_for_its_jfif_header(coding: str):
     frame = JPEGS[coding]
-    assert bare(bare(frame, VALUES.size), VALUES.size) == bare(frame, VALUES.size)
-    assert len(frame) - len(bare(frame, VALUES.size)) in (0, 18)  # JFIF: APP0 of 16 bytes and its marker
+    assert strip_codestream(strip_codestream(frame, VALUES.size), VALUES.size) == strip_codestream(frame, VALUES.size)
+    assert len(frame) - len(strip_codestream(frame, VALUES.size)) in (0, 18)  # JFIF: APP0 of 16 bytes and its marker
 
 
 def with_tile_comment(frame: bytes, open_end: bool = False) -> bytes:
@@ -108,7 +108,7 @@ def test_comments_of_jpeg_2000_go_from_the_headers_of_picture_and_tiles(open_end
     frame = encoded(JPEG2000Lossless)
     tile = frame.index(b"\xff\x90")
     marked = with_tile_comment(frame[:tile] + COMMENT_2000 + frame[tile:], open_end)
-    found = bare(marked + (b"" if open_end else SECRET), VALUES.size)
+    found = strip_codestream(marked + (b"" if open_end else SECRET), VALUES.size)
     assert SECRET not in found
     np.testing.assert_array_equal(picture(found), VALUES)
 
@@ -117,7 +117,7 @@ def test_a_jp2_file_around_a_codestream_goes():
     box = struct.pack(">I4s", 8 + len(SECRET), b"xml ") + SECRET
     frame = encoded(JPEG2000Lossless)
     wrapped = b"\x00\x00\x00\x0cjP  \r\n\x87\n" + box + struct.pack(">I4s", 8 + len(frame), b"jp2c") + frame + box
-    found = bare(wrapped, VALUES.size)
+    found = strip_codestream(wrapped, VALUES.size)
     assert found.startswith(b"\xff\x4f\xff\x51")
     assert SECRET not in found
     np.testing.assert_array_equal(picture(found), VALUES)
@@ -129,7 +129,7 @@ def test_bytes_before_between_and_behind_the_planes_of_rle_go():
     assert planes == 2
     shifted = struct.pack("<16I", 2, 64 + 26, second + 2 * 26, *[0x4B494D20] * 13)
     marked = shifted + SECRET + frame[first:second] + SECRET + frame[second:] + SECRET
-    found = bare(marked, VALUES.size)
+    found = strip_codestream(marked, VALUES.size)
     assert SECRET not in found
     assert b"KIM" not in found[:64]
     assert b" MIK" not in found[:64]
@@ -139,11 +139,11 @@ def test_bytes_before_between_and_behind_the_planes_of_rle_go():
 @pytest.mark.parametrize("frame", [b"", b"\xff\xd8", b"no picture at all, not one".ljust(80), *JPEGS.values()])
 def test_half_a_frame_is_an_error(frame: bytes):
     with pytest.raises(ValueError, match=r"."):
-        bare(frame[: len(frame) // 2], VALUES.size)
+        strip_codestream(frame[: len(frame) // 2], VALUES.size)
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
 def test_half_a_frame_of_other_codings_is_an_error(syntax: UID):
     frame = encoded(syntax)
     with pytest.raises(ValueError, match=r"."):
-        bare(frame[: len(frame) // 2], VALUES.size)
+        strip_codestream(frame[: len(frame) // 2], VALUES.size)

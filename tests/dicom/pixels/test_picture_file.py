@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.index.sources import scans_at
+from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.pixels import decode_pool, picture_file
 from kicc_ml.dicom.pixels.picture_file import describe_picture, read_picture
 from kicc_ml.dicom.pixels.source import NotAnImage
-from kicc_ml.dicom.series.image_files import radiograph_series, read_radiograph
+from kicc_ml.dicom.series.image_files import make_radiograph_series, read_radiograph
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.phantom_files import write_image
@@ -55,7 +55,7 @@ def test_a_film_is_turned_as_its_exif_orientation_says(tmp_path: Path, orientati
     path = tmp_path / f"film{suffix}"
     Image.fromarray(FILM).save(path, exif=exif(orientation), quality=100)
     upright = UPRIGHT[orientation](FILM)
-    series = radiograph_series(path, site="", patient="")
+    series = make_radiograph_series(path, site="", patient="")
     np.testing.assert_allclose(read_volume(series).array, upright.T, atol=3)
     assert (series.rows, series.columns) == upright.shape
 
@@ -131,7 +131,7 @@ def test_any_other_format_is_refused_by_its_name(
     Image.fromarray(np.tile(FILM, (8, 8))[:128, :128]).convert("RGB").save(written, format=form)
     (tmp_path / f"film{suffix}").write_bytes(written.getvalue())
     with pytest.raises(UserError, match=rf"a {re.escape(called)} picture named {suffix}: save it as PNG"):
-        scans_at(tmp_path, "arbitrary", spacing_known=False, modality="CXR")
+        find_scans(tmp_path, "arbitrary", spacing_known=False, modality="CXR")
     assert f"film{suffix} refused: a {called} picture named {suffix}: save it as PNG" in caplog.text
 
 
@@ -212,7 +212,7 @@ def test_a_quarter_turn_stated_behind_the_pixels_is_refused(tmp_path: Path):
 
 def test_more_pixels_than_any_film_are_refused_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "bomb.png").write_bytes(png(13_000, 13_000, 8, 0, zlib.compress(bytes(13_001) * 1000)))
-    monkeypatch.setattr(picture_file, "decoded", pytest.fail)
+    monkeypatch.setattr(picture_file, "decode_in_worker", pytest.fail)
     assert code_of(tmp_path / "bomb.png") == "too_large"
     with pytest.raises(NotAnImage, match="13000 x 13000 pixels are more than any film has"):
         read_picture(tmp_path / "bomb.png")
@@ -225,14 +225,14 @@ def test_the_pixels_of_a_stranger_are_never_decoded_in_this_process(tmp_path: Pa
     Image.fromarray(FILM).save(tmp_path / "film.jpg")
     monkeypatch.setattr(ImageFile.ImageFile, "load", pytest.fail)
     for name in ("film.png", "film.jpg"):
-        series = radiograph_series(tmp_path / name, site="", patient="")
+        series = make_radiograph_series(tmp_path / name, site="", patient="")
         assert read_volume(series).array.shape == (16, 24)
 
 
 def test_headers_alone_start_no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Image.fromarray(FILM).save(tmp_path / "film.png")
-    monkeypatch.setattr(decode_pool, "_borrowed", pytest.fail)
-    assert radiograph_series(tmp_path / "film.png", site="", patient="").usable
+    monkeypatch.setattr(decode_pool, "_borrow_worker", pytest.fail)
+    assert make_radiograph_series(tmp_path / "film.png", site="", patient="").usable
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

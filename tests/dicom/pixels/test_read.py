@@ -23,9 +23,9 @@ from pydicom.uid import (
 )
 
 from kicc_ml.dicom.pixels import decode_pool
-from kicc_ml.dicom.pixels.codestream import Codestream, describe
-from kicc_ml.dicom.pixels.decode_pool import DecodingError, decoded
-from kicc_ml.dicom.pixels.read import NotAnImage, decoding_fault, read_frames, read_image
+from kicc_ml.dicom.pixels.codestream import Codestream, describe_codestream
+from kicc_ml.dicom.pixels.decode_pool import DecodingError, decode_in_worker
+from kicc_ml.dicom.pixels.read import NotAnImage, find_decoding_fault, read_frames, read_image
 from kicc_ml.dicom.series.reasons import REASONS
 from tests.support.phantom_files import write_enhanced, write_image
 from tests.support.phantoms import Grid, even_mm
@@ -60,7 +60,7 @@ def code_of(path: Path, frame: int | None = None) -> str:
 def test_lossless_syntaxes_give_the_signed_values_back(tmp_path: Path, syntax: str, bits: int):
     path = compressed(signed_file(tmp_path / "one", bits), syntax)
     np.testing.assert_array_equal(read_image(path).stored, VALUES)
-    assert decoding_fault(path) == ""
+    assert find_decoding_fault(path) == ""
 
 
 def test_big_endian_is_read_in_its_own_order(tmp_path: Path):
@@ -83,7 +83,7 @@ class TestContradictions:
     @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
     def test_other_size_or_depth_is_refused(self, tmp_path: Path, syntax: str, changed: dict[str, int]):
         path = compressed(signed_file(tmp_path / "one"), syntax, **changed)
-        assert decoding_fault(path) == "codestream_mismatch"
+        assert find_decoding_fault(path) == "codestream_mismatch"
 
     def test_other_coding_than_the_transfer_syntax_says_is_refused(self, tmp_path: Path):
         path = compressed(signed_file(tmp_path / "one"), JPEG2000Lossless)
@@ -123,7 +123,7 @@ class TestRefusals:
         one.PixelData = encapsulate([stream[: len(stream) // 4 * 2]])
         one.save_as(path)
         assert code_of(path) == "undecodable"
-        assert decoding_fault(path) == "undecodable"
+        assert find_decoding_fault(path) == "undecodable"
 
     def test_codestream_that_ends_early_within_sound_lengths_is_undecodable(self, real_data: Path, tmp_path: Path):
         """libjpeg would fill the rest with values of its own making."""
@@ -256,7 +256,7 @@ class TestWorkers:
     def test_what_is_no_picture_is_an_error_and_the_worker_lives_on(self):
         for _ in range(2):
             with pytest.raises(DecodingError):
-                decoded(self.stream, Codestream("jpeg_lossless", 4, 4, 1, 16))
+                decode_in_worker(self.stream, Codestream("jpeg_lossless", 4, 4, 1, 16))
 
 
 class _Files:
@@ -284,11 +284,11 @@ class _Files:
     ],
 )
 def test_markers_are_read_as_the_standards_lay_them_out(stream: bytes, expected: tuple):
-    assert describe(stream) == Codestream(*expected)
+    assert describe_codestream(stream) == Codestream(*expected)
 
 
 @pytest.mark.parametrize(
     "stream", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda\0\x02", b"\xff\x4f\xff\x51\0", b"text of some kind"]
 )
 def test_what_has_no_known_markers_is_no_picture(stream: bytes):
-    assert describe(stream) is None
+    assert describe_codestream(stream) is None

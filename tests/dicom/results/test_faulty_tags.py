@@ -17,7 +17,7 @@ from kicc_ml.apps.cli import app
 from kicc_ml.clinic.new_scan import Clinic
 from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import TargetError
-from kicc_ml.dicom.header.stated_tags import OPTIONAL, TYPE_2, faulty_tags
+from kicc_ml.dicom.header.stated_tags import OPTIONAL, TYPE_2, find_faulty_tags
 from tests.support.phantom_files import write_image
 from tests.support.predicted_scan import MODEL, NOTHING, film, predicted
 
@@ -160,4 +160,4 @@ def test_the_doctor_names_faulty_tags_and_not_what_they_hold(tmp_path: Path):
 @pytest.mark.parametrize(("keyword", "value"), [one for one in FAULTY if one[0] in (*TYPE_2, *OPTIONAL)])
 def test_what_is_left_empty_is_what_the_doctor_names(tmp_path: Path, keyword: str, value: str):
     path = write_image(tmp_path / "one", np.zeros((4, 4), np.uint16), **{keyword: element(keyword, value)})
-    assert faulty_tags(path) == [keyword]
+    assert find_faulty_tags(path) == [keyword]

@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series
-from kicc_ml.dicom.results.read_segmentation import masks_on, read_segments
+from kicc_ml.dicom.results.read_segmentation import read_masks_on_grid, read_segments
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.phantom_files import write_series
 from tests.support.phantoms import AXIAL, CORONAL, FEET_FIRST, Grid, even_mm, rotated
@@ -27,7 +27,7 @@ def written(tmp_path: Path, grid: Grid = GRID, label: str = "lesion", **more: An
 @pytest.mark.parametrize("orientation", [AXIAL, FEET_FIRST, CORONAL, rotated(25, 20)], ids=str)
 def test_pixels_find_their_voxels_whatever_the_order_of_frames_and_axes(tmp_path: Path, orientation: tuple) -> None:
     path, series = written(tmp_path, Grid(even_mm(), orientation))
-    found = masks_on(read_segments(path), series, read_volume(series))
+    found = read_masks_on_grid(read_segments(path), series, read_volume(series))
     assert set(found) == {"lesion"}
     np.testing.assert_array_equal(found["lesion"], true_mask(series))
 
@@ -35,7 +35,7 @@ def test_pixels_find_their_voxels_whatever_the_order_of_frames_and_axes(tmp_path
 @pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP"])
 def test_a_fractional_file_of_two_values_and_a_label_map_are_masks_too(tmp_path: Path, kind: str) -> None:
     path, series = written(tmp_path, kind=kind)
-    found = masks_on(read_segments(path), series, read_volume(series))
+    found = read_masks_on_grid(read_segments(path), series, read_volume(series))
     np.testing.assert_array_equal(found["lesion"], true_mask(series))
 
 
@@ -45,7 +45,7 @@ def test_shares_are_refused(tmp_path: Path) -> None:
     path = write_segmentation(tmp_path / "seg.dcm", paths, share_nrcs, [described(1, "lesion")], "FRACTIONAL")
     series = series_of(tmp_path / "ct")
     with pytest.raises(UserError, match=r"seg\.dcm: holds shares"):
-        masks_on(read_segments(path), series, read_volume(series))
+        read_masks_on_grid(read_segments(path), series, read_volume(series))
 
 
 def test_segments_are_known_by_label_or_by_code_old_codes_too(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_segments_are_known_by_label_or_by_code_old_codes_too(tmp_path: Path) ->
     ]
     path = write_segmentation(tmp_path / "seg.dcm", paths, np.stack(parts, axis=-1).astype(np.uint8), segments)
     series = series_of(tmp_path / "ct")
-    found = masks_on(read_segments(path), series, read_volume(series))
+    found = read_masks_on_grid(read_segments(path), series, read_volume(series))
     assert set(found) == {"lesion", "left_lung", "lung", "consolidation"}
     np.testing.assert_array_equal(np.sum(list(found.values()), axis=0), true_mask(series))
 
@@ -85,7 +85,7 @@ def test_a_segmentation_of_another_series_or_frame_of_reference_is_refused(tmp_p
     write_series(tmp_path / "other" / "seoul", GRID, **(STUDY | {tag: uid}))
     other = series_of(tmp_path / "other")
     with pytest.raises(UserError, match="another series or in another frame of reference"):
-        masks_on(read_segments(path), other, read_volume(other))
+        read_masks_on_grid(read_segments(path), other, read_volume(other))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_another_grid_is_refused_and_never_interpolated(tmp_path: Path, changed:
     write_series(tmp_path / "moved" / "seoul", Grid(**({"offsets_mm": even_mm()} | changed)), **STUDY)
     moved = series_of(tmp_path / "moved")
     with pytest.raises(UserError, match=told):
-        masks_on(read_segments(path), moved, read_volume(moved))
+        read_masks_on_grid(read_segments(path), moved, read_volume(moved))
 
 
 def test_a_file_that_is_no_segmentation_is_refused_by_name(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from pydicom.dataset import Dataset
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.dicom.index.scan import scan
-from kicc_ml.dicom.results.segmentation import Source
-from kicc_ml.dicom.results.write import Findings, export
+from kicc_ml.dicom.results.segmentation import PredictionSource
+from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.verdict import judge
+from kicc_ml.dicom.series.verdict import classify_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.severity.grade import grade
 from tests.support.orthanc import Orthanc
@@ -51,8 +51,8 @@ def points_lps_mm(shape_xyz: tuple[int, ...], affine_ras: np.ndarray) -> np.ndar
     return (index @ affine_ras[:3, :3].T + affine_ras[:3, 3]) * np.array([-1, -1, 1])
 
 
-def found_in(folder: Path) -> tuple[Series, Findings]:
-    (series,), _ = judge(folder, scan(folder, b"key"), GeometryPolicy(gaps="resample", tilt="shear"))
+def found_in(folder: Path) -> tuple[Series, ScanFindings]:
+    (series,), _ = classify_series(folder, scan(folder, b"key"), GeometryPolicy(gaps="resample", tilt="shear"))
     volume = read_volume(series)
     points = points_lps_mm(volume.array.shape, volume.affine_ras)
     masks = {
@@ -63,15 +63,17 @@ def found_in(folder: Path) -> tuple[Series, Findings]:
     Image.new("RGB", (64, 48), (10, 20, 30)).save(montage)
     severity = grade(masks, volume.affine_ras, volume.array)
     risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}, 0.18), Risk("death", 0.05, None, None, {}))
-    return series, Findings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF", risks=risks)
+    return series, ScanFindings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF", risks=risks)
 
 
 @pytest.fixture(scope="module", params=STACKS)
-def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Findings, Path]:
+def written(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Series, ScanFindings, Path]:
     folder = tmp_path_factory.mktemp("export")
     STACKS[request.param](folder / "scan")
     series, findings = found_in(folder / "scan")
-    export(Source(series, f"{request.param}", "0.1.0", PROVENANCE), findings, folder / "out")
+    write_objects(PredictionSource(series, f"{request.param}", "0.1.0", PROVENANCE), findings, folder / "out")
     return series, findings, folder / "out"
 
 
@@ -86,7 +88,7 @@ def voxels_lps_mm(dataset: Dataset, frame: int) -> tuple[np.ndarray, np.ndarray]
     return corner + columns[..., None] * between_columns * cosines[:3] + rows[..., None] * between_rows * cosines[3:]
 
 
-def laid_on(findings: Findings, dataset: Dataset, frames: list[int]) -> np.ndarray:
+def laid_on(findings: ScanFindings, dataset: Dataset, frames: list[int]) -> np.ndarray:
     """Values of frames put onto the grid of the prediction by patient coordinates."""
     values = dataset.pixel_array
     out = np.zeros(findings.volume.array.shape, values.dtype)
@@ -193,7 +195,7 @@ def test_the_same_prediction_written_again_has_the_same_uids_and_another_models_
     series, findings = found_in(tmp_path / "scan")
     uids = []
     for name, model in (("first", MODEL), ("again", MODEL), ("other", "cd" * 32)):
-        paths = export(Source(series, model, "0.1.0"), findings, tmp_path / name)
+        paths = write_objects(PredictionSource(series, model, "0.1.0"), findings, tmp_path / name)
         uids.append({pydicom.dcmread(path).SOPInstanceUID for path in paths})
     assert uids[0] == uids[1]
     assert not uids[0] & uids[2]
@@ -210,7 +212,7 @@ def test_simpleitk_reads_the_segmentation_of_a_regular_stack_at_its_place(tmp_pa
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
     series, findings = found_in(tmp_path / "scan")
     findings = replace(findings, masks={"lung": findings.masks["right_lung"], "lesion": findings.masks["lesion"]})
-    export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out")
+    write_objects(PredictionSource(series, MODEL, "0.1.0"), findings, tmp_path / "out")
     image = SimpleITK.ReadImage(str(tmp_path / "out" / "segmentation.dcm"))
     levels = np.flatnonzero(findings.masks["lung"].any(axis=(0, 1)))[::-1]  # frames run from head to foot
     dataset = pydicom.dcmread(tmp_path / "out" / "segmentation.dcm")
@@ -225,7 +227,7 @@ def test_a_korean_name_is_that_of_the_source(tmp_path: Path):
     charset = ["", "ISO 2022 IR 149"]
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL), SpecificCharacterSet=charset, PatientName=name)
     series, findings = found_in(tmp_path / "scan")
-    for path in export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out"):
+    for path in write_objects(PredictionSource(series, MODEL, "0.1.0"), findings, tmp_path / "out"):
         assert str(pydicom.dcmread(path).PatientName) == name, path.name
 
 
@@ -235,16 +237,20 @@ def test_nothing_is_written_if_one_object_fails(tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kept").touch()
     with pytest.raises(FileNotFoundError):
-        export(Source(series, MODEL, "0.1.0"), replace(findings, montage=tmp_path / "no.png"), tmp_path / "out")
+        write_objects(
+            PredictionSource(series, MODEL, "0.1.0"), replace(findings, montage=tmp_path / "no.png"), tmp_path / "out"
+        )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
 
 
 def test_objects_take_the_place_of_earlier_ones_and_leave_other_files_alone(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
     series, findings = found_in(tmp_path / "scan")
-    export(Source(series, MODEL, "0.1.0"), findings, tmp_path / "out")
+    write_objects(PredictionSource(series, MODEL, "0.1.0"), findings, tmp_path / "out")
     (tmp_path / "out" / "notes.txt").write_text("read by Dr Kim")
-    later = export(Source(series, "cd" * 32, "0.1.0"), replace(findings, probability_xyz=None), tmp_path / "out")
+    later = write_objects(
+        PredictionSource(series, "cd" * 32, "0.1.0"), replace(findings, probability_xyz=None), tmp_path / "out"
+    )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"notes.txt", *(path.name for path in later)}
     assert "map.dcm" not in {path.name for path in later}
     assert not list(tmp_path.glob(".partial*"))
@@ -255,7 +261,7 @@ def test_empty_masks_are_refused_with_the_reason(tmp_path: Path):
     series, findings = found_in(tmp_path / "scan")
     empty = {name: np.zeros_like(mask) for name, mask in findings.masks.items()}
     with pytest.raises(UserError, match="masks are empty"):
-        export(Source(series, MODEL, "0.1.0"), replace(findings, masks=empty), tmp_path / "out")
+        write_objects(PredictionSource(series, MODEL, "0.1.0"), replace(findings, masks=empty), tmp_path / "out")
 
 
 def test_orthanc_takes_finds_and_returns_every_object(written, archive: Orthanc):

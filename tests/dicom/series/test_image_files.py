@@ -9,7 +9,7 @@ from PIL import Image
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.dicom.series.image_files import nifti_series, radiograph_series, read_nifti, write_nifti
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series, read_nifti, write_nifti
 from kicc_ml.dicom.volume.read import read_volume
 
 AFFINE_RAS = np.array([[-0.7, 0, 0, 90], [0, -0.7, 0, 80], [0, 0, 2.5, -400], [0, 0, 0, 1]])
@@ -38,7 +38,7 @@ def test_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_series_of_a_nifti_states_shape_spacing_and_name(tmp_path: Path):
     write_nifti(tmp_path / "case_7.nii.gz", np.zeros((4, 5, 6), np.int16), AFFINE_RAS)
-    series = nifti_series(tmp_path / "case_7.nii.gz", site="here", patient="p7", units="hu")
+    series = make_nifti_series(tmp_path / "case_7.nii.gz", site="here", patient="p7", units="hu")
     assert (series.columns, series.rows, series.slices, series.uid) == (4, 5, 6, "case_7")
     assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
     assert (series.modality, series.verdict) == ("CT", "usable")
@@ -47,7 +47,7 @@ def test_series_of_a_nifti_states_shape_spacing_and_name(tmp_path: Path):
 def test_hounsfield_nifti_is_clipped_at_the_floor_and_other_units_are_not(tmp_path: Path):
     write_nifti(tmp_path / "ct.nii", np.full((2, 2, 2), -3600, np.int16), AFFINE_RAS)
     for units, lowest in (("hu", -1024), ("arbitrary", -3600)):
-        series = nifti_series(tmp_path / "ct.nii", site="", patient="", units=units)
+        series = make_nifti_series(tmp_path / "ct.nii", site="", patient="", units=units)
         assert read_volume(series).array.min() == lowest
 
 
@@ -61,7 +61,9 @@ def test_whole_numbers_stored_as_floats_are_read_as_int16(tmp_path: Path):
 def test_four_dimensional_and_broken_nifti_come_back_refused(tmp_path: Path):
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.int16), AFFINE_RAS), tmp_path / "4d.nii")
     (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
-    reasons = [nifti_series(tmp_path / n, site="", patient="", units="hu").reasons for n in ("4d.nii", "broken.nii.gz")]
+    reasons = [
+        make_nifti_series(tmp_path / n, site="", patient="", units="hu").reasons for n in ("4d.nii", "broken.nii.gz")
+    ]
     assert reasons == [("not_3d",), ("unreadable",)]
 
 
@@ -93,7 +95,7 @@ class TestNiftiHeaders:
 
     def test_the_affine_holds_where_pixdim_says_otherwise(self, tmp_path: Path):
         path = with_header(tmp_path / "a.nii", pixdim=[1] * 8, qform_code=0)
-        series = nifti_series(path, site="", patient="", units="hu")
+        series = make_nifti_series(path, site="", patient="", units="hu")
         assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
         np.testing.assert_allclose(read_volume(series).affine_ras, AFFINE_RAS, atol=1e-5)
 
@@ -102,7 +104,7 @@ class TestNiftiHeaders:
     )
     def test_orientation_is_known_where_a_form_states_it(self, tmp_path: Path, codes: tuple[int, int], known: bool):
         path = with_header(tmp_path / "a.nii", qform_code=codes[0], sform_code=codes[1])
-        series = nifti_series(path, site="", patient="", units="hu")
+        series = make_nifti_series(path, site="", patient="", units="hu")
         assert read_volume(series).orientation_known is known
         assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
 
@@ -112,18 +114,18 @@ class TestNiftiHeaders:
         path = with_header(
             tmp_path / "a.nii", xyzt_units=unit, srow_x=stored_ras[0], srow_y=stored_ras[1], srow_z=stored_ras[2]
         )
-        series = nifti_series(path, site="", patient="", units="hu")
+        series = make_nifti_series(path, site="", patient="", units="hu")
         assert series.spacing_mm == pytest.approx((0.7, 0.7, 2.5), rel=1e-4)
         np.testing.assert_allclose(read_nifti(path)[1], AFFINE_RAS, rtol=1e-4)
 
     @pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan, 0, 0, 0], [0.00001, 0, 0, 0], [700, 0, 0, 0]])
     def test_voxels_of_no_ct_are_refused(self, tmp_path: Path, row: list[float]):
         path = with_header(tmp_path / "a.nii", srow_x=row, srow_y=[0, 0.7, 0, 0], srow_z=[0, 0, 2.5, 0])
-        assert nifti_series(path, site="", patient="", units="hu").reasons == ("voxel_size",)
+        assert make_nifti_series(path, site="", patient="", units="hu").reasons == ("voxel_size",)
 
     def test_a_unit_that_contradicts_the_voxel_size_is_refused(self, tmp_path: Path):
         path = with_header(tmp_path / "a.nii", xyzt_units=1)
-        assert nifti_series(path, site="", patient="", units="hu").reasons == ("voxel_size",)
+        assert make_nifti_series(path, site="", patient="", units="hu").reasons == ("voxel_size",)
 
 
 @pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGB", (255, 255, 255)), ("I;16", 60000)])
@@ -131,7 +133,7 @@ def test_picture_is_read_grey_with_x_first(tmp_path: Path, mode: str, white: obj
     picture = Image.new(mode, (3, 2))
     picture.putpixel((2, 1), white)
     picture.save(tmp_path / "cxr.png")
-    series = radiograph_series(tmp_path / "cxr.png", site="here", patient="p", projection="AP")
+    series = make_radiograph_series(tmp_path / "cxr.png", site="here", patient="p", projection="AP")
     volume = read_volume(series)
     assert (series.columns, series.rows, series.projection) == (3, 2, "AP")
     assert (volume.array.shape, volume.array.dtype, volume.spacing_known) == ((3, 2), np.float32, False)
@@ -141,11 +143,11 @@ def test_picture_is_read_grey_with_x_first(tmp_path: Path, mode: str, white: obj
 
 def test_broken_picture_comes_back_refused(tmp_path: Path):
     (tmp_path / "cxr.jpg").write_bytes(b"\xff\xd8nothing")
-    assert radiograph_series(tmp_path / "cxr.jpg", site="", patient="").reasons == ("unreadable",)
+    assert make_radiograph_series(tmp_path / "cxr.jpg", site="", patient="").reasons == ("unreadable",)
 
 
 def test_real_volumes_are_read_on_their_grid(real_data: Path):
     path = real_data / "ct_volumes" / "lung_hu_128" / "imlab_1_ct.nii.gz"
-    volume = read_volume(nifti_series(path, site="imlab", patient="1", units="hu"))
+    volume = read_volume(make_nifti_series(path, site="imlab", patient="1", units="hu"))
     assert volume.array.shape == (128, 128, 64)
     assert volume.array.min() == -1024

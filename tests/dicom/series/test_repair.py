@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kicc_ml.dicom.series.repair import placed
+from kicc_ml.dicom.series.repair import repair_stack
 from tests.support.phantoms import CURVATURE_HU_MM2, Grid, errors_hu, even_mm, rotated, scanned, tilted
 
 #: The phantom and the repaired value are each rounded to whole HU.
@@ -15,7 +15,7 @@ UNEVEN = Grid((-27.0, -24.0, -21.0, -18.0, -13.5, -9.0, -6.0, -3.0, 0.0, 3.0, 6.
 def repaired(grid: Grid, *reasons: str) -> tuple[np.ndarray, np.ndarray]:
     """``array[x, y, z]`` and affine of the phantom on a grid, repaired."""
     spacing_mm = np.array(grid.pixel_spacing_mm)
-    volume_zyx, affine_ras = placed(grid.hu, grid.positions_mm, np.array(grid.orientation), spacing_mm, reasons)
+    volume_zyx, affine_ras = repair_stack(grid.hu, grid.positions_mm, np.array(grid.orientation), spacing_mm, reasons)
     return volume_zyx.transpose(2, 1, 0), affine_ras
 
 
@@ -116,6 +116,6 @@ def test_fractions_of_a_hounsfield_unit_survive():
     grid = tilted(12)
     spacing_mm = np.array(grid.pixel_spacing_mm)
     source = grid.hu.astype(np.float32) + 0.25
-    volume_zyx, _ = placed(source, grid.positions_mm, np.array(grid.orientation), spacing_mm, ["gantry_tilt"])
+    volume_zyx, _ = repair_stack(source, grid.positions_mm, np.array(grid.orientation), spacing_mm, ["gantry_tilt"])
     assert volume_zyx.dtype == np.float32
     assert (volume_zyx[0].max() % 1) == pytest.approx(0.25)

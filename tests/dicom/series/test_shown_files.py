@@ -10,8 +10,8 @@ from kicc_ml.core.types import Case, Series
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.index.build import index_repository
-from kicc_ml.dicom.series.image_files import nifti_series
-from kicc_ml.dicom.series.shown_files import names_of_case, names_of_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
+from kicc_ml.dicom.series.shown_files import name_case_files, name_series_files
 
 
 def dicom(folder: Path, count: int = 10) -> Series:
@@ -23,15 +23,17 @@ def test_a_path_that_begins_another_is_told_from_it(tmp_path: Path):
     one = dicom(tmp_path / "MARKERID 19510713")
     for number, path in ((1, one.files[0]), (10, one.files[9])):
         for error in (UserError(f"{path}: is damaged"), FileNotFoundError(2, "No such file", str(path))):
-            reason = describe_error(error, names_of_series(one))
+            reason = describe_error(error, name_series_files(one))
             assert f"file {number} of series 0a1b2c3d4e5f" in reason
             assert "MARKER" not in reason
 
 
 def test_masks_are_called_by_their_region_and_niftis_by_their_own_name(tmp_path: Path):
     mask = tmp_path / "1.2.410.77" / "lesion.nii.gz"
-    ct = nifti_series(tmp_path / "case7.nii.gz", site="a", patient="p", units="hu")
-    names = names_of_case(Case("case7", "a", "p", ct=ct, masks={"lesion": mask}, cxr_masks={"lung": (tmp_path / "x",)}))
+    ct = make_nifti_series(tmp_path / "case7.nii.gz", site="a", patient="p", units="hu")
+    names = name_case_files(
+        Case("case7", "a", "p", ct=ct, masks={"lesion": mask}, cxr_masks={"lung": (tmp_path / "x",)})
+    )
     assert set(names.values()) == {"the mask lesion", "case7.nii.gz", "the mask lung"}
 
 

@@ -9,10 +9,10 @@ from pydicom.uid import generate_uid
 
 from kicc_ml.cohort.doctor.images import image_findings
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.deidentify.export import Selection, choose, export_series
+from kicc_ml.dicom.deidentify.export import Selection, choose_series, export_series
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
-from kicc_ml.dicom.results.segmentation import Source
+from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.series.uid_per_slice import MIN_JOINED_SLICES
 from tests.support.judging import assert_true_to_the_phantom, judged, only
 from tests.support.phantom_files import write_series
@@ -96,7 +96,7 @@ def test_the_doctor_names_the_uids_and_the_anonymiser(folder: Path):
 def test_a_deidentified_copy_is_put_together_again(folder: Path, tmp_path: Path):
     found, selection = read_index([taken_apart(folder).parent]), Selection(verdicts=("repaired",))
     with open_copy(tmp_path / "copy", [one.key for one in found]) as copy:
-        export_series(choose(found, selection), selection, copy)
+        export_series(choose_series(found, selection), selection, copy)
     (found,) = read_index([tmp_path / "copy"])
     assert [(one.slices, one.reasons) for one in found.series] == [(12, ("uid_per_slice",))]
 
@@ -104,5 +104,5 @@ def test_a_deidentified_copy_is_put_together_again(folder: Path, tmp_path: Path)
 def test_no_derived_object_claims_to_be_of_such_a_series(folder: Path):
     series = only(taken_apart(folder))
     with pytest.raises(UserError, match="SeriesInstanceUID of its own"):
-        _ = Source(series, "", "").images
-    assert Source(replace(series, reasons=()), "", "").images
+        _ = PredictionSource(series, "", "").images
+    assert PredictionSource(replace(series, reasons=()), "", "").images

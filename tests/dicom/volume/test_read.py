@@ -19,8 +19,8 @@ from kicc_ml.core.types import Volume
 from kicc_ml.dicom.index.build import index_repository
 from kicc_ml.dicom.pixels.read import Image
 from kicc_ml.dicom.series.geometry import NotAVolume
-from kicc_ml.dicom.series.image_files import nifti_series, write_nifti
-from kicc_ml.dicom.volume.hounsfield import hounsfield
+from kicc_ml.dicom.series.image_files import make_nifti_series, write_nifti
+from kicc_ml.dicom.volume.hounsfield import write_hounsfield
 from kicc_ml.dicom.volume.read import RepositoryReader, read_volume
 from tests.support.phantom_files import write_enhanced, write_series
 from tests.support.phantoms import Grid, even_mm
@@ -166,7 +166,7 @@ def test_hounsfield_units_do_not_wrap_around_at_the_ends_of_the_stored_type(kind
     nowhere = {"position_mm": None, "orientation": None, "pixel_spacing_mm": None}
     image = Image(stored, **scale, **nowhere, padding=None, stored_range=(ends.min, ends.max), inverted=False)
     hu = np.empty(stored.shape, np.int16)
-    hounsfield(image, Path("one"), out=hu)
+    write_hounsfield(image, Path("one"), out=hu)
     expected = (stored.astype(np.int64) * slope + intercept).clip(-1024, 32767)
     np.testing.assert_array_equal(hu, expected)
 
@@ -251,7 +251,7 @@ class TestRepositoryReader:
 
 def test_nifti_without_known_spacing_counts_voxels(tmp_path: Path):
     write_nifti(tmp_path / "scan.nii", np.zeros((2, 3, 4), np.int16), np.diag([-2.0, 2, 3, 1]))
-    series = nifti_series(tmp_path / "scan.nii", site="s", patient="p", units="hu", spacing_known=False)
+    series = make_nifti_series(tmp_path / "scan.nii", site="s", patient="p", units="hu", spacing_known=False)
     volume = read_volume(series)
     assert (volume.spacing_known, volume.spacing_mm) == (False, (1, 1, 1))
     assert read_volume(replace(series, spacing_mm=(2, 2, 3))).spacing_mm == (2, 2, 3)

@@ -29,7 +29,7 @@ from kicc_ml.core.pseudonym import load_repository_key, load_service_key, make_p
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.read import read_headers
 from kicc_ml.dicom.index.build import index_repository, index_sources
-from kicc_ml.dicom.index.table import to_frame
+from kicc_ml.dicom.index.table import make_undated_index_table
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.dicom.web import service as web
 from kicc_ml.dicom.web import transport
@@ -259,7 +259,7 @@ def test_no_name_and_no_uid_is_in_a_log_an_error_or_the_index(
     series, rows = index_web(pushed.url, cache=tmp_path / "cache")
     for one in series:
         fetch(one)
-    frame = to_frame(series, rows)
+    frame = make_undated_index_table(series, rows)
     said = caplog.text + frame.to_csv() + repr(series)
     known = uids(repository / SITE)
     assert any(secret in "".join(requested) for secret in known), "nothing to look for"
@@ -395,7 +395,7 @@ def test_a_service_that_stays_busy_is_given_up_with_its_answer(stub: Stub, tmp_p
     stub.answers["/studies"] = [BUSY]
     with pytest.raises(UserError, match=r"answers 503 \(Service Unavailable\).*later"):
         index_web(stub.url, cache=tmp_path / "cache")
-    assert len(stub.asked) == transport.ATTEMPTS
+    assert len(stub.asked) == transport.MAX_ATTEMPTS
 
 
 @pytest.mark.usefixtures("radiograph")

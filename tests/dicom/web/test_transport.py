@@ -18,7 +18,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.web import client as web_client
 from kicc_ml.dicom.web import transport
 from kicc_ml.dicom.web.cache import InstanceUids
-from kicc_ml.dicom.web.client import NotServed, connect, retrieve, series_uids
+from kicc_ml.dicom.web.client import NotServed, connect, retrieve_object, search_series_uids
 from kicc_ml.dicom.web.service import index_web, push
 from tests.support.phantom_files import write_image
 
@@ -125,7 +125,7 @@ class TestLimits:
         monkeypatch.setattr(transport, "MAX_METADATA_BYTES", 2**20)
         service = serve(endless)
         with pytest.raises(UserError, match=r"gives an answer of more than 1 MiB") as caught:
-            series_uids(connect(service.url))
+            search_series_uids(connect(service.url))
         assert str(caught.value).startswith(service.url)
         assert len(service.paths) == 1, "it is not asked again for the same"
 
@@ -133,19 +133,19 @@ class TestLimits:
         monkeypatch.setattr(transport, "MAX_OBJECT_BYTES", 2**21)
         service = serve(lambda handler: endless(handler, 'multipart/related; type="application/dicom"; boundary=cut'))
         with pytest.raises(NotServed, match=r"more than 2 MiB"):
-            retrieve(connect(service.url), InstanceUids("1.2", "1.3", "1.4"))
+            retrieve_object(connect(service.url), InstanceUids("1.2", "1.3", "1.4"))
 
     @pytest.mark.parametrize("answer", [trickle, trickle_head])
     def test_an_answer_that_trickles_in_is_ended_by_time(
         self, serve: Callable[..., Service], monkeypatch, answer: Callable
     ):
-        monkeypatch.setattr(transport, "ANSWER_S", 0.3)
+        monkeypatch.setattr(transport, "MAX_ANSWER_S", 0.3)
         with pytest.raises(UserError, match=r"gives (\d+ bytes of an answer in 0 s|no answer in 0 s)"):
-            series_uids(connect(serve(answer).url))
+            search_series_uids(connect(serve(answer).url))
 
     def test_an_answer_may_take_longer_the_more_of_it_comes(self, serve: Callable[..., Service], monkeypatch):
-        monkeypatch.setattr(transport, "ANSWER_S", 0.1)
-        monkeypatch.setattr(transport, "BYTES_PER_S", 10)
+        monkeypatch.setattr(transport, "MAX_ANSWER_S", 0.1)
+        monkeypatch.setattr(transport, "MIN_BYTES_PER_S", 10)
 
         def steady(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(200)
@@ -155,13 +155,13 @@ class TestLimits:
                 handler.wfile.write(part)
                 time.sleep(0.08)
 
-        assert series_uids(connect(serve(steady).url)) == []
+        assert search_series_uids(connect(serve(steady).url)) == []
 
     def test_ever_new_studies_come_to_an_end(self, serve: Callable[..., Service], monkeypatch):
         monkeypatch.setattr(web_client, "MAX_PAGES", 20)
         service = serve(lambda handler: say(handler, STUDIES.replace(b"1.2.3", generate_uid().encode())))
         with pytest.raises(UserError, match=r"more than 20 pages; use an account"):
-            series_uids(connect(service.url))
+            search_series_uids(connect(service.url))
         assert len(service.paths) == 20
 
     def test_a_compressed_answer_is_bounded_by_what_it_unfolds_to(self, serve: Callable[..., Service], monkeypatch):
@@ -169,11 +169,11 @@ class TestLimits:
         bomb = gzip.compress(bytes(2**24))
         service = serve(lambda handler: say(handler, bomb, Content_Encoding="gzip"))
         with pytest.raises(UserError, match=r"more than 1 MiB"):
-            series_uids(connect(service.url))
+            search_series_uids(connect(service.url))
 
     def test_a_sound_compressed_answer_is_read(self, serve: Callable[..., Service]):
         service = serve(lambda handler: say(handler, gzip.compress(b"[]"), Content_Encoding="gzip"))
-        assert series_uids(connect(service.url)) == []
+        assert search_series_uids(connect(service.url)) == []
 
 
 class TestPauses:
@@ -183,17 +183,17 @@ class TestPauses:
 
     @pytest.mark.parametrize("status", [429, 503])
     def test_retry_after_is_obeyed(self, serve: Callable[..., Service], pauses: list[float], status: int):
-        assert series_uids(connect(serve(self.busy_once(status, Retry_After="7")).url)) == []
+        assert search_series_uids(connect(serve(self.busy_once(status, Retry_After="7")).url)) == []
         assert pauses == [7]
 
     def test_a_date_to_come_again_is_obeyed(self, serve: Callable[..., Service], pauses: list[float]):
         soon = formatdate(time.time() + 30, usegmt=True)
-        series_uids(connect(serve(self.busy_once(503, Retry_After=soon)).url))
+        search_series_uids(connect(serve(self.busy_once(503, Retry_After=soon)).url))
         assert 25 < pauses[0] <= 30
 
     @pytest.mark.parametrize("stated", ["0", "nonsense", "-5"])
     def test_no_sound_pause_is_the_usual_one(self, serve: Callable[..., Service], pauses: list[float], stated: str):
-        series_uids(connect(serve(self.busy_once(503, Retry_After=stated)).url))
+        search_series_uids(connect(serve(self.busy_once(503, Retry_After=stated)).url))
         assert pauses == [transport.PAUSE_S]
 
     def test_who_asks_for_a_long_pause_is_not_asked_again_and_the_user_told_when(
@@ -201,13 +201,13 @@ class TestPauses:
     ):
         service = serve(lambda handler: say(handler, b"busy", 503, Retry_After="3600"))
         with pytest.raises(UserError, match=r"answers 503.*start again in 3600 s, as it asks"):
-            series_uids(connect(service.url))
+            search_series_uids(connect(service.url))
         assert (pauses, len(service.paths)) == ([], 1)
 
     def test_pauses_grow_and_end(self, serve: Callable[..., Service], pauses: list[float]):
         service = serve(lambda handler: say(handler, b"busy", 503))
         with pytest.raises(UserError, match="answers 503"):
-            series_uids(connect(service.url))
+            search_series_uids(connect(service.url))
         assert (pauses, len(service.paths)) == ([1, 2, 4], 4)
 
     def test_an_object_is_pushed_again_whole(self, serve: Callable[..., Service], pauses: list[float], tmp_path: Path):
@@ -238,14 +238,14 @@ class TestCredentials:
     @pytest.mark.parametrize("host", ["127.0.0.1", "pacs.example, 127.0.0.1", "127.0.0.1:{port}"])
     def test_the_host_it_was_given_for_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
         monkeypatch.setenv(transport.AUTHORIZED_HOST, host.format(port=service.server.server_port))
-        series_uids(connect(service.url))
+        search_series_uids(connect(service.url))
         assert set(service.authorizations) == {TOKEN}
 
     @pytest.mark.usefixtures("token")
     @pytest.mark.parametrize("host", ["pacs.example", "127.0.0.1:1", "127.0.0", "localhost"])
     def test_no_other_host_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
         monkeypatch.setenv(transport.AUTHORIZED_HOST, host)
-        series_uids(connect(service.url))
+        search_series_uids(connect(service.url))
         assert set(service.authorizations) == {None}
 
     @pytest.mark.usefixtures("token")
@@ -256,7 +256,7 @@ class TestCredentials:
         target = service.url.replace("127.0.0.1", "localhost") + "/studies"
         first = serve(lambda handler: say(handler, b"", 302, Location=target))
         monkeypatch.setenv(transport.PLAIN_HOSTS, "127.0.0.1,localhost")
-        series_uids(connect(first.url))
+        search_series_uids(connect(first.url))
         assert (set(first.authorizations), set(service.authorizations)) == ({TOKEN}, {None})
 
 
@@ -301,7 +301,7 @@ class TestEncryption:
             session.send(request)
 
     def test_what_stays_on_this_machine_and_holds_no_credentials_may_be_asked(self, service: Service):
-        assert series_uids(connect(service.url)) == []
+        assert search_series_uids(connect(service.url)) == []
 
 
 def test_an_answer_to_a_push_that_is_none_is_said_to_be_none(serve: Callable[..., Service], tmp_path: Path):
@@ -317,4 +317,4 @@ def test_an_object_is_read_whole(serve: Callable[..., Service], tmp_path: Path):
     body = head + path.read_bytes() + b"\r\n--cut--"
     kind = 'multipart/related; type="application/dicom"; boundary=cut'
     service = serve(lambda handler: say(handler, body, Content_Type=kind))
-    assert retrieve(connect(service.url), InstanceUids("1", "2", made.SOPInstanceUID)) == made
+    assert retrieve_object(connect(service.url), InstanceUids("1", "2", made.SOPInstanceUID)) == made
