@@ -21,15 +21,7 @@ import pytest
 from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.precision import fast_bf16
-from tests.support.whole_scan import (
-    CANONICAL,
-    CORES,
-    NETWORK,
-    PATCH,
-    PROCESS,
-    ROOT,
-    SIZES,
-)
+from tests.support.whole_scan import CANONICAL, CORES, NETWORK, PATCH, PROCESS, ROOT, SIZES
 
 RUNS = 5
 

@@ -68,7 +68,7 @@ def _lost_patients(found: SourceIndex) -> Iterator[Finding]:
     theirs = [one for one in found.series if (one.site, one.patient) in lost]
     why = ", ".join(sorted({code for one in theirs for code in _why(one)}))
     sentence = f"{format_count(len(lost), 'patient')} lost: not one image can be used ({why})"
-    example = found.name(theirs[0].files[0])
+    example = found.name_file(theirs[0].files[0])
     yield Finding("must mend", "patients", "patient_lost", sentence, len(lost), example, "see these reasons below")
 
 
@@ -91,7 +91,7 @@ def _refused(found: SourceIndex, code: str, refused: Sequence[Series]) -> Findin
     words = f"{REASONS[code]}{_how_many_missing(code, refused)}"
     sentence = f"{format_count(len(refused), 'series', 'series')} of {whose} refused: {words}"
     severity: Severity = "must mend" if code in REMEDIES else "note"  # nothing is wrong with a lateral view
-    example = found.name(refused[0].files[0])
+    example = found.name_file(refused[0].files[0])
     return Finding(severity, "images", code, sentence, len(refused), example, REMEDIES.get(code, ""))
 
 
@@ -107,7 +107,7 @@ def _left_out_or_said(found: SourceIndex, code: str) -> Iterator[Finding]:
         return
     severity: Severity = "note" if code in HARMLESS else "should mend"
     stake: Stake = "quality" if code in (*HARMLESS, "lossy_compression") else "images"
-    yield Finding(severity, stake, code, f"{what}: {REASONS[code]}", len(paths), found.name(paths[0]), remedy)
+    yield Finding(severity, stake, code, f"{what}: {REASONS[code]}", len(paths), found.name_file(paths[0]), remedy)
 
 
 def _how_many_missing(code: str, refused: Sequence[Series]) -> str:
@@ -133,7 +133,7 @@ def _of_identity(found: SourceIndex) -> Iterator[Finding]:
     for code, (severity, stake, words, remedy) in IDENTITY.items():
         if paths := held.get(code):
             sentence = f"{format_count(len(paths), 'series', 'series')}: {words}"
-            yield Finding(severity, stake, code, sentence, len(paths), found.name(paths[0]), remedy)
+            yield Finding(severity, stake, code, sentence, len(paths), found.name_file(paths[0]), remedy)
 
 
 def _of_faulty_tags(found: SourceIndex) -> Iterator[Finding]:
@@ -146,7 +146,7 @@ def _of_faulty_tags(found: SourceIndex) -> Iterator[Finding]:
             "DICOM objects of results are written without them"
         )
         remedy = "correct these tags, lest the archive cannot file the results under their patient"
-        example = found.name(next(iter(faulty)))
+        example = found.name_file(next(iter(faulty)))
         yield Finding("should mend", "quality", "faulty_tag", sentence, len(faulty), example, remedy)
 
 
@@ -170,4 +170,4 @@ def _thick(found: SourceIndex) -> Iterator[Finding]:
         example = next(one.files[0] for one in found.series if (one.patient, one.study) == thick[0])
         sentence = f"{format_count(len(thick), 'CT study', 'CT studies')} without slices at {THICK_MM:g} mm or nearer"
         remedy = "send the thin reconstruction too, where there is one"
-        yield Finding("note", "quality", "thick_slices", sentence, len(thick), found.name(example), remedy)
+        yield Finding("note", "quality", "thick_slices", sentence, len(thick), found.name_file(example), remedy)

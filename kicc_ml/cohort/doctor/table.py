@@ -114,5 +114,5 @@ def _without_partner(cells: pd.DataFrame, found: SourceIndex) -> Iterator[Findin
         count = len({one.patient for one in strangers})
         sentence = f"{format_count(count, 'patient')} with images but without a row of the table, and so not used"
         remedy = cause or "add the row, with site and patient_id as in the files"
-        example = found.name(strangers[0].files[0])
+        example = found.name_file(strangers[0].files[0])
         yield Finding("must mend", "patients", "no_row", sentence, count, example, remedy)

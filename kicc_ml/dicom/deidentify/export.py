@@ -138,7 +138,7 @@ def export_series(chosen: Sequence[tuple[SourceIndex, Series]], selection: Selec
 
 def make_site_folder_name(source: SourceIndex, series: Series) -> str:
     """The hospital's folder in the copy: as it is shown, or made from that where it could be no folder."""
-    shown = source.site(series.site) or NO_SITE
+    shown = source.name_site(series.site) or NO_SITE
     return make_path_name(shown) if find_name_fault(shown) else shown
 
 
@@ -219,4 +219,4 @@ def _add_result(exported: ExportResult, source: SourceIndex, series: Series, cop
     if whole:
         exported.written.append((source, series))
     exported.left_out.update({one.left_out for one in copied if one.left_out})
-    exported.set_aside |= {source.name(one.path): one.fault for one in copied if one.fault}
+    exported.set_aside |= {source.name_file(one.path): one.fault for one in copied if one.fault}

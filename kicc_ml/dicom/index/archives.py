@@ -22,19 +22,22 @@ MAX_UNUSED_DAYS = 30
 
 
 def unpack_archive(archive: Path, allowance: Allowance | None = None) -> Path:
-    """The folder with the files of ``archive``, made at first use and anew when the archive has changed.
+    """Unpack a zip file into the user's cache, unless that was done before, and return the folder.
 
-    It holds what the archive holds, names of patients included, readable by its owner alone, and is taken away
-    :data:`MAX_UNUSED_DAYS` after its last use. Of several processes one unpacks and the others wait; a whole folder is never
-    replaced.
+    The folder is made again when the archive has changed. It holds all that the archive holds, names of patients
+    included, and only its owner can read it. It is removed when it was not used for :data:`MAX_UNUSED_DAYS` days. Of
+    several processes one unpacks and the others wait. A complete folder is never replaced.
 
     Args:
         archive: a zip file.
-        allowance: what the zip files of one source may unfold to together; only this one where it is None.
+        allowance: how much the zip files of one source may unpack to together; None for this zip file alone.
+
+    Returns:
+        the folder that holds the unpacked files.
 
     Raises:
-        NotUnpacked: the zip file is damaged as a whole, encrypted, no export, or unfolds beyond the allowance.
-        TargetError: the cache cannot be written; nothing is left of the attempt.
+        NotUnpacked: the zip file is damaged as a whole, encrypted, no export, or unpacks to more than is allowed.
+        TargetError: the cache cannot be written. No part of the attempt is left.
     """
     allowance = Allowance() if allowance is None else allowance
     status = archive.stat()

@@ -52,7 +52,7 @@ class SourceIndex:
     marks: frozenset[str] = frozenset()
     true_paths: bool = False
 
-    def name(self, path: Path) -> str:
+    def name_file(self, path: Path) -> str:
         """How a file is called in what is printed: by its place in a series, else by a path that names nobody."""
         if self.true_paths:
             return decode_path(str(path))
@@ -76,14 +76,14 @@ class SourceIndex:
         if self.true_paths:
             return [decode_path(str(path)) for path in series.files]
         digits = len(str(len(series.files)))
-        folder = "/".join(filter(None, (self.site(series.site), series.uid)))
+        folder = "/".join(filter(None, (self.name_site(series.site), series.uid)))
         return [f"{folder}/{number:0{digits}d}" for number in range(1, len(series.files) + 1)]
 
-    def site(self, site: str) -> str:
+    def name_site(self, site: str) -> str:
         """How a hospital is called: by its folder, or what stands for it where that is named after a patient."""
         return hide_identity_in_site(self._sites_shown.get(site) or decode_path(site), self.key, self.marks)
 
-    def text(self, text: str) -> str:
+    def hide_identity(self, text: str) -> str:
         """What a header says of scanner or kernel: some hold a patient's name."""
         return hide_identity_in_text(text, self.key, self.marks)
 

@@ -88,7 +88,7 @@ def _index_dicom(source: Path | str, modality: Modality) -> list[Series]:
     (found,) = read_index([source])
     for row in found.file_rows:
         if row.reason in NOT_OPENED:
-            logger.warning("%s left out: %s", found.name(row.path), REASONS[row.reason])
+            logger.warning("%s left out: %s", found.name_file(row.path), REASONS[row.reason])
     return [series for series in found.series if series.modality == modality]
 
 

@@ -31,10 +31,15 @@ TEXTS = ("series", *(name for name in COPIED_FIELDS if name not in (*COUNTS, *NU
 
 
 def make_index_table(found: Sequence[SourceIndex]) -> pd.DataFrame:
-    """The index of several sources as one table of :data:`COLUMNS`, all series before the files in none.
+    """Make one table of the indexes of several sources.
 
-    ``files`` are names in order of position that tell nobody's name or date (:meth:`SourceIndex.name`). ``acquired`` is
-    moved by the patient's :func:`compute_shift_days`.
+    Args:
+        found: the index of each source.
+
+    Returns:
+        a table with :data:`COLUMNS`: first a row for each series, then a row for each file that is in no series.
+        ``files`` are names in order of position that show no patient's name or date
+        (:meth:`SourceIndex.name_file`). ``acquired`` is shifted by the patient's :func:`compute_shift_days`.
     """
     rows = [_make_series_row(one, source) for source in found for one in source.series]
     rows += [_make_file_row(one, source) for source in found for one in source.file_rows]
@@ -46,9 +51,10 @@ def make_index_table(found: Sequence[SourceIndex]) -> pd.DataFrame:
 def make_undated_index_table(
     series: Sequence[Series], file_rows: Sequence[FileRow] = (), sources: Sequence[Path] = ()
 ) -> pd.DataFrame:
-    """As :func:`make_index_table`, of series without their source: there is no key to shift dates by, and they are left out.
+    """Make the same table of series whose source is not known.
 
-    Pseudonyms in paths are of a key of the moment.
+    Without the source there is no key to shift dates by, so dates are left out. The pseudonyms in paths are made with
+    a key that is used only once.
     """
     paths = [path for one in series for path in one.files] + [row.path for row in file_rows]
     shown = {
@@ -70,8 +76,8 @@ def _make_series_row(series: Series, source: SourceIndex) -> dict[str, object]:
     shift = timedelta(days=compute_shift_days(source.key, series.patient))
     return {name: getattr(series, name) for name in COPIED_FIELDS} | {
         "kind": "series",
-        "site": source.site(series.site),
-        **{name: source.text(getattr(series, name)) for name in ("vendor", "model", "kernel")},
+        "site": source.name_site(series.site),
+        **{name: source.hide_identity(getattr(series, name)) for name in ("vendor", "model", "kernel")},
         "series": series.uid,
         "files": source.name_series_files(series),
         "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
@@ -84,8 +90,8 @@ def _make_series_row(series: Series, source: SourceIndex) -> dict[str, object]:
 def _make_file_row(row: FileRow, source: SourceIndex) -> dict[str, object]:
     return dict.fromkeys(TEXTS, "") | {
         "kind": "file",
-        "site": source.site(row.site),
-        "files": [source.name(row.path)],
+        "site": source.name_site(row.site),
+        "files": [source.name_file(row.path)],
         "verdict": "refused",
         "reasons": [row.reason],
         "frames": [],

@@ -47,17 +47,17 @@ def make_summary_object(source: PredictionSource, pdf: bytes, identified: bool) 
     """Encapsulated PDF (PS3.3 A.45.1). ``identified``: whether name or ID are printed in it."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = EncapsulatedPDFStorage
-    meta.MediaStorageSOPInstanceUID = source.uid("summary")
+    meta.MediaStorageSOPInstanceUID = source.make_uid("summary")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     for name in PATIENT_AND_STUDY:
         if name in source.images[0]:
             made[name] = source.images[0][name]
     now = datetime.datetime.now()
-    made.SOPClassUID, made.SOPInstanceUID = EncapsulatedPDFStorage, source.uid("summary")
+    made.SOPClassUID, made.SOPInstanceUID = EncapsulatedPDFStorage, source.make_uid("summary")
     made.Modality, made.ConversionType, made.Manufacturer = "DOC", "WSD", MANUFACTURER
     made.ManufacturerModelName, made.SoftwareVersions = MANUFACTURER, source.version
-    made.SeriesInstanceUID, made.SeriesNumber = source.uid("summary series"), SERIES_NUMBER["summary"]
+    made.SeriesInstanceUID, made.SeriesNumber = source.make_uid("summary series"), SERIES_NUMBER["summary"]
     made.SeriesDescription = "Severity summary, research use only"
     made.InstanceNumber = 1
     made.ContentDate, made.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")

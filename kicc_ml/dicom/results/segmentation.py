@@ -91,7 +91,7 @@ class PredictionSource:
                 raise UserError(f"{self.series.files[0].parent}: a source file cannot be read ({kind})") from error
         return images
 
-    def uid(self, kind: str) -> UID:
+    def make_uid(self, kind: str) -> UID:
         """The UID of a derived object, or of its series; the same for the same source, model and kind. A radiograph is
         told by its own UID: several may share a series.
         """
@@ -118,9 +118,9 @@ class PredictionSource:
     def series_arguments(self, kind: str) -> dict[str, object]:
         """What every constructor of a derived object asks for."""
         return {
-            "series_instance_uid": self.uid(f"{kind} series"),
+            "series_instance_uid": self.make_uid(f"{kind} series"),
             "series_number": SERIES_NUMBER[kind],
-            "sop_instance_uid": self.uid(kind),
+            "sop_instance_uid": self.make_uid(kind),
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
         }
@@ -192,7 +192,7 @@ def _describe_segment(source: PredictionSource, number: int, name: str) -> hd.se
         segmented_property_type=kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=source.algorithm,
-        tracking_uid=source.uid(f"tracking {name}"),
+        tracking_uid=source.make_uid(f"tracking {name}"),
         tracking_id=f"kicc_ml {label}",
         display_color=hd.color.CIELabColor.from_rgb(*rgb),
     )

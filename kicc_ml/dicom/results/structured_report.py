@@ -92,7 +92,7 @@ def _list_described_images(source: PredictionSource) -> list[Dataset] | None:
 
 def _make_context(source: PredictionSource) -> hd.sr.ObservationContext:
     device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=source.uid("device"), manufacturer_name="kicc_ml", model_name=source.model[:16]
+        uid=source.make_uid("device"), manufacturer_name="kicc_ml", model_name=source.model[:16]
     )
     observer = hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     return hd.sr.ObservationContext(observer_device_context=observer)
@@ -115,7 +115,7 @@ def _make_group(
     remarks: Sequence[str] = (),
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"report {name}"), identifier=name),
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=source.make_uid(f"report {name}"), identifier=name),
         finding_type=finding,
         algorithm_id=hd.sr.AlgorithmIdentification(
             "kicc_ml", source.version, parameters=[f"weights {source.model[:16]}", RESEARCH_USE, *remarks]
@@ -212,7 +212,9 @@ def _make_segment_groups(
         )
         groups.append(
             hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=hd.sr.TrackingIdentifier(uid=source.uid(f"tracking {region}"), identifier=label),
+                tracking_identifier=hd.sr.TrackingIdentifier(
+                    uid=source.make_uid(f"tracking {region}"), identifier=label
+                ),
                 referenced_segment=segment,
                 finding_type=finding,
                 finding_sites=[hd.sr.FindingSite(codes.SCT.Lung)],

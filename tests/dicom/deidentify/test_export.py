@@ -253,7 +253,7 @@ def test_a_damaged_file_is_set_aside_by_name_and_the_exit_status_is_3(source, tm
     monkeypatch.setattr("kicc_ml.dicom.deidentify.export.write_deidentified", broken)
     ran = CliRunner().invoke(app, ["export-dataset", str(source), "-o", str(tmp_path / "out"), "--modality", "CT"])
     assert ran.exit_code == 3
-    assert f"set aside: {found.name(victim)}" in ran.output.replace("\n", "")
+    assert f"set aside: {found.name_file(victim)}" in ran.output.replace("\n", "")
     assert "Gildong" not in ran.output
 
 

@@ -142,12 +142,12 @@ class TestOutputs:
     def test_a_file_of_a_series_is_called_by_site_series_and_number(self, source: Path):
         found = only(source)
         for one in found.series:
-            names = [found.name(path) for path in one.files]
+            names = [found.name_file(path) for path in one.files]
             assert names == [f"busan-1/{one.uid}/{number}" for number in range(1, len(one.files) + 1)]
 
     def test_what_a_name_keeps_tells_where_to_look(self, source: Path):
         found = only(source)
-        names = sorted(found.name(row.path) for row in found.file_rows)
+        names = sorted(found.name_file(row.path) for row in found.file_rows)
         hidden = r"(?:[0-9a-f]{12})"
         patterns = [
             rf"{hidden}_{hidden}/notes\.txt",
@@ -201,4 +201,4 @@ class TestOutputs:
     def test_files_of_a_service_stay_the_pseudonyms_that_they_are(self):
         root = find_cache_folder("https://pacs.example")
         found = SourceIndex(root, KEY, [], [])
-        assert found.name(root / "0a1b2c3d4e5f" / "a0b1c2d3e4f5.dcm") == "0a1b2c3d4e5f/a0b1c2d3e4f5.dcm"
+        assert found.name_file(root / "0a1b2c3d4e5f" / "a0b1c2d3e4f5.dcm") == "0a1b2c3d4e5f/a0b1c2d3e4f5.dcm"

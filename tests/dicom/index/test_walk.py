@@ -130,7 +130,7 @@ class TestLinksOutOfTheSource:
         assert found.series == []
         assert {row.reason for row in found.file_rows} == {"link_outside"}
         assert len(found.file_rows) == 1 + 1 + 5 + 1
-        assert {"seoul", "up", "daegu/P2"} <= {found.name(row.path) for row in found.file_rows}
+        assert {"seoul", "up", "daegu/P2"} <= {found.name_file(row.path) for row in found.file_rows}
         (finding,) = (one for one in examine(str(source)).findings if one.code == "link_outside")
         assert (finding.count, finding.remedy) == (8, REMEDIES["link_outside"])
 
