@@ -53,7 +53,7 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
 from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields, predicted_gib
-from kicc_ml.runs.run_cohort import RunCohort, note_places, without_places
+from kicc_ml.runs.run_cohort import RunCohort, key_of_cohort, note_places, without_places
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
@@ -216,7 +216,7 @@ def whole(cases: Sequence[Case]) -> Split:
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
     """What a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
-    settings["cohort"] = without_places(settings["cohort"])
+    settings["cohort"] = without_places(settings["cohort"]) | key_of_cohort(settings["cohort"])
     settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
     return settings | {"split": settings["split"] | {"fold": fold}}
 

@@ -85,12 +85,17 @@ def check_key(fingerprint: str, key: bytes, place: Path) -> None:
     """
     if fingerprint in ("", compute_key_fingerprint(key)):
         return
-    kept = find_key(get_keys_folder(), lambda other: compute_key_fingerprint(other) == fingerprint)
+    kept = find_kept_key(fingerprint)
     remedy = f"it is {kept}" if kept else "look for it where the folder or its source lay before"
     raise UserError(
         f"{place} was written under another key, so that one patient would get two pseudonyms; lay that key as "
         f"{KEY_NAME} into the folder that it belongs to ({remedy}), or choose another folder"
     )
+
+
+def find_kept_key(fingerprint: str) -> Path | None:
+    """The key of that fingerprint among those kept for this user."""
+    return find_key(get_keys_folder(), lambda key: compute_key_fingerprint(key) == fingerprint)
 
 
 def compute_shift_days(key: bytes, patient: str) -> int:

@@ -6,6 +6,7 @@ said by the user (``cohort.root=DIR``), or by the note that training left with t
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kicc_ml.cohort.public.hu_anchored import written_hu_ct
 from kicc_ml.cohort.repository import repository
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import write_json
+from kicc_ml.core.pseudonym import KEY_NAME, compute_key_fingerprint, find_kept_key, load_repository_key
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.user_folders import get_cache_folder, get_state_folder
 from kicc_ml.runs.settings import ASK_AGAIN, value_at
@@ -25,6 +27,10 @@ from kicc_ml.runs.settings import ASK_AGAIN, value_at
 #: Keys of a cohort's settings that say where it lies. A run folder does not hold them: they may name a patient or a
 #: person, and belong to another machine.
 PLACES = ("root", "folder", "index_cache")
+
+#: Under which name a run's settings keep what tells the key of the pseudonyms in its case ids
+#: (:func:`kicc_ml.core.pseudonym.compute_key_fingerprint`).
+KEY = "key_fingerprint"
 
 #: Where this user keeps public data sets.
 PUBLIC_DATA = "KICC_DATA"
@@ -89,7 +95,10 @@ class RunCohort:
         chosen = {key: cohort[key] for key in reader.settings if key in cohort}
         if fault := fault_of_selection(chosen):
             raise UserError(f"{config}: cohort.{fault}; {ASK_AGAIN}")
-        return reader.read(**self._places(reader, run), **chosen)
+        places = self._places(reader, run)
+        if reader.read is repository:
+            _check_key(cohort.get(KEY), Path(places["root"]), run)
+        return reader.read(**places, **chosen)
 
     def _places(self, reader: Reader, run: Path) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in reader.places if getattr(self, name)}
@@ -129,6 +138,35 @@ def read_note(run: Path) -> dict[str, Any]:
 def without_places(cohort: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a cohort as a run folder holds them."""
     return {key: value for key, value in cohort.items() if key not in PLACES}
+
+
+def key_of_cohort(cohort: Mapping[str, Any]) -> dict[str, str]:
+    """Of a repository the fingerprint of the key by which its cases are named, as a setting; of others nothing.
+
+    Raises UserError where the key is none that protects anybody.
+    """
+    reader = READERS.get(str(cohort.get("_target_")))
+    if reader is None or reader.read is not repository:
+        return {}
+    return {KEY: compute_key_fingerprint(load_repository_key(Path(cohort["root"])))}
+
+
+def _check_key(fingerprint: Any, root: Path, run: Path) -> None:
+    """Raises UserError, with which key is needed, where the cases of a run have other names than those of ``root``.
+
+    A run of an earlier version does not say; its cases are compared all the same.
+    """
+    if not root.is_dir() or not re.fullmatch("[0-9a-f]{12}", str(fingerprint)):
+        return
+    if fingerprint == compute_key_fingerprint(load_repository_key(root)):
+        return
+    kept = find_kept_key(fingerprint)
+    where = f"it is {kept}" if kept else "ask for it where the run was trained, and send it by a way that is safe"
+    raise UserError(
+        f"the cases of {run} are named under another key of pseudonyms than that of {root}, so none would be found; "
+        f"the key of fingerprint {fingerprint} is needed: lay it as {root / KEY_NAME} ({where}), or name the cohort "
+        "that the run was trained on (cohort.root=DIR, of kicc-ml export --root DIR)"
+    )
 
 
 def fault_of_selection(chosen: Mapping[str, Any]) -> str:

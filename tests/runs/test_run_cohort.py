@@ -1,5 +1,6 @@
 """The cohort of a run is read again by what selects cases, from where its judge says it lies; nothing is written."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,18 @@ import yaml
 
 from kicc_ml.apps.configuration import CONFIGS
 from kicc_ml.core.errors import UserError
-from kicc_ml.runs.run_cohort import FITTING, PLACES, READERS, RunCohort, note_places, read_note, without_places
+from kicc_ml.core.pseudonym import compute_key_fingerprint, load_repository_key
+from kicc_ml.core.user_folders import get_keys_folder
+from kicc_ml.runs.run_cohort import (
+    FITTING,
+    PLACES,
+    READERS,
+    RunCohort,
+    key_of_cohort,
+    note_places,
+    read_note,
+    without_places,
+)
 from tests.support.finished_run import hospital
 from tests.support.tree import digests
 
@@ -132,6 +144,49 @@ def test_copies_in_hu_are_read_again_and_never_made(tmp_path: Path, monkeypatch:
         read({"_target_": HU_CT, "seed": 1}, tmp_path / "run", RunCohort(tmp_path, tmp_path / "hu"))
     assert made == []
     assert not (tmp_path / "hu").exists()
+
+
+class TestKey:
+    """Case ids are pseudonyms: under another key a run has none of the cohort's cases."""
+
+    def test_a_run_says_by_which_key_its_cases_are_named_and_is_read_under_that_key_alone(self, tmp_path: Path):
+        own = hospital(tmp_path / "own")
+        kept = key_of_cohort({"_target_": REPOSITORY, "root": str(own)})
+        assert kept == {"key_fingerprint": compute_key_fingerprint(load_repository_key(own))}
+        cohort = {"_target_": REPOSITORY, **kept}
+        assert len(read(cohort, tmp_path / "run", RunCohort(own))) == 2
+        copied = hospital(tmp_path / "copied")  # a key of its own is made for it
+        (kept_file,) = (path for path in get_keys_folder().iterdir() if path.read_bytes() == load_repository_key(own))
+        with pytest.raises(UserError) as refused:
+            read(cohort, tmp_path / "run", RunCohort(copied))
+        said = str(refused.value)
+        for part in (
+            str(tmp_path / "run"),
+            kept["key_fingerprint"],
+            f"lay it as {copied / '.kicc-key'}",
+            str(kept_file),
+        ):
+            assert part in said
+        shutil.copy(kept_file, copied / ".kicc-key")
+        assert len(read(cohort, tmp_path / "run", RunCohort(copied))) == 2
+
+    def test_who_has_not_the_key_is_told_to_ask_for_it(self, tmp_path: Path):
+        with pytest.raises(
+            UserError, match=r"fingerprint 0123456789ab is needed.*ask for it where the run was trained"
+        ):
+            read(
+                {"_target_": REPOSITORY, "key_fingerprint": "0123456789ab"},
+                tmp_path / "run",
+                RunCohort(hospital(tmp_path / "own")),
+            )
+
+    @pytest.mark.parametrize("stated", [None, "", 7, ["0123456789ab"], "\x1b[31m" * 100, "0123456789ab\n"])
+    def test_what_is_no_fingerprint_refuses_nothing_and_is_not_shown(self, tmp_path: Path, stated: Any):
+        cohort = {"_target_": REPOSITORY, "key_fingerprint": stated}
+        assert len(read(cohort, tmp_path / "run", RunCohort(hospital(tmp_path / "own")))) == 2
+
+    def test_public_cohorts_have_no_key(self):
+        assert key_of_cohort({"_target_": "kicc_ml.cohort.public.clinical_tables.wuhan", "root": "/data"}) == {}
 
 
 def test_public_data_is_found_where_this_user_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
