@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kicc_ml.apps.overrides import as_typed
+from kicc_ml.apps.overrides import as_typed, escaped
 from kicc_ml.core.errors import UserError, is_full, iterate_causes, make_target_error
 from kicc_ml.core.shown import OncePerMessage, PlainTextFormatter, say
 
@@ -71,7 +72,8 @@ def build(node: DictConfig | Mapping[str, Any]) -> Any:
     for target in _targets(node):
         if target not in CALLABLE:
             raise UserError(f"the configuration names {target}, which is not among what this project may call")
-    return instantiate(node, _convert_="all")
+    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if isinstance(node, DictConfig) else node
+    return instantiate(_escaped(_escaped(values)), _convert_="all")  # instantiate looks for references twice
 
 
 def _targets(node: Any) -> list[str]:
@@ -81,6 +83,15 @@ def _targets(node: Any) -> list[str]:
         return []
     own = [node["_target_"]] if "_target_" in node else []
     return own + [target for value in node.values() for target in _targets(value)]
+
+
+def _escaped(values: Any) -> Any:
+    """Plain values, texts in them with ``${`` escaped, since what was resolved is no reference any more."""
+    if isinstance(values, str):
+        return escaped(values)
+    if isinstance(values, Mapping):
+        return {key: _escaped(value) for key, value in values.items()}
+    return [_escaped(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def configuration(name: str, overrides: Sequence[str]) -> DictConfig:
@@ -100,10 +111,20 @@ def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
 def with_clear_errors(run: Callable[[], None]) -> None:
     """Run a script: what the user can mend is one message and exit status 2, not a traceback."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints its own traceback and exits with 1
+    # Hydra says the settings of a job that failed before its error gets here, which has a sentence of its own.
+    setter = vars(JobReturn)["return_value"].fset
+    JobReturn.return_value = property(_outcome, setter)  # type: ignore[method-assign,assignment]
     try:
         run()
     except Exception as error:
         sys.exit(say_fault(error))
+
+
+def _outcome(job: JobReturn) -> Any:
+    """What a job has returned; raises what it has raised."""
+    if job.status == JobStatus.FAILED:
+        raise job._return_value
+    return job._return_value
 
 
 def say_fault(error: Exception, of: str = "") -> int:
@@ -145,5 +166,5 @@ def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     """A copy of a configuration with other values at dotted keys; what refers to them follows."""
     changed = cfg.copy()
     for key, value in values.items():
-        OmegaConf.update(changed, key, value, force_add=False)
+        OmegaConf.update(changed, key, _escaped(value), force_add=False)
     return changed

@@ -24,16 +24,21 @@ NOTHING = ("", "null")
 def as_typed(arguments: Sequence[str]) -> list[str]:
     """The arguments of a command line for Hydra: values that it would take for something else are quoted.
 
-    Lists in brackets stay lists, ``${...}`` stays a reference and ``a,b`` a sweep, unless a file or folder of that very
-    name is there. Options are left alone.
+    A path is taken letter by letter, ``${...}`` included; in quotes, in Hydra's own settings and in those that are no
+    paths ``${...}`` refers to another setting. Lists in brackets stay lists and ``a,b`` a sweep, unless a file or
+    folder of that very name is there. Options are left alone.
     """
     return [_as_typed(argument) for argument in arguments]
 
 
 def setting(key: str, value: str) -> str:
     """``key=value`` for Hydra, where the value is this very text."""
-    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # else it would be a reference
-    return f"{key}={quoted(escaped)}"
+    return f"{key}={quoted(escaped(value))}"
+
+
+def escaped(text: str) -> str:
+    """A text in which OmegaConf finds no reference: it reads ``\\${`` as ``${``."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def quoted(text: str) -> str:
@@ -62,8 +67,8 @@ def _path(key: str, value: str) -> str:
     if value.startswith(QUOTES) and _parses(f"{key}={value}"):
         return f"{key}={value}"
     if value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(_element(one) for one in _elements(value[1:-1]))}]"
-    if "${" in value or ("," in value and all(_is_there(one) for one in _elements(value))):
+        return f"{key}=[{','.join(_element(key, one) for one in _elements(value[1:-1]))}]"
+    if _refers(key, value) or ("," in value and all(_is_there(one) for one in _elements(value))):
         return f"{key}={value}"
     return setting(key, str(Path(value).expanduser()) if value.startswith("~") else value)
 
@@ -73,8 +78,13 @@ def _elements(text: str) -> list[str]:
     return [one.strip() for one in re.findall(r"""\s*(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^,])+""", text)]
 
 
-def _element(text: str) -> str:
-    return text if text.startswith(QUOTES) or "${" in text else setting("", text)[1:]
+def _element(key: str, text: str) -> str:
+    return text if text.startswith(QUOTES) or _refers(key, text) else setting("", text)[1:]
+
+
+def _refers(key: str, value: str) -> bool:
+    """Whether a path is made of other settings, as people write ``hydra.sweep.dir=runs/${now:%Y-%m-%d}``."""
+    return "${" in value and key.lstrip("+").startswith("hydra.")
 
 
 def _is_there(text: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from kicc_ml.apps.configuration import build, configuration, log_to_terminal, plain, with_clear_errors
@@ -123,6 +124,14 @@ def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_any
         with pytest.raises(UserError, match=r"the folds '.*' and '.*' would be one folder on some disks"):
             lay_down(tmp_path, splits, {name: {} for name in names})
         assert list(tmp_path.iterdir()) == []
+
+
+def test_hydra_says_nothing_before_the_one_sentence_of_a_users_error(capsys: pytest.CaptureFixture[str]):
+    job = JobReturn(overrides=["runs=x"], status=JobStatus.FAILED)
+    job.return_value = UserError("x holds no finished run; train one")
+    with pytest.raises(SystemExit, match="2"):
+        with_clear_errors(lambda: job.return_value)
+    assert capsys.readouterr().err == "error: x holds no finished run; train one\n"
 
 
 def test_a_disk_that_is_full_wherever_a_library_writes_is_one_sentence(capsys: pytest.CaptureFixture[str]):

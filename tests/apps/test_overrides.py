@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import build, configuration, plain, with_values
 from kicc_ml.apps.overrides import as_typed, setting
 
 FOLDERS = ["병원자료", "my data (2020)", "study#1=final", "a,b", "[x]", "50%", "$HOME", "${oc.env:HOME}", "it's"]
@@ -19,8 +19,6 @@ FOLDERS += ["choice(a,b)", "glob(*)", "a b  c", "<x>|`y`", "-- dash", "\U0001f3e
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("there", [True, False])
 def test_a_folder_of_any_name_is_taken_as_it_was_typed(tmp_path: Path, name: str, there: bool):
-    if not there and "${" in name:
-        pytest.skip("a reference to another setting unless such a folder is there")
     folder = tmp_path / name
     if there:
         folder.mkdir()
@@ -36,6 +34,29 @@ def test_a_relative_folder_that_is_there_is_taken_as_it_was_typed(
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
     assert configuration("evaluate", [f"runs={name}"]).runs == name
+
+
+def test_a_path_with_a_reference_in_it_stays_as_it_was_typed_all_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    typed = "${seed}/${oc.env:HOME}\\${x}"
+    cfg = configuration(
+        "train", ["experiment=clinical", "cohort=repository", f"cohort.root={typed}", f"run_dir={typed}"]
+    )
+    with pytest.raises(HydraException) as refused:
+        build(cfg.cohort)
+    assert str(refused.value.__cause__).startswith(f"{typed} is not a folder")
+    assert plain(cfg)["cohort"]["root"] == typed
+    assert with_values(cfg, {"run_dir": f"{cfg.run_dir}/a"}).run_dir == f"{typed}/a"
+    assert list(configuration("evaluate", [f"runs=[{typed},b]"]).runs) == [typed, "b"]
+
+
+def test_what_is_no_path_may_refer_to_other_settings():
+    cfg = configuration(
+        "train", ["experiment=clinical", "seed=7", "name=run-${seed}", "image_window_days=[-1,${seed}]"]
+    )
+    assert (cfg.name, list(cfg.image_window_days)) == ("run-7", [-1, 7])
 
 
 def test_several_runs_are_listed_in_brackets_whatever_they_are_called():
@@ -62,7 +83,11 @@ def test_a_tilde_that_the_shell_left_alone_is_the_users_home(monkeypatch: pytest
         "split.fold=a,b",
         "trainer.max_steps=4",
         "data.patch_size=[48,48,24]",
-        "cohort.root=${store_dir}/x",
+        "cohort.root='${store_dir}/x'",
+        "name=${experiment}-x",
+        "seed=${oc.env:SEED}",
+        "hydra.sweep.dir=runs/${now:%Y-%m-%d}",
+        "hydra.searchpath=[file://${oc.env:HOME}/settings]",
         "cohort.root='quoted already'",
         "ckpt_path=null",
         "features_from=",
