@@ -64,7 +64,7 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
-from kicc_ml.runs.tables import read_predictions, require_whole
+from kicc_ml.runs.tables import read_predictions, require_learnt, require_whole
 from kicc_ml.severity.plain_values import reference_to_row
 
 logger = logging.getLogger("evaluate")
@@ -123,6 +123,7 @@ def score(run: Path, cohort: RunCohort) -> Scores:
     tables = {folder: read_predictions(folder) for folder in folds}
     for folder, table in tables.items():
         require_whole(table, folder)
+        require_learnt(table, folder, cases[folder])
     outcomes, image_scores = (
         [check(table, folder / PREDICTIONS, cases[folder]) for folder, table in tables.items() if column in table]
         for column, check in (("probability", check_outcomes), ("score", check_scores))

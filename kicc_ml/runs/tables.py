@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table
 from kicc_ml.core.received import check_regular, read_json_object
+from kicc_ml.core.shown import format_count
+from kicc_ml.core.types import Case
 from kicc_ml.runs.folder import PREDICTIONS, QUARANTINE, SPLIT, fold_folders
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
     Raises:
         UserError: it is no table, holds something else than numbers where numbers belong, a probability or label
-            outside 0..1, or a row twice.
+            outside 0..1, or a row twice, or lacks probabilities of some cases.
     """
     path = folder / PREDICTIONS
     table = read_numbers(path, TRAIN_AGAIN)
@@ -46,7 +49,48 @@ def read_predictions(folder: Path) -> pd.DataFrame:
             raise UserError(f"{path}: {_first_of(table, wrong)}: {name} is not from 0 to 1; {TRAIN_AGAIN}")
     if (doubled := table.duplicated([key for key in KEYS if key in table])).any():
         raise UserError(f"{path}: {_first_of(table, doubled)} is there twice; {TRAIN_AGAIN}")
+    _require_probabilities(table, path)
     return table
+
+
+def _require_probabilities(table: pd.DataFrame, path: Path) -> None:
+    """Refuse a table in which a model has probabilities of some cases alone.
+
+    What has learnt an endpoint predicts it of every case. Where the training side knows one outcome alone, nothing is
+    learnt and all are empty: :func:`require_learnt` looks at these.
+    """
+    if not {"endpoint", "model", "probability"} <= set(table):
+        return
+    empty = table["probability"].isna()
+    part = empty.groupby([table["endpoint"], table["model"]], dropna=False)
+    if (wrong := empty & ~part.transform("all")).any():
+        raise UserError(
+            f"{path}: {int(wrong.sum())} of {len(table)} probabilities are empty where the same model has others, the "
+            f"first in {_first_of(table, wrong)}: a model predicts every case or none; {TRAIN_AGAIN}"
+        )
+
+
+def require_learnt(table: pd.DataFrame, folder: Path, cases: Mapping[str, Case]) -> None:
+    """Refuse a fold's table without any probability of an endpoint that its training side could teach.
+
+    Args:
+        table: of :func:`read_predictions`.
+        folder: of the fold.
+        cases: the cohort by case id.
+
+    Raises:
+        UserError: a model has no probability, and both outcomes are known of the cases that all models are fitted on.
+    """
+    if not {"endpoint", "model", "probability"} <= set(table) or not (folder / SPLIT).is_file():
+        return
+    (split,) = read_splits(folder / SPLIT)
+    for (endpoint, model), part in table.groupby(["endpoint", "model"]):
+        known = {cases[case_id].endpoints.get(str(endpoint), nan) for case_id in split.train if case_id in cases}
+        if part["probability"].isna().all() and {0.0, 1.0} <= known:
+            raise UserError(
+                f"{folder / PREDICTIONS}: {model} has no probability of {endpoint}, {format_count(len(part), 'case')}, "
+                f"though its training cases teach it; {TRAIN_AGAIN}"
+            )
 
 
 def require_whole(table: pd.DataFrame, folder: Path) -> None:

@@ -38,6 +38,7 @@ def refused(result: tuple[int, str, str]) -> str:
     status, _, err = result
     assert status == 2, err
     assert "Traceback" not in err
+    assert "Error executing job" not in err
     (message,) = [line for line in err.splitlines() if line.startswith("error: ")]
     return message
 
@@ -104,6 +105,10 @@ BAD_TABLES: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
     "a probability of 7.5": (lambda table: table.__setitem__("probability", 7.5), "not from 0 to 1"),
     "a probability of -1": (lambda table: table.__setitem__("probability", -1), "not from 0 to 1"),
     "a word": (lambda table: table.__setitem__("probability", "abc"), "probability is not a number"),
+    "some emptied": (
+        lambda table: table.__setitem__("probability", [None, None, *table["probability"][2:]]),
+        "2 of 20 probabilities are empty where the same model has others, the first in line 2",
+    ),
     "infinity": (lambda table: table.__setitem__("probability", "inf"), "not from 0 to 1"),
     "a row twice": (lambda table: pd.concat([table, table[:1]]), "twice"),
     "another hospital": (lambda table: table.__setitem__("site", "seoul"), "is of busan in the cohort"),

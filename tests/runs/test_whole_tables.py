@@ -3,15 +3,16 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from kicc_ml.cohort.splits import write_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import write_json
-from kicc_ml.core.types import Split
-from kicc_ml.runs.folder import QUARANTINE, SPLIT
-from kicc_ml.runs.tables import require_whole
+from kicc_ml.core.files import write_json, write_table
+from kicc_ml.core.types import Case, Split
+from kicc_ml.runs.folder import PREDICTIONS, QUARANTINE, SPLIT
+from kicc_ml.runs.tables import read_predictions, require_learnt, require_whole
 
 CASES = ("a_1", "a_2", "a_3")
 
@@ -57,6 +58,33 @@ def test_without_a_split_it_is_said_that_nobody_can_tell(fold: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         require_whole(outcomes()[:1], fold)
     assert "cannot be told" in caplog.text
+
+
+@pytest.mark.parametrize(("icu", "is_taught"), [((1, 0), True), ((1, 1), False), ((0, np.nan), False)])
+def test_a_model_without_any_probability_is_refused_where_its_training_cases_know_both_outcomes(
+    tmp_path: Path, icu: tuple[float, float], is_taught: bool
+):
+    folder = tmp_path / "run" / "a"
+    persons = {case: case for case in (*CASES, "b_1", "b_2")}
+    write_splits(folder / SPLIT, [Split("a", ("b_1", "b_2"), (), CASES, persons)])
+    cases = {name: Case(name, "b", name, endpoints={"icu": one}) for name, one in zip(("b_1", "b_2"), icu, strict=True)}
+    table = outcomes()
+    require_learnt(table, folder, cases)
+    emptied = table.assign(probability=table["probability"].where(table["model"] != "clinical"))
+    if not is_taught:  # nothing could be learnt, so emptiness is honest
+        require_learnt(emptied, folder, cases)
+        return
+    with pytest.raises(UserError, match=r"predictions\.csv: clinical has no probability of icu, 3 cases, though"):
+        require_learnt(emptied, folder, cases)
+
+
+def test_probabilities_of_some_cases_alone_are_refused_and_counted(fold: Path):
+    table = outcomes().assign(site="a", fold="a")
+    write_table(fold / PREDICTIONS, table.assign(probability=[0.1, None, None, 0.2, 0.3, 0.4]))
+    with pytest.raises(UserError, match=r"2 of 6 probabilities are empty .* line 3 \(a_2, icu, network\)"):
+        read_predictions(fold)
+    write_table(fold / PREDICTIONS, table.assign(probability=[None, None, None, 0.2, 0.3, 0.4]))
+    assert read_predictions(fold)["probability"].isna().sum() == 3
 
 
 def test_scores_of_some_radiographs_alone_are_taken(fold: Path):
