@@ -42,7 +42,7 @@ from kicc_ml.evaluation.subgroups import groups_of
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.pictures.case_picture import case_picture
 from kicc_ml.pictures.montage import write_picture
-from kicc_ml.prediction.result import MONTAGE
+from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.prediction.segmentation import read_severity, severity_of
 from kicc_ml.report.external_predictions import evaluate_predictions, model_names
@@ -195,7 +195,9 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
     reference = reference_masks(case, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     severity, lesion = read_severity(folder), reference.get("lesion")
-    write_picture(case_picture(folder.name, volume, predicted, hanging_of(series), severity, lesion), folder / MONTAGE)
+    title, hidden = folder.name, has_burned_in_text(series)
+    sheet = case_picture(title, volume, predicted, hanging_of(series), severity, lesion, burned_in=hidden)
+    write_picture(sheet, folder / MONTAGE)
     return (
         row.to_dict()
         | case_columns(score_case(reference, predicted, spacing_mm))

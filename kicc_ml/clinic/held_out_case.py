@@ -20,7 +20,7 @@ from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.web.service import push as send
-from kicc_ml.prediction.result import Result
+from kicc_ml.prediction.result import Result, has_burned_in_text
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
 from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_seconds, read_severity
 from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold, case_folder
@@ -58,7 +58,10 @@ class HeldOutCase:
         volume, masks = read_scan(self.series), masks_in(self.folder)
         severity, hanging = read_severity(self.folder), hanging_of(self.series)
         features = read_features(self.folder)
-        return Result(self.case.case_id, volume, masks, severity, hanging=hanging, features=features)
+        burned_in = has_burned_in_text(self.series)
+        return Result(
+            self.case.case_id, volume, masks, severity, hanging=hanging, features=features, burned_in=burned_in
+        )
 
     def write_page(self, held_out: HeldOut, model: Model) -> None:
         """The page, judged by the other hospitals alone."""
@@ -66,7 +69,7 @@ class HeldOutCase:
 
     def write_dicom(self, held_out: HeldOut, model: Model, out: Path) -> list[Path]:
         """Page, sheet and DICOM into ``out``; without a Parametric Map: a run keeps masks and no probabilities."""
-        result = self.result()
+        result = replace(self.result(), burned_in=False)  # it goes back to where the image is from
         page = self._page(result, held_out, model)
         out.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         deliver(out, result, page)

@@ -11,6 +11,7 @@ from kicc_ml.clinic.held_out_case import masks_in
 from kicc_ml.clinic.outputs import DICOM, PAGE, HeldOut, Model, deliver, deliver_dicom, display_of, patient_page
 from kicc_ml.clinic.page.listing import Entry, write_listing
 from kicc_ml.clinic.page.page import PatientPage, Scan
+from kicc_ml.clinic.page.scan import DisplayScan
 from kicc_ml.clinic.prior_studies import (
     Scanned,
     is_dicom,
@@ -32,7 +33,7 @@ from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
-from kicc_ml.prediction.result import Result
+from kicc_ml.prediction.result import Result, has_burned_in_text
 from kicc_ml.prediction.segmentation import PREDICT_AGAIN, SEVERITY_FILE, read_severity
 from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs
 from kicc_ml.severity.image_features import lung_of
@@ -118,9 +119,10 @@ class Clinic:
         scores = self.score_model.scores(result.volume) if self.score_model else ()
         if self.report or self.dicom:
             with result.stages("page and sheet"):
-                page = self._page(series, result, own, folder.parent)
+                shown = replace(result, burned_in=self._hides(series))
+                page = self._page(series, shown, own, folder.parent)
                 page = replace(page, risks=risks, risks_from=risks_from, scores=scores)
-                deliver(folder, result, page)
+                deliver(folder, shown, page)
             with result.stages("DICOM"):
                 self._to_pacs(series, result, page, folder)
         if self.outcomes:
@@ -140,9 +142,17 @@ class Clinic:
     def _previous(self, own: Scanned, before: Scanned, out: Path) -> Scan:
         """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
         folder, series = out / before.case_id, self.scans.get(before.case_id)
-        display = display_of(read_scan(series), masks_in(folder), hanging_of(series)) if series else None
+        display = self._display(series, folder) if series else None
         link = f"../{make_link(Path(before.case_id) / PAGE)}" if (folder / PAGE).is_file() else ""
         return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
+
+    def _display(self, series: Series, folder: Path) -> DisplayScan:
+        hidden = self._hides(series)
+        return display_of(read_scan(series), masks_in(folder), hanging_of(series), burned_in=hidden)
+
+    def _hides(self, series: Series) -> bool:
+        """Whether a scan is left out of pictures: text in it may be a name, which only an identified page may show."""
+        return has_burned_in_text(series) and not self.identified
 
     def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
         if not self.dicom:

@@ -4,7 +4,7 @@ A radiograph has no sheet: its page prints on one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import pandas as pd
 from kicc_ml.clinic.page.page import Doubt, PatientPage, Scan, Standing, write_page
 from kicc_ml.clinic.page.scan import DisplayScan, display_film, display_scan
 from kicc_ml.clinic.page.summary_pdf import summary_pdf
-from kicc_ml.core.files import remove_new_on_failure, write_bytes
+from kicc_ml.core.files import make_folder, remove_new_on_failure, write_bytes
 from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, Series, Volume
 from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
+from kicc_ml.pictures.case_picture import without_image
 from kicc_ml.prediction.result import MONTAGE, Result, draw
 from kicc_ml.severity.domain_shift import involved_interval, is_unusual, reference_of
 
@@ -74,9 +75,13 @@ class Model:
     provenance: Mapping[str, str]
 
 
-def display_of(volume: Volume, masks: Mapping[str, np.ndarray], hanging: DisplayOrientation | None) -> DisplayScan:
-    """The scan as its page shows it."""
-    return display_film(volume, masks, hanging == "stated") if hanging else display_scan(volume, masks)
+def display_of(
+    volume: Volume, masks: Mapping[str, np.ndarray], hanging: DisplayOrientation | None, *, burned_in: bool = False
+) -> DisplayScan:
+    """The scan as its page shows it; of one with text ``burned_in`` the map alone, since the text may be a name."""
+    shown = without_image(volume) if burned_in else volume
+    display = display_film(shown, masks, hanging == "stated") if hanging else display_scan(shown, masks)
+    return replace(display, burned_in=burned_in)
 
 
 def patient_page(
@@ -90,7 +95,11 @@ def patient_page(
     interval = held_out.interval(result.severity.percent_involved)
     return PatientPage(
         case_id=result.case_id,
-        scan=Scan(display_of(result.volume, result.masks, result.hanging), result.severity, interval),
+        scan=Scan(
+            display_of(result.volume, result.masks, result.hanging, burned_in=result.burned_in),
+            result.severity,
+            interval,
+        ),
         hanging=result.hanging,
         standing=standing,
         standing_because=because,
@@ -101,11 +110,16 @@ def patient_page(
 
 
 def deliver(folder: Path, result: Result, page: PatientPage) -> None:
-    """Write montage, page and, of a CT, sheet into the folder of a case, whole or not at all."""
+    """Write montage, page and, of a CT, sheet into the folder of a case, whole or not at all.
+
+    Where the page says whose it is, nobody but the user can enter the folder or read them.
+    """
+    private = bool(page.identity)
     with remove_new_on_failure(folder):
-        draw(result, folder / MONTAGE)
+        make_folder(folder, private=private)
+        draw(result, folder / MONTAGE, private=private)
         if not result.hanging:
-            write_bytes(folder / SHEET, summary_pdf(page, folder / MONTAGE))
+            write_bytes(folder / SHEET, summary_pdf(page, folder / MONTAGE), private=private)
         write_page(folder / PAGE, page)  # last, since a case with a page counts as one with all of these
 
 

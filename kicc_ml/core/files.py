@@ -112,14 +112,20 @@ def temporary_folder_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def make_folder(path: Path) -> Path:
+def make_folder(path: Path, *, private: bool = False) -> Path:
     """Make a folder, and those it lies in, unless it is there; returns it.
+
+    Args:
+        path: the folder.
+        private: nobody but the user may enter it, also where it was there before.
 
     Raises:
         TargetError: it cannot be made, or a file stands in its place.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if private:
+            path.chmod(PRIVATE_FOLDER)
     except OSError as error:
         raise make_target_error(path, error) from error
     return path

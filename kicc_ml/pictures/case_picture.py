@@ -1,6 +1,7 @@
 """One picture per image: of a CT a montage, of a radiograph itself and beside it the findings drawn in."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -8,6 +9,8 @@ from PIL import Image
 from kicc_ml.core.types import DisplayOrientation, SeverityMap, Volume
 from kicc_ml.pictures.montage import FOOTER_PX, GAP_PX, HEADER_PX, layers_of, montage, overlay, window, write_words
 
+#: Why an image is left out of a picture.
+BURNED_IN = "text is burned into it"
 #: Width of each of the two.
 PANEL_PX = 480
 
@@ -19,12 +22,16 @@ def case_picture(
     hanging: DisplayOrientation | None,
     severity: SeverityMap | None = None,
     reference_lesion: np.ndarray | None = None,
+    *,
+    burned_in: bool = False,
 ) -> Image.Image:
     """An image with what was found on it: slices of a CT (``hanging`` None), a radiograph bare and with its map.
 
     ``masks`` are boolean on the grid of ``volume``, in which a radiograph is flat or one slice. Without any the image
-    stands alone.
+    stands alone. Of an image with text ``burned_in`` only the masks are drawn: the text may be a name.
     """
+    if burned_in:
+        volume, title = without_image(volume), f"{title}; image not shown: {BURNED_IN}"
     if hanging is None:
         return montage(
             volume.array,
@@ -40,6 +47,11 @@ def case_picture(
     flat = {region: _flat(mask) for region, mask in masks.items()}
     reference_xy = None if reference_lesion is None else _flat(reference_lesion)
     return radiograph_overlay(_flat(volume.array), flat, title, severity, reference_xy, sides=hanging == "stated")
+
+
+def without_image(volume: Volume) -> Volume:
+    """The same volume with nothing to see in it, for a picture of its masks alone."""
+    return replace(volume, array=np.full_like(volume.array, volume.array.min()))
 
 
 def _flat(array: np.ndarray) -> np.ndarray:

@@ -78,9 +78,9 @@ def montage(
     return sheet
 
 
-def write_picture(sheet: Image.Image, path: Path) -> None:
-    """A PNG, whole or not at all."""
-    with whole_file(path) as partial:
+def write_picture(sheet: Image.Image, path: Path, *, private: bool = False) -> None:
+    """A PNG, whole or not at all; ``private`` is that of :func:`whole_file`."""
+    with whole_file(path, private=private) as partial:
         sheet.save(partial, format="PNG")
 
 

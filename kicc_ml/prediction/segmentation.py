@@ -27,7 +27,7 @@ from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
-from kicc_ml.prediction.result import MONTAGE, Result, draw
+from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
 from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
 from kicc_ml.severity.image_features import features_of
@@ -144,7 +144,8 @@ def predict_one(
         severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
         severity = severity.without_sides if hanging == "otherwise" else severity
         features = features_of(volume, masks, "CXR" if hanging else "CT")
-    result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features)
+    burned_in = has_burned_in_text(series)
+    result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features, burned_in)
     with remove_new_on_failure(folder):
         if finish:
             finish(series, result, folder)

@@ -1,6 +1,7 @@
 """Held-out predictions of a run scored against the masks of its cohort."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -96,6 +97,27 @@ def test_a_lesion_in_the_other_lung_scores_nothing(tmp_path: Path):
 def test_a_montage_is_drawn_beside_the_masks(tmp_path: Path):
     scored(tmp_path, whole(truth()))
     assert (tmp_path / "run" / "severity" / "seoul_1" / "montage.png").stat().st_size > 1000
+
+
+def test_an_image_with_text_burned_in_stands_neither_in_the_montage_nor_on_the_page_of_a_run(tmp_path: Path):
+    """The same masks over two images, of which nobody can tell one from the other."""
+    shown = []
+    for added_hu in (0, 400):
+        case = case_of(tmp_path / "data")
+        assert case.ct is not None
+        image = nib.load(tmp_path / "data" / "ct.nii.gz")
+        hu = np.asarray(image.dataobj) + np.int16(added_hu) * (np.arange(24) % 2)[:, None, None].astype(np.int16)
+        nib.save(nib.Nifti1Image(hu, AFFINE), tmp_path / "data" / "ct.nii.gz")
+        for reasons in (("burned_in",), ()):
+            named = replace(case, ct=replace(case.ct, reasons=reasons))
+            row, out = predicted_as(tmp_path / "run", case, whole(truth()))
+            score_segmented(row, {case.case_id: named}, out)
+            HeldOutCase(named, out, OutcomeRecord()).write_page(HeldOut(pd.DataFrame()), Model("ab" * 32, {}))
+            shown.append([(out / "montage.png").read_bytes(), (out / "page.html").read_text(encoding="utf-8")])
+    for medium in (0, 1):
+        assert shown[0][medium] == shown[2][medium]
+        assert shown[1][medium] != shown[3][medium]
+    assert "text is burned into it" in shown[0][1]
 
 
 def test_a_case_that_left_the_cohort_is_a_users_error(tmp_path: Path):

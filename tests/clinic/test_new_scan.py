@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,43 @@ def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path
     assert "길동" not in (tmp_path / "plain" / "page.html").read_text(encoding="utf-8")
     Clinic(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
     assert "홍 길동" in (tmp_path / "named" / "page.html").read_text(encoding="utf-8")
+
+
+def modes_of(folder: Path) -> dict[str, int]:
+    paths = [folder, *(path for path in folder.iterdir() if path.is_file())]
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
+
+
+def test_what_says_whose_it_is_can_be_read_by_its_user_alone(tmp_path: Path):
+    series, result = predicted(tmp_path, **KOREAN)
+    (tmp_path / "named").mkdir(mode=0o755)
+    Clinic(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
+    modes = modes_of(tmp_path / "named")
+    assert {modes.pop(name) for name in ("page.html", "summary.pdf", "montage.png")} == {0o600}
+    assert modes["named"] == 0o700
+
+
+def slices_on(page: Path) -> list[str]:
+    return re.findall(r'"slices": \[(.*?)\]', html.unescape(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("of", ["ct", "film"])
+def test_of_a_scan_with_text_burned_in_only_the_map_is_shown(tmp_path: Path, of: str):
+    series, result = predicted(tmp_path) if of == "ct" else film(tmp_path)
+    named = replace(series, reasons=("burned_in",))
+    other = replace(result, volume=replace(result.volume, array=np.flip(result.volume.array, axis=0).copy()))
+    shown = {}
+    for number, (one, seen) in enumerate([(named, result), (named, other), (series, result), (series, other)]):
+        Clinic(NOTHING, MODEL, report=True)(one, seen, tmp_path / f"{number}")
+        page = (tmp_path / f"{number}" / "page.html").read_text(encoding="utf-8")
+        assert ("text is burned into it" in page) == (one is named)
+        picture = (tmp_path / f"{number}" / "montage.png").read_bytes()
+        shown[number] = (slices_on(tmp_path / f"{number}" / "page.html"), picture)
+    assert shown[0] == shown[1]  # nobody can tell one image from the other
+    assert shown[2][0] != shown[3][0]
+    assert shown[2][1] != shown[3][1]
+    Clinic(NOTHING, MODEL, report=True, identified=True)(named, result, tmp_path / "inside")
+    assert slices_on(tmp_path / "inside" / "page.html") == shown[2][0]
 
 
 def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):

@@ -74,7 +74,7 @@ class PatientPage:
 
 
 def write_page(path: Path, page: PatientPage) -> Path:
-    """Write a page whole or not at all; returns its path."""
+    """Write a page whole or not at all, one that says whose it is for the user alone; returns its path."""
     shown = [scan for scan in (page.scan, page.previous) if scan and scan.display]
     html = (
         environment()
@@ -87,7 +87,7 @@ def write_page(path: Path, page: PatientPage) -> Path:
             payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
         )
     )
-    write_text(path, html)
+    write_text(path, html, private=bool(page.identity))
     return path
 
 

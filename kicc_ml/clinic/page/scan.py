@@ -40,7 +40,7 @@ class DisplayScan:
     ``uncertain_zyx`` (0/1) what the model is unsure of, None where that is not known.
 
     Axes run to the patient's left, back and feet; where ``sides`` is False nobody knows which side is which, and
-    ``sides_because`` names the words that say why.
+    ``sides_because`` names the words that say why. Where text is ``burned_in``, the slices show nothing.
     """
 
     slices: tuple[str, ...]
@@ -50,6 +50,7 @@ class DisplayScan:
     hounsfield: bool
     uncertain_zyx: np.ndarray | None = None
     sides_because: str = "no_sides"
+    burned_in: bool = False
 
     def payload(self) -> dict[str, Any]:
         return {

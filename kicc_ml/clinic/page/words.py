@@ -113,6 +113,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "timing": ("Seconds", "소요 시간(초)"),
     "provenance": ("Where this result comes from", "결과의 출처"),
     "remarks": ("Remarks", "참고 사항"),
+    "burned_in": (
+        "The image is not shown: its file says that text is burned into it, which may be a name.",
+        "파일에 따르면 영상 안에 글자가 새겨져 있고 이름일 수 있어, 영상은 표시하지 않습니다.",
+    ),
     "no_sides": (
         "The file states no geometry: sides are not known, and no volume can be given.",
         "파일에 기하 정보가 없어 좌우와 용적을 알 수 없음.",

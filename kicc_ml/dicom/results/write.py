@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from kicc_ml.core.errors import find_target_error
-from kicc_ml.core.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, temporary_folder_beside
+from kicc_ml.core.files import PRIVATE_FILE, make_folder, temporary_folder_beside
 from kicc_ml.core.regions import find_region
 from kicc_ml.core.types import RadiographScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
@@ -57,9 +57,8 @@ def write_objects(source: PredictionSource, findings: ScanFindings, folder: Path
 
 
 def _write(objects: Mapping[str, Dataset], folder: Path) -> None:
-    make_folder(folder)
+    make_folder(folder, private=True)
     try:
-        folder.chmod(PRIVATE_FOLDER)
         with temporary_folder_beside(folder) as partial:
             for name, made in objects.items():
                 path = partial / f"{name}.dcm"
