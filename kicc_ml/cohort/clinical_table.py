@@ -61,9 +61,11 @@ REGISTER = re.compile(r"(^|_)(id|no|nr|number|mrn|rrn|ssn|phone|telephone|tel|mo
 #: Whole numbers from here on, in a column without a unit, are telephone or register numbers and no finding.
 REGISTER_NUMBER_FROM = 100_000
 MAX_AGE_YEARS = 120
-#: A longer list of bad cells helps nobody; the rest is counted.
-SHOWN_CELLS = 20
+#: A longer list of bad cells helps nobody; the rest is counted. The same for the lines of one patient.
+SHOWN_CELLS, SHOWN_LINES = 20, 5
 
+#: What is allowed of rows, not of a cell.
+ONCE = "a patient (site, patient_id) once in the table"
 ALLOWED: dict[Kind, str] = {
     "site": "the name of a hospital folder beside the table",
     "key": "any text, not empty",
@@ -202,23 +204,23 @@ def _column_schema(kind: Kind, sites: Collection[str] | None) -> pa.Column:
 def _refuse_bad_cells(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], sites: Collection[str] | None) -> None:
     once = pa.Check(
         lambda table: ~(table.duplicated(["site", "patient_id"], keep=False) & table["patient_id"].notna()),
-        error="a patient (site, patient_id) once in the table",
+        error=ONCE,
         ignore_na=False,
     )
     schema = pa.DataFrameSchema({name: _column_schema(kind, sites) for name, kind in kinds.items()}, once)
     try:
         schema.validate(cells, lazy=True)
     except SchemaErrors as errors:
-        raise _bad_cells(path, errors.failure_cases, kinds) from None
+        raise _bad_cells(path, errors.failure_cases, kinds, cells) from None
 
 
-def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> TableError:
+def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind], table: pd.DataFrame) -> TableError:
     """One line per bad cell: where it is, what it holds, what is allowed."""
-    doubled = failures["check"].str.startswith("a patient")
+    doubled = failures["check"] == ONCE
     failures = failures[~doubled | (failures["column"] == "patient_id")]  # pandera repeats the row per column
     unit = row_word(path)
     bad = failures.sort_values(["index", "column"]).to_dict("records")
-    cells = [(f"{unit} {one['index']}, {one['column']}", _allowed(one, kinds)) for one in bad]
+    cells = [(f"{unit} {one['index']}, {one['column']}", _allowed(one, kinds, table, unit)) for one in bad]
     values = ["empty" if pd.isna(one["failure_case"]) else repr(one["failure_case"]) for one in bad]
     shown = [f"  {cell}: {value} (allowed: {allowed})" for (cell, allowed), value in zip(cells, values, strict=True)]
     more = [f"  ... and {len(bad) - SHOWN_CELLS} more"] if len(bad) > SHOWN_CELLS else []
@@ -226,8 +228,21 @@ def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind]) -> Ta
     return TableError("\n".join(lines), cells)
 
 
-def _allowed(failure: dict, kinds: dict[str, Kind]) -> str:
-    return ALLOWED[kinds[failure["column"]]] if failure["check"] == "not_nullable" else str(failure["check"])
+def _allowed(failure: dict, kinds: dict[str, Kind], table: pd.DataFrame, unit: str) -> str:
+    if failure["check"] == "not_nullable":
+        return ALLOWED[kinds[failure["column"]]]
+    if failure["check"] == ONCE:
+        return f"{ONCE}, not on {unit}s {_lines_of_patient(table, failure['index'])}"
+    return str(failure["check"])
+
+
+def _lines_of_patient(table: pd.DataFrame, line: int) -> str:
+    """All lines of the patient of one: ``2, 7 and 9``."""
+    own = table.loc[line, ["site", "patient_id"]]
+    lines = table.index[(table[["site", "patient_id"]] == own).all(axis=1)]
+    shown, more = list(map(str, lines[:SHOWN_LINES])), len(lines) - SHOWN_LINES
+    shown += [f"{more} more"] if more > 0 else []
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _typed(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFrame:

@@ -124,8 +124,19 @@ def test_an_impossible_age_is_refused(table):
 
 def test_a_patient_given_twice_at_a_hospital_is_refused(table):
     said = message(table(HEAD + GOOD + GOOD))
-    assert "line 2, patient_id: '007' (allowed: a patient (site, patient_id) once in the table)" in said
+    once = "a patient (site, patient_id) once in the table, not on lines 2 and 3"
+    assert f"line 2, patient_id: '007' (allowed: {once})" in said
     assert "line 3, patient_id: '007'" in said
+
+
+def test_all_lines_of_a_patient_are_named_and_of_many_the_first(table):
+    other = GOOD.replace("007", "008")
+    said = message(table(HEAD + GOOD + other + GOOD + other * 6))
+    assert (
+        "line 4, patient_id: '007' (allowed: a patient (site, patient_id) once in the table, not on lines 2 and 4)"
+        in said
+    )
+    assert "not on lines 3, 5, 6, 7, 8 and 2 more)" in said
 
 
 def test_two_hospitals_may_use_the_same_patient_id(table):

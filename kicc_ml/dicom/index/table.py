@@ -3,12 +3,11 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.core.pseudonym import compute_shift_days
+from kicc_ml.core.pseudonym import coarsen_time
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.shown_path import decode_path
 from kicc_ml.dicom.index.build import SourceIndex
@@ -39,7 +38,8 @@ def make_index_table(found: Sequence[SourceIndex]) -> pd.DataFrame:
     Returns:
         a table with :data:`COLUMNS`: first a row for each series, then a row for each file that is in no series.
         ``files`` are names in order of position that show no patient's name or date
-        (:meth:`SourceIndex.name_file`). ``acquired`` is shifted by the patient's :func:`compute_shift_days`.
+        (:meth:`SourceIndex.name_file`). ``acquired`` is moved with the patient's other dates and
+        cut off to the hour (:func:`coarsen_time`).
     """
     rows = [_make_series_row(one, source) for source in found for one in source.series]
     rows += [_make_file_row(one, source) for source in found for one in source.file_rows]
@@ -73,7 +73,6 @@ def make_undated_index_table(
 
 
 def _make_series_row(series: Series, source: SourceIndex) -> dict[str, object]:
-    shift = timedelta(days=compute_shift_days(source.key, series.patient))
     return {name: getattr(series, name) for name in COPIED_FIELDS} | {
         "kind": "series",
         "site": source.name_site(series.site),
@@ -82,7 +81,7 @@ def _make_series_row(series: Series, source: SourceIndex) -> dict[str, object]:
         "files": source.name_series_files(series),
         "spacing_mm": list(series.spacing_mm) if series.spacing_mm else None,
         "reasons": list(series.reasons),
-        "acquired": series.acquired and series.acquired + shift,
+        "acquired": series.acquired and coarsen_time(source.key, series.patient, series.acquired),
         "frames": list(series.frames),
     }
 

@@ -46,7 +46,7 @@ def read_volume(series: Series) -> Volume:
     files no longer hold the geometry that was judged.
     """
     if not series.usable:
-        raise UserError(f"series {series.uid} of site {series.site!r} was refused: {explain_refusal(series)}")
+        raise UserError(f"series {series.uid} was refused: {explain_refusal(series)}")
     if series.origin:
         from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
 

@@ -106,7 +106,7 @@ def test_each_finding_says_where_and_what_to_do(ill):
     true = {one.code: one for one in examine(str(ill), true_paths=True).findings}
     assert found["bad_cells"].example == "line 3, patient_id"
     assert found["bad_cells"].count == 2
-    assert "once in the table" in found["bad_cells"].remedy
+    assert "once in the table, not on lines 3 and 8" in found["bad_cells"].remedy
     assert found["no_image"].example == "line 9"
     assert "(1 slice in all)" in found["missing_slice"].sentence
     assert "Rescale Slope" in found["no_rescale"].remedy

@@ -68,11 +68,13 @@ class TestFrame:
         assert row_of(frame, site="busan", kind="series")["tilt_degrees"] == pytest.approx(14, abs=0.1)
         assert row_of(frame, modality="CXR")["view"] == "PA"
 
-    def test_dates_are_those_of_the_file_moved_by_the_patients_days(self, frame: pd.DataFrame, tmp_path: Path):
+    def test_dates_are_those_of_the_file_moved_by_the_patients_days_and_tell_the_hour_and_no_more(
+        self, frame: pd.DataFrame, tmp_path: Path
+    ):
         key = load_repository_key(tmp_path)
         days = compute_shift_days(key, make_pseudonym(key, "seoul", "A-17"))
         good = row_of(frame, kind="series", site="seoul", modality="CT", verdict="usable")
-        assert good["acquired"] == datetime(2020, 3, 1, 10, 1, 30) + timedelta(days=days)
+        assert good["acquired"] == datetime(2020, 3, 1, 10) + timedelta(days=days)
 
     def test_a_folder_named_after_the_patient_is_shown_as_the_patients_pseudonym(
         self, tmp_path: Path, write_ct: Writer
