@@ -1,12 +1,11 @@
 """The report of a run: one HTML page that can be sent, printed and read without a network."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -15,8 +14,9 @@ from rich.table import Table
 
 from kicc_ml.core.files import make_folder, write_table, write_text
 from kicc_ml.core.locks import hold
+from kicc_ml.core.pages import read_template
 from kicc_ml.core.path_names import make_distinct_path_names, resolve_subfolder
-from kicc_ml.core.shown import escape_for_page, escape_markup
+from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation import segmentation
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
 from kicc_ml.evaluation.rows import drawn_models
@@ -119,15 +119,7 @@ def render(
     filled: Sequence[Mapping[str, Any]],
 ) -> str:
     """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kicc_ml.report", "."),
-        autoescape=True,
-        finalize=escape_for_page,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "figure": figure_text,
         "bounds": bounds_text,
         "words": words,
@@ -135,7 +127,7 @@ def render(
         "p": p_text,
     }
     site_header, site_rows = _site_columns(summary)
-    return environment.get_template("report.html.j2").render(
+    return read_template("kicc_ml.report", "report.html.j2", filters).render(
         summary=summary,
         run=run,
         participants=participants(cases, predictions),

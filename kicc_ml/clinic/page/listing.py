@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kicc_ml.clinic.page.page import ZONE_FILL, environment
+from kicc_ml.clinic.page.page import ZONE_FILL, read_page_template
 from kicc_ml.core.files import write_text
 from kicc_ml.core.types import SeverityMap
 from kicc_ml.severity.grade import ZONES, change
@@ -47,7 +47,6 @@ def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
     """Write the list whole or not at all; returns its path."""
     followed = any(entry.previous for entry in entries)
     films = any(entry.severity.geographic_extent is not None for entry in entries)
-    made = environment().get_template("listing.html.j2")
-    html = made.render(entries=worst_first(entries), followed=followed, films=films)
+    html = read_page_template("listing.html.j2").render(entries=worst_first(entries), followed=followed, films=films)
     write_text(path, html)
     return path

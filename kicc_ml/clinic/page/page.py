@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import jinja2
+from markupsafe import Markup, escape
 
 from kicc_ml.clinic.page.scan import DisplayScan
 from kicc_ml.clinic.page.words import WORDS
 from kicc_ml.core.files import write_text
-from kicc_ml.core.shown import escape_for_page
+from kicc_ml.core.pages import read_template
 from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, RadiographScore, Risk, SeverityMap
 from kicc_ml.severity.grade import SIDES, THIRDS, change
 
@@ -76,38 +77,26 @@ class PatientPage:
 def write_page(path: Path, page: PatientPage) -> Path:
     """Write a page whole or not at all, one that says whose it is for the user alone; returns its path."""
     shown = [scan for scan in (page.scan, page.previous) if scan and scan.display]
-    html = (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            page=page,
-            severity=page.scan.severity,
-            zones=zone_cells(page.scan.severity),
-            change=change(page.previous.severity, page.scan.severity) if page.previous else {},
-            payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
-        )
+    html = read_page_template("page.html.j2").render(
+        page=page,
+        severity=page.scan.severity,
+        zones=zone_cells(page.scan.severity),
+        change=change(page.previous.severity, page.scan.severity) if page.previous else {},
+        payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
     )
     write_text(path, html, private=bool(page.identity))
     return path
 
 
-def environment() -> jinja2.Environment:
-    """Templates of this folder, with :func:`word`; what is put into them is escaped."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=escape_for_page,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals["word"] = word
-    return made
+def read_page_template(name: str) -> jinja2.Template:
+    """Read a template of this folder, which may call :func:`word`."""
+    return read_template("kicc_ml.clinic.page", name, functions={"word": word})
 
 
-def word(name: str) -> jinja2.utils.markupsafe.Markup:
+def word(name: str) -> Markup:
     """A word in both languages; the page shows one of them."""
-    english, korean = (jinja2.utils.markupsafe.escape(text) for text in WORDS[name])
-    return jinja2.utils.markupsafe.Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')
+    english, korean = (escape(text) for text in WORDS[name])
+    return Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')
 
 
 def zone_cells(severity: SeverityMap) -> list[dict[str, object]]:
