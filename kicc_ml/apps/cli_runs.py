@@ -74,6 +74,7 @@ def predict(
     from kicc_ml.prediction.new_radiograph_scores import score_model
     from kicc_ml.prediction.segmentation import segmenter_of
     from kicc_ml.runs.folder import load_folds
+    from kicc_ml.runs.start_line import describe_prediction
 
     folds, held_out = load_folds(run), held_out_of(run)
     segmenter = segmenter_of(folds, device, fast=fast)
@@ -84,6 +85,7 @@ def predict(
     series, intake_s = _scans(source, segmenter)
     pages, objects = report or identified, dicom or bool(push)
     clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
+    say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", aside=True)
     _predict(segmenter, clinic, out, series.set_aside)
 
 

@@ -29,7 +29,7 @@ from kicc_ml.core.files import format_yaml
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.shown import say
+from kicc_ml.core.shown import format_count, say
 from kicc_ml.core.types import Case, Volume, index_by_id
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import frontal, hanging_of
@@ -64,6 +64,7 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
+from kicc_ml.runs.start_line import describe_network
 from kicc_ml.runs.tables import read_predictions, require_learnt, require_whole
 from kicc_ml.severity.plain_values import reference_to_row
 
@@ -119,6 +120,8 @@ def evaluate_runs(
 def score(run: Path, cohort: RunCohort) -> Scores:
     """Set what the finished folds of a run predicted against what the cohort says of their cases."""
     folds = fold_folders(run)
+    made_by = describe_network(settings_of_fold(folds[0]))
+    say(f"evaluate {run}: {format_count(len(folds), 'fold')}, {made_by}; figures on the processor", aside=True)
     cases = cohorts_of(folds, cohort)
     tables = {folder: read_predictions(folder) for folder in folds}
     for folder, table in tables.items():

@@ -5,61 +5,90 @@ python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
 python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
-import logging
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
-import hydra
-import pytorch_lightning as pl
-import torch
-from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from torch import nn
-
-from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, plain, with_clear_errors, with_values
-from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
-from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
+from kicc_ml.apps.configuration import CONFIGS
+from kicc_ml.apps.configuration import build
+from kicc_ml.apps.configuration import log_to_terminal
+from kicc_ml.apps.configuration import plain
+from kicc_ml.apps.configuration import with_clear_errors
+from kicc_ml.apps.configuration import with_values
+from kicc_ml.apps.cross_validation import Stages
+from kicc_ml.apps.cross_validation import run_in_one_job
+from kicc_ml.apps.cross_validation import run_typed
+from kicc_ml.apps.evaluate import cohort_place
+from kicc_ml.apps.evaluate import evaluate_runs
+from kicc_ml.apps.evaluate import print_results
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import write_json, write_table, write_yaml
+from kicc_ml.core.files import write_json
+from kicc_ml.core.files import write_table
+from kicc_ml.core.files import write_yaml
 from kicc_ml.core.shown import say
-from kicc_ml.core.types import Case, Split
+from kicc_ml.core.types import Case
+from kicc_ml.core.types import Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
+from kicc_ml.models.baselines.tabular import clinical_bf
+from kicc_ml.models.baselines.tabular import endpoints_be
 from kicc_ml.models.ema import averaged_weights
-from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, read_checkpoint, refuse_foreign
+from kicc_ml.models.fold_checkpoint import FoldCheckpoints
+from kicc_ml.models.fold_checkpoint import MARK
+from kicc_ml.models.fold_checkpoint import Mark
+from kicc_ml.models.fold_checkpoint import read_checkpoint
+from kicc_ml.models.fold_checkpoint import refuse_foreign
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.outcome import OutcomeNetwork
-from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
-from kicc_ml.models.schedule import budget_in_words
+from kicc_ml.models.resume import RandomStates
+from kicc_ml.models.resume import last_checkpoint
+from kicc_ml.models.resume import metrics_logger
 from kicc_ml.prediction.outcome import recalibrate
 from kicc_ml.prediction.segmentation import with_lesion_threshold
-from kicc_ml.runs.folder import (
-    FLOW,
-    PLAN,
-    PREDICTIONS,
-    QUARANTINE,
-    SPLIT,
-    about_data,
-    finished_folds,
-    fold_folder,
-    save_network,
-)
-from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
-from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields, predicted_gib
-from kicc_ml.runs.run_cohort import RunCohort, key_of_cohort, note_places, without_places
+from kicc_ml.runs.folder import FLOW
+from kicc_ml.runs.folder import PLAN
+from kicc_ml.runs.folder import PREDICTIONS
+from kicc_ml.runs.folder import QUARANTINE
+from kicc_ml.runs.folder import SPLIT
+from kicc_ml.runs.folder import about_data
+from kicc_ml.runs.folder import finished_folds
+from kicc_ml.runs.folder import fold_folder
+from kicc_ml.runs.folder import save_network
+from kicc_ml.runs.lay_down import hold_fold
+from kicc_ml.runs.lay_down import lay_down
+from kicc_ml.runs.lay_down import refuse_changed
+from kicc_ml.runs.plan import FIELDS
+from kicc_ml.runs.plan import filled
+from kicc_ml.runs.plan import make_plan
+from kicc_ml.runs.plan import planned_fields
+from kicc_ml.runs.run_cohort import RunCohort
+from kicc_ml.runs.run_cohort import key_of_cohort
+from kicc_ml.runs.run_cohort import note_places
+from kicc_ml.runs.run_cohort import without_places
 from kicc_ml.runs.settings import digest_of
+from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
-from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
+from kicc_ml.training.processes import environment_for
+from kicc_ml.training.processes import is_first_process
+from kicc_ml.training.processes import processes_of
+from kicc_ml.training.processes import strategy_in
 from kicc_ml.training.progress_bar import TrainingProgressBar
+from omegaconf import DictConfig
+from pathlib import Path
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+from typing import Any
+import hydra
+import logging
+import pytorch_lightning as pl
+import torch
+import warnings
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
 NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
@@ -132,13 +161,15 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
         if isinstance(network, OutcomeNetwork):
             recalibrate(network, data)
         save_network(folder, network, about, settings)
+    else:
+        say(f"fold {split.fold}: baselines on the processor, no network to train", to_stderr=True)
     rows, quarantined = build(cfg.predict)(network, about, data, Path(cfg.run_dir))
     write_json(folder / QUARANTINE, quarantined)
     write_table(folder / PREDICTIONS, rows)
 
 
 def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark) -> pl.Trainer:
-    """Train the network; it ends with its best weights."""
+    """Train the network. It ends with its best weights, and where it was trained: Lightning leaves it on the CPU."""
     checkpoint = checkpoint_of(cfg, folder, mark)
     if isinstance(network, OutcomeNetwork):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
@@ -151,11 +182,12 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
         plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
         **strategy_in(environment, cfg.trainer),
     )
-    announce(data.split.fold, trainer, cfg)
+    say(f"fold {data.split.fold}: {describe_training(plain(cfg), trainer)}", to_stderr=True)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         drop_host_names(folder / TENSORBOARD)
     load_best(task, trainer, checkpoints)
+    network.to(trainer.strategy.root_device)
     return trainer
 
 
@@ -188,14 +220,6 @@ def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[
     fields = make_plan(found, settings, cfg.plan.memory_gib)
     plan = {"fields": fields, "fingerprint": asdict(found)}
     return with_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
-
-
-def announce(fold: str, trainer: pl.Trainer, cfg: DictConfig) -> None:
-    """What the learning rate follows and, for patches, the peak of memory, before the training begins."""
-    words = f"fold {fold}: the learning rate follows {budget_in_words(trainer)}"
-    if "patch_size" in cfg.data:
-        words += f"; training will hold about {predicted_gib(plain(cfg)):.2f} GiB more than the process does now"
-    say(words, to_stderr=True)
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:

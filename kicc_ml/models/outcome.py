@@ -145,7 +145,7 @@ class OutcomeNetwork(nn.Module):
     @torch.no_grad()
     def set_recalibration(self, intercept_e: Sequence[float], slope_e: Sequence[float]) -> None:
         """Further to any that is set: new logits are ``intercept + slope x`` what ``forward`` gave so far."""
-        intercept, slope = torch.tensor(intercept_e), torch.tensor(slope_e)
+        intercept, slope = (torch.tensor(one, device=self.slope_e.device) for one in (intercept_e, slope_e))
         self.intercept_e.copy_(intercept + slope * self.intercept_e)
         self.slope_e.mul_(slope)
 

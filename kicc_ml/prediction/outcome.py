@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from scipy.special import expit
 from torch import nn
 
@@ -109,11 +110,15 @@ def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequ
 
 @torch.inference_mode()
 def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
-    """(case, endpoint) probabilities of a fold's network; of a case with further images the mean of the log odds."""
+    """(case, endpoint) probabilities of a fold's network; of a case with further images the mean of the log odds.
+
+    It is computed where the network lies.
+    """
     network.eval()
     placed = [(place, view) for place, case in enumerate(cases) for view in _readable_views(case, data)]
     batches = loader(data.dataset([view for _, view in placed]), data.batch_size, data.num_workers) if cases else ()
-    odds_ve = [network(batch).float().numpy() for batch in batches]
+    device = next(network.parameters()).device
+    odds_ve = [network(move_data_to_device(batch, device)).float().cpu().numpy() for batch in batches]
     total_be, place_v = np.zeros((len(cases), len(data.endpoints))), np.array([place for place, _ in placed], int)
     np.add.at(total_be, place_v, np.concatenate([total_be[:0], *odds_ve]))
     return expit(total_be / np.bincount(place_v, minlength=len(cases))[:, None])

@@ -1,0 +1,55 @@
+"""What a command works with, in one line that is said when it starts: device, number format, network, patch, time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from kicc_ml.core.shown import counted
+from kicc_ml.models.precision import fast_bf16
+from kicc_ml.models.schedule import budget_in_words
+from kicc_ml.models.segmenter import Segmenter
+from kicc_ml.runs.plan import predicted_gib
+
+
+def describe_training(settings: Mapping[str, Any], trainer: pl.Trainer) -> str:
+    """Return what a fold is trained with, and for how long.
+
+    Args:
+        settings: of the fold, with its plan filled in.
+        trainer: that will train it.
+    """
+    device = describe_device(trainer.strategy.root_device.type, str(trainer.precision))
+    words = f"{describe_network(settings)}, on {device}; the learning rate follows {budget_in_words(trainer)}"
+    if "patch_size" in settings["data"]:
+        words += f"; training will hold about {predicted_gib(settings):.2f} GiB more than the process does now"
+    return words
+
+
+def describe_prediction(segmenter: Segmenter) -> str:
+    """Return what scans are predicted with: the networks, the patch, mirror images and the device."""
+    networks = [*segmenter.networks, *(network for other in segmenter.companions for network in other.networks)]
+    device = next(networks[0].parameters()).device.type
+    parts = [counted(len(networks), type(networks[0]).__name__), _patches(segmenter.patch_size)]
+    parts += [counted(len(segmenter.looks) - 1, "mirror image")]
+    return f"{', '.join(parts)}, on {describe_device(device)}"
+
+
+def describe_network(settings: Mapping[str, Any]) -> str:
+    """Return the network, the patch and the batch that the settings of a fold state, as far as they state them."""
+    network, data = settings.get("network"), settings.get("data")
+    parts = [str(network.get("_target_")).rsplit(".", 1)[-1] if isinstance(network, Mapping) else "no network"]
+    if isinstance(data, Mapping) and isinstance(network, Mapping):
+        parts += [_patches(patch)] if isinstance(patch := data.get("patch_size"), Sequence) else []
+        parts += [f"batches of {batch}"] if (batch := data.get("batch_size")) is not None else []
+    return ", ".join(parts)
+
+
+def describe_device(kind: str, precision: str = "32-true") -> str:
+    """Return a device with the precision of its training, and the format of convolutions where that is another."""
+    words = f"{kind} in {precision}"
+    return f"{words} (convolutions in bf16)" if fast_bf16(kind) and not precision.startswith("bf16") else words
+
+
+def _patches(patch_size: Sequence[int]) -> str:
+    return f"patches of {' x '.join(map(str, patch_size))} voxels"
