@@ -5,90 +5,69 @@ python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
 python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import asdict
-from kicc_ml.apps.configuration import CONFIGS
-from kicc_ml.apps.configuration import build
-from kicc_ml.apps.configuration import log_to_terminal
-from kicc_ml.apps.configuration import plain
-from kicc_ml.apps.configuration import with_clear_errors
-from kicc_ml.apps.configuration import with_values
-from kicc_ml.apps.cross_validation import Stages
-from kicc_ml.apps.cross_validation import run_in_one_job
-from kicc_ml.apps.cross_validation import run_typed
-from kicc_ml.apps.evaluate import cohort_place
-from kicc_ml.apps.evaluate import evaluate_runs
-from kicc_ml.apps.evaluate import print_results
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from torch import nn
+
+from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, plain, with_clear_errors, with_values
+from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
+from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import write_json
-from kicc_ml.core.files import write_table
-from kicc_ml.core.files import write_yaml
+from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.shown import say
-from kicc_ml.core.types import Case
-from kicc_ml.core.types import Split
+from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.models.baselines.tabular import clinical_bf
-from kicc_ml.models.baselines.tabular import endpoints_be
+from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
 from kicc_ml.models.ema import averaged_weights
-from kicc_ml.models.fold_checkpoint import FoldCheckpoints
-from kicc_ml.models.fold_checkpoint import MARK
-from kicc_ml.models.fold_checkpoint import Mark
-from kicc_ml.models.fold_checkpoint import read_checkpoint
-from kicc_ml.models.fold_checkpoint import refuse_foreign
+from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, read_checkpoint, refuse_foreign
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.outcome import OutcomeNetwork
-from kicc_ml.models.resume import RandomStates
-from kicc_ml.models.resume import last_checkpoint
-from kicc_ml.models.resume import metrics_logger
+from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.prediction.outcome import recalibrate
 from kicc_ml.prediction.segmentation import with_lesion_threshold
-from kicc_ml.runs.folder import FLOW
-from kicc_ml.runs.folder import PLAN
-from kicc_ml.runs.folder import PREDICTIONS
-from kicc_ml.runs.folder import QUARANTINE
-from kicc_ml.runs.folder import SPLIT
-from kicc_ml.runs.folder import about_data
-from kicc_ml.runs.folder import finished_folds
-from kicc_ml.runs.folder import fold_folder
-from kicc_ml.runs.folder import save_network
-from kicc_ml.runs.lay_down import hold_fold
-from kicc_ml.runs.lay_down import lay_down
-from kicc_ml.runs.lay_down import refuse_changed
-from kicc_ml.runs.plan import FIELDS
-from kicc_ml.runs.plan import filled
-from kicc_ml.runs.plan import make_plan
-from kicc_ml.runs.plan import planned_fields
-from kicc_ml.runs.run_cohort import RunCohort
-from kicc_ml.runs.run_cohort import key_of_cohort
-from kicc_ml.runs.run_cohort import note_places
-from kicc_ml.runs.run_cohort import without_places
+from kicc_ml.runs.folder import (
+    FLOW,
+    PLAN,
+    PREDICTIONS,
+    QUARANTINE,
+    SPLIT,
+    about_data,
+    finished_folds,
+    fold_folder,
+    save_network,
+)
+from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
+from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields
+from kicc_ml.runs.run_cohort import (
+    RunCohort,
+    cases_of_run,
+    key_of_cohort,
+    note_cases,
+    note_places,
+    record_of_cohort,
+    without_places,
+)
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
-from kicc_ml.training.processes import environment_for
-from kicc_ml.training.processes import is_first_process
-from kicc_ml.training.processes import processes_of
-from kicc_ml.training.processes import strategy_in
+from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
 from kicc_ml.training.progress_bar import TrainingProgressBar
-from omegaconf import DictConfig
-from pathlib import Path
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
-from typing import Any
-import hydra
-import logging
-import pytorch_lightning as pl
-import torch
-import warnings
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
 NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
@@ -118,10 +97,12 @@ def prepare(cfg: DictConfig) -> list[str]:
     splits = build(cfg.split)(data.train_cases)
     for split in splits:
         with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
-    lay_down(run_dir, splits, {split.fold: settings_of(cfg, split.fold) for split in splits})
+    settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
+    lay_down(run_dir, splits, settings, record_of_cohort(plain(cfg.cohort), everybody))
     write_json(run_dir / QUARANTINE, data.quarantined)
     write_json(run_dir / FLOW, everybody.flow.as_json())
     note_places(run_dir, plain(cfg.cohort))
+    note_cases(run_dir, plain(cfg.cohort), everybody)
     done = finished_folds(run_dir)
     return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
 
@@ -143,7 +124,8 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     (split,) = read_splits(folder / SPLIT)
     settings = settings_of(cfg, split.fold)
-    cases = with_features(cfg, cohort_of(cfg), split)
+    everybody = cases_of_run(Path(cfg.run_dir), plain(cfg.cohort), lambda: cohort_of(cfg))
+    cases = with_features(cfg, everybody, split)
     cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
     if plan:
         settings = filled(settings, plan["fields"])
@@ -193,7 +175,7 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
 
 def report(parts: Sequence[DictConfig]) -> int:
     """Scores, report and severity maps of each part and, of several, of all together. Returns the exit status."""
-    cohorts = {Path(cfg.run_dir): cohort_place(cfg.cohort) for cfg in parts}
+    cohorts = {Path(cfg.run_dir): replace(cohort_place(cfg.cohort), as_trained=True) for cfg in parts}
     runs = list(cohorts)
     return print_results(evaluate_runs(runs, runs[0].parent, cohorts))
 

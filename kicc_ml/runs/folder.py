@@ -33,12 +33,13 @@ ZONE_RIDGES = "zones.json"  # scores of radiographs, likewise
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
+COHORT = "cohort.json"  # beside the folds: digests of the cases, by which a cohort that has changed is told
 SEVERITY = "severity"  # beside the folds: a folder per case
 PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
 #: Names in a run folder that are no folds', whatever a hospital is called.
 NOT_FOLDS = frozenset({SEVERITY, "figures", FLOW, QUARANTINE, "multirun.yaml", "index.html"})
 NOT_FOLDS |= {"report.html", "cases.csv", "summary.json", "summary.csv", "checklist.csv", "table_1.csv"}
-NOT_FOLDS |= {"duplicates.csv", "index.parquet"}
+NOT_FOLDS |= {"duplicates.csv", "index.parquet", COHORT}
 
 
 @dataclass(frozen=True)

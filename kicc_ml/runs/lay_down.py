@@ -7,11 +7,12 @@ from typing import Any
 
 from kicc_ml.cohort.splits import read_splits, write_splits
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.files import make_folder, write_yaml
+from kicc_ml.core.files import make_folder, write_json, write_yaml
 from kicc_ml.core.locks import hold
 from kicc_ml.core.path_names import check_distinct
 from kicc_ml.core.types import Split
-from kicc_ml.runs.folder import CONFIG, SPLIT, finished_folds, fold_folder, fold_name
+from kicc_ml.runs.cohort_record import Record, describe_differences, differences, read_record
+from kicc_ml.runs.folder import COHORT, CONFIG, SPLIT, finished_folds, fold_folder, fold_name
 from kicc_ml.runs.settings import read_settings
 
 LOCK = ".lock"
@@ -19,24 +20,34 @@ LOCK = ".lock"
 STARTED = ".started.lock"
 
 
-def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write ``split.json`` and ``config.yaml`` of each fold that is not finished.
+def lay_down(
+    run_dir: Path,
+    splits: Sequence[Split],
+    settings: Mapping[str, Mapping[str, Any]],
+    record: Record,
+) -> None:
+    """Write ``split.json`` and ``config.yaml`` of each fold that is not finished, and ``cohort.json`` of the run.
 
     Args:
         run_dir: the run folder.
         splits: the folds.
         settings: those of each fold, by its name.
+        record: digests of the cases of the cohort (:mod:`kicc_ml.runs.cohort_record`).
 
     Raises:
         Busy: another process trains one of the folds, or was started to.
-        UserError: the run folder holds finished folds with other settings or another division: two runs must not mix.
-            Nothing is written then.
+        UserError: the run folder holds finished folds with other settings, other cases or another division: two runs
+            must not mix. Nothing is written then.
     """
     check_distinct(settings, "the folds", fold_name)
     finished = finished_folds(run_dir)
     for folder in finished:
-        refuse_other_settings(folder, splits, settings)
+        refuse_other_settings(folder, settings)
         take_over_left_locks(folder)
+    if finished:
+        refuse_changed_cohort(run_dir, record)
+    for folder in finished:
+        refuse_other_division(folder, splits)
     open_splits = [split for split in splits if fold_folder(run_dir, split.fold) not in finished]
     with hold_started(run_dir, [split.fold for split in open_splits]), ExitStack() as held:
         for split in open_splits:
@@ -45,6 +56,8 @@ def lay_down(run_dir: Path, splits: Sequence[Split], settings: Mapping[str, Mapp
             folder = fold_folder(run_dir, split.fold)
             write_splits(folder / SPLIT, [split])
             write_yaml(folder / CONFIG, dict(settings[split.fold]))
+        if open_splits:
+            write_json(run_dir / COHORT, record)
 
 
 def take_over_left_locks(folder: Path) -> None:
@@ -55,18 +68,30 @@ def take_over_left_locks(folder: Path) -> None:
                 pass  # releasing it takes it away
 
 
-def refuse_other_settings(folder: Path, splits: Sequence[Split], settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises UserError unless a finished fold was trained with these settings on this division."""
+def refuse_other_settings(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises UserError unless a finished fold was trained with these settings."""
     kept, (division,) = read_settings(folder / CONFIG), read_splits(folder / SPLIT)
     now = settings.get(division.fold) or _renamed(next(iter(settings.values())), division.fold)
-    changed = [key for key in now if kept.get(key) != now[key]]
+    if changed := [key for key in now if kept.get(key) != now[key]]:
+        raise _two_runs(folder, f"a finished fold with other settings ({', '.join(changed)})")
+
+
+def refuse_other_division(folder: Path, splits: Sequence[Split]) -> None:
+    """Raises UserError unless a finished fold was trained on this division of the cases."""
+    (division,) = read_splits(folder / SPLIT)
     if any(split.fold == division.fold and split != division for split in splits):
-        changed.append("the cases and their division")
-    if changed:
-        raise UserError(
-            f"{folder} holds a finished fold with other settings ({', '.join(changed)}); "
-            "give this run its own folder with run_dir=DIR, or delete that one"
-        )
+        raise _two_runs(folder, "a finished fold with another division of the cases")
+
+
+def refuse_changed_cohort(run_dir: Path, record: Record) -> None:
+    """Raises UserError, which names the cases that differ, unless finished folds were trained on this cohort."""
+    before = read_record(run_dir)
+    if before is not None and (found := differences(before, record)):
+        raise _two_runs(run_dir, f"finished folds of another cohort: {describe_differences(found, len(before))}")
+
+
+def _two_runs(folder: Path, what: str) -> UserError:
+    return UserError(f"{folder} holds {what}; give this run its own folder with run_dir=DIR, or delete that one")
 
 
 def _renamed(settings: Mapping[str, Any], fold: str) -> dict[str, Any]:

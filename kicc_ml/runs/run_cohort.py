@@ -1,13 +1,14 @@
-"""The cohort that a run was trained on, read again: by whoever judges the run, from where that person says it lies.
+"""The cohort of a run: read once for all its folds, and again by whoever judges it, from where they say it lies.
 
 A run folder is data from somebody. Of its cohort settings only those count that select cases; where the cohort lies is
 said by the user (``cohort.root=DIR``), or by the note that training left with this user, never by the run folder.
 """
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,17 @@ from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.public import clinical_tables, covid_ct, images
 from kicc_ml.cohort.public.hu_anchored import written_hu_ct
 from kicc_ml.cohort.repository import repository
+from kicc_ml.cohort.snapshot import read_snapshot, write_snapshot
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import write_json
 from kicc_ml.core.pseudonym import KEY_NAME, compute_key_fingerprint, find_kept_key, load_repository_key
 from kicc_ml.core.received import read_json_object
+from kicc_ml.core.types import Case
 from kicc_ml.core.user_folders import get_cache_folder, get_state_folder
-from kicc_ml.runs.settings import ASK_AGAIN, value_at
+from kicc_ml.runs.cohort_record import Record, describe_differences, differences, read_record, record_of
+from kicc_ml.runs.settings import ASK_AGAIN, digest_of, value_at
+
+logger = logging.getLogger(__name__)
 
 #: Keys of a cohort's settings that say where it lies. A run folder does not hold them: they may name a patient or a
 #: person, and belong to another machine.
@@ -70,15 +76,17 @@ READERS: Mapping[str, Reader] = {
 class RunCohort:
     """Where the cohort of a run lies, as far as the user says so; else where this user's own training had it.
 
-    ``root`` is the folder of the cohort, ``folder`` that of the copies of ``cohort=hu_ct``.
+    ``root`` is the folder of the cohort, ``folder`` that of the copies of ``cohort=hu_ct``. ``as_trained`` takes the
+    cases as this user's training has read them just now; without it the cohort is read as it is now.
     """
 
     root: str | Path | None = None
     folder: str | Path | None = None
     index_cache: str | Path | None = None
+    as_trained: bool = False
 
     def read(self, settings: Mapping[str, Any], run: Path, config: Path) -> Cohort:
-        """The cases of the run's cohort.
+        """The cases of the run's cohort. Those that differ from the ones the run was trained on are named in a warning.
 
         Args:
             settings: of a fold, of whose ``cohort`` only what selects cases is used.
@@ -95,13 +103,20 @@ class RunCohort:
         chosen = {key: cohort[key] for key in reader.settings if key in cohort}
         if fault := fault_of_selection(chosen):
             raise UserError(f"{config}: cohort.{fault}; {ASK_AGAIN}")
+        if self.as_trained and (kept := read_noted_cases(run, {**cohort, **self._named()})) is not None:
+            return kept
         places = self._places(reader, run)
         if reader.read is repository:
             _check_key(cohort.get(KEY), Path(places["root"]), run)
-        return reader.read(**places, **chosen)
+        cases = reader.read(**places, **chosen)
+        warn_of_changes(run, record_of(cases, key_of(reader, places)))
+        return cases
+
+    def _named(self) -> dict[str, str | Path]:
+        return {name: getattr(self, name) for name in PLACES if getattr(self, name)}
 
     def _places(self, reader: Reader, run: Path) -> dict[str, Any]:
-        given = {name: getattr(self, name) for name in reader.places if getattr(self, name)}
+        given = {name: place for name, place in self._named().items() if name in reader.places}
         places = given if "root" in given else read_note(run) | given
         if reader.read is not repository and PUBLIC_DATA in os.environ:
             places.setdefault("root", os.environ[PUBLIC_DATA])
@@ -133,6 +148,60 @@ def read_note(run: Path) -> dict[str, Any]:
         return {}
     kept = read_json_object(_note(run), "remove it, and give cohort.root=DIR")
     return {name: kept[name] for name in PLACES if isinstance(kept.get(name), str)}
+
+
+def note_cases(run: Path, cohort: Mapping[str, Any], cases: Cohort) -> None:
+    """Remember with the user the cases of a run as they were read, so that its folds need not read the cohort again.
+
+    They lie in the user's own folder, since they hold values of patients. Where that cannot be written, each fold
+    reads the cohort itself.
+    """
+    with suppress(TargetError):
+        write_snapshot(_noted_cases(run), cases, _read_by(cohort))
+
+
+def read_noted_cases(run: Path, cohort: Mapping[str, Any]) -> Cohort | None:
+    """The cases that :func:`note_cases` remembered; None where there are none, or of other settings of the cohort."""
+    return read_snapshot(_noted_cases(run), _read_by(cohort))
+
+
+def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort]) -> Cohort:
+    """The cases that a run was laid down for: those that were noted, or where they are not at hand, read again.
+
+    Args:
+        run: the run folder.
+        cohort: settings of the cohort, places included.
+        read: reads the cohort.
+
+    Raises:
+        UserError: the cohort is read again, and has changed since the run was started. The message names the cases.
+    """
+    laid_down, noted = read_record(run), read_noted_cases(run, cohort)
+    if noted is not None and record_of_cohort(cohort, noted) == laid_down:
+        return noted
+    cases = read()
+    if laid_down is not None and (found := differences(laid_down, record_of_cohort(cohort, cases))):
+        said = describe_differences(found, len(laid_down))
+        raise UserError(f"the cohort has changed since {run} was started: {said}; start the training again")
+    return cases
+
+
+def record_of_cohort(cohort: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, dict[str, str]]:
+    """Digests of the cases of a cohort for ``cohort.json``; ``cohort`` are its settings, places included."""
+    return record_of(cases, key_of(READERS.get(str(cohort.get("_target_"))), cohort))
+
+
+def warn_of_changes(run: Path, now: Record) -> None:
+    """Name the cases of a cohort that are not as the run was trained on them."""
+    before = read_record(run)
+    if before is not None and (found := differences(before, now)):
+        said = describe_differences(found, len(before))
+        logger.warning("%s was trained on another cohort: %s; they are judged as the cohort is now", run, said)
+
+
+def key_of(reader: Reader | None, places: Mapping[str, Any]) -> bytes | None:
+    """The key of a repository's pseudonyms; None of a cohort that has none."""
+    return load_repository_key(Path(places["root"])) if reader is not None and reader.read is repository else None
 
 
 def without_places(cohort: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +285,16 @@ FITTING: Mapping[str, Callable[[Any], bool]] = {
 
 def _note(run: Path) -> Path:
     return get_state_folder() / "runs" / f"{_name_of(run)}.json"
+
+
+def _noted_cases(run: Path) -> Path:
+    return _note(run).with_suffix(".cases.json")
+
+
+def _read_by(cohort: Mapping[str, Any]) -> str:
+    """One digest for the settings of a cohort, whatever way its places are written."""
+    places = {name: os.path.abspath(cohort[name]) for name in PLACES if cohort.get(name)}
+    return digest_of([without_places(cohort), places])
 
 
 def _name_of(folder: Path) -> str:

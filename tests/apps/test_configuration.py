@@ -122,7 +122,7 @@ def test_hospitals_whose_folds_would_lie_in_one_folder_are_both_named_before_any
     for names in (["St Mary", "St-Mary"], ["Seoul", "seoul"], ["서울", unicodedata.normalize("NFD", "서울")]):
         splits = [Split(name, ("a",), ("b",), ("c",), cases) for name in names]
         with pytest.raises(UserError, match=r"the folds '.*' and '.*' would be one folder on some disks"):
-            lay_down(tmp_path, splits, {name: {} for name in names})
+            lay_down(tmp_path, splits, {name: {} for name in names}, {})
         assert list(tmp_path.iterdir()) == []
 
 

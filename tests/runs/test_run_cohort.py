@@ -1,5 +1,6 @@
 """The cohort of a run is read again by what selects cases, from where its judge says it lies; nothing is written."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 
 from kicc_ml.apps.configuration import CONFIGS
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.files import write_json
 from kicc_ml.core.pseudonym import compute_key_fingerprint, load_repository_key
 from kicc_ml.core.user_folders import get_keys_folder
 from kicc_ml.runs.run_cohort import (
@@ -17,8 +19,10 @@ from kicc_ml.runs.run_cohort import (
     READERS,
     RunCohort,
     key_of_cohort,
+    note_cases,
     note_places,
     read_note,
+    record_of_cohort,
     without_places,
 )
 from tests.support.finished_run import hospital
@@ -127,6 +131,29 @@ def test_a_home_that_cannot_be_written_stops_no_training(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     note_places(tmp_path / "run", {"root": "/data"})
     assert read_note(tmp_path / "run") == {}
+
+
+def test_cases_that_are_not_as_the_run_was_trained_on_them_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    own, run = hospital(tmp_path / "own"), tmp_path / "run"
+    cohort = {"_target_": REPOSITORY, "root": str(own)}
+    write_json(run / "cohort.json", record_of_cohort(cohort, read(cohort, run, RunCohort(own))))
+    read(cohort, run, RunCohort(own))
+    assert caplog.messages == [message for message in caplog.messages if "usable image" in message]
+    table = own / "clinical.csv"
+    table.write_text(table.read_text().replace("seoul,1,60,M,1", "seoul,1,60,M,0"))
+    assert [case.endpoints["icu"] for case in read(cohort, run, RunCohort(own))] == [0, 0]
+    (said,) = [message for message in caplog.messages if "trained on another cohort" in message]
+    assert re.search(r"1 of 2 cases differ: seoul_\w+ \(endpoints\); they are judged as the cohort is now", said)
+
+
+def test_a_report_right_after_the_training_takes_the_cases_that_the_training_read(tmp_path: Path):
+    own, run = hospital(tmp_path / "own"), tmp_path / "run"
+    cohort = {"_target_": REPOSITORY, "root": str(own)}
+    note_cases(run, cohort, read(cohort, run, RunCohort(own)))
+    (own / "clinical.csv").unlink()
+    assert [case.endpoints["icu"] for case in read(cohort, run, RunCohort(own, as_trained=True))] == [1, 0]
+    with pytest.raises(UserError, match=r"clinical\.csv"):
+        read(cohort, run, RunCohort(own))
 
 
 def test_what_the_user_names_wins_over_the_note(tmp_path: Path):

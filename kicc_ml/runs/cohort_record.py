@@ -1,0 +1,107 @@
+"""``cohort.json`` of a run: digests of its cases as they were read, by which a cohort that has changed is told.
+
+A run folder is handed on, so it holds no value of a patient. Of clinical values a digest alone would be found by
+trying all that are possible; those here are made under the key of the repository's pseudonyms, which stays with the
+consortium. A cohort without such a key has none.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.received import read_object
+from kicc_ml.core.shown import counted
+from kicc_ml.core.types import Case, Series
+from kicc_ml.runs.folder import COHORT
+
+#: Parts of a case that are told apart, by how they are called in a message.
+Record = Mapping[str, Mapping[str, str]]
+#: Cases that a message names; of the others it gives the number.
+SHOWN_CASES = 5
+DIGITS = 12
+#: What to do with a record that cannot be read.
+WITHOUT = "remove it: whether the cohort has changed is then not told"
+MISSING, NEW = "not there any more", "new"
+
+
+def record_of(cases: Sequence[Case], key: bytes | None) -> dict[str, dict[str, str]]:
+    """Digests of each case, by its id and by the part that they are of.
+
+    Args:
+        cases: of the cohort.
+        key: of the repository's pseudonyms. Without it there is no digest of clinical values and endpoints.
+    """
+    return {case.case_id: _parts_of(case, key) for case in cases}
+
+
+def read_record(run: Path) -> Record | None:
+    """The digests in a run folder; None where it has none, as runs of earlier versions.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run / COHORT
+    if not path.is_file():
+        return None
+    kept = read_object(path, WITHOUT)
+    if not all(
+        isinstance(parts, dict) and all(isinstance(one, str) for one in parts.values()) for parts in kept.values()
+    ):
+        raise UserError(
+            f"{path} cannot be read: it holds no digests of cases; remove it: a changed cohort is then not told"
+        )
+    return kept
+
+
+def differences(before: Record, now: Record) -> dict[str, str]:
+    """What differs between two records, in words, by case id. Parts that only one of them states count as equal."""
+    found = {case_id: MISSING for case_id in before if case_id not in now}
+    found |= {case_id: NEW for case_id in now if case_id not in before}
+    for case_id in before.keys() & now.keys():
+        pairs = {part: (before[case_id][part], now[case_id].get(part)) for part in before[case_id]}
+        if changed := [part for part, (old, new) in pairs.items() if new is not None and old != new]:
+            found[case_id] = ", ".join(changed)
+    return dict(sorted(found.items()))
+
+
+def describe_differences(found: Mapping[str, str], count: int) -> str:
+    """Return how many of ``count`` cases differ, and of the first ones what differs."""
+    shown = [f"{case_id} ({what})" for case_id, what in list(found.items())[:SHOWN_CASES]]
+    more = [f"and {len(found) - SHOWN_CASES} more"] if len(found) > SHOWN_CASES else []
+    return f"{len(found)} of {counted(count, 'case')} differ: {', '.join([*shown, *more])}"
+
+
+def _parts_of(case: Case, key: bytes | None) -> dict[str, str]:
+    parts = {
+        "person": _digest(case.person),
+        "CT": _digest(_image(case.ct)),
+        "radiograph": _digest(_image(case.cxr)),
+        "later images": _digest([_image(series) for series in case.further]),
+        "masks": _digest([sorted(case.masks), sorted(case.cxr_masks), sorted(case.mask_labels.items())]),
+    }
+    if key is not None:
+        parts["clinical values"] = _keyed(key, case.case_id, case.clinical)
+        parts["endpoints"] = _keyed(key, case.case_id, case.endpoints)
+    return parts
+
+
+def _image(series: Series | None) -> list[Any]:
+    if series is None:
+        return []
+    grid = [series.rows, series.columns, series.slices, series.spacing_mm]
+    return [series.uid, len(series.files), *grid, series.units, series.verdict, series.reasons]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:DIGITS]
+
+
+def _keyed(key: bytes, case_id: str, values: Mapping[str, float]) -> str:
+    """The id is part of it, so that two patients with the same values have two digests."""
+    known = {name: float(value) for name, value in sorted(values.items()) if not isnan(value)}
+    return pseudonym(key, "values of a case", case_id, json.dumps(known))
