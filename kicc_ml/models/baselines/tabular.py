@@ -15,10 +15,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from kicc_ml.core.types import Case
 from kicc_ml.models.baselines.nested import Model, Predicted, nested_prediction
+from kicc_ml.models.baselines.symmetric import Symmetric
 
 AGE_SEX = ("age_years", "sex")
 
@@ -45,7 +46,7 @@ def logistic_regression() -> Model:
     """
     prepare = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-        PowerTransformer(standardize=False),
+        Symmetric(),
         StandardScaler(),
     )
     return Model(prepare, [LogisticRegression(C=ridge, max_iter=1000) for ridge in RIDGES])
