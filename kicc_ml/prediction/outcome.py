@@ -65,7 +65,8 @@ def _with_baselines(
     """The models of an endpoint with every baseline beside, and with ``blend`` where there is a network."""
     label_b = endpoints_be(fitting, [endpoint])[:, 0]
     fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
-    found = {**models, **baseline_predictions(fitting_bf, label_b, inner_groups(fitting), test_bf, features)}
+    groups, marks = inner_groups(fitting), len({case.site for case in fitting}) == 1
+    found = {**models, **baseline_predictions(fitting_bf, label_b, groups, test_bf, features, marks)}
     if {"network", "clinical"} <= set(found) and _learnable(label_b):
         found["blend"] = blended([found[name] for name in BLENDED if name in found], label_b)
     return found

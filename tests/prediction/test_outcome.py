@@ -1,5 +1,6 @@
 """A row per held-out patient, endpoint and model, each fitted within the fold."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,3 +216,28 @@ def test_of_serial_films_the_log_odds_are_averaged_over_those_that_can_be_read(t
     data.setup()
     odds_b = logit(outcome_probabilities(GreyNetwork(), data, [serial, single]))[:, 0]
     np.testing.assert_allclose(odds_b, [10 * (0.25 + 0.75) / 2, 10 * 0.75], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("hospitals", "marked"), [(1, [2]), (2, []), (4, [])])
+def test_what_was_not_measured_tells_of_patients_of_one_hospital_and_nothing_of_several(
+    tmp_path: Path, hospitals: int, marked: list[int]
+):
+    cases = [
+        replace(
+            case, site=f"s{number % hospitals}", clinical={**case.clinical, "crp_mg_l": np.nan if number % 3 else 9.0}
+        )
+        for number, case in enumerate(patients(40))
+    ]
+    ids = [case.case_id for case in cases]
+    split = Split("t", tuple(ids[:30]), tuple(ids[30:34]), tuple(ids[34:]), {one: one for one in ids})
+    data = PatientDataModule(cases, split, VolumeStore(tmp_path / "store"), endpoints=("icu",))
+    data.setup()
+    held_out_outcome(None, about_data(data), data, tmp_path)
+    kept = json.loads((fold_folder(tmp_path, "t") / CLINICAL_MODEL).read_text())
+    assert [model["marked"] for model in models_in(kept)] == [marked]
+
+
+def models_in(kept: dict) -> list[dict]:
+    """The mappings with ``marked`` within what a fold keeps."""
+    found = [kept] if "marked" in kept else []
+    return found + [model for value in kept.values() if isinstance(value, dict) for model in models_in(value)]

@@ -53,7 +53,7 @@ def in_numbers(fitted: Fitted, features: Sequence[str]) -> ClinicalModel:
     return ClinicalModel(
         features=list(features),
         median_f=imputer.statistics_.tolist(),
-        marked=imputer.indicator_.features_.tolist(),
+        marked=imputer.indicator_.features_.tolist() if imputer.add_indicator else [],
         power_i=symmetric.lambdas_.tolist(),
         mean_i=standard.mean_.tolist(),
         spread_i=standard.scale_.tolist(),

@@ -38,14 +38,16 @@ EXTENT = (
 RIDGES = (0.01, 0.1, 1.0)
 
 
-def logistic_regression() -> Model:
-    """Median imputation with missing-marks, laboratory values made symmetric, logistic regression with a ridge.
+def logistic_regression(marks: bool) -> Model:
+    """Median imputation, laboratory values made symmetric, logistic regression with a ridge.
 
+    With ``marks`` of absence an unmeasured value tells something of the patient. What is measured is a custom of a
+    hospital too: of several hospitals the marks tell these apart, and at a further one they say nothing or mislead.
     CRP or the extent of lesions is skewed, and its hundredth milligram tells less than its first: Yeo & Johnson,
     Biometrika 2000;87:954, then standardised. ``RIDGES`` are scikit-learn's ``C``.
     """
     prepare = make_pipeline(
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        SimpleImputer(strategy="median", add_indicator=marks, keep_empty_features=True),
         Symmetric(),
         StandardScaler(),
     )
@@ -76,12 +78,18 @@ def columns_of(features: Sequence[str]) -> dict[str, list[int]]:
 
 
 def baseline_predictions(
-    train_bf: np.ndarray, label_b: np.ndarray, group_b: np.ndarray, test_bf: np.ndarray, features: Sequence[str]
+    train_bf: np.ndarray,
+    label_b: np.ndarray,
+    group_b: np.ndarray,
+    test_bf: np.ndarray,
+    features: Sequence[str],
+    marks: bool = True,
 ) -> dict[str, Predicted]:
     """Every baseline of one endpoint for each test row, fitted on the training rows alone.
 
     ``label_b`` is 0/1 or NaN (row left out); ``group_b`` is of
-    :func:`kicc_ml.models.baselines.nested.inner_groups`. With one class among the training labels, or
+    :func:`kicc_ml.models.baselines.nested.inner_groups`; ``marks`` is that of :func:`logistic_regression`, for
+    training rows of one hospital. With one class among the training labels, or
     none, there is nothing to learn: no baseline then predicts anything, and all probabilities are NaN.
     """
     known_b = ~np.isnan(label_b)
@@ -94,8 +102,8 @@ def baseline_predictions(
         if not learnable:
             predicted[model] = constant
             continue
-        build = boosting if model == "boosting" else logistic_regression
-        one = nested_prediction(build(), train_bf[:, used], label_b, group_b, test_bf[:, used])
+        build = boosting() if model == "boosting" else logistic_regression(marks)
+        one = nested_prediction(build, train_bf[:, used], label_b, group_b, test_bf[:, used])
         predicted[model] = replace(one, inner_n=_at(known_b, one.inner_n))
     return predicted
 

@@ -28,11 +28,11 @@ def tested_bf() -> np.ndarray:
     return asked
 
 
-@pytest.fixture(scope="module")
-def predicted(tested_bf: np.ndarray) -> Predicted:
+@pytest.fixture(scope="module", params=[True, False], ids=["with marks of absence", "without"])
+def predicted(request: pytest.FixtureRequest, tested_bf: np.ndarray) -> Predicted:
     train_bf = table(60, seed=0)
     label_b = (np.random.default_rng(2).random(60) < 0.2 + 0.4 * (train_bf[:, 0] > 60)).astype(float)
-    return nested_prediction(logistic_regression(), train_bf, label_b, np.arange(60) % 3, tested_bf)
+    return nested_prediction(logistic_regression(request.param), train_bf, label_b, np.arange(60) % 3, tested_bf)
 
 
 def test_risks_are_those_of_the_fitted_pipeline(predicted: Predicted, tested_bf: np.ndarray):
