@@ -38,6 +38,7 @@ CALLABLE = frozenset(
         "kicc_ml.cohort.public.images.covid_cxr",
         "kicc_ml.cohort.public.images.covid_cxr_masks",
         "kicc_ml.cohort.public.images.covid_cxr_severity",
+        "kicc_ml.cohort.public.aiforcovid.aiforcovid",
         "kicc_ml.cohort.public.covid_ct.covid19_ct_seg",
         "kicc_ml.cohort.public.clinical_tables.catanzaro",
         "kicc_ml.cohort.public.clinical_tables.wuhan",

@@ -19,6 +19,9 @@ from kicc_ml.core.path_names import check_distinct, check_path_name
 #: What can be predicted for a patient; column names of the clinical table.
 ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
 
+#: Endpoints of public cohorts beside these; a consortium's own have the names that it gives them.
+FURTHER_ENDPOINTS = ("severe",)
+
 #: What radiologists score on a radiograph, and the most that it can be: extent and opacity of both lungs (Wong HYF et
 #: al., Radiology 2020;296:E72, as in Cohen JP et al., Cureus 2020;12:e9448), Brixia of six zones (Borghesi A & Maroldi
 #: R, Radiol Med 2020;125:509).

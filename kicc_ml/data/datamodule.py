@@ -24,6 +24,7 @@ from kicc_ml.core.types import ENDPOINTS, Case, Split, index_by_id
 from kicc_ml.data.augment.transform import AugmentConfig, BatchAugmentd
 from kicc_ml.data.batches import Labelled, Patients, TrainPatches, WholeVolumes, loader
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
+from kicc_ml.data.endpoints import endpoints_of
 from kicc_ml.data.region_bits import unpack
 from kicc_ml.data.sampling import EpochSampler
 from kicc_ml.data.store import VolumeStore
@@ -139,9 +140,9 @@ class PatientDataModule(pl.LightningDataModule):
     """Outcome: one sample per patient with whatever the configuration asks for and the patient has.
 
     ``canonical_ct`` or ``canonical_cxr`` None leaves that modality out; ``features`` None takes every
-    clinical column, () none. CTs must come out in one shape: give ``matrix`` three numbers. ``setup``
-    fills ``features`` in the order of ``clinical_bf``. A training epoch is every case once.
-    Further images are prepared too, for whoever predicts from all ``views`` of a case.
+    clinical column, () none; ``endpoints`` None takes all that the cohort has, else those named that it has. CTs must
+    come out in one shape: give ``matrix`` three numbers. ``setup`` fills ``features`` in the order of ``clinical_bf``.
+    A training epoch is every case once. Further images are prepared too, for prediction from all ``views`` of a case.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class PatientDataModule(pl.LightningDataModule):
         canonical_ct: CanonicalCT | None = None,
         canonical_cxr: CanonicalCXR | None = None,
         features: Sequence[str] | None = None,
-        endpoints: Sequence[str] = ENDPOINTS,
+        endpoints: Sequence[str] | None = None,
         batch_size: int = 8,
         num_workers: int = 0,
         seed: int = 0,
@@ -166,7 +167,7 @@ class PatientDataModule(pl.LightningDataModule):
         self.canonical_ct = canonical_ct
         self.canonical_cxr = canonical_cxr
         self.features = features
-        self.endpoints = endpoints
+        self.endpoints = endpoints_of(cases, endpoints)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -195,7 +196,7 @@ class PatientDataModule(pl.LightningDataModule):
         if not self.train_cases:
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training patients has a known outcome; "
-                f"fill the columns {', '.join(self.endpoints)}"
+                f"fill the columns {', '.join(self.endpoints or ENDPOINTS)}"
             )
         if self.features is None:
             self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))

@@ -16,6 +16,7 @@ from typing import Any
 
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.public import clinical_tables, covid_ct, images
+from kicc_ml.cohort.public.aiforcovid import aiforcovid
 from kicc_ml.cohort.public.hu_anchored import written_hu_ct
 from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.snapshot import read_snapshot, write_snapshot
@@ -66,6 +67,7 @@ READERS: Mapping[str, Reader] = {
     "kicc_ml.cohort.public.images.covid_cxr": Reader(images.covid_cxr, ("person_conflict",)),
     "kicc_ml.cohort.public.images.covid_cxr_masks": Reader(images.covid_cxr_masks),
     "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
+    "kicc_ml.cohort.public.aiforcovid.aiforcovid": Reader(aiforcovid),
     "kicc_ml.cohort.public.covid_ct.covid19_ct_seg": Reader(covid_ct.covid19_ct_seg),
     "kicc_ml.cohort.public.clinical_tables.catanzaro": Reader(clinical_tables.catanzaro),
     "kicc_ml.cohort.public.clinical_tables.wuhan": Reader(clinical_tables.wuhan),

@@ -1,0 +1,149 @@
+"""AIforCOVID: patients of Italian hospitals, the table of admission, the first radiograph, the course.
+
+Source:
+    Soda P et al., Med Image Anal 2021;74:102216; after registration at aiforcovid.radiomica.it, Zenodo 5760978.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from kicc_ml.cohort.flow import Cohort, Flow
+from kicc_ml.cohort.public.published import YES_NO, Coded, Measured, decoded, find_file, folder_of, known_ids, spelt
+from kicc_ml.cohort.public.unstated_units import Unstated, in_our_units
+from kicc_ml.cohort.table_file import read_cells
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import Case, Series
+from kicc_ml.dicom.index.build import index_repository
+from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, radiograph_series
+
+FOLDER = "aiforcovid"
+#: The releases, and else the two parts of the challenge's copy, which holds the same patients.
+RELEASES = ("AIforCOVID.xlsx", "AIforCOVID_r2.xlsx", "AIforCOVID_r3.xlsx")
+CHALLENGE = ("trainClinData.xls", "testClinData.xls", "trainClinData.xlsx", "testClinData.xlsx")
+
+#: 0 is a man: two thirds of the patients and of those who died are, and red blood cells agree.
+SEX = {"0": 1.0, "1": 0.0, "m": 1.0, "f": 0.0}
+#: Columns of admission, with the ranges outside of which no patient's value lies. Not used: ``RespiratoryFailure``,
+#: since it is not said whether it came before or with the disease; ``Row_number``.
+COLUMNS: dict[str, Measured | Coded] = {
+    "Age": Measured("age_years", 0, 120),
+    "Sex": Coded("sex", SEX),
+    "PositivityAtAdmission": Coded("positive_at_admission", YES_NO),
+    "Temp_C": Measured("temperature_celsius", 30, 43),
+    "DaysFever": Measured("fever_days", 0, 60),
+    "Cough": Coded("cough", YES_NO),
+    "DifficultyInBreathing": Coded("dyspnea", YES_NO),
+    "WBC": Measured("wbc_1e9_l", 0.1, 200),
+    "RBC": Measured("rbc_1e12_l", 1, 9),
+    "CRP": Measured("crp_mg_l", 0, 1000),
+    "Fibrinogen": Measured("fibrinogen_mg_dl", 50, 1500),
+    "Glucose": Measured("glucose_mg_dl", 20, 1500),
+    "PCT": Measured("pct_ng_ml", 0, 100_000),
+    "LDH": Measured("ldh_u_l", 0, 10_000),
+    "INR": Measured("inr_ratio", 0.5, 20),
+    "D_dimer": Measured("d_dimer_ug_l", 0, 1_000_000),
+    "Ox_percentage": Measured("spo2_percent", 30, 100),
+    "PaO2": Measured("pao2_mmhg", 15, 600),
+    "SaO2": Measured("sao2_percent", 20, 100),
+    "PaCO2": Measured("paco2_mmhg", 10, 150),
+    "pH": Measured("arterial_ph", 6.5, 8),
+    "CardiovascularDisease": Coded("cardiovascular_disease", YES_NO),
+    "IschemicHeartDisease": Coded("ischemic_heart_disease", YES_NO),
+    "AtrialFibrillation": Coded("atrial_fibrillation", YES_NO),
+    "HeartFailure": Coded("heart_failure", YES_NO),
+    "Ictus": Coded("stroke", YES_NO),
+    "HighBloodPressure": Coded("hypertension", YES_NO),
+    "Diabetes": Coded("diabetes", YES_NO),
+    "Dementia": Coded("dementia", YES_NO),
+    "BPCO": Coded("copd", YES_NO),
+    "Cancer": Coded("cancer", YES_NO),
+    "ChronicKidneyDisease": Coded("chronic_kidney_disease", YES_NO),
+    "Obesity": Coded("obesity", YES_NO),
+    "Position": Coded("film_position_1", YES_NO),  # what 0 and 1 are is not said in the table
+}
+#: Severe is ventilation that is not invasive, intensive care or death.
+ENDPOINTS: dict[str, Measured | Coded] = {
+    "Prognosis": Coded("severe", {"severe": 1.0, "mild": 0.0}),
+    "Death": Coded("death", YES_NO),
+}
+#: Not stated by the hospitals, and told by their medians. Usual ones: of inpatients of the first wave, rounded.
+UNITS = {
+    "crp_mg_l": Unstated(60, {"mg/L": 1, "mg/dL": 10}, low=0.1, high=700),
+    "pct_ng_ml": Unstated(0.13, {"ng/mL": 1, "pg/mL": 0.001}, low=0.005, high=200),
+    "d_dimer_ug_l": Unstated(700, {"µg/L": 1, "mg/L": 1000}, low=20, high=200_000),
+    "ldh_u_l": Unstated(320, {"U/L": 1, "µkat/L": 60}, low=50, high=6000),
+}
+
+
+def aiforcovid(root: str | Path | None) -> Cohort:
+    """Patients of AIforCOVID, their hospital the site; endpoints ``severe`` and ``death``.
+
+    Of the folder the tables of all releases are read, or else those of the challenge's copy. A patient whose
+    radiograph does not lie there stays, with the clinical part.
+
+    Args:
+        root: the folder of tables and images, or one that holds it as ``aiforcovid``.
+
+    Raises:
+        UserError: no table, or one without the columns of the set.
+    """
+    folder, flow = folder_of(root, FOLDER), Flow()
+    tables = _tables(folder)
+    cells = pd.concat([spelt_as_here(read_cells(path), path) for path in tables], ignore_index=True)
+    films = _films(folder)
+    cases = [with_film(case, films.get(case.case_id)) for case in patients_of(cells, tables[0], flow)]
+    flow.counts["cases with CXR"] = sum(case.cxr is not None for case in cases)
+    flow.counts["cases with no image"] = sum(case.cxr is None for case in cases)
+    flow.log()
+    return Cohort(cases, flow)
+
+
+def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The columns of the set, however the release spells them. Raises UserError where those of every release lack."""
+    return spelt(cells, path, ["ImageFile", "Hospital", *COLUMNS, *ENDPOINTS], ["ImageFile", "Hospital", "Age", "Sex"])
+
+
+def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
+    """Patients without images, of rows whose columns are spelt as here; units are told by all rows of a hospital."""
+    flow.rows = len(cells)
+    distinct = cells.drop_duplicates(ignore_index=True)
+    if repeated := len(cells) - len(distinct):
+        flow.excluded["the same row again"] = repeated
+    rows = known_ids(known_ids(distinct, "ImageFile", flow), "Hospital", flow)
+    site = rows["Hospital"].str.upper()
+    values = in_our_units(decoded(rows, COLUMNS, path, flow), site, UNITS, flow)
+    outcomes = decoded(rows, ENDPOINTS, path, flow).reindex(columns=["severe", "death"])
+    of_patient = zip(rows["ImageFile"], site, values.to_dict("records"), outcomes.to_dict("records"), strict=True)
+    cases = [
+        Case(Path(film).stem, hospital, Path(film).stem, clinical=clinical, endpoints=endpoints)
+        for film, hospital, clinical, endpoints in of_patient
+    ]
+    flow.cases = len(cases)
+    return cases
+
+
+def with_film(case: Case, film: Series | None) -> Case:
+    """The case with its radiograph, if there is one, as one of its hospital."""
+    return case if film is None else replace(case, cxr=replace(film, site=case.site, patient=case.person))
+
+
+def _tables(folder: Path) -> list[Path]:
+    for family in (RELEASES, CHALLENGE):
+        if found := [path for name in family if (path := find_file(folder, [name]))]:
+            return found
+    raise UserError(f"{folder} holds none of {', '.join(RELEASES + CHALLENGE)}; give the folder of AIforCOVID")
+
+
+def _films(folder: Path) -> dict[str, Series]:
+    """Radiographs below the folder by the name of their file without suffix: DICOM, and PNG as in the challenge."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    found = {
+        path.stem: radiograph_series(path, site="", patient=path.stem)
+        for path in paths
+        if path.suffix.lower() in RADIOGRAPH_SUFFIXES
+    }
+    if any(path.suffix.lower() == ".dcm" for path in paths):
+        found |= {one.files[0].stem: one for one in index_repository(folder) if one.modality == "CXR"}
+    return {name: one for name, one in found.items() if one.usable}

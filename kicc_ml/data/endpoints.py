@@ -1,0 +1,24 @@
+"""Which endpoints are learnt of a cohort."""
+
+from collections.abc import Sequence
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.types import ENDPOINTS, FURTHER_ENDPOINTS, Case
+
+
+def endpoints_of(cases: Sequence[Case], named: Sequence[str] | None) -> tuple[str, ...]:
+    """The endpoints that a cohort has, or those of them that are ``named``.
+
+    Of those named that many cohorts have (``ENDPOINTS``, ``FURTHER_ENDPOINTS``) this one may lack some. Raises
+    UserError where it lacks all, or another one.
+    """
+    met = dict.fromkeys(name for case in cases for name in case.endpoints)
+    found = [*(name for name in ENDPOINTS if name in met), *(name for name in met if name not in ENDPOINTS)]
+    if named is None or not cases:
+        return tuple(found if named is None else named)
+    taken = tuple(name for name in named if name in met)
+    strange = [name for name in named if name not in (*met, *ENDPOINTS, *FURTHER_ENDPOINTS)]
+    if strange or (met and not taken):
+        lacking = ", ".join(strange or named)
+        raise UserError(f"data.endpoints: the cohort has no endpoint {lacking}; it has {', '.join(found)}")
+    return taken or tuple(named)
