@@ -69,6 +69,9 @@ READERS: Mapping[str, Reader] = {
     "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
     "kicc_ml.cohort.public.aiforcovid.aiforcovid": Reader(aiforcovid),
     "kicc_ml.cohort.public.covid_ct.covid19_ct_seg": Reader(covid_ct.covid19_ct_seg),
+    "kicc_ml.cohort.public.covid_ct.covid19_20": Reader(covid_ct.covid19_20),
+    "kicc_ml.cohort.public.covid_ct.mosmed": Reader(covid_ct.mosmed),
+    "kicc_ml.cohort.public.covid_ct.medseg": Reader(covid_ct.medseg),
     "kicc_ml.cohort.public.clinical_tables.catanzaro": Reader(clinical_tables.catanzaro),
     "kicc_ml.cohort.public.clinical_tables.wuhan": Reader(clinical_tables.wuhan),
 }

@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.public.nifti_files import Scan, by_name, cohort_of, existing_folder, nifti_below
+from kicc_ml.cohort.public.nifti_files import Scan, by_name, cohort_of, existing_folder, nifti_below, without_hospitals
 from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.series.image_files import make_nifti_series, strip_suffix
 
 logger = logging.getLogger(__name__)
 
 UNIT = "scans in the folder"
+CHALLENGE = re.compile(r"volume-covid19-.+_(ct|seg)", re.IGNORECASE)
+MOSMED = re.compile(r"study_\d+(_mask)?", re.IGNORECASE)
+MASK_SUFFIX = "_mask"
+MEDSEG_LABELS = {1: "ground_glass", 2: "consolidation", 3: "pleural_effusion"}
+#: One value, or one for each lung.
+MEDSEG_LUNG_LABELS = {1: "lung", 2: "lung"}
 
 #: HU of the grey values 0 and 255 of the scans of Radiopaedia in COVID-19-CT-Seg, which were saved in a lung window.
 RADIOPAEDIA_WINDOW_HU = (-1250.0, 250.0)
@@ -90,6 +96,121 @@ def _is_mask(path: Path, root: Path, kind: str = "") -> bool:
 def _plain(name: str) -> str:
     """A name without case, blanks, lines and a plural."""
     return re.sub(r"[\W_]+", "", name.lower()).removesuffix("s")
+
+
+def covid19_20(root: str | Path | None) -> Cohort:
+    """The COVID-19-20 challenge: 199 scans with masks of lesions, and 50 without, which are left out.
+
+    Read from ``volume-covid19-A-NNNN_ct.nii.gz`` in HU with ``volume-covid19-A-NNNN_seg.nii.gz`` beside it (0 and 1,
+    the lesion). Hospitals are not published: the source is the site. The patients are those of TCIA's collection
+    ``CT Images in COVID-19`` (August 2020).
+
+    Source:
+        Roth HR et al., Med Image Anal 2022;82:102605; covid-segmentation.grand-challenge.org.
+
+    Raises:
+        UserError: the folder is not there, or holds no scan with a mask.
+    """
+    folder = existing_folder(root, "covid19_20")
+    found = nifti_below(folder)
+    images, masks = (
+        by_name((path for path in found if _challenge_kind(path) == kind), _challenge_name) for kind in ("ct", "seg")
+    )
+    _warn_of_lone_masks(folder, set(masks) - set(images))
+    scans = [
+        Scan(
+            name,
+            "covid19_20",
+            make_nifti_series(path, site="covid19_20", patient=name, units="hu"),
+            {"lesion": masks[name]} if name in masks else {},
+        )
+        for name, path in images.items()
+    ]
+    flow = Flow(rows=len(scans), unit=UNIT)
+    layout = "volume-covid19-A-*_ct.nii.gz with volume-covid19-A-*_seg.nii.gz beside them"
+    return without_hospitals(cohort_of(scans, flow, folder, layout))
+
+
+def _challenge_name(path: Path) -> str:
+    return strip_suffix(path).rpartition("_")[0]
+
+
+def _challenge_kind(path: Path) -> str:
+    """``ct`` or ``seg``; "" for a file of another set."""
+    found = CHALLENGE.fullmatch(strip_suffix(path))
+    return found[1].lower() if found else ""
+
+
+def mosmed(root: str | Path | None) -> Cohort:
+    """MosMedData: the 50 of 1,110 studies of Moscow's hospitals that have a mask of lesions; the others are counted.
+
+    Read from ``study_NNNN.nii.gz`` in HU, in folders ``CT-0`` (no findings) to ``CT-4`` (over three quarters of the
+    lung involved), and ``study_NNNN_mask.nii.gz`` (0 and 1: ground glass and consolidation, the lesion). Hospitals are
+    not published: the source is the site.
+
+    Source:
+        Morozov SP et al., MosMedData, arXiv 2005.06465 (CC BY-NC-ND 3.0).
+
+    Raises:
+        UserError: the folder is not there, or holds no scan with a mask.
+    """
+    folder = existing_folder(root, "mosmed")
+    found = [path for path in nifti_below(folder) if MOSMED.fullmatch(strip_suffix(path))]
+    studies = by_name(path for path in found if not strip_suffix(path).lower().endswith(MASK_SUFFIX))
+    masks = by_name((path for path in found if strip_suffix(path).lower().endswith(MASK_SUFFIX)), _mosmed_study)
+    _warn_of_lone_masks(folder, set(masks) - set(studies))
+    scans = [
+        Scan(
+            name,
+            "mosmed",
+            make_nifti_series(path, site="mosmed", patient=name, units="hu"),
+            {"lesion": masks[name]} if name in masks else {},
+        )
+        for name, path in studies.items()
+    ]
+    layout = "studies/CT-*/study_*.nii.gz and masks/study_*_mask.nii.gz"
+    return without_hospitals(cohort_of(scans, Flow(rows=len(scans), unit=UNIT), folder, layout))
+
+
+def _mosmed_study(path: Path) -> str:
+    return strip_suffix(path)[: -len(MASK_SUFFIX)]
+
+
+def medseg(root: str | Path | None) -> Cohort:
+    """MedSeg: nine scans of Radiopaedia with masks of ground glass, consolidation and lungs.
+
+    Read from ``rp_im/N.nii.gz`` in HU, ``rp_msk/N.nii.gz`` (1 ground glass, 2 consolidation, 3 pleural effusion, which
+    is no lesion of the lung) and ``rp_lung_msk/N.nii.gz``. Hospitals are not published: Radiopaedia is the site. Its
+    scans may be those of ``covid19_ct_seg``.
+
+    Source:
+        MedSeg, medicalsegmentation.com/covid19; figshare 13521488 (CC0).
+
+    Raises:
+        UserError: the folder is not there, or holds no scan with masks.
+    """
+    folder = existing_folder(root, "medseg")
+    found = nifti_below(folder)
+    scans, masks, lungs = (
+        by_name(path for path in found if path.parent.name.lower() == kind and strip_suffix(path).isdecimal())
+        for kind in ("rp_im", "rp_msk", "rp_lung_msk")
+    )
+    _warn_of_lone_masks(folder, {*masks, *lungs} - set(scans))
+    placed = [_medseg_scan(number, path, masks.get(number), lungs.get(number)) for number, path in scans.items()]
+    flow = Flow(rows=len(scans), unit=UNIT)
+    return without_hospitals(cohort_of(placed, flow, folder, "rp_im/*.nii.gz, rp_msk/*.nii.gz, rp_lung_msk/*.nii.gz"))
+
+
+def _medseg_scan(number: str, path: Path, mask: Path | None, lung: Path | None) -> Scan:
+    masks = {"ground_glass": mask, "consolidation": mask} if mask else {}
+    name = f"medseg_{int(number)}"
+    return Scan(
+        name,
+        "radiopaedia",
+        make_nifti_series(path, site="radiopaedia", patient=name, units="hu"),
+        masks | ({"lung": lung} if mask and lung else {}),
+        {**dict.fromkeys(masks, MEDSEG_LABELS), "lung": MEDSEG_LUNG_LABELS},
+    )
 
 
 def _warn_of_lone_masks(folder: Path, names: set[str]) -> None:

@@ -91,6 +91,12 @@ def cohort_of(scans: Iterable[Scan], flow: Flow, root: Path, layout: str) -> Coh
     return Cohort(cases, flow)
 
 
+def without_hospitals(cohort: Cohort) -> Cohort:
+    """A cohort of a set whose hospitals are not published, with that said in its flow."""
+    cohort.flow.counts[NO_HOSPITALS] = len(cohort)
+    return cohort
+
+
 def _usable(scans: Iterable[Scan], flow: Flow, root: Path) -> Iterator[Scan]:
     pointers = 0
     for scan in scans:

@@ -1,17 +1,21 @@
 """Each public CT set is read by the layout in which it is published, here with made-up content."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kicc_ml.cohort.public.covid_ct import covid19_ct_seg
+from kicc_ml.cohort.public.covid_ct import covid19_20, covid19_ct_seg, medseg, mosmed
+from kicc_ml.cohort.splits import leave_one_site_out
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.store import read_masks
 from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.volume.read import read_volume
+
+real_data = pytest.mark.skipif("KICC_DATA" not in os.environ, reason="KICC_DATA names no folder of public data")
 
 SHAPE = (6, 5, 4)
 AFFINE = np.diag([-0.8, -0.8, 5.0, 1.0])
@@ -131,7 +135,7 @@ def test_a_second_copy_of_a_scan_is_refused(tmp_path: Path):
         covid19_ct_seg(tmp_path)
 
 
-@pytest.mark.parametrize("read", [covid19_ct_seg])
+@pytest.mark.parametrize("read", [covid19_ct_seg, covid19_20, mosmed, medseg])
 def test_a_folder_without_the_set_says_what_should_lie_there(tmp_path: Path, read):
     lay(tmp_path / "other.nii.gz")
     with pytest.raises(UserError, match=f"{tmp_path} holds no scan with a mask; it should hold "):
@@ -139,3 +143,92 @@ def test_a_folder_without_the_set_says_what_should_lie_there(tmp_path: Path, rea
     for root in (None, tmp_path / "nothing"):
         with pytest.raises(UserError, match=r"say where \w+ lies: cohort.root=DIR"):
             read(root)
+
+
+def lay_challenge(root: Path, train: str = "COVID-19-20_v2/Train", suffix: str = ".nii.gz") -> Path:
+    for number in ("0003", "0011"):
+        lay(root / train / f"volume-covid19-A-{number}_ct{suffix}")
+        lay(root / train / f"volume-covid19-A-{number}_seg{suffix}", labels(1, 1))
+    lay(root / train.replace("Train", "Validation") / f"volume-covid19-A-0654_ct{suffix}")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("train", "suffix"), [("COVID-19-20_v2/Train", ".nii.gz"), ("Train", ".nii"), ("covid/train set", ".nii.gz")]
+)
+def test_covid19_20_takes_scans_with_masks_and_counts_those_without(tmp_path: Path, train: str, suffix: str):
+    cohort = covid19_20(lay_challenge(tmp_path, train, suffix))
+    assert [(case.case_id, case.site) for case in cohort] == [
+        ("volume-covid19-A-0003", "covid19_20"),
+        ("volume-covid19-A-0011", "covid19_20"),
+    ]
+    assert [voxels(case) for case in cohort] == [{"lesion": 2 * PLANE}] * 2
+    assert (cohort.flow.rows, cohort.flow.excluded) == (3, {"no mask": 1})
+
+
+def lay_mosmed(root: Path, studies: str = "COVID19_1110/studies", masks: str = "COVID19_1110/masks") -> Path:
+    lay(root / studies / "CT-0" / "study_0001.nii.gz")
+    for number in ("0255", "0256"):
+        lay(root / studies / "CT-1" / f"study_{number}.nii.gz")
+        lay(root / masks / f"study_{number}_mask.nii.gz", labels(1))
+    (root / "dataset_registry.csv").write_text("\ufeffstudy_id,category,study_file,mask_file\n", encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("studies", ["COVID19_1110/studies", "."])
+def test_mosmed_takes_the_studies_that_have_a_mask(tmp_path: Path, studies: str):
+    cohort = mosmed(lay_mosmed(tmp_path, studies))
+    assert [(case.case_id, case.site) for case in cohort] == [("study_0255", "mosmed"), ("study_0256", "mosmed")]
+    assert [voxels(case) for case in cohort] == [{"lesion": PLANE}] * 2
+    assert (cohort.flow.rows, cohort.flow.excluded) == (3, {"no mask": 1})
+
+
+def test_pointers_of_git_lfs_are_named_as_such(tmp_path: Path, caplog):
+    root = lay_mosmed(tmp_path)
+    (root / "COVID19_1110/studies/CT-1/study_0255.nii.gz").write_text(POINTER)
+    assert [case.case_id for case in mosmed(root)] == ["study_0256"]
+    assert "1 scan left out: Git LFS has left pointers" in caplog.text
+    (root / "COVID19_1110/masks/study_0256_mask.nii.gz").write_text(POINTER)
+    with pytest.raises(UserError, match="a Git LFS pointer in the place of scan or mask: 2"):
+        mosmed(root)
+
+
+@real_data
+def test_the_real_masks_of_mosmed_lie_there_without_their_scans(caplog):
+    with pytest.raises(UserError, match="holds no scan with a mask"):
+        mosmed(Path(os.environ["KICC_DATA"]) / "mosmed")
+    assert "6 masks without a scan of that name, for example study_0255" in caplog.text
+
+
+def lay_medseg(root: Path, suffix: str = ".nii.gz") -> Path:
+    for number in (1, 9):
+        lay(root / "rp_im" / f"{number}{suffix}")
+        lay(root / "rp_msk" / f"{number}{suffix}", labels(1, 2, 2, 3))
+        lay(root / "rp_lung_msk" / f"{number}{suffix}", labels(1, 1, 1, 1, 1))
+    return root
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_medseg_gives_ground_glass_and_consolidation_but_no_effusion(tmp_path: Path, suffix: str):
+    cohort = medseg(lay_medseg(tmp_path / "unpacked", suffix).parent)
+    assert [(case.case_id, case.site) for case in cohort] == [("medseg_1", "radiopaedia"), ("medseg_9", "radiopaedia")]
+    assert [voxels(case) for case in cohort] == [
+        {"consolidation": 2 * PLANE, "lesion": 3 * PLANE, "lung": 5 * PLANE}
+    ] * 2
+
+
+def test_lungs_of_medseg_with_a_value_each_are_lung(tmp_path: Path):
+    lay_medseg(tmp_path)
+    lay(tmp_path / "rp_lung_msk" / "1.nii.gz", labels(1, 2))
+    assert voxels(medseg(tmp_path)[0])["lung"] == 2 * PLANE
+
+
+@pytest.mark.parametrize(
+    ("lay_set", "read", "cases"),
+    [(lay_challenge, covid19_20, 2), (lay_mosmed, mosmed, 2), (lay_medseg, medseg, 2)],
+)
+def test_a_set_without_hospitals_says_so_and_is_split_by_patient(tmp_path: Path, lay_set, read, cases: int):
+    cohort = read(lay_set(tmp_path))
+    assert cohort.flow.counts == {"cases whose hospital is not published: their source is the site": cases}
+    with pytest.raises(UserError, match="split=patient_kfold"):
+        leave_one_site_out(cohort)
