@@ -85,7 +85,7 @@ def predict(
     series, intake_s = _scans(source, segmenter)
     pages, objects = report or identified, dicom or bool(push)
     clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
-    say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", aside=True)
+    say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
     _predict(segmenter, clinic, out, series.set_aside)
 
 

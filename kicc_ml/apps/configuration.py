@@ -39,6 +39,7 @@ CALLABLE = frozenset(
         "kicc_ml.cohort.public.images.covid_cxr_masks",
         "kicc_ml.cohort.public.images.covid_cxr_severity",
         "kicc_ml.cohort.public.aiforcovid.aiforcovid",
+        "kicc_ml.cohort.public.ricord.ricord1a",
         "kicc_ml.cohort.public.covid_ct.covid19_ct_seg",
         "kicc_ml.cohort.public.covid_ct.covid19_20",
         "kicc_ml.cohort.public.covid_ct.mosmed",

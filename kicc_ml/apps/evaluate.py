@@ -121,7 +121,7 @@ def score(run: Path, cohort: RunCohort) -> Scores:
     """Set what the finished folds of a run predicted against what the cohort says of their cases."""
     folds = fold_folders(run)
     made_by = describe_network(settings_of_fold(folds[0]))
-    say(f"evaluate {run}: {format_count(len(folds), 'fold')}, {made_by}; figures on the processor", aside=True)
+    say(f"evaluate {run}: {format_count(len(folds), 'fold')}, {made_by}; figures on the processor", to_stderr=True)
     cases = cohorts_of(folds, cohort)
     tables = {folder: read_predictions(folder) for folder in folds}
     for folder, table in tables.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from kicc_ml.core.shown import page_text
+from kicc_ml.core.shown import escape_for_page
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -31,7 +31,7 @@ def read_template(
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in (room, "kicc_ml.core")]),
         autoescape=True,
-        finalize=page_text,
+        finalize=escape_for_page,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

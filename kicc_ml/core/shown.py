@@ -53,7 +53,7 @@ def escape_markup(text: object) -> str:
 
 
 def say(text: object, *, to_stderr: bool = False) -> None:
-    """Print a message of one or several lines that may quote foreign text; ``aside`` to standard error."""
+    """Print a message of one or several lines that may quote foreign text; on request to standard error."""
     print(make_printable(text, lines=True), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 

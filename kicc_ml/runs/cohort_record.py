@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym
-from kicc_ml.core.received import read_object
-from kicc_ml.core.shown import counted
+from kicc_ml.core.pseudonym import make_pseudonym
+from kicc_ml.core.received import read_json_object
+from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Case, Series
 from kicc_ml.runs.folder import COHORT
 
@@ -48,7 +48,7 @@ def read_record(run: Path) -> Record | None:
     path = run / COHORT
     if not path.is_file():
         return None
-    kept = read_object(path, WITHOUT)
+    kept = read_json_object(path, WITHOUT)
     if not all(
         isinstance(parts, dict) and all(isinstance(one, str) for one in parts.values()) for parts in kept.values()
     ):
@@ -73,7 +73,7 @@ def describe_differences(found: Mapping[str, str], count: int) -> str:
     """Return how many of ``count`` cases differ, and of the first ones what differs."""
     shown = [f"{case_id} ({what})" for case_id, what in list(found.items())[:SHOWN_CASES]]
     more = [f"and {len(found) - SHOWN_CASES} more"] if len(found) > SHOWN_CASES else []
-    return f"{len(found)} of {counted(count, 'case')} differ: {', '.join([*shown, *more])}"
+    return f"{len(found)} of {format_count(count, 'case')} differ: {', '.join([*shown, *more])}"
 
 
 def _parts_of(case: Case, key: bytes | None) -> dict[str, str]:
@@ -104,4 +104,4 @@ def _digest(value: Any) -> str:
 def _keyed(key: bytes, case_id: str, values: Mapping[str, float]) -> str:
     """The id is part of it, so that two patients with the same values have two digests."""
     known = {name: float(value) for name, value in sorted(values.items()) if not isnan(value)}
-    return pseudonym(key, "values of a case", case_id, json.dumps(known))
+    return make_pseudonym(key, "values of a case", case_id, json.dumps(known))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.pseudonym import pseudonym
+from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.types import Case, Series
 from kicc_ml.runs.cohort_record import describe_differences, differences, read_record, record_of
 
@@ -58,7 +58,7 @@ def test_values_cannot_be_found_by_trying_all_that_are_possible():
     """Whoever gets the run knows how it is made, and has not the key."""
     kept = record_of([CASE], KEY)["seoul_1"]
     tried = {
-        pseudonym(key, "values of a case", "seoul_1", json.dumps({"death": float(death), "icu": float(icu)}))
+        make_pseudonym(key, "values of a case", "seoul_1", json.dumps({"death": float(death), "icu": float(icu)}))
         for death, icu in product((0, 1), repeat=2)
         for key in (b"", OTHER_KEY)
     }

@@ -16,7 +16,7 @@ from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.index.build import index_repository
-from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, radiograph_series
+from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, make_radiograph_series
 
 FOLDER = "aiforcovid"
 #: The releases, and else the two parts of the challenge's copy, which holds the same patients.
@@ -115,10 +115,13 @@ def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
     site = rows["Hospital"].str.upper()
     values = in_our_units(decoded(rows, COLUMNS, path, flow), site, UNITS, flow)
     outcomes = decoded(rows, ENDPOINTS, path, flow).reindex(columns=["severe", "death"])
-    of_patient = zip(rows["ImageFile"], site, values.to_dict("records"), outcomes.to_dict("records"), strict=True)
+    clinical, endpoints = (
+        [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+        for table in (values, outcomes)
+    )
     cases = [
-        Case(Path(film).stem, hospital, Path(film).stem, clinical=clinical, endpoints=endpoints)
-        for film, hospital, clinical, endpoints in of_patient
+        Case(Path(film).stem, hospital, Path(film).stem, clinical=features, endpoints=outcome)
+        for film, hospital, features, outcome in zip(rows["ImageFile"], site, clinical, endpoints, strict=True)
     ]
     flow.cases = len(cases)
     return cases
@@ -140,7 +143,7 @@ def _films(folder: Path) -> dict[str, Series]:
     """Radiographs below the folder by the name of their file without suffix: DICOM, and PNG as in the challenge."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     found = {
-        path.stem: radiograph_series(path, site="", patient=path.stem)
+        path.stem: make_radiograph_series(path, site="", patient=path.stem)
         for path in paths
         if path.suffix.lower() in RADIOGRAPH_SUFFIXES
     }
