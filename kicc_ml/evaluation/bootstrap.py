@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kicc_ml.evaluation.intervals import CONFIDENCE, LEAST, Interval, Scale, from_scale, to_scale
+from kicc_ml.evaluation.intervals import CONFIDENCE, LEAST, Interval, Scale, from_scale, make_interval, to_scale
 
 REPLICATES = 2000
 
@@ -71,7 +71,7 @@ def t_interval(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "ident
         return Interval(None, None, "no spread between resamples")
     half = stats.t.ppf((1 + CONFIDENCE) / 2, drawn.degrees) * spread
     low, high = from_scale(to_scale(replicate_r[0], scale, LEAST) + np.array([-half, half]), scale)
-    return Interval(float(low), float(high))
+    return make_interval(low, high)
 
 
 def spread_of(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> float:

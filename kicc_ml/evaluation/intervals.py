@@ -30,6 +30,16 @@ class Interval:
     reason: str = ""
 
 
+def make_interval(low: float, high: float, reason: str = "") -> Interval:
+    """The interval between two bounds; none, with the reason, where a bound is beyond every number.
+
+    A ratio whose logarithm has a large error has such bounds: they say no more than that the figure is unknown.
+    """
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return Interval(None, None, "too few cases or events: the interval has no end")
+    return Interval(float(low), float(high), reason)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A ``figure`` with its ``variance`` on ``scale`` and the ``degrees`` of freedom of that.
@@ -50,7 +60,7 @@ class Estimate:
             return Interval(None, None, self.reason)
         half = critical(self.degrees) * np.sqrt(self.variance)
         low, high = from_scale(to_scale(np.array(self.figure), self.scale) + np.array([-half, half]), self.scale)
-        return Interval(float(low), float(high))
+        return make_interval(low, high)
 
     @property
     def p(self) -> float | None:
@@ -120,7 +130,10 @@ def to_scale(value: np.ndarray, scale: Scale, least: float = LEAST) -> np.ndarra
 def from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
     if scale == "logit":
         return special.expit(value)
-    return np.exp(value) if scale == "log" else value
+    if scale == "log":
+        with np.errstate(over="ignore"):  # make_interval says what an infinite bound means
+            return np.exp(value)
+    return value
 
 
 def slope(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from kicc_ml.evaluation.intervals import Interval, Scale, critical, from_scale, two_sided_p
+from kicc_ml.evaluation.intervals import Interval, Scale, critical, from_scale, make_interval, two_sided_p
 
 #: With two hospitals t has one degree of freedom (12.7), and the spread between hospitals is one difference.
 MIN_HOSPITALS = 3
@@ -71,11 +71,11 @@ class Pooled:
 
     @property
     def interval(self) -> Interval:
-        return Interval(self.low, self.high, self.reason)
+        return _make_known_interval(self.low, self.high, self.reason)
 
     @property
     def predicted(self) -> Interval:
-        return Interval(self.predicted_low, self.predicted_high, self.predicted_reason)
+        return _make_known_interval(self.predicted_low, self.predicted_high, self.predicted_reason)
 
 
 ON_SCALE = ("mean", "low", "high", "predicted_low", "predicted_high", "plug_in_low", "plug_in_high")
@@ -130,6 +130,10 @@ def limit_weights(weight_k: np.ndarray) -> np.ndarray:
     while descending_k[heavy] > (limit := share * descending_k[heavy:].sum() / (1 - heavy * share)):
         heavy += 1
     return np.minimum(weight_k, limit)
+
+
+def _make_known_interval(low: float | None, high: float | None, reason: str) -> Interval:
+    return Interval(None, None, reason) if low is None or high is None else make_interval(low, high, reason)
 
 
 def _why_unpredicted(k: int, q_p: float) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.dicom.phantom_files import write_series
-from tests.dicom.phantoms import Grid, even_mm
 
 from kicc_ml.cohort.public.ricord import ricord1a
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.volume.read import read_volume
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 JSON = "MIDRC-RICORD-1a_annotations_labelgroup_all_2020-Dec-8.json"
 GRID = Grid(even_mm(6), rows=16, columns=20)
