@@ -15,6 +15,7 @@ import numpy as np
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import check_distinct, check_path_name
+from kicc_ml.core.shown import make_printable
 
 #: What can be predicted for a patient; column names of the clinical table.
 ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
@@ -142,6 +143,8 @@ class Case:
     set's files differ. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones.
 
+    Control characters in ``site`` are written out, as ``\\x1b``.
+
     Raises UserError for an id that could not be the name of a folder of results.
     """
 
@@ -161,6 +164,8 @@ class Case:
 
     def __post_init__(self) -> None:
         check_path_name(self.case_id, "the case id")
+        # A hospital's name may be a cell of somebody's table; it stands in files and on pages of every run.
+        object.__setattr__(self, "site", make_printable(self.site))
 
     def labels_of(self, region: str) -> Mapping[int, str]:
         """What the values of the mask file of a region stand for; empty where it has two values."""

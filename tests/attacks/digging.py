@@ -101,11 +101,17 @@ def _of_dicom(content: bytes) -> Iterator[bytes]:
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)
     for element in dataset.file_meta:
         yield str(element.value).encode("utf-8", "backslashreplace")
-    for element in dataset.iterall():
+    for element in _readable_elements(dataset):
         if element.VR in ("OB", "OW", "UN") and isinstance(element.value, bytes):
             yield element.value
         else:
             yield str(element.value).encode("utf-8", "backslashreplace")
+
+
+def _readable_elements(dataset: pydicom.Dataset) -> Iterator[pydicom.DataElement]:
+    """All elements down to the first that is none: bytes after the last one read as an element of an unknown kind."""
+    with contextlib.suppress(NotImplementedError):
+        yield from dataset.iterall()
 
 
 def _of_text(content: bytes) -> Iterator[bytes]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 #: What a page may link to outside of its folder: papers and documentation.
 OUTSIDE = ("https", "mailto")
@@ -59,7 +58,7 @@ def _faults(tab: Any, path: Path) -> list[str]:
 def _fault_of_link(tag: str, written: str, url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc:
-        target = Path(url2pathname(unquote(parts.path, errors="surrogateescape")))
+        target = Path(unquote(parts.path, errors="surrogateescape"))
         return "" if target.exists() else f"dead link {written!r}"
     if parts.scheme == "data" and tag != "A":
         return ""  # a picture in the page itself
