@@ -29,6 +29,12 @@ class Interval:
     high: float | None
     reason: str = ""
 
+    @property
+    def bounds(self) -> dict[str, float | str | None]:
+        """As ``summary.json`` holds them: ``low``, ``high`` and, where there is one, the ``reason``."""
+        bounds: dict[str, float | str | None] = {"low": self.low, "high": self.high}
+        return bounds | ({"reason": self.reason} if self.reason else {})
+
 
 def make_interval(low: float, high: float, reason: str = "") -> Interval:
     """The interval between two bounds; none, with the reason, where a bound is beyond every number.

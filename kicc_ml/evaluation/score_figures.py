@@ -69,7 +69,7 @@ def _figures(rows: pd.DataFrame, model: str, error_of_mean: pd.Series, seed: int
 
 def _mean_figure(value_n: np.ndarray, drawn: Resampling) -> dict[str, Any]:
     replicate_r = drawn.total(value_n) / drawn.total(np.ones(len(value_n)))
-    return _with_bounds(float(value_n.mean()), t_interval(replicate_r, drawn))
+    return {"value": float(value_n.mean())} | t_interval(replicate_r, drawn).bounds
 
 
 def _pearson(predicted_n: np.ndarray, reference_n: np.ndarray, drawn: Resampling) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def _pearson(predicted_n: np.ndarray, reference_n: np.ndarray, drawn: Resampling
     # Fisher's z is half the logit of (1 + r) / 2.
     interval = t_interval((1 + weighted_pearson(predicted_n, reference_n, drawn)) / 2, drawn, "logit")
     if interval.low is None or interval.high is None:
-        return _with_bounds(r, interval)
-    return _with_bounds(r, Interval(2 * interval.low - 1, 2 * interval.high - 1))
+        return {"value": r} | interval.bounds
+    return {"value": r} | Interval(2 * interval.low - 1, 2 * interval.high - 1).bounds
 
 
 def weighted_pearson(one_n: np.ndarray, other_n: np.ndarray, drawn: Resampling) -> np.ndarray:
@@ -93,8 +93,3 @@ def weighted_pearson(one_n: np.ndarray, other_n: np.ndarray, drawn: Resampling) 
     variance_other_r = drawn.total(other_n**2) / count_r - mean_other_r**2
     with np.errstate(divide="ignore", invalid="ignore"):  # a replicate of one person may not vary
         return covariance_r / np.sqrt(variance_one_r * variance_other_r)
-
-
-def _with_bounds(value: float, interval: Interval) -> dict[str, Any]:
-    bounds = {"value": value, "low": interval.low, "high": interval.high}
-    return bounds | ({"reason": interval.reason} if interval.reason else {})

@@ -22,7 +22,7 @@ from kicc_ml.core.shown import escape_json
 from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.hospital_effects import mean_effects
-from kicc_ml.evaluation.intervals import Interval, stratified_estimate
+from kicc_ml.evaluation.intervals import stratified_estimate
 from kicc_ml.evaluation.multisite import at_site, endpoints_of, not_evaluable, sites_of
 from kicc_ml.evaluation.outcome_tables import calibration_curves, comparisons, decision_curves, meta_analyses
 from kicc_ml.evaluation.rows import COMPARED, MODELS, NOT_LEARNT, outside, rows_of, was_not_learnt
@@ -201,8 +201,8 @@ def _agreement(measured_n: np.ndarray, reference_n: np.ndarray) -> dict[str, Any
     if icc is None:
         figures["reason"] = "needs two graded pairs that differ"
     r, r_interval = agreement.pearson(measured_n, reference_n)
-    figures["icc_interval"] = _bounds(agreement.icc_interval(both_n2))
-    figures["pearson"] = {"value": r} | _bounds(r_interval)
+    figures["icc_interval"] = agreement.icc_interval(both_n2).bounds
+    figures["pearson"] = {"value": r} | r_interval.bounds
     limits = agreement.bland_altman(measured_n, reference_n)
     figures["bland_altman"] = {"reason": "fewer than three graded pairs"} if limits is None else _limits(limits)
     return figures
@@ -210,14 +210,9 @@ def _agreement(measured_n: np.ndarray, reference_n: np.ndarray) -> dict[str, Any
 
 def _limits(limits: agreement.BlandAltman) -> dict[str, Any]:
     return {
-        name: {"value": getattr(limits, name)} | _bounds(getattr(limits, f"{name}_interval"))
+        name: {"value": getattr(limits, name)} | getattr(limits, f"{name}_interval").bounds
         for name in ("bias", "lower", "upper")
     }
-
-
-def _bounds(interval: Interval) -> dict[str, Any]:
-    bounds = {"low": interval.low, "high": interval.high}
-    return bounds | ({"reason": interval.reason} if interval.reason else {})
 
 
 def _pairs(cases: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,22 +32,35 @@ QUESTION_NAMES = {
 }
 
 
-def figure_text(figure: Mapping[str, Any] | None, digits: int = 2) -> str:
-    """``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value."""
-    value = None if figure is None else figure.get("value", figure.get("mean", figure.get("difference")))
-    if figure is None or value is None:
-        return "–"
-    if figure.get("low") is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({bounds_text(figure, digits)})"
+def format_number(value: float | None, digits: int = 2) -> str:
+    """``0.78``, or a dash where there is no value."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
-def bounds_text(figure: Mapping[str, Any], digits: int = 2) -> str:
+def format_bounds(estimate: Mapping[str, Any], digits: int = 2) -> str:
     """``0.71 to 0.84``, or a dash where there is no interval."""
-    return "–" if figure["low"] is None else f"{figure['low']:.{digits}f} to {figure['high']:.{digits}f}"
+    low, high = estimate["low"], estimate["high"]
+    return "–" if low is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def p_text(value: float | None) -> str:
+def format_estimate(estimate: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """Write an estimate with its interval as it is read everywhere.
+
+    Args:
+        estimate: ``value`` (of a mean ``mean``, of a comparison ``difference``) and the bounds ``low`` and ``high``.
+        digits: behind the point.
+
+    Returns:
+        ``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value.
+    """
+    estimate = estimate or {}
+    value = estimate.get("value", estimate.get("mean", estimate.get("difference")))
+    if value is None or estimate.get("low") is None:
+        return format_number(value, digits)
+    return f"{format_number(value, digits)} ({format_bounds(estimate, digits)})"
+
+
+def format_p(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from kicc_ml.evaluation.multisite import site_figures
 from kicc_ml.evaluation.rows import outside
-from kicc_ml.evaluation.text import QUESTION_NAMES, bounds_text, capital
+from kicc_ml.evaluation.text import QUESTION_NAMES, capital, format_bounds, format_number
 
 #: Who is judged, against whom: the first pair of which both predicted the endpoint. The first model from outside, if
 #: there is one, is judged in the place of the network.
@@ -121,7 +121,7 @@ def _against_chance(figure: Figure, question: str, who: str) -> str:
 def _area(figure: Figure) -> str:
     if figure["low"] is None:
         return f"AUC {figure['value']:.2f}"
-    return f"AUC {figure['value']:.2f}, 95 % interval {bounds_text(figure)}"
+    return f"AUC {figure['value']:.2f}, 95 % interval {format_bounds(figure)}"
 
 
 def _why_no_more(like: Figure) -> str:
@@ -132,7 +132,7 @@ def _new_hospital(auroc: Figure) -> str:
     new = auroc["new_hospital"]
     if new["low"] is None:
         return f"For a single new hospital no range is given: {new['reason']}."
-    return f"At a single new hospital the AUC may lie anywhere from {bounds_text(new)}."
+    return f"At a single new hospital the AUC may lie anywhere from {format_bounds(new)}."
 
 
 def _comparison(row: Mapping[str, Any] | None, model: str, against: str) -> tuple[str, str]:
@@ -225,4 +225,5 @@ def _level_fault(ratio: Mapping[str, Any]) -> list[str]:
 
 
 def _figure(figure: Mapping[str, Any]) -> str:
-    return f"{figure['value']:.2f}, {bounds_text(figure)}"
+    """Within brackets, where an estimate can have none of its own."""
+    return f"{format_number(figure['value'])}, {format_bounds(figure)}"

@@ -11,6 +11,7 @@ from scipy.special import expit
 from scipy.stats import t
 
 from kicc_ml.core.types import Risk
+from kicc_ml.evaluation.text import format_estimate
 from kicc_ml.models.baselines.recalibration import PRIOR_SD, fit_recalibration, log_odds
 from kicc_ml.runs.tables import figures_of, held_out_tables
 
@@ -77,7 +78,7 @@ class OutcomeRecord:
     def _calibration(self, endpoint: str) -> dict[str, str]:
         """Slope, intercept and O:E of the run's summary with their intervals; empty where there is none."""
         figures = self.figures.get(endpoint, {}).get(self.shown, {})
-        said = {word: _with_bounds(figures[name]) for name, word in FIGURES.items() if _known(figures, name)}
+        said = {word: format_estimate(figures[name]) for name, word in FIGURES.items() if _known(figures, name)}
         if said:
             n, sites = (figures["brier"].get(name) for name in ("n", "sites"))
             said["held_out"] = f"{n} patients of {sites} hospitals, 95 % intervals"
@@ -134,8 +135,3 @@ def _covariances(probability_n: np.ndarray, label_n: np.ndarray, site_n: np.ndar
 
 def _known(figures: Mapping[str, Any], name: str) -> bool:
     return figures.get(name, {}).get("value") is not None
-
-
-def _with_bounds(figure: Mapping[str, Any]) -> str:
-    bounds = "" if figure["low"] is None else f" ({figure['low']:.2f} to {figure['high']:.2f})"
-    return f"{figure['value']:.2f}{bounds}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
-from kicc_ml.evaluation.text import capital, figure_text, words
+from kicc_ml.evaluation.text import capital, format_bounds, format_estimate, words
 
 #: Columns of a table that are named among the missing; the others are counted.
 MISSING_NAMED = 8
@@ -113,12 +113,12 @@ def _events(figures: Mapping[str, Any]) -> str:
 
 
 def _dice(summary: Mapping[str, Any], regions: Iterable[str]) -> list[str]:
-    return [f"Dice of {words(region)} {figure_text(summary['segmentation'][region]['dice'])}" for region in regions]
+    return [f"Dice of {words(region)} {format_estimate(summary['segmentation'][region]['dice'])}" for region in regions]
 
 
 def _areas(summary: Mapping[str, Any], endpoints: Iterable[str]) -> list[str]:
     return [
-        f"AUC for {words(endpoint)} {figure_text(figures['auroc'])} ({words(model)})"
+        f"AUC for {words(endpoint)} {format_estimate(figures['auroc'])} ({words(model)})"
         for endpoint in endpoints
         for model, figures in list(summary["outcome"][endpoint].items())[:1]
     ]
@@ -130,9 +130,9 @@ def _heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
         if pooled["mean"] is None:
             yield f"{words(endpoint)}: {pooled['reason']}"
         else:
-            low, high = pooled["predicted_low"], pooled["predicted_high"]
-            new = pooled["reason"] if low is None else f"AUC at a new hospital {low:.2f} to {high:.2f}"
-            yield f"{words(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {new}"
+            new = {"low": pooled["predicted_low"], "high": pooled["predicted_high"]}
+            said = pooled["reason"] if new["low"] is None else f"AUC at a new hospital {format_bounds(new)}"
+            yield f"{words(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {said}"
 
 
 def _vendors(summary: Mapping[str, Any]) -> str:

@@ -22,7 +22,16 @@ from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site
 from kicc_ml.evaluation.rows import drawn_models
 from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
 from kicc_ml.evaluation.summary import models_of, numbers, to_json
-from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, bounds_text, figure_text, heading, p_text, words
+from kicc_ml.evaluation.text import (
+    METRIC_NAMES,
+    QUESTION_NAMES,
+    format_bounds,
+    format_estimate,
+    format_number,
+    format_p,
+    heading,
+    words,
+)
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import checklists
 from kicc_ml.report.flow_chart import flow_chart, flow_steps
@@ -120,11 +129,11 @@ def render(
 ) -> str:
     """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
     filters: dict[str, Callable[..., str]] = {
-        "figure": figure_text,
-        "bounds": bounds_text,
+        "figure": format_estimate,
+        "bounds": format_bounds,
         "words": words,
         "heading": heading,
-        "p": p_text,
+        "p": format_p,
     }
     site_header, site_rows = _site_columns(summary)
     return read_template("kicc_ml.report", "report.html.j2", filters).render(
@@ -223,10 +232,10 @@ def _site_cells(figures_of: dict[str, Any], judged: dict[str, list[str]]) -> lis
     within_2 = figures_of["severity"]["score"]["within_2"]
     return [
         str(figures_of["n"]),
-        _short(figures_of["segmentation"]["lesion"]["dice"]["mean"]),
+        format_number(figures_of["segmentation"]["lesion"]["dice"]["mean"]),
         "–" if within_2 is None else f"{100 * within_2:.0f} %",
         *(
-            " / ".join(_short(_auroc(figures_of["outcome"][endpoint], model)) for model in models)
+            " / ".join(format_number(_auroc(figures_of["outcome"][endpoint], model)) for model in models)
             for endpoint, models in judged.items()
         ),
     ]
@@ -234,10 +243,6 @@ def _site_cells(figures_of: dict[str, Any], judged: dict[str, list[str]]) -> lis
 
 def _auroc(models: dict[str, Any], model: str) -> float | None:
     return models[model]["auroc"]["value"] if model in models else None
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.summary import MODELS
-from kicc_ml.evaluation.text import figure_text, words
+from kicc_ml.evaluation.text import format_estimate, words
 
 DICE, AUC = "lesion_dice", "auc_"
 
@@ -75,4 +75,4 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, float):
         return "–" if value is None else str(value)
-    return figure_text({"value": value, "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")})
+    return format_estimate({"value": value, "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")})

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.core.shown import escape_markup
-from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, bounds_text, figure_text, p_text, words
+from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, format_bounds, format_estimate, format_p, words
 
 
 def answer_table(summary: Mapping[str, Any]) -> Table | None:
@@ -37,7 +37,7 @@ def _answer_text(answer: Mapping[str, Any], question: str) -> str:
     if answer["low"] is None and answer["reason"]:
         value = "" if question == "new_hospital" or answer["value"] is None else f"{answer['value']:.2f}, "
         return f"{value}{answer['reason']}"
-    return bounds_text(answer) if question == "new_hospital" else figure_text(answer)
+    return format_bounds(answer) if question == "new_hospital" else format_estimate(answer)
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -47,6 +47,6 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         named = (words(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
         where = QUESTION_NAMES.get(row["question"], "")
-        said = (*named, figure_text(row, 3), where, p_text(row["p"]), p_text(row["p_holm"]), row["better"])
+        said = (*named, format_estimate(row, 3), where, format_p(row["p"]), format_p(row["p_holm"]), row["better"])
         table.add_row(*map(escape_markup, said))
     return table
