@@ -21,11 +21,10 @@ from kicc_ml.core.files import whole_file
 from kicc_ml.dicom.deidentify.pixel_data import ForeignBitsError, copy_pixel_data, has_overlay_among_values
 from kicc_ml.dicom.deidentify.profile import BYTES_OF_VALUE, PIXEL_DATA, choose_action, has_stated_length
 from kicc_ml.dicom.deidentify.replacements import Replacements, compute_seconds_past_hour, make_uid
-from kicc_ml.dicom.header.read import MODALITY_OF_CLASS
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.header.terms import GREY, MODALITY_OF_CLASS, RADIOGRAPHY, SECONDARY_CAPTURE
 from kicc_ml.dicom.header.values import convert_to_text, read_element_text, read_transfer_syntax
 from kicc_ml.dicom.header.views import find_view_position
-from kicc_ml.dicom.series.verdict import GREY, RADIOGRAPHY, SECONDARY_CAPTURE
 
 #: Values by which what is written elsewhere in a file is known to name somebody.
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")

@@ -17,6 +17,7 @@ from kicc_ml.dicom.header.multiframe import list_frame_values
 from kicc_ml.dicom.header.parse import ParsedHeader, parse_header, refuse_oversized
 from kicc_ml.dicom.header.pixel_length import is_truncated
 from kicc_ml.dicom.header.shown_path import make_identity_marks, pseudonymize_path, pseudonymize_text
+from kicc_ml.dicom.header.terms import LOSSY_SYNTAXES, LOSSY_UNLESS_DENIED, MODALITY_OF_CLASS
 from kicc_ml.dicom.header.values import (
     TooLargeError,
     read_integer,
@@ -27,21 +28,8 @@ from kicc_ml.dicom.header.values import (
 )
 from kicc_ml.dicom.header.views import find_view_position
 
-#: What a file is when Modality was stripped: SOP classes of PS3.4 B.5.
-MODALITY_OF_CLASS = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.1": "CT",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
-}
-
 #: What tells the phases of one acquisition apart: a number in time, or per cent of the heart cycle.
 PHASE_KEYWORDS = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase")
-#: Compressed syntaxes that always lose something, and those that lose unless the header denies it.
-LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
-LOSSY_UNLESS_DENIED = {"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
 
 #: Names of what is often sent along, and of what images are packed in where it is not opened.
 OFFICE_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".docx", ".doc", ".pptx", ".ods", ".odt", ".hwp", ".hwpx")

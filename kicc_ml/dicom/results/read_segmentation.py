@@ -13,24 +13,22 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, SegmentationStorage
+from pydicom.uid import SegmentationStorage
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
-from kicc_ml.dicom.results.segmentation import CONSOLIDATION, SEGMENTS
+from kicc_ml.dicom.header.terms import LABEL_MAP_SEGMENTATION
+from kicc_ml.dicom.results.codes import CONSOLIDATION, SEGMENTS
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
-
-#: Label Map Segmentation Storage (supplement 243), which pydicom 3.0 has no name for.
-LABEL_MAP = UID("1.2.840.10008.5.1.4.1.1.66.7")
 
 #: Largest distance of a pixel from the middle of its voxel, in voxels: positions are printed to a hundredth of a
 #: millimetre, and half a voxel would be a guess between two.
 MAX_OFF_CENTRE_VOXELS = 0.1
 
 #: What a label may say, lower case and with blanks, beside the labels of
-#: :data:`kicc_ml.dicom.results.segmentation.SEGMENTS`.
+#: :data:`kicc_ml.dicom.results.codes.SEGMENTS`.
 LABELS: Mapping[str, str] = {
     **{name.replace("_", " "): name for name in SEGMENTS},
     **{label: name for name, (label, *_) in SEGMENTS.items()},
@@ -117,7 +115,7 @@ def _read(path: Path, pixels: bool) -> Dataset:
     except Exception as error:  # a damaged file can raise anything in the parser
         kind = type(error).__name__  # its words may quote what is written there
         raise UserError(f"{path}: cannot be read as DICOM ({kind}); is the file whole?") from error
-    if image.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP):
+    if image.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP_SEGMENTATION):
         raise UserError(f"{path}: is no DICOM Segmentation; a predicted mask is one, or a NIfTI")
     return image
 

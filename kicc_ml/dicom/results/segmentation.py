@@ -14,7 +14,6 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 from pydicom.uid import UID, generate_uid
 
 from kicc_ml.core.boxes import find_bounding_box, grow_box, make_whole_box
@@ -22,6 +21,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import without_overlap
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.header.stated_tags import TYPE_2, drop_faulty_tags, suppress_warnings
+from kicc_ml.dicom.results.codes import PROCESSING_EQUIPMENT, SEGMENTS
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 
 MANUFACTURER = "kicc_ml"
@@ -31,32 +31,8 @@ SERIES_NUMBER = {"segmentation": 9001, "map": 9002, "report": 9003, "picture": 9
 #: Around the box of the lungs that a Parametric Map is cut to.
 BOX_MARGIN_VOXELS = 4
 
-PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 RESEARCH_USE = "Research use only"
 MAX_DESCRIPTION_CHARACTERS = 1024  # of value representation ST
-
-CONSOLIDATION = Code("9656002", "SCT", "Consolidation")
-#: Region of :data:`kicc_ml.core.regions.REGIONS` (or ground glass) to label, category, type, laterality and colour.
-SEGMENTS: Mapping[str, tuple[str, Code, Code, str, tuple[int, int, int]]] = {
-    "right_lung": ("right lung", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "right", (86, 180, 233)),
-    "left_lung": ("left lung", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "left", (0, 114, 178)),
-    "lung": ("lungs", codes.SCT.AnatomicalStructure, codes.SCT.Lung, "", (86, 180, 233)),
-    "ground_glass": (
-        "ground glass and other lesion",
-        codes.SCT.MorphologicallyAbnormalStructure,
-        codes.DCM.GroundGlassOpacity,
-        "",
-        (230, 159, 0),
-    ),
-    "lesion": ("lesion", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion, "", (230, 159, 0)),
-    "consolidation": (
-        "consolidation",
-        codes.SCT.MorphologicallyAbnormalStructure,
-        CONSOLIDATION,
-        "",
-        (204, 70, 190),
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A workstation reads the segments by reference; a registry reads the zones without opening an image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import highdicom as hd
 from pydicom.dataset import Dataset
@@ -12,39 +12,25 @@ from pydicom.sr.coding import Code
 
 from kicc_ml.core.types import RadiographScore, Risk, SeverityMap
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
-from kicc_ml.dicom.results.segmentation import CONSOLIDATION, RESEARCH_USE, SEGMENTS, PredictionSource
-
-#: The second as HL7's US Core 5.0.0 has it ("Plain chest X-ray", its name in earlier editions).
-PROCEDURE = {
-    "CT": Code("169069000", "SCT", "CT of chest"),
-    "CXR": Code("399208008", "SCT", "Plain X-ray of chest"),
-}
-MASS = Code("118538004", "SCT", "Mass")
-#: No standard scheme has these; the designator is of this project (PS3.16 section 8).
-SHARE_INVOLVED = Code("INVOLVED", "99KICC", "Share of lung involved")
-SHARE_CONSOLIDATED = Code("CONSOLIDATED", "99KICC", "Share of lung consolidated")
-SHARE_UNCERTAIN = Code("UNCERTAIN", "99KICC", "Share of lung of which the model is unsure")
-RISK = {
-    "risk": Code("RISK", "99KICC", "Predicted risk"),
-    "low": Code("RISK_LOW", "99KICC", "Predicted risk, lower bound of the 90 % interval"),
-    "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
-    "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
-}
-RADIOGRAPH_SCORE = Code("RADIOGRAPH_SCORE", "99KICC", "Predicted score of a radiologist")
-ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
-TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
-MILLILITRE = Code("ml", "UCUM", "milliliter")
-GRAM = Code("g", "UCUM", "gram")
-PERCENT = Code("%", "UCUM", "Percent")
-EXTENT = Code("EXTENT", "99KICC", "Geographic extent 0-8 (Wong 2020)")
-POINTS = Code("{score}", "UCUM", "score")
-
-SIDE = {"right": codes.SCT.Right, "left": codes.SCT.Left}
-ZONE = {
-    "upper": codes.SCT.UpperZoneOfLung,
-    "middle": codes.SCT.MiddleZoneOfLung,
-    "lower": codes.SCT.LowerZoneOfLung,
-}
+from kicc_ml.dicom.results.codes import (
+    EXTENT,
+    GRAM,
+    MASS,
+    MILLILITRE,
+    PERCENT,
+    POINTS,
+    PROCEDURE,
+    RISK,
+    SEGMENTS,
+    SHARE_CONSOLIDATED,
+    SHARE_INVOLVED,
+    SHARE_UNCERTAIN,
+    SIDE,
+    TOTAL_SCORE,
+    ZONE,
+    ZONE_SCORE,
+)
+from kicc_ml.dicom.results.segmentation import RESEARCH_USE, PredictionSource
 
 
 def make_severity_report(
@@ -194,14 +180,9 @@ def _make_segment_groups(
 ) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
     """The volume of the lungs and of the lesion, each bound to its segments."""
     number = {one.SegmentLabel: int(one.SegmentNumber) for one in segmentation.SegmentSequence}
-    wanted: Mapping[str, Code] = {
-        "ground_glass": codes.DCM.GroundGlassOpacity,
-        "lesion": codes.SCT.Lesion,
-        "consolidation": CONSOLIDATION,
-    }
     groups = []
-    for region, finding in wanted.items():
-        label = SEGMENTS[region][0]
+    for region in ("ground_glass", "lesion", "consolidation"):
+        label, _, finding, *_ = SEGMENTS[region]
         if label not in number:
             continue
         segment = hd.sr.ReferencedSegment(

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from kicc_ml.core.types import Series, Verdict
-from kicc_ml.dicom.header.read import MODALITY_OF_CLASS, Header
+from kicc_ml.dicom.header.read import Header
+from kicc_ml.dicom.header.terms import (
+    DX_FOR_PROCESSING,
+    GREY,
+    HOUNSFIELD,
+    MODALITY_OF_CLASS,
+    RADIOGRAPHY,
+    SECONDARY_CAPTURE,
+)
 from kicc_ml.dicom.series import geometry
 from kicc_ml.dicom.series.describe import describe_series
 from kicc_ml.dicom.series.geometry import GeometryPolicy, NotAVolume
@@ -19,17 +27,10 @@ from kicc_ml.dicom.series.uid_per_slice import join_series
 
 logger = logging.getLogger(__name__)
 
-RADIOGRAPHY = {"CR", "DX", "RG"}
-GREY = {"MONOCHROME1", "MONOCHROME2"}
 #: The Presentation LUT Shape that a photometric interpretation cannot have (PS3.3 C.8.11.3.1.2): one says that low
 #: values are bright, the other that they are dark.
 CONTRADICTING_SHAPE = {"MONOCHROME1": "IDENTITY", "MONOCHROME2": "INVERSE"}
 LOCALIZER_WORDS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
-#: Rescale Type (PS3.3 C.11.1.1.2) of values that are Hounsfield units, or whose unit is not stated; GE's reformats
-#: misspell it.
-HOUNSFIELD = {"", "HU", "US", "HOUNSFIELD UNIT", "HOUNDSFIELD UNIT"}
 #: Faults of a file that leave nothing to group into a series.
 NO_IMAGE = {
     "not_dicom",

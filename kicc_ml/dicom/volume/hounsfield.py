@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kicc_ml.dicom.header.terms import HOUNSFIELD
 from kicc_ml.dicom.pixels.read import Image
 from kicc_ml.dicom.series.geometry import NotAVolume
-from kicc_ml.dicom.series.verdict import HOUNSFIELD
 
 #: Air outside the field of view is padded below it by some scanners; -1024 is the floor of 12-bit CT.
 HU_FLOOR = -1024
