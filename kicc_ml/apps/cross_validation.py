@@ -24,6 +24,7 @@ from kicc_ml.apps.command_line import (
     values_of,
 )
 from kicc_ml.apps.configuration import configuration, fault_of_user, say_fault, with_values
+from kicc_ml.apps.machine import choose_plan
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
@@ -110,7 +111,7 @@ def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str
 
     ``folds`` names those to train; all where it is empty.
     """
-    parts = [(of_part, configuration("train", of_part)) for of_part in _parts(list(overrides))]
+    parts = [(of_part, configuration("train", of_part)) for of_part in _parts(choose_plan(overrides))]
     trained = []
     for of_part, cfg in parts:
         try:
@@ -169,9 +170,10 @@ def _without_record(run_dir: Path) -> Iterator[None]:
 
 def _hand_to_sweeper(line: CommandLine, stages: Stages) -> None:
     """Let the sweeper that the user named choose settings: each job is a cross-validation of its own."""
-    fixed = [override.input_line for override in parsed(line.overrides) if not override.is_sweep_override()]
+    overrides = choose_plan(line.overrides)
+    fixed = [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
     cfg = configuration("train", [one for one in fixed if one is not None])
-    with _without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *line.overrides]):
+    with _without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *overrides]):
         stages.job()
 
 
