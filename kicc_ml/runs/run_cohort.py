@@ -17,8 +17,12 @@ from typing import Any
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.public import clinical_tables, covid_ct, images
 from kicc_ml.cohort.public.aiforcovid import aiforcovid
+from kicc_ml.cohort.public.covid_19_ar import covid_19_ar
 from kicc_ml.cohort.public.hu_anchored import written_hu_ct
+from kicc_ml.cohort.public.nccid import nccid
+from kicc_ml.cohort.public.nysbu import nysbu
 from kicc_ml.cohort.public.ricord import ricord1a
+from kicc_ml.cohort.public.stoic import stoic
 from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.snapshot import read_snapshot, write_snapshot
 from kicc_ml.core.errors import TargetError, UserError
@@ -70,6 +74,10 @@ READERS: Mapping[str, Reader] = {
     "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
     "kicc_ml.cohort.public.aiforcovid.aiforcovid": Reader(aiforcovid),
     "kicc_ml.cohort.public.ricord.ricord1a": Reader(ricord1a, (), ("root", "index_cache")),
+    "kicc_ml.cohort.public.nysbu.nysbu": Reader(nysbu),
+    "kicc_ml.cohort.public.covid_19_ar.covid_19_ar": Reader(covid_19_ar),
+    "kicc_ml.cohort.public.nccid.nccid": Reader(nccid),
+    "kicc_ml.cohort.public.stoic.stoic": Reader(stoic),
     "kicc_ml.cohort.public.covid_ct.covid19_ct_seg": Reader(covid_ct.covid19_ct_seg),
     "kicc_ml.cohort.public.covid_ct.covid19_20": Reader(covid_ct.covid19_20),
     "kicc_ml.cohort.public.covid_ct.mosmed": Reader(covid_ct.mosmed),

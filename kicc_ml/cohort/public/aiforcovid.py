@@ -10,7 +10,17 @@ from pathlib import Path
 import pandas as pd
 
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.public.published import YES_NO, Coded, Measured, decoded, find_file, folder_of, known_ids, spelt
+from kicc_ml.cohort.public.published import (
+    YES_NO,
+    Coded,
+    Measured,
+    decoded,
+    find_file,
+    folder_of,
+    known_ids,
+    records,
+    spelt,
+)
 from kicc_ml.cohort.public.unstated_units import Unstated, in_our_units
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError
@@ -115,13 +125,10 @@ def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
     site = rows["Hospital"].str.upper()
     values = in_our_units(decoded(rows, COLUMNS, path, flow), site, UNITS, flow)
     outcomes = decoded(rows, ENDPOINTS, path, flow).reindex(columns=["severe", "death"])
-    clinical, endpoints = (
-        [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-        for table in (values, outcomes)
-    )
+    of_patient = zip(rows["ImageFile"], site, records(values), records(outcomes), strict=True)
     cases = [
-        Case(Path(film).stem, hospital, Path(film).stem, clinical=features, endpoints=outcome)
-        for film, hospital, features, outcome in zip(rows["ImageFile"], site, clinical, endpoints, strict=True)
+        Case(Path(film).stem, hospital, Path(film).stem, clinical=clinical, endpoints=endpoints)
+        for film, hospital, clinical, endpoints in of_patient
     ]
     flow.cases = len(cases)
     return cases

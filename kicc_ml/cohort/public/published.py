@@ -46,10 +46,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Coded:
-    """A column of words: our ``name``, and what each word (in small letters) stands for."""
+    """A column of words: our ``name``, what each word (in small letters) stands for, and what an empty cell does.
+
+    ``empty`` is 0 where a set marks those alone who have something.
+    """
 
     name: str
     codes: Mapping[str, float]
+    empty: float = np.nan
 
 
 def folder_of(root: str | Path | None, inside: str) -> Path:
@@ -133,12 +137,17 @@ def decoded(cells: pd.DataFrame, columns: Mapping[str, Measured | Coded], path: 
                     f"{path}: column {published} holds no known value, for example {_example(text, strange)}"
                 )
             _count(flow, f"values of {column.name} not known, now unknown", int(strange.sum()))
+            values = values.where(filled, column.empty)
         found[column.name] = values
     return pd.DataFrame(found, index=cells.index)
 
 
 def _coded(text: pd.Series, column: Coded) -> pd.Series:
-    return text.map(lambda cell: column.codes.get(cell.casefold(), np.nan), na_action="ignore").astype(float)
+    def code(cell: str) -> float:
+        word = cell.casefold()
+        return column.codes.get(word, column.codes.get("".join(word.split()), np.nan))
+
+    return text.map(code, na_action="ignore").astype(float)
 
 
 def _measured(text: pd.Series, column: Measured, flow: Flow) -> pd.Series:
@@ -153,6 +162,11 @@ def _measured(text: pd.Series, column: Measured, flow: Flow) -> pd.Series:
         int(implausible.sum()),
     )
     return numbers.mask(implausible)
+
+
+def records(values: pd.DataFrame) -> list[dict[str, float]]:
+    """The rows of a decoded table, as a case holds them."""
+    return [{str(name): float(value) for name, value in row.items()} for row in values.to_dict("records")]
 
 
 def known_ids(cells: pd.DataFrame, column: str, flow: Flow) -> pd.DataFrame:

@@ -30,6 +30,8 @@ from kicc_ml.dicom.series.image_files import (
     read_radiograph,
     states_orientation,
 )
+from kicc_ml.dicom.series.mha_file import SUFFIX as MHA_SUFFIX
+from kicc_ml.dicom.series.mha_file import read_mha
 from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
 from kicc_ml.dicom.series.verdict import classify_series
 from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, find_padding, write_hounsfield
@@ -54,6 +56,9 @@ def read_volume(series: Series) -> Volume:
     name = series.files[0].name.lower()
     if name.endswith(NIFTI_SUFFIXES):
         return _read_nifti_volume(series)
+    if name.endswith(MHA_SUFFIX):
+        array_xyz, affine_ras = read_mha(series.files[0])
+        return Volume(array_xyz.clip(HU_FLOOR, HU_CEILING), affine_ras, series.units)
     if name.endswith(RADIOGRAPH_SUFFIXES):
         return _read_picture_file(series)
     return _read_ct(series) if series.modality == "CT" else _read_dicom_radiograph(series)
