@@ -62,7 +62,12 @@ def test_each_style_of_yes_and_no_is_understood(folder: Path):
     assert [case.clinical["kidney_transplant"] for case in (first, second, third)] == [0.0, 1.0, 0.0]
     assert [case.clinical["heart_failure"] for case in (first, second, third)] == [1.0, 0.0, 1.0]
     assert np.isnan(third.clinical["hypertension"])
-    assert np.isnan(third.clinical["sex"])
+
+
+def test_sex_that_was_removed_because_of_the_outcome_leaves_no_trace_of_it(folder: Path):
+    cohort = nysbu(folder)
+    assert [case.clinical["sex"] for case in cohort] == [1.0, 0.0, 1.0]
+    assert cohort.flow.counts["cases whose sex was removed, taken for men: its absence tells the outcome"] == 1
 
 
 def test_what_is_known_only_later_and_what_repeats_a_value_is_no_feature(folder: Path):
@@ -109,6 +114,14 @@ def test_another_table_is_refused_by_the_column_it_lacks(folder: Path, column: s
     pd.DataFrame(ROWS).drop(columns=column).to_csv(folder / TABLES[1], index=False)
     with pytest.raises(UserError, match=rf"column\(s\) missing: {column}"):
         nysbu(folder)
+
+
+@real_data
+def test_age_and_sex_say_little_more_of_death_than_age_alone_once_the_removed_sex_is_filled_in():
+    cohort = nysbu(REAL)
+    died = [case.endpoints["death"] for case in cohort]
+    age, sex = (np.array([case.clinical[name] for case in cohort]) for name in ("age_years", "sex"))
+    assert roc_auc_score(died, age + 10 * sex) - roc_auc_score(died, age) < 0.05
 
 
 @real_data
