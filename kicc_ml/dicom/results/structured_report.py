@@ -20,6 +20,7 @@ from kicc_ml.dicom.results.codes import (
     PERCENT,
     POINTS,
     PROCEDURE,
+    RADIOGRAPH_SCORE,
     RISK,
     SEGMENTS,
     SHARE_CONSOLIDATED,

@@ -1,0 +1,157 @@
+"""``kicc-ml datasets``: the public sets that are known, what of one lies in a folder, and download."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kicc_ml.apps.configuration import CONFIGS, build, configuration, fault_of_user
+from kicc_ml.cohort.public.check_set import Checked, Counted, check_files
+from kicc_ml.cohort.public.known_sets import KnownSet, known_set, known_sets, shared_with
+from kicc_ml.core.shown import escape_markup, format_count, format_json, say
+
+#: Exit status where something is missing or could not be downloaded.
+INCOMPLETE = 3
+PUBLIC_DATA = "KICC_DATA"
+
+app = typer.Typer(help="Public sets: what there is, what of one lies in a folder, download.")
+console = Console()
+
+Name = Annotated[str, typer.Argument(help="name of the set, as kicc-ml datasets lists it")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")]
+
+
+@app.callback(invoke_without_command=True)
+def datasets(context: typer.Context, as_json: AsJson = False) -> None:
+    """The public sets that are known: task, hospitals, size, licence and terms, how to get each."""
+    if context.invoked_subcommand:
+        return
+    if as_json:
+        print(format_json({known.name: _facts_of(known) for known in known_sets().values()}))
+        return
+    for known in known_sets().values():
+        console.print(_facts_table(known))
+
+
+@app.command()
+def check(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="where it was unpacked")],
+    as_json: AsJson = False,
+) -> None:
+    """What of a set lies in a folder, what is missing, and the counts beside those published.
+
+    Exit status 0 where all is there, 3 where something is missing or damaged, 2 where the folder holds nothing of it.
+    """
+    known = known_set(name)
+    found = check_files(known, folder)
+    try:
+        found = Checked(found.counts + _cohort_counts(known, folder), found.faults)
+    except Exception as error:  # of a table; Hydra puts its own around it
+        if not (of_user := fault_of_user(error)):
+            raise
+        found = Checked(found.counts, (*found.faults, f"cohort={known.cohorts[0]} cannot be read: {of_user}"))
+    if as_json:
+        print(format_json(_as_dict(known, found)))
+    else:
+        console.print(_counts_table(known, found))
+        for fault in found.faults:
+            say(fault)
+        say(_in_one_line(known, folder, found))
+    if not found.is_complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def get(
+    name: Name,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder; default KICC_DATA/NAME, else NAME")] = None,
+) -> None:
+    """Download a set where its archive maintains a client; started again, it goes on where it was stopped."""
+    from kicc_ml.cohort.public.get_set import client_for, download
+
+    known = known_set(name)
+    folder = out or Path(os.environ.get(PUBLIC_DATA) or ".") / known.name
+    client, collection = client_for(known)
+    say(f"{known.title}: {known.size}. Licence: {known.licence}; {known.terms}")
+    failed = download(client, collection, folder)
+    say(
+        f"{known.name}: {folder}"
+        + (f"; {format_count(len(failed), 'series', 'series')} not downloaded" if failed else "")
+    )
+    for step in known.get:
+        if "kicc-ml datasets get" not in step:
+            say(f"still to do by hand: {step}")
+    if failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _facts_of(known: KnownSet) -> dict[str, object]:
+    shared = {other: why for other, why in shared_with(known.name)}
+    names = ("title", "task", "hospitals", "size", "licence", "terms")
+    return {
+        **{name: getattr(known, name) for name in names},
+        **{"get": list(known.get), "cohorts": _cohorts_of(known), "shares_patients_with": shared},
+        "downloads": bool(known.idc or known.tcia),
+    }
+
+
+def _cohorts_of(known: KnownSet) -> list[str]:
+    return [name for name in known.cohorts if (CONFIGS / "cohort" / f"{name}.yaml").is_file()]
+
+
+def _facts_table(known: KnownSet) -> Table:
+    table = Table(
+        title=escape_markup(f"{known.name}: {known.title}"), title_justify="left", show_header=False, expand=True
+    )
+    table.add_column(width=16)
+    table.add_column(ratio=1)
+    rows = {
+        "task": [known.task],
+        "hospitals": [known.hospitals],
+        "size": [known.size],
+        "licence, terms": [f"{known.licence}; {known.terms}"],
+        "how to get it": known.get,
+        "read by": [", ".join(f"cohort={name}" for name in _cohorts_of(known)) or "no cohort of this project"],
+        **{f"beside {other}": [why] for other, why in shared_with(known.name)},
+    }
+    for what, lines in rows.items():
+        table.add_row(what, "\n".join(map(escape_markup, lines)))
+    return table
+
+
+def _cohort_counts(known: KnownSet, folder: Path) -> tuple[Counted, ...]:
+    """Cases, hospitals and patients with each endpoint, as the set's cohort reads them."""
+    if not known.counts or not _cohorts_of(known):
+        return ()
+    cohort = build(configuration("train", [f"cohort={known.cohorts[0]}", f"cohort.root={folder}"]).cohort)
+    met = Counter(name for case in cohort for name, value in case.endpoints.items() if value == 1)
+    found = {"cases": len(cohort), "hospitals": len({case.site for case in cohort}), **met}
+    return tuple(Counted(what, found.get(what, 0), published) for what, published in known.counts.items())
+
+
+def _counts_table(known: KnownSet, found: Checked) -> Table:
+    table = Table(
+        "", "here", "published", "", title=escape_markup(f"{known.name}: {known.title}"), title_justify="left"
+    )
+    for one in found.counts:
+        table.add_row(escape_markup(one.what), f"{one.found:,}", escape_markup(one.published_in_words), one.state)
+    return table
+
+
+def _as_dict(known: KnownSet, found: Checked) -> dict[str, object]:
+    counts = {one.what: {"here": one.found, "published": one.published, "state": one.state} for one in found.counts}
+    return {"name": known.name, "complete": found.is_complete, "counts": counts, "faults": list(found.faults)}
+
+
+def _in_one_line(known: KnownSet, folder: Path, found: Checked) -> str:
+    if found.is_complete:
+        return f"{known.name} in {folder} is complete"
+    lacking = [one.what for one in found.counts if one.state in ("missing", "partial")]
+    return (
+        f"{known.name} in {folder} is not complete: {', '.join([*lacking, *(['damaged files'] * bool(found.faults))])}"
+    )
