@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from kicc_ml.cohort.splits import leave_one_site_out, patient_kfold
 from kicc_ml.core.types import Case, Split
-from kicc_ml.evaluation.comparison import paired_difference
-from kicc_ml.evaluation.leakage import site_probe
-from kicc_ml.evaluation.rows import Rows, rows_of
+from kicc_ml.evaluation.comparison import compute_paired_difference
+from kicc_ml.evaluation.leakage import probe_site
+from kicc_ml.evaluation.rows import BinaryOutcomes, make_binary_outcomes
 from kicc_ml.prediction.outcome import outcome_probabilities
 from tests.support.planted import CXR_SHAPE, cxr_series, data_of, noise, trained
 
@@ -51,7 +51,7 @@ def cohort(folder: Path, marked: bool) -> list[Case]:
     return [patient(folder, site, number, marked) for site in PREVALENCE_OF for number in range(PATIENTS)]
 
 
-def held_out(cases: Sequence[Case], splits: Sequence[Split], folder: Path) -> Rows:
+def held_out(cases: Sequence[Case], splits: Sequence[Split], folder: Path) -> BinaryOutcomes:
     """Every case once, predicted by the network of the fold that held it out."""
     tables = []
     for split in splits:
@@ -60,7 +60,7 @@ def held_out(cases: Sequence[Case], splits: Sequence[Split], folder: Path) -> Ro
         probability_b = outcome_probabilities(trained(data, STEPS), data, test)[:, 0]
         columns = {"case_id": [case.case_id for case in test], "site": [case.site for case in test]}
         tables.append(pd.DataFrame(columns).assign(probability=probability_b, label=[c.endpoints["icu"] for c in test]))
-    return rows_of(pd.concat(tables).sort_values("case_id", ignore_index=True))
+    return make_binary_outcomes(pd.concat(tables).sort_values("case_id", ignore_index=True))
 
 
 def thumbnails(cases: Sequence[Case], folder: Path) -> np.ndarray:
@@ -76,7 +76,7 @@ def thumbnails(cases: Sequence[Case], folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("marked", [True, False])
 def test_the_probe_names_the_hospital_by_its_mark_alone(marked: bool, tmp_path: Path):
     cases = cohort(tmp_path, marked)
-    probe = site_probe(thumbnails(cases, tmp_path), np.array([case.site for case in cases]))
+    probe = probe_site(thumbnails(cases, tmp_path), np.array([case.site for case in cases]))
     assert probe.flagged == marked
 
 
@@ -84,9 +84,11 @@ def test_the_mark_flatters_patient_level_validation_and_not_that_of_unseen_hospi
     cases = cohort(tmp_path, marked=True)
     patient_level = held_out(cases, patient_kfold(cases, folds=3), tmp_path)
     unseen = held_out(cases, leave_one_site_out(cases), tmp_path)
-    gap = paired_difference(patient_level, unseen, "auroc_pooled")
+    gap = compute_paired_difference(patient_level, unseen, "auroc_pooled")
     assert gap.value is not None
     assert gap.value > 0.15
     assert roc_auc_score(patient_level.label_n, patient_level.probability_n) > 0.6
-    within = paired_difference(patient_level, unseen, "auroc")  # a mark tells nothing of two patients of one hospital
+    within = compute_paired_difference(
+        patient_level, unseen, "auroc"
+    )  # a mark tells nothing of two patients of one hospital
     assert not within.excludes_zero

@@ -15,9 +15,9 @@ from kicc_ml.core.types import Volume
 from kicc_ml.severity.domain_shift import NotForThisModel, check_hounsfield, check_lungs
 from kicc_ml.severity.image_features import scan_features
 from kicc_ml.synthetic.anatomy import draw_physique
-from kicc_ml.synthetic.hospital import hospitals, scan_ct
-from kicc_ml.synthetic.lesions import infect
-from kicc_ml.synthetic.thorax import healthy_thorax
+from kicc_ml.synthetic.hospital import make_hospitals, scan_ct
+from kicc_ml.synthetic.lesions import add_pneumonia
+from kicc_ml.synthetic.thorax import make_healthy_thorax
 
 SITES, EACH, MATRIX, SLICES = 6, 3, 64, 24
 LPS = np.diag([-5.0, -5.0, 5.0, 1.0])
@@ -26,9 +26,9 @@ LPS = np.diag([-5.0, -5.0, 5.0, 1.0])
 def chest(seed: int) -> Volume:
     """A synthetic patient of one of ``SITES`` hospitals."""
     person = draw_physique(np.random.default_rng(seed), "MF"[seed % 2], 60)
-    hospital = list(hospitals(0, [f"h{site}" for site in range(SITES)]).values())[seed % SITES]
-    grid = hospital.ct_grid(MATRIX, SLICES, person.lung_height_mm)
-    thorax = infect(healthy_thorax(seed, person, grid), seed, 0.15, consolidated_share=0.2)
+    hospital = list(make_hospitals(0, [f"h{site}" for site in range(SITES)]).values())[seed % SITES]
+    grid = hospital.make_ct_grid(MATRIX, SLICES, person.lung_height_mm)
+    thorax = add_pneumonia(make_healthy_thorax(seed, person, grid), seed, 0.15, consolidated_share=0.2)
     affine_ras = np.diag([-grid.spacing_mm[0], -grid.spacing_mm[1], grid.spacing_mm[2], 1.0])
     return Volume(scan_ct(hospital, thorax, seed).astype(np.int16), affine_ras, "hu")
 

@@ -20,7 +20,7 @@ from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.segmenter import Segmenter
-from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
 from kicc_ml.prediction.segmentation import segmenter_of
 from kicc_ml.runs.folder import load_folds
@@ -189,7 +189,7 @@ def write_dicom(
     severity = grade(masks, volume)
     with TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
-        write_picture(case_picture(title, volume, masks, hanging_of(series), severity), picture)
+        write_picture(draw_case_picture(title, volume, masks, hanging_of(series), severity), picture)
         findings = ScanFindings(volume, masks, None, severity, picture, None)
         return write_objects(PredictionSource(series, model or "unknown", __version__), findings, Path(out))
 

@@ -36,11 +36,11 @@ from kicc_ml.data.radiograph import frontal, hanging_of
 from kicc_ml.dicom.pixels.picture_file import read_picture
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.cohort_labels import check_outcomes, check_scores
-from kicc_ml.evaluation.score_figures import score_figures, scored_images
-from kicc_ml.evaluation.segmentation import case_columns, score_case
-from kicc_ml.evaluation.subgroups import groups_of
+from kicc_ml.evaluation.score_figures import compute_score_figures, make_score_table
+from kicc_ml.evaluation.segmentation import make_case_columns, score_case
+from kicc_ml.evaluation.subgroups import make_groups
 from kicc_ml.evaluation.summary import summarise
-from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
 from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
@@ -142,7 +142,7 @@ def score(run: Path, cohort: RunCohort) -> Scores:
         pd.concat(some, ignore_index=True) if some else pd.DataFrame() for some in (outcomes, image_scores)
     )
     everyone = {case_id: case for of_fold in cases.values() for case_id, case in of_fold.items()}
-    return Scores(rows, predictions, folds, groups_of(everyone.values()), scored, everyone)
+    return Scores(rows, predictions, folds, make_groups(everyone.values()), scored, everyone)
 
 
 def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
@@ -163,9 +163,9 @@ def _is_of(folder: Path, fold: str) -> bool:
 
 
 def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]] = ()) -> Path:
-    cases = pd.concat([scores.cases, scored_images(scores.image_scores)], ignore_index=True)
+    cases = pd.concat([scores.cases, make_score_table(scores.image_scores)], ignore_index=True)
     summary = summarise(cases, scores.predictions, groups=scores.groups)
-    summary["image_scores"] = score_figures(scores.image_scores)
+    summary["image_scores"] = compute_score_figures(scores.image_scores)
     summary["quarantined"] = quarantined(scores.folds)
     summary |= study_of(scores.folds, scores.everyone, gap)
     run = about(folder, scores.folds)
@@ -199,11 +199,11 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     severity, lesion = read_severity(folder), reference.get("lesion")
     title, hidden = folder.name, has_burned_in_text(series)
-    sheet = case_picture(title, volume, predicted, hanging_of(series), severity, lesion, burned_in=hidden)
+    sheet = draw_case_picture(title, volume, predicted, hanging_of(series), severity, lesion, burned_in=hidden)
     write_picture(sheet, folder / MONTAGE)
     return (
         row.to_dict()
-        | case_columns(score_case(reference, predicted, spacing_mm))
+        | make_case_columns(score_case(reference, predicted, spacing_mm))
         | reference_severity(reference, volume)
     )
 

@@ -16,7 +16,7 @@ from kicc_ml.evaluation.intervals import CONFIDENCE, Interval, Z
 TAIL = (1 + CONFIDENCE) / 2
 
 #: Fisher's transformation has variance 1 / (n - 3).
-LEAST_CORRELATED = 4
+MIN_CORRELATED_PAIRS = 4
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BlandAltman:
     upper_interval: Interval
 
 
-def bland_altman(measured_n: np.ndarray, reference_n: np.ndarray) -> BlandAltman | None:
+def compute_bland_altman(measured_n: np.ndarray, reference_n: np.ndarray) -> BlandAltman | None:
     """Limits of agreement; None with fewer than three pairs."""
     n = len(measured_n)
     if n < 3:
@@ -50,16 +50,16 @@ def bland_altman(measured_n: np.ndarray, reference_n: np.ndarray) -> BlandAltman
     return BlandAltman(
         n=n,
         bias=bias,
-        bias_interval=_around(bias, half_of_bias),
+        bias_interval=_make_interval_around(bias, half_of_bias),
         spread=spread,
         lower=lower,
-        lower_interval=_around(lower, half_of_limit),
+        lower_interval=_make_interval_around(lower, half_of_limit),
         upper=upper,
-        upper_interval=_around(upper, half_of_limit),
+        upper_interval=_make_interval_around(upper, half_of_limit),
     )
 
 
-def icc_2_1(rating_nk: np.ndarray) -> float | None:
+def compute_icc_2_1(rating_nk: np.ndarray) -> float | None:
     """ICC(2,1): two-way random effects, absolute agreement, single rater.
 
     ``rating_nk`` holds n subjects by k raters. None with fewer than two of either, or where nothing varies.
@@ -67,18 +67,18 @@ def icc_2_1(rating_nk: np.ndarray) -> float | None:
     subjects, raters = rating_nk.shape
     if subjects < 2 or raters < 2:
         return None
-    between_subjects, between_raters, residual = _mean_squares(rating_nk)
+    between_subjects, between_raters, residual = _compute_mean_squares(rating_nk)
     whole = between_subjects + (raters - 1) * residual + raters * (between_raters - residual) / subjects
     return float((between_subjects - residual) / whole) if whole > 0 else None
 
 
-def icc_interval(rating_nk: np.ndarray) -> Interval:
+def compute_icc_interval(rating_nk: np.ndarray) -> Interval:
     """95 % interval of ICC(2,1) by F quantiles with Satterthwaite's degrees of freedom."""
-    icc = icc_2_1(rating_nk)
+    icc = compute_icc_2_1(rating_nk)
     subjects, raters = rating_nk.shape
     if icc is None or subjects < 3:
         return Interval(None, None, "fewer than three subjects, or no variation")
-    between_subjects, between_raters, residual = _mean_squares(rating_nk)
+    between_subjects, between_raters, residual = _compute_mean_squares(rating_nk)
     if residual <= 0:
         return Interval(None, None, "the raters differ by a constant; no spread to estimate")
     ratio = between_raters / residual
@@ -95,21 +95,21 @@ def icc_interval(rating_nk: np.ndarray) -> Interval:
     return Interval(float(low), float(high))
 
 
-def pearson(measured_n: np.ndarray, reference_n: np.ndarray) -> tuple[float | None, Interval]:
+def compute_pearson(measured_n: np.ndarray, reference_n: np.ndarray) -> tuple[float | None, Interval]:
     """Pearson's r with its interval by Fisher's z; None with too few pairs or where one side does not vary."""
-    if len(measured_n) < LEAST_CORRELATED or np.ptp(measured_n) == 0 or np.ptp(reference_n) == 0:
-        return None, Interval(None, None, f"fewer than {LEAST_CORRELATED} pairs, or no variation")
+    if len(measured_n) < MIN_CORRELATED_PAIRS or np.ptp(measured_n) == 0 or np.ptp(reference_n) == 0:
+        return None, Interval(None, None, f"fewer than {MIN_CORRELATED_PAIRS} pairs, or no variation")
     found = stats.pearsonr(measured_n, reference_n)
     bounds = found.confidence_interval(CONFIDENCE)
     return float(found.statistic), Interval(float(bounds.low), float(bounds.high))
 
 
-def within(measured_n: np.ndarray, reference_n: np.ndarray, points: float) -> float:
+def compute_share_within(measured_n: np.ndarray, reference_n: np.ndarray, points: float) -> float:
     """Share of cases whose value is at most ``points`` off."""
     return float((np.abs(measured_n - reference_n) <= points).mean())
 
 
-def _mean_squares(rating_nk: np.ndarray) -> tuple[float, float, float]:
+def _compute_mean_squares(rating_nk: np.ndarray) -> tuple[float, float, float]:
     """Between subjects, between raters, residual."""
     subjects, raters = rating_nk.shape
     grand = rating_nk.mean()
@@ -119,5 +119,5 @@ def _mean_squares(rating_nk: np.ndarray) -> tuple[float, float, float]:
     return between_subjects, between_raters, (residual_nk**2).sum() / ((subjects - 1) * (raters - 1))
 
 
-def _around(value: float, half: float) -> Interval:
+def _make_interval_around(value: float, half: float) -> Interval:
     return Interval(float(value - half), float(value + half))

@@ -14,15 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kicc_ml.evaluation.intervals import CONFIDENCE, LEAST, Interval, Scale, from_scale, make_interval, to_scale
+from kicc_ml.evaluation.intervals import (
+    CONFIDENCE,
+    MIN_SHARE,
+    Interval,
+    Scale,
+    make_interval,
+    transform_from_scale,
+    transform_to_scale,
+)
 
 REPLICATES = 2000
 
 #: With two clusters t has one degree of freedom (12.7): the interval would say nothing. Cases are drawn instead.
-LEAST_CLUSTERS = 3
+MIN_CLUSTERS = 3
 
 #: Where more replicates than this are undefined, their spread is not trusted.
-MOST_UNDEFINED = 0.5
+MAX_UNDEFINED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,40 +53,42 @@ class Resampling:
         count_u = np.bincount(self.unit_n, minlength=self.units).astype(float)
         return max(1.0, float(count_u.sum() ** 2 / (count_u**2).sum() - 1))
 
-    def total(self, value_n: np.ndarray) -> np.ndarray:
+    def sum_by_replicate(self, value_n: np.ndarray) -> np.ndarray:
         """Sum of a value over the cases of each replicate, at the cost of the units and not of the cases."""
         value_u = np.bincount(self.unit_n, weights=value_n, minlength=self.units)
         return self.weight_ru @ value_u
 
 
 def resample(cluster_n: np.ndarray, seed: int = 0, replicates: int = REPLICATES) -> Resampling:
-    """Draw clusters with replacement, or cases where there are fewer than ``LEAST_CLUSTERS``."""
+    """Draw clusters with replacement, or cases where there are fewer than ``MIN_CLUSTERS``."""
     clusters, unit_n = np.unique(np.asarray(cluster_n, str), return_inverse=True)
-    if clusters.size < LEAST_CLUSTERS:
+    if clusters.size < MIN_CLUSTERS:
         unit_n = np.arange(len(cluster_n))
     units = int(unit_n.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=replicates)
     return Resampling(np.vstack([np.ones(units), drawn]), unit_n)
 
 
-def t_interval(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> Interval:
+def compute_bootstrap_t_interval(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> Interval:
     """``replicate_r[0]`` ± t x SD of the others on ``scale``."""
     finite = replicate_r[1:][np.isfinite(replicate_r[1:])]
-    if drawn.units < 2 or finite.size < (1 - MOST_UNDEFINED) * (replicate_r.size - 1):
+    if drawn.units < 2 or finite.size < (1 - MAX_UNDEFINED_SHARE) * (replicate_r.size - 1):
         return Interval(None, None, "too few cases for an interval")
-    spread = spread_of(finite, drawn, scale)
+    spread = compute_bootstrap_sd(finite, drawn, scale)
     if not np.isfinite(spread) or spread < 1e-12:
         return Interval(None, None, "no spread between resamples")
     half = stats.t.ppf((1 + CONFIDENCE) / 2, drawn.degrees) * spread
-    low, high = from_scale(to_scale(replicate_r[0], scale, LEAST) + np.array([-half, half]), scale)
+    low, high = transform_from_scale(
+        transform_to_scale(replicate_r[0], scale, MIN_SHARE) + np.array([-half, half]), scale
+    )
     return make_interval(low, high)
 
 
-def spread_of(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> float:
+def compute_bootstrap_sd(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> float:
     """SD of replicates on ``scale``, freed of the bootstrap's factor sqrt((units - 1) / units).
 
     The variance of a resampled mean divides by the number of units, not by one less (Davison & Hinkley, Bootstrap
     Methods, 1997, section 2.3).
     """
-    spread = np.std(to_scale(replicate_r, scale), ddof=1)
+    spread = np.std(transform_to_scale(replicate_r, scale), ddof=1)
     return float(spread * np.sqrt(drawn.units / (drawn.units - 1)))

@@ -1,16 +1,18 @@
-"""Whether predicted risks are the observed ones (Van Calster et al., BMC Med 2019;17:230).
+"""Calibration: do predicted risks agree with observed outcomes? (Van Calster et al., BMC Med 2019;17:230)
 
-- ``calibration_intercept``: of the logistic model with the logit of the probability as offset (calibration in the
-  large, ideal 0).
-- ``calibration_slope``: of the logistic model with both free (ideal 1; below 1 the model is too sure of itself).
-- ``observed_expected``: events observed over events expected (ideal 1).
-- ``brier``: mean squared difference of probability and label; ``scaled_brier``: 1 less its ratio to that of the
-  prevalence (1 is perfect, 0 as good as the prevalence, which is told the model in hindsight).
+- ``calibration_intercept``: intercept of a logistic model with the logit of the probability as offset (calibration in
+  the large, ideal 0).
+- ``calibration_slope``: slope of a logistic model on that logit, with a free intercept (ideal 1; below 1 the predicted
+  risks are too extreme).
+- ``observed_expected``: observed events divided by expected events (ideal 1).
+- ``brier``: mean squared difference between probability and label.
+- ``scaled_brier``: 1 minus the ratio of the Brier score to that of the prevalence (1 is perfect, 0 is as good as
+  predicting the prevalence of these very cases).
 
-Each is an :class:`Influence`: the figure of all cases together, and how much each case moves it, of which its variance
-is made (:func:`kicc_ml.evaluation.intervals.stratified_estimate`). Slope and intercept equal those of R's rms
-``val.prob`` and ``glm``; their variance does not suppose that the logistic model is true (White, Econometrica
-1982;50:1).
+Each function returns an :class:`Influence`: the metric over all cases, and how much each case changes it. The variance
+is computed from the latter (:func:`kicc_ml.evaluation.intervals.compute_stratified_estimate`). Slope and intercept
+equal those of R's rms ``val.prob`` and ``glm``. Their variance does not assume that the logistic model is true
+(White, Econometrica 1982;50:1).
 """
 
 from dataclasses import dataclass
@@ -20,16 +22,16 @@ from scipy import special
 from statsmodels.nonparametric.smoothers_lowess import lowess
 
 from kicc_ml.evaluation.intervals import Influence
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 #: Probabilities are kept this far from 0 and 1 on the logit scale; beyond it a model claims more than data
 #: can show.
-LEAST_PROBABILITY = 1e-6
+MIN_PROBABILITY = 1e-6
 
 #: A slope this steep means that the labels are separated perfectly and no finite one exists.
-STEEPEST_SLOPE = 50.0
+MAX_SLOPE = 50.0
 
-NEWTON_STEPS = 50
+MAX_NEWTON_STEPS = 50
 
 #: A last step this small leaves an error of about its square.
 CONVERGED = 1e-8
@@ -38,7 +40,7 @@ CONVERGED = 1e-8
 SMOOTHING = 2 / 3
 
 #: Fewer cases than this make no smooth curve.
-LEAST_SMOOTHED = 20
+MIN_SMOOTHED_CASES = 20
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ class SmoothCurve:
     reason: str = ""
 
 
-def brier(rows: Rows) -> Influence:
+def compute_brier(rows: BinaryOutcomes) -> Influence:
     """Mean squared difference of probability and label."""
-    error_n = squared_error(rows)
+    error_n = compute_squared_error(rows)
     return Influence(float(error_n.mean()), (error_n - error_n.mean()) / error_n.size)
 
 
-def scaled_brier(rows: Rows) -> Influence:
+def compute_scaled_brier(rows: BinaryOutcomes) -> Influence:
     """1 less Brier over that of the prevalence; NaN with one class."""
-    error_n, prevalence, n = squared_error(rows), rows.label_n.mean(), rows.label_n.size
+    error_n, prevalence, n = compute_squared_error(rows), rows.label_n.mean(), rows.label_n.size
     worst = prevalence * (1 - prevalence)
     if worst == 0:
         return Influence(np.nan, np.zeros(n))
@@ -67,7 +69,7 @@ def scaled_brier(rows: Rows) -> Influence:
     return Influence(float(1 - share), (share * moved_n - (error_n - error_n.mean())) / (worst * n))
 
 
-def observed_expected(rows: Rows) -> Influence:
+def compute_observed_expected(rows: BinaryOutcomes) -> Influence:
     """Events over the sum of the probabilities; NaN where that is 0."""
     expected = rows.probability_n.sum()
     if expected <= 0:
@@ -76,22 +78,22 @@ def observed_expected(rows: Rows) -> Influence:
     return Influence(value, (rows.label_n - value * rows.probability_n) / expected)
 
 
-def calibration_slope(rows: Rows) -> Influence:
+def compute_calibration_slope(rows: BinaryOutcomes) -> Influence:
     """Slope of the label on the logit of the probability; NaN where none is finite."""
-    logit_n = logit_of(rows)
-    if np.ptp(logit_n) < LEAST_PROBABILITY:
+    logit_n = compute_logit(rows)
+    if np.ptp(logit_n) < MIN_PROBABILITY:
         return Influence(np.nan, np.zeros_like(logit_n))
-    return _last_coefficient(fit_logistic(slope_design(logit_n), np.zeros_like(logit_n), rows.label_n))
+    return _select_last_coefficient(fit_logistic(make_slope_design(logit_n), np.zeros_like(logit_n), rows.label_n))
 
 
-def calibration_intercept(rows: Rows) -> Influence:
+def compute_calibration_intercept(rows: BinaryOutcomes) -> Influence:
     """Intercept of the label with the logit of the probability as offset; NaN with one class."""
-    logit_n = logit_of(rows)
-    return _last_coefficient(fit_logistic(np.ones((logit_n.size, 1)), logit_n, rows.label_n))
+    logit_n = compute_logit(rows)
+    return _select_last_coefficient(fit_logistic(np.ones((logit_n.size, 1)), logit_n, rows.label_n))
 
 
 @dataclass(frozen=True)
-class Fit:
+class LogisticFit:
     """Maximum-likelihood ``coefficient_k`` (NaN: none is finite), their model-based ``covariance_kk``, and how much
     each case moves them.
     """
@@ -101,26 +103,26 @@ class Fit:
     influence_nk: np.ndarray
 
 
-def fit_logistic(design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray) -> Fit:
+def fit_logistic(design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray) -> LogisticFit:
     """Logistic regression without penalty (Newton)."""
     n, size = design_nk.shape
     coefficient_k = np.zeros(size)
-    for _ in range(NEWTON_STEPS):
-        score_nk, information_kk = logistic_step(design_nk, offset_n, label_n, coefficient_k)
+    for _ in range(MAX_NEWTON_STEPS):
+        score_nk, information_kk = compute_logistic_step(design_nk, offset_n, label_n, coefficient_k)
         try:
             step_k = np.linalg.solve(information_kk, score_nk.sum(axis=0))
         except np.linalg.LinAlgError:  # all at the same probability, or separated
             break
         coefficient_k = coefficient_k + np.clip(step_k, -5, 5)
-        if np.abs(coefficient_k).max() > STEEPEST_SLOPE:
+        if np.abs(coefficient_k).max() > MAX_SLOPE:
             break
         if np.abs(step_k).max() < CONVERGED:
             covariance_kk = np.linalg.inv(information_kk)
-            return Fit(coefficient_k, covariance_kk, score_nk @ covariance_kk)
-    return Fit(np.full(size, np.nan), np.full((size, size), np.nan), np.zeros((n, size)))
+            return LogisticFit(coefficient_k, covariance_kk, score_nk @ covariance_kk)
+    return LogisticFit(np.full(size, np.nan), np.full((size, size), np.nan), np.zeros((n, size)))
 
 
-def logistic_step(
+def compute_logistic_step(
     design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray, coefficient_k: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score of each case and Fisher's information at ``coefficient_k``."""
@@ -129,17 +131,17 @@ def logistic_step(
     return design_nk * (label_n - mean_n)[:, None], information_kk
 
 
-def smooth_curve(rows: Rows) -> SmoothCurve:
+def compute_smooth_curve(rows: BinaryOutcomes) -> SmoothCurve:
     """Observed share as a local linear function of the predicted risk (lowess without robustness steps).
 
     Estimand: the mean outcome of cases with about this predicted risk. As R's ``lowess(iter = 0, delta = 0)``,
-    which rms ``val.prob`` draws. Kept within 0 and 1. No curve for fewer than ``LEAST_SMOOTHED`` cases or for
+    which rms ``val.prob`` draws. Kept within 0 and 1. No curve for fewer than ``MIN_SMOOTHED_CASES`` cases or for
     constant probabilities.
     """
-    reason = rows.why_one_class
-    if not reason and len(rows.label_n) < LEAST_SMOOTHED:
-        reason = f"fewer than {LEAST_SMOOTHED} cases"
-    if not reason and np.ptp(rows.probability_n) < LEAST_PROBABILITY:
+    reason = rows.one_class_reason
+    if not reason and len(rows.label_n) < MIN_SMOOTHED_CASES:
+        reason = f"fewer than {MIN_SMOOTHED_CASES} cases"
+    if not reason and np.ptp(rows.probability_n) < MIN_PROBABILITY:
         reason = "probabilities are constant"
     if reason:
         return SmoothCurve(np.empty(0), np.empty(0), reason)
@@ -148,18 +150,18 @@ def smooth_curve(rows: Rows) -> SmoothCurve:
     return SmoothCurve(curve_n2[known_n, 0], np.clip(curve_n2[known_n, 1], 0, 1))
 
 
-def squared_error(rows: Rows) -> np.ndarray:
+def compute_squared_error(rows: BinaryOutcomes) -> np.ndarray:
     return (rows.probability_n - rows.label_n) ** 2
 
 
-def logit_of(rows: Rows) -> np.ndarray:
+def compute_logit(rows: BinaryOutcomes) -> np.ndarray:
     """Logit of the probabilities, kept finite."""
-    return special.logit(np.clip(rows.probability_n, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+    return special.logit(np.clip(rows.probability_n, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
 
 
-def slope_design(logit_n: np.ndarray) -> np.ndarray:
+def make_slope_design(logit_n: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(logit_n), logit_n], axis=1)
 
 
-def _last_coefficient(fit: Fit) -> Influence:
+def _select_last_coefficient(fit: LogisticFit) -> Influence:
     return Influence(float(fit.coefficient_k[-1]), fit.influence_nk[:, -1])

@@ -33,7 +33,7 @@ def check_outcomes(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -
     stated = table[table[["probability", "label"]].notna().any(axis=1)]
     if strange := sorted(set(stated["endpoint"].astype(str)) - known):
         raise UserError(f"{path}: the cohort has no endpoint {', '.join(strange)}; name the cohort that was predicted")
-    label = _values(table, cases, lambda case, row: case.endpoints.get(row["endpoint"], np.nan))
+    label = _look_up_values(table, cases, lambda case, row: case.endpoints.get(row["endpoint"], np.nan))
     _require_equal(table, path, "label", label)
     return table.assign(label=label)
 
@@ -44,17 +44,19 @@ def check_scores(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -> 
     _require_cases(table, path, cases)
     if strange := sorted(set(table["score"].astype(str)) - set(CXR_SCORES)):
         raise UserError(f"{path}: there is no score {', '.join(strange)}; train the fold again")
-    reference = _values(table, cases, _points)
+    reference = _look_up_values(table, cases, _find_points)
     _require_equal(table, path, "reference", reference)
     return table.assign(reference=reference)
 
 
-def _points(case: Case, row: Mapping) -> float:
+def _find_points(case: Case, row: Mapping) -> float:
     reader = f"{row['score']}_reader_1" if row["model"] == SECOND_READER else row["score"]
     return case.endpoints.get(reader, np.nan) * CXR_SCORES[row["score"]]
 
 
-def _values(table: pd.DataFrame, cases: Mapping[str, Case], value: Callable[[Case, Mapping], float]) -> pd.Series:
+def _look_up_values(
+    table: pd.DataFrame, cases: Mapping[str, Case], value: Callable[[Case, Mapping], float]
+) -> pd.Series:
     found = [value(cases[str(row["case_id"])], row) for row in table.to_dict("records")]
     return pd.Series(found, table.index, dtype=float)
 

@@ -15,13 +15,17 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from kicc_ml.evaluation.calibration import squared_error
-from kicc_ml.evaluation.discrimination import paired_site_pairs
-from kicc_ml.evaluation.hospital_effects import difference_effects, mean_effects, sites_of_few_events
-from kicc_ml.evaluation.intervals import estimate, stratified_estimate
-from kicc_ml.evaluation.outcome import OF_ALL_CASES
-from kicc_ml.evaluation.rows import Rows, paired_rows
-from kicc_ml.evaluation.three_answers import QUESTIONS, Answers, answer, unanswered
+from kicc_ml.evaluation.calibration import compute_squared_error
+from kicc_ml.evaluation.discrimination import compute_paired_site_pairs
+from kicc_ml.evaluation.hospital_effects import (
+    compute_difference_effects,
+    compute_mean_effects,
+    find_sites_with_few_events,
+)
+from kicc_ml.evaluation.intervals import compute_stratified_estimate, make_estimate
+from kicc_ml.evaluation.outcome import ALL_CASES_METRICS
+from kicc_ml.evaluation.rows import BinaryOutcomes, make_paired_outcomes
+from kicc_ml.evaluation.three_answers import QUESTIONS, Answers, make_answers, make_unanswered
 
 #: Metrics of which less is better.
 LESS_IS_BETTER = ("brier",)
@@ -51,29 +55,31 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
-def paired_difference(one: Rows, other: Rows, metric: str) -> Difference:
+def compute_paired_difference(one: BinaryOutcomes, other: BinaryOutcomes, metric: str) -> Difference:
     """Difference of a metric of :data:`kicc_ml.evaluation.outcome.METRICS`; both rows hold the same cases in order.
 
     ``auroc`` and ``brier`` have all three answers, the others are made of all cases and speak of these hospitals.
     """
     n = len(one.label_n)
-    if reason := one.why_one_class:
-        return _undefined(n, reason)
+    if reason := one.one_class_reason:
+        return _make_undefined(n, reason)
     if metric == "auroc":
-        return _within_hospitals(one, other)
+        return _compare_within_hospitals(one, other)
     if metric == "brier":
-        return mean_difference(squared_error(one), squared_error(other), one.site_n, sites_of_few_events(one))
-    first, second = OF_ALL_CASES[metric].of(one), OF_ALL_CASES[metric].of(other)
+        return compute_mean_difference(
+            compute_squared_error(one), compute_squared_error(other), one.site_n, find_sites_with_few_events(one)
+        )
+    first, second = ALL_CASES_METRICS[metric].compute(one), ALL_CASES_METRICS[metric].compute(other)
     difference = first.value - second.value
     if not np.isfinite(difference):
-        return _undefined(n, "probabilities are constant")
+        return _make_undefined(n, "probabilities are constant")
     influence_n = first.influence_n - second.influence_n
-    these = stratified_estimate(difference, influence_n, OF_ALL_CASES[metric].strata(one))
+    these = compute_stratified_estimate(difference, influence_n, ALL_CASES_METRICS[metric].make_strata(one))
     interval = these.interval
     return Difference(difference, interval.low, interval.high, these.p, n, QUESTIONS[0], interval.reason)
 
 
-def mean_difference(
+def compute_mean_difference(
     one_n: np.ndarray, other_n: np.ndarray, site_n: np.ndarray, few: Collection[str] = ()
 ) -> Difference:
     """Difference of the means of a figure per case (Dice, say) of two models over the same cases.
@@ -81,18 +87,18 @@ def mean_difference(
     Hospitals in ``few`` borrow their variance, as do those of few cases.
     """
     if not len(one_n):
-        return _undefined(0, "no case that both have")
+        return _make_undefined(0, "no case that both have")
     difference_n = one_n - other_n
     mean = float(difference_n.mean())
-    these = stratified_estimate(mean, (difference_n - mean) / difference_n.size, site_n)
-    return _answered(answer(these, mean_effects(difference_n, site_n, few=few)), len(one_n))
+    these = compute_stratified_estimate(mean, (difference_n - mean) / difference_n.size, site_n)
+    return _make_difference(make_answers(these, compute_mean_effects(difference_n, site_n, few=few)), len(one_n))
 
 
 def compare_pair(predictions: pd.DataFrame, one: str, other: str) -> list[dict[str, Any]]:
     """``one`` against ``other`` by ``COMPARED_BY`` for one endpoint, over the cases that both predicted."""
-    first, second = paired_rows(predictions, one, other)
-    found = [(metric, paired_difference(first, second, metric)) for metric in COMPARED_BY]
-    return [_row(one, other, metric, difference) for metric, difference in found]
+    first, second = make_paired_outcomes(predictions, one, other)
+    found = [(metric, compute_paired_difference(first, second, metric)) for metric in COMPARED_BY]
+    return [_make_row(one, other, metric, difference) for metric, difference in found]
 
 
 def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -104,7 +110,7 @@ def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list
         if {one, other} <= set(table["model"])
         for row in compare_pair(table, one, other)
     ]
-    return with_holm(rows)
+    return add_holm(rows)
 
 
 def compare_segmentations(cases: Mapping[str, pd.DataFrame], region: str, metric: str = "dice") -> list[dict[str, Any]]:
@@ -117,9 +123,9 @@ def compare_segmentations(cases: Mapping[str, pd.DataFrame], region: str, metric
         both = cases[one][["case_id", "site", column]].merge(cases[other][["case_id", column]], on="case_id")
         both = both.dropna()
         first_n, second_n = (both[f"{column}_{side}"].to_numpy(float) for side in "xy")
-        difference = mean_difference(first_n, second_n, both["site"].to_numpy(str))
-        rows.append({"endpoint": region} | _row(one, other, metric, difference))
-    return with_holm(rows)
+        difference = compute_mean_difference(first_n, second_n, both["site"].to_numpy(str))
+        rows.append({"endpoint": region} | _make_row(one, other, metric, difference))
+    return add_holm(rows)
 
 
 def compare_runs(
@@ -135,7 +141,7 @@ def compare_runs(
     return [*outcomes, *compare_segmentations(cases, "lesion")]
 
 
-def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def add_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add ``p_holm``, corrected over the rows of the same metric that have a p; None where there is none."""
     corrected: dict[int, float] = {}
     for metric in {row["metric"] for row in rows}:
@@ -146,28 +152,28 @@ def with_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"p_holm": corrected.get(place)} for place, row in enumerate(rows)]
 
 
-def _within_hospitals(one: Rows, other: Rows) -> Difference:
-    pairs = paired_site_pairs(one, other)
+def _compare_within_hospitals(one: BinaryOutcomes, other: BinaryOutcomes) -> Difference:
+    pairs = compute_paired_site_pairs(one, other)
     if not pairs.site_s.size:
-        return _undefined(len(one.label_n), "no hospital has both events and non-events")
+        return _make_undefined(len(one.label_n), "no hospital has both events and non-events")
     n = int(np.isin(one.site_n, pairs.site_s).sum())
-    these = estimate(pairs.area, pairs.spread, degrees=pairs.degrees)
-    return _answered(answer(these, difference_effects(pairs)), n)
+    these = make_estimate(pairs.area, pairs.spread, degrees=pairs.degrees)
+    return _make_difference(make_answers(these, compute_difference_effects(pairs)), n)
 
 
-def _answered(answers: Answers, n: int) -> Difference:
+def _make_difference(answers: Answers, n: int) -> Difference:
     figure = answers.figure(answers.question)
     named = {name: figure[name] for name in QUESTIONS}
     bounds = figure["value"], figure["low"], figure["high"]
     return Difference(*bounds, answers.p, n, answers.question, figure.get("reason", ""), named)
 
 
-def _undefined(n: int, reason: str) -> Difference:
-    answers = unanswered(reason)
+def _make_undefined(n: int, reason: str) -> Difference:
+    answers = make_unanswered(reason)
     return Difference(None, None, None, None, n, "", reason, {name: answers[name] for name in QUESTIONS})
 
 
-def _row(one: str, other: str, metric: str, difference: Difference) -> dict[str, Any]:
+def _make_row(one: str, other: str, metric: str, difference: Difference) -> dict[str, Any]:
     better = None
     if difference.excludes_zero and difference.value is not None:
         better = one if (difference.value > 0) != (metric in LESS_IS_BETTER) else other

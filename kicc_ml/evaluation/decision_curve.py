@@ -8,8 +8,8 @@ is that of the patients meant; the intervals are of patients like these at these
 import numpy as np
 import pandas as pd
 
-from kicc_ml.evaluation.intervals import stratified_estimate
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.intervals import compute_stratified_estimate
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 #: Risks at which somebody might act: a hundred patients watched for one event, up to acting at even odds.
 THRESHOLDS = np.round(np.arange(0.01, 0.51, 0.01), 2)
@@ -17,7 +17,7 @@ THRESHOLDS = np.round(np.arange(0.01, 0.51, 0.01), 2)
 COLUMNS = ["threshold", "net_benefit", "low", "high", "treat_all", "reason"]
 
 
-def decision_curve(rows: Rows, threshold_t: np.ndarray = THRESHOLDS) -> pd.DataFrame:
+def compute_decision_curve(rows: BinaryOutcomes, threshold_t: np.ndarray = THRESHOLDS) -> pd.DataFrame:
     """One row per threshold with ``COLUMNS``; no rows where no outcome is known. Risk at the threshold counts as above.
 
     Bounds are None with a ``reason`` where cases do not differ (nobody above the threshold).
@@ -26,16 +26,16 @@ def decision_curve(rows: Rows, threshold_t: np.ndarray = THRESHOLDS) -> pd.DataF
         return pd.DataFrame(columns=COLUMNS)
     found = []
     for threshold in threshold_t:
-        gain_n = gain(rows, rows.probability_n >= threshold, threshold)
+        gain_n = compute_gain(rows, rows.probability_n >= threshold, threshold)
         benefit = float(gain_n.mean())
-        interval = stratified_estimate(benefit, (gain_n - benefit) / gain_n.size, rows.site_n).interval
-        all_treated = gain(rows, np.ones(gain_n.size, bool), threshold).mean()
+        interval = compute_stratified_estimate(benefit, (gain_n - benefit) / gain_n.size, rows.site_n).interval
+        all_treated = compute_gain(rows, np.ones(gain_n.size, bool), threshold).mean()
         found.append((threshold, benefit, interval.low, interval.high, all_treated, interval.reason))
     numbers = dict.fromkeys(("threshold", "net_benefit", "treat_all"), float)
     return pd.DataFrame(found, columns=COLUMNS, dtype=object).astype(numbers)
 
 
-def gain(rows: Rows, treated_n: np.ndarray, threshold: float) -> np.ndarray:
+def compute_gain(rows: BinaryOutcomes, treated_n: np.ndarray, threshold: float) -> np.ndarray:
     """1 for each treated event, less the odds of ``threshold`` for each other who is treated."""
     odds = threshold / (1 - threshold)
     return treated_n * (rows.label_n - odds * (1 - rows.label_n))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Placements:
     def area(self) -> float:
         return float(self.event_m.mean())
 
-    def less(self, other: "Placements") -> "Placements":
+    def subtract(self, other: "Placements") -> "Placements":
         """Differences to those of another model over the same cases; their ``area`` is the difference of the areas."""
         return Placements(self.event_m - other.event_m, self.other_n - other.other_n)
 
 
-def placements(rows: Rows) -> Placements:
+def compute_placements(rows: BinaryOutcomes) -> Placements:
     """Placement values by midranks. ``rows`` must have both classes."""
     events = rows.probability_n[rows.label_n == 1]
     others = rows.probability_n[rows.label_n == 0]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kicc_ml.evaluation.delong import Placements, placements
-from kicc_ml.evaluation.intervals import FEW, Influence
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.delong import Placements, compute_placements
+from kicc_ml.evaluation.intervals import MIN_OWN_VARIANCE_CASES, Influence
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ class SitePairs:
 
     @property
     def few_s(self) -> np.ndarray:
-        """Hospitals that borrow their variance: fewer than ``FEW`` of a class, or every pair ordered alike."""
-        too_few_s = (self.events_s < FEW) | (self.others_s < FEW)
+        """Hospitals that take the pooled variance.
+
+        They have fewer than ``MIN_OWN_VARIANCE_CASES`` cases of a class, or all their pairs are ordered alike.
+        """
+        too_few_s = (self.events_s < MIN_OWN_VARIANCE_CASES) | (self.others_s < MIN_OWN_VARIANCE_CASES)
         return too_few_s | ~(self.own_variance_s > 0)
 
     @property
@@ -80,13 +83,15 @@ class SitePairs:
     @property
     def _event_part_s(self) -> np.ndarray:
         return (
-            np.where(self.few_s, _pooled(self.event_variance_s, self.events_s), self.event_variance_s) / self.events_s
+            np.where(self.few_s, _pool_variance(self.event_variance_s, self.events_s), self.event_variance_s)
+            / self.events_s
         )
 
     @property
     def _other_part_s(self) -> np.ndarray:
         return (
-            np.where(self.few_s, _pooled(self.other_variance_s, self.others_s), self.other_variance_s) / self.others_s
+            np.where(self.few_s, _pool_variance(self.other_variance_s, self.others_s), self.other_variance_s)
+            / self.others_s
         )
 
     def _squared_over_degrees(self, part_s: np.ndarray, count_s: np.ndarray) -> float:
@@ -96,55 +101,58 @@ class SitePairs:
         return float(own + part_s[self.few_s].sum() ** 2 / pooled_degrees) if pooled_degrees else float(own)
 
 
-def evaluable_sites(rows: Rows) -> np.ndarray:
+def find_evaluable_sites(rows: BinaryOutcomes) -> np.ndarray:
     """Hospitals with both an event and a non-event."""
     return np.intersect1d(rows.site_n[rows.label_n == 1], rows.site_n[rows.label_n == 0])
 
 
-def site_pairs(rows: Rows) -> SitePairs:
+def compute_site_pairs(rows: BinaryOutcomes) -> SitePairs:
     """Pairs within hospitals; hospitals of one class have none and are absent."""
-    sites = evaluable_sites(rows)
-    return _of_placements(sites, [placements(rows.at(rows.site_n == site)) for site in sites])
+    sites = find_evaluable_sites(rows)
+    return _make_site_pairs(sites, [compute_placements(rows.at(rows.site_n == site)) for site in sites])
 
 
-def paired_site_pairs(one: Rows, other: Rows) -> SitePairs:
-    """Differences (``one`` less ``other``) over the same cases in the same order, as :func:`site_pairs`."""
-    sites = evaluable_sites(one)
-    placed = [(placements(one.at(one.site_n == site)), placements(other.at(one.site_n == site))) for site in sites]
-    return _of_placements(sites, [first.less(second) for first, second in placed])
+def compute_paired_site_pairs(one: BinaryOutcomes, other: BinaryOutcomes) -> SitePairs:
+    """Differences (``one`` less ``other``) over the same cases in the same order, as :func:`compute_site_pairs`."""
+    sites = find_evaluable_sites(one)
+    placed = [
+        (compute_placements(one.at(one.site_n == site)), compute_placements(other.at(one.site_n == site)))
+        for site in sites
+    ]
+    return _make_site_pairs(sites, [first.subtract(second) for first, second in placed])
 
 
-def _of_placements(sites: np.ndarray, placed: Sequence[Placements]) -> SitePairs:
+def _make_site_pairs(sites: np.ndarray, placed: Sequence[Placements]) -> SitePairs:
     return SitePairs(
         site_s=sites,
         area_s=np.array([one.area for one in placed], float),
         events_s=np.array([one.event_m.size for one in placed], float),
         others_s=np.array([one.other_n.size for one in placed], float),
-        event_variance_s=np.array([_variance(one.event_m) for one in placed], float),
-        other_variance_s=np.array([_variance(one.other_n) for one in placed], float),
+        event_variance_s=np.array([_compute_variance(one.event_m) for one in placed], float),
+        other_variance_s=np.array([_compute_variance(one.other_n) for one in placed], float),
     )
 
 
-def _variance(value_n: np.ndarray) -> float:
+def _compute_variance(value_n: np.ndarray) -> float:
     return float(value_n.var(ddof=1)) if value_n.size > 1 else np.nan
 
 
-def _pooled(variance_s: np.ndarray, count_s: np.ndarray) -> float:
+def _pool_variance(variance_s: np.ndarray, count_s: np.ndarray) -> float:
     """Variance within hospitals, pooled over those with at least two; NaN where there is none."""
     known_s = count_s > 1
-    return float(ratio((variance_s * (count_s - 1))[known_s].sum(), (count_s - 1)[known_s].sum()))
+    return float(divide_or_nan((variance_s * (count_s - 1))[known_s].sum(), (count_s - 1)[known_s].sum()))
 
 
-def pooled_auroc(rows: Rows) -> Influence:
+def compute_pooled_auroc(rows: BinaryOutcomes) -> Influence:
     """The usual area under the ROC curve; ties count half. ``rows`` must have both classes."""
-    placed = placements(rows)
+    placed = compute_placements(rows)
     influence_n = np.empty(rows.label_n.size)
     influence_n[rows.label_n == 1] = (placed.event_m - placed.area) / placed.event_m.size
     influence_n[rows.label_n == 0] = (placed.other_n - placed.area) / placed.other_n.size
     return Influence(placed.area, influence_n)
 
 
-def average_precision(rows: Rows) -> Influence:
+def compute_average_precision(rows: BinaryOutcomes) -> Influence:
     """Area under the precision-recall curve as a step function (scikit-learn's). ``rows`` must have an event."""
     value_v, value_of_n = np.unique(-rows.probability_n, return_inverse=True)  # highest probability first
     event_v = np.bincount(value_of_n, rows.label_n, minlength=value_v.size)
@@ -158,6 +166,6 @@ def average_precision(rows: Rows) -> Influence:
     return Influence(value, (own_n + rows.label_n * raised_v[value_of_n] - lowered_v[value_of_n]) / events)
 
 
-def ratio(part: np.ndarray, whole: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
+def divide_or_nan(part: np.ndarray, whole: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
     """``part / whole``, and ``otherwise`` where there is no whole."""
     return np.divide(part, whole, out=np.full(np.shape(part), otherwise), where=whole > 0)

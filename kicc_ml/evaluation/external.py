@@ -8,7 +8,7 @@ import pandas as pd
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
-from kicc_ml.evaluation.multisite import endpoints_of
+from kicc_ml.evaluation.multisite import list_endpoints
 
 COLUMNS = ("case_id", "endpoint", "probability")
 
@@ -16,10 +16,10 @@ COLUMNS = ("case_id", "endpoint", "probability")
 MASKS = "masks (<case_id>.nii.gz or .dcm)"
 
 #: Ids named in a message; the others are counted.
-NAMED = 5
+MAX_NAMED_IDS = 5
 
 
-def placed_probabilities(cells: pd.DataFrame, path: Path, cases: Mapping[str, Case], model: str) -> pd.DataFrame:
+def make_prediction_rows(cells: pd.DataFrame, path: Path, cases: Mapping[str, Case], model: str) -> pd.DataFrame:
     """The cells of a file with ``COLUMNS`` as rows ``case_id site fold endpoint model probability label``.
 
     Raises UserError where a column is missing, a probability is no number from 0 to 1, or an endpoint of the file does
@@ -28,9 +28,9 @@ def placed_probabilities(cells: pd.DataFrame, path: Path, cases: Mapping[str, Ca
     if absent := [column for column in COLUMNS if column not in cells]:
         raise UserError(f"{path}: no column {', '.join(absent)}; a prediction file has {','.join(COLUMNS)}")
     table = cells[list(COLUMNS)].fillna({"case_id": "empty", "endpoint": "empty"})
-    table["probability"] = _probabilities(table, path)
+    table["probability"] = _parse_probabilities(table, path)
     _require_known_endpoints(table, path, cases)
-    found = {endpoint: table.loc[table["endpoint"] == endpoint, "case_id"] for endpoint in endpoints_of(table)}
+    found = {endpoint: table.loc[table["endpoint"] == endpoint, "case_id"] for endpoint in list_endpoints(table)}
     require_each_once(path, found, set(cases))
     site = {case_id: case.site for case_id, case in cases.items()}
     label = [
@@ -40,7 +40,7 @@ def placed_probabilities(cells: pd.DataFrame, path: Path, cases: Mapping[str, Ca
     return placed.assign(fold="", model=model)[["case_id", "site", "fold", "endpoint", "model", "probability", "label"]]
 
 
-def _probabilities(table: pd.DataFrame, path: Path) -> pd.Series:
+def _parse_probabilities(table: pd.DataFrame, path: Path) -> pd.Series:
     probability = pd.to_numeric(table["probability"], errors="coerce")
     if (wrong := ~probability.between(0, 1)).any():
         first = table.loc[wrong].iloc[0]
@@ -59,7 +59,7 @@ def _require_known_endpoints(table: pd.DataFrame, path: Path, cases: Mapping[str
         raise UserError(f"{path}: {named}; the cohort knows {', '.join(sorted(known)) or 'no endpoint'}")
 
 
-def one_each(
+def select_one_file_per_case(
     folder: Path, found: Sequence[tuple[str, Path]], expected: Collection[str], known: Collection[str]
 ) -> dict[str, Path]:
     """The files of ``found`` (case id and file) by case id.
@@ -72,7 +72,7 @@ def one_each(
     return dict(wanted)
 
 
-def model_rows(
+def select_model_rows(
     predictions: pd.DataFrame, run: Path, endpoints: Collection[str], cases: Mapping[str, Case]
 ) -> pd.DataFrame:
     """What the models of a run said of ``endpoints``, with the outcomes of the cohort. Empty without such rows.
@@ -84,7 +84,7 @@ def model_rows(
     rows = predictions[predictions["endpoint"].isin(endpoints)]
     if strange := sorted(set(rows["case_id"]) - set(cases)):
         raise UserError(
-            f"{run} is of another cohort: {len(strange)} of its cases are not in this one ({_some(strange)})"
+            f"{run} is of another cohort: {len(strange)} of its cases are not in this one ({_format_some(strange)})"
         )
     label = [cases[case].endpoints[endpoint] for case, endpoint in zip(rows["case_id"], rows["endpoint"], strict=True)]
     return rows.assign(label=pd.Series(label, rows.index, dtype=float))
@@ -92,21 +92,21 @@ def model_rows(
 
 def require_each_once(path: Path, found: Mapping[str, Iterable[str]], expected: Collection[str]) -> None:
     """Raise one UserError that names missing, doubled and unknown cases of all parts (endpoints, say) of ``path``."""
-    faults = {part: fault for part, ids in found.items() if (fault := _faults(ids, expected))}
+    faults = {part: fault for part, ids in found.items() if (fault := _describe_faults(ids, expected))}
     if faults:
         named = "; ".join(f"{part}: {fault}" for part, fault in faults.items())
         raise UserError(f"{path}: {named}. Every case must be there exactly once; kicc-ml cases lists them")
 
 
-def _faults(found: Iterable[str], expected: Collection[str]) -> str:
+def _describe_faults(found: Iterable[str], expected: Collection[str]) -> str:
     count = Counter(map(str, found))
     faults = {
         "missing": sorted(set(expected) - set(count)),
         "twice or more": sorted(case_id for case_id, times in count.items() if times > 1),
         "not in the cohort": sorted(set(count) - set(expected)),
     }
-    return ", ".join(f"{len(ids)} {fault} ({_some(ids)})" for fault, ids in faults.items() if ids)
+    return ", ".join(f"{len(ids)} {fault} ({_format_some(ids)})" for fault, ids in faults.items() if ids)
 
 
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+def _format_some(ids: list[str]) -> str:
+    return ", ".join(ids[:MAX_NAMED_IDS]) + (", ..." if len(ids) > MAX_NAMED_IDS else "")

@@ -1,11 +1,12 @@
-"""The figure of each hospital on a scale without bounds, with its variance: what a meta-analysis takes.
+"""Effect and variance of each hospital on an unbounded scale: the input of a meta-analysis.
 
-Rule for hospitals with few events (fewer than ``FEW`` events or non-events; for a mean, cases): none is left out, and
-nothing is added to its counts. Its effect is one step from the mean of all hospitals, a line in its own data, so that
-no event, or a perfect order, is no special case; and its variance is that of all hospitals together, which does not
-move with its own figure. Leaving such hospitals out would choose hospitals by their outcomes: with twenty hospitals of
-few events the interval of observed over expected then covers 42 % (``README.md`` of this folder). A hospital without an
-event (or non-event) has no AUC and is absent.
+Rule for hospitals with few events: fewer than ``MIN_OWN_VARIANCE_CASES`` events or non-events, or cases where the
+metric is a mean. No such hospital is left out, and nothing is added to its counts. Its effect is one Newton step from
+the mean of all hospitals, a linear function of its own data, so that zero events or a perfect order need no special
+case. Its variance is the pooled one of all hospitals, which does not depend on its own effect. Leaving such hospitals
+out would select hospitals by their outcomes: with twenty hospitals of few events the interval of observed over
+expected then covers 42 % (``README.md`` of this folder). A hospital without an event (or non-event) has no AUC and is
+absent.
 
 Sources: the scales are those of Debray et al., BMJ 2017;356:i6460.
 """
@@ -15,10 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kicc_ml.evaluation.calibration import Fit, fit_logistic, logistic_step, logit_of, slope_design
+from kicc_ml.evaluation.calibration import (
+    LogisticFit,
+    compute_logistic_step,
+    compute_logit,
+    fit_logistic,
+    make_slope_design,
+)
 from kicc_ml.evaluation.discrimination import SitePairs
-from kicc_ml.evaluation.intervals import FEW, Scale, slope, to_scale
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.intervals import MIN_OWN_VARIANCE_CASES, Scale, compute_scale_slope, transform_to_scale
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 #: Values that differ by less than this share of their mean are one value, written by sums of floats.
 ROUNDING = 1e-9
@@ -35,24 +42,24 @@ class Effects:
     scale: Scale = "identity"
 
 
-def area_effects(pairs: SitePairs) -> Effects:
+def compute_area_effects(pairs: SitePairs) -> Effects:
     """Logit of each hospital's area, its variance by DeLong and the delta method."""
-    return _on_scale(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s, "logit")
+    return _transform_to_scale(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s, "logit")
 
 
-def difference_effects(pairs: SitePairs) -> Effects:
-    """Each hospital's difference of two areas (:func:`kicc_ml.evaluation.discrimination.paired_site_pairs`)."""
-    return _known(Effects(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s))
+def compute_difference_effects(pairs: SitePairs) -> Effects:
+    """Each hospital's difference of two areas (:func:`kicc_ml.evaluation.discrimination.compute_paired_site_pairs`)."""
+    return _drop_undefined(Effects(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s))
 
 
-def sites_of_few_events(rows: Rows) -> np.ndarray:
-    """Hospitals with fewer than ``FEW`` events or non-events."""
+def find_sites_with_few_events(rows: BinaryOutcomes) -> np.ndarray:
+    """Hospitals with fewer than ``MIN_OWN_VARIANCE_CASES`` events or non-events."""
     sites, place_n, count_s = np.unique(rows.site_n, return_inverse=True, return_counts=True)
     events_s = np.bincount(place_n, rows.label_n)
-    return sites[(events_s < FEW) | (count_s - events_s < FEW)]
+    return sites[(events_s < MIN_OWN_VARIANCE_CASES) | (count_s - events_s < MIN_OWN_VARIANCE_CASES)]
 
 
-def mean_effects(
+def compute_mean_effects(
     value_n: np.ndarray, site_n: np.ndarray, scale: Scale = "identity", few: Collection[str] = ()
 ) -> Effects:
     """Mean of a figure per case at each hospital (Dice, squared error, a difference of two).
@@ -64,68 +71,72 @@ def mean_effects(
     mean_s = np.bincount(place_n, value_n) / count_s
     squares_s, degrees_s = np.bincount(place_n, (value_n - mean_s[place_n]) ** 2), count_s - 1
     if not degrees_s.any():
-        return _none(scale)
+        return _make_empty(scale)
     alike_s = squares_s <= count_s * (ROUNDING * mean_s) ** 2
-    few_s = (count_s < FEW) | alike_s | np.isin(sites, list(few))
+    few_s = (count_s < MIN_OWN_VARIANCE_CASES) | alike_s | np.isin(sites, list(few))
     pooled = squares_s.sum() / degrees_s.sum()
     spread_s = np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=~few_s)
-    return _on_scale(sites, mean_s, spread_s / count_s, few_s, scale)
+    return _transform_to_scale(sites, mean_s, spread_s / count_s, few_s, scale)
 
 
-def observed_expected_effects(rows: Rows) -> Effects:
+def compute_observed_expected_effects(rows: BinaryOutcomes) -> Effects:
     """Logarithm of observed over expected at each hospital; the variance is that at the ratio of all hospitals."""
     ratio = rows.label_n.sum() / rows.probability_n.sum()
     sites = np.unique(rows.site_n)
-    found = [_observed_expected(rows.at(rows.site_n == site), ratio) for site in sites]
+    found = [_compute_observed_expected(rows.at(rows.site_n == site), ratio) for site in sites]
     effect_k, variance_k, few_k = (np.array(column) for column in zip(*found, strict=True))
-    return _known(Effects(sites, effect_k, variance_k, few_k, "log"))
+    return _drop_undefined(Effects(sites, effect_k, variance_k, few_k, "log"))
 
 
-def coefficient_effects(rows: Rows, with_slope: bool) -> Effects:
+def compute_coefficient_effects(rows: BinaryOutcomes, with_slope: bool) -> Effects:
     """Calibration slope of each hospital, or its intercept; variances from Fisher's information."""
-    design_nk, offset_n = _model(rows, with_slope)
+    design_nk, offset_n = _make_design(rows, with_slope)
     overall = fit_logistic(design_nk, offset_n, rows.label_n)
     if not np.isfinite(overall.coefficient_k).all():
-        return _none()
+        return _make_empty()
     sites = np.unique(rows.site_n)
-    found = [_coefficient(rows.at(rows.site_n == site), with_slope, overall.coefficient_k) for site in sites]
+    found = [_compute_coefficient(rows.at(rows.site_n == site), with_slope, overall.coefficient_k) for site in sites]
     effect_k, variance_k, few_k = (np.array(column) for column in zip(*found, strict=True))
-    return _known(Effects(sites, effect_k, variance_k, few_k))
+    return _drop_undefined(Effects(sites, effect_k, variance_k, few_k))
 
 
-def _on_scale(
+def _transform_to_scale(
     site_s: np.ndarray, value_s: np.ndarray, variance_s: np.ndarray, few_s: np.ndarray, scale: Scale
 ) -> Effects:
     """Values brought to ``scale`` by the delta method, those of ``few_s`` by a line about the mean of all."""
     usable_s = variance_s > 0
     site_s, value_s, variance_s, few_s = site_s[usable_s], value_s[usable_s], variance_s[usable_s], few_s[usable_s]
     if not site_s.size:
-        return _none(scale)
+        return _make_empty(scale)
     mean = float((value_s / variance_s).sum() / (1 / variance_s).sum())
     about_s = np.where(few_s, mean, value_s)
     with np.errstate(divide="ignore", invalid="ignore"):  # all hospitals at a bound of the scale have no effect
-        steepness_s = slope(about_s, scale)
-        effect_s = to_scale(about_s, scale, least=0.0) + (value_s - about_s) * steepness_s
-        return _known(Effects(site_s, effect_s, variance_s * steepness_s**2, few_s, scale))
+        steepness_s = compute_scale_slope(about_s, scale)
+        effect_s = transform_to_scale(about_s, scale, least=0.0) + (value_s - about_s) * steepness_s
+        return _drop_undefined(Effects(site_s, effect_s, variance_s * steepness_s**2, few_s, scale))
 
 
-def _observed_expected(rows: Rows, ratio: float) -> tuple[float, float, bool]:
+def _compute_observed_expected(rows: BinaryOutcomes, ratio: float) -> tuple[float, float, bool]:
     observed, expected = rows.label_n.sum(), rows.probability_n.sum()
-    few = bool(observed < FEW)
+    few = bool(observed < MIN_OWN_VARIANCE_CASES)
     risk_n = np.clip(ratio * rows.probability_n, 0, 1)
     variance = (risk_n * (1 - risk_n)).sum() / (ratio * expected) ** 2
     at = observed / expected
     return float(np.log(ratio) + (at - ratio) / ratio if few else np.log(at)), float(variance), few
 
 
-def _coefficient(rows: Rows, with_slope: bool, start_k: np.ndarray) -> tuple[float, float, bool]:
+def _compute_coefficient(rows: BinaryOutcomes, with_slope: bool, start_k: np.ndarray) -> tuple[float, float, bool]:
     """Last coefficient of a hospital and its variance; where events are few, one Newton step from all hospitals."""
-    design_nk, offset_n = _model(rows, with_slope)
+    design_nk, offset_n = _make_design(rows, with_slope)
     events = rows.label_n.sum()
-    own = fit_logistic(design_nk, offset_n, rows.label_n) if FEW <= events <= rows.label_n.size - FEW else None
+    own = (
+        fit_logistic(design_nk, offset_n, rows.label_n)
+        if MIN_OWN_VARIANCE_CASES <= events <= rows.label_n.size - MIN_OWN_VARIANCE_CASES
+        else None
+    )
     if own is not None and np.isfinite(own.coefficient_k).all():
-        return *_last(own), False
-    score_nk, information_kk = logistic_step(design_nk, offset_n, rows.label_n, start_k)
+        return *_select_last(own), False
+    score_nk, information_kk = compute_logistic_step(design_nk, offset_n, rows.label_n, start_k)
     if np.linalg.cond(information_kk) > 1 / np.finfo(float).eps:  # one patient, say, has no slope
         return np.nan, np.nan, True
     covariance_kk = np.linalg.inv(information_kk)
@@ -133,17 +144,17 @@ def _coefficient(rows: Rows, with_slope: bool, start_k: np.ndarray) -> tuple[flo
     return float(stepped_k[-1]), float(covariance_kk[-1, -1]), True
 
 
-def _model(rows: Rows, with_slope: bool) -> tuple[np.ndarray, np.ndarray]:
+def _make_design(rows: BinaryOutcomes, with_slope: bool) -> tuple[np.ndarray, np.ndarray]:
     """Design and offset of the slope's logistic model, or of the intercept's."""
-    logit_n = logit_of(rows)
-    return (slope_design(logit_n), np.zeros_like(logit_n)) if with_slope else (np.ones((logit_n.size, 1)), logit_n)
+    logit_n = compute_logit(rows)
+    return (make_slope_design(logit_n), np.zeros_like(logit_n)) if with_slope else (np.ones((logit_n.size, 1)), logit_n)
 
 
-def _last(fit: Fit) -> tuple[float, float]:
+def _select_last(fit: LogisticFit) -> tuple[float, float]:
     return float(fit.coefficient_k[-1]), float(fit.covariance_kk[-1, -1])
 
 
-def _known(effects: Effects) -> Effects:
+def _drop_undefined(effects: Effects) -> Effects:
     """Without hospitals that have no effect or no variance."""
     kept = np.isfinite(effects.effect_k) & np.isfinite(effects.variance_k) & (effects.variance_k > 0)
     return Effects(
@@ -151,6 +162,6 @@ def _known(effects: Effects) -> Effects:
     )
 
 
-def _none(scale: Scale = "identity") -> Effects:
+def _make_empty(scale: Scale = "identity") -> Effects:
     empty = np.empty(0)
     return Effects(empty.astype(str), empty, empty, empty.astype(bool), scale)

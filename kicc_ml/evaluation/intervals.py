@@ -12,11 +12,11 @@ CONFIDENCE = 0.95
 Z = float(special.ndtri((1 + CONFIDENCE) / 2))
 
 #: Shares are kept this far from 0 and 1 on the logit scale, and ratios from 0 on that of the logarithm.
-LEAST = 1e-6
+MIN_SHARE = 1e-6
 
 #: A hospital with fewer events, non-events, or (for a mean) cases borrows its variance from all hospitals: its own is
 #: too uncertain and moves with its figure. The number was chosen by simulation (``README.md`` of this folder).
-FEW = 10
+MIN_OWN_VARIANCE_CASES = 10
 
 Scale = Literal["logit", "log", "identity"]
 
@@ -64,14 +64,20 @@ class Estimate:
         """t interval, normal where the degrees are infinite, brought back from ``scale``."""
         if self.variance is None:
             return Interval(None, None, self.reason)
-        half = critical(self.degrees) * np.sqrt(self.variance)
-        low, high = from_scale(to_scale(np.array(self.figure), self.scale) + np.array([-half, half]), self.scale)
+        half = find_critical_value(self.degrees) * np.sqrt(self.variance)
+        low, high = transform_from_scale(
+            transform_to_scale(np.array(self.figure), self.scale) + np.array([-half, half]), self.scale
+        )
         return make_interval(low, high)
 
     @property
     def p(self) -> float | None:
         """Two-sided p of a figure on the identity scale being 0; None without a variance."""
-        return None if self.variance is None else two_sided_p(self.figure, float(np.sqrt(self.variance)), self.degrees)
+        return (
+            None
+            if self.variance is None
+            else compute_two_sided_p(self.figure, float(np.sqrt(self.variance)), self.degrees)
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Influence:
     influence_n: np.ndarray
 
 
-def estimate(figure: float, variance: float, scale: Scale = "identity", degrees: float = np.inf) -> Estimate:
+def make_estimate(figure: float, variance: float, scale: Scale = "identity", degrees: float = np.inf) -> Estimate:
     """``figure`` and its ``variance``, brought to ``scale`` by the delta method.
 
     No variance where there is none to estimate: a figure at a bound of the scale, or all cases alike.
@@ -92,48 +98,55 @@ def estimate(figure: float, variance: float, scale: Scale = "identity", degrees:
     at_a_bound = (scale == "logit" and figure in (0.0, 1.0)) or (scale == "log" and figure == 0)
     if variance <= np.finfo(float).eps ** 2 or at_a_bound:
         return Estimate(figure, None, reason="no spread between cases")
-    return Estimate(figure, float(variance * slope(figure, scale) ** 2), scale, degrees)
+    return Estimate(figure, float(variance * compute_scale_slope(figure, scale) ** 2), scale, degrees)
 
 
-def stratified_estimate(
+def compute_stratified_estimate(
     figure: float, influence_n: np.ndarray, stratum_n: np.ndarray, scale: Scale = "identity"
 ) -> Estimate:
-    """``figure``, which each case moves by ``influence_n``, cases being drawn within strata.
+    """Estimate the variance of a metric from the influence of each case, with hospitals or classes as strata.
 
-    A stratum of fewer than ``FEW`` takes the variance within all strata; the degrees of freedom are then
-    Satterthwaite's (Biometrics Bull 1946;2:110), and infinite where no stratum does.
+    Args:
+        figure: the value of the metric.
+        influence_n: how much each case changes it.
+        stratum_n: the stratum of each case, within which cases are sampled.
+        scale: the scale on which the interval is computed.
+
+    Returns:
+        the estimate. A stratum with fewer than ``MIN_OWN_VARIANCE_CASES`` cases takes the pooled variance of all
+        strata. The degrees of freedom are then Satterthwaite's (Biometrics Bull 1946;2:110); otherwise infinite.
     """
     _, place_n, count_s = np.unique(stratum_n, return_inverse=True, return_counts=True)
     centred_n = influence_n - (np.bincount(place_n, influence_n) / count_s)[place_n]
-    squares_s, degrees_s, few_s = np.bincount(place_n, centred_n**2), count_s - 1.0, count_s < FEW
+    squares_s, degrees_s, few_s = np.bincount(place_n, centred_n**2), count_s - 1.0, count_s < MIN_OWN_VARIANCE_CASES
     if not degrees_s.any():
-        return estimate(figure, np.nan, scale)
+        return make_estimate(figure, np.nan, scale)
     pooled = squares_s.sum() / degrees_s.sum()
     part_s = count_s * np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=~few_s)
     if not few_s.any():
-        return estimate(figure, part_s.sum(), scale)
+        return make_estimate(figure, part_s.sum(), scale)
     squared = (part_s[~few_s] ** 2 / degrees_s[~few_s]).sum() + part_s[few_s].sum() ** 2 / degrees_s.sum()
-    return estimate(figure, part_s.sum(), scale, float(part_s.sum() ** 2 / squared) if squared else np.inf)
+    return make_estimate(figure, part_s.sum(), scale, float(part_s.sum() ** 2 / squared) if squared else np.inf)
 
 
-def critical(degrees: float) -> float:
+def find_critical_value(degrees: float) -> float:
     """Critical value of t; Z where the degrees are infinite."""
     return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2)) if np.isfinite(degrees) else Z
 
 
-def two_sided_p(value: float, error: float, degrees: float) -> float:
+def compute_two_sided_p(value: float, error: float, degrees: float) -> float:
     """Of ``value`` being 0; normal where the degrees are infinite."""
     below = -abs(value) / error
     return float(2 * (special.stdtr(degrees, below) if np.isfinite(degrees) else special.ndtr(below)))
 
 
-def to_scale(value: np.ndarray, scale: Scale, least: float = LEAST) -> np.ndarray:
+def transform_to_scale(value: np.ndarray, scale: Scale, least: float = MIN_SHARE) -> np.ndarray:
     if scale == "logit":
         return special.logit(np.clip(value, least, 1 - least))
     return np.log(np.maximum(value, least)) if scale == "log" else value
 
 
-def from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
+def transform_from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
     if scale == "logit":
         return special.expit(value)
     if scale == "log":
@@ -142,8 +155,8 @@ def from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
     return value
 
 
-def slope(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:
-    """Derivative of :func:`to_scale`."""
+def compute_scale_slope(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:
+    """Derivative of :func:`transform_to_scale`."""
     if scale == "logit":
         return 1 / (value * (1 - value))
     return 1 / value if scale == "log" else np.ones_like(value)

@@ -1,10 +1,10 @@
 """Ways in which a figure can be too good: hospitals that can be told from the features, patients that occur twice.
 
-- :func:`site_probe`. Estimand: how often a linear model names the hospital of a patient it has not seen, each hospital
+- :func:`probe_site`. Estimand: how often a linear model names the hospital of a patient it has not seen, each hospital
   counting the same (balanced accuracy; chance is 1 over their number). Design: patients independent within a
   hospital. Where the hospital can be named and hospitals differ in outcome, a network can predict the hospital instead
-  of the disease; compare patient-level with leave-one-site-out validation (:func:`validation_gap`).
-- :func:`duplicates`. Pairs of rows of different persons that are the same image, or nearly.
+  of the disease; compare patient-level with leave-one-site-out validation (:func:`compute_validation_gap`).
+- :func:`find_duplicates`. Pairs of rows of different persons that are the same image, or nearly.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kicc_ml.evaluation.comparison import Difference, paired_difference
+from kicc_ml.evaluation.comparison import Difference, compute_paired_difference
 from kicc_ml.evaluation.intervals import Z
-from kicc_ml.evaluation.rows import Rows, paired_rows
+from kicc_ml.evaluation.rows import BinaryOutcomes, make_paired_outcomes
 
 #: Folds of the probe. A hospital needs a patient for each, else it is left out and named.
 PROBE_FOLDS = 5
@@ -29,7 +29,7 @@ PROBE_FOLDS = 5
 #: Correlation of two feature vectors from which on they are taken for the same image saved again, at 32 x 32. Known
 #: copies among public radiographs (KICC_DATA) lie above 0.999; of 160,634 pairs of different persons there one, a copy
 #: cut otherwise, passes 0.95. Chests cut out alike correlate by up to 0.994 (CT slices of the synthetic hospitals).
-NEAR = 0.998
+MIN_NEAR_CORRELATION = 0.998
 
 
 GAP_METRICS = ("auroc", "auroc_pooled")
@@ -51,7 +51,7 @@ class SiteProbe:
     reason: str = ""
 
 
-def site_probe(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> SiteProbe:
+def probe_site(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> SiteProbe:
     """Name the hospital by cross-validated multinomial logistic regression on ``feature_nf`` (NaN: missing)."""
     site_n = np.asarray(site_n, str)
     names, count_s = np.unique(site_n, return_counts=True)
@@ -70,21 +70,22 @@ def site_probe(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> Sit
     named_n = cross_val_predict(model, feature_nf[kept_n], site_n[kept_n], cv=folds)
     right_n = named_n == site_n[kept_n]
     at_ns = (site_n[kept_n][:, None] == sites).astype(float)
-    return _balanced(right_n @ at_ns, at_ns.sum(axis=0), left_out)
+    return _make_site_probe(right_n @ at_ns, at_ns.sum(axis=0), left_out)
 
 
-def validation_gap(patient_level: Rows, leave_one_site_out: Rows) -> dict[str, Difference]:
+def compute_validation_gap(patient_level: BinaryOutcomes, leave_one_site_out: BinaryOutcomes) -> dict[str, Difference]:
     """How much the AUC falls when the hospital of a patient is not in training, by ``GAP_METRICS``.
 
-    Both rows hold the same cases in the same order, predicted by the same kind of model under the two splits. Estimand
-    and design as of :func:`kicc_ml.evaluation.comparison.paired_difference`. A pooled gap above 0: the model had learnt
-    which hospitals have more events. A gap within hospitals: it had learnt what predicts at these hospitals only.
+    Both arguments hold the same cases in the same order, predicted by the same kind of model under the two splits.
+    Estimand and design are those of :func:`kicc_ml.evaluation.comparison.compute_paired_difference`. A pooled gap
+    above 0 means that the model had learnt which hospitals have more events. A gap within hospitals means that it had
+    learnt predictors that hold at these hospitals only.
     """
-    return {metric: paired_difference(patient_level, leave_one_site_out, metric) for metric in GAP_METRICS}
+    return {metric: compute_paired_difference(patient_level, leave_one_site_out, metric) for metric in GAP_METRICS}
 
 
-def validation_gaps(patient_level: pd.DataFrame, leave_one_site_out: pd.DataFrame) -> list[dict[str, Any]]:
-    """:func:`validation_gap` of two tables of predictions over their common cases, for each endpoint and model.
+def compute_validation_gaps(patient_level: pd.DataFrame, leave_one_site_out: pd.DataFrame) -> list[dict[str, Any]]:
+    """:func:`compute_validation_gap` of two tables of predictions over their common cases, for each endpoint and model.
 
     An endpoint that nobody is known of is left out: what cannot be evaluated is said by hospital.
     """
@@ -94,31 +95,33 @@ def validation_gaps(patient_level: pd.DataFrame, leave_one_site_out: pd.DataFram
         {"endpoint": endpoint, "model": model, "metric": metric, **difference}
         for (endpoint, model), table in both.groupby(["endpoint", "model"], sort=False)
         if table["division"].nunique() > 1
-        for metric, difference in _gap(table.assign(model=table["division"])).items()
+        for metric, difference in _compute_gap_figures(table.assign(model=table["division"])).items()
     ]
 
 
-def _gap(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    found = validation_gap(*paired_rows(table, "patient", "site"))
-    return {metric: _as_figure(difference) for metric, difference in found.items()}
+def _compute_gap_figures(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    found = compute_validation_gap(*make_paired_outcomes(table, "patient", "site"))
+    return {metric: _make_figure(difference) for metric, difference in found.items()}
 
 
-def _as_figure(difference: Difference) -> dict[str, Any]:
+def _make_figure(difference: Difference) -> dict[str, Any]:
     names = ("low", "high", "p", "n", "question")
     figure = {"difference": difference.value} | {name: getattr(difference, name) for name in names}
     return figure | ({"reason": difference.reason} if difference.reason else {}) | difference.answers
 
 
-def duplicates(rows: pd.DataFrame, feature_nf: np.ndarray | None = None, near: float = NEAR) -> pd.DataFrame:
+def find_duplicates(
+    rows: pd.DataFrame, feature_nf: np.ndarray | None = None, near: float = MIN_NEAR_CORRELATION
+) -> pd.DataFrame:
     """Pairs of ``rows`` (``case_id site person digest``) of different persons that are the same image.
 
     ``kind`` is ``exact`` where the digests are equal, ``near`` where the feature vectors (thumbnails, say) correlate by
     at least ``near``. Columns ``kind similarity one other site_one site_other``; no rows where there is none. A digest
     or a vector that is missing (empty, NaN) or constant matches nothing.
     """
-    pairs = {pair: ("exact", 1.0) for pair in _equal(rows["digest"])}
+    pairs = {pair: ("exact", 1.0) for pair in _find_equal(rows["digest"])}
     if feature_nf is not None:
-        pairs = {pair: ("near", similarity) for pair, similarity in _alike(feature_nf, near).items()} | pairs
+        pairs = {pair: ("near", similarity) for pair, similarity in _find_similar(feature_nf, near).items()} | pairs
     person, case_id, site = (rows[name].to_numpy() for name in ("person", "case_id", "site"))
     found = [
         (kind, similarity, case_id[i], case_id[j], site[i], site[j])
@@ -128,7 +131,7 @@ def duplicates(rows: pd.DataFrame, feature_nf: np.ndarray | None = None, near: f
     return pd.DataFrame(found, columns=["kind", "similarity", "one", "other", "site_one", "site_other"])
 
 
-def _balanced(right_s: np.ndarray, count_s: np.ndarray, left_out: tuple[str, ...]) -> SiteProbe:
+def _make_site_probe(right_s: np.ndarray, count_s: np.ndarray, left_out: tuple[str, ...]) -> SiteProbe:
     """Mean of the hospitals' shares; each share by Agresti & Coull's rule, so that 0 of 5 is not certain."""
     share_s = right_s / count_s
     smoothed_s = (right_s + 2) / (count_s + 4)
@@ -138,13 +141,13 @@ def _balanced(right_s: np.ndarray, count_s: np.ndarray, left_out: tuple[str, ...
     return SiteProbe(accuracy, float(low), float(high), chance, bool(low > chance), left_out)
 
 
-def _equal(digest: pd.Series) -> list[tuple[int, int]]:
+def _find_equal(digest: pd.Series) -> list[tuple[int, int]]:
     known = digest.reset_index(drop=True).replace("", np.nan).dropna()
     groups = [places.tolist() for places in known.groupby(known).groups.values()]
     return [(i, j) for places in groups for at, i in enumerate(places) for j in places[at + 1 :]]
 
 
-def _alike(feature_nf: np.ndarray, near: float) -> dict[tuple[int, int], float]:
+def _find_similar(feature_nf: np.ndarray, near: float) -> dict[tuple[int, int], float]:
     """Correlation is 1 less half the squared distance of vectors of mean 0 and length 1."""
     feature_nf = np.asarray(feature_nf, float)
     centred_nf = feature_nf - feature_nf.mean(axis=1, keepdims=True)

@@ -1,9 +1,9 @@
-"""Lesion-wise detection: how many lesions were found, and how many of those claimed are there.
+"""Lesion-wise detection: how many lesions were found, and how many predicted lesions are true.
 
-A lesion is a connected piece of a mask (voxels that share a face, edge or corner). It counts as matched where at least
-``LEAST_COVERED`` of it lies in the other mask. Touching foci are one lesion, in either mask. Rows first: the counts of
-a case; means over cases come later. Metrics Reloaded (Maier-Hein et al., Nat Methods 2024;21:195) calls this
-detection by intersection over reference.
+A lesion is a connected component of a mask (voxels that share a face, edge or corner). It is matched if at least
+``MIN_COVERED_SHARE`` of it lies in the other mask. Touching foci are one lesion, in either mask. This module counts
+within a case; means over cases are computed later. Metrics Reloaded (Maier-Hein et al., Nat Methods 2024;21:195) calls
+this detection by intersection over reference.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scipy import ndimage
 
 #: Share of a lesion that the other mask must cover: one shared voxel at the rim is no finding, and half would ask of
 #: detection what Dice measures already.
-LEAST_COVERED = 0.1
+MIN_COVERED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Detection:
 
 def detect(truth: np.ndarray, predicted: np.ndarray) -> Detection:
     """Match the pieces of two boolean masks of the same shape; empty masks have no pieces."""
-    reference, found = _matched(truth, predicted)
-    claimed, true = _matched(predicted, truth)
+    reference, found = _count_matched(truth, predicted)
+    claimed, true = _count_matched(predicted, truth)
     return Detection(reference, found, claimed, true)
 
 
-def _matched(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+def _count_matched(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     """Number of pieces of ``mask``, and of those covered by ``other``."""
     piece, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
     size_p = np.bincount(piece[mask], minlength=count + 1)[1:]
     covered_p = np.bincount(piece[mask & other], minlength=count + 1)[1:]
-    return count, int((covered_p >= LEAST_COVERED * size_p).sum())
+    return count, int((covered_p >= MIN_COVERED_SHARE * size_p).sum())

@@ -25,19 +25,26 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from kicc_ml.evaluation.intervals import Interval, Scale, critical, from_scale, make_interval, two_sided_p
+from kicc_ml.evaluation.intervals import (
+    Interval,
+    Scale,
+    compute_two_sided_p,
+    find_critical_value,
+    make_interval,
+    transform_from_scale,
+)
 
 #: With two hospitals t has one degree of freedom (12.7), and the spread between hospitals is one difference.
 MIN_HOSPITALS = 3
 
 #: Hospitals for a prediction interval: with three, those that are shown to differ have one that covers 98 %.
-MIN_FOR_NEW = 4
+MIN_HOSPITALS_FOR_PREDICTION = 4
 
 #: Largest p of Cochran's Q at which hospitals are said to differ.
-DIFFER = 0.05
+MAX_Q_P = 0.05
 
 #: Steps of Fisher scoring; it converges in about ten, and at the border (tau-squared 0) at once.
-SCORING_STEPS = 200
+MAX_SCORING_STEPS = 200
 
 #: A change of tau-squared below this ends the scoring.
 CONVERGED = 1e-12
@@ -78,7 +85,7 @@ class Pooled:
         return _make_known_interval(self.predicted_low, self.predicted_high, self.predicted_reason)
 
 
-ON_SCALE = ("mean", "low", "high", "predicted_low", "predicted_high", "plug_in_low", "plug_in_high")
+SCALE_FIELDS = ("mean", "low", "high", "predicted_low", "predicted_high", "plug_in_low", "plug_in_high")
 
 
 def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "DL"] = "REML") -> Pooled:
@@ -87,16 +94,16 @@ def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "
     if k < MIN_HOSPITALS:
         reason = f"{k} {'hospital' if k == 1 else 'hospitals'} with an estimate; {MIN_HOSPITALS} are needed"
         return Pooled(k=k, reason=reason, predicted_reason=reason)
-    tau_squared = (_reml if method == "REML" else _dersimonian_laird)(effect_k, variance_k)
+    tau_squared = (_estimate_tau_reml if method == "REML" else _estimate_tau_dersimonian_laird)(effect_k, variance_k)
     weight_k = limit_weights(1 / (variance_k + tau_squared))
     mean = float((weight_k * effect_k).sum() / weight_k.sum())
     error_squared = float((weight_k * (effect_k - mean) ** 2).sum() / ((k - 1) * weight_k.sum()))
     if error_squared <= np.finfo(float).eps:
         reason = "no spread between hospitals"
         return Pooled(k=k, reason=reason, predicted_reason=reason)
-    half, reach = critical(k - 1) * np.sqrt([error_squared, error_squared + tau_squared])
-    q_p = _q_p(effect_k, variance_k)
-    unpredicted = _why_unpredicted(k, q_p)
+    half, reach = find_critical_value(k - 1) * np.sqrt([error_squared, error_squared + tau_squared])
+    q_p = _compute_q_p(effect_k, variance_k)
+    unpredicted = _find_no_prediction_reason(k, q_p)
     return Pooled(
         mean=mean,
         low=float(mean - half),
@@ -106,19 +113,19 @@ def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "
         plug_in_low=float(mean - reach),
         plug_in_high=float(mean + reach),
         tau_squared=tau_squared,
-        i_squared=float(tau_squared / (tau_squared + _typical_variance(variance_k))),
+        i_squared=float(tau_squared / (tau_squared + _compute_typical_variance(variance_k))),
         q_p=q_p,
-        p=two_sided_p(mean, np.sqrt(error_squared), k - 1),
+        p=compute_two_sided_p(mean, np.sqrt(error_squared), k - 1),
         heaviest=float(weight_k.max() / weight_k.sum()),
         k=k,
         predicted_reason=unpredicted,
     )
 
 
-def brought_back(pooled: Pooled, scale: Scale) -> Pooled:
+def transform_back(pooled: Pooled, scale: Scale) -> Pooled:
     """Mean and bounds from ``scale`` (``tau_squared`` stays on it)."""
-    known = {name: getattr(pooled, name) for name in ON_SCALE if getattr(pooled, name) is not None}
-    back: dict[str, Any] = {name: float(from_scale(value, scale)) for name, value in known.items()}
+    known = {name: getattr(pooled, name) for name in SCALE_FIELDS if getattr(pooled, name) is not None}
+    back: dict[str, Any] = {name: float(transform_from_scale(value, scale)) for name, value in known.items()}
     return replace(pooled, **back)
 
 
@@ -136,24 +143,24 @@ def _make_known_interval(low: float | None, high: float | None, reason: str) -> 
     return Interval(None, None, reason) if low is None or high is None else make_interval(low, high, reason)
 
 
-def _why_unpredicted(k: int, q_p: float) -> str:
+def _find_no_prediction_reason(k: int, q_p: float) -> str:
     """Why nothing is said of a new hospital, or ``""``."""
-    if k < MIN_FOR_NEW:
-        return f"{k} hospitals; {MIN_FOR_NEW} are needed to say where a new one may lie"
-    return "" if q_p < DIFFER else f"the hospitals are not shown to differ (p {q_p:.2f})"
+    if k < MIN_HOSPITALS_FOR_PREDICTION:
+        return f"{k} hospitals; {MIN_HOSPITALS_FOR_PREDICTION} are needed to say where a new one may lie"
+    return "" if q_p < MAX_Q_P else f"the hospitals are not shown to differ (p {q_p:.2f})"
 
 
-def _q_p(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
+def _compute_q_p(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
     """p of Cochran's Q: how often hospitals that do not differ would spread so far."""
     weight_k = 1 / variance_k
     mean = (weight_k * effect_k).sum() / weight_k.sum()
     return float(special.chdtrc(len(effect_k) - 1, (weight_k * (effect_k - mean) ** 2).sum()))
 
 
-def _reml(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
+def _estimate_tau_reml(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
     """Restricted maximum likelihood by Fisher scoring, kept at 0 or above."""
-    tau_squared = _dersimonian_laird(effect_k, variance_k)
-    for _ in range(SCORING_STEPS):
+    tau_squared = _estimate_tau_dersimonian_laird(effect_k, variance_k)
+    for _ in range(MAX_SCORING_STEPS):
         weight_k = 1 / (variance_k + tau_squared)
         squared_k, whole = weight_k**2, weight_k.sum()
         error_k = effect_k - weight_k @ effect_k / whole
@@ -167,14 +174,14 @@ def _reml(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
     return float(tau_squared)
 
 
-def _dersimonian_laird(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
+def _estimate_tau_dersimonian_laird(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
     weight_k = 1 / variance_k
     mean = (weight_k * effect_k).sum() / weight_k.sum()
     excess = (weight_k * (effect_k - mean) ** 2).sum() - (len(effect_k) - 1)
     return float(max(0.0, excess / (weight_k.sum() - (weight_k**2).sum() / weight_k.sum())))
 
 
-def _typical_variance(variance_k: np.ndarray) -> float:
+def _compute_typical_variance(variance_k: np.ndarray) -> float:
     """Of Higgins & Thompson, Stat Med 2002;21:1539."""
     weight_k = 1 / variance_k
     return float((len(variance_k) - 1) * weight_k.sum() / (weight_k.sum() ** 2 - (weight_k**2).sum()))

@@ -7,43 +7,43 @@ import pandas as pd
 
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import ENDPOINTS
-from kicc_ml.evaluation.rows import NOT_LEARNT, one_class_reason, was_not_learnt
+from kicc_ml.evaluation.rows import NOT_LEARNT, find_one_class_reason, was_not_learnt
 
 
-def sites_of(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[str]:
+def list_sites(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[str]:
     """Hospitals that occur in either table, sorted."""
     return sorted({str(site) for table in (cases, predictions) if "site" in table for site in table["site"]})
 
 
-def at_site(table: pd.DataFrame, site: str) -> pd.DataFrame:
+def select_site(table: pd.DataFrame, site: str) -> pd.DataFrame:
     """Rows of one hospital; a table without rows and columns stays as it is."""
     return table[table["site"].astype(str) == site] if "site" in table else table
 
 
-def not_evaluable(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, str]]:
+def list_not_evaluable(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, str]]:
     """``{site, endpoint, reason}`` of every hospital at which an endpoint (or a region) cannot be judged."""
     return [
         {"site": site, "endpoint": subject, "reason": reason}
-        for site in sites_of(cases, predictions)
+        for site in list_sites(cases, predictions)
         for subject, reason in (
-            *_silent_endpoints(at_site(predictions, site), endpoints_of(predictions)),
-            *_silent_regions(at_site(cases, site), cases),
+            *_list_silent_endpoints(select_site(predictions, site), list_endpoints(predictions)),
+            *_list_silent_regions(select_site(cases, site), cases),
         )
     ]
 
 
-def endpoints_of(predictions: pd.DataFrame) -> list[str]:
+def list_endpoints(predictions: pd.DataFrame) -> list[str]:
     """Endpoints that were predicted, in the order of ``records.ENDPOINTS``, others after them."""
     present = set(predictions["endpoint"]) if "endpoint" in predictions else set()
     return [name for name in ENDPOINTS if name in present] + sorted(present - set(ENDPOINTS))
 
 
-def regions_of(cases: pd.DataFrame) -> list[str]:
+def list_regions(cases: pd.DataFrame) -> list[str]:
     """Regions that were scored."""
     return [region for region in REGIONS if f"{region}_dice" in cases]
 
 
-def site_figures(summary: Mapping[str, Any], *path: str) -> dict[str, dict[str, Any]]:
+def collect_site_figures(summary: Mapping[str, Any], *path: str) -> dict[str, dict[str, Any]]:
     """``summary["sites"][site]`` followed down ``path`` for every hospital that has it.
 
     ``site_figures(summary, "outcome", "icu", "network", "auroc")`` is what a forest plot draws.
@@ -57,18 +57,18 @@ def site_figures(summary: Mapping[str, Any], *path: str) -> dict[str, dict[str, 
     return found
 
 
-def _silent_endpoints(predictions: pd.DataFrame, endpoints: list[str]) -> Iterator[tuple[str, str]]:
+def _list_silent_endpoints(predictions: pd.DataFrame, endpoints: list[str]) -> Iterator[tuple[str, str]]:
     for endpoint in endpoints:
         rows = predictions[predictions["endpoint"] == endpoint]
         label = rows.drop_duplicates("case_id")["label"].dropna()
-        if reason := one_class_reason(label.to_numpy(float)):
+        if reason := find_one_class_reason(label.to_numpy(float)):
             yield endpoint, reason
         elif was_not_learnt(rows):
             yield endpoint, NOT_LEARNT
 
 
-def _silent_regions(at_the_site: pd.DataFrame, cases: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    for region in regions_of(cases):
+def _list_silent_regions(at_the_site: pd.DataFrame, cases: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    for region in list_regions(cases):
         if at_the_site[f"{region}_dice"].notna().any():
             continue
         yield (

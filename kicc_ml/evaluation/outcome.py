@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from kicc_ml.evaluation import calibration, discrimination, hospital_effects
-from kicc_ml.evaluation.discrimination import site_pairs
+from kicc_ml.evaluation.discrimination import compute_site_pairs
 from kicc_ml.evaluation.hospital_effects import Effects
-from kicc_ml.evaluation.intervals import Estimate, Influence, Scale, estimate, stratified_estimate
-from kicc_ml.evaluation.rows import Rows
-from kicc_ml.evaluation.three_answers import answer, unanswered
+from kicc_ml.evaluation.intervals import Estimate, Influence, Scale, compute_stratified_estimate, make_estimate
+from kicc_ml.evaluation.rows import BinaryOutcomes
+from kicc_ml.evaluation.three_answers import make_answers, make_unanswered
 
 
 @dataclass(frozen=True)
@@ -26,33 +26,35 @@ class Metric:
     ``two_classes``: needs both. ``by_class``: cases are drawn within hospital and class, as DeLong's variance has it.
     """
 
-    of: Callable[[Rows], Influence]
+    compute: Callable[[BinaryOutcomes], Influence]
     scale: Scale
-    effects: Callable[[Rows], Effects] | None = None
+    effects: Callable[[BinaryOutcomes], Effects] | None = None
     two_classes: bool = True
     by_class: bool = False
 
-    def strata(self, rows: Rows) -> np.ndarray:
+    def make_strata(self, rows: BinaryOutcomes) -> np.ndarray:
         """What each case is drawn within: its hospital, or that and its class."""
         return np.char.add(rows.site_n, np.where(rows.label_n == 1, "+", "-")) if self.by_class else rows.site_n
 
 
-def _brier_effects(rows: Rows) -> Effects:
-    few = hospital_effects.sites_of_few_events(rows)
-    return hospital_effects.mean_effects(calibration.squared_error(rows), rows.site_n, "logit", few)
+def _compute_brier_effects(rows: BinaryOutcomes) -> Effects:
+    few = hospital_effects.find_sites_with_few_events(rows)
+    return hospital_effects.compute_mean_effects(calibration.compute_squared_error(rows), rows.site_n, "logit", few)
 
 
-_SLOPES = partial(hospital_effects.coefficient_effects, with_slope=True)
-_INTERCEPTS = partial(hospital_effects.coefficient_effects, with_slope=False)
+_SLOPES = partial(hospital_effects.compute_coefficient_effects, with_slope=True)
+_INTERCEPTS = partial(hospital_effects.compute_coefficient_effects, with_slope=False)
 
-OF_ALL_CASES: Mapping[str, Metric] = {
-    "auroc_pooled": Metric(discrimination.pooled_auroc, "logit", by_class=True),
-    "auprc": Metric(discrimination.average_precision, "logit"),
-    "brier": Metric(calibration.brier, "logit", _brier_effects, two_classes=False),
-    "scaled_brier": Metric(calibration.scaled_brier, "identity"),
-    "observed_expected": Metric(calibration.observed_expected, "log", hospital_effects.observed_expected_effects),
-    "calibration_slope": Metric(calibration.calibration_slope, "identity", _SLOPES),
-    "calibration_intercept": Metric(calibration.calibration_intercept, "identity", _INTERCEPTS),
+ALL_CASES_METRICS: Mapping[str, Metric] = {
+    "auroc_pooled": Metric(discrimination.compute_pooled_auroc, "logit", by_class=True),
+    "auprc": Metric(discrimination.compute_average_precision, "logit"),
+    "brier": Metric(calibration.compute_brier, "logit", _compute_brier_effects, two_classes=False),
+    "scaled_brier": Metric(calibration.compute_scaled_brier, "identity"),
+    "observed_expected": Metric(
+        calibration.compute_observed_expected, "log", hospital_effects.compute_observed_expected_effects
+    ),
+    "calibration_slope": Metric(calibration.compute_calibration_slope, "identity", _SLOPES),
+    "calibration_intercept": Metric(calibration.compute_calibration_intercept, "identity", _INTERCEPTS),
 }
 
 DISCRIMINATION = ("auroc", "auroc_pooled", "auprc")
@@ -60,52 +62,53 @@ CALIBRATION = ("brier", "scaled_brier", "observed_expected", "calibration_slope"
 METRICS = (*DISCRIMINATION, *CALIBRATION)
 
 
-def score(rows: Rows, metrics: Sequence[str] = METRICS) -> dict[str, dict[str, Any]]:
+def score_outcome(rows: BinaryOutcomes, metrics: Sequence[str] = METRICS) -> dict[str, dict[str, Any]]:
     """``metrics`` of one model for one endpoint: ``{value, low, high, question, n, events, sites}`` and three answers.
 
     For ``auroc`` the counts are those of the hospitals that contribute pairs, and ``few`` names those under the rule
     for few events. What cannot be computed is None with ``reason``; with one class that is all but the Brier score.
     """
     if not len(rows.label_n):
-        return {name: unanswered(rows.why_one_class) for name in metrics}
+        return {name: make_unanswered(rows.one_class_reason) for name in metrics}
     return {
-        name: _counts(rows) | (_within_hospitals(rows) if name == "auroc" else _of_all_cases(OF_ALL_CASES[name], rows))
+        name: _count_cases(rows)
+        | (_score_within_hospitals(rows) if name == "auroc" else _score_all_cases(ALL_CASES_METRICS[name], rows))
         for name in metrics
     }
 
 
-def overall(metric: Metric, rows: Rows) -> Estimate | None:
+def estimate_overall(metric: Metric, rows: BinaryOutcomes) -> Estimate | None:
     """The figure of all cases with its variance, hospitals being strata; None where it does not exist."""
-    found = metric.of(rows)
+    found = metric.compute(rows)
     if not np.isfinite(found.value):
         return None
-    return stratified_estimate(found.value, found.influence_n, metric.strata(rows), metric.scale)
+    return compute_stratified_estimate(found.value, found.influence_n, metric.make_strata(rows), metric.scale)
 
 
-def _within_hospitals(rows: Rows) -> dict[str, Any]:
-    pairs = site_pairs(rows)
+def _score_within_hospitals(rows: BinaryOutcomes) -> dict[str, Any]:
+    pairs = compute_site_pairs(rows)
     if not pairs.site_s.size:
-        return unanswered(rows.why_one_class or "no hospital has both events and non-events")
-    effects = hospital_effects.area_effects(pairs)
-    answers = answer(estimate(pairs.area, pairs.spread, "logit", pairs.degrees), effects)
-    counts = _counts(rows.at(np.isin(rows.site_n, pairs.site_s)))
+        return make_unanswered(rows.one_class_reason or "no hospital has both events and non-events")
+    effects = hospital_effects.compute_area_effects(pairs)
+    answers = make_answers(make_estimate(pairs.area, pairs.spread, "logit", pairs.degrees), effects)
+    counts = _count_cases(rows.at(np.isin(rows.site_n, pairs.site_s)))
     return answers.figure(answers.question) | counts | {"few": [str(site) for site in pairs.site_s[pairs.few_s]]}
 
 
-def _of_all_cases(metric: Metric, rows: Rows) -> dict[str, Any]:
-    if metric.two_classes and rows.why_one_class:
-        return unanswered(rows.why_one_class)
-    these = overall(metric, rows)
+def _score_all_cases(metric: Metric, rows: BinaryOutcomes) -> dict[str, Any]:
+    if metric.two_classes and rows.one_class_reason:
+        return make_unanswered(rows.one_class_reason)
+    these = estimate_overall(metric, rows)
     if these is None:
-        return unanswered("probabilities are constant or separate the labels perfectly")
+        return make_unanswered("probabilities are constant or separate the labels perfectly")
     if metric.effects is None:
         found = these.interval
         bounds = {"low": found.low, "high": found.high} | ({"reason": found.reason} if found.reason else {})
         return {"value": these.figure, **bounds, "question": "these_hospitals"}
-    return answer(these, metric.effects(rows)).figure("these_hospitals")
+    return make_answers(these, metric.effects(rows)).figure("these_hospitals")
 
 
-def _counts(rows: Rows) -> dict[str, int]:
+def _count_cases(rows: BinaryOutcomes) -> dict[str, int]:
     return {
         "n": len(rows.label_n),
         "events": int(rows.label_n.sum()),

@@ -18,45 +18,47 @@ COMPARED = ("network", "clinical")
 NOT_LEARNT = "not predicted: the hospitals trained on do not have both outcomes of it"
 
 #: Models from outside that are drawn; all stand in the tables.
-OUTSIDE_DRAWN = 2
+MAX_OUTSIDE_DRAWN = 2
 
 
 @dataclass(frozen=True)
-class Rows:
+class BinaryOutcomes:
     """Cases with a known label: ``label_n`` 0 or 1, ``probability_n`` in 0..1, ``site_n`` the hospital."""
 
     label_n: np.ndarray
     probability_n: np.ndarray
     site_n: np.ndarray
 
-    def at(self, keep_n: np.ndarray) -> "Rows":
-        return Rows(self.label_n[keep_n], self.probability_n[keep_n], self.site_n[keep_n])
+    def at(self, keep_n: np.ndarray) -> "BinaryOutcomes":
+        return BinaryOutcomes(self.label_n[keep_n], self.probability_n[keep_n], self.site_n[keep_n])
 
     @property
-    def why_one_class(self) -> str:
+    def one_class_reason(self) -> str:
         """Why nothing can be told apart here, or ``""``."""
-        return one_class_reason(self.label_n)
+        return find_one_class_reason(self.label_n)
 
 
-def drawn_models(models: Iterable[str]) -> list[str]:
+def choose_plotted_models(models: Iterable[str]) -> list[str]:
     """The models that are drawn: the first from outside, then those of ``COMPARED``; where there are neither, two."""
     named = list(dict.fromkeys(models))
-    drawn = outside(named)[:OUTSIDE_DRAWN] + [model for model in COMPARED if model in named]
+    drawn = list_outside_models(named)[:MAX_OUTSIDE_DRAWN] + [model for model in COMPARED if model in named]
     return drawn or named[:2]
 
 
-def outside(models: Iterable[str]) -> list[str]:
+def list_outside_models(models: Iterable[str]) -> list[str]:
     """Models that are none of this project's, each once, in their order."""
     return [model for model in dict.fromkeys(models) if model not in MODELS]
 
 
-def rows_of(predictions: pd.DataFrame) -> Rows:
+def make_binary_outcomes(predictions: pd.DataFrame) -> BinaryOutcomes:
     """Rows of one endpoint and one model that have both label and probability."""
     known = predictions.dropna(subset=["label", "probability"])
-    return Rows(known["label"].to_numpy(float), known["probability"].to_numpy(float), known["site"].to_numpy(str))
+    return BinaryOutcomes(
+        known["label"].to_numpy(float), known["probability"].to_numpy(float), known["site"].to_numpy(str)
+    )
 
 
-def paired_rows(predictions: pd.DataFrame, one: str, other: str) -> tuple[Rows, Rows]:
+def make_paired_outcomes(predictions: pd.DataFrame, one: str, other: str) -> tuple[BinaryOutcomes, BinaryOutcomes]:
     """Rows of two models of one endpoint over the cases that both predicted, in the same order.
 
     Raises UserError where the two have different outcomes of a case: they are then of different cohorts.
@@ -64,7 +66,7 @@ def paired_rows(predictions: pd.DataFrame, one: str, other: str) -> tuple[Rows, 
     known = predictions.dropna(subset=["label", "probability"])
     tables = [known[known["model"] == model].set_index("case_id").sort_index() for model in (one, other)]
     shared = tables[0].index.intersection(tables[1].index)
-    first, second = (rows_of(table.loc[shared]) for table in tables)
+    first, second = (make_binary_outcomes(table.loc[shared]) for table in tables)
     if (differing := first.label_n != second.label_n).any():
         raise UserError(
             f"{one} and {other} have different outcomes of {differing.sum()} cases, for example "
@@ -73,7 +75,7 @@ def paired_rows(predictions: pd.DataFrame, one: str, other: str) -> tuple[Rows, 
     return first, second
 
 
-def one_class_reason(label_n: np.ndarray) -> str:
+def find_one_class_reason(label_n: np.ndarray) -> str:
     """Says in words that labels are all missing, all 0 or all 1; empty where both classes occur."""
     if not len(label_n):
         return "no case with a known outcome"
@@ -90,6 +92,6 @@ def was_not_learnt(predictions: pd.DataFrame) -> bool:
     return bool(len(known)) and bool(known["probability"].isna().all())
 
 
-def unknown(reason: str) -> dict[str, object]:
+def make_unknown_figure(reason: str) -> dict[str, object]:
     """A figure that cannot be computed: None with the reason, never NaN and never left out."""
     return {"value": None, "low": None, "high": None, "reason": reason}

@@ -12,9 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from kicc_ml.evaluation import agreement
-from kicc_ml.evaluation.bootstrap import Resampling, resample, t_interval
+from kicc_ml.evaluation.bootstrap import Resampling, compute_bootstrap_t_interval, resample
 from kicc_ml.evaluation.intervals import Interval
-from kicc_ml.evaluation.rows import unknown
+from kicc_ml.evaluation.rows import make_unknown_figure
 
 #: What any model has to beat, fitted on the same folds.
 BASELINE = "mean"
@@ -23,7 +23,7 @@ BASELINE = "mean"
 READER = "second_reader"
 
 
-def score_figures(predictions: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
+def compute_score_figures(predictions: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
     """``<score>.<model>.{pearson, mae, mae_less_mean, icc}``, with intervals, ``n`` images and ``persons``.
 
     ``predictions``: a row per image, score and model with ``case_id person score model predicted reference``.
@@ -39,11 +39,11 @@ def score_figures(predictions: pd.DataFrame, seed: int = 0) -> dict[str, dict[st
         if (score, model) not in known.index:
             continue
         of_mean = known.loc[(score, BASELINE), "error"]
-        found.setdefault(score, {})[model] = _figures(known.loc[(score, model)], model, of_mean, seed)
+        found.setdefault(score, {})[model] = _compute_figures(known.loc[(score, model)], model, of_mean, seed)
     return found
 
 
-def scored_images(predictions: pd.DataFrame) -> pd.DataFrame:
+def make_score_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """One row per image for ``cases.csv``: each score as given, and ``<score>_<model>``."""
     if predictions.empty:
         return pd.DataFrame()
@@ -54,42 +54,46 @@ def scored_images(predictions: pd.DataFrame) -> pd.DataFrame:
     return given.join(predicted).reset_index()
 
 
-def _figures(rows: pd.DataFrame, model: str, error_of_mean: pd.Series, seed: int) -> dict[str, Any]:
+def _compute_figures(rows: pd.DataFrame, model: str, error_of_mean: pd.Series, seed: int) -> dict[str, Any]:
     drawn = resample(rows["person"].to_numpy(str), seed)
     both_n2 = rows[["predicted", "reference"]].to_numpy(float)
-    figures = {"mae": _mean_figure(rows["error"].to_numpy(), drawn)}
+    figures = {"mae": _compute_mean_figure(rows["error"].to_numpy(), drawn)}
     if model != BASELINE:  # whose folds differ by whom they leave out, not by what the image shows
-        figures["pearson"] = _pearson(both_n2[:, 0], both_n2[:, 1], drawn)
-        figures["icc"] = unknown("images of a person are not independent") | {"value": agreement.icc_2_1(both_n2)}
+        figures["pearson"] = _compute_pearson_figure(both_n2[:, 0], both_n2[:, 1], drawn)
+        figures["icc"] = make_unknown_figure("images of a person are not independent") | {
+            "value": agreement.compute_icc_2_1(both_n2)
+        }
     if model not in (BASELINE, READER):
-        figures["mae_less_mean"] = _mean_figure((rows["error"] - error_of_mean).to_numpy(), drawn)
+        figures["mae_less_mean"] = _compute_mean_figure((rows["error"] - error_of_mean).to_numpy(), drawn)
     counts = {"n": len(rows), "persons": int(rows["person"].nunique())}
     return {name: figure | counts for name, figure in figures.items()}
 
 
-def _mean_figure(value_n: np.ndarray, drawn: Resampling) -> dict[str, Any]:
-    replicate_r = drawn.total(value_n) / drawn.total(np.ones(len(value_n)))
-    return {"value": float(value_n.mean())} | t_interval(replicate_r, drawn).bounds
+def _compute_mean_figure(value_n: np.ndarray, drawn: Resampling) -> dict[str, Any]:
+    replicate_r = drawn.sum_by_replicate(value_n) / drawn.sum_by_replicate(np.ones(len(value_n)))
+    return {"value": float(value_n.mean())} | compute_bootstrap_t_interval(replicate_r, drawn).bounds
 
 
-def _pearson(predicted_n: np.ndarray, reference_n: np.ndarray, drawn: Resampling) -> dict[str, Any]:
+def _compute_pearson_figure(predicted_n: np.ndarray, reference_n: np.ndarray, drawn: Resampling) -> dict[str, Any]:
     if min(np.ptp(predicted_n), np.ptp(reference_n)) == 0:
-        return unknown("no variation")
+        return make_unknown_figure("no variation")
     r = float(stats.pearsonr(predicted_n, reference_n).statistic)
     # Fisher's z is half the logit of (1 + r) / 2.
-    interval = t_interval((1 + weighted_pearson(predicted_n, reference_n, drawn)) / 2, drawn, "logit")
+    interval = compute_bootstrap_t_interval(
+        (1 + compute_weighted_pearson(predicted_n, reference_n, drawn)) / 2, drawn, "logit"
+    )
     if interval.low is None or interval.high is None:
         return {"value": r} | interval.bounds
     return {"value": r} | Interval(2 * interval.low - 1, 2 * interval.high - 1).bounds
 
 
-def weighted_pearson(one_n: np.ndarray, other_n: np.ndarray, drawn: Resampling) -> np.ndarray:
+def compute_weighted_pearson(one_n: np.ndarray, other_n: np.ndarray, drawn: Resampling) -> np.ndarray:
     """Pearson's r of each replicate, the sample first."""
     one_n, other_n = one_n - one_n.mean(), other_n - other_n.mean()
-    count_r = drawn.total(np.ones(len(one_n)))
-    mean_one_r, mean_other_r = drawn.total(one_n) / count_r, drawn.total(other_n) / count_r
-    covariance_r = drawn.total(one_n * other_n) / count_r - mean_one_r * mean_other_r
-    variance_one_r = drawn.total(one_n**2) / count_r - mean_one_r**2
-    variance_other_r = drawn.total(other_n**2) / count_r - mean_other_r**2
+    count_r = drawn.sum_by_replicate(np.ones(len(one_n)))
+    mean_one_r, mean_other_r = drawn.sum_by_replicate(one_n) / count_r, drawn.sum_by_replicate(other_n) / count_r
+    covariance_r = drawn.sum_by_replicate(one_n * other_n) / count_r - mean_one_r * mean_other_r
+    variance_one_r = drawn.sum_by_replicate(one_n**2) / count_r - mean_one_r**2
+    variance_other_r = drawn.sum_by_replicate(other_n**2) / count_r - mean_other_r**2
     with np.errstate(divide="ignore", invalid="ignore"):  # a replicate of one person may not vary
         return covariance_r / np.sqrt(variance_one_r * variance_other_r)

@@ -17,16 +17,16 @@ import numpy as np
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS, find_region
 from kicc_ml.evaluation.lesions import detect
-from kicc_ml.evaluation.surface import surface_distances
+from kicc_ml.evaluation.surface import compute_surface_distances
 
 #: Columns of a region in ``cases.csv`` and keys in ``summary.json``.
-AGREEMENT = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
-VOLUMES = ("volume_error_ml", "volume_error_percent")
-METRICS = (*AGREEMENT, *VOLUMES)
+AGREEMENT_METRICS = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", "hd95_mm")
+VOLUME_METRICS = ("volume_error_ml", "volume_error_percent")
+METRICS = (*AGREEMENT_METRICS, *VOLUME_METRICS)
 
 #: The same for regions that come in pieces.
-DETECTION = ("lesionwise_precision", "lesionwise_recall", "lesionwise_f1")
-IN_PIECES = ("lesion", "consolidation")
+DETECTION_METRICS = ("lesionwise_precision", "lesionwise_recall", "lesionwise_f1")
+MULTIFOCAL_REGIONS = ("lesion", "consolidation")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def score_case(
 
     Raises UserError where two masks of a region differ in shape.
     """
-    lung_voxels = _lung_voxels(truth)
+    lung_voxels = _count_lung_voxels(truth)
     return [
         _score_region(
             region, np.asarray(truth[region], bool), np.asarray(predicted[region], bool), spacing_mm, lung_voxels
@@ -76,29 +76,29 @@ def score_case(
     ]
 
 
-def _lung_voxels(truth: Mapping[str, np.ndarray]) -> int:
+def _count_lung_voxels(truth: Mapping[str, np.ndarray]) -> int:
     """Of the reference lung, whole or as two sides; 0 where there is none."""
     lung = find_region(truth, "lung")
     return 0 if lung is None else int(np.count_nonzero(lung))
 
 
-def case_columns(scores: list[RegionScore]) -> dict[str, float | str | None]:
+def make_case_columns(scores: list[RegionScore]) -> dict[str, float | str | None]:
     """The scores of a case as the ``<region>_<metric>`` columns of ``cases.csv``."""
     columns: dict[str, float | str | None] = {}
     for score in scores:
-        columns |= {f"{score.region}_{metric}": getattr(score, metric) for metric in metrics_of(score.region)}
+        columns |= {f"{score.region}_{metric}": getattr(score, metric) for metric in list_metrics(score.region)}
         columns[f"{score.region}_false_positive_ml"] = score.false_positive_ml
         columns[f"{score.region}_reason"] = score.reason
         columns["distance_unit"] = score.distance_unit
     return columns
 
 
-def metrics_of(region: str) -> tuple[str, ...]:
-    """``METRICS``, and ``DETECTION`` of what comes in pieces."""
-    return METRICS + DETECTION if region in IN_PIECES else METRICS
+def list_metrics(region: str) -> tuple[str, ...]:
+    """``METRICS``, and ``DETECTION_METRICS`` of what comes in pieces."""
+    return METRICS + DETECTION_METRICS if region in MULTIFOCAL_REGIONS else METRICS
 
 
-def dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
+def compute_dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
     """2 |A and B| / (|A| + |B|) of two boolean masks; None where the reference is empty."""
     reference = np.count_nonzero(truth)
     if not reference:
@@ -118,22 +118,22 @@ def _score_region(
             f"{region}: the predicted mask is {predicted.shape}, the reference {truth.shape}; "
             "predictions must be on the grid of the scan"
         )
-    distances = surface_distances(truth, predicted, spacing_mm or (1.0,) * truth.ndim)
+    distances = compute_surface_distances(truth, predicted, spacing_mm or (1.0,) * truth.ndim)
     missed = 0.0 if truth.any() else None  # surface Dice where nothing was predicted
     ml = None if spacing_mm is None or truth.ndim < 3 else float(np.prod(spacing_mm) / 1000)
-    pieces = detect(truth, predicted) if region in IN_PIECES else None
+    pieces = detect(truth, predicted) if region in MULTIFOCAL_REGIONS else None
     extra_voxels = np.count_nonzero(predicted) - np.count_nonzero(truth)
     return RegionScore(
         region=region,
-        dice=dice(truth, predicted),
+        dice=compute_dice(truth, predicted),
         nsd_1mm=distances.within(1.0) if distances else missed,
         nsd_2mm=distances.within(2.0) if distances else missed,
         nsd_3mm=distances.within(3.0) if distances else missed,
-        hd95_mm=distances.hausdorff(95) if distances else None,
+        hd95_mm=distances.compute_hausdorff(95) if distances else None,
         volume_error_ml=None if ml is None else float(extra_voxels * ml),
         false_positive_ml=None if ml is None else float(np.count_nonzero(predicted & ~truth) * ml),
         distance_unit="voxel" if spacing_mm is None else "mm",
-        reason=_reason(truth, predicted, spacing_mm),
+        reason=_find_reason(truth, predicted, spacing_mm),
         lesionwise_precision=pieces.precision if pieces else None,
         lesionwise_recall=pieces.recall if pieces else None,
         lesionwise_f1=pieces.f1 if pieces else None,
@@ -141,7 +141,7 @@ def _score_region(
     )
 
 
-def _reason(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...] | None) -> str:
+def _find_reason(truth: np.ndarray, predicted: np.ndarray, spacing_mm: tuple[float, ...] | None) -> str:
     because = []
     if not truth.any():
         because.append("empty reference")

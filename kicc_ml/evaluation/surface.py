@@ -37,33 +37,35 @@ class SurfaceDistances:
         near += self.predicted_area_m[self.from_predicted_m <= tolerance].sum()
         return float(near / (self.truth_area_n.sum() + self.predicted_area_m.sum()))
 
-    def hausdorff(self, percentile: float) -> float:
+    def compute_hausdorff(self, percentile: float) -> float:
         """The larger of the two directed percentiles, each over area."""
         return max(
-            _percentile(self.from_truth_n, self.truth_area_n, percentile),
-            _percentile(self.from_predicted_m, self.predicted_area_m, percentile),
+            _compute_percentile(self.from_truth_n, self.truth_area_n, percentile),
+            _compute_percentile(self.from_predicted_m, self.predicted_area_m, percentile),
         )
 
 
-def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]) -> SurfaceDistances | None:
+def compute_surface_distances(
+    truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]
+) -> SurfaceDistances | None:
     """Of two boolean masks ``[x, y, z]`` or ``[x, y]`` of the same shape; None where either is empty."""
     box = find_bounding_box(truth, predicted)
     if box is None:
         return None
-    truth_code, predicted_code = _neighbours(truth[box]), _neighbours(predicted[box])
-    truth_at, predicted_at = _on_surface(truth_code), _on_surface(predicted_code)
+    truth_code, predicted_code = _compute_neighbour_codes(truth[box]), _compute_neighbour_codes(predicted[box])
+    truth_at, predicted_at = _find_surface(truth_code), _find_surface(predicted_code)
     if not (truth_at.any() and predicted_at.any()):
         return None
-    area_by_code = _areas(tuple(map(float, spacing)))
+    area_by_code = _compute_areas(tuple(map(float, spacing)))
     return SurfaceDistances(
-        from_truth_n=_nearest(truth_at, predicted_at, spacing),
+        from_truth_n=_compute_nearest_distances(truth_at, predicted_at, spacing),
         truth_area_n=area_by_code[truth_code[truth_at]],
-        from_predicted_m=_nearest(predicted_at, truth_at, spacing),
+        from_predicted_m=_compute_nearest_distances(predicted_at, truth_at, spacing),
         predicted_area_m=area_by_code[predicted_code[predicted_at]],
     )
 
 
-def _neighbours(mask: np.ndarray) -> np.ndarray:
+def _compute_neighbour_codes(mask: np.ndarray) -> np.ndarray:
     """Code of the voxels around every corner of the grid: one bit each, the voxel furthest up the axes lowest."""
     code = np.pad(mask, 1).view(np.uint8)
     for axis in reversed(range(mask.ndim)):
@@ -74,12 +76,12 @@ def _neighbours(mask: np.ndarray) -> np.ndarray:
     return code
 
 
-def _on_surface(code: np.ndarray) -> np.ndarray:
+def _find_surface(code: np.ndarray) -> np.ndarray:
     everywhere_inside = 2 ** (2**code.ndim) - 1
     return (code != 0) & (code != everywhere_inside)
 
 
-def _nearest(at: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+def _compute_nearest_distances(at: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Distance of each corner in ``at`` to the nearest in ``other``; where they coincide it is 0 without a search."""
     away = ~other[at]
     distance_n = np.zeros(away.size)
@@ -93,7 +95,7 @@ def _nearest(at: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]) -> n
     return distance_n
 
 
-def _percentile(distance_n: np.ndarray, area_n: np.ndarray, percentile: float) -> float:
+def _compute_percentile(distance_n: np.ndarray, area_n: np.ndarray, percentile: float) -> float:
     order_n = np.argsort(distance_n, kind="stable")
     cumulated_n = area_n[order_n].cumsum()
     place = int(np.searchsorted(cumulated_n / cumulated_n[-1], percentile / 100))
@@ -101,6 +103,6 @@ def _percentile(distance_n: np.ndarray, area_n: np.ndarray, percentile: float) -
 
 
 @cache
-def _areas(spacing: tuple[float, ...]) -> np.ndarray:
+def _compute_areas(spacing: tuple[float, ...]) -> np.ndarray:
     """Surface that passes each kind of corner (marching cubes), by code."""
     return get_code_to_measure_table(spacing)[0].numpy().astype(float)

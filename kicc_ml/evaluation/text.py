@@ -66,13 +66,13 @@ def format_p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def words(name: str) -> str:
+def make_label(name: str) -> str:
     return "ICU" if name == "icu" else name.replace("_", " ")
 
 
-def heading(endpoint: str) -> str:
-    return capital(words(endpoint))
+def make_heading(endpoint: str) -> str:
+    return capitalize(make_label(endpoint))
 
 
-def capital(sentence: str) -> str:
+def capitalize(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]

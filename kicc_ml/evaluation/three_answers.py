@@ -14,7 +14,7 @@ from typing import Any
 
 from kicc_ml.evaluation.hospital_effects import Effects
 from kicc_ml.evaluation.intervals import Estimate, Interval, Scale
-from kicc_ml.evaluation.meta_analysis import Pooled, brought_back, pool
+from kicc_ml.evaluation.meta_analysis import Pooled, pool, transform_back
 
 QUESTIONS = ("these_hospitals", "hospitals_like_these", "new_hospital")
 
@@ -42,18 +42,18 @@ class Answers:
 
         ``low`` and ``high`` are bounds of what is possible (0 and 1 for a share), which no interval leaves.
         """
-        pooled = brought_back(self.pooled, self.scale)
+        pooled = transform_back(self.pooled, self.scale)
         found = {
-            "these_hospitals": _answer(self.these.figure, self.these.interval),
-            "hospitals_like_these": _answer(pooled.mean, pooled.interval),
-            "new_hospital": _answer(pooled.mean, pooled.predicted),
+            "these_hospitals": _make_answer(self.these.figure, self.these.interval),
+            "hospitals_like_these": _make_answer(pooled.mean, pooled.interval),
+            "new_hospital": _make_answer(pooled.mean, pooled.predicted),
         }
-        bounded = {name: _within(answer, low, high) for name, answer in found.items()}
+        bounded = {name: _clip_bounds(answer, low, high) for name, answer in found.items()}
         first = {name: value for name, value in bounded[question].items() if name != "reason" or value}
         return first | {"question": question} | bounded
 
 
-def answer(these: Estimate, effects: Effects) -> Answers:
+def make_answers(these: Estimate, effects: Effects) -> Answers:
     """``these`` of all cases beside the meta-analysis of ``effects``."""
     pooled = pool(effects.effect_k, effects.variance_k)
     if these.reason and not effects.site_k.size:
@@ -61,16 +61,16 @@ def answer(these: Estimate, effects: Effects) -> Answers:
     return Answers(these, pooled, effects.scale)
 
 
-def unanswered(reason: str) -> dict[str, Any]:
+def make_unanswered(reason: str) -> dict[str, Any]:
     """A figure that cannot be computed: every question None with the reason."""
     nothing = {"value": None, "low": None, "high": None, "reason": reason}
     return nothing | {name: dict(nothing) for name in QUESTIONS}
 
 
-def _answer(value: float | None, interval: Interval) -> dict[str, Any]:
+def _make_answer(value: float | None, interval: Interval) -> dict[str, Any]:
     return {"value": value, "low": interval.low, "high": interval.high, "reason": interval.reason}
 
 
-def _within(answer: dict[str, Any], low: float, high: float) -> dict[str, Any]:
+def _clip_bounds(answer: dict[str, Any], low: float, high: float) -> dict[str, Any]:
     clipped = {name: min(max(answer[name], low), high) for name in ("low", "high") if answer[name] is not None}
     return answer | clipped

@@ -7,7 +7,16 @@ import numpy as np
 from PIL import Image
 
 from kicc_ml.core.types import DisplayOrientation, SeverityMap, Volume
-from kicc_ml.pictures.montage import FOOTER_PX, GAP_PX, HEADER_PX, layers_of, montage, overlay, window, write_words
+from kicc_ml.pictures.montage import (
+    FOOTER_PX,
+    GAP_PX,
+    HEADER_PX,
+    apply_window,
+    draw_montage,
+    draw_plane,
+    draw_texts,
+    make_layers,
+)
 
 #: Why an image is left out of a picture.
 BURNED_IN = "text is burned into it"
@@ -15,7 +24,7 @@ BURNED_IN = "text is burned into it"
 PANEL_PX = 480
 
 
-def case_picture(
+def draw_case_picture(
     title: str,
     volume: Volume,
     masks: Mapping[str, np.ndarray],
@@ -33,7 +42,7 @@ def case_picture(
     if burned_in:
         volume, title = without_image(volume), f"{title}; image not shown: {BURNED_IN}"
     if hanging is None:
-        return montage(
+        return draw_montage(
             volume.array,
             masks,
             volume.affine_ras,
@@ -44,9 +53,11 @@ def case_picture(
             volume.spacing_known,
             volume.orientation_known,
         )
-    flat = {region: _flat(mask) for region, mask in masks.items()}
-    reference_xy = None if reference_lesion is None else _flat(reference_lesion)
-    return radiograph_overlay(_flat(volume.array), flat, title, severity, reference_xy, sides=hanging == "stated")
+    flat = {region: _flatten(mask) for region, mask in masks.items()}
+    reference_xy = None if reference_lesion is None else _flatten(reference_lesion)
+    return draw_radiograph_overlay(
+        _flatten(volume.array), flat, title, severity, reference_xy, sides=hanging == "stated"
+    )
 
 
 def without_image(volume: Volume) -> Volume:
@@ -54,11 +65,11 @@ def without_image(volume: Volume) -> Volume:
     return replace(volume, array=np.full_like(volume.array, volume.array.min()))
 
 
-def _flat(array: np.ndarray) -> np.ndarray:
+def _flatten(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape[:2])
 
 
-def radiograph_overlay(
+def draw_radiograph_overlay(
     image_xy: np.ndarray,
     masks: Mapping[str, np.ndarray],
     title: str,
@@ -71,19 +82,19 @@ def radiograph_overlay(
     As it hangs, the patient's right on the left, which is marked where ``sides``. ``reference_lesion_xy`` is drawn as a
     white outline.
     """
-    layers = layers_of(masks, reference_lesion_xy)
-    grey_xy = window(image_xy, "arbitrary")
+    layers = make_layers(masks, reference_lesion_xy)
+    grey_xy = apply_window(image_xy, "arbitrary")
     panel = (PANEL_PX, max(1, round(PANEL_PX * image_xy.shape[1] / image_xy.shape[0])))
-    panels = [overlay(grey_xy, {}, panel, sides=False)] * bool(layers) + [overlay(grey_xy, layers, panel, sides)]
+    panels = [draw_plane(grey_xy, {}, panel, sides=False)] * bool(layers) + [draw_plane(grey_xy, layers, panel, sides)]
     width = len(panels) * (PANEL_PX + GAP_PX) - GAP_PX
     sheet = Image.new("RGB", (width, HEADER_PX + panel[1] + FOOTER_PX), "black")
     for place, one in enumerate(panels):
         sheet.paste(one, (place * (PANEL_PX + GAP_PX), HEADER_PX))
-    write_words(sheet, title, in_words(severity) if severity else "", layers)
+    draw_texts(sheet, title, describe_radiograph_severity(severity) if severity else "", layers)
     return sheet
 
 
-def in_words(severity: SeverityMap) -> str:
+def describe_radiograph_severity(severity: SeverityMap) -> str:
     """What the reader is to remember; what is not known is left out."""
     if severity.percent_involved is None:
         missing = "percent_involved: "

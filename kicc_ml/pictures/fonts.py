@@ -19,15 +19,15 @@ HANGUL = (range(0x1100, 0x1200), range(0x3130, 0x3190), range(0xAC00, 0xD7B0))
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def font_families() -> list[str]:
+def list_font_families() -> list[str]:
     """What matplotlib takes glyphs from, in turn."""
-    return ["DejaVu Sans", *([font.name] if (font := _hangul_font()) else [])]
+    return ["DejaVu Sans", *([font.name] if (font := _find_hangul_font()) else [])]
 
 
-def font_for(text: str, size_px: float) -> Font:
+def choose_font(text: str, size_px: float) -> Font:
     """The font to draw ``text`` with: Pillow's own, or one with Hangul where that is needed and there is one."""
     if has_hangul(text):
-        if font := _hangul_font():
+        if font := _find_hangul_font():
             return ImageFont.truetype(font.fname, size_px)
         _warn_of_boxes()
     return ImageFont.load_default(size_px)
@@ -38,7 +38,7 @@ def has_hangul(text: str) -> bool:
 
 
 @cache
-def _hangul_font() -> font_manager.FontEntry | None:
+def _find_hangul_font() -> font_manager.FontEntry | None:
     installed = {font.name: font for font in reversed(font_manager.fontManager.ttflist)}
     return next((installed[name] for name in HANGUL_FONTS if name in installed), None)
 

@@ -17,7 +17,7 @@ from kicc_ml.core.files import whole_file
 from kicc_ml.core.regions import find_region
 from kicc_ml.core.shown import escape_for_picture
 from kicc_ml.core.types import SeverityMap, Units
-from kicc_ml.pictures.fonts import font_for
+from kicc_ml.pictures.fonts import choose_font
 
 AXIAL_SLICES = 8
 AXIAL_COLUMNS = 4
@@ -48,7 +48,7 @@ MARGIN_SHARE = 0.12
 SCALE_BAR_MM = 50
 
 
-def montage(
+def draw_montage(
     image_xyz: np.ndarray,
     masks: Mapping[str, np.ndarray],
     affine_ras: np.ndarray,
@@ -65,16 +65,16 @@ def montage(
     given. ``reference_lesion_xyz`` is drawn as a white outline. Where a file states no spacing its axes are not to be
     trusted either: no scale bar, no R and L. Where it states no orientation there is no R and L.
     """
-    layers = layers_of(masks, reference_lesion_xyz)
-    image, layers, spacing_mm = upright(image_xyz, layers, affine_ras)
-    box = field_of_view(layers, image.shape)
-    grey, layers = window(image[box], units), {name: layer[box] for name, layer in layers.items()}
+    layers = make_layers(masks, reference_lesion_xyz)
+    image, layers, spacing_mm = turn_upright(image_xyz, layers, affine_ras)
+    box = find_field_of_view(layers, image.shape)
+    grey, layers = apply_window(image[box], units), {name: layer[box] for name, layer in layers.items()}
     if not spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, grey.shape[0] / grey.shape[2]])
-    sheet = _sheet(grey, layers, spacing_mm, sides=spacing_known and orientation_known)
-    write_words(sheet, title, _in_words(severity) if severity else "", layers)
+    sheet = _draw_sheet(grey, layers, spacing_mm, sides=spacing_known and orientation_known)
+    draw_texts(sheet, title, _describe_severity(severity) if severity else "", layers)
     if spacing_known:
-        _draw_scale(sheet, TILE_PX / (grey.shape[0] * spacing_mm[0]))
+        _draw_scale_bar(sheet, TILE_PX / (grey.shape[0] * spacing_mm[0]))
     return sheet
 
 
@@ -84,14 +84,14 @@ def write_picture(sheet: Image.Image, path: Path, *, private: bool = False) -> N
         sheet.save(partial, format="PNG")
 
 
-def layers_of(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def make_layers(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """What is drawn, from the bottom up: ``lung lesion consolidation reference``, as far as it is known."""
     layers = {region: find_region(masks, region) for region in ("lung", "lesion", "consolidation")}
     layers["reference"] = None if reference is None else np.asarray(reference, bool)
     return {name: layer for name, layer in layers.items() if layer is not None}
 
 
-def window(image: np.ndarray, units: Units) -> np.ndarray:
+def apply_window(image: np.ndarray, units: Units) -> np.ndarray:
     """uint8: the lung window of HU; other values between their own 1st and 99th percentile."""
     low, high = LUNG_WINDOW_HU
     if units != "hu":
@@ -101,7 +101,7 @@ def window(image: np.ndarray, units: Units) -> np.ndarray:
     return np.clip(grey, 0, 255, out=grey).astype(np.uint8)
 
 
-def upright(
+def turn_upright(
     image: np.ndarray, layers: Mapping[str, np.ndarray], affine_ras: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Turn all arrays so that indices run to the patient's left, back and feet, as columns and rows do."""
@@ -113,7 +113,7 @@ def upright(
     return apply_orientation(image, to_lpi), turned, spacing_mm
 
 
-def field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Box:
+def find_field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Box:
     """The box of the lung (else of the lesion, else of everything) with ``MARGIN_SHARE`` around it."""
     for name in ("lung", "lesion"):
         if name in layers and (box := find_bounding_box(layers[name])):
@@ -122,13 +122,13 @@ def field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> B
     return make_whole_box(shape)
 
 
-def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.ndarray, sides: bool) -> Image.Image:
+def _draw_sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.ndarray, sides: bool) -> Image.Image:
     """Axial tiles from head to foot and the coronal beside them, below an empty header."""
     width_mm, depth_mm, height_mm = np.array(grey.shape) * spacing_mm
     tile = (TILE_PX, max(1, round(TILE_PX * depth_mm / width_mm)))
-    levels = _axial_levels(layers, grey.shape[2])
+    levels = _choose_axial_slices(layers, grey.shape[2])
     axial_height = len(levels) // AXIAL_COLUMNS * (tile[1] + GAP_PX) - GAP_PX
-    coronal = _fit(TILE_PX * 2, axial_height, width_mm / height_mm)
+    coronal = _fit_size(TILE_PX * 2, axial_height, width_mm / height_mm)
     coronal_left = AXIAL_COLUMNS * (TILE_PX + GAP_PX)
     size = (coronal_left + coronal[0], HEADER_PX + axial_height + FOOTER_PX)
     sheet = Image.new("RGB", size, "black")
@@ -136,20 +136,20 @@ def _sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.nd
         row, column = divmod(place, AXIAL_COLUMNS)
         corner = (column * (TILE_PX + GAP_PX), HEADER_PX + row * (tile[1] + GAP_PX))
         plane = {name: layer[:, :, z] for name, layer in layers.items()}
-        sheet.paste(overlay(grey[:, :, z], plane, tile, sides), corner)
-    y = _coronal_level(layers, grey.shape[1])
+        sheet.paste(draw_plane(grey[:, :, z], plane, tile, sides), corner)
+    y = _choose_coronal_slice(layers, grey.shape[1])
     plane = {name: layer[:, y, :] for name, layer in layers.items()}
-    sheet.paste(overlay(grey[:, y, :], plane, coronal, sides), (coronal_left, HEADER_PX))
+    sheet.paste(draw_plane(grey[:, y, :], plane, coronal, sides), (coronal_left, HEADER_PX))
     return sheet
 
 
-def _fit(most_width: int, most_height: int, width_by_height: float) -> tuple[int, int]:
+def _fit_size(most_width: int, most_height: int, width_by_height: float) -> tuple[int, int]:
     """Largest width and height in pixels of that proportion."""
     width = min(most_width, most_height * width_by_height)
     return max(1, round(width)), max(1, round(width / width_by_height))
 
 
-def _axial_levels(layers: Mapping[str, np.ndarray], slices: int) -> np.ndarray:
+def _choose_axial_slices(layers: Mapping[str, np.ndarray], slices: int) -> np.ndarray:
     """Evenly spread over the lung, its tips left out: a picture of the apex shows nothing. One row without findings."""
     lung = layers.get("lung")
     levels = np.flatnonzero(lung.any(axis=(0, 1))) if lung is not None and lung.any() else np.arange(slices)
@@ -157,20 +157,20 @@ def _axial_levels(layers: Mapping[str, np.ndarray], slices: int) -> np.ndarray:
     return np.rint(np.linspace(levels[0], levels[-1], shown + 2)[1:-1]).astype(int)
 
 
-def _coronal_level(layers: Mapping[str, np.ndarray], rows: int) -> int:
+def _choose_coronal_slice(layers: Mapping[str, np.ndarray], rows: int) -> int:
     for name in ("lesion", "lung"):
         if name in layers and layers[name].any():
             return int(layers[name].sum(axis=(0, 2)).argmax())
     return rows // 2
 
 
-def overlay(
+def draw_plane(
     grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tuple[int, int], sides: bool
 ) -> Image.Image:
     """One plane, columns along the first axis, at ``size`` (width, height) with fills, outlines, R/L if known."""
     picture = Image.fromarray(grey_xy.T).resize(size, Image.Resampling.BILINEAR)
     rgb = np.repeat(np.asarray(picture, np.float32)[..., None], 3, axis=2)
-    drawn = {name: _enlarged(layer, size) for name, layer in layers_xy.items()}
+    drawn = {name: _enlarge(layer, size) for name, layer in layers_xy.items()}
     for name in ("lesion", "consolidation"):
         if name in drawn:
             rgb[drawn[name]] = (1 - OPACITY) * rgb[drawn[name]] + OPACITY * np.array(LEGEND[name][0])
@@ -184,15 +184,15 @@ def overlay(
     return tile
 
 
-def _enlarged(mask_xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _enlarge(mask_xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(mask_xy.T.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)) > 0
 
 
-def write_words(sheet: Image.Image, title: str, said: str, layers: Mapping[str, np.ndarray]) -> None:
+def draw_texts(sheet: Image.Image, title: str, said: str, layers: Mapping[str, np.ndarray]) -> None:
     """Title and what is to be remembered above the picture, the legend of its layers below."""
     words = ImageDraw.Draw(sheet)
     shown = escape_for_picture(title)
-    words.text((8, 6), shown, fill="white", font=font_for(shown, TITLE_PX))
+    words.text((8, 6), shown, fill="white", font=choose_font(shown, TITLE_PX))
     small = ImageFont.load_default(14)
     words.text((8, 33), said, fill="white", font=small)
     left, top = 8, sheet.height - FOOTER_PX + 8
@@ -204,7 +204,7 @@ def write_words(sheet: Image.Image, title: str, said: str, layers: Mapping[str, 
     words.text((sheet.width - 8, top), "research use only", fill="white", font=small, anchor="ra")
 
 
-def _in_words(severity: SeverityMap) -> str:
+def _describe_severity(severity: SeverityMap) -> str:
     """What the reader is to remember, unknown figures said to be so."""
     score = "not available" if severity.score is None else f"{severity.score} of 24"
     parts = [f"severity score {score}"]
@@ -217,7 +217,7 @@ def _in_words(severity: SeverityMap) -> str:
     return "  |  ".join(parts)
 
 
-def _draw_scale(sheet: Image.Image, px_per_mm: float) -> None:
+def _draw_scale_bar(sheet: Image.Image, px_per_mm: float) -> None:
     """A bar of 5 cm at the scale of the axial slices."""
     words, length = ImageDraw.Draw(sheet), SCALE_BAR_MM * px_per_mm
     left, top = AXIAL_COLUMNS * (TILE_PX + GAP_PX) - GAP_PX - length - 6, sheet.height - FOOTER_PX - 12

@@ -13,7 +13,7 @@ from torch import nn
 from kicc_ml.core.types import Case, index_by_id
 from kicc_ml.data.batches import loader
 from kicc_ml.data.datamodule import PatientDataModule
-from kicc_ml.evaluation.rows import one_class_reason
+from kicc_ml.evaluation.rows import find_one_class_reason
 from kicc_ml.models.baselines.clinical_model import in_numbers
 from kicc_ml.models.baselines.nested import Predicted, blended, inner_groups
 from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
@@ -74,7 +74,7 @@ def _with_baselines(
 
 def _learnable(label_b: np.ndarray) -> bool:
     """Whether both outcomes are known of somebody."""
-    return not one_class_reason(label_b[~np.isnan(label_b)])
+    return not find_one_class_reason(label_b[~np.isnan(label_b)])
 
 
 def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:

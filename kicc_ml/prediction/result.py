@@ -8,7 +8,7 @@ import numpy as np
 
 from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import DisplayOrientation, Series, SeverityMap, Volume
-from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
 
 MONTAGE = "montage.png"
@@ -35,7 +35,7 @@ class Result:
 
 def draw(result: Result, path: Path, *, private: bool = False) -> None:
     """The findings as a picture (PNG); ``private`` is that of :func:`kicc_ml.core.files.whole_file`."""
-    sheet = case_picture(
+    sheet = draw_case_picture(
         result.case_id,
         result.volume,
         result.masks,

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kicc_ml.evaluation.text import capital
+from kicc_ml.evaluation.text import capitalize
 from kicc_ml.report import facts
 
 #: What is written where an item cannot be answered from a run.
@@ -42,11 +42,11 @@ def answered(item: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str
     """One item: the sentence with its facts, and what the authors have to add."""
     sentence = item.get("known", "")
     needed = {name for _, name, _, _ in string.Formatter().parse(sentence) if name} | set(item.get("needs", ()))
-    says = capital(sentence.format_map(known).rstrip(".")) if sentence and needed <= set(known) else ""
+    says = capitalize(sentence.format_map(known).rstrip(".")) if sentence and needed <= set(known) else ""
     ask = item.get("ask") or ("" if says else item["topic"][:1].lower() + item["topic"][1:])
     rest = f"{UNKNOWN}: {ask}" if ask else ""
     state = NOT_KNOWN if not says else IN_PART if ask else STATED
-    answer = ". ".join(part for part in (says, capital(rest)) if part)
+    answer = ". ".join(part for part in (says, capitalize(rest)) if part)
     return {
         "item": str(item["item"]),
         "topic": item["topic"],

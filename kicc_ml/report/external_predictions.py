@@ -21,11 +21,11 @@ from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.comparison import compare_segmentations
-from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
-from kicc_ml.evaluation.segmentation import case_columns, score_case
-from kicc_ml.evaluation.subgroups import groups_of
+from kicc_ml.evaluation.external import make_prediction_rows, select_model_rows, select_one_file_per_case
+from kicc_ml.evaluation.segmentation import make_case_columns, score_case
+from kicc_ml.evaluation.subgroups import make_groups
 from kicc_ml.evaluation.summary import summarise
-from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.report.report import ShownCase, write_report
 from kicc_ml.report.study_description import environment, study_of
 from kicc_ml.report.worst_cases import predicted_cases, segmented_cases
@@ -70,7 +70,7 @@ def evaluate_predictions(
     where a case is missing, doubled or unknown, or a file of predictions cannot be used.
     """
     tables = [
-        placed_probabilities(read_cells(path), path, cases, name) for name, path in named.items() if not path.is_dir()
+        make_prediction_rows(read_cells(path), path, cases, name) for name, path in named.items() if not path.is_dir()
     ]
     beside = beside_of(runs, tables, cases)
     judged = {name: judge_masks(path, cases) for name, path in named.items() if path.is_dir()}
@@ -84,7 +84,7 @@ def evaluate_predictions(
     for name, one in judged.items() if len(judged) > 1 else ():
         summary = summarise(one.rows, NOTHING) | study
         write_report(folder / name, summary, one.rows, NOTHING, about | {"name": name}, one.shown)
-    summary = summarise(together.rows, predictions, groups=groups_of(cases.values())) | study
+    summary = summarise(together.rows, predictions, groups=make_groups(cases.values())) | study
     summary["comparisons"] += compare_segmentations({name: one.rows for name, one in judged.items()}, "lesion")
     shown = [*together.shown, *predicted_cases(predictions, cases, get_args(Modality))]
     return write_report(folder, summary, together.rows, predictions, about | {"name": " and ".join(named)}, shown)
@@ -101,7 +101,7 @@ def beside_of(
     taken = {name for table in tables for name in table["model"]}
     found: dict[Path, pd.DataFrame] = {}
     for run in runs:
-        rows = model_rows(held_out_tables(run)[0], run, endpoints, cases)
+        rows = select_model_rows(held_out_tables(run)[0], run, endpoints, cases)
         if rows.empty:
             raise UserError(
                 f"{run}: has no predictions of {', '.join(sorted(endpoints)) or 'any endpoint'} to set beside"
@@ -139,7 +139,7 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
     if not referenced:
         raise UserError("no case of the cohort has a reference mask of the lesion, so masks cannot be judged")
     found = files_by_case(folder, cases)
-    files = one_each(folder, found, referenced, cases)
+    files = select_one_file_per_case(folder, found, referenced, cases)
     rows, set_aside = [], {case_id: NO_CT for case_id, _ in found if case_id in cases and cases[case_id].ct is None}
     for case_id, path in track(list(files.items()), description="score"):
         try:
@@ -155,7 +155,9 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
 
 def _picture(case: Case, path: Path) -> Image.Image:
     volume, reference = read_reference(case)
-    return case_picture(case.case_id, volume, predicted_masks(case, path, volume), None, None, reference.get("lesion"))
+    return draw_case_picture(
+        case.case_id, volume, predicted_masks(case, path, volume), None, None, reference.get("lesion")
+    )
 
 
 def read_reference(case: Case) -> tuple[Volume, Mapping[str, np.ndarray]]:
@@ -173,7 +175,7 @@ def score_mask(case: Case, path: Path, volume: Volume, reference: Mapping[str, n
     predicted = predicted_masks(case, path, volume)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     scores = score_case(reference, predicted, spacing_mm)
-    return {"case_id": case.case_id, "site": case.site, "fold": ""} | case_columns(scores)
+    return {"case_id": case.case_id, "site": case.site, "fold": ""} | make_case_columns(scores)
 
 
 def about_predictions(paths: Iterable[Path]) -> dict[str, str]:

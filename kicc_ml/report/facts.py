@@ -8,7 +8,7 @@ from typing import Any
 
 from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
-from kicc_ml.evaluation.text import capital, format_bounds, format_estimate, words
+from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, make_label
 
 #: Columns of a table that are named among the missing; the others are counted.
 MISSING_NAMED = 8
@@ -63,22 +63,24 @@ def _missing(missing: Mapping[str, int]) -> str:
     empty = sorted(((count, name) for name, count in missing.items() if count), reverse=True)
     if not empty:
         return "No value is missing"
-    named = ", ".join(f"{words(name)} {count}" for count, name in empty[:MISSING_NAMED])
+    named = ", ".join(f"{make_label(name)} {count}" for count, name in empty[:MISSING_NAMED])
     rest = len(empty) - MISSING_NAMED
     return f"Missing: {named}" + (f", and {rest} more columns" if rest > 0 else "")
 
 
 def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
     endpoints, regions = _endpoints(summary), _regions(summary)
-    segmented, predicted = ", ".join(map(words, regions)), ", ".join(map(words, endpoints))
+    segmented, predicted = ", ".join(map(make_label, regions)), ", ".join(map(make_label, endpoints))
     tasks = [f"Segmentation of {segmented}"] * bool(regions) + [f"Prediction of {predicted}"] * bool(endpoints)
     first = {endpoint: next(iter(summary["outcome"][endpoint].values())) for endpoint in endpoints}
-    groupings = list(dict.fromkeys(words(row["grouping"]) for row in summary["subgroups"]))
+    groupings = list(dict.fromkeys(make_label(row["grouping"]) for row in summary["subgroups"]))
     unjudged = len(summary["not_evaluable"])
     return {
         "task": "; ".join(tasks),
-        "models": ", ".join(dict.fromkeys(words(model) for name in endpoints for model in summary["outcome"][name])),
-        "events": "; ".join(f"{words(name)}: {_events(figures)}" for name, figures in first.items()),
+        "models": ", ".join(
+            dict.fromkeys(make_label(model) for name in endpoints for model in summary["outcome"][name])
+        ),
+        "events": "; ".join(f"{make_label(name)}: {_events(figures)}" for name, figures in first.items()),
         "regions": segmented,
         "reference": "; ".join(
             ["Masks laid beside the images"] * bool(regions) + ["Outcomes as the table states them"] * bool(endpoints)
@@ -113,12 +115,14 @@ def _events(figures: Mapping[str, Any]) -> str:
 
 
 def _dice(summary: Mapping[str, Any], regions: Iterable[str]) -> list[str]:
-    return [f"Dice of {words(region)} {format_estimate(summary['segmentation'][region]['dice'])}" for region in regions]
+    return [
+        f"Dice of {make_label(region)} {format_estimate(summary['segmentation'][region]['dice'])}" for region in regions
+    ]
 
 
 def _areas(summary: Mapping[str, Any], endpoints: Iterable[str]) -> list[str]:
     return [
-        f"AUC for {words(endpoint)} {format_estimate(figures['auroc'])} ({words(model)})"
+        f"AUC for {make_label(endpoint)} {format_estimate(figures['auroc'])} ({make_label(model)})"
         for endpoint in endpoints
         for model, figures in list(summary["outcome"][endpoint].items())[:1]
     ]
@@ -128,11 +132,11 @@ def _heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
     for endpoint, models in summary["meta_analysis"].items():
         pooled = next(iter(models.values()))["reml"]
         if pooled["mean"] is None:
-            yield f"{words(endpoint)}: {pooled['reason']}"
+            yield f"{make_label(endpoint)}: {pooled['reason']}"
         else:
             new = {"low": pooled["predicted_low"], "high": pooled["predicted_high"]}
             said = pooled["reason"] if new["low"] is None else f"AUC at a new hospital {format_bounds(new)}"
-            yield f"{words(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {said}"
+            yield f"{make_label(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {said}"
 
 
 def _vendors(summary: Mapping[str, Any]) -> str:
@@ -180,7 +184,7 @@ def _of_part(part: Mapping[str, Any]) -> dict[str, str]:
     return {
         "cohort": f"{cohort} {part['cohort'].get('preset', '')}".strip(),
         "repository": "yes" if own else "",
-        "split": f"{capital(split)}; what is fitted is fitted inside the fold",
+        "split": f"{capitalize(split)}; what is fitted is fitted inside the fold",
         "external": "Each hospital is tested by models of the other hospitals, within one cohort" if unseen else "",
         "guard": _guard(part) if own else "",
         "preparation": _preparation(part),
@@ -193,7 +197,7 @@ def _of_part(part: Mapping[str, Any]) -> dict[str, str]:
 def _guard(part: Mapping[str, Any]) -> str:
     window, endpoints = part.get("image_window_days"), part.get("guard_endpoints") or []
     days = f"Images of days {window[0]} to {window[1]} from admission" if window else "Images of any day"
-    return f"{days}; none, and no dated value, after {', '.join(map(words, endpoints))}" if endpoints else days
+    return f"{days}; none, and no dated value, after {', '.join(map(make_label, endpoints))}" if endpoints else days
 
 
 def _preparation(part: Mapping[str, Any]) -> str:
@@ -224,4 +228,4 @@ def _images_of(part: Mapping[str, Any]) -> bool:
 
 def _called(part: Mapping[str, Any]) -> str:
     """The last name of a ``_target_``, as words."""
-    return words(str(part["_target_"]).rsplit(".", 1)[-1])
+    return make_label(str(part["_target_"]).rsplit(".", 1)[-1])

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from kicc_ml.core.shown import escape_for_plot
-from kicc_ml.evaluation.rows import Rows, drawn_models, rows_of
+from kicc_ml.evaluation.rows import BinaryOutcomes, choose_plotted_models, make_binary_outcomes
 from kicc_ml.evaluation.text import QUESTION_NAMES
-from kicc_ml.pictures.fonts import font_families
+from kicc_ml.pictures.fonts import list_font_families
 
 #: Okabe & Ito's palette, told apart by colour-blind readers; with a marker each, also in grey print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -31,7 +31,7 @@ CALIBRATION_GROUPS = 8
 
 STYLE: Any = {
     "font.size": 9,
-    "font.family": font_families(),
+    "font.family": list_font_families(),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "kicc_ml",
@@ -95,9 +95,9 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
     axes = _axes(3.6, 3.5)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
     known = predictions.dropna(subset=["label", "probability"])
-    shown = styles(drawn_models(list(dict.fromkeys(known["model"]))))
+    shown = styles(choose_plotted_models(list(dict.fromkeys(known["model"]))))
     for place, (model, (colour, marker)) in enumerate(shown.items()):
-        rows = rows_of(known[known["model"] == model])
+        rows = make_binary_outcomes(known[known["model"] == model])
         groups = np.array_split(np.argsort(rows.probability_n, kind="stable"), CALIBRATION_GROUPS)
         points = [(rows.probability_n[group].mean(), rows.label_n[group].mean()) for group in groups if group.size]
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=3.5, lw=0, alpha=0.7)
@@ -116,7 +116,7 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
 def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Net benefit over the threshold of one endpoint, with its interval, beside treating all and treating none."""
     axes = _axes(3.9, 3.5)
-    shown = {model: curves[model] for model in drawn_models(list(curves)) if curves[model]["threshold"]}
+    shown = {model: curves[model] for model in choose_plotted_models(list(curves)) if curves[model]["threshold"]}
     for (model, curve), (colour, _) in zip(shown.items(), styles(list(shown)).values(), strict=True):
         low, high = (np.array(curve[end], float) for end in ("low", "high"))
         axes.fill_between(curve["threshold"], low, high, color=colour, alpha=0.12, lw=0)
@@ -198,7 +198,7 @@ def styles(models: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {model: MODEL_STYLE.get(model) or next(others) for model in models}
 
 
-def _spread_of_risk(axes: Axes, rows: Rows, colour: str) -> None:
+def _spread_of_risk(axes: Axes, rows: BinaryOutcomes, colour: str) -> None:
     for label, bottom, top in ((1, -0.065, -0.03), (0, -0.105, -0.07)):
         axes.vlines(rows.probability_n[rows.label_n == label], bottom, top, color=colour, lw=0.4, alpha=0.6)
     axes.text(1.04, -0.047, "event", fontsize=6, va="center", color=GREY)

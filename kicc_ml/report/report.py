@@ -18,10 +18,10 @@ from kicc_ml.core.pages import read_template
 from kicc_ml.core.path_names import make_distinct_path_names, resolve_subfolder
 from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation import segmentation
-from kicc_ml.evaluation.multisite import at_site, endpoints_of, regions_of, site_figures, sites_of
-from kicc_ml.evaluation.rows import drawn_models
-from kicc_ml.evaluation.subgroups import SHOWN as SUBGROUP_METRICS
-from kicc_ml.evaluation.summary import models_of, numbers, to_json
+from kicc_ml.evaluation.multisite import collect_site_figures, list_endpoints, list_regions, list_sites, select_site
+from kicc_ml.evaluation.rows import choose_plotted_models
+from kicc_ml.evaluation.subgroups import SUBGROUP_METRICS as SUBGROUP_METRICS
+from kicc_ml.evaluation.summary import format_summary, list_models, list_numbers
 from kicc_ml.evaluation.text import (
     METRIC_NAMES,
     QUESTION_NAMES,
@@ -29,8 +29,8 @@ from kicc_ml.evaluation.text import (
     format_estimate,
     format_number,
     format_p,
-    heading,
-    words,
+    make_heading,
+    make_label,
 )
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import checklists
@@ -108,8 +108,8 @@ def write_report(
     page = render(summary, cases, predictions, run, shown, drawn, filled)
     with hold(make_folder(folder) / LOCK, f"the report in {folder}", wait=True):  # two evaluations never mix
         write_table(folder / "cases.csv", cases)
-        write_text(folder / "summary.json", to_json(summary))
-        write_table(folder / "summary.csv", numbers(summary))
+        write_text(folder / "summary.json", format_summary(summary))
+        write_table(folder / "summary.csv", list_numbers(summary))
         for name, table in tables(summary, filled).items():
             write_table(folder / f"{name}.csv", table)
         for name, svg in drawn.items():
@@ -131,8 +131,8 @@ def render(
     filters: dict[str, Callable[..., str]] = {
         "figure": format_estimate,
         "bounds": format_bounds,
-        "words": words,
-        "heading": heading,
+        "words": make_label,
+        "heading": make_heading,
         "p": format_p,
     }
     site_header, site_rows = _site_columns(summary)
@@ -142,13 +142,13 @@ def render(
         participants=participants(cases, predictions),
         site_header=site_header,
         site_rows=site_rows,
-        regions=regions_of(cases),
+        regions=list_regions(cases),
         endpoints=_judged_endpoints(predictions),
-        unknown_endpoints=[name for name in endpoints_of(predictions) if name not in _judged_endpoints(predictions)],
-        models=models_of(predictions),
-        segmentation_tables=(segmentation.AGREEMENT, segmentation.VOLUMES),
-        detection_metrics=segmentation.DETECTION,
-        in_pieces=segmentation.IN_PIECES,
+        unknown_endpoints=[name for name in list_endpoints(predictions) if name not in _judged_endpoints(predictions)],
+        models=list_models(predictions),
+        segmentation_tables=(segmentation.AGREEMENT_METRICS, segmentation.VOLUME_METRICS),
+        detection_metrics=segmentation.DETECTION_METRICS,
+        in_pieces=segmentation.MULTIFOCAL_REGIONS,
         outcome_tables=OUTCOME_TABLES,
         judged=_judged(summary),
         questions=QUESTION_NAMES,
@@ -165,7 +165,7 @@ def render(
 def _judged_endpoints(predictions: pd.DataFrame) -> list[str]:
     """Of the endpoints that were predicted, those of which the outcome of anybody is known."""
     known = predictions.dropna(subset=["label"]) if "label" in predictions else predictions
-    return endpoints_of(known)
+    return list_endpoints(known)
 
 
 def tables(summary: dict[str, Any], filled: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
@@ -193,11 +193,11 @@ def site_table(summary: dict[str, Any]) -> Table:
 def participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """Per hospital: cases, cases with reference masks, and ``events / known`` of each endpoint."""
     counted = []
-    for site in sites_of(cases, predictions):
-        segmented, predicted = at_site(cases, site), at_site(predictions, site)
+    for site in list_sites(cases, predictions):
+        segmented, predicted = select_site(cases, site), select_site(predictions, site)
         people = {*segmented.get("case_id", ()), *predicted.get("case_id", ())}
         row: dict[str, Any] = {"site": site, "cases": len(people), "with masks": _with_masks(segmented)}
-        for endpoint in endpoints_of(predictions):
+        for endpoint in list_endpoints(predictions):
             label = predicted[predicted["endpoint"] == endpoint].drop_duplicates("case_id")["label"].dropna()
             row[endpoint] = f"{int(label.sum())} / {len(label)}"
         counted.append(row)
@@ -211,7 +211,7 @@ def _with_masks(cases: pd.DataFrame) -> int:
 def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
     """Per endpoint the models that stand side by side, of those that have a figure."""
     judged = {
-        endpoint: drawn_models([name for name in models if models[name]["brier"]["value"] is not None])
+        endpoint: choose_plotted_models([name for name in models if models[name]["brier"]["value"] is not None])
         for endpoint, models in summary["outcome"].items()
     }
     return {endpoint: models for endpoint, models in judged.items() if models}
@@ -220,7 +220,7 @@ def _judged(summary: dict[str, Any]) -> dict[str, list[str]]:
 def _site_columns(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of hospitals, without columns in which no hospital has anything."""
     judged = _judged(summary)
-    aucs = [f"{words(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in judged.items()]
+    aucs = [f"{make_label(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in judged.items()]
     header = ["hospital", "n", "lesion Dice", "severity ±2", *aucs]
     parts = [*summary["sites"].items(), ("all", summary)]
     rows = [[site, *_site_cells(figures_of, judged)] for site, figures_of in parts]
@@ -248,15 +248,17 @@ def _auroc(models: dict[str, Any], model: str) -> float | None:
 def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:
     """Every figure as SVG by name: ``dice_<region>``, ``forest_<endpoint>`` and so on."""
     found = {
-        f"dice_{region}": figures.dice_by_site(cases, region, site_figures(summary, "segmentation", region, "dice"))
-        for region in regions_of(cases)
+        f"dice_{region}": figures.dice_by_site(
+            cases, region, collect_site_figures(summary, "segmentation", region, "dice")
+        )
+        for region in list_regions(cases)
     }
     for one in summary.get("flow", []):
         steps = flow_steps(one["flow"], len(summary.get("quarantined", {})), one["held_out"])
         found[f"flow_{one['name']}"] = flow_chart(steps)
     for endpoint in _judged_endpoints(predictions):
         rows = predictions[predictions["endpoint"] == endpoint]
-        found[f"forest_{endpoint}"] = _forest(summary, endpoint, models_of(rows))
+        found[f"forest_{endpoint}"] = _forest(summary, endpoint, list_models(rows))
         found[f"calibration_{endpoint}"] = figures.calibration(rows, summary["calibration_curve"][endpoint])
         found[f"decision_{endpoint}"] = figures.decision_curve(summary["decision_curve"][endpoint])
     for column, (label, top) in GRADED.items():
@@ -270,8 +272,8 @@ def drawings(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataF
 
 
 def _forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure:
-    shown = drawn_models(models)
-    by_model = {model: site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
+    shown = choose_plotted_models(models)
+    by_model = {model: collect_site_figures(summary, "outcome", endpoint, model, "auroc") for model in shown}
     overall = {model: summary["outcome"][endpoint][model]["auroc"] for model in shown}
     return figures.forest(by_model, overall)
 

@@ -7,16 +7,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.core.shown import escape_markup
-from kicc_ml.evaluation.text import format_estimate, heading, words
+from kicc_ml.evaluation.text import format_estimate, make_heading, make_label
 
 HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "less that of the mean", "ICC")
 COLUMNS = ("pearson", "mae", "mae_less_mean", "icc")
 
 
 def score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Of :func:`kicc_ml.evaluation.score_figures.score_figures`, in the order of ``HEADINGS``."""
+    """Of :func:`kicc_ml.evaluation.score_figures.compute_score_figures`, in the order of ``HEADINGS``."""
     return [
-        [heading(score), words(model), str(figures["mae"]["n"])]
+        [make_heading(score), make_label(model), str(figures["mae"]["n"])]
         + [format_estimate(figures.get(column)) for column in COLUMNS]
         for score, models in image_scores.items()
         for model, figures in models.items()

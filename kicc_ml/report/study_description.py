@@ -16,7 +16,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.volume.thumbnail import THUMBNAIL_PIXELS, make_thumbnail
-from kicc_ml.evaluation.leakage import duplicates, site_probe, validation_gaps
+from kicc_ml.evaluation.leakage import compute_validation_gaps, find_duplicates, probe_site
 from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS, settings_of_fold
 from kicc_ml.runs.settings import value_at
 from kicc_ml.runs.tables import read_predictions
@@ -105,7 +105,7 @@ def _probe(features: str, feature_nf: np.ndarray, cases: Sequence[Case]) -> dict
     known_n = np.isfinite(feature_nf).any(axis=1)
     if not known_n.any():
         return None
-    found = vars(site_probe(feature_nf[known_n], np.array([case.site for case in cases])[known_n]))
+    found = vars(probe_site(feature_nf[known_n], np.array([case.site for case in cases])[known_n]))
     row = {"features": features, "n": int(known_n.sum()), "value": found["accuracy"]}
     row |= {name: found[name] for name in ("low", "high", "chance", "flagged")} | {"left_out": list(found["left_out"])}
     return row | ({"reason": found["reason"]} if found["reason"] else {})
@@ -119,7 +119,7 @@ def _copies(kind: str, thumbnail_nxy: np.ndarray, cases: Sequence[Case]) -> list
         sha256(one_f.tobytes()).hexdigest() if known and np.ptp(one_f) else ""
         for known, one_f in zip(known_n, feature_nf, strict=True)
     ]
-    found = duplicates(rows, feature_nf).to_dict("records")
+    found = find_duplicates(rows, feature_nf).to_dict("records")
     return [{"image": kind, **{str(name): value for name, value in row.items()}} for row in found]
 
 
@@ -128,7 +128,7 @@ def gap_between(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.Dat
     of_kind = {division: run for run, division in divisions.items() if len(predictions[run])}
     if not {PATIENT_LEVEL, UNSEEN_SITES} <= set(of_kind):
         return []
-    return validation_gaps(predictions[of_kind[PATIENT_LEVEL]], predictions[of_kind[UNSEEN_SITES]])
+    return compute_validation_gaps(predictions[of_kind[PATIENT_LEVEL]], predictions[of_kind[UNSEEN_SITES]])
 
 
 def division_of(fold: Path) -> str:

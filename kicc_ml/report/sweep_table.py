@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.summary import MODELS
-from kicc_ml.evaluation.text import format_estimate, words
+from kicc_ml.evaluation.text import format_estimate, make_label
 
 DICE, AUC = "lesion_dice", "auc_"
 
@@ -68,7 +68,7 @@ def _figure(name: str, value: float, figure: Mapping[str, Any]) -> dict[str, Any
 
 
 def _heading(name: str) -> str:
-    return f"AUC {words(name.removeprefix(AUC))}" if name.startswith(AUC) else words(name)
+    return f"AUC {make_label(name.removeprefix(AUC))}" if name.startswith(AUC) else make_label(name)
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from kicc_ml.core.types import SUMMARY_ITEMS
-from kicc_ml.evaluation.text import heading
+from kicc_ml.evaluation.text import make_heading
 
 #: Rows of counts, in this order; a row that is None everywhere, or of nobody, is left out.
 COUNTS = (
@@ -85,5 +85,5 @@ def _named(feature: str) -> str:
     for end, unit in UNITS.items():
         if feature.endswith(end):
             analyte = feature.removesuffix(end)
-            return f"{analyte.upper() if len(analyte) <= SHORT else heading(analyte)}, {unit}"
-    return heading(feature)
+            return f"{analyte.upper() if len(analyte) <= SHORT else make_heading(analyte)}, {unit}"
+    return make_heading(feature)

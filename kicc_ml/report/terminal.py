@@ -7,13 +7,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from kicc_ml.core.shown import escape_markup
-from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, format_bounds, format_estimate, format_p, words
+from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, format_bounds, format_estimate, format_p, make_label
 
 
 def answer_table(summary: Mapping[str, Any]) -> Table | None:
     """The three answers on the AUC of every model; None where no outcome was predicted."""
     rows = [
-        (words(endpoint), words(model), scored["auroc"])
+        (make_label(endpoint), make_label(model), scored["auroc"])
         for endpoint, models in summary["outcome"].items()
         for model, scored in models.items()
         if scored["brier"]["value"] is not None
@@ -45,7 +45,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     headings = ("what", "model", "against", "by", "cases", "difference", "where", "p", "p (Holm)", "better")
     table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        named = (words(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
+        named = (make_label(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
         where = QUESTION_NAMES.get(row["question"], "")
         said = (*named, format_estimate(row, 3), where, format_p(row["p"]), format_p(row["p_holm"]), row["better"])
         table.add_row(*map(escape_markup, said))

@@ -14,10 +14,10 @@ from kicc_ml.core.types import Case, Modality
 from kicc_ml.data.radiograph import hanging_of, read_scan
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.shown_files import name_case_files, name_series_files
-from kicc_ml.evaluation.multisite import endpoints_of
-from kicc_ml.evaluation.rows import drawn_models
-from kicc_ml.evaluation.text import words
-from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.evaluation.multisite import list_endpoints
+from kicc_ml.evaluation.rows import choose_plotted_models
+from kicc_ml.evaluation.text import make_label
+from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.report.report import ShownCase
 from kicc_ml.runs.folder import settings_of_fold
 
@@ -79,7 +79,7 @@ def predicted_cases(
     if predictions.empty or not modalities:
         return []
     known = predictions.dropna(subset=["label", "probability"]).astype({"case_id": str})
-    captions = {endpoint: _captions(known[known["endpoint"] == endpoint]) for endpoint in endpoints_of(known)}
+    captions = {endpoint: _captions(known[known["endpoint"] == endpoint]) for endpoint in list_endpoints(known)}
     ids = {case_id for of_endpoint in captions.values() for case_id in of_endpoint}
     images = {case_id: _images(cases[case_id], modalities) for case_id in ids & set(cases)}
     shown = []
@@ -92,7 +92,7 @@ def predicted_cases(
 
 def _captions(rows: pd.DataFrame) -> dict[str, str]:
     """The cases of one endpoint that are shown, by id: outcome and the risks of the models that are drawn."""
-    models = drawn_models(rows["model"])
+    models = choose_plotted_models(rows["model"])
     first = RISK + models[0]
     risks = rows.pivot(index="case_id", columns="model", values="probability")[models].add_prefix(RISK)
     table = rows.drop_duplicates("case_id").set_index("case_id")[["site", "label"]].join(risks)
@@ -110,7 +110,7 @@ def _by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _caption(row: pd.Series, models: Sequence[str]) -> str:
-    risks = [f"{words(model)} {100 * row[RISK + model]:.1f} %" for model in models if pd.notna(row[RISK + model])]
+    risks = [f"{make_label(model)} {100 * row[RISK + model]:.1f} %" for model in models if pd.notna(row[RISK + model])]
     had = "had the event" if row["label"] else "did not have the event"
     return f"{row['case_id']}, {row['site']}: {had}; predicted risk: {', '.join(risks)}{row['median']}"
 
@@ -125,7 +125,7 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             remarks.append(f"; its {IMAGES[modality]} is not shown: {REASONS['burned_in']}")
             continue
         try:
-            picture = case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
+            picture = draw_case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
             jpegs.append(as_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
             remarks.append(

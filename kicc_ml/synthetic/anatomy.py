@@ -34,7 +34,7 @@ class Grid:
         )
         return x[:, None, None], y[None, :, None], z[None, None, :]
 
-    def points_mm(self, mask_xyz: np.ndarray) -> np.ndarray:
+    def compute_points_mm(self, mask_xyz: np.ndarray) -> np.ndarray:
         """Coordinates (n, 3) of the voxels of a mask."""
         indices = np.argwhere(mask_xyz).astype(np.float32)
         return indices * np.array(self.spacing_mm, np.float32) + np.array(self.first_mm, np.float32)
@@ -62,7 +62,7 @@ class Physique:
     fibrosis: bool
     bone_hu: float
 
-    def at_height(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def measure_at_height(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Half width, half depth and y of the centre of the inner cage at a height."""
         share = z_mm / self.lung_height_mm
         dome = np.sqrt(np.clip(1.0 - np.clip((share - 0.30) / 0.73, 0, 1.4) ** 2.6, 0.003, None))
@@ -121,39 +121,43 @@ class Surfaces:
     lung: np.ndarray
 
 
-def surfaces(person: Physique, grid: Grid) -> Surfaces:
+def compute_surfaces(person: Physique, grid: Grid) -> Surfaces:
     """The surfaces of a person on a grid."""
     x0, y0, z = grid.axes_mm
     turn = np.deg2rad(person.rotation_deg)
     x = (np.cos(turn) * x0 + np.sin(turn) * y0).astype(np.float32)
     y = (np.cos(turn) * y0 - np.sin(turn) * x0).astype(np.float32)
-    cage, heart, dome = _cage(person, x, y, z), _heart(person, x, y, z), z - _dome(person, x, y)
+    cage, heart, dome = (
+        _compute_cage(person, x, y, z),
+        _compute_heart(person, x, y, z),
+        z - _compute_domes(person, x, y),
+    )
     back = SPINE_Y_MM * person.depth_scale
     spine = 23.0 - np.hypot(x, (y - back - 4) * 0.9) + 0 * z
     aorta = 12.5 - np.hypot(x - 23, y - back + 22) - 1e3 * (z > 0.70 * person.lung_height_mm)
-    lung = np.minimum(cage - 1.0, np.abs(x) - _mediastinum(person, y, z))
+    lung = np.minimum(cage - 1.0, np.abs(x) - _compute_mediastinum(person, y, z))
     for organ in (heart, spine, aorta):
         np.minimum(lung, -organ, out=lung)
     np.minimum(lung, dome, out=lung)
-    return Surfaces(x, y, z, cage, _body(person, x, y, z), heart, dome, spine, aorta, lung)
+    return Surfaces(x, y, z, cage, _compute_body(person, x, y, z), heart, dome, spine, aorta, lung)
 
 
-def _superellipse(x: np.ndarray, y: np.ndarray, half_x: np.ndarray, half_y: np.ndarray | float) -> np.ndarray:
+def _compute_superellipse(x: np.ndarray, y: np.ndarray, half_x: np.ndarray, half_y: np.ndarray | float) -> np.ndarray:
     across = np.abs(x / half_x) ** CAGE_POWER + np.abs(y / half_y) ** CAGE_POWER
     return across ** np.float32(1 / CAGE_POWER)
 
 
-def _cage(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    width, depth, slant = person.at_height(z)
-    return (1.0 - _superellipse(x, y - slant, width, depth)) * np.sqrt(width * depth)
+def _compute_cage(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    width, depth, slant = person.measure_at_height(z)
+    return (1.0 - _compute_superellipse(x, y - slant, width, depth)) * np.sqrt(width * depth)
 
 
-def _body(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _compute_body(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     margin = person.wall_mm + person.fat_mm
     shoulder = 14.0 * np.clip((z / person.lung_height_mm - 0.75) / 0.3, 0, 1)
     width = person.half_width_mm + margin + shoulder
     depth = person.half_depth_mm + margin
-    trunk = (1.0 - _superellipse(x, y - 4, width, depth)) * np.sqrt(width * depth)
+    trunk = (1.0 - _compute_superellipse(x, y - 4, width, depth)) * np.sqrt(width * depth)
     if not person.breast_mm:
         return trunk
     # Lying on the back they spread; the ribs beneath hold the rest of each ellipsoid.
@@ -163,7 +167,7 @@ def _body(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.n
     return np.maximum(trunk, breast)
 
 
-def _heart(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _compute_heart(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """An ellipsoid left of the midline whose apex points left, forward and down, under the great vessels."""
     radius = person.heart_mm
     dx = x - 0.42 * radius
@@ -177,21 +181,21 @@ def _heart(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.
     return np.maximum(chambers, root)
 
 
-def _mediastinum(person: Physique, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _compute_mediastinum(person: Physique, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Half width of what lies between the lungs: wide at trachea and hila, narrow behind the sternum."""
     share = z / person.lung_height_mm
     middle = 16.0 * np.exp(-(((y - 2) / (34 * person.depth_scale)) ** 2))
     return 8.0 + middle + 5.0 * np.exp(-(((share - 0.55) / 0.12) ** 2)) + 6.0 * np.clip(share - 0.7, 0, 1)
 
 
-def _dome(person: Physique, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _compute_domes(person: Physique, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Height of the diaphragm: two domes, the right higher, falling steeply to the posterior recess."""
     half = person.half_width_mm
-    right = _one_dome(x + 0.50 * half, y, half, person) * person.right_dome_mm
-    left = _one_dome(x - 0.52 * half, y, half, person) * person.left_dome_mm
+    right = _compute_one_dome(x + 0.50 * half, y, half, person) * person.right_dome_mm
+    left = _compute_one_dome(x - 0.52 * half, y, half, person) * person.left_dome_mm
     return np.maximum(right, left)
 
 
-def _one_dome(x: np.ndarray, y: np.ndarray, half_width: float, person: Physique) -> np.ndarray:
+def _compute_one_dome(x: np.ndarray, y: np.ndarray, half_width: float, person: Physique) -> np.ndarray:
     off_centre = (x / (0.62 * half_width)) ** 2 + ((y + 16) / (1.02 * person.half_depth_mm)) ** 2
     return np.clip(1.0 - off_centre, 0, None) ** np.float32(0.65)

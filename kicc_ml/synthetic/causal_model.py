@@ -26,7 +26,7 @@ import numpy as np
 from scipy.special import expit
 
 from kicc_ml.core.types import ENDPOINTS
-from kicc_ml.synthetic.exact_draws import fitted_intercept
+from kicc_ml.synthetic.exact_draws import fit_intercept
 
 AGE_CENTRE_YEARS, AGE_SCALE_YEARS = 52.3, 18.0
 
@@ -40,8 +40,8 @@ LAB_LOADING = {"crp": 0.75, "lymphocyte": 0.60, "platelet": 0.40, "ldh": 0.65}
 # 15 % of patients without lesion, median a tenth of the lung, the worst beyond 60 %.
 BURDEN_LOADING = 0.45
 BURDEN_A, BURDEN_B, BURDEN_NONE_BELOW = -1.85, 1.10, -1.3
-SMALLEST_LESION_SHARE = 0.01  # less is not seen on a coarse scan and counts as none
-LARGEST_LESION_SHARE = 0.80
+MIN_LESION_SHARE = 0.01  # less is not seen on a coarse scan and counts as none
+MAX_LESION_SHARE = 0.80
 
 CONSOLIDATION_A, CONSOLIDATION_B, CONSOLIDATION_SD = (
     -1.2,
@@ -55,7 +55,7 @@ SITE_EFFECT_SD = 0.2  # log odds
 @dataclass(frozen=True)
 class EndpointModel:
     """Log odds per unit: age, CRP and lymphocytes in sd (high is bad), male and disease 0/1, imaging as in
-    :func:`linear_terms`."""
+    :func:`compute_linear_terms`."""
 
     age: float
     male: float
@@ -65,7 +65,7 @@ class EndpointModel:
     imaging: float
 
 
-#: Each given the endpoints before it, see :func:`chances`.
+#: Each given the endpoints before it, see :func:`compute_probabilities`.
 ENDPOINT_MODELS = {
     "oxygen": EndpointModel(age=0.45, male=0.15, disease=0.35, crp=0.50, lymphocyte=0.30, imaging=3.4),
     "ventilation": EndpointModel(age=0.30, male=0.20, disease=0.30, crp=0.25, lymphocyte=0.20, imaging=2.0),
@@ -85,7 +85,7 @@ _NODES_BURDEN, _NODES_CONSOLIDATION = 20, 5  # twice as many change no probabili
 
 
 @dataclass(frozen=True)
-class Clinical:
+class ClinicalValues:
     """What a table could say of n patients, arrays of shape (n,); ``labs`` are standardised, high is bad."""
 
     age_years: np.ndarray
@@ -95,13 +95,13 @@ class Clinical:
     site_effect: np.ndarray  # log odds of the patient's hospital
 
 
-def severity_mean(age_years: np.ndarray, male: np.ndarray, disease: np.ndarray) -> np.ndarray:
+def compute_severity_mean(age_years: np.ndarray, male: np.ndarray, disease: np.ndarray) -> np.ndarray:
     """Expected severity, shape (n,); 0 for a patient of average age, sex and health."""
     age = (age_years - AGE_CENTRE_YEARS) / AGE_SCALE_YEARS
     return SEVERITY_AGE * age + SEVERITY_MALE * (male - 0.46) + SEVERITY_DISEASE * (disease - 0.385)
 
 
-def unexplained_sd(loading: float) -> float:
+def compute_unexplained_sd(loading: float) -> float:
     """The sd of what severity leaves open in a standardised value of this correlation with it."""
     return float(np.sqrt(1 - loading**2))
 
@@ -109,23 +109,25 @@ def unexplained_sd(loading: float) -> float:
 def draw_imaging(rng: np.random.Generator, severity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Burden and consolidated share at admission, both (n,), of patients of this severity."""
     latent = BURDEN_LOADING * severity
-    latent = latent + unexplained_sd(BURDEN_LOADING) * rng.standard_normal(severity.size)
-    burden = burden_share(latent)
-    return burden, consolidated_share(latent, rng.standard_normal(severity.size)) * (burden > 0)
+    latent = latent + compute_unexplained_sd(BURDEN_LOADING) * rng.standard_normal(severity.size)
+    burden = compute_burden_share(latent)
+    return burden, compute_consolidated_share(latent, rng.standard_normal(severity.size)) * (burden > 0)
 
 
-def burden_share(latent: np.ndarray) -> np.ndarray:
+def compute_burden_share(latent: np.ndarray) -> np.ndarray:
     """Share of the lung with lesions, 0-0.8, from the latent burden."""
     share = expit(BURDEN_A + BURDEN_B * latent) - expit(BURDEN_A + BURDEN_B * BURDEN_NONE_BELOW)
-    return np.where(share < SMALLEST_LESION_SHARE, 0.0, np.minimum(share, LARGEST_LESION_SHARE))
+    return np.where(share < MIN_LESION_SHARE, 0.0, np.minimum(share, MAX_LESION_SHARE))
 
 
-def consolidated_share(latent: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def compute_consolidated_share(latent: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Share of the lesion that is consolidated, 0-1; more in a large burden. ``noise`` is standard normal."""
     return expit(CONSOLIDATION_A + CONSOLIDATION_B * latent + CONSOLIDATION_SD * noise)
 
 
-def linear_terms(clinical: Clinical, burden: np.ndarray, consolidated: np.ndarray) -> dict[str, np.ndarray]:
+def compute_linear_terms(
+    clinical: ClinicalValues, burden: np.ndarray, consolidated: np.ndarray
+) -> dict[str, np.ndarray]:
     """Log odds of each endpoint less intercept; burden and consolidated (n,) or (n, nodes), the result alike.
 
     Imaging enters as the root of the lesion's share, consolidation counted twice: the first tenth of the lung
@@ -152,46 +154,46 @@ def fit_intercepts(terms: Mapping[str, np.ndarray], totals: Mapping[str, int]) -
     """Intercepts with which the cohort (terms of shape (n,)) expects exactly ``totals`` of each endpoint."""
     intercepts: dict[str, float] = {}
     for endpoint in ENDPOINTS:
-        weight, logit = _ways(endpoint, terms, intercepts)
-        intercepts[endpoint] = fitted_intercept(logit, totals[endpoint], weight)
+        weight, logit = _list_pathways(endpoint, terms, intercepts)
+        intercepts[endpoint] = fit_intercept(logit, totals[endpoint], weight)
     return intercepts
 
 
-def chances(terms: Mapping[str, np.ndarray], intercepts: Mapping[str, float]) -> dict[str, np.ndarray]:
+def compute_probabilities(terms: Mapping[str, np.ndarray], intercepts: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Probability of each endpoint, summed over the ways to it; shapes as the terms."""
     found = {}
     for endpoint in ENDPOINTS:
-        weight, logit = _ways(endpoint, terms, intercepts)
+        weight, logit = _list_pathways(endpoint, terms, intercepts)
         found[endpoint] = (weight * expit(logit + intercepts[endpoint])).sum(axis=0)
     return found
 
 
-def chances_without_imaging(clinical: Clinical, intercepts: Mapping[str, float]) -> dict[str, np.ndarray]:
+def compute_clinical_probabilities(clinical: ClinicalValues, intercepts: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Probability of each endpoint, shape (n,), from the clinical variables alone: imaging integrated out."""
-    mean, sd = _latent_burden_given(clinical)
+    mean, sd = _compute_latent_burden(clinical)
     latent_nodes, latent_weight = np.polynomial.hermite_e.hermegauss(_NODES_BURDEN)
     noise_nodes, noise_weight = np.polynomial.hermite_e.hermegauss(_NODES_CONSOLIDATION)
     latent, noise = (grid.ravel() for grid in np.meshgrid(latent_nodes, noise_nodes, indexing="ij"))
     weight = np.outer(latent_weight, noise_weight).ravel() / (latent_weight.sum() * noise_weight.sum())
     latent = mean[:, None] + sd * latent
-    terms = linear_terms(clinical, burden_share(latent), consolidated_share(latent, noise))
-    return {endpoint: chance @ weight for endpoint, chance in chances(terms, intercepts).items()}
+    terms = compute_linear_terms(clinical, compute_burden_share(latent), compute_consolidated_share(latent, noise))
+    return {endpoint: chance @ weight for endpoint, chance in compute_probabilities(terms, intercepts).items()}
 
 
-def icu_terms(term: np.ndarray, support: np.ndarray) -> np.ndarray:
+def compute_icu_terms(term: np.ndarray, support: np.ndarray) -> np.ndarray:
     """Log odds of an ICU stay for those whose ``support`` (n,), an index into SUPPORT, is known."""
     return term + np.take(ICU_LOG_ODDS, support)
 
 
-def death_terms(term: np.ndarray, support: np.ndarray, icu: np.ndarray) -> np.ndarray:
+def compute_death_terms(term: np.ndarray, support: np.ndarray, icu: np.ndarray) -> np.ndarray:
     """Log odds of death for those whose support and ICU stay are known."""
     return term + np.take(DEATH_LOG_ODDS, support) + DEATH_IN_ICU_LOG_ODDS * icu
 
 
-def _latent_burden_given(clinical: Clinical) -> tuple[np.ndarray, float]:
+def _compute_latent_burden(clinical: ClinicalValues) -> tuple[np.ndarray, float]:
     """Mean (n,) and sd of the latent burden given age, sex, disease and laboratory values."""
     precision = 1 / SEVERITY_SD**2
-    weighted = severity_mean(clinical.age_years, clinical.male, clinical.disease) * precision
+    weighted = compute_severity_mean(clinical.age_years, clinical.male, clinical.disease) * precision
     for lab, loading in LAB_LOADING.items():
         precision += loading**2 / (1 - loading**2)
         weighted = weighted + clinical.labs[lab] * loading / (1 - loading**2)
@@ -199,7 +201,7 @@ def _latent_burden_given(clinical: Clinical) -> tuple[np.ndarray, float]:
     return BURDEN_LOADING * weighted / precision, float(sd)
 
 
-def _ways(
+def _list_pathways(
     endpoint: str, terms: Mapping[str, np.ndarray], intercepts: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chance of each way to an endpoint (ways, n...) and the log odds on it, less the intercept."""
@@ -212,8 +214,8 @@ def _ways(
     ventilated = expit(terms["ventilation"] + intercepts["ventilation"])
     support = np.stack([1 - oxygen, oxygen * (1 - ventilated), oxygen * ventilated])
     if endpoint == "icu":
-        return support, np.stack([icu_terms(term, np.array(way)) for way in range(len(SUPPORT))])
+        return support, np.stack([compute_icu_terms(term, np.array(way)) for way in range(len(SUPPORT))])
     ways = [(way, icu) for way in range(len(SUPPORT)) for icu in (0, 1)]
-    in_icu = [expit(icu_terms(terms["icu"], np.array(way)) + intercepts["icu"]) for way in range(len(SUPPORT))]
+    in_icu = [expit(compute_icu_terms(terms["icu"], np.array(way)) + intercepts["icu"]) for way in range(len(SUPPORT))]
     weight = [support[way] * (in_icu[way] if icu else 1 - in_icu[way]) for way, icu in ways]
-    return np.stack(weight), np.stack([death_terms(term, np.array(way), np.array(icu)) for way, icu in ways])
+    return np.stack(weight), np.stack([compute_death_terms(term, np.array(way), np.array(icu)) for way, icu in ways])

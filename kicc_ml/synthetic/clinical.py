@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic import causal_model
-from kicc_ml.synthetic.exact_draws import draw_by_site, draw_given_total, fitted_intercept, share_out
+from kicc_ml.synthetic.exact_draws import draw_by_site, draw_given_total, fit_intercept, share_out
 from kicc_ml.synthetic.image_plan import plan_images
 from kicc_ml.synthetic.patients import draw_patients, draw_sites
 from kicc_ml.synthetic.presets import Preset
@@ -46,14 +46,14 @@ def draw_cohort(preset: Preset, seed: int) -> SyntheticCohort:
     patients, clinical, severity = draw_patients(rng, preset, site)
     burden, consolidated = causal_model.draw_imaging(rng, severity)
 
-    terms = causal_model.linear_terms(clinical, burden, consolidated)
+    terms = causal_model.compute_linear_terms(clinical, burden, consolidated)
     intercepts = causal_model.fit_intercepts(terms, {name: getattr(preset, name) for name in ENDPOINTS})
     events = draw_endpoints(rng, preset, site, terms)
     table = pd.concat([patients, date_endpoints(rng, patients["admission_date"], events)], axis=1)
 
     truth = patients[["site", "patient_id"]].assign(burden=burden, consolidated_share=consolidated, severity=severity)
-    everything = causal_model.chances(terms, intercepts)
-    clinical_only = causal_model.chances_without_imaging(clinical, intercepts)
+    everything = causal_model.compute_probabilities(terms, intercepts)
+    clinical_only = causal_model.compute_clinical_probabilities(clinical, intercepts)
     for name in ENDPOINTS:
         truth[f"p_{name}"], truth[f"p_{name}_clinical"] = everything[name], clinical_only[name]
     images = plan_images(rng, preset, table, truth, seed)
@@ -77,14 +77,14 @@ def draw_endpoints(
     """
     sizes = np.bincount(site)
     least = np.ceil(preset.least_oxygen_share * sizes)
-    oxygen = _draw(rng, terms["oxygen"], site, preset.oxygen, least, sizes)
+    oxygen = _draw_events(rng, terms["oxygen"], site, preset.oxygen, least, sizes)
     ventilation = np.zeros_like(oxygen)
     ventilation[oxygen] = draw_given_total(rng, terms["ventilation"][oxygen], preset.ventilation)
     support = oxygen.astype(int) + ventilation
-    icu_logit = causal_model.icu_terms(terms["icu"], support)
+    icu_logit = causal_model.compute_icu_terms(terms["icu"], support)
     least = np.full(sizes.size, preset.least_icu_each_way)
-    icu = _draw(rng, icu_logit, site, preset.icu, least, sizes - least)
-    death = draw_given_total(rng, causal_model.death_terms(terms["death"], support, icu), preset.death)
+    icu = _draw_events(rng, icu_logit, site, preset.icu, least, sizes - least)
+    death = draw_given_total(rng, causal_model.compute_death_terms(terms["death"], support, icu), preset.death)
     return {"oxygen": oxygen, "ventilation": ventilation, "icu": icu, "death": death}
 
 
@@ -105,7 +105,7 @@ def date_endpoints(rng: np.random.Generator, admitted: pd.Series, events: dict[s
     return pd.DataFrame(columns)
 
 
-def _draw(
+def _draw_events(
     rng: np.random.Generator,
     term: np.ndarray,
     site: np.ndarray,
@@ -116,5 +116,5 @@ def _draw(
     """Who had the event; hospital by hospital only where a preset promises something about each of them."""
     if not least.any():
         return draw_given_total(rng, term, total)
-    expected = np.bincount(site, weights=expit(term + fitted_intercept(term, total)))
+    expected = np.bincount(site, weights=expit(term + fit_intercept(term, total)))
     return draw_by_site(rng, term, site, share_out(rng, total, expected, least, most))

@@ -7,7 +7,7 @@ from scipy.special import expit
 _WIDE = 60.0  # log odds beyond which a probability is 0 or 1 in double precision
 
 
-def fitted_intercept(logit: np.ndarray, total: float, weight: np.ndarray | float = 1.0) -> float:
+def fit_intercept(logit: np.ndarray, total: float, weight: np.ndarray | float = 1.0) -> float:
     """The shift of all ``logit`` with which weight x probability adds up to ``total``; may be infinite."""
     if total <= 0:
         return -np.inf
@@ -26,7 +26,7 @@ def draw_given_total(rng: np.random.Generator, logit: np.ndarray, total: int) ->
     """
     if total > logit.size or total < 0:
         raise ValueError(f"{total} events among {logit.size} candidates")
-    probability = expit(logit + fitted_intercept(logit, total))
+    probability = expit(logit + fit_intercept(logit, total))
     while True:
         drawn = rng.random(logit.size) < probability
         if drawn.sum() == total:

@@ -79,7 +79,7 @@ class Hospital:
         """Standard deviation in water; falls with the square root of the dose, rises with a sharp kernel."""
         return NOISE_AT_100_MAS_HU / math.sqrt(self.tube_current_mas / 100) * (1.35 if self.sharp else 0.8)
 
-    def ct_grid(self, matrix: int, slices: int, lung_height_mm: float) -> Grid:
+    def make_ct_grid(self, matrix: int, slices: int, lung_height_mm: float) -> Grid:
         """The grid of this hospital's chest protocol, centred on the lungs."""
         # Whole micrometres, so that the decimal strings of DICOM say exactly what the masks' affine says.
         across = round(self.field_of_view_mm / matrix, 3)
@@ -89,13 +89,13 @@ class Hospital:
         return Grid((matrix, matrix, slices), (across, across, along), (edge, round(edge - 2, 3), lowest))
 
 
-def hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
+def make_hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
     """Equipment and habits of every site, dealt so that each vendor, syntax and habit occurs where it can."""
     rng = np.random.default_rng([seed, *hashlib.sha256("\n".join(sites).encode()).digest()])
     count = len(sites)
-    vendor, cxr_vendor, syntax = (_dealt(rng, len(deck), count) for deck in (VENDORS, VENDORS, SYNTAXES))
-    sharp, digital, inverted, flat = (_dealt(rng, 2, count) for _ in range(4))
-    habits = {field.name: _dealt_habit(rng, count) for field in fields(Habits)}
+    vendor, cxr_vendor, syntax = (_deal_kinds(rng, len(deck), count) for deck in (VENDORS, VENDORS, SYNTAXES))
+    sharp, digital, inverted, flat = (_deal_kinds(rng, 2, count) for _ in range(4))
+    habits = {field.name: _deal_habit(rng, count) for field in fields(Habits)}
     found = {}
     for i, site in enumerate(sites):
         found[site] = Hospital(
@@ -116,12 +116,12 @@ def hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
     return found
 
 
-def _dealt(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
+def _deal_kinds(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
     """``count`` cards from a deck of equally many of each kind."""
     return rng.permutation(np.resize(rng.permutation(kinds), count))
 
 
-def _dealt_habit(rng: np.random.Generator, count: int) -> np.ndarray:
+def _deal_habit(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.permutation(np.arange(count) < max(1, round(HABIT_SHARE * count)))
 
 
@@ -129,26 +129,26 @@ def scan_ct(hospital: Hospital, thorax: Thorax, seed: int) -> np.ndarray:
     """What the scanner stores of a thorax: HU ``[x, y, z]`` as int16, with table, motion, blur and noise."""
     rng = np.random.default_rng(seed)
     grid = thorax.grid
-    hu = _on_table(hospital, thorax)
+    hu = _add_table(hospital, thorax)
     smeared = gaussian_filter1d(hu, MOTION_MM / grid.spacing_mm[1], axis=1, truncate=2.5)
     hu += rng.uniform(0.3, 1.0) * thorax.motion * (smeared - hu)
     blur_mm = 1.3 if hospital.sharp else 2.2
     hu = gaussian_filter(hu, [blur_mm / step for step in grid.spacing_mm[:2]] + [0.35 * hospital.overlap], truncate=3)
-    hu += _noise(rng, hospital, grid.shape)
+    hu += _draw_noise(rng, hospital, grid.shape)
     stored = np.rint(np.clip(hu, -1024, 3071)).astype(np.int16)
     if hospital.vendor.padding_hu is not None:
-        stored[outside_field_of_view(grid)] = hospital.vendor.padding_hu
+        stored[find_outside_field_of_view(grid)] = hospital.vendor.padding_hu
     return stored
 
 
-def outside_field_of_view(grid: Grid) -> np.ndarray:
+def find_outside_field_of_view(grid: Grid) -> np.ndarray:
     """The corners (nx, ny) that a round field of view leaves empty."""
     nx, ny = grid.shape[:2]
     x, y = np.ogrid[:nx, :ny]
     return (x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2 > (nx / 2) ** 2
 
 
-def _on_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
+def _add_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
     """A copy of the HU with the patient table below: a shell with a foam core, flat or curved."""
     x, y, _ = thorax.grid.axes_mm
     hu = thorax.hu_xyz.copy()
@@ -162,7 +162,7 @@ def _on_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
     return hu
 
 
-def _noise(rng: np.random.Generator, hospital: Hospital, shape: tuple[int, int, int]) -> np.ndarray:
+def _draw_noise(rng: np.random.Generator, hospital: Hospital, shape: tuple[int, int, int]) -> np.ndarray:
     """Quantum noise with the grain of the kernel: blotchy for a soft one, fine for a sharp one."""
     white = rng.standard_normal(shape, dtype=np.float32)
     grain = gaussian_filter(white, (0.6, 0.6, 0.2), truncate=2.5)

@@ -7,11 +7,11 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from kicc_ml.core.types import ENDPOINTS
-from kicc_ml.synthetic.causal_model import LARGEST_LESION_SHARE
+from kicc_ml.synthetic.causal_model import MAX_LESION_SHARE
 from kicc_ml.synthetic.exact_draws import draw_given_total, share_out
 from kicc_ml.synthetic.presets import Preset
 
-_MOST_PER_PATIENT = {"CT": 8, "CXR": 30}
+_MAX_PER_PATIENT = {"CT": 8, "CXR": 30}
 _MEAN_GAP_DAYS = {"CT": 7.0, "CXR": 3.0}
 _BASELINE_DAY_CHANCE = (0.7, 0.2, 0.1)  # day 0, 1, 2
 _LATE_DAYS = (3, 10)  # a late baseline falls on one of these days, and may so follow an endpoint
@@ -42,9 +42,9 @@ def plan_images(
     appetite = np.exp(0.5 * severity) * (1 + 2 * table["icu"].to_numpy())  # the sicker are imaged more often
     parts = []
     for modality, (imaged, total) in has.items():
-        most = max(_MOST_PER_PATIENT[modality], -(-total // max(imaged.sum(), 1)))
+        most = max(_MAX_PER_PATIENT[modality], -(-total // max(imaged.sum(), 1)))
         count = share_out(rng, total, imaged * appetite, imaged.astype(int), most * imaged)
-        parts.append(_dated(rng, table, modality, count, late))
+        parts.append(_draw_dates(rng, table, modality, count, late))
     plan = pd.concat(parts).sort_values(["patient", "modality", "acquired"], ignore_index=True)
     plan["number"] = plan.groupby(["patient", "modality"]).cumcount() + 1
     patient = plan.pop("patient").to_numpy()
@@ -54,25 +54,27 @@ def plan_images(
         truth["burden"].to_numpy()[patient],
         truth["consolidated_share"].to_numpy()[patient],
     )
-    plan["burden"], plan["consolidated_share"] = lesion_on_day(burden, consolidated, plan["day"].to_numpy())
-    plan["projection"] = _projection(rng, plan, table.iloc[patient], severity[patient], site_habit[patient])
-    return _with_seeds(plan, seed)
+    plan["burden"], plan["consolidated_share"] = compute_lesion_on_day(burden, consolidated, plan["day"].to_numpy())
+    plan["projection"] = _draw_projection(rng, plan, table.iloc[patient], severity[patient], site_habit[patient])
+    return _add_seeds(plan, seed)
 
 
-def lesion_on_day(burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def compute_lesion_on_day(
+    burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Burden and consolidated share ``day`` days after admission from those at admission; none stays none."""
     fading = np.exp(-np.maximum(day - _PEAK_DAY, 0) / _FADING_DAYS)
     growth = (1 + _GROWTH_PER_DAY * np.minimum(day, _PEAK_DAY)) * fading
     with np.errstate(divide="ignore"):
         later = expit(logit(consolidated) + _CONSOLIDATION_PER_DAY * np.minimum(day, 2 * _PEAK_DAY))
-    return np.minimum(burden * growth, LARGEST_LESION_SHARE), later
+    return np.minimum(burden * growth, MAX_LESION_SHARE), later
 
 
-def _dated(
+def _draw_dates(
     rng: np.random.Generator, table: pd.DataFrame, modality: str, count: np.ndarray, late: np.ndarray
 ) -> pd.DataFrame:
     """A row per image of one modality: patient (row of the table), modality, day, acquired."""
-    first_event, death = _days_to(table, ENDPOINTS), _days_to(table, ("death",))
+    first_event, death = _compute_days_to(table, ENDPOINTS), _compute_days_to(table, ("death",))
     baseline = rng.choice(len(_BASELINE_DAY_CHANCE), p=_BASELINE_DAY_CHANCE, size=len(table))
     baseline = np.where(late, rng.integers(*_LATE_DAYS, len(table)), np.minimum(baseline, first_event - 1))
     baseline = np.minimum(baseline, death - 1)
@@ -90,24 +92,24 @@ def _dated(
     return pd.DataFrame({"patient": patient, "modality": modality, "day": day.astype(int), "acquired": acquired})
 
 
-def _days_to(table: pd.DataFrame, endpoints: tuple[str, ...]) -> np.ndarray:
+def _compute_days_to(table: pd.DataFrame, endpoints: tuple[str, ...]) -> np.ndarray:
     """Days from admission to the first of these endpoints, (n,); infinite without one."""
     dates = table[[f"{name}_date" for name in endpoints]].apply(pd.to_datetime)
     days = (dates.min(axis=1) - pd.to_datetime(table["admission_date"])).dt.days
     return days.fillna(np.inf).to_numpy(dtype=float)
 
 
-def _projection(
+def _draw_projection(
     rng: np.random.Generator, plan: pd.DataFrame, row: pd.DataFrame, severity: np.ndarray, habit: np.ndarray
 ) -> np.ndarray:
     """AP (at the bedside) or PA for a radiograph: by severity, support by then and the hospital's habit."""
-    support_from = _days_to(row, ("oxygen", "ventilation", "icu"))
+    support_from = _compute_days_to(row, ("oxygen", "ventilation", "icu"))
     supported = plan["day"].to_numpy() >= support_from
     bedside = rng.random(len(plan)) < expit(-1.0 + 0.7 * severity + 2.5 * supported + 0.5 * habit)
     return np.where(plan["modality"] == "CXR", np.where(bedside, "AP", "PA"), "")
 
 
-def _with_seeds(plan: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _add_seeds(plan: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Add the seeds, made of names rather than drawn, so that any one image can be written again alone."""
     patient = [f"{seed}/{site}/{number}" for site, number in zip(plan["site"], plan["patient_id"], strict=True)]
     images = zip(patient, plan["modality"], plan["number"], strict=True)

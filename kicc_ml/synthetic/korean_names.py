@@ -38,7 +38,7 @@ class KoreanName:
         return f"{self.latin}={self.hanja}={self.hangul}"
 
 
-def korean_name(seed: int, sex: str) -> KoreanName:
+def choose_korean_name(seed: int, sex: str) -> KoreanName:
     """A name for a patient; many share one, as in life."""
     rng = np.random.default_rng([seed, 2])
     given = GIVEN["M" if sex == "M" else "F"]

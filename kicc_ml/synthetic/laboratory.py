@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import logit
 from scipy.stats import norm
 
-from kicc_ml.synthetic.causal_model import LAB_LOADING, unexplained_sd
+from kicc_ml.synthetic.causal_model import LAB_LOADING, compute_unexplained_sd
 from kicc_ml.synthetic.exact_draws import draw_given_total
 from kicc_ml.synthetic.presets import Preset
 
@@ -50,15 +50,15 @@ def draw_labs(
     for name, lab in LABS.items():
         expected = LAB_LOADING[name] * severity
         total = getattr(preset, lab.finding) if lab.finding else None
-        missing = _missing(rng, lab, preset, site, total or 0)
-        standardised[name], threshold = _standardised_lab(
-            rng, expected, unexplained_sd(LAB_LOADING[name]), ~missing, total
+        missing = _draw_missing(rng, lab, preset, site, total or 0)
+        standardised[name], threshold = _draw_standardised_values(
+            rng, expected, compute_unexplained_sd(LAB_LOADING[name]), ~missing, total
         )
-        columns[lab.column] = np.where(missing, np.nan, _measured(lab, standardised[name], threshold))
+        columns[lab.column] = np.where(missing, np.nan, _convert_to_units(lab, standardised[name], threshold))
     return pd.DataFrame(columns), standardised
 
 
-def _missing(rng: np.random.Generator, lab: Lab, preset: Preset, site: np.ndarray, needed: int) -> np.ndarray:
+def _draw_missing(rng: np.random.Generator, lab: Lab, preset: Preset, site: np.ndarray, needed: int) -> np.ndarray:
     """Whose value was not taken, (n,) bool; each hospital has its own share. ``needed`` are always taken."""
     share = np.minimum(lab.missing_share * rng.exponential(size=preset.sites), 0.5)[site]
     missing = np.zeros(site.size, dtype=bool)
@@ -66,7 +66,7 @@ def _missing(rng: np.random.Generator, lab: Lab, preset: Preset, site: np.ndarra
     return missing
 
 
-def _standardised_lab(
+def _draw_standardised_values(
     rng: np.random.Generator, expected: np.ndarray, sd: float, measured: np.ndarray, total: int | None
 ) -> tuple[np.ndarray, float]:
     """Values (n,) around ``expected``, and the threshold exactly ``total`` of the measured exceed.
@@ -85,7 +85,7 @@ def _standardised_lab(
     return expected + sd * norm.isf(tail), float(threshold)
 
 
-def _measured(lab: Lab, standardised: np.ndarray, threshold: float) -> np.ndarray:
+def _convert_to_units(lab: Lab, standardised: np.ndarray, threshold: float) -> np.ndarray:
     """The value in the laboratory's unit, rounded as printed, and never rounded across the cut-off."""
     distance = lab.sign * (standardised - threshold)
     scale = 10**lab.decimals

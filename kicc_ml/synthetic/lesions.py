@@ -13,10 +13,10 @@ from kicc_ml.synthetic.anatomy import Physique
 from kicc_ml.synthetic.texture import Texture
 from kicc_ml.synthetic.thorax import Thorax
 
-FOCI = 14
+N_FOCI = 14
 EDGE = 0.03  # softness of a border in units of the growth field, about 1 mm
 CONSOLIDATION_EDGE = 0.08
-LARGEST_BURDEN = 0.95
+MAX_BURDEN = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Foci:
 
 def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
     """Foci in alternating lungs; heights favour the lower zones, directions the back, depths the pleura."""
-    side = np.where(np.arange(FOCI) % 2 == rng.integers(2), 1.0, -1.0)
-    height = person.lung_height_mm * (0.07 + 0.80 * rng.beta(1.4, 2.6, FOCI))
-    forward = np.pi * rng.beta(1.9, 2.8, FOCI)  # 0 back, pi/2 side, pi front
-    outward = 1.02 - 0.20 * rng.beta(1.2, 2.0, FOCI)
-    half_width, half_depth, slant = person.at_height(height)
+    side = np.where(np.arange(N_FOCI) % 2 == rng.integers(2), 1.0, -1.0)
+    height = person.lung_height_mm * (0.07 + 0.80 * rng.beta(1.4, 2.6, N_FOCI))
+    forward = np.pi * rng.beta(1.9, 2.8, N_FOCI)  # 0 back, pi/2 side, pi front
+    outward = 1.02 - 0.20 * rng.beta(1.2, 2.0, N_FOCI)
+    half_width, half_depth, slant = person.measure_at_height(height)
     across = np.maximum(half_width * outward * np.sin(forward), 32)
     along = slant + half_depth * outward * np.cos(forward)
-    radius = rng.uniform(26, 46, (FOCI, 1)) * rng.uniform(0.75, 1.25, (FOCI, 3))
+    radius = rng.uniform(26, 46, (N_FOCI, 1)) * rng.uniform(0.75, 1.25, (N_FOCI, 3))
     # The first foci lead by little, so that even little disease has several patches in both lungs.
-    head_start = -0.16 * np.arange(FOCI) + rng.normal(0, 0.06, FOCI)
+    head_start = -0.16 * np.arange(N_FOCI) + rng.normal(0, 0.06, N_FOCI)
     return Foci(np.stack([side * across, along, height], 1), radius, head_start)
 
 
-def infect(healthy: Thorax, seed: int, burden: float, consolidated_share: float) -> Thorax:
+def add_pneumonia(healthy: Thorax, seed: int, burden: float, consolidated_share: float) -> Thorax:
     """The chest with pneumonia in ``burden`` of its lung volume, ``consolidated_share`` of that consolidated.
 
     ``seed`` belongs to the patient. A burden of 0 gives the healthy chest back.
@@ -52,23 +52,23 @@ def infect(healthy: Thorax, seed: int, burden: float, consolidated_share: float)
         return healthy
     rng = np.random.default_rng(seed)
     lung = healthy.lung
-    points = healthy.grid.points_mm(lung)
-    growth = _growth(rng, draw_foci(rng, healthy.person), points)
-    growth -= _reached_by(growth, min(burden, LARGEST_BURDEN))
+    points = healthy.grid.compute_points_mm(lung)
+    growth = _compute_growth(rng, draw_foci(rng, healthy.person), points)
+    growth -= _find_level(growth, min(burden, MAX_BURDEN))
     density = 0.8 * growth + 0.22 * Texture(rng, 22).at(points)
-    consolidated = (growth > 0) & (density > _reached_by(density[growth > 0], consolidated_share))
-    solid = _soft(density - _reached_by(density[growth > 0], consolidated_share), CONSOLIDATION_EDGE)
+    consolidated = (growth > 0) & (density > _find_level(density[growth > 0], consolidated_share))
+    solid = _soften(density - _find_level(density[growth > 0], consolidated_share), CONSOLIDATION_EDGE)
     hu = healthy.hu_xyz.copy()
-    hu[lung] = _blend(rng, hu[lung], points, _soft(growth, EDGE), solid)
+    hu[lung] = _blend_hu(rng, hu[lung], points, _soften(growth, EDGE), solid)
     return replace(
         healthy,
         hu_xyz=hu,
-        ground_glass=_within(lung, (growth > 0) & ~consolidated),
-        consolidation=_within(lung, consolidated),
+        ground_glass=_make_mask(lung, (growth > 0) & ~consolidated),
+        consolidation=_make_mask(lung, consolidated),
     )
 
 
-def _growth(rng: np.random.Generator, foci: Foci, points_mm: np.ndarray) -> np.ndarray:
+def _compute_growth(rng: np.random.Generator, foci: Foci, points_mm: np.ndarray) -> np.ndarray:
     """How early the disease reaches each point (n,): the nearer to an early focus, the higher."""
     reached = np.full(len(points_mm), -np.inf, np.float32)
     for centre, radius, start in zip(foci.centre_mm, foci.radius_mm, foci.head_start, strict=True):
@@ -77,17 +77,17 @@ def _growth(rng: np.random.Generator, foci: Foci, points_mm: np.ndarray) -> np.n
     return reached + 0.12 * Texture(rng, 32).at(points_mm)
 
 
-def _reached_by(field: np.ndarray, share: float) -> float:
+def _find_level(field: np.ndarray, share: float) -> float:
     """The level above which ``share`` of the values lie."""
     return float(np.quantile(field, 1.0 - share)) if share > 0 else float("inf")
 
 
-def _soft(signed: np.ndarray, edge: float) -> np.ndarray:
+def _soften(signed: np.ndarray, edge: float) -> np.ndarray:
     """0 far outside, 1 deep inside, one half on the border."""
     return 1.0 / (1.0 + np.exp(-np.clip(signed / edge, -30, 30)))
 
 
-def _blend(
+def _blend_hu(
     rng: np.random.Generator,
     healthy_hu: np.ndarray,
     points: np.ndarray,
@@ -101,7 +101,7 @@ def _blend(
     return np.maximum(healthy_hu, hazy + (dense - hazy) * solid * lesion).astype(np.float32)
 
 
-def _within(lung: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _make_mask(lung: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     mask = np.zeros(lung.shape, bool)
     mask[lung] = chosen
     return mask

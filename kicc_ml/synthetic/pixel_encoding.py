@@ -19,7 +19,7 @@ def set_pixels(dataset: Dataset, stored_yx: np.ndarray, syntax: UID) -> None:
     if not syntax.is_compressed:
         dataset.PixelData = stored_yx.tobytes()
     elif syntax == JPEGLosslessSV1:
-        dataset.PixelData = _jpeg_lossless(stored_yx)
+        dataset.PixelData = _encode_jpeg_lossless(stored_yx)
     else:
         frame = get_encoder(syntax).encode(
             stored_yx,
@@ -37,12 +37,12 @@ def set_pixels(dataset: Dataset, stored_yx: np.ndarray, syntax: UID) -> None:
     dataset["PixelData"].is_undefined_length = syntax.is_compressed
 
 
-def bits_stored(wanted: int, syntax: UID) -> int:
+def choose_bits_stored(wanted: int, syntax: UID) -> int:
     """GDCM's JPEG Lossless codes all 16 bits, and the header has to say what the code stream holds."""
     return 16 if syntax == JPEGLosslessSV1 else wanted
 
 
-def _jpeg_lossless(stored_yx: np.ndarray) -> bytes:
+def _encode_jpeg_lossless(stored_yx: np.ndarray) -> bytes:
     """Encapsulated JPEG Lossless (process 14, selection value 1): of the encoders at hand only GDCM's writes it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "frame.dcm"

@@ -104,7 +104,7 @@ _PATIENT_COUNTS = (
 )
 
 
-def scaled(preset: Preset, patients: int | None = None, sites: int | None = None) -> Preset:
+def scale_preset(preset: Preset, patients: int | None = None, sites: int | None = None) -> Preset:
     """The preset with another number of patients or sites: counts in proportion, rounded, and kept feasible.
 
     Raises UserError where the hospitals cannot be filled or the promises of an enriched preset cannot be met.
@@ -116,7 +116,7 @@ def scaled(preset: Preset, patients: int | None = None, sites: int | None = None
     ratio = patients / preset.patients
     counts = {name: round(getattr(preset, name) * ratio) for name in _PATIENT_COUNTS}
     # Rounding up in each hospital costs less than one patient a hospital.
-    counts["oxygen"] = max(counts["oxygen"], least_oxygen(preset, patients, sites))
+    counts["oxygen"] = max(counts["oxygen"], compute_min_oxygen(preset, patients, sites))
     counts["icu"] = max(counts["icu"], preset.least_icu_each_way * sites)
     ct_patients, cxr_patients = patients - counts["cxr_only"], patients - counts["ct_only"]
     return replace(
@@ -131,14 +131,14 @@ def scaled(preset: Preset, patients: int | None = None, sites: int | None = None
     )
 
 
-def least_oxygen(preset: Preset, patients: int, sites: int) -> int:
+def compute_min_oxygen(preset: Preset, patients: int, sites: int) -> int:
     """A count on oxygen that gives every hospital its promised share whatever the hospitals' sizes."""
     if not preset.least_oxygen_share:
         return 0
     return min(patients, math.ceil(preset.least_oxygen_share * patients) + sites)
 
 
-def site_names(sites: int) -> list[str]:
+def list_site_names(sites: int) -> list[str]:
     """The first ``sites`` folder names; past the list, further hospitals of the same cities."""
     names = list(SITE_NAMES)
     highest = {name.rsplit("-", 1)[0]: int(name.rsplit("-", 1)[1]) for name in sorted(names)}

@@ -17,16 +17,16 @@ FOCUS_MM = {"PA": 1800.0, "AP": 1000.0}
 AIR_GAP_MM = 30.0  # between the skin and the detector
 SLABS = 10  # of equal magnification; their edges differ by less than a pixel
 PLATE_MM = (380.0, 350.0)  # across, along
-LARGEST_PLATE = 256
+MAX_PLATE_PIXELS = 256
 PHOTONS = 2.0e5  # per pixel without a patient
-TWELVE_BITS = 4095
+MAX_12_BIT_VALUE = 4095
 #: A reader's lung field is where a ray crosses this share of the deepest lung, and this much lung for each mm of other
 #: tissue: not behind the heart, nor below the dome of the diaphragm.
 LUNG_FIELD_SHARE, LUNG_PER_TISSUE = 0.25, 0.65
 #: HU that divide soft tissue from lung and air.
 TISSUE_FROM_HU = -500.0
 #: Ground glass of this depth adds about a twentieth of the contrast between lung and heart, which can just be seen.
-LEAST_LESION_MM = 20.0
+MIN_LESION_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Pose:
     along_mm: float = 0.0
 
 
-def radiograph_grid(matrix: int, person: Physique) -> Grid:
+def make_radiograph_grid(matrix: int, person: Physique) -> Grid:
     """A grid around the whole chest, finer across and along the body than in the direction of the rays."""
     steps = (390.0 / matrix, 320.0 / (matrix // 2), 340.0 / matrix)
     shape = (matrix, matrix // 2, matrix)
@@ -53,31 +53,34 @@ def project(thorax: Thorax, projection: Projection, pose: Pose | None = None) ->
     The beam's divergence is that of slabs: each is magnified by its distance from the detector.
     """
     attenuation = np.clip(thorax.hu_xyz / 1000.0 + 1.0, 0, None) * np.float32(WATER_PER_MM)
-    return _along_rays(attenuation, thorax.grid, projection, pose or Pose())
+    return _integrate_along_rays(attenuation, thorax.grid, projection, pose or Pose())
 
 
 def project_masks(thorax: Thorax, projection: Projection, pose: Pose) -> dict[str, np.ndarray]:
     """What a reader would outline of the lungs and their opacities: bool ``[x, z]`` on the plate of :func:`project`.
 
-    An opacity is where rays, within the lung fields, cross ``LEAST_LESION_MM`` of lesion.
+    An opacity is where rays, within the lung fields, cross ``MIN_LESION_MM`` of lesion.
     """
     tissue = ~thorax.lung & (thorax.hu_xyz > TISSUE_FROM_HU)
     lungs = {"left_lung": thorax.left_lung, "right_lung": thorax.right_lung}
     parts = lungs | {"lesion": thorax.lesion, "tissue": tissue}
-    mm = {name: _along_rays(part.astype(np.float32), thorax.grid, projection, pose) for name, part in parts.items()}
+    mm = {
+        name: _integrate_along_rays(part.astype(np.float32), thorax.grid, projection, pose)
+        for name, part in parts.items()
+    }
     lung_mm = mm["left_lung"] + mm["right_lung"]
     field = (lung_mm > LUNG_FIELD_SHARE * lung_mm.max()) & (lung_mm > LUNG_PER_TISSUE * mm["tissue"])
     leftward = mm["left_lung"] > mm["right_lung"]
     return {
         "left_lung": field & leftward,
         "right_lung": field & ~leftward,
-        "lesion": field & (mm["lesion"] > LEAST_LESION_MM),
+        "lesion": field & (mm["lesion"] > MIN_LESION_MM),
     }
 
 
-def _along_rays(per_mm_xyz: np.ndarray, grid: Grid, projection: Projection, pose: Pose) -> np.ndarray:
+def _integrate_along_rays(per_mm_xyz: np.ndarray, grid: Grid, projection: Projection, pose: Pose) -> np.ndarray:
     """Line integrals ``[x, z]`` on the plate of something given per millimetre."""
-    pixels, pixel_mm = plate(grid)
+    pixels, pixel_mm = compute_plate(grid)
     first_y, step_y = grid.first_mm[1], grid.spacing_mm[1]
     last_y = first_y + step_y * (grid.shape[1] - 1)
     integral = np.zeros(pixels, np.float32)
@@ -86,18 +89,18 @@ def _along_rays(per_mm_xyz: np.ndarray, grid: Grid, projection: Projection, pose
         gap = AIR_GAP_MM + (last_y - y if projection == "AP" else y - first_y)
         magnified = FOCUS_MM[projection] / (FOCUS_MM[projection] - gap)
         slab = per_mm_xyz[:, rows].sum(1) * np.float32(step_y)
-        integral += _cast(slab, grid, pixel_mm, pixels, magnified, pose)
+        integral += _project_slab(slab, grid, pixel_mm, pixels, magnified, pose)
     return integral
 
 
-def plate(grid: Grid) -> tuple[tuple[int, int], float]:
+def compute_plate(grid: Grid) -> tuple[tuple[int, int], float]:
     """Pixels across and along the plate, and their pitch in mm, for a thorax on this grid."""
-    across = min(LARGEST_PLATE, 2 * grid.shape[0])
+    across = min(MAX_PLATE_PIXELS, 2 * grid.shape[0])
     pixel_mm = round(PLATE_MM[0] / across, 4)
     return (across, round(PLATE_MM[1] / pixel_mm)), pixel_mm
 
 
-def _cast(
+def _project_slab(
     slab_xz: np.ndarray, grid: Grid, pixel_mm: float, pixels: tuple[int, int], magnified: float, pose: Pose
 ) -> np.ndarray:
     """The slab's shadow on the plate: plate pixel to body millimetre to slab index."""
@@ -112,7 +115,7 @@ def _cast(
     return affine_transform(slab_xz, to_index, start, pixels, order=1, mode="nearest")
 
 
-def expose(shadow_xz: np.ndarray, seed: int, digital: bool) -> np.ndarray:
+def simulate_exposure(shadow_xz: np.ndarray, seed: int, digital: bool) -> np.ndarray:
     """What the reader displays, uint16 0..4095, bone bright: quantum noise, unsharpness, and contrast.
 
     ``digital`` is a flat panel, sharper and less noisy than a storage phosphor (CR).
@@ -125,7 +128,7 @@ def expose(shadow_xz: np.ndarray, seed: int, digital: bool) -> np.ndarray:
     even = seen - 0.45 * gaussian_filter(sharp, sharp.shape[0] / 14)
     body = even[shadow_xz > 0.3]
     low, high = np.percentile(body, (1, 99.7)) if body.size else (0.0, 1.0)
-    return np.rint(TWELVE_BITS * np.clip((even - low) / max(high - low, 1e-3), 0, 1)).astype(np.uint16)
+    return np.rint(MAX_12_BIT_VALUE * np.clip((even - low) / max(high - low, 1e-3), 0, 1)).astype(np.uint16)
 
 
 def draw_pose(rng: np.random.Generator, projection: Projection) -> Pose:

@@ -19,23 +19,30 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.pseudonym import KEY_NAME
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
-from kicc_ml.synthetic.hospital import Hospital, hospitals, scan_ct
-from kicc_ml.synthetic.lesions import infect
-from kicc_ml.synthetic.presets import PRESETS, Preset, scaled
-from kicc_ml.synthetic.radiograph import draw_pose, expose, plate, project, project_masks, radiograph_grid
-from kicc_ml.synthetic.thorax import Thorax, healthy_thorax
+from kicc_ml.synthetic.hospital import Hospital, make_hospitals, scan_ct
+from kicc_ml.synthetic.lesions import add_pneumonia
+from kicc_ml.synthetic.presets import PRESETS, Preset, scale_preset
+from kicc_ml.synthetic.radiograph import (
+    compute_plate,
+    draw_pose,
+    make_radiograph_grid,
+    project,
+    project_masks,
+    simulate_exposure,
+)
+from kicc_ml.synthetic.thorax import Thorax, make_healthy_thorax
 from kicc_ml.synthetic.writer import (
     ImageOrder,
-    ct_affine_ras,
-    radiograph_affine_ras,
+    make_ct_affine_ras,
+    make_radiograph_affine_ras,
     write_ct,
     write_radiograph,
 )
 
 #: Voxels (across, slices) of a CT where nothing else is asked for: the demo has to be ready in seconds.
 SIZES = {"demo": (80, 40)}
-USUAL_SIZE = (128, 64)
-SMALLEST_MATRIX, SMALLEST_SLICES = 32, 12  # JPEG 2000 takes no less than 32 pixels; a lung should have some too
+DEFAULT_SIZE = (128, 64)
+MIN_MATRIX, MIN_SLICES = 32, 12  # JPEG 2000 takes no less than 32 pixels; a lung should have some too
 REQUEST, COMPLETE, LOCK = "request.json", "complete.json", ".lock"
 MASKS = ("left_lung", "right_lung", "ground_glass", "consolidation")
 
@@ -67,11 +74,11 @@ def synthesize(
     arguments and ``seed``, byte for byte. Raises UserError where ``out`` holds anything else, TargetError where it
     cannot be written.
     """
-    chosen = scaled(_preset(preset), patients, sites)
-    usual_matrix, usual_slices = SIZES.get(chosen.name, USUAL_SIZE)
+    chosen = scale_preset(_find_preset(preset), patients, sites)
+    usual_matrix, usual_slices = SIZES.get(chosen.name, DEFAULT_SIZE)
     size = (matrix or usual_matrix, slices or usual_slices)
-    if size[0] < SMALLEST_MATRIX or size[1] < SMALLEST_SLICES:
-        raise UserError(f"--matrix must be at least {SMALLEST_MATRIX} and --slices at least {SMALLEST_SLICES}")
+    if size[0] < MIN_MATRIX or size[1] < MIN_SLICES:
+        raise UserError(f"--matrix must be at least {MIN_MATRIX} and --slices at least {MIN_SLICES}")
     request = {"preset": repr(chosen), "seed": seed, "matrix": size[0], "slices": size[1]}
     if _is_finished(out, request):
         return
@@ -89,7 +96,7 @@ def synthesize(
         raise (find_target_error(error, out) or error) from error
 
 
-def _preset(preset: str | Preset) -> Preset:
+def _find_preset(preset: str | Preset) -> Preset:
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:
@@ -136,15 +143,15 @@ def _write_tables(out: Path, cohort: SyntheticCohort, seed: int) -> None:
 
 def _write_images(out: Path, cohort: SyntheticCohort, seed: int, size: tuple[int, int]) -> None:
     """Patient by patient over the cores of this machine, since the images of a patient share an anatomy."""
-    jobs = _by_patient(cohort, seed)
+    jobs = _group_by_patient(cohort, seed)
     tasks = (delayed(write_patient)(out, job, size) for job in jobs)
     workers = Parallel(n_jobs=min(os.cpu_count() or 1, len(jobs)), return_as="generator_unordered")
     for _ in track(workers(tasks), "writing patients", total=len(jobs)):
         pass
 
 
-def _by_patient(cohort: SyntheticCohort, seed: int) -> list[PatientImages]:
-    equipment = hospitals(seed, list(dict.fromkeys(cohort.table["site"])))
+def _group_by_patient(cohort: SyntheticCohort, seed: int) -> list[PatientImages]:
+    equipment = make_hospitals(seed, list(dict.fromkeys(cohort.table["site"])))
     jobs = []
     for _, rows in cohort.images.groupby(["site", "patient_id"], sort=False):
         records = rows.to_dict("records")
@@ -162,58 +169,62 @@ def write_patient(out: Path, job: PatientImages, size: tuple[int, int]) -> None:
     person = draw_physique(np.random.default_rng([first.anatomy_seed, 0]), first.sex, first.age_years)
     matrix, slices = size
     for modality in ("CT", "CXR"):
-        missing = [i for i, o in enumerate(job.orders) if o.modality == modality and not _series(out, o).exists()]
+        missing = [
+            i for i, o in enumerate(job.orders) if o.modality == modality and not _make_series_path(out, o).exists()
+        ]
         if not missing:
             continue
         if modality == "CT":
-            grid = job.hospital.ct_grid(matrix, slices, person.lung_height_mm)
+            grid = job.hospital.make_ct_grid(matrix, slices, person.lung_height_mm)
         else:
-            grid = radiograph_grid(matrix, person)
-        healthy = healthy_thorax(first.anatomy_seed, person, grid)
+            grid = make_radiograph_grid(matrix, person)
+        healthy = make_healthy_thorax(first.anatomy_seed, person, grid)
         for i in missing:
             # The foci are the patient's; a stream of their own keeps them apart from the anatomy's.
-            thorax = infect(healthy, first.anatomy_seed ^ 1, job.burdens[i], job.consolidated_shares[i])
+            thorax = add_pneumonia(healthy, first.anatomy_seed ^ 1, job.burdens[i], job.consolidated_shares[i])
             write_one = _write_ct if modality == "CT" else _write_radiograph
             write_one(out, thorax, job.hospital, job.orders[i])
 
 
 def _write_ct(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) -> None:
     _write_masks(
-        out / "masks" / order.series_uid, {name: getattr(thorax, name) for name in MASKS}, ct_affine_ras(thorax.grid)
+        out / "masks" / order.series_uid,
+        {name: getattr(thorax, name) for name in MASKS},
+        make_ct_affine_ras(thorax.grid),
     )
-    with _whole_folder(_series(out, order)) as folder:
+    with _write_whole_folder(_make_series_path(out, order)) as folder:
         write_ct(folder, scan_ct(hospital, thorax, order.seed), thorax.grid, hospital, order)
 
 
 def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) -> None:
     projection = order.projection or "PA"
     pose = draw_pose(np.random.default_rng([order.seed, 0]), projection)
-    image = expose(project(thorax, projection, pose), order.seed, hospital.cxr_modality == "DX")
-    pixel_mm = plate(thorax.grid)[1]
+    image = simulate_exposure(project(thorax, projection, pose), order.seed, hospital.cxr_modality == "DX")
+    pixel_mm = compute_plate(thorax.grid)[1]
     marked = {name: mask_xz[:, ::-1, None] for name, mask_xz in project_masks(thorax, projection, pose).items()}
-    _write_masks(out / "masks" / order.instance_uid(0), marked, radiograph_affine_ras(pixel_mm))
-    with _whole_folder(_series(out, order)) as folder:
+    _write_masks(out / "masks" / order.instance_uid(0), marked, make_radiograph_affine_ras(pixel_mm))
+    with _write_whole_folder(_make_series_path(out, order)) as folder:
         write_radiograph(folder, image, pixel_mm, hospital, order)
 
 
 def _write_masks(final: Path, masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> None:
     if final.is_dir():  # whole, since it was renamed when it was; somebody may have drawn in it since
         return
-    with _whole_folder(final) as folder:
+    with _write_whole_folder(final) as folder:
         for name, array in masks.items():
             mask = nibabel.Nifti1Image(array.astype(np.uint8), affine_ras)
             mask.header.set_xyzt_units("mm")
             nibabel.save(mask, folder / f"{name}.nii.gz")
 
 
-def _series(out: Path, order: ImageOrder) -> Path:
+def _make_series_path(out: Path, order: ImageOrder) -> Path:
     """Where a series lies: hospital, patient, day, image."""
     name = f"{order.modality}-{order.seed:08x}"
     return out / order.site / f"P{order.anatomy_seed:08x}" / f"{order.acquired:%Y%m%d}" / name
 
 
 @contextmanager
-def _whole_folder(final: Path) -> Iterator[Path]:
+def _write_whole_folder(final: Path) -> Iterator[Path]:
     """A folder to write into, which takes its place when all files are in it.
 
     The children of a process that was killed go on for a while: where one of them was first, its folder stays, since

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kicc_ml.synthetic.anatomy import SPINE_Y_MM, Grid, Physique, Surfaces, surfaces
+from kicc_ml.synthetic.anatomy import SPINE_Y_MM, Grid, Physique, Surfaces, compute_surfaces
 from kicc_ml.synthetic.texture import Texture
-from kicc_ml.synthetic.vessels import vessel_share
+from kicc_ml.synthetic.vessels import compute_vessel_share
 
 AIR_HU, FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, CARTILAGE_HU = -1000.0, -100.0, 50.0, 42.0, 58.0, 110.0
 AIRWAY_HU = -985.0
@@ -42,16 +42,16 @@ class Thorax:
         return self.ground_glass | self.consolidation
 
 
-def healthy_thorax(seed: int, person: Physique, grid: Grid) -> Thorax:
+def make_healthy_thorax(seed: int, person: Physique, grid: Grid) -> Thorax:
     """The chest of ``person`` without pneumonia but with what looks like it; same seed, same chest."""
     rng = np.random.default_rng(seed)
-    borders = surfaces(person, grid)
-    hu = _soft_tissue(person, borders)
+    borders = compute_surfaces(person, grid)
+    hu = _paint_soft_tissue(person, borders)
     _paint_left_abdomen(hu, np.random.default_rng((seed, 1)), person, borders)
     _paint_bone(hu, person, borders)
     lung = borders.lung > 0
     _paint_lung(hu, lung, rng, person, grid, borders)
-    airway = _airway(person, borders)
+    airway = _find_airway(person, borders)
     hu[airway] = AIRWAY_HU
     lung &= ~airway
     nothing = np.zeros(grid.shape, bool)
@@ -62,7 +62,7 @@ def healthy_thorax(seed: int, person: Physique, grid: Grid) -> Thorax:
     return Thorax(hu, lung & left, lung & ~left, nothing, nothing, motion, grid, person)
 
 
-def _soft_tissue(person: Physique, at: Surfaces) -> np.ndarray:
+def _paint_soft_tissue(person: Physique, at: Surfaces) -> np.ndarray:
     hu = np.full(np.broadcast_shapes(at.cage.shape, at.z.shape), AIR_HU, np.float32)
     hu[at.body > 0] = FAT_HU
     hu[at.body > -0.5] += 60  # skin
@@ -87,20 +87,24 @@ def _paint_left_abdomen(hu: np.ndarray, rng: np.random.Generator, person: Physiq
     lateral, back = 0.74 * person.half_width_mm, 30 * person.depth_scale
     if rng.random() < 0.5:
         hu[below & (at.x >= 28)] = VISCERAL_FAT_HU
-    spleen = _ellipsoid(at, (lateral, back, top - rng.uniform(45, 65)), (rng.uniform(22, 32), 48, rng.uniform(40, 55)))
+    spleen = _compute_ellipsoid(
+        at, (lateral, back, top - rng.uniform(45, 65)), (rng.uniform(22, 32), 48, rng.uniform(40, 55))
+    )
     hu[below & (spleen > -9)] = VISCERAL_FAT_HU
     hu[below & (spleen > 0)] = SPLEEN_HU
-    stomach = _ellipsoid(at, (58, -12, top - 44), (34, 40, 30))
+    stomach = _compute_ellipsoid(at, (58, -12, top - 44), (34, 40, 30))
     hu[below & (stomach > 0)] = 25
     hu[below & (stomach > 0) & (at.y < -28)] = -950
-    colon = _ellipsoid(at, (lateral + 4, -22, top - rng.uniform(20, 60)), (20, 24, rng.uniform(15, 30)))
+    colon = _compute_ellipsoid(at, (lateral + 4, -22, top - rng.uniform(20, 60)), (20, 24, rng.uniform(15, 30)))
     hu[below & (colon > -9)] = VISCERAL_FAT_HU
     hu[below & (colon > -2.5)] = MUSCLE_HU  # its wall
     if rng.random() < 0.7:
         hu[below & (colon > 0)] = BOWEL_GAS_HU
 
 
-def _ellipsoid(at: Surfaces, centre_mm: tuple[float, float, float], half_mm: tuple[float, float, float]) -> np.ndarray:
+def _compute_ellipsoid(
+    at: Surfaces, centre_mm: tuple[float, float, float], half_mm: tuple[float, float, float]
+) -> np.ndarray:
     """About the distance to the border, positive inside."""
     squares = [((p - c) / h) ** 2 for p, c, h in zip((at.x, at.y, at.z), centre_mm, half_mm, strict=True)]
     return (1.0 - np.sqrt(squares[0] + squares[1] + squares[2])) * min(half_mm)
@@ -150,7 +154,7 @@ def _paint_shoulder_girdle(hu: np.ndarray, person: Physique, at: Surfaces) -> No
     hu[clavicle & (np.abs(at.x) > 16) & (at.body > 3)] = 0.9 * person.bone_hu
 
 
-def _airway(person: Physique, at: Surfaces) -> np.ndarray:
+def _find_airway(person: Physique, at: Surfaces) -> np.ndarray:
     """Trachea and main bronchi, down to the hila."""
     carina = 0.62 * person.lung_height_mm
     trachea = (np.hypot(at.x, at.y - 8) < 8.5) & (at.z > carina)
@@ -168,22 +172,22 @@ def _paint_lung(
     at: Surfaces,
 ) -> None:
     """Parenchyma, denser towards the back, with vessels, mosaic, dependent atelectasis and old scars."""
-    points = grid.points_mm(lung)
+    points = grid.compute_points_mm(lung)
     y = np.broadcast_to(at.y, lung.shape)[lung]
     depth = at.cage[lung]
     behind = np.clip(y / person.half_depth_mm, -1, 1)
     value = person.lung_level_hu + person.gravity_hu * (behind + 0.3)
     value += person.base_hu * (0.45 - points[:, 2] / person.lung_height_mm)
     value += person.mosaic_hu * Texture(rng, 80).at(points) + 12 * Texture(rng, 9).at(points)
-    value += _dependent_atelectasis(rng, person, behind, depth, points)
+    value += _compute_dependent_atelectasis(rng, person, behind, depth, points)
     if person.fibrosis:
-        value += _subpleural_lines(rng, depth, points)
-    share = vessel_share(rng, person, grid)[lung]
+        value += _compute_subpleural_lines(rng, depth, points)
+    share = compute_vessel_share(rng, person, grid)[lung]
     value = np.clip(value, DARKEST_LUNG_HU, None)
     hu[lung] = np.minimum(value + share * (BLOOD_HU - value), BLOOD_HU)
 
 
-def _dependent_atelectasis(
+def _compute_dependent_atelectasis(
     rng: np.random.Generator, person: Physique, behind: np.ndarray, depth_mm: np.ndarray, points: np.ndarray
 ) -> np.ndarray:
     """HU to add: falls off smoothly from the dependent pleura, waxes and wanes over decimetres."""
@@ -192,7 +196,7 @@ def _dependent_atelectasis(
     return person.atelectasis_hu * wax * np.exp(-depth_mm / reach_mm) * np.clip((behind - 0.15) / 0.6, 0, 1)
 
 
-def _subpleural_lines(rng: np.random.Generator, depth_mm: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _compute_subpleural_lines(rng: np.random.Generator, depth_mm: np.ndarray, points: np.ndarray) -> np.ndarray:
     """HU to add: curved lines parallel to the pleura, a centimetre inside, here and there."""
     here = Texture(rng, 70).at(points) > 0.6
     wave = 11 + 2.0 * Texture(rng, 35).at(points)

@@ -6,9 +6,9 @@ import numpy as np
 
 from kicc_ml.synthetic.anatomy import Grid, Physique
 
-GENERATIONS = 4
-TRUNKS = 9  # segmental arteries and veins of one lung leave the hilum in about as many directions
-CHILDREN = 3
+N_GENERATIONS = 4
+N_TRUNKS = 9  # segmental arteries and veins of one lung leave the hilum in about as many directions
+N_CHILDREN = 3
 TRUNK_RADIUS_MM = 5.6
 TAPER = 0.66  # radius of a child over its parent's; Murray's law gives 0.69 for three equal children
 SHORTENING = 0.72
@@ -24,34 +24,34 @@ class Branches:
     radius_mm: np.ndarray
 
 
-def vessel_share(rng: np.random.Generator, person: Physique, grid: Grid) -> np.ndarray:
+def compute_vessel_share(rng: np.random.Generator, person: Physique, grid: Grid) -> np.ndarray:
     """Share of each voxel that is vessel, ``[x, y, z]`` in 0..1, both lungs (not yet cut to the lungs)."""
     share = np.zeros(int(np.prod(grid.shape)), np.float32)
     for side in (-1.0, 1.0):
-        branches = _trunks(rng, person, side)
-        for _ in range(GENERATIONS):
-            _paint(share, branches, grid)
-            branches = _children(rng, branches)
+        branches = _draw_trunks(rng, person, side)
+        for _ in range(N_GENERATIONS):
+            _add_coverage(share, branches, grid)
+            branches = _draw_children(rng, branches)
     return share.reshape(grid.shape)
 
 
-def _trunks(rng: np.random.Generator, person: Physique, side: float) -> Branches:
+def _draw_trunks(rng: np.random.Generator, person: Physique, side: float) -> Branches:
     hilum = np.array([side * 27.0, 6.0, 0.52 * person.lung_height_mm])
-    elevation = np.linspace(-1.25, 1.1, TRUNKS) + rng.normal(0, 0.12, TRUNKS)
-    azimuth = rng.permutation(np.linspace(-1.0, 1.0, TRUNKS)) + rng.normal(0, 0.15, TRUNKS)
+    elevation = np.linspace(-1.25, 1.1, N_TRUNKS) + rng.normal(0, 0.12, N_TRUNKS)
+    azimuth = rng.permutation(np.linspace(-1.0, 1.0, N_TRUNKS)) + rng.normal(0, 0.15, N_TRUNKS)
     reach = np.array([0.40 * person.half_width_mm, 0.5 * person.half_depth_mm, 0.30 * person.lung_height_mm])
     direction = np.stack(
         [side * np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)],
         1,
     )
-    start = hilum + rng.normal(0, 4, (TRUNKS, 3))
-    return Branches(start, direction * reach, TRUNK_RADIUS_MM * rng.uniform(0.75, 1.1, TRUNKS))
+    start = hilum + rng.normal(0, 4, (N_TRUNKS, 3))
+    return Branches(start, direction * reach, TRUNK_RADIUS_MM * rng.uniform(0.75, 1.1, N_TRUNKS))
 
 
-def _children(rng: np.random.Generator, parents: Branches) -> Branches:
-    count = len(parents.radius_mm) * CHILDREN
-    start, step, radius = (np.repeat(a, CHILDREN, 0) for a in (parents.start_mm, parents.step_mm, parents.radius_mm))
-    along = np.tile(np.linspace(0.5, 1.0, CHILDREN), count // CHILDREN)[:, None]
+def _draw_children(rng: np.random.Generator, parents: Branches) -> Branches:
+    count = len(parents.radius_mm) * N_CHILDREN
+    start, step, radius = (np.repeat(a, N_CHILDREN, 0) for a in (parents.start_mm, parents.step_mm, parents.radius_mm))
+    along = np.tile(np.linspace(0.5, 1.0, N_CHILDREN), count // N_CHILDREN)[:, None]
     length = np.linalg.norm(step, axis=1, keepdims=True)
     turned = step / length + rng.normal(0, 0.45, (count, 3))
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
@@ -59,7 +59,7 @@ def _children(rng: np.random.Generator, parents: Branches) -> Branches:
     return Branches(start + along * step, turned * length * shrink, radius * TAPER * rng.uniform(0.85, 1.15, count))
 
 
-def _paint(share: np.ndarray, branches: Branches, grid: Grid) -> None:
+def _add_coverage(share: np.ndarray, branches: Branches, grid: Grid) -> None:
     """Raise ``share`` (flat) along the branches: coverage of a voxel by a tube, by distance from its axis."""
     spacing, first = np.array(grid.spacing_mm, np.float32), np.array(grid.first_mm, np.float32)
     shape = np.array(grid.shape, np.int32)

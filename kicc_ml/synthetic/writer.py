@@ -22,9 +22,9 @@ from pydicom.uid import (
 
 from kicc_ml.synthetic.anatomy import Grid, Sex
 from kicc_ml.synthetic.hospital import Hospital
-from kicc_ml.synthetic.korean_names import korean_name
-from kicc_ml.synthetic.pixel_encoding import bits_stored, set_pixels
-from kicc_ml.synthetic.radiograph import TWELVE_BITS
+from kicc_ml.synthetic.korean_names import choose_korean_name
+from kicc_ml.synthetic.pixel_encoding import choose_bits_stored, set_pixels
+from kicc_ml.synthetic.radiograph import MAX_12_BIT_VALUE
 
 CODE_FIXED, KOREAN = "", "ISO 2022 IR 149"
 
@@ -67,14 +67,14 @@ class ImageOrder:
         return generate_uid(entropy_srcs=["kicc_ml", str(self.anatomy_seed), self.site, self.patient_id, *parts])
 
 
-def ct_affine_ras(grid: Grid) -> np.ndarray:
+def make_ct_affine_ras(grid: Grid) -> np.ndarray:
     """The affine of ``[x, y, z]`` on this grid as written: x and y turned from LPS to RAS."""
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.block(
         [[np.diag(grid.spacing_mm), np.array(grid.first_mm)[:, None]], [0, 0, 0, 1]]
     )
 
 
-def radiograph_affine_ras(pixel_mm: float) -> np.ndarray:
+def make_radiograph_affine_ras(pixel_mm: float) -> np.ndarray:
     """The affine of ``[column, row, 1]`` of a radiograph as written: columns to the left, rows to the feet."""
     affine_ras = np.zeros((4, 4))
     affine_ras[0, 0] = affine_ras[2, 1] = affine_ras[1, 2] = -pixel_mm
@@ -86,25 +86,25 @@ def write_ct(folder: Path, hu_xyz: np.ndarray, grid: Grid, hospital: Hospital, o
     """One axial series into an empty ``folder``: a file per slice, and what this hospital's habits add."""
     rng = np.random.default_rng([order.seed, 1])
     habits, slices = hospital.habits, grid.shape[2]
-    stored = _stored(hu_xyz, hospital)
-    names = _file_names(order, habits.shuffled_file_names)
+    stored = _convert_to_stored(hu_xyz, hospital)
+    names = _generate_file_names(order, habits.shuffled_file_names)
     numbers = np.arange(slices, 0, -1)  # from head to foot
     if habits.instance_number_disordered:
         numbers = rng.permutation(numbers)
-    dataset = _ct_description(hospital, order, grid)
+    dataset = _make_ct_description(hospital, order, grid)
     for z in rng.permutation(slices) if habits.shuffled_file_names else range(slices - 1, -1, -1):
         _identify(dataset, order.instance_uid(int(z)), None if habits.instance_number_missing else int(numbers[z]))
         height = grid.first_mm[2] + z * grid.spacing_mm[2]
-        dataset.ImagePositionPatient = _decimals(*grid.first_mm[:2], height)
-        dataset.SliceLocation = _decimals(height)[0]
+        dataset.ImagePositionPatient = _format_decimals(*grid.first_mm[:2], height)
+        dataset.SliceLocation = _format_decimals(height)[0]
         set_pixels(dataset, stored[:, :, z].T, hospital.transfer_syntax)
         _save(dataset, folder / next(names))
     if habits.duplicated_slice:  # the last one, sent twice
         _save(dataset, folder / next(names))
     if habits.localizer_in_series:
-        _save(_localizer(hospital, order, grid, hu_xyz), folder / next(names))
+        _save(_make_localizer(hospital, order, grid, hu_xyz), folder / next(names))
     if habits.dose_page_in_series:
-        _save(_dose_page(hospital, order), folder / next(names))
+        _save(_make_dose_page(hospital, order), folder / next(names))
 
 
 def write_radiograph(
@@ -113,33 +113,33 @@ def write_radiograph(
     """One frontal radiograph (uint16, 12 bit, ``[x, z]`` with z upwards and bone bright) into ``folder``."""
     digital = hospital.cxr_modality == "DX"
     storage = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
-    dataset = _description(hospital, order, storage)
-    stored = TWELVE_BITS - image_xz if hospital.monochrome1 else image_xz
+    dataset = _make_description(hospital, order, storage)
+    stored = MAX_12_BIT_VALUE - image_xz if hospital.monochrome1 else image_xz
     syntax = hospital.transfer_syntax
     dataset.Modality, dataset.Manufacturer = hospital.cxr_modality, hospital.cxr_vendor
     dataset.ImageType = ["ORIGINAL", "PRIMARY", ""] if digital else ["ORIGINAL", "PRIMARY"]
     dataset.ViewPosition = order.projection
     dataset.PatientOrientation = ["L", "F"]
     dataset.SeriesDescription = f"CHEST {order.projection}"
-    dataset.ImagerPixelSpacing = dataset.PixelSpacing = _decimals(pixel_mm, pixel_mm)
+    dataset.ImagerPixelSpacing = dataset.PixelSpacing = _format_decimals(pixel_mm, pixel_mm)
     photometric = "MONOCHROME1" if hospital.monochrome1 else "MONOCHROME2"
-    _describe_pixels(dataset, stored.T.shape, bits_stored(12, syntax), signed=False, photometric=photometric)
+    _describe_pixels(dataset, stored.T.shape, choose_bits_stored(12, syntax), signed=False, photometric=photometric)
     if digital:
         dataset.PresentationIntentType = "FOR PRESENTATION"
         dataset.PresentationLUTShape = "INVERSE" if hospital.monochrome1 else "IDENTITY"
     number = None if hospital.habits.instance_number_missing else 1
     _identify(dataset, order.instance_uid(0), number)
     set_pixels(dataset, stored.T[::-1].astype(np.uint16), syntax)
-    _save(dataset, folder / next(_file_names(order, hospital.habits.shuffled_file_names)))
+    _save(dataset, folder / next(_generate_file_names(order, hospital.habits.shuffled_file_names)))
 
 
-def _description(hospital: Hospital, order: ImageOrder, storage: UID) -> Dataset:
+def _make_description(hospital: Hospital, order: ImageOrder, storage: UID) -> Dataset:
     """What all files of a series have in common: patient, study, series, equipment."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = storage
-    name = korean_name(order.anatomy_seed, order.sex)
+    name = choose_korean_name(order.anatomy_seed, order.sex)
     if hospital.habits.korean_names:
         dataset.SpecificCharacterSet = [CODE_FIXED, KOREAN]
     dataset.PatientName = name.in_three_scripts if hospital.habits.korean_names else name.latin
@@ -162,8 +162,8 @@ def _description(hospital: Hospital, order: ImageOrder, storage: UID) -> Dataset
     return dataset
 
 
-def _ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> Dataset:
-    dataset = _description(hospital, order, CTImageStorage)
+def _make_ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> Dataset:
+    dataset = _make_description(hospital, order, CTImageStorage)
     dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.ManufacturerModelName = hospital.vendor.ct_model
     dataset.ConvolutionKernel = hospital.kernel
@@ -173,11 +173,11 @@ def _ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> Datase
     dataset.FrameOfReferenceUID = order.frame_uid
     dataset.PositionReferenceIndicator = ""
     dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    dataset.PixelSpacing = _decimals(grid.spacing_mm[1], grid.spacing_mm[0])
-    dataset.SpacingBetweenSlices = _decimals(grid.spacing_mm[2])[0]
-    dataset.SliceThickness = _decimals(round(grid.spacing_mm[2] * hospital.overlap, 2))[0]
+    dataset.PixelSpacing = _format_decimals(grid.spacing_mm[1], grid.spacing_mm[0])
+    dataset.SpacingBetweenSlices = _format_decimals(grid.spacing_mm[2])[0]
+    dataset.SliceThickness = _format_decimals(round(grid.spacing_mm[2] * hospital.overlap, 2))[0]
     columns, rows = grid.shape[:2]
-    _describe_pixels(dataset, (rows, columns), 16, signed=_stored_type(hospital) is np.int16)
+    _describe_pixels(dataset, (rows, columns), 16, signed=_choose_stored_type(hospital) is np.int16)
     dataset.RescaleIntercept, dataset.RescaleSlope = str(hospital.vendor.rescale_intercept), "1"
     dataset.RescaleType = "HU"
     if hospital.vendor.padding_hu is not None:
@@ -185,14 +185,14 @@ def _ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> Datase
     return dataset
 
 
-def _stored_type(hospital: Hospital) -> type[np.int16] | type[np.uint16]:
+def _choose_stored_type(hospital: Hospital) -> type[np.int16] | type[np.uint16]:
     """Signed where the stored values go below zero: without an offset, or for padding below air."""
     vendor = hospital.vendor
     return np.int16 if vendor.rescale_intercept == 0 or vendor.padding_hu is not None else np.uint16
 
 
-def _stored(hu: np.ndarray, hospital: Hospital) -> np.ndarray:
-    return (hu - hospital.vendor.rescale_intercept).astype(_stored_type(hospital))
+def _convert_to_stored(hu: np.ndarray, hospital: Hospital) -> np.ndarray:
+    return (hu - hospital.vendor.rescale_intercept).astype(_choose_stored_type(hospital))
 
 
 def _describe_pixels(
@@ -204,25 +204,25 @@ def _describe_pixels(
     dataset.PixelRepresentation = int(signed)
 
 
-def _localizer(hospital: Hospital, order: ImageOrder, grid: Grid, hu_xyz: np.ndarray) -> Dataset:
+def _make_localizer(hospital: Hospital, order: ImageOrder, grid: Grid, hu_xyz: np.ndarray) -> Dataset:
     """The scout view that planned the scan, filed under the scan's own series."""
-    dataset = _ct_description(hospital, order, grid)
+    dataset = _make_ct_description(hospital, order, grid)
     scout = np.maximum(hu_xyz, -1024).mean(1).astype(np.int16).T[::-1]
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     dataset.ImageOrientationPatient = ["1", "0", "0", "0", "0", "-1"]
     top = grid.first_mm[2] + grid.spacing_mm[2] * (grid.shape[2] - 1)
-    dataset.ImagePositionPatient = _decimals(grid.first_mm[0], 0.0, top)
-    dataset.PixelSpacing = _decimals(grid.spacing_mm[2], grid.spacing_mm[0])
+    dataset.ImagePositionPatient = _format_decimals(grid.first_mm[0], 0.0, top)
+    dataset.PixelSpacing = _format_decimals(grid.spacing_mm[2], grid.spacing_mm[0])
     del dataset.SpacingBetweenSlices
     dataset.Rows, dataset.Columns = scout.shape
     _identify(dataset, order.instance_uid(9001), 0)
-    set_pixels(dataset, _stored(scout, hospital), ExplicitVRLittleEndian)
+    set_pixels(dataset, _convert_to_stored(scout, hospital), ExplicitVRLittleEndian)
     return dataset
 
 
-def _dose_page(hospital: Hospital, order: ImageOrder) -> Dataset:
+def _make_dose_page(hospital: Hospital, order: ImageOrder) -> Dataset:
     """The scanner's dose report as a colour screenshot: bars of light on black stand for its lines of text."""
-    dataset = _description(hospital, order, SecondaryCaptureImageStorage)
+    dataset = _make_description(hospital, order, SecondaryCaptureImageStorage)
     page = np.zeros((96, 128, 3), np.uint8)
     page[12:84:8, 10:100] = (200, 220, 255)
     dataset.Modality, dataset.ConversionType = "CT", "WSD"
@@ -243,7 +243,7 @@ def _identify(dataset: Dataset, instance_uid: UID, number: int | None) -> None:
     dataset.InstanceNumber = number  # type 2: it may be empty, and in some archives is
 
 
-def _file_names(order: ImageOrder, shuffled: bool) -> Iterator[str]:
+def _generate_file_names(order: ImageOrder, shuffled: bool) -> Iterator[str]:
     """Names in no order of anything, or numbered as written."""
     number = 0
     while True:
@@ -252,7 +252,7 @@ def _file_names(order: ImageOrder, shuffled: bool) -> Iterator[str]:
         yield digest if shuffled else f"IM{number:05d}.dcm"
 
 
-def _decimals(*values_mm: float) -> list[str]:
+def _format_decimals(*values_mm: float) -> list[str]:
     """Decimal strings to the micrometre; DICOM allows them 16 characters."""
     return [f"{round(value, 3):g}" if value == int(value) else f"{value:.3f}" for value in values_mm]
 

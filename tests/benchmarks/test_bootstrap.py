@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from kicc_ml.evaluation.bootstrap import resample
-from kicc_ml.evaluation.score_figures import weighted_pearson
+from kicc_ml.evaluation.score_figures import compute_weighted_pearson
 
 IMAGES, PERSONS, REPLICATES = 522, 290, 2000
 #: The loop is timed over so many of its replicates and scaled up.
@@ -31,7 +31,7 @@ def replicates(reference: np.ndarray, predicted: np.ndarray, person: np.ndarray,
     count_r = drawn.total(np.ones(IMAGES))
     error, squared = predicted - reference, (predicted - reference) ** 2
     return {
-        "pearson": weighted_pearson(predicted, reference, drawn),
+        "pearson": compute_weighted_pearson(predicted, reference, drawn),
         "mae": drawn.total(abs(error)) / count_r,
         "bias": drawn.total(error) / count_r,
         "rmse": np.sqrt(drawn.total(squared) / count_r),

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
+from monai.metrics import compute_dice as monai_dice
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from torch import Tensor, as_tensor
 
-from kicc_ml.evaluation.segmentation import dice
-from kicc_ml.evaluation.surface import surface_distances
+from kicc_ml.evaluation.segmentation import compute_dice
+from kicc_ml.evaluation.surface import compute_surface_distances
 
 SHAPE_ZYX = (300, 512, 512)
 SPACING_MM = (1.0, 0.7, 0.7)
@@ -46,11 +47,11 @@ def case() -> tuple[Masks, Masks]:
 
 
 def with_kicc_ml(truth: np.ndarray, predicted: np.ndarray) -> list[float]:
-    found = surface_distances(truth, predicted, SPACING_MM)
-    overlap = dice(truth, predicted)
+    found = compute_surface_distances(truth, predicted, SPACING_MM)
+    overlap = compute_dice(truth, predicted)
     assert found is not None
     assert overlap is not None
-    return [overlap, *(found.within(tolerance) for tolerance in TOLERANCES_MM), found.hausdorff(95)]
+    return [overlap, *(found.within(tolerance) for tolerance in TOLERANCES_MM), found.compute_hausdorff(95)]
 
 
 def with_monai(truth: np.ndarray, predicted: np.ndarray) -> list[Tensor]:
@@ -58,7 +59,7 @@ def with_monai(truth: np.ndarray, predicted: np.ndarray) -> list[Tensor]:
     pair = [as_tensor(mask[None, None]) for mask in (predicted, truth)]
     near = compute_surface_dice(*pair, [1.0], include_background=True, spacing=SPACING_MM, use_subvoxels=True)
     far = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=SPACING_MM)
-    return [compute_dice(*pair, include_background=True), near, far]
+    return [monai_dice(*pair, include_background=True), near, far]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from kicc_ml.core.types import Case, Volume
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.series.image_files import make_nifti_series
-from kicc_ml.pictures.montage import layers_of
+from kicc_ml.pictures.montage import make_layers
 from kicc_ml.report.external_predictions import judge_masks
 from kicc_ml.severity.grade import grade
 from kicc_ml.severity.image_features import scan_features
@@ -70,7 +70,7 @@ def test_training_severity_picture_and_page_see_the_same_lesion(
     case, volume = case_with(tmp_path / "case", masks)
 
     trained = reference_masks(case, volume)
-    pictured = layers_of(masks)
+    pictured = make_layers(masks)
     assert ("lesion" in trained) == ("lesion" in pictured) == (lesion is not None)
     if lesion is None:
         assert grade(masks, AFFINE_RAS).percent_involved is None
@@ -95,7 +95,7 @@ def test_every_room_takes_the_lung_as_marked_or_from_both_sides(tmp_path: Path, 
     everything["lung"] = both.copy()
     masks = {name: everything[name] for name in (*marked, "lesion")}
     case, volume = case_with(tmp_path / "case", masks)
-    assert ("lung" in reference_masks(case, volume)) == ("lung" in layers_of(masks)) == known
+    assert ("lung" in reference_masks(case, volume)) == ("lung" in make_layers(masks)) == known
     assert grade(masks, AFFINE_RAS).lung_ml == (pytest.approx(both.sum() * 8 / 1000) if known else None)
     lung_ml = scan_features(volume, masks)["lung_ml"]
     assert lung_ml == pytest.approx(both.sum() * 8 / 1000 if known else 0)

@@ -17,8 +17,21 @@ import pandas as pd
 from scipy import special
 from scipy.special import expit, logit
 
-from kicc_ml.evaluation.intervals import FEW, Scale, Z, from_scale, slope, to_scale
-from kicc_ml.evaluation.meta_analysis import CONVERGED, DIFFER, MIN_FOR_NEW, MIN_HOSPITALS, SCORING_STEPS
+from kicc_ml.evaluation.intervals import (
+    MIN_OWN_VARIANCE_CASES,
+    Scale,
+    Z,
+    compute_scale_slope,
+    transform_from_scale,
+    transform_to_scale,
+)
+from kicc_ml.evaluation.meta_analysis import (
+    CONVERGED,
+    MAX_Q_P,
+    MAX_SCORING_STEPS,
+    MIN_HOSPITALS,
+    MIN_HOSPITALS_FOR_PREDICTION,
+)
 from tests.evaluation.simulated_hospitals import (
     MEAN_AREA,
     OTHER_AREA,
@@ -72,9 +85,9 @@ def intervals(sample: Sample, scale: Scale) -> tuple[Halves, np.ndarray]:
     share_rs = _shares(sample, both_rs)
     area_r = (share_rs * np.where(both_rs, sample.area_rs, 0)).sum(axis=1)
     with np.errstate(all="ignore"):
-        these_r = to_scale(area_r, scale, least=0.0)
+        these_r = transform_to_scale(area_r, scale, least=0.0)
         critical_r = np.where(np.isfinite(degrees_r), special.stdtrit(degrees_r, 0.975), Z)
-        half_r = critical_r * np.sqrt(spread_r) * slope(area_r, scale)
+        half_r = critical_r * np.sqrt(spread_r) * compute_scale_slope(area_r, scale)
         half_r[~(spread_r > 0) | ~np.isfinite(half_r)] = np.nan
         effect_rs, effect_variance_rs, known_rs = _effects(sample, variance_rs, few_rs, scale)
     found, t_r = _pooled(effect_rs, effect_variance_rs, known_rs)
@@ -93,7 +106,7 @@ def _variances(sample: Sample, both_rs: np.ndarray) -> tuple[np.ndarray, np.ndar
     share_rs = _shares(sample, both_rs)
     with np.errstate(all="ignore"):
         own_rs = variances[0] / counts[0] + variances[1] / counts[1]
-        few_rs = both_rs & ((counts[0] < FEW) | (counts[1] < FEW) | ~(own_rs > 0))
+        few_rs = both_rs & ((counts[0] < MIN_OWN_VARIANCE_CASES) | (counts[1] < MIN_OWN_VARIANCE_CASES) | ~(own_rs > 0))
         variance_rs, squared_r = 0.0, 0.0
         for spread_rs, count_rs in zip(variances, counts, strict=True):
             known_rs = both_rs & (count_rs > 1)
@@ -118,7 +131,7 @@ def _effects(
     weight_rs = np.where(known_rs, 1 / variance_rs, 0)
     mean_r1 = (weight_rs * np.where(known_rs, sample.area_rs, 0)).sum(axis=1, keepdims=True)
     about_rs = np.where(few_rs, mean_r1 / weight_rs.sum(axis=1, keepdims=True), sample.area_rs)
-    steepness_rs = slope(about_rs, scale)
+    steepness_rs = compute_scale_slope(about_rs, scale)
     effect_rs = logit(about_rs) + (sample.area_rs - about_rs) * steepness_rs
     effect_variance_rs = variance_rs * steepness_rs**2
     return effect_rs, effect_variance_rs, known_rs & np.isfinite(effect_rs) & np.isfinite(effect_variance_rs)
@@ -137,9 +150,9 @@ def _pooled(effect_rs: np.ndarray, variance_rs: np.ndarray, known_rs: np.ndarray
         error_squared_r = spread_r / ((k_r - 1) * weight_rs.sum(axis=1))
         t_r = np.where(k_r > 1, special.stdtrit(np.maximum(k_r - 1, 1), 0.975), np.nan)
         half_r = np.where(given_r & (error_squared_r > 0), t_r * np.sqrt(error_squared_r), np.nan)
-        differ_r = special.chdtrc(np.maximum(k_r - 1, 1), q_r) < DIFFER
+        differ_r = special.chdtrc(np.maximum(k_r - 1, 1), q_r) < MAX_Q_P
         reach_r = np.where(differ_r, t_r * np.sqrt(error_squared_r + tau_squared_r), np.nan)
-    reach_r[np.isnan(half_r) | (k_r < MIN_FOR_NEW)] = np.nan
+    reach_r[np.isnan(half_r) | (k_r < MIN_HOSPITALS_FOR_PREDICTION)] = np.nan
     return {"hospitals_like_these": (mean_r, half_r), "new_hospital": (mean_r, reach_r)}, t_r
 
 
@@ -155,7 +168,7 @@ def _reml(effect_rs: np.ndarray, variance_rs: np.ndarray, one_rs: np.ndarray, k_
     excess_r = _mean_and_q(effect_rs, fixed_rs)[1] - (k_r - 1)
     tau_squared_r = np.maximum(0, excess_r / (whole_r - (fixed_rs**2).sum(axis=1) / whole_r))
     moving_m = np.flatnonzero(k_r >= MIN_HOSPITALS)
-    for _ in range(SCORING_STEPS):
+    for _ in range(MAX_SCORING_STEPS):
         weight_ms = one_rs[moving_m] / (variance_rs[moving_m] + tau_squared_r[moving_m, None])
         squared_ms, whole_m = weight_ms**2, weight_ms.sum(axis=1)
         mean_m, _ = _mean_and_q(effect_rs[moving_m], weight_ms)
@@ -195,11 +208,11 @@ def _judge(
     share_rs = _shares(sample, both_rs)
     at_these_r = (share_rs * np.where(both_rs, sample.truth_rs, 0)).sum(axis=1)
     with np.errstate(all="ignore"):
-        effect_within_rs = within_rs * slope(sample.truth_rs, scale) ** 2
+        effect_within_rs = within_rs * compute_scale_slope(sample.truth_rs, scale) ** 2
         error_squared_r = 1 / np.where(both_rs, 1 / (effect_within_rs + between), 0).sum(axis=1)
         spread_r = np.where(both_rs, share_rs**2 * within_rs, 0).sum(axis=1)
         oracles = (
-            Z * np.sqrt(spread_r) * slope(at_these_r, scale),
+            Z * np.sqrt(spread_r) * compute_scale_slope(at_these_r, scale),
             t_r * np.sqrt(error_squared_r),
             t_r * np.sqrt(error_squared_r + between),
         )
@@ -209,9 +222,14 @@ def _judge(
         if not known_r.any():
             yield [question, 0.0, np.nan, np.nan, np.nan]
             continue
-        low_r, high_r = from_scale(value_r - half_r, scale)[known_r], from_scale(value_r + half_r, scale)[known_r]
+        low_r, high_r = (
+            transform_from_scale(value_r - half_r, scale)[known_r],
+            transform_from_scale(value_r + half_r, scale)[known_r],
+        )
         covered = ((low_r <= target_r[known_r]) & (target_r[known_r] <= high_r)).mean()
-        oracle = (from_scale(value_r + oracle_r, scale) - from_scale(value_r - oracle_r, scale))[known_r].mean()
+        oracle = (transform_from_scale(value_r + oracle_r, scale) - transform_from_scale(value_r - oracle_r, scale))[
+            known_r
+        ].mean()
         width = (high_r - low_r).mean()
         yield [question, known_r.mean(), covered, width, width / oracle]
 

@@ -14,11 +14,17 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from kicc_ml.evaluation.hospital_effects import Effects, mean_effects
-from kicc_ml.evaluation.intervals import Estimate, critical, from_scale, stratified_estimate, to_scale
-from kicc_ml.evaluation.outcome import OF_ALL_CASES, overall
-from kicc_ml.evaluation.rows import Rows
-from kicc_ml.evaluation.three_answers import answer
+from kicc_ml.evaluation.hospital_effects import Effects, compute_mean_effects
+from kicc_ml.evaluation.intervals import (
+    Estimate,
+    compute_stratified_estimate,
+    find_critical_value,
+    transform_from_scale,
+    transform_to_scale,
+)
+from kicc_ml.evaluation.outcome import ALL_CASES_METRICS, estimate_overall
+from kicc_ml.evaluation.rows import BinaryOutcomes
+from kicc_ml.evaluation.three_answers import make_answers
 from tests.evaluation.simulated_hospitals import MEAN_AREA, Design
 
 DESIGNS = [Design(*cell) for cell in itertools.product((3, 10, 20), ("equal", "half"), (20, 100, 300), (0.0, 0.055))]
@@ -44,13 +50,13 @@ def risk_of(score: np.ndarray, design: Design) -> np.ndarray:
     return expit(logit(design.prevalence) + DISTANCE * score - DISTANCE**2 / 2)
 
 
-def draw(design: Design, generator: np.random.Generator) -> tuple[Rows, np.ndarray]:
+def draw(design: Design, generator: np.random.Generator) -> tuple[BinaryOutcomes, np.ndarray]:
     """A data set, and separation and prevalence of its hospitals ``[s, 2]``."""
     true_s2 = hospitals(design, generator, design.hospitals)
     place_n = np.repeat(np.arange(design.hospitals), design.size_s)
     label_n = (generator.random(place_n.size) < true_s2[place_n, 1]).astype(float)
     score_n = generator.normal(size=place_n.size) + label_n * true_s2[place_n, 0]
-    return Rows(label_n, risk_of(score_n, design), np.char.zfill(place_n.astype(str), 2)), true_s2
+    return BinaryOutcomes(label_n, risk_of(score_n, design), np.char.zfill(place_n.astype(str), 2)), true_s2
 
 
 def hospitals(design: Design, generator: np.random.Generator, count: int) -> np.ndarray:
@@ -101,9 +107,9 @@ def judged(design: Design, data_sets: int, seed: int) -> pd.DataFrame:
         rows, true_s2 = draw(design, generator)
         at_these = truth(design, true_s2, design.size_s / design.size_s.sum())
         for name in METRICS:
-            metric = OF_ALL_CASES[name]
-            these = overall(metric, rows)
-            if these is None or rows.why_one_class or metric.effects is None:
+            metric = ALL_CASES_METRICS[name]
+            these = estimate_overall(metric, rows)
+            if these is None or rows.one_class_reason or metric.effects is None:
                 continue
             new = each[name].iloc[generator.integers(len(each))]
             found.setdefault(name, []).append((these, metric.effects(rows), at_these[name], new))
@@ -122,29 +128,29 @@ def _dice(design: Design, generator: np.random.Generator) -> tuple[Estimate, Eff
     true_s = DICE_MEAN + differ * generator.normal(size=count_s.size)
     site_n = np.repeat(np.char.zfill(np.arange(count_s.size).astype(str), 2), count_s)
     value_n = np.repeat(true_s, count_s) + DICE_SD * generator.normal(size=site_n.size)
-    these = stratified_estimate(value_n.mean(), (value_n - value_n.mean()) / value_n.size, site_n)
+    these = compute_stratified_estimate(value_n.mean(), (value_n - value_n.mean()) / value_n.size, site_n)
     new = DICE_MEAN + differ * generator.normal()
-    return these, mean_effects(value_n, site_n), float(np.average(true_s, weights=count_s)), new
+    return these, compute_mean_effects(value_n, site_n), float(np.average(true_s, weights=count_s)), new
 
 
 def _judge(name: str, found: list[tuple], mean: float, between: float, data_sets: int) -> list[list[object]]:
     scale = found[0][1].scale
-    apart = np.array([to_scale(np.array(these.figure), scale) - true for these, _, true, _ in found], float)
+    apart = np.array([transform_to_scale(np.array(these.figure), scale) - true for these, _, true, _ in found], float)
     error = apart.std()
     within = _mean_variance([effects for _, effects, _, _ in found])
     rows: dict[str, list[tuple]] = {"these_hospitals": [], "hospitals_like_these": [], "new_hospital": []}
     for these, effects, at_these, new in found:
-        answers = answer(these, effects)
-        t = critical(answers.pooled.k - 1) if answers.pooled.k > 1 else np.nan
+        answers = make_answers(these, effects)
+        t = find_critical_value(answers.pooled.k - 1) if answers.pooled.k > 1 else np.nan
         taking_part = [within[site] for site in effects.site_k]
         squared = 1 / sum(1 / (one + between) for one in taking_part) if taking_part else np.nan
-        halves = (critical(np.inf) * error, t * np.sqrt(squared), t * np.sqrt(squared + between))
+        halves = (find_critical_value(np.inf) * error, t * np.sqrt(squared), t * np.sqrt(squared + between))
         for (question, kept), half, target in zip(rows.items(), halves, (at_these, mean, new), strict=True):
             figure = answers.figure("these_hospitals")[question]
             if figure["low"] is not None:
-                low, high = to_scale(np.array([figure["low"], figure["high"]]), scale, least=0.0)
-                centre = to_scale(np.array(figure["value"]), scale)
-                oracle = np.diff(from_scale(centre + np.array([-half, half]), scale))[0]
+                low, high = transform_to_scale(np.array([figure["low"], figure["high"]]), scale, least=0.0)
+                centre = transform_to_scale(np.array(figure["value"]), scale)
+                oracle = np.diff(transform_from_scale(centre + np.array([-half, half]), scale))[0]
                 kept.append((low <= target <= high, figure["high"] - figure["low"], oracle))
     return [[name, question, len(kept) / data_sets, *_means(kept)] for question, kept in rows.items()]
 

@@ -8,25 +8,25 @@ from kicc_ml.evaluation.comparison import (
     compare,
     compare_runs,
     compare_segmentations,
-    mean_difference,
-    paired_difference,
+    compute_mean_difference,
+    compute_paired_difference,
 )
-from kicc_ml.evaluation.discrimination import site_pairs
-from kicc_ml.evaluation.outcome import score
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.discrimination import compute_site_pairs
+from kicc_ml.evaluation.outcome import score_outcome
+from kicc_ml.evaluation.rows import BinaryOutcomes
 from kicc_ml.report.terminal import comparison_table
 
 
-def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[Rows, Rows]:
+def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[BinaryOutcomes, BinaryOutcomes]:
     """A model that sees the risk, and one that sees half of it."""
     generator = np.random.default_rng(seed)
     seen, unseen = generator.normal(size=(2, n))
     label = (generator.random(n) < expit(seen + unseen)).astype(float)
     site = generator.integers(0, sites, n).astype(str)
-    return Rows(label, expit(seen + unseen), site), Rows(label, expit(seen), site)
+    return BinaryOutcomes(label, expit(seen + unseen), site), BinaryOutcomes(label, expit(seen), site)
 
 
-def table(**by_model: Rows) -> pd.DataFrame:
+def table(**by_model: BinaryOutcomes) -> pd.DataFrame:
     return pd.concat(
         pd.DataFrame(
             {"case_id": np.arange(len(rows.label_n)), "site": rows.site_n, "label": rows.label_n}
@@ -38,7 +38,7 @@ def table(**by_model: Rows) -> pd.DataFrame:
 
 def test_a_model_that_sees_more_is_better_and_the_order_only_turns_the_sign() -> None:
     one, other = models()
-    found, turned = paired_difference(one, other, "auroc"), paired_difference(other, one, "auroc")
+    found, turned = compute_paired_difference(one, other, "auroc"), compute_paired_difference(other, one, "auroc")
     assert found.excludes_zero
     assert found.low is not None
     assert found.low > 0
@@ -50,7 +50,7 @@ def test_a_model_that_sees_more_is_better_and_the_order_only_turns_the_sign() ->
 def test_p_below_5_percent_and_an_interval_without_0_are_the_same_thing() -> None:
     for seed in range(12):
         one, other = models(n=120, seed=seed)
-        found = paired_difference(one, other, "auroc")
+        found = compute_paired_difference(one, other, "auroc")
         assert found.p is not None
         assert (found.p < 0.05) == found.excludes_zero
 
@@ -58,10 +58,10 @@ def test_p_below_5_percent_and_an_interval_without_0_are_the_same_thing() -> Non
 def test_what_both_models_share_cancels() -> None:
     """The interval of a difference is narrower than that of either model."""
     one, _ = models()
-    close = Rows(one.label_n, expit(0.9 * np.log(one.probability_n / (1 - one.probability_n))), one.site_n)
-    same = paired_difference(one, close, "auroc")
+    close = BinaryOutcomes(one.label_n, expit(0.9 * np.log(one.probability_n / (1 - one.probability_n))), one.site_n)
+    same = compute_paired_difference(one, close, "auroc")
     assert (same.value, same.low, same.reason) == (0.0, None, "no spread between cases")
-    alone, together = score(one)["brier"], paired_difference(one, close, "brier")
+    alone, together = score_outcome(one)["brier"], compute_paired_difference(one, close, "brier")
     assert together.low is not None
     assert together.high is not None
     assert together.high - together.low < 0.1 * (alone["high"] - alone["low"])
@@ -70,11 +70,11 @@ def test_what_both_models_share_cancels() -> None:
 def test_one_hospital_is_compared_by_delongs_paired_variance() -> None:
     """Which ``test_reference.py`` has from pROC; here by the jackknife over events and over non-events."""
     one, other = models(sites=1, n=80)
-    found, variance = paired_difference(one, other, "auroc"), 0.0
+    found, variance = compute_paired_difference(one, other, "auroc"), 0.0
     for label in (0, 1):
         places = np.flatnonzero(one.label_n == label)
         kept = [np.arange(80) != place for place in places]
-        left = [site_pairs(one.at(keep)).area - site_pairs(other.at(keep)).area for keep in kept]
+        left = [compute_site_pairs(one.at(keep)).area - compute_site_pairs(other.at(keep)).area for keep in kept]
         variance += (len(places) - 1) ** 2 / len(places) * np.var(left, ddof=1)
     assert found.low is not None
     assert found.high is not None
@@ -85,15 +85,17 @@ def test_one_hospital_is_compared_by_delongs_paired_variance() -> None:
 
 def test_two_hospitals_are_strata_and_a_difference_of_exactly_0_has_an_interval_around_it() -> None:
     one, other = models(sites=2, n=200)
-    found = paired_difference(one, other, "auroc")
-    pairs = site_pairs(one).pairs_s
-    alone = [paired_difference(one.at(one.site_n == site), other.at(one.site_n == site), "auroc") for site in "01"]
+    found = compute_paired_difference(one, other, "auroc")
+    pairs = compute_site_pairs(one).pairs_s
+    alone = [
+        compute_paired_difference(one.at(one.site_n == site), other.at(one.site_n == site), "auroc") for site in "01"
+    ]
     assert found.value == pytest.approx(np.average([at.value for at in alone], weights=pairs))
     halves = np.array([(at.high - at.low) / 2 for at in (found, *alone)])  # type: ignore[operator]
     assert halves[0] == pytest.approx(np.linalg.norm(halves[1:] * pairs / pairs.sum()))
     label, site = np.array([1, 1, 0, 0] * 2, float), np.repeat(["a", "b"], 4)
     first, second = np.array([0.9, 0.4, 0.5, 0.1] * 2), np.array([0.4, 0.9, 0.1, 0.5] * 2)
-    level = paired_difference(Rows(label, first, site), Rows(label, second, site), "auroc")
+    level = compute_paired_difference(BinaryOutcomes(label, first, site), BinaryOutcomes(label, second, site), "auroc")
     assert (level.value, level.p) == (0.0, 1.0)
     assert level.low is not None
 
@@ -105,7 +107,7 @@ def test_only_cases_that_both_predicted_are_compared_and_all_are_paired_by_id() 
     shuffled = missing.sample(frac=1, random_state=0)
     found = {row["metric"]: row for row in compare(shuffled, [("network", "clinical")])}
     kept = np.arange(len(one.label_n)) >= 30
-    expected = paired_difference(one.at(kept), other.at(kept), "auroc")
+    expected = compute_paired_difference(one.at(kept), other.at(kept), "auroc")
     assert found["auroc"]["n"] == kept.sum()
     assert found["auroc"]["difference"] == pytest.approx(expected.value)
     assert found["auroc"]["better"] == found["brier"]["better"] == "network"
@@ -115,7 +117,7 @@ def test_models_with_different_outcomes_of_a_case_are_not_compared() -> None:
     one, other = models()
     rows = table(
         network=one,
-        clinical=Rows(
+        clinical=BinaryOutcomes(
             np.where(np.arange(400) == 7, 1 - other.label_n, other.label_n), other.probability_n, other.site_n
         ),
     )
@@ -125,7 +127,7 @@ def test_models_with_different_outcomes_of_a_case_are_not_compared() -> None:
 
 def test_holm_is_over_the_comparisons_of_a_metric_and_never_below_p() -> None:
     one, other = models(n=150)
-    third = Rows(one.label_n, np.random.default_rng(5).random(150), one.site_n)
+    third = BinaryOutcomes(one.label_n, np.random.default_rng(5).random(150), one.site_n)
     rows = compare(table(a=one, b=other, c=third), [("a", "b"), ("a", "c"), ("b", "c")])
     areas = [row for row in rows if row["metric"] == "auroc"]
     assert len(areas) == 3
@@ -135,7 +137,7 @@ def test_holm_is_over_the_comparisons_of_a_metric_and_never_below_p() -> None:
 
 def test_a_difference_whose_interval_holds_0_is_nobodys_win() -> None:
     one, _ = models(n=60)
-    other = Rows(
+    other = BinaryOutcomes(
         one.label_n, np.clip(one.probability_n + np.random.default_rng(1).normal(0, 0.01, 60), 0, 1), one.site_n
     )
     assert {row["better"] for row in compare(table(a=one, b=other), [("a", "b")]) if row["metric"] == "auroc"} == {
@@ -145,10 +147,10 @@ def test_a_difference_whose_interval_holds_0_is_nobodys_win() -> None:
 
 def test_one_class_cannot_be_compared_and_says_so() -> None:
     one, _ = models(n=30)
-    nobody = Rows(np.zeros(30), one.probability_n, one.site_n)
-    found = paired_difference(nobody, nobody, "auroc")
+    nobody = BinaryOutcomes(np.zeros(30), one.probability_n, one.site_n)
+    found = compute_paired_difference(nobody, nobody, "auroc")
     assert (found.value, found.reason) == (None, "no event among 30 cases")
-    assert mean_difference(np.empty(0), np.empty(0), np.empty(0, str)).reason == "no case that both have"
+    assert compute_mean_difference(np.empty(0), np.empty(0), np.empty(0, str)).reason == "no case that both have"
 
 
 def test_runs_are_compared_by_what_both_have() -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from kicc_ml.evaluation import agreement
-from kicc_ml.evaluation.hospital_effects import area_effects, difference_effects
-from kicc_ml.evaluation.intervals import Interval, estimate, from_scale
-from kicc_ml.evaluation.three_answers import answer
+from kicc_ml.evaluation.hospital_effects import compute_area_effects, compute_difference_effects
+from kicc_ml.evaluation.intervals import Interval, make_estimate, transform_from_scale
+from kicc_ml.evaluation.three_answers import make_answers
 from tests.evaluation import simulate_answers, simulate_calibration
 from tests.evaluation.simulate_answers import COLUMNS
 from tests.evaluation.simulated_hospitals import Design, simulate
@@ -63,14 +63,17 @@ def test_the_tables_say_what_the_readme_claims_of_them() -> None:
 def test_what_is_simulated_is_what_the_package_computes(design: Design) -> None:
     """Of some data sets, one by one; the simulation works them out all at once."""
     for sample, scale, effects_of in zip(
-        simulate(design, 40, seed=5), ("logit", "identity"), (area_effects, difference_effects), strict=True
+        simulate(design, 40, seed=5),
+        ("logit", "identity"),
+        (compute_area_effects, compute_difference_effects),
+        strict=True,
     ):
         found, _ = simulate_answers.intervals(sample, scale)  # type: ignore[arg-type]
         for row, (_, pairs) in enumerate(sample.pairs()):
-            these = estimate(pairs.area, pairs.spread, scale, pairs.degrees)  # type: ignore[arg-type]
-            figure = answer(these, effects_of(pairs)).figure("these_hospitals")
+            these = make_estimate(pairs.area, pairs.spread, scale, pairs.degrees)  # type: ignore[arg-type]
+            figure = make_answers(these, effects_of(pairs)).figure("these_hospitals")
             for question, (value_r, half_r) in found.items():
-                bounds = from_scale(value_r[row] + half_r[row] * np.array([-1, 1]), scale)  # type: ignore[arg-type]
+                bounds = transform_from_scale(value_r[row] + half_r[row] * np.array([-1, 1]), scale)  # type: ignore[arg-type]
                 told = np.array([figure[question]["low"], figure[question]["high"]], float)
                 np.testing.assert_allclose(bounds, told, atol=1e-7, err_msg=f"{question} of data set {row}")
 
@@ -111,15 +114,15 @@ def agreement_judged(seed: int) -> Iterator[tuple[str, bool | None]]:
     subject_n = generator.normal(50, 10, 100)
     offset = generator.normal(0, 2, 2)  # ICC(2,1): raters are a sample too
     both_n2 = np.stack([subject_n + offset[i] + generator.normal(0, 3.5, 100) for i in (0, 1)], axis=1)
-    limits = agreement.bland_altman(both_n2[:, 0], both_n2[:, 1])
+    limits = agreement.compute_bland_altman(both_n2[:, 0], both_n2[:, 1])
     assert limits is not None
     difference, spread = offset[0] - offset[1], np.sqrt(2) * 3.5
     for name, interval, target in (
         ("bias", limits.bias_interval, difference),
         ("lower limit", limits.lower_interval, difference - 1.959964 * spread),
         ("upper limit", limits.upper_interval, difference + 1.959964 * spread),
-        ("ICC(2,1)", agreement.icc_interval(both_n2), 100 / (100 + 4 + 3.5**2)),
-        ("Pearson r", agreement.pearson(both_n2[:, 0], both_n2[:, 1])[1], 100 / (100 + 3.5**2)),
+        ("ICC(2,1)", agreement.compute_icc_interval(both_n2), 100 / (100 + 4 + 3.5**2)),
+        ("Pearson r", agreement.compute_pearson(both_n2[:, 0], both_n2[:, 1])[1], 100 / (100 + 3.5**2)),
     ):
         yield name, _has(interval, target)
 

@@ -7,7 +7,7 @@ import pytest
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
-from kicc_ml.evaluation.external import model_rows, one_each, placed_probabilities
+from kicc_ml.evaluation.external import make_prediction_rows, select_model_rows, select_one_file_per_case
 
 CASES = {
     f"c{number}": Case(f"c{number}", "seoul" if number % 2 else "busan", f"p{number}", endpoints=endpoints)
@@ -29,7 +29,7 @@ def written(tmp_path: Path, table: pd.DataFrame) -> Path:
 
 
 def placed(path: Path, cases: dict[str, Case] = CASES) -> pd.DataFrame:
-    return placed_probabilities(read_cells(path), path, cases, "theirs")
+    return make_prediction_rows(read_cells(path), path, cases, "theirs")
 
 
 def test_a_whole_file_becomes_rows_with_hospital_and_label(tmp_path: Path) -> None:
@@ -96,16 +96,18 @@ def test_an_empty_case_or_endpoint_is_refused_as_such(tmp_path: Path) -> None:
 
 def test_masks_without_a_case_or_of_a_stranger_or_in_two_files_are_named() -> None:
     found = [(case_id, Path(f"{case_id}.nii.gz")) for case_id in ("c1", "c2", "c4")]
-    assert set(one_each(Path("net"), found, ["c1", "c2"], CASES)) == {"c1", "c2"}
+    assert set(select_one_file_per_case(Path("net"), found, ["c1", "c2"], CASES)) == {"c1", "c2"}
     with pytest.raises(UserError) as refused:
-        one_each(Path("net"), [*found, ("x9", Path("x9.nii.gz")), ("c1", Path("c1.dcm"))], ["c1", "c2", "c3"], CASES)
+        select_one_file_per_case(
+            Path("net"), [*found, ("x9", Path("x9.nii.gz")), ("c1", Path("c1.dcm"))], ["c1", "c2", "c3"], CASES
+        )
     assert "1 missing (c3), 1 twice or more (c1), 1 not in the cohort (x9)" in str(refused.value)
 
 
 def test_models_of_a_run_get_the_outcomes_of_the_cohort_and_a_stranger_among_its_cases_is_named() -> None:
     run = pd.DataFrame({"case_id": ["c1", "c2", "c1"], "endpoint": ["icu", "icu", "death"], "label": [0.0, 1.0, 0.0]})
-    found = model_rows(run, Path("runs/clinical"), ["icu"], CASES)
+    found = select_model_rows(run, Path("runs/clinical"), ["icu"], CASES)
     assert list(found["label"]) == [1.0, 0.0]
     with pytest.raises(UserError, match=r"another cohort.*c9"):
-        model_rows(run.replace("c2", "c9"), Path("runs/clinical"), ["icu"], CASES)
-    assert model_rows(pd.DataFrame(), Path("runs/lesion"), ["icu"], CASES).empty
+        select_model_rows(run.replace("c2", "c9"), Path("runs/clinical"), ["icu"], CASES)
+    assert select_model_rows(pd.DataFrame(), Path("runs/lesion"), ["icu"], CASES).empty

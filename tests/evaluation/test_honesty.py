@@ -11,20 +11,22 @@ from sklearn.model_selection import BaseCrossValidator, LeaveOneGroupOut, Strati
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kicc_ml.evaluation.leakage import site_probe, validation_gap
-from kicc_ml.evaluation.outcome import score
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.leakage import compute_validation_gap, probe_site
+from kicc_ml.evaluation.outcome import score_outcome
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 REPETITIONS = 100
 SIZES = (74, 60, 52, 46, 40, 35, 31, 28, 25, 23, 21, 19, 17, 15, 13, 12, 11)
 FEATURES, PREVALENCE = 10, 0.23
 
 
-def predicted(feature_nf: np.ndarray, label_n: np.ndarray, site_n: np.ndarray, folds: BaseCrossValidator) -> Rows:
+def predicted(
+    feature_nf: np.ndarray, label_n: np.ndarray, site_n: np.ndarray, folds: BaseCrossValidator
+) -> BinaryOutcomes:
     """Out-of-fold probabilities of a logistic regression."""
     model = make_pipeline(StandardScaler(), LogisticRegression())
     found_n2 = cross_val_predict(model, feature_nf, label_n, groups=site_n, cv=folds, method="predict_proba")
-    return Rows(label_n, found_n2[:, 1], site_n.astype(str))
+    return BinaryOutcomes(label_n, found_n2[:, 1], site_n.astype(str))
 
 
 def repetition(seed: int) -> dict[str, dict]:
@@ -36,7 +38,7 @@ def repetition(seed: int) -> dict[str, dict]:
     )
     label_n = generator.permutation(np.arange(len(site_n)) < round(PREVALENCE * len(site_n))).astype(float)
     rows = predicted(feature_nf, label_n, site_n, LeaveOneGroupOut())
-    return score(rows, ("auroc", "auroc_pooled"))
+    return score_outcome(rows, ("auroc", "auroc_pooled"))
 
 
 @pytest.mark.slow
@@ -57,14 +59,14 @@ def test_a_hospital_marker_is_flagged_and_seen_as_a_gap_between_the_two_validati
     plain_nf = generator.normal(size=(len(site_n), 4))
     mark_nf = 2 * (site_n[:, None] == np.arange(len(SIZES))) + generator.normal(0, 0.5, (len(site_n), len(SIZES)))
     marked_nf = np.hstack([plain_nf, mark_nf])
-    assert not site_probe(plain_nf, site_n).flagged
-    assert site_probe(marked_nf, site_n).flagged
+    assert not probe_site(plain_nf, site_n).flagged
+    assert probe_site(marked_nf, site_n).flagged
 
     risk_n = plain_nf[:, 0] - 1 + generator.normal(0, 1.5, len(SIZES))[site_n]
     label_n = (generator.random(len(site_n)) < expit(risk_n)).astype(float)
     honest = predicted(marked_nf, label_n, site_n, LeaveOneGroupOut())
     mixed = predicted(marked_nf, label_n, site_n, StratifiedKFold(5, shuffle=True, random_state=0))
-    gap = validation_gap(mixed, honest)
+    gap = compute_validation_gap(mixed, honest)
     assert gap["auroc_pooled"].low is not None
     assert gap["auroc_pooled"].low > 0
     assert gap["auroc"].value is not None

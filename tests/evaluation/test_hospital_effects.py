@@ -4,27 +4,29 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from kicc_ml.evaluation.discrimination import site_pairs
+from kicc_ml.evaluation.discrimination import compute_site_pairs
 from kicc_ml.evaluation.hospital_effects import (
-    area_effects,
-    coefficient_effects,
-    mean_effects,
-    observed_expected_effects,
+    compute_area_effects,
+    compute_coefficient_effects,
+    compute_mean_effects,
+    compute_observed_expected_effects,
 )
-from kicc_ml.evaluation.intervals import FEW
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.intervals import MIN_OWN_VARIANCE_CASES
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 
-def hospitals(events_s: tuple[int, ...], others: int = 40, seed: int = 0) -> Rows:
+def hospitals(events_s: tuple[int, ...], others: int = 40, seed: int = 0) -> BinaryOutcomes:
     """A hospital for each number of events, all with the same separation."""
     generator = np.random.default_rng(seed)
     label = np.concatenate([np.repeat([1.0, 0.0], [events, others]) for events in events_s])
     site = np.repeat([f"h{place}" for place in range(len(events_s))], [events + others for events in events_s])
-    return Rows(label, expit(generator.normal(size=label.size) + 1.2 * label - 1), site)
+    return BinaryOutcomes(label, expit(generator.normal(size=label.size) + 1.2 * label - 1), site)
 
 
 def test_hospitals_with_few_events_take_part_and_are_named() -> None:
-    effects = area_effects(site_pairs(hospitals((30, 2, FEW, FEW - 1, 1, 25))))
+    effects = compute_area_effects(
+        compute_site_pairs(hospitals((30, 2, MIN_OWN_VARIANCE_CASES, MIN_OWN_VARIANCE_CASES - 1, 1, 25)))
+    )
     assert list(effects.site_k) == ["h0", "h1", "h2", "h3", "h4", "h5"]
     assert list(effects.borrowed_k) == [False, True, False, True, True, False]
     assert np.isfinite(effects.variance_k).all()
@@ -34,9 +36,9 @@ def test_a_perfect_order_is_no_special_case() -> None:
     """Its logit would be infinite, and its own variance 0, which is all of the weight."""
     rows = hospitals((30, 12, 3, 25))
     perfect = np.where(np.isin(rows.site_n, ["h1", "h2"]), 0.01 + 0.98 * rows.label_n, rows.probability_n)
-    pairs = site_pairs(Rows(rows.label_n, perfect, rows.site_n))
+    pairs = compute_site_pairs(BinaryOutcomes(rows.label_n, perfect, rows.site_n))
     assert list(pairs.area_s[1:3]) == [1.0, 1.0]
-    effects = area_effects(pairs)
+    effects = compute_area_effects(pairs)
     assert list(effects.borrowed_k) == [False, True, True, False]
     assert np.isfinite(effects.effect_k).all()
     assert effects.variance_k[1:3].min() > 0.1 * effects.variance_k[[0, 3]].min()
@@ -44,8 +46,8 @@ def test_a_perfect_order_is_no_special_case() -> None:
 
 def test_the_effect_of_a_hospital_with_few_events_is_a_line_in_its_area() -> None:
     """So that chance at such hospitals evens out; a logit of each would not, and has no value at 1."""
-    pairs = site_pairs(hospitals((40, 3, 3, 3, 40)))
-    effects = area_effects(pairs)
+    pairs = compute_site_pairs(hospitals((40, 3, 3, 3, 40)))
+    effects = compute_area_effects(pairs)
     few = effects.borrowed_k
     slope, _ = np.polyfit(pairs.area_s[few], effects.effect_k[few], 1)
     line = np.poly1d(np.polyfit(pairs.area_s[few], effects.effect_k[few], 1))
@@ -55,7 +57,7 @@ def test_the_effect_of_a_hospital_with_few_events_is_a_line_in_its_area() -> Non
 
 def test_borrowed_variances_do_not_move_with_the_hospitals_own_figure() -> None:
     events = (40, 3, 3, 40)
-    first, other = (area_effects(site_pairs(hospitals(events, seed=seed))) for seed in (1, 2))
+    first, other = (compute_area_effects(compute_site_pairs(hospitals(events, seed=seed))) for seed in (1, 2))
     assert first.effect_k[1] != first.effect_k[2]
     assert first.variance_k[1] == pytest.approx(first.variance_k[2])
     assert other.variance_k[1] == pytest.approx(other.variance_k[2])
@@ -63,7 +65,7 @@ def test_borrowed_variances_do_not_move_with_the_hospitals_own_figure() -> None:
 
 def test_a_hospital_without_an_event_has_an_observed_over_expected_and_an_intercept() -> None:
     rows = hospitals((20, 0, 15, 12))
-    for effects in (observed_expected_effects(rows), coefficient_effects(rows, with_slope=False)):
+    for effects in (compute_observed_expected_effects(rows), compute_coefficient_effects(rows, with_slope=False)):
         assert list(effects.site_k) == ["h0", "h1", "h2", "h3"]
         assert list(effects.borrowed_k) == [False, True, False, False]
         assert effects.effect_k[1] < effects.effect_k[[0, 2, 3]].min(), "fewer events than expected"
@@ -74,8 +76,8 @@ def test_one_step_from_all_hospitals_finds_an_intercept_near_by() -> None:
     generator = np.random.default_rng(3)
     risk = generator.normal(-1.5, 0.8, 1200)
     site = np.repeat([f"h{place:02d}" for place in range(40)], 30)
-    rows = Rows((generator.random(1200) < expit(risk)).astype(float), expit(risk), site)
-    found = coefficient_effects(rows, with_slope=False)
+    rows = BinaryOutcomes((generator.random(1200) < expit(risk)).astype(float), expit(risk), site)
+    found = compute_coefficient_effects(rows, with_slope=False)
     assert found.borrowed_k.any()
     assert np.average(found.effect_k, weights=1 / found.variance_k) == pytest.approx(0, abs=0.2)
 
@@ -83,7 +85,7 @@ def test_one_step_from_all_hospitals_finds_an_intercept_near_by() -> None:
 def test_a_mean_of_few_cases_borrows_its_variance_and_a_single_case_has_one() -> None:
     generator = np.random.default_rng(0)
     site = np.repeat(list("abcd"), [40, 30, 3, 1])
-    effects = mean_effects(generator.normal(0.7, 0.1, site.size), site)
+    effects = compute_mean_effects(generator.normal(0.7, 0.1, site.size), site)
     assert list(effects.borrowed_k) == [False, False, True, True]
     assert effects.variance_k[3] == pytest.approx(3 * effects.variance_k[2])
     assert effects.variance_k[3] == pytest.approx(0.01, rel=0.4)
@@ -92,15 +94,15 @@ def test_a_mean_of_few_cases_borrows_its_variance_and_a_single_case_has_one() ->
 def test_shares_are_brought_to_the_logit_scale() -> None:
     generator = np.random.default_rng(0)
     value, site = generator.uniform(0.1, 0.3, 90), np.repeat(list("abc"), 30)
-    effects = mean_effects(value, site, "logit")
+    effects = compute_mean_effects(value, site, "logit")
     assert effects.effect_k[0] == pytest.approx(logit(value[:30].mean()))
-    assert mean_effects(np.ones(1), np.array(["a"]), "logit").effect_k.size == 0
+    assert compute_mean_effects(np.ones(1), np.array(["a"]), "logit").effect_k.size == 0
 
 
 def test_hospitals_whose_cases_all_have_one_value_take_part_with_a_borrowed_variance() -> None:
     """Distances come in steps of a voxel: sums of floats leave a spread of 1e-30, which would be all of the weight."""
     value = np.concatenate([np.full(7, 4.425), np.full(11, 4.838), [4.713] * 12 + [10.5], np.full(11, 4.55)])
     site = np.repeat(["a", "b", "c", "d"], [7, 11, 13, 11])
-    effects = mean_effects(value, site)
+    effects = compute_mean_effects(value, site)
     assert list(effects.borrowed_k) == [True, True, False, True]
     assert effects.variance_k.min() > 0.01 * effects.variance_k.max()

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from kicc_ml.evaluation.discrimination import SitePairs
-from kicc_ml.evaluation.hospital_effects import area_effects
-from kicc_ml.evaluation.meta_analysis import brought_back, pool
+from kicc_ml.evaluation.hospital_effects import compute_area_effects
+from kicc_ml.evaluation.meta_analysis import pool, transform_back
 
 EFFECT, VARIANCE = np.array([0.2, 0.9, 1.4, 0.5, 1.1]), np.array([0.05, 0.2, 0.1, 0.04, 0.3])
 
@@ -49,8 +49,10 @@ def test_with_many_large_hospitals_the_range_for_a_new_one_is_the_spread_of_the_
 
 def test_areas_come_back_from_the_logit_scale_in_order() -> None:
     area, many = np.array([0.7, 0.75, 0.8, 0.85, 0.9]), np.full(5, 100.0)
-    effects = area_effects(SitePairs(np.array(list("abcde")), area, many, many, np.full(5, 0.02), np.full(5, 0.02)))
-    found = brought_back(pool(effects.effect_k, effects.variance_k), effects.scale)
+    effects = compute_area_effects(
+        SitePairs(np.array(list("abcde")), area, many, many, np.full(5, 0.02), np.full(5, 0.02))
+    )
+    found = transform_back(pool(effects.effect_k, effects.variance_k), effects.scale)
     bounds = [found.predicted_low, found.low, found.mean, found.high, found.predicted_high]
     assert bounds == sorted(bounds, key=float)  # type: ignore[arg-type]
     assert found.mean == pytest.approx(0.81, abs=0.02)

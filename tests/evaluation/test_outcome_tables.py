@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from kicc_ml.evaluation.outcome_tables import meta_analyses
+from kicc_ml.evaluation.outcome_tables import compute_meta_analyses
 
 
 def predictions(model: str, probability: np.ndarray) -> pd.DataFrame:
@@ -15,14 +15,14 @@ def predictions(model: str, probability: np.ndarray) -> pd.DataFrame:
 
 def test_hospitals_of_one_class_are_left_out_by_name_and_those_of_few_events_are_not() -> None:
     generator = np.random.default_rng(0)
-    found = meta_analyses(predictions("clinical", generator.random(67)))["death"]["clinical"]
+    found = compute_meta_analyses(predictions("clinical", generator.random(67)))["death"]["clinical"]
     assert found["left_out"] == ["d"]
     assert found["few"] == ["c"]
     assert found["reml"]["k"] == 3
 
 
 def test_a_model_that_tells_nobody_apart_leaves_no_other_hospital_out() -> None:
-    found = meta_analyses(predictions("prevalence", np.full(67, 0.3)))["death"]["prevalence"]
+    found = compute_meta_analyses(predictions("prevalence", np.full(67, 0.3)))["death"]["prevalence"]
     assert found["left_out"] == ["d"]
     assert found["reml"]["mean"] is None
     assert found["reml"]["reason"]

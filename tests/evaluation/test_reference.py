@@ -11,24 +11,24 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from statsmodels.stats.multitest import multipletests
 
 from kicc_ml.evaluation import calibration
-from kicc_ml.evaluation.agreement import bland_altman, icc_2_1, icc_interval, pearson
-from kicc_ml.evaluation.bootstrap import resample, spread_of
-from kicc_ml.evaluation.comparison import paired_difference
-from kicc_ml.evaluation.decision_curve import decision_curve
-from kicc_ml.evaluation.delong import placements
-from kicc_ml.evaluation.discrimination import average_precision, site_pairs
-from kicc_ml.evaluation.hospital_effects import area_effects, coefficient_effects
+from kicc_ml.evaluation.agreement import compute_bland_altman, compute_icc_2_1, compute_icc_interval, compute_pearson
+from kicc_ml.evaluation.bootstrap import compute_bootstrap_sd, resample
+from kicc_ml.evaluation.comparison import compute_paired_difference
+from kicc_ml.evaluation.decision_curve import compute_decision_curve
+from kicc_ml.evaluation.delong import compute_placements
+from kicc_ml.evaluation.discrimination import compute_average_precision, compute_site_pairs
+from kicc_ml.evaluation.hospital_effects import compute_area_effects, compute_coefficient_effects
 from kicc_ml.evaluation.intervals import Z
 from kicc_ml.evaluation.meta_analysis import Pooled, pool
-from kicc_ml.evaluation.outcome import score
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.outcome import score_outcome
+from kicc_ml.evaluation.rows import BinaryOutcomes
 
 HERE = Path(__file__).parent
 R = {name: np.array(values) for name, values in json.loads((HERE / "reference.json").read_text()).items()}
 TABLE = pd.read_csv(HERE / "reference.csv")
 LABEL, SITE = TABLE["label"].to_numpy(float), TABLE["site"].to_numpy(str)
-NETWORK = Rows(LABEL, TABLE["network"].to_numpy(float), SITE)
-CLINICAL = Rows(LABEL, TABLE["clinical"].to_numpy(float), SITE)
+NETWORK = BinaryOutcomes(LABEL, TABLE["network"].to_numpy(float), SITE)
+CLINICAL = BinaryOutcomes(LABEL, TABLE["clinical"].to_numpy(float), SITE)
 #: As if all patients were of one hospital.
 ONE = np.full(len(SITE), "one")
 MEASURED, REFERENCE = TABLE["measured"].to_numpy(float), TABLE["reference"].to_numpy(float)
@@ -45,54 +45,57 @@ def same(found: object, name: str) -> None:
 
 
 def test_the_area_and_its_variance_are_those_of_proc_and_scikit_learn() -> None:
-    placed = placements(NETWORK)
+    placed = compute_placements(NETWORK)
     same(placed.area, "auc")
     assert placed.area == pytest.approx(roc_auc_score(LABEL, NETWORK.probability_n), abs=1e-12)
-    at_one = Rows(LABEL, NETWORK.probability_n, ONE)
-    same(site_pairs(at_one).variance_s, "auc_variance")
+    at_one = BinaryOutcomes(LABEL, NETWORK.probability_n, ONE)
+    same(compute_site_pairs(at_one).variance_s, "auc_variance")
     for metric in ("auroc", "auroc_pooled"):
-        found = score(at_one, [metric])[metric]
+        found = score_outcome(at_one, [metric])[metric]
         same([found["low"], found["high"]], "auc_logit_interval")
 
 
 def test_the_paired_test_of_two_areas_is_that_of_proc() -> None:
-    one, other = (Rows(LABEL, model.probability_n, ONE) for model in (NETWORK, CLINICAL))
-    found = paired_difference(one, other, "auroc")
+    one, other = (BinaryOutcomes(LABEL, model.probability_n, ONE) for model in (NETWORK, CLINICAL))
+    found = compute_paired_difference(one, other, "auroc")
     same(found.p, "paired_p")
     same([found.low, found.high], "paired_interval")
 
 
 def test_slope_intercept_and_brier_are_those_of_rms_and_glm() -> None:
-    same(calibration.calibration_slope(NETWORK).value, "slope")
-    same(calibration.calibration_intercept(NETWORK).value, "intercept")
-    same(calibration.brier(NETWORK).value, "brier")
-    same(calibration.scaled_brier(NETWORK).value, "scaled_brier")
-    same(calibration.observed_expected(NETWORK).value, "observed_expected")
+    same(calibration.compute_calibration_slope(NETWORK).value, "slope")
+    same(calibration.compute_calibration_intercept(NETWORK).value, "intercept")
+    same(calibration.compute_brier(NETWORK).value, "brier")
+    same(calibration.compute_scaled_brier(NETWORK).value, "scaled_brier")
+    same(calibration.compute_observed_expected(NETWORK).value, "observed_expected")
 
 
 def test_the_model_based_variance_of_a_hospitals_slope_and_intercept_is_that_of_glm() -> None:
     for name, with_slope in (("slope", True), ("intercept", False)):
-        effects = coefficient_effects(Rows(LABEL, NETWORK.probability_n, ONE), with_slope)
+        effects = compute_coefficient_effects(BinaryOutcomes(LABEL, NETWORK.probability_n, ONE), with_slope)
         same(effects.effect_k + np.array([-Z, Z]) * np.sqrt(effects.variance_k), f"{name}_interval")
 
 
 def test_the_smooth_curve_is_rs_lowess() -> None:
-    same(calibration.smooth_curve(NETWORK).observed_n[[0, 59, 119, 179, 239]], "smooth")
+    same(calibration.compute_smooth_curve(NETWORK).observed_n[[0, 59, 119, 179, 239]], "smooth")
 
 
 def test_average_precision_and_brier_are_those_of_scikit_learn() -> None:
-    for figure, theirs in ((average_precision, average_precision_score), (calibration.brier, brier_score_loss)):
+    for figure, theirs in (
+        (compute_average_precision, average_precision_score),
+        (calibration.compute_brier, brier_score_loss),
+    ):
         assert figure(NETWORK).value == pytest.approx(theirs(LABEL, NETWORK.probability_n), abs=1e-12)
 
 
 def test_net_benefit_is_that_counted_in_r() -> None:
-    curve = decision_curve(NETWORK, np.array([0.1, 0.25, 0.5]))
+    curve = compute_decision_curve(NETWORK, np.array([0.1, 0.25, 0.5]))
     same(curve["net_benefit"].to_numpy(float), "net_benefit")
     same(curve["treat_all"].to_numpy(float), "treat_all")
 
 
 def test_logit_areas_of_hospitals_and_their_variances_are_those_of_proc() -> None:
-    effects, known = area_effects(site_pairs(NETWORK)), list("abcdefg")
+    effects, known = compute_area_effects(compute_site_pairs(NETWORK)), list("abcdefg")
     own = ~effects.borrowed_k
     assert own.any()
     kept = np.isin(known, effects.site_k[own])
@@ -103,11 +106,11 @@ def test_logit_areas_of_hospitals_and_their_variances_are_those_of_proc() -> Non
 
 def test_clusters_are_drawn_as_in_r() -> None:
     drawn = resample(SITE, seed=0, replicates=DRAWN)
-    error_n = calibration.squared_error(NETWORK)
-    brier_r = drawn.total(error_n) / drawn.total(np.ones(len(error_n)))
+    error_n = calibration.compute_squared_error(NETWORK)
+    brier_r = drawn.sum_by_replicate(error_n) / drawn.sum_by_replicate(np.ones(len(error_n)))
     found = np.std(logit(brier_r[1:]), ddof=1)
     assert found == pytest.approx(R["bootstrap_logit_sd"][1], rel=MONTE_CARLO)
-    freed = spread_of(brier_r[1:], drawn, "logit")
+    freed = compute_bootstrap_sd(brier_r[1:], drawn, "logit")
     assert freed == pytest.approx(found * np.sqrt(drawn.units / (drawn.units - 1)))
 
 
@@ -123,11 +126,11 @@ def test_random_effects_with_hartung_knapp_and_prediction_interval_are_those_of_
 
 def test_icc_limits_of_agreement_and_correlation_are_those_of_psych_and_r() -> None:
     both_n2 = np.stack([MEASURED, REFERENCE], axis=1)
-    interval = icc_interval(both_n2)
-    same([icc_2_1(both_n2), interval.low, interval.high], "icc")
-    r, bounds = pearson(MEASURED, REFERENCE)
+    interval = compute_icc_interval(both_n2)
+    same([compute_icc_2_1(both_n2), interval.low, interval.high], "icc")
+    r, bounds = compute_pearson(MEASURED, REFERENCE)
     same([r, bounds.low, bounds.high], "pearson")
-    limits = bland_altman(MEASURED, REFERENCE)
+    limits = compute_bland_altman(MEASURED, REFERENCE)
     assert limits is not None
     same([limits.bias, limits.bias_interval.low, limits.bias_interval.high], "bias_interval")
     same([limits.lower, limits.upper], "limits")

@@ -7,21 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.evaluation.comparison import mean_difference, paired_difference
-from kicc_ml.evaluation.discrimination import site_pairs
-from kicc_ml.evaluation.hospital_effects import mean_effects
-from kicc_ml.evaluation.intervals import FEW
+from kicc_ml.evaluation.comparison import compute_mean_difference, compute_paired_difference
+from kicc_ml.evaluation.discrimination import compute_site_pairs
+from kicc_ml.evaluation.hospital_effects import compute_mean_effects
+from kicc_ml.evaluation.intervals import MIN_OWN_VARIANCE_CASES
 from kicc_ml.evaluation.meta_analysis import limit_weights, pool
-from kicc_ml.evaluation.outcome import score
-from kicc_ml.evaluation.rows import Rows
+from kicc_ml.evaluation.outcome import score_outcome
+from kicc_ml.evaluation.rows import BinaryOutcomes
 from kicc_ml.evaluation.summary import summarise
 
 HERE = Path(__file__).parent
 R = {name: np.array(values) for name, values in json.loads((HERE / "reference_hospitals.json").read_text()).items()}
 TABLE = pd.read_csv(HERE / "reference_hospitals.csv")
 LABEL, SITE = TABLE["label"].to_numpy(float), TABLE["site"].to_numpy(str)
-NETWORK = Rows(LABEL, TABLE["network"].to_numpy(float), SITE)
-CLINICAL = Rows(LABEL, TABLE["clinical"].to_numpy(float), SITE)
+NETWORK = BinaryOutcomes(LABEL, TABLE["network"].to_numpy(float), SITE)
+CLINICAL = BinaryOutcomes(LABEL, TABLE["clinical"].to_numpy(float), SITE)
 
 #: Agreement that independent implementations owe each other.
 SAME = 1e-6
@@ -45,18 +45,20 @@ def same(answers: dict, these: str | None, like_these: str) -> None:
 
 
 def test_no_hospital_of_the_reference_is_under_the_rule_for_few_events() -> None:
-    assert not site_pairs(NETWORK).few_s.any(), f"R knows no rule for fewer than {FEW} events"
+    assert not compute_site_pairs(NETWORK).few_s.any(), (
+        f"R knows no rule for fewer than {MIN_OWN_VARIANCE_CASES} events"
+    )
 
 
 def test_the_auc_is_that_of_stratified_proc_and_of_metafor() -> None:
-    found = score(NETWORK, ["auroc"])["auroc"]
+    found = score_outcome(NETWORK, ["auroc"])["auroc"]
     same(found, "these", "like_these")
     assert found["question"] == "hospitals_like_these"
     assert bounds(found) == bounds(found["hospitals_like_these"]), "the headline"
 
 
 def test_the_paired_difference_is_that_of_stratified_proc_and_of_metafor() -> None:
-    found = paired_difference(NETWORK, CLINICAL, "auroc")
+    found = compute_paired_difference(NETWORK, CLINICAL, "auroc")
     same(dict(found.answers), "these_difference", "like_these_difference")
 
 
@@ -70,7 +72,7 @@ def test_the_paired_difference_is_that_of_stratified_proc_and_of_metafor() -> No
     ],
 )
 def test_calibration_and_brier_are_those_of_glm_with_robust_variances_and_of_metafor(metric: str, name: str) -> None:
-    found = score(NETWORK, [metric])[metric]
+    found = score_outcome(NETWORK, [metric])[metric]
     same(found, f"these_{name}", f"like_these_{name}")
     assert bounds(found) == bounds(found["these_hospitals"]), "the figure of all cases"
 
@@ -84,7 +86,7 @@ def test_a_mean_over_cases_such_as_dice_is_that_of_r() -> None:
 
 def test_a_difference_of_means_is_the_mean_of_differences_at_each_hospital() -> None:
     dice, other = TABLE["dice"].to_numpy(), TABLE["dice"].to_numpy() ** 1.1
-    found, expected = mean_difference(dice, other, SITE), mean_effects(dice - other, SITE)
+    found, expected = compute_mean_difference(dice, other, SITE), compute_mean_effects(dice - other, SITE)
     pooled = pool(expected.effect_k, expected.variance_k)
     assert (found.value, found.low, found.p) == pytest.approx((pooled.mean, pooled.low, pooled.p))
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from kicc_ml.evaluation.bootstrap import resample
-from kicc_ml.evaluation.score_figures import score_figures, scored_images, weighted_pearson
+from kicc_ml.evaluation.score_figures import compute_score_figures, compute_weighted_pearson, make_score_table
 from kicc_ml.report.score_table import HEADINGS, score_rows
 
 IMAGES = 80
@@ -30,7 +30,7 @@ def predicted_scores(images: int = IMAGES, copies: int = 1) -> pd.DataFrame:
 
 
 def zones(predictions: pd.DataFrame) -> dict:
-    return score_figures(predictions)["geographic_extent"]["zones"]
+    return compute_score_figures(predictions)["geographic_extent"]["zones"]
 
 
 def test_correlation_and_error_are_those_of_scipy_and_numpy():
@@ -67,7 +67,7 @@ def test_the_correlation_of_a_replicate_is_that_of_the_rows_it_repeats():
     one, other, person = rng.normal(size=12), rng.normal(size=12), np.arange(12) // 2
     drawn = resample(person.astype(str), replicates=5)
     for r, weight_n in zip(
-        weighted_pearson(one, other, drawn), drawn.weight_ru[:, drawn.unit_n].astype(int), strict=True
+        compute_weighted_pearson(one, other, drawn), drawn.weight_ru[:, drawn.unit_n].astype(int), strict=True
     ):
         assert r == pytest.approx(np.corrcoef(np.repeat(one, weight_n), np.repeat(other, weight_n))[0, 1])
 
@@ -79,15 +79,15 @@ def test_an_image_without_a_reference_is_not_counted():
 
 
 def test_the_mean_has_an_error_but_no_correlation():
-    assert set(score_figures(predicted_scores())["geographic_extent"]["mean"]) == {"mae"}
+    assert set(compute_score_figures(predicted_scores())["geographic_extent"]["mean"]) == {"mae"}
 
 
 def test_cases_have_a_row_an_image_and_the_table_a_row_a_model():
     rows = predicted_scores()
-    images = scored_images(rows)
+    images = make_score_table(rows)
     assert len(images) == IMAGES
     assert {"geographic_extent", "geographic_extent_zones", "geographic_extent_mean"} < set(images.columns)
-    table = score_rows(score_figures(rows))
+    table = score_rows(compute_score_figures(rows))
     assert [row[:3] for row in table] == [
         ["Geographic extent", "zones", str(IMAGES)],
         ["Geographic extent", "mean", str(IMAGES)],
@@ -96,4 +96,4 @@ def test_cases_have_a_row_an_image_and_the_table_a_row_a_model():
 
 
 def test_nothing_predicted_has_no_figures():
-    assert score_figures(pd.DataFrame()) == {}
+    assert compute_score_figures(pd.DataFrame()) == {}

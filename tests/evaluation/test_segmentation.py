@@ -4,7 +4,7 @@ from scipy import ndimage
 from sklearn.metrics import f1_score
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.evaluation.segmentation import case_columns, dice, score_case
+from kicc_ml.evaluation.segmentation import compute_dice, make_case_columns, score_case
 
 SPACING_MM = (0.8, 1.0, 2.5)
 
@@ -19,7 +19,7 @@ def blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 def test_dice_is_the_f1_of_voxels(seed: int) -> None:
     truth, predicted = blobs(seed)
-    assert dice(truth, predicted) == pytest.approx(f1_score(truth.ravel(), predicted.ravel()))
+    assert compute_dice(truth, predicted) == pytest.approx(f1_score(truth.ravel(), predicted.ravel()))
 
 
 def test_the_volume_error_is_signed_and_in_millilitres() -> None:
@@ -64,7 +64,7 @@ def test_without_spacing_distances_count_voxels_and_volumes_are_unknown() -> Non
     truth, predicted = np.zeros((2, 12, 5, 5), bool)
     truth[0] = True
     predicted[4] = True
-    columns = case_columns(score_case({"lesion": truth}, {"lesion": predicted}, None))
+    columns = make_case_columns(score_case({"lesion": truth}, {"lesion": predicted}, None))
     assert columns["distance_unit"] == "voxel"
     assert columns["lesion_hd95_mm"] == 4.0
     assert columns["lesion_volume_error_ml"] is None

@@ -9,7 +9,7 @@ from monai.metrics import compute_surface_dice
 from scipy import ndimage
 from torch import as_tensor
 
-from kicc_ml.evaluation.surface import surface_distances
+from kicc_ml.evaluation.surface import compute_surface_distances
 
 SPACING_MM = (0.8, 1.0, 2.5)
 TOLERANCES_MM = (1.0, 2.0, 3.0)
@@ -32,9 +32,9 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def ours(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]) -> list[float]:
-    found = surface_distances(truth, predicted, spacing)
+    found = compute_surface_distances(truth, predicted, spacing)
     assert found is not None
-    return [*(found.within(tolerance) for tolerance in TOLERANCES_MM), found.hausdorff(95)]
+    return [*(found.within(tolerance) for tolerance in TOLERANCES_MM), found.compute_hausdorff(95)]
 
 
 def blobs(seed: int, shape: tuple[int, ...] = (24, 20, 14)) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def test_so_they_are_for_noise_without_any_shape(theirs: Callable, seed: int) ->
 @pytest.mark.parametrize("tolerance", TOLERANCES_MM)
 def test_surface_dice_is_that_of_monai_with_surface_elements(tolerance: float) -> None:
     truth, predicted = blobs(3)
-    found = surface_distances(truth, predicted, SPACING_MM)
+    found = compute_surface_distances(truth, predicted, SPACING_MM)
     assert found is not None
     expected = compute_surface_dice(
         *(as_tensor(mask[None, None]) for mask in (predicted, truth)),
@@ -78,9 +78,9 @@ def test_surface_dice_is_that_of_monai_with_surface_elements(tolerance: float) -
 def test_a_cube_moved_by_two_millimetres_has_its_faces_two_millimetres_away() -> None:
     truth = np.zeros((30, 30, 30), bool)
     truth[5:25, 5:25, 5:25] = True
-    found = surface_distances(truth, np.roll(truth, 1, axis=0), (2.0, 1.0, 1.0))
+    found = compute_surface_distances(truth, np.roll(truth, 1, axis=0), (2.0, 1.0, 1.0))
     assert found is not None
-    assert found.hausdorff(100) == pytest.approx(2.0)
+    assert found.compute_hausdorff(100) == pytest.approx(2.0)
     assert found.from_truth_n.min() == 0.0
     assert found.within(2.0) == 1.0
     # a fifth of the surface of the box (40 x 20 x 20 mm) is the two faces; the rest coincides but for a rim
@@ -89,9 +89,9 @@ def test_a_cube_moved_by_two_millimetres_has_its_faces_two_millimetres_away() ->
 
 def test_a_mask_and_itself_are_no_distance_apart_and_position_does_not_matter() -> None:
     truth, predicted = blobs(0)
-    same = surface_distances(truth, truth, SPACING_MM)
+    same = compute_surface_distances(truth, truth, SPACING_MM)
     assert same is not None
-    assert (same.within(0.0), same.hausdorff(100)) == (1.0, 0.0)
+    assert (same.within(0.0), same.compute_hausdorff(100)) == (1.0, 0.0)
     wider = [np.pad(mask, ((5, 40), (0, 9), (3, 3))) for mask in (truth, predicted)]
     assert ours(wider[0], wider[1], SPACING_MM) == ours(truth, predicted, SPACING_MM)
 
@@ -99,6 +99,6 @@ def test_a_mask_and_itself_are_no_distance_apart_and_position_does_not_matter() 
 def test_an_empty_mask_has_no_surface() -> None:
     truth, _ = blobs(0)
     nothing = np.zeros_like(truth)
-    assert surface_distances(truth, nothing, SPACING_MM) is None
-    assert surface_distances(nothing, truth, SPACING_MM) is None
-    assert surface_distances(nothing, nothing, SPACING_MM) is None
+    assert compute_surface_distances(truth, nothing, SPACING_MM) is None
+    assert compute_surface_distances(nothing, truth, SPACING_MM) is None
+    assert compute_surface_distances(nothing, nothing, SPACING_MM) is None

@@ -1,6 +1,6 @@
 import pytest
 
-from kicc_ml.evaluation.verdict import verdicts
+from kicc_ml.evaluation.verdict import write_verdicts
 
 
 def answer(low: float | None, high: float | None, reason: str = "two hospitals") -> dict:
@@ -53,25 +53,25 @@ def summary_of(
     ],
 )
 def test_better_is_said_only_where_the_paired_interval_excludes_0(low, high, verdict: str) -> None:
-    found = verdicts(summary_of(low, high))["death"]
+    found = write_verdicts(summary_of(low, high))["death"]
     assert found["verdict"] == verdict
     assert found["comparison"].count(".") >= 1
 
 
 def test_not_shown_to_differ_says_how_much_room_the_data_leave() -> None:
-    found = verdicts(summary_of(-0.05, 0.10))["death"]
+    found = write_verdicts(summary_of(-0.05, 0.10))["death"]
     assert "worse by up to 0.05, or better by up to 0.10" in found["comparison"]
 
 
 def test_few_events_are_said() -> None:
-    assert "19 events only" in verdicts(summary_of(-0.05, 0.10, events=19))["death"]["comparison"]
-    assert "only" not in verdicts(summary_of(-0.05, 0.10))["death"]["comparison"]
+    assert "19 events only" in write_verdicts(summary_of(-0.05, 0.10, events=19))["death"]["comparison"]
+    assert "only" not in write_verdicts(summary_of(-0.05, 0.10))["death"]["comparison"]
 
 
 def test_a_comparison_stated_the_other_way_round_is_turned() -> None:
     summary = summary_of(0.01, 0.10)
     summary["comparisons"][0] |= {"model": "clinical", "against": "network"}
-    assert verdicts(summary)["death"]["verdict"] == "worse"
+    assert write_verdicts(summary)["death"]["verdict"] == "worse"
 
 
 @pytest.mark.parametrize(
@@ -87,21 +87,21 @@ def test_a_comparison_stated_the_other_way_round_is_turned() -> None:
 )
 def test_calibration_is_said_in_a_sentence(slope: tuple, ratio: tuple, says: str) -> None:
     scored = {"calibration_slope": figure(sum(slope) / 2, *slope), "observed_expected": figure(sum(ratio) / 2, *ratio)}
-    assert says in verdicts(summary_of(-0.05, 0.10, **scored))["death"]["calibration"]
+    assert says in write_verdicts(summary_of(-0.05, 0.10, **scored))["death"]["calibration"]
 
 
 def test_an_endpoint_of_which_nobody_knows_the_outcome_has_no_verdict() -> None:
     unknown = {"value": None, "low": None, "high": None, "reason": "no case with a known outcome"}
-    assert verdicts(summary_of(-0.05, 0.10, brier=unknown)) == {}
+    assert write_verdicts(summary_of(-0.05, 0.10, brier=unknown)) == {}
 
 
 def test_the_headline_speaks_of_hospitals_like_these_and_of_these_where_that_is_not_known() -> None:
-    found = verdicts(summary_of(0.01, 0.10))["death"]
+    found = write_verdicts(summary_of(0.01, 0.10))["death"]
     assert found["discrimination"].startswith("At hospitals like these the network orders patients better than chance")
     assert "in 80 of 100 pairs" in found["discrimination"]
     assert found["comparison"].startswith("At hospitals like these the network is better than the clinical model")
     two = figure(0.8, 0.7, 0.9, hospitals_like_these=answer(None, None), new_hospital=answer(None, None))
-    said = verdicts(summary_of(0.01, 0.10, auroc=two))["death"]
+    said = write_verdicts(summary_of(0.01, 0.10, auroc=two))["death"]
     assert said["discrimination"].startswith("At these hospitals the network orders patients better than chance")
     assert said["discrimination"].endswith("Nothing is said of other hospitals: two hospitals.")
     assert said["new_hospital"] == "For a single new hospital no range is given: two hospitals."
@@ -109,31 +109,35 @@ def test_the_headline_speaks_of_hospitals_like_these_and_of_these_where_that_is_
 
 def test_never_is_chance_said_where_every_hospitals_own_interval_excludes_it() -> None:
     wide = figure(0.8, 0.7, 0.9, hospitals_like_these=answer(0.3, 0.95))
-    each = verdicts(summary_of(0.01, 0.1, sites=((0.55, 0.8), (0.8, 0.95)), auroc=wide))["death"]["discrimination"]
+    each = write_verdicts(summary_of(0.01, 0.1, sites=((0.55, 0.8), (0.8, 0.95)), auroc=wide))["death"][
+        "discrimination"
+    ]
     assert each.startswith("At each of these 2 hospitals the network orders patients better than chance (AUC 0.68 to")
     assert "not shown to order" not in each
-    some = verdicts(summary_of(0.01, 0.1, sites=((0.45, 0.8), (0.8, 0.95)), auroc=wide))["death"]["discrimination"]
+    some = write_verdicts(summary_of(0.01, 0.1, sites=((0.45, 0.8), (0.8, 0.95)), auroc=wide))["death"][
+        "discrimination"
+    ]
     assert some.startswith("At these hospitals the network orders patients better than chance")
     assert "At hospitals like these it is not shown" in some
 
 
 def test_chance_is_said_where_neither_question_excludes_it() -> None:
     wide = figure(0.5, 0.4, 0.6)
-    said = verdicts(summary_of(-0.05, 0.1, auroc=wide))["death"]["discrimination"]
+    said = write_verdicts(summary_of(-0.05, 0.1, auroc=wide))["death"]["discrimination"]
     assert "is not shown to order patients better than chance" in said
 
 
 def test_what_holds_at_these_hospitals_is_said_where_others_leave_it_open() -> None:
     summary = summary_of(-0.05, 0.10)
     summary["comparisons"][0]["these_hospitals"] = answer(0.02, 0.06)
-    found = verdicts(summary)["death"]
+    found = write_verdicts(summary)["death"]
     assert found["verdict"] == "not shown to differ", "the verdict is of hospitals like these"
     assert found["comparison"].endswith("At these very hospitals the network is better (+0.04, +0.02 to +0.06).")
     summary["comparisons"][0] |= {"model": "clinical", "against": "network"}
-    assert "the network is worse (-0.04, -0.06 to -0.02)" in verdicts(summary)["death"]["comparison"]
+    assert "the network is worse (-0.04, -0.06 to -0.02)" in write_verdicts(summary)["death"]["comparison"]
 
 
 def test_calibration_speaks_of_these_hospitals_where_others_leave_everything_open() -> None:
     slope = figure(0.5, 0.4, 0.6, hospitals_like_these=answer(-0.5, 1.5))
-    said = verdicts(summary_of(-0.05, 0.10, calibration_slope=slope))["death"]["calibration"]
+    said = write_verdicts(summary_of(-0.05, 0.10, calibration_slope=slope))["death"]["calibration"]
     assert said.startswith("At these hospitals the risks of the network are too extreme")

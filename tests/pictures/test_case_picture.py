@@ -3,7 +3,12 @@
 import numpy as np
 
 from kicc_ml.core.types import Volume
-from kicc_ml.pictures.case_picture import PANEL_PX, case_picture, in_words, radiograph_overlay
+from kicc_ml.pictures.case_picture import (
+    PANEL_PX,
+    describe_radiograph_severity,
+    draw_case_picture,
+    draw_radiograph_overlay,
+)
 from kicc_ml.pictures.montage import HEADER_PX, LESION_RGB
 from kicc_ml.severity.grade import grade_radiograph
 
@@ -48,7 +53,7 @@ def test_lungs_that_are_not_told_apart_have_no_geographic_extent_and_say_so():
 def test_the_lesion_is_painted_on_the_right_panel_alone_and_where_it_lies():
     grey = np.full((40, 30), 100.0, np.float32)
     grey[0], grey[-1] = 0, 200
-    picture = np.asarray(radiograph_overlay(grey, masks(), "case", graded(masks()))).astype(int)
+    picture = np.asarray(draw_radiograph_overlay(grey, masks(), "case", graded(masks()))).astype(int)
     orange = (picture[..., 0] - picture[..., 2] > 60)[HEADER_PX:]
     scale = PANEL_PX / 40
     painted = orange[: round(30 * scale)]
@@ -63,12 +68,12 @@ def test_a_radiograph_is_drawn_alike_flat_and_as_one_slice_and_alone_it_is_one_p
     grey = np.arange(40 * 30, dtype=np.float32).reshape(40, 30)
     flat, slice_ = (Volume(grey.reshape(shape), np.eye(4), "arbitrary") for shape in ((40, 30), (40, 30, 1)))
     thick = {region: mask[..., None] for region, mask in masks().items()}
-    one = case_picture("case", flat, masks(), "stated", graded(masks()))
-    other = case_picture("case", slice_, thick, "stated", graded(masks()))
+    one = draw_case_picture("case", flat, masks(), "stated", graded(masks()))
+    other = draw_case_picture("case", slice_, thick, "stated", graded(masks()))
     assert one.tobytes() == other.tobytes()
-    assert case_picture("case", slice_, {}, "stated").width == PANEL_PX
+    assert draw_case_picture("case", slice_, {}, "stated").width == PANEL_PX
 
 
 def test_words_give_both_lungs():
-    parts = in_words(graded(masks())).split("  |  ")
+    parts = describe_radiograph_severity(graded(masks())).split("  |  ")
     assert parts == ["12 % of the lung fields opacified", "right 25 %", "left 0 %", "geographic extent 2 of 8"]

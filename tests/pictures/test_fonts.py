@@ -10,19 +10,19 @@ import pytest
 from PIL import Image, ImageDraw
 
 from kicc_ml.pictures import fonts
-from kicc_ml.pictures.fonts import font_families, font_for, has_hangul
-from kicc_ml.pictures.montage import write_words
+from kicc_ml.pictures.fonts import choose_font, has_hangul, list_font_families
+from kicc_ml.pictures.montage import draw_texts
 from kicc_ml.report.figures import dice_by_site, forest, to_svg
 from kicc_ml.report.flow_chart import Step, flow_chart
 
-needs_font = pytest.mark.skipif(len(font_families()) < 2, reason="no font with Hangul: apt install fonts-noto-cjk")
+needs_font = pytest.mark.skipif(len(list_font_families()) < 2, reason="no font with Hangul: apt install fonts-noto-cjk")
 #: No glyph at all, which fonts draw as the same box.
 MISSING = "\U0010ffff"
 
 
 def drawn(text: str, like: str = "") -> np.ndarray:
     picture = Image.new("L", (200, 40))
-    ImageDraw.Draw(picture).text((4, 4), text, fill=255, font=font_for(like or text, 20))
+    ImageDraw.Draw(picture).text((4, 4), text, fill=255, font=choose_font(like or text, 20))
     return np.asarray(picture)
 
 
@@ -35,7 +35,7 @@ def test_syllables_are_drawn_each_in_its_own_shape_and_not_as_boxes():
 
 
 def test_text_without_hangul_keeps_its_font():
-    assert font_for("Seoul é", 20).getname() == font_for("x", 20).getname()
+    assert choose_font("Seoul é", 20).getname() == choose_font("x", 20).getname()
     assert not has_hangul("Seoul é 漢")
     assert all(map(has_hangul, ("서울", "a가", "ㄱ", "\u1109")))
 
@@ -57,7 +57,7 @@ def test_figures_and_flow_chart_have_glyphs_for_hangul_and_draw_no_formula():
 def test_the_title_of_a_montage_is_drawn_in_hangul():
     def title(text: str) -> np.ndarray:
         sheet = Image.new("RGB", (300, 120))
-        write_words(sheet, text, "", {})
+        draw_texts(sheet, text, "", {})
         return np.asarray(sheet)[:30]
 
     assert not np.array_equal(title("서울_1"), title("부산_1"))
@@ -68,10 +68,10 @@ def test_the_title_of_a_montage_is_drawn_in_hangul():
 def test_without_such_a_font_it_is_said_once_and_the_picture_is_still_made(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(fonts, "_hangul_font", lambda: None)
+    monkeypatch.setattr(fonts, "_find_hangul_font", lambda: None)
     fonts._warn_of_boxes.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             drawn("서울")
     assert caplog.text.count("install Noto Sans CJK") == 1
-    assert font_families() == ["DejaVu Sans"]
+    assert list_font_families() == ["DejaVu Sans"]

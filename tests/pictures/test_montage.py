@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kicc_ml.pictures.montage import AXIAL_COLUMNS, FOOTER_PX, GAP_PX, HEADER_PX, TILE_PX, montage, write_picture
+from kicc_ml.pictures.montage import AXIAL_COLUMNS, FOOTER_PX, GAP_PX, HEADER_PX, TILE_PX, draw_montage, write_picture
 from kicc_ml.severity.grade import grade
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -38,7 +38,7 @@ def test_the_patients_right_is_on_the_left_and_the_back_below(turned: bool) -> N
     if turned:  # the same patient stored from head to foot and mirrored
         hu, masks = hu[::-1, :, ::-1], {name: mask[::-1, :, ::-1] for name, mask in masks.items()}
         affine = affine @ np.diag([-1.0, 1.0, -1.0, 1.0])
-    picture = np.asarray(montage(hu, masks, affine, "case"))
+    picture = np.asarray(draw_montage(hu, masks, affine, "case"))
     assert not orange(tile(picture, 0)).any()  # highest level: no lesion
     rows, columns = np.nonzero(orange(tile(picture, 7)))
     assert columns.mean() < TILE_PX / 2 - 20
@@ -51,13 +51,13 @@ def test_the_patients_right_is_on_the_left_and_the_back_below(turned: bool) -> N
 
 def test_a_scan_without_lung_or_spacing_still_gives_a_picture() -> None:
     empty = {"lesion": np.zeros((20, 20, 6), bool)}
-    picture = montage(np.zeros((20, 20, 6)), empty, np.eye(4), "case", None, "arbitrary", None, False)
+    picture = draw_montage(np.zeros((20, 20, 6)), empty, np.eye(4), "case", None, "arbitrary", None, False)
     assert picture.size[0] > AXIAL_COLUMNS * TILE_PX
 
 
 def test_a_scan_alone_is_one_row_of_its_own_grey_values() -> None:
     hu, _, affine = chest()
-    picture = np.asarray(montage(hu, {}, affine, "case")).astype(int)
+    picture = np.asarray(draw_montage(hu, {}, affine, "case")).astype(int)
     height = picture.shape[0] - HEADER_PX - FOOTER_PX
     assert height == round(TILE_PX * 50 / 60)
     second = picture[HEADER_PX : HEADER_PX + height, TILE_PX + GAP_PX : 2 * TILE_PX + GAP_PX]
@@ -70,7 +70,7 @@ def test_sides_are_marked_only_where_the_geometry_is_stated() -> None:
     hu, masks, affine = chest()
     corners = []
     for known in (True, False):
-        picture = montage(hu, masks, affine, "case", None, "hu", None, known)
+        picture = draw_montage(hu, masks, affine, "case", None, "hu", None, known)
         corners.append(np.asarray(picture)[HEADER_PX : HEADER_PX + 20, : TILE_PX // 8])
     assert (corners[0] == 255).any()
     assert not (corners[1] == 255).any()
@@ -78,7 +78,7 @@ def test_sides_are_marked_only_where_the_geometry_is_stated() -> None:
 
 def test_nothing_but_the_picture_is_left_in_the_folder(tmp_path: Path) -> None:
     hu, masks, affine = chest()
-    sheet = montage(hu, masks, affine, "case", grade(masks, affine, hu))
+    sheet = draw_montage(hu, masks, affine, "case", grade(masks, affine, hu))
     write_picture(sheet, tmp_path / "m.png")
     assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
     assert Image.open(tmp_path / "m.png").size == sheet.size

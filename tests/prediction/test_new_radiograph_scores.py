@@ -13,7 +13,7 @@ from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.types import Case
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.radiograph import read_scan
-from kicc_ml.evaluation.score_figures import score_figures
+from kicc_ml.evaluation.score_figures import compute_score_figures
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel, score_model
 from kicc_ml.prediction.radiograph_scores import held_out_severity
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS, ZONE_RIDGES, about_data, fold_folder
@@ -69,7 +69,9 @@ def test_how_near_held_out_predictions_came_is_said_where_the_run_was_evaluated(
     run, (film, *_), predictions = fold
     assert {(one.r, one.mae_points, one.films) for one in model_of(run).scores(read_scan(film.cxr))} == {(None,) * 3}
     evaluated = shutil.copytree(run, tmp_path / "run")
-    write_json(evaluated / "summary.json", {"image_scores": score_figures(pd.read_csv(run / "f1" / PREDICTIONS))})
+    write_json(
+        evaluated / "summary.json", {"image_scores": compute_score_figures(pd.read_csv(run / "f1" / PREDICTIONS))}
+    )
     extent, _ = model_of(evaluated).scores(read_scan(film.cxr))
     rows = predictions[predictions["score"] == "geographic_extent"]
     assert extent.r == pytest.approx(np.corrcoef(rows["predicted"], rows["reference"])[0, 1])

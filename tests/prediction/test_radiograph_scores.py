@@ -16,7 +16,7 @@ from kicc_ml.core.types import CXR_SCORES, Case
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.evaluation.score_figures import score_figures
+from kicc_ml.evaluation.score_figures import compute_score_figures
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.prediction.radiograph_scores import held_out_severity
 from kicc_ml.runs.folder import about_data
@@ -89,7 +89,7 @@ def test_public_radiographs_are_scored_better_than_by_the_mean(tmp_path: Path):
         data.prepare_data()
         data.setup()
         rows.append(held_out(data))
-    figures = score_figures(pd.concat(rows))
+    figures = compute_score_figures(pd.concat(rows))
     for score in CXR_SCORES:
         assert figures[score]["zones"]["pearson"]["value"] > 0.6
         assert figures[score]["zones"]["mae_less_mean"]["high"] < 0

@@ -22,7 +22,7 @@ from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 from kicc_ml.models.segmenter import Segmenter, decide
-from kicc_ml.pictures.case_picture import case_picture
+from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.segmentation import (
     predict_series,
@@ -448,7 +448,9 @@ class TestUnstatedOrientation:
         page = write_page(tmp_path / "page.html", PatientPage("a", Scan(display, result.severity)))
         assert "The file does not state how the scan lies" in page.read_text()
         stated = replace(result.volume, orientation_known=True)
-        marked, bare = (np.asarray(case_picture("a", volume, result.masks, None)) for volume in (stated, result.volume))
+        marked, bare = (
+            np.asarray(draw_case_picture("a", volume, result.masks, None)) for volume in (stated, result.volume)
+        )
         assert (marked != bare).any()
 
 

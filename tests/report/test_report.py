@@ -14,7 +14,7 @@ from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation.outcome import METRICS
-from kicc_ml.evaluation.summary import summarise, to_json
+from kicc_ml.evaluation.summary import format_summary, summarise
 from kicc_ml.report import report
 from kicc_ml.report.report import ShownCase, site_table, write_report
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
@@ -62,7 +62,7 @@ def test_summary_is_strict_json_and_every_null_has_a_reason() -> None:
             for child in node.values():
                 check(child)
 
-    text = to_json(summarise(case_rows(), prediction_rows()))
+    text = format_summary(summarise(case_rows(), prediction_rows()))
     assert "NaN" not in text
     check(json.loads(text))
 
@@ -104,7 +104,7 @@ def test_the_summary_is_the_same_after_the_tables_were_written_and_read(tmp_path
     case_rows().to_csv(tmp_path / "cases.csv", index=False)
     prediction_rows().to_csv(tmp_path / "predictions.csv", index=False)
     again = summarise(pd.read_csv(tmp_path / "cases.csv"), pd.read_csv(tmp_path / "predictions.csv"))
-    assert to_json(again) == to_json(summarise(case_rows(), prediction_rows()))
+    assert format_summary(again) == format_summary(summarise(case_rows(), prediction_rows()))
 
 
 def test_the_page_requests_nothing_and_nothing_half_written_stays(tmp_path: Path) -> None:

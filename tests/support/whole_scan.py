@@ -11,9 +11,9 @@ from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.segmentation import training_loss
 from kicc_ml.synthetic.anatomy import draw_physique
-from kicc_ml.synthetic.hospital import hospitals, scan_ct
-from kicc_ml.synthetic.lesions import infect
-from kicc_ml.synthetic.thorax import healthy_thorax
+from kicc_ml.synthetic.hospital import make_hospitals, scan_ct
+from kicc_ml.synthetic.lesions import add_pneumonia
+from kicc_ml.synthetic.thorax import make_healthy_thorax
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = 2
@@ -73,9 +73,9 @@ print(json.dumps({"seconds": seconds, "bytes": peak}))
 def chest(seed: int, matrix: int, slices: int) -> tuple[np.ndarray, np.ndarray]:
     """HU ``[x, y, z]`` along LPS and the masks in the order of REGIONS."""
     person = draw_physique(np.random.default_rng(seed), "MF"[seed % 2], 60)
-    hospital = list(hospitals(0, ["a", "b", "c", "d"]).values())[seed % 4]
-    grid = hospital.ct_grid(matrix, slices, person.lung_height_mm)
-    thorax = infect(healthy_thorax(seed, person, grid), seed, 0.2, consolidated_share=0.3)
+    hospital = list(make_hospitals(0, ["a", "b", "c", "d"]).values())[seed % 4]
+    grid = hospital.make_ct_grid(matrix, slices, person.lung_height_mm)
+    thorax = add_pneumonia(make_healthy_thorax(seed, person, grid), seed, 0.2, consolidated_share=0.3)
     masks = [thorax.lung, thorax.left_lung, thorax.right_lung, thorax.lesion, thorax.consolidation]
     return scan_ct(hospital, thorax, seed).astype(np.float32), np.stack(masks)
 

@@ -12,7 +12,7 @@ from kicc_ml.synthetic.laboratory import (
     LYMPHOCYTOPENIA_BELOW_1E9_L,
     THROMBOCYTOPENIA_BELOW_1E9_L,
 )
-from kicc_ml.synthetic.presets import DEMO, KICC19, scaled
+from kicc_ml.synthetic.presets import DEMO, KICC19, scale_preset
 
 SEEDS = (1, 2, 3, 17, 404, 2026)
 
@@ -25,7 +25,7 @@ def kicc19(request: pytest.FixtureRequest) -> SyntheticCohort:
 @pytest.fixture(scope="module")
 def population() -> SyntheticCohort:
     """So many patients that sampling error is a fraction of the bands."""
-    return draw_cohort(scaled(KICC19, 20_000), seed=7)
+    return draw_cohort(scale_preset(KICC19, 20_000), seed=7)
 
 
 def test_demography_is_as_published(kicc19: SyntheticCohort):

@@ -6,7 +6,7 @@ import pytest
 
 from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.synthetic.clinical import SyntheticCohort, draw_cohort
-from kicc_ml.synthetic.image_plan import lesion_on_day
+from kicc_ml.synthetic.image_plan import compute_lesion_on_day
 from kicc_ml.synthetic.presets import DEMO, KICC19
 
 PATIENT = ["site", "patient_id"]
@@ -65,10 +65,10 @@ def test_seeds_tell_patients_and_images_apart(kicc19: SyntheticCohort):
 
 
 def test_lesions_grow_then_fade_and_none_stays_none():
-    burden, consolidated = lesion_on_day(np.full(3, 0.2), np.full(3, 0.3), np.array([0, 5, 40]))
+    burden, consolidated = compute_lesion_on_day(np.full(3, 0.2), np.full(3, 0.3), np.array([0, 5, 40]))
     assert burden[0] == pytest.approx(0.2)
     assert burden[1] > burden[0] > burden[2]
     assert consolidated[0] == pytest.approx(0.3)
     assert consolidated[2] > consolidated[0]
-    none, share = lesion_on_day(np.zeros(1), np.zeros(1), np.array([7]))
+    none, share = compute_lesion_on_day(np.zeros(1), np.zeros(1), np.array([7]))
     assert (none[0], share[0]) == (0, 0)

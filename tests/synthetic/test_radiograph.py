@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 
 from kicc_ml.synthetic.anatomy import draw_physique
-from kicc_ml.synthetic.lesions import infect
+from kicc_ml.synthetic.lesions import add_pneumonia
 from kicc_ml.synthetic.radiograph import (
     AIR_GAP_MM,
     FOCUS_MM,
     WATER_PER_MM,
     Pose,
+    compute_plate,
     draw_pose,
-    expose,
-    plate,
+    make_radiograph_grid,
     project,
     project_masks,
-    radiograph_grid,
+    simulate_exposure,
 )
-from kicc_ml.synthetic.thorax import Thorax, healthy_thorax
+from kicc_ml.synthetic.thorax import Thorax, make_healthy_thorax
 
 
 @pytest.fixture(scope="module")
 def healthy() -> Thorax:
     person = draw_physique(np.random.default_rng(4), "M", 50)
-    return healthy_thorax(4, person, radiograph_grid(64, person))
+    return make_healthy_thorax(4, person, make_radiograph_grid(64, person))
 
 
 def holding(thorax: Thorax, hu_xyz: np.ndarray) -> Thorax:
@@ -54,13 +54,13 @@ def test_what_lies_in_front_is_larger_in_an_ap_by_the_rule_of_the_cone(healthy):
     width = {p: (shadow > shadow.max() / 2).sum() for p, shadow in shadows.items()}
     depth_mm = float(y.ravel()[-1] - y.ravel()[front + 2])
     magnified = FOCUS_MM["AP"] / (FOCUS_MM["AP"] - AIR_GAP_MM - depth_mm)
-    expected = wide.sum() * healthy.grid.spacing_mm[0] * magnified / plate(healthy.grid)[1]
+    expected = wide.sum() * healthy.grid.spacing_mm[0] * magnified / compute_plate(healthy.grid)[1]
     assert width["AP"] == pytest.approx(expected, abs=2)
     assert width["AP"] > 1.2 * width["PA"]
 
 
 def test_lungs_are_darker_than_heart_spine_and_liver(healthy):
-    picture = expose(project(healthy, "PA", Pose()), 0, digital=True).astype(float)
+    picture = simulate_exposure(project(healthy, "PA", Pose()), 0, digital=True).astype(float)
     lung_shadow = project(holding(healthy, np.where(healthy.lung, 0.0, -1000.0)), "PA")
     body_shadow = project(holding(healthy, np.where(healthy.hu_xyz > -500, 0.0, -1000.0)), "PA")
     for half in (np.s_[: picture.shape[0] // 2], np.s_[picture.shape[0] // 2 :]):
@@ -70,31 +70,31 @@ def test_lungs_are_darker_than_heart_spine_and_liver(healthy):
 
 
 def test_pneumonia_makes_the_lung_whiter(healthy):
-    ill = infect(healthy, 4, 0.4, 0.5)
+    ill = add_pneumonia(healthy, 4, 0.4, 0.5)
     added = project(ill, "PA") - project(healthy, "PA")
     assert added.max() > 0.3
     assert added.min() > -1e-3
 
 
 def test_pixels_are_twelve_bits_and_never_more_than_256_across(healthy):
-    picture = expose(project(healthy, "AP"), 1, digital=False)
+    picture = simulate_exposure(project(healthy, "AP"), 1, digital=False)
     assert picture.dtype == np.uint16
     assert picture.max() <= 4095
-    assert picture.shape == plate(healthy.grid)[0] == (128, 118)
-    assert plate(radiograph_grid(200, healthy.person))[0][0] == 256
+    assert picture.shape == compute_plate(healthy.grid)[0] == (128, 118)
+    assert compute_plate(make_radiograph_grid(200, healthy.person))[0][0] == 256
 
 
 def test_noise_and_pose_follow_their_seeds(healthy):
     pose = draw_pose(np.random.default_rng(3), "AP")
     assert pose == draw_pose(np.random.default_rng(3), "AP")
     shadow = project(healthy, "AP", pose)
-    np.testing.assert_array_equal(expose(shadow, 5, True), expose(shadow, 5, True))
-    assert (expose(shadow, 5, True) != expose(shadow, 6, True)).any()
+    np.testing.assert_array_equal(simulate_exposure(shadow, 5, True), simulate_exposure(shadow, 5, True))
+    assert (simulate_exposure(shadow, 5, True) != simulate_exposure(shadow, 6, True)).any()
 
 
 def test_the_fields_marked_are_the_dark_ones_of_either_side(healthy):
     pose = Pose()
-    picture = expose(project(healthy, "PA", pose), 0, digital=True).astype(float)
+    picture = simulate_exposure(project(healthy, "PA", pose), 0, digital=True).astype(float)
     marked = project_masks(healthy, "PA", pose)
     right, left = marked["right_lung"], marked["left_lung"]
     assert not (right & left).any()
@@ -105,7 +105,7 @@ def test_the_fields_marked_are_the_dark_ones_of_either_side(healthy):
 
 
 def test_marked_opacities_are_where_pneumonia_adds_to_the_shadow(healthy):
-    ill, pose = infect(healthy, 4, 0.3, 0.5), Pose(2.0, 5.0, -4.0)
+    ill, pose = add_pneumonia(healthy, 4, 0.3, 0.5), Pose(2.0, 5.0, -4.0)
     added = project(ill, "AP", pose) - project(healthy, "AP", pose)
     marked = project_masks(ill, "AP", pose)
     field = marked["left_lung"] | marked["right_lung"]

@@ -14,7 +14,7 @@ import pytest
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.locks import hold
 from kicc_ml.synthetic import repository
-from kicc_ml.synthetic.hospital import Habits, hospitals
+from kicc_ml.synthetic.hospital import Habits, make_hospitals
 from kicc_ml.synthetic.repository import synthesize
 
 SMALL = {"matrix": 32, "slices": 12, "patients": 16, "sites": 2}
@@ -57,7 +57,7 @@ def test_masks_hold_the_burden_of_the_plan(made):
 
 
 def test_the_same_arguments_write_the_same_bytes_even_after_an_interruption(made, tmp_path, monkeypatch):
-    whole_folder, calls = repository._whole_folder, []
+    whole_folder, calls = repository._write_whole_folder, []
 
     def failing(final):
         calls.append(final)
@@ -67,7 +67,7 @@ def test_the_same_arguments_write_the_same_bytes_even_after_an_interruption(made
 
     out = tmp_path / "again"
     with monkeypatch.context() as patched:
-        patched.setattr(repository, "_whole_folder", failing)
+        patched.setattr(repository, "_write_whole_folder", failing)
         patched.setattr(repository.os, "cpu_count", lambda: 1)  # in this process, where the fault is planted
         with pytest.raises(KeyboardInterrupt):
             synthesize(out, "demo", 7, **SMALL)
@@ -111,7 +111,7 @@ def test_tables_only_writes_no_image_and_images_can_follow(tmp_path):
 
 @pytest.mark.parametrize("sites", [4, 17])
 def test_every_habit_vendor_and_syntax_occurs_among_the_hospitals(sites):
-    found = list(hospitals(3, [f"site-{i}" for i in range(sites)]).values())
+    found = list(make_hospitals(3, [f"site-{i}" for i in range(sites)]).values())
     for name in Habits.__dataclass_fields__:
         assert 0 < sum(getattr(hospital.habits, name) for hospital in found) < sites
     assert len({hospital.vendor for hospital in found}) == 4
@@ -195,7 +195,7 @@ def test_a_folder_with_files_of_somebody_else_is_no_repository_that_was_begun(tm
 
 def test_a_series_that_a_child_of_a_killed_process_finishes_first_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(repository.os, "cpu_count", lambda: 1)
-    place, write_ct, first = repository._series, repository.write_ct, []
+    place, write_ct, first = repository._make_series_path, repository.write_ct, []
 
     def write_after_another(folder: Path, hu, grid, hospital, order) -> None:
         final = place(tmp_path / "out", order)

@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from kicc_ml.synthetic.anatomy import draw_physique
-from kicc_ml.synthetic.hospital import hospitals, scan_ct
-from kicc_ml.synthetic.lesions import infect
-from kicc_ml.synthetic.thorax import Thorax, healthy_thorax
+from kicc_ml.synthetic.hospital import make_hospitals, scan_ct
+from kicc_ml.synthetic.lesions import add_pneumonia
+from kicc_ml.synthetic.thorax import Thorax, make_healthy_thorax
 
 MATRIX, SLICES = 80, 40  # of the demo preset
 BURDENS = (0.03, 0.06, 0.1, 0.14, 0.18, 0.25, 0.35, 0.5)
@@ -18,12 +18,12 @@ BURDENS = (0.03, 0.06, 0.1, 0.14, 0.18, 0.25, 0.35, 0.5)
 @cache
 def patient(k: int) -> Thorax:
     person = draw_physique(np.random.default_rng(100 + k), "MF"[k % 2], 30 + 6 * k)
-    grid = scanner(k).ct_grid(MATRIX, SLICES, person.lung_height_mm)
-    return infect(healthy_thorax(k, person, grid), k, BURDENS[k], consolidated_share=0.25)
+    grid = scanner(k).make_ct_grid(MATRIX, SLICES, person.lung_height_mm)
+    return add_pneumonia(make_healthy_thorax(k, person, grid), k, BURDENS[k], consolidated_share=0.25)
 
 
 def scanner(k: int):
-    return list(hospitals(0, ["a", "b", "c", "d"]).values())[k % 4]
+    return list(make_hospitals(0, ["a", "b", "c", "d"]).values())[k % 4]
 
 
 PATIENTS = range(len(BURDENS))
@@ -75,8 +75,8 @@ def test_lesions_lie_rather_at_the_back_below_and_at_the_periphery_of_both_lungs
     behind, below, deep, bilateral = [], [], [], []
     for k in range(24):
         person = draw_physique(np.random.default_rng(k), "MF"[k % 2], 50)
-        grid = scanner(k).ct_grid(48, 24, person.lung_height_mm)
-        thorax = infect(healthy_thorax(k, person, grid), k, 0.12, 0.2)
+        grid = scanner(k).make_ct_grid(48, 24, person.lung_height_mm)
+        thorax = add_pneumonia(make_healthy_thorax(k, person, grid), k, 0.12, 0.2)
         ill, middle = np.argwhere(thorax.lesion), np.median(np.argwhere(thorax.lung), axis=0)
         behind.append((ill[:, 1] > middle[1]).mean())
         below.append((ill[:, 2] < middle[2]).mean())
@@ -100,7 +100,7 @@ def test_lesions_are_patches_not_speckle():
 def test_ground_glass_is_denser_than_its_lung_and_consolidation_like_soft_tissue():
     for k in PATIENTS:
         thorax = patient(k)
-        healthy = healthy_thorax(k, thorax.person, thorax.grid)
+        healthy = make_healthy_thorax(k, thorax.person, thorax.grid)
         core = ndimage.binary_erosion(thorax.consolidation)
         raised = thorax.hu_xyz[thorax.ground_glass] - healthy.hu_xyz[thorax.ground_glass]
         assert np.median(raised) > 80
@@ -111,7 +111,7 @@ def test_ground_glass_is_denser_than_its_lung_and_consolidation_like_soft_tissue
 def test_beneath_the_left_dome_lie_soft_tissue_fat_and_gas_that_belong_to_no_lung():
     held = {"soft tissue": 0, "fat": 0, "gas": 0}
     for k in PATIENTS:
-        thorax = healthy_thorax(k, patient(k).person, patient(k).grid)
+        thorax = make_healthy_thorax(k, patient(k).person, patient(k).grid)
         x, y, z = (np.broadcast_to(axis, thorax.lung.shape) for axis in thorax.grid.axes_mm)
         beside = ndimage.binary_dilation(thorax.left_lung, iterations=8) & ~thorax.lung
         beneath = thorax.hu_xyz[
@@ -124,19 +124,19 @@ def test_beneath_the_left_dome_lie_soft_tissue_fat_and_gas_that_belong_to_no_lun
 
 
 def test_no_burden_gives_the_healthy_chest_back():
-    healthy = healthy_thorax(3, patient(3).person, patient(3).grid)
-    assert infect(healthy, 3, 0.0, 0.3) is healthy
+    healthy = make_healthy_thorax(3, patient(3).person, patient(3).grid)
+    assert add_pneumonia(healthy, 3, 0.0, 0.3) is healthy
     assert not healthy.lesion.any()
 
 
 def test_a_growing_burden_keeps_what_was_ill():
-    healthy = healthy_thorax(5, patient(5).person, patient(5).grid)
-    small, large = infect(healthy, 5, 0.1, 0.2), infect(healthy, 5, 0.3, 0.2)
+    healthy = make_healthy_thorax(5, patient(5).person, patient(5).grid)
+    small, large = add_pneumonia(healthy, 5, 0.1, 0.2), add_pneumonia(healthy, 5, 0.3, 0.2)
     assert not (small.lesion & ~large.lesion).any()
 
 
 def test_the_same_seed_gives_the_same_chest():
-    again = infect(healthy_thorax(2, patient(2).person, patient(2).grid), 2, BURDENS[2], 0.25)
+    again = add_pneumonia(make_healthy_thorax(2, patient(2).person, patient(2).grid), 2, BURDENS[2], 0.25)
     np.testing.assert_array_equal(again.hu_xyz, patient(2).hu_xyz)
     np.testing.assert_array_equal(scan_ct(scanner(2), again, 9), scan_ct(scanner(2), patient(2), 9))
     assert (scan_ct(scanner(2), again, 8) != scan_ct(scanner(2), again, 9)).any()

@@ -11,21 +11,24 @@ import SimpleITK
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
 
 from kicc_ml.synthetic.anatomy import draw_physique
-from kicc_ml.synthetic.hospital import VENDORS, Habits, hospitals, scan_ct
-from kicc_ml.synthetic.thorax import healthy_thorax
-from kicc_ml.synthetic.writer import ImageOrder, ct_affine_ras, write_ct, write_radiograph
+from kicc_ml.synthetic.hospital import VENDORS, Habits, make_hospitals, scan_ct
+from kicc_ml.synthetic.thorax import make_healthy_thorax
+from kicc_ml.synthetic.writer import ImageOrder, make_ct_affine_ras, write_ct, write_radiograph
 
 ORDER = ImageOrder("busan-1", "00123", "F", 63.0, "CT", datetime(2020, 3, 1, 14, 5, 9), "", 11, 12)
 HOSPITAL = replace(
-    hospitals(0, ["busan-1"])["busan-1"], habits=Habits(), transfer_syntax=ExplicitVRLittleEndian, vendor=VENDORS[0]
+    make_hospitals(0, ["busan-1"])["busan-1"],
+    habits=Habits(),
+    transfer_syntax=ExplicitVRLittleEndian,
+    vendor=VENDORS[0],
 )
-GRID = HOSPITAL.ct_grid(32, 16, 230.0)
+GRID = HOSPITAL.make_ct_grid(32, 16, 230.0)
 
 
 @pytest.fixture(scope="module")
 def hu_xyz() -> np.ndarray:
     person = draw_physique(np.random.default_rng(1), "F", 63)
-    return scan_ct(HOSPITAL, healthy_thorax(1, person, GRID), 1)
+    return scan_ct(HOSPITAL, make_healthy_thorax(1, person, GRID), 1)
 
 
 def written(folder, hu_xyz, hospital=HOSPITAL, order=ORDER) -> list[pydicom.Dataset]:
@@ -63,7 +66,7 @@ def test_a_series_sorted_by_position_gives_the_hounsfield_units_back(tmp_path, h
 def test_padding_is_declared_and_below_air(tmp_path):
     hospital = replace(HOSPITAL, vendor=VENDORS[1])
     person = draw_physique(np.random.default_rng(1), "F", 63)
-    scan = scan_ct(hospital, healthy_thorax(1, person, GRID), 1)
+    scan = scan_ct(hospital, make_healthy_thorax(1, person, GRID), 1)
     first = axial(written(tmp_path, scan, hospital))[0]
     corner = int(first.pixel_array[0, 0])
     assert corner == first.PixelPaddingValue
@@ -73,7 +76,7 @@ def test_padding_is_declared_and_below_air(tmp_path):
 def test_the_mask_affine_and_dicom_geometry_name_the_same_point(tmp_path, hu_xyz):
     """A landmark voxel's place from the slice's own tags (PS3.3 C.7.6.2.1.1) and through the NIfTI affine."""
     slices = axial(written(tmp_path, hu_xyz))
-    mask = nibabel.Nifti1Image(np.zeros(GRID.shape, np.uint8), ct_affine_ras(GRID))
+    mask = nibabel.Nifti1Image(np.zeros(GRID.shape, np.uint8), make_ct_affine_ras(GRID))
     for x, y, z in [(0, 0, 0), (31, 0, 15), (7, 20, 3)]:
         tags = slices[z]
         row_mm, column_mm = (float(mm) for mm in tags.PixelSpacing)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from kicc_ml.core.types import Volume
-from kicc_ml.pictures.montage import field_of_view, layers_of, upright
+from kicc_ml.pictures.montage import find_field_of_view, make_layers, turn_upright
 
 #: HU at which the grey levels of :data:`LEVELS` lie; linear between. About 8 HU a level in aerated lung (the lung
 #: window shows 6), 3 HU in soft tissue (the mediastinal window shows 1.6), the rest for bone.
@@ -72,9 +72,9 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
 
     ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume`` (see ``core.regions.REGIONS``).
     """
-    layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
-    image, layers, spacing_mm = upright(volume.array, layers, volume.affine_ras)
-    box = field_of_view(layers, image.shape)
+    layers = make_layers(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
+    image, layers, spacing_mm = turn_upright(volume.array, layers, volume.affine_ras)
+    box = find_field_of_view(layers, image.shape)
     image, layers = image[box], {name: layer[box] for name, layer in layers.items()}
     if not volume.spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, image.shape[0] / image.shape[2]])
@@ -86,7 +86,7 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
 
 def display_film(volume: Volume, masks: Mapping[str, np.ndarray], sides: bool) -> DisplayScan:
     """A radiograph and its masks ``[x, y, 1]``, whole, as one slice whose rows stand for those of an axial one."""
-    layers = layers_of(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
+    layers = make_layers(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
     grid = (MOST_FILM_PIXELS, MOST_FILM_PIXELS, 1)
     return _thinned(volume, layers, np.array(volume.spacing_mm), grid, sides)
 

@@ -15,7 +15,7 @@ from kicc_ml.clinic.page.page import PatientPage, zone_cells
 from kicc_ml.clinic.page.words import WORDS
 from kicc_ml.core.shown import escape_for_plot
 from kicc_ml.core.types import Risk, SeverityMap
-from kicc_ml.pictures.fonts import font_families
+from kicc_ml.pictures.fonts import list_font_families
 from kicc_ml.severity.grade import change
 
 A4_INCHES = (8.27, 11.69)
@@ -26,7 +26,7 @@ STANDING_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555
 
 def summary_pdf(page: PatientPage, montage: Path) -> bytes:
     """One sheet with the figures, the zones and the montage (a PNG) of a patient's page, in English."""
-    with rc_context({"font.family": font_families(), "pdf.fonttype": 42}):
+    with rc_context({"font.family": list_font_families(), "pdf.fonttype": 42}):
         figure = Figure(figsize=A4_INCHES)
         _head(figure, page)
         _figures(figure, page)

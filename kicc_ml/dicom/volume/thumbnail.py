@@ -32,7 +32,7 @@ def read_preview(series: Series) -> np.ndarray:
 
 @cache
 def make_thumbnail(series: Series) -> np.ndarray:
-    """The picture as means of ``THUMBNAIL`` x ``THUMBNAIL`` equal parts ``[x, y]``, whatever its shape.
+    """The picture as means of ``THUMBNAIL_PIXELS`` x ``THUMBNAIL_PIXELS`` equal parts ``[x, y]``, whatever its shape.
 
     Raises UserError where it cannot be read.
     """
