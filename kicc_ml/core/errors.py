@@ -1,4 +1,4 @@
-"""Errors whose message is written for the user: it names the file, tag or cell, and what to do about it."""
+"""Errors with a message for the user, which names the file, tag or cell and the remedy."""
 
 import errno
 import os
@@ -8,21 +8,24 @@ from types import MappingProxyType
 
 
 class UserError(Exception):
-    """Something a user can mend. The message names file, tag or cell and the remedy; printed without traceback."""
+    """An error that the user can correct. Its message names the file, tag or cell and the remedy.
 
-
-class NothingToLearn(UserError):
-    """The cohort has none of the labels a task needs; where several tasks are asked for, the others go on."""
-
-
-class TargetError(UserError):
-    """The place that is written to fails: full disk, no permission, not a folder. It ends a run of many cases.
-
-    A source file is never blamed for it, since each further case would fail in the same way.
+    It is printed without a traceback.
     """
 
 
-#: What the operating system says of a target that cannot be written to, whatever is written.
+class NothingToLearn(UserError):
+    """The cohort has none of the labels that a task needs. Other tasks of the same command go on."""
+
+
+class TargetError(UserError):
+    """The target cannot be written: full disk, no permission, not a folder.
+
+    It ends a run over many cases, because every further case would fail in the same way. It never blames a source file.
+    """
+
+
+#: Error numbers of the operating system for a target that cannot be written.
 TARGET_ERRNOS = frozenset(
     {
         errno.ENOSPC,
@@ -46,7 +49,7 @@ FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 
 def make_target_error(target: Path, error: BaseException) -> TargetError:
-    """The error for a file or folder that could not be written, in the words of the operating system."""
+    """Make the error for a file or folder that could not be written, with the operating system's message."""
     codes = [one.errno for one in iterate_causes(error) if isinstance(one, OSError) and one.errno]
     said = os.strerror(codes[0]) if codes else error
     return TargetError(f"{target} cannot be written: {said}; make room or choose another folder")
@@ -62,7 +65,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def iterate_causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those behind it: libraries such as pydicom raise their own in place of the system's."""
+    """Iterate over an error and its causes. Libraries such as pydicom replace the system's error by their own."""
     one: BaseException | None = error
     while one is not None:
         yield one
@@ -70,14 +73,14 @@ def iterate_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def find_target_error(error: BaseException, target: Path) -> TargetError | None:
-    """The fault of the place that is written to, behind an error of many possible kinds.
+    """Find out whether an error means that the target could not be written.
 
     Args:
-        error: what was raised while something was read and ``target`` was written.
+        error: the error that was raised while something was read and ``target`` was written.
         target: the file or folder that was written.
 
     Returns:
-        None where the error is one of what was read, or of the program.
+        the error of the target; None if the error comes from what was read, or from the program.
     """
     if isinstance(error, TargetError):
         return error
@@ -93,12 +96,15 @@ def _is_about_target(error: BaseException, target: Path) -> bool:
 
 
 def describe_error(error: Exception, names: Mapping[Path, str] = MappingProxyType({})) -> str:
-    """Why a case is set aside: a user's error in its own words, any other with its kind.
+    """Describe why a case was set aside: the message of a user error, or the kind and message of another error.
 
     Args:
-        error: what was raised.
-        names: how the files of the case are called in it (:mod:`kicc_ml.dicom.series.shown_files`): reasons are written
-            down and sent, and folders and files may be called after patients.
+        error: the error that was raised.
+        names: the name to show for each file of the case (:mod:`kicc_ml.dicom.series.shown_files`). Reasons are
+            written to files and sent to others, while real paths may contain names of patients.
+
+    Returns:
+        the reason, in which every path is replaced by the name to show.
     """
     reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     for path in sorted(names, key=lambda path: len(str(path)), reverse=True):  # one path may begin another

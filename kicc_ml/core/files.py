@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all. Every file that this project writes goes through here.
+"""Write files completely or not at all. Every file that this project writes is written by this module.
 
-Each is written beside its place under a name that starts with a dot and is used by one process only, brought to
-the disk, and then renamed. What a killed process leaves is such a hidden file, never half a result; it goes when the
-same file is written a day later or after.
+A file is first written beside its final place, under a hidden name that only one process uses. It is then synced to
+the disk and renamed. A killed process can therefore leave a hidden file but never half a result. Such a hidden file is
+removed when the same file is written again at least a day later.
 """
 
 import os
@@ -21,11 +21,11 @@ import yaml
 from kicc_ml.core.errors import FULL_ERRNOS, TARGET_ERRNOS, TargetError, is_full, iterate_causes, make_target_error
 from kicc_ml.core.shown import escape_formulas, format_json, restore_formulas
 
-#: How the name of a file or folder that is being written begins.
+#: Prefix of the name of a file or folder that is being written.
 PARTIAL_PREFIX = ".partial-"
-#: Partial files of killed processes that are older than this are taken away; nothing takes this long to write.
+#: Partial files that are older than this are removed: no file takes this long to write.
 STALE_AFTER_S = 24 * 3600
-#: Longest part of the final name that is kept in the partial one, so that a file system takes it.
+#: Characters of the final name that are part of the partial name; more could exceed the limit of a file system.
 MAX_NAME_CHARACTERS = 32
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 #: All that numpy says of an array that did not get its place on the disk; it drops the number of the system.
@@ -36,15 +36,15 @@ PROBE_BYTES = 2**16
 
 @contextmanager
 def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
-    """Give a path to write to; on success what was written there takes the place of ``path``.
+    """Yield a temporary path to write to, and rename it to ``path`` on success.
 
     Args:
-        path: the final place; its folder is made where it is not there.
-        private: only the user may read the file.
-        durable: bring the content to the disk before the renaming, so that a power cut leaves no empty file.
+        path: the final path; its folder is created if needed.
+        private: make the file readable for its owner only.
+        durable: sync the content to the disk before the renaming, so that a power cut leaves no empty file.
 
     Yields:
-        the path to write to, in the same folder and with the same suffixes.
+        the temporary path, in the same folder and with the same suffixes.
 
     Raises:
         TargetError: the file cannot be written (full disk, no permission).
@@ -68,13 +68,19 @@ def whole_file(path: Path, *, private: bool = False, durable: bool = True) -> It
 
 @contextmanager
 def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
-    """Give a folder to write into; on success it becomes ``path``, which must not be there yet.
+    """Yield a temporary folder to write into, and rename it to ``path`` on success.
 
-    ``private`` and ``durable`` are those of :func:`whole_file`.
+    Args:
+        path: the final folder, which must not exist yet.
+        private: make the folder accessible for its owner only.
+        durable: sync all files to the disk before the renaming.
+
+    Yields:
+        the temporary folder.
 
     Raises:
-        TargetError: it cannot be written.
-        FileExistsError: another process has made ``path`` meanwhile; what was written here is gone again.
+        TargetError: the folder cannot be written.
+        FileExistsError: another process has made ``path`` in the meantime; what was written here is removed.
     """
     partial = _make_partial_path(path)
     try:
@@ -102,7 +108,7 @@ def whole_folder(path: Path, *, private: bool = False, durable: bool = True) -> 
 
 @contextmanager
 def temporary_folder_beside(path: Path) -> Iterator[Path]:
-    """Give a hidden private folder beside ``path`` to make files in that are moved to their place afterwards."""
+    """Yield a hidden private folder beside ``path`` for files that are moved to their final place later."""
     partial = _make_partial_path(path)
     remove_stale_partials(path.parent, path.name)
     partial.mkdir(mode=PRIVATE_FOLDER)
@@ -113,14 +119,14 @@ def temporary_folder_beside(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path, *, private: bool = False) -> Path:
-    """Make a folder, and those it lies in, unless it is there; returns it.
+    """Make a folder and its parents if they do not exist, and return it.
 
     Args:
         path: the folder.
         private: nobody but the user may enter it, also where it was there before.
 
     Raises:
-        TargetError: it cannot be made, or a file stands in its place.
+        TargetError: the folder cannot be made, or a file has its name.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +139,7 @@ def make_folder(path: Path, *, private: bool = False) -> Path:
 
 @contextmanager
 def remove_new_on_failure(folder: Path) -> Iterator[None]:
-    """Take away what was written into ``folder`` meanwhile where that fails. What was there before stays."""
+    """Remove what the block has written into ``folder`` if the block fails. What was there before stays."""
     before = set(os.listdir(folder)) if folder.is_dir() else None
     try:
         yield
@@ -147,29 +153,33 @@ def remove_new_on_failure(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, completely or not at all."""
     with whole_file(path, private=private) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
-    """Write a file, whole or not at all."""
+    """Write a binary file, completely or not at all."""
     with whole_file(path, private=private) as partial:
         partial.write_bytes(content)
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:
-    """Write a JSON file, whole or not at all. Raises ValueError for NaN."""
+    """Write a JSON file, completely or not at all.
+
+    Raises:
+        ValueError: the content holds NaN or infinity, which JSON does not know.
+    """
     write_text(path, format_json(content) + "\n", private=private)
 
 
 def write_yaml(path: Path, content: Any) -> None:
-    """Write a YAML file, whole or not at all."""
+    """Write a YAML file, completely or not at all."""
     write_text(path, format_yaml([content]))
 
 
 def format_yaml(documents: Sequence[Any]) -> str:
-    """YAML documents as text, without aliases, since :mod:`kicc_ml.core.received` reads none."""
+    """Format YAML documents as text, without aliases, because :mod:`kicc_ml.core.received` refuses aliases."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
@@ -179,24 +189,26 @@ class _Dumper(yaml.SafeDumper):
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV, whole or not at all; a text that a spreadsheet would take for a formula is escaped."""
+    """Write a CSV file, completely or not at all. Texts that a spreadsheet would run as a formula are escaped."""
     with whole_file(path) as partial:
         escape_formulas(table).to_csv(partial, index=False)
 
 
 def read_table(path: Path, names: tuple[str, ...] = ("case_id", "site", "fold")) -> pd.DataFrame:
-    """Read a CSV that :func:`write_table` wrote.
+    """Read a CSV file that :func:`write_table` wrote.
 
-    Columns in ``names`` stay text, also where they look like numbers (``01``) or like nothing (``NA``).
+    Args:
+        path: the file.
+        names: columns that stay text even if they look like numbers (``01``) or like missing values (``NA``).
     """
     table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=[""])
     return restore_formulas(table)
 
 
 def move_damaged_away(path: Path) -> None:
-    """Move a damaged file or folder out of the way, where :func:`remove_stale_partials` takes it away a day later.
+    """Rename a damaged file or folder, so that :func:`remove_stale_partials` removes it a day later.
 
-    Who has it open reads on. Nothing happens where it is not there any more.
+    A process that has it open can read on. Nothing happens if it does not exist any more.
     """
     with suppress(FileNotFoundError):
         aside = path.rename(_make_partial_path(path))
@@ -204,7 +216,12 @@ def move_damaged_away(path: Path) -> None:
 
 
 def remove_stale_partials(folder: Path, name: str = "") -> None:
-    """Take away what killed processes have left in a folder a day ago or earlier, of one final ``name`` or of all."""
+    """Remove partial files that killed processes left in a folder at least a day ago.
+
+    Args:
+        folder: the folder.
+        name: remove only partial files of this final name; "" means all.
+    """
     ending = name[-MAX_NAME_CHARACTERS:]
     for entry in os.scandir(folder):
         if not (entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(ending)):
@@ -218,7 +235,7 @@ def remove_stale_partials(folder: Path, name: str = "") -> None:
 
 
 def _make_partial_path(path: Path) -> Path:
-    """A name of this process alone; the end of the final name stays, since writers choose a format by the suffix."""
+    """Make a name that only this process uses. The end of the final name stays: writers need the suffix."""
     return path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name[-MAX_NAME_CHARACTERS:]}")
 
 
@@ -259,7 +276,7 @@ def _sync(file: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """A file, a link or a folder with all in it; what a link leads to stays."""
+    """Remove a file, a link, or a folder with its content. The target of a link stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

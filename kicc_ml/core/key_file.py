@@ -1,7 +1,7 @@
-"""A file that holds the key of pseudonyms, read only where it protects somebody.
+"""Read the key of pseudonyms from a file, and refuse a key that is not safe.
 
-Whoever knows or guesses the key tries all patient numbers in minutes. So a key is at least 32 random bytes in a file
-of its own that nobody but its owner can read or replace by a link.
+Somebody who knows or guesses the key can try all patient numbers within minutes. A key therefore has at least 32 random
+bytes, in a file of its own that only its owner can read and that is not a link.
 """
 
 import os
@@ -20,10 +20,11 @@ HEXADECIMAL, BASE64 = re.compile(rb"[0-9a-fA-F]+"), re.compile(rb"[0-9a-zA-Z+/_\
 
 
 def read_key(path: Path) -> bytes:
-    """The key in a file; of a text without the white space around it.
+    """Read the key from a file. White space around a key that is written as text is dropped.
 
     Raises:
-        UserError: it is no regular file of this user that others cannot read, or holds less than 32 random bytes.
+        UserError: the file is not a regular file of this user, others can read it, or it holds less than 32 random
+            bytes.
     """
     try:
         # no link is followed, and a pipe does not keep us waiting
@@ -44,7 +45,7 @@ def read_key(path: Path) -> bytes:
 
 
 def find_key(folder: Path, is_wanted: Callable[[bytes], bool]) -> Path | None:
-    """The file in a folder whose key is the wanted one."""
+    """Find the file in a folder whose key is the wanted one; None if there is no such file."""
     for path in sorted(folder.glob("[!.]*")):
         with suppress(UserError):
             if is_wanted(read_key(path)):

@@ -1,7 +1,7 @@
-"""One writer at a time for a fold, a stored volume, a cache or a folder of results; also over NFS.
+"""Locks that allow one writer at a time for a fold, a stored volume, a cache or a results folder, also over NFS.
 
-A lock is a file with host, process and a heartbeat (filelock's lease). One whose process is gone is taken over: on the
-same machine at once, of another machine when its heart has not beaten for ``LEASE_S``.
+A lock is a file with host, process and a heartbeat (filelock's lease). A lock whose process has ended is taken over: at
+once on the same machine, and after ``LEASE_S`` without a heartbeat for another machine.
 """
 
 import socket
@@ -16,7 +16,7 @@ from kicc_ml.core.errors import UserError, make_target_error
 
 #: Seconds without a heartbeat after which the lock of another machine is taken over.
 LEASE_S = 60.0
-#: Seconds that a lock of a process of this machine gets to be released, before its holder is named.
+#: Seconds to wait for a lock of another process on this machine before its holder is named in an error.
 PATIENCE_S = 1.0
 
 
@@ -29,8 +29,8 @@ def hold(lock: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold ``lock`` while the block runs.
 
     Args:
-        lock: the file, best hidden (``.lock``) in the folder that it guards; its folder must be there.
-        what: what is guarded, in the words of the error, for example ``"fold daegu-1 of runs/lesion_ct"``.
+        lock: the lock file, usually a hidden file (``.lock``) in the folder that it guards; the folder must exist.
+        what: name of what is guarded, for the error message, for example ``"fold daegu-1 of runs/lesion_ct"``.
         wait: wait for the other process instead of raising.
 
     Raises:
@@ -67,9 +67,9 @@ def _acquire(lease: SoftFileLease, lock: Path, wait: bool) -> None:
 
 
 def _remove_unwritten(lock: Path) -> bool:
-    """Take away a lock that names no process and machine; whether there was one.
+    """Remove a lock file that names no process and machine, and tell whether the lock can be tried again.
 
-    It is left by a process that was killed between making the file and writing it, or that found the disk full then.
+    Such a file is left by a process that was killed, or met a full disk, between making the file and writing it.
     """
     before = _read_state(lock)
     if {"pid", "host"} <= set(_read_fields(lock)):
@@ -89,7 +89,7 @@ def _read_state(lock: Path) -> tuple[int, int, int] | None:
 
 
 def describe_holder(lock: Path) -> str:
-    """Who holds a lock, in words."""
+    """Describe who holds a lock: the process and its machine."""
     fields = _read_fields(lock)
     return f"process {fields.get('pid', 'unknown')} on {fields.get('host', 'an unknown machine')}"
 

@@ -1,4 +1,4 @@
-"""The one gate for names that come from elsewhere and become part of a path: ids, hospitals, folds, UIDs."""
+"""Check foreign names before they become part of a path: ids, hospitals, folds, UIDs."""
 
 import hashlib
 import os
@@ -19,15 +19,18 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 def check_path_name(name: str, what: str) -> str:
-    """Return ``name`` where it may be the name of one file or folder.
+    """Return ``name`` if it can be the name of one file or folder.
 
     Args:
-        name: foreign text: a case id, the name of a hospital, a UID.
-        what: what it is called in the error, for example ``"the case id"``.
+        name: foreign text, such as a case id, the name of a hospital or a UID.
+        what: its name in the error message, for example ``"the case id"``.
+
+    Returns:
+        ``name`` unchanged.
 
     Raises:
-        UserError: it is empty, ``.`` or ``..``, begins with a dot, is longer than ``MAX_BYTES``, or holds a separator
-            of paths, a control character, one that turns the direction of writing, or a byte that is no UTF-8.
+        UserError: the name is empty, begins with a dot, is longer than ``MAX_BYTES``, or holds a path separator, a
+            control character, a character that changes the direction of writing, or a byte that is not UTF-8.
     """
     if fault := find_name_fault(name):
         raise UserError(
@@ -37,7 +40,7 @@ def check_path_name(name: str, what: str) -> str:
 
 
 def find_name_fault(name: str) -> str:
-    """Why ``name`` may be no name of a file or folder; "" where it may."""
+    """Find out why ``name`` cannot be the name of a file or folder; "" if it can."""
     if not name or not name.strip():
         return "it is empty"
     if name[0] == ".":
@@ -52,10 +55,11 @@ def find_name_fault(name: str) -> str:
 
 
 def make_path_name(text: str) -> str:
-    """A name of a folder for any text; the same text always gets the same name.
+    """Make a folder name from any text. The same text always gets the same name.
 
-    What a file name cannot hold becomes ``-``. A name that is cut, that is none or that Windows keeps for a device gets
-    a digest of the text. Two short texts may still get one name (``A/B``, ``A B``): see :func:`check_distinct`.
+    Characters that a file name cannot hold become ``-``. A digest of the text is added to a name that is cut, empty, or
+    reserved by Windows for a device. Two short texts can still get the same name (``A/B``, ``A B``): see
+    :func:`check_distinct`.
     """
     name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text))
     name = "-" + name[1:] if name[:1] == "." else name
@@ -70,12 +74,12 @@ def _compute_digest(text: str) -> str:
 
 
 def _normalize_for_any_disk(name: str) -> str:
-    """A name as a disk sees it that ignores case and how accents are put together."""
+    """Convert a name to the form that is equal for all names that some disk cannot tell apart (case, accents)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def make_distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
-    """A name of a file for each of several texts, no two the same on any disk."""
+    """Make a file name for each of several texts, so that no two are the same on any disk."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for text in texts:
@@ -88,9 +92,15 @@ def make_distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] = str) -> None:
-    """Raises UserError where two names would be one on a disk that ignores case or takes accents apart.
+    """Check that no two names would be the same folder on a disk that ignores case or decomposes accents.
 
-    ``place`` gives the folder of a name, where that is not the name itself.
+    Args:
+        names: the names.
+        what: what they are, for the error message.
+        place: gives the folder of a name, if that is not the name itself.
+
+    Raises:
+        UserError: two names would be the same folder.
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -102,10 +112,10 @@ def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] 
 
 
 def resolve_subfolder(parent: Path, name: str, what: str) -> Path:
-    """``parent / name``, which lies directly in ``parent`` whatever the name and the links there are.
+    """Return ``parent / name`` after checking that it lies directly in ``parent``, whatever links are there.
 
     Raises:
-        UserError: the name is none for a folder, or the place is a link to somewhere else.
+        UserError: the name cannot be the name of a folder, or the path is a link to another place.
     """
     folder = parent / check_path_name(name, what)
     if os.path.realpath(folder) != os.path.join(os.path.realpath(parent), name):

@@ -1,4 +1,4 @@
-"""One progress bar, on standard error: standard output is for results that another program may read; and a clock."""
+"""A progress bar and a timer. The bar is on standard error: standard output is for results that a program may read."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,19 +15,25 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item] | Sequence[Item], description: str, total: int | None = None) -> Iterable[Item]:
-    """``items`` as they come, with a bar that goes when they are through; ``total`` where they have no length."""
+    """Iterate over ``items`` with a progress bar that disappears at the end.
+
+    Args:
+        items: what to iterate over.
+        description: text beside the bar.
+        total: number of items, if ``items`` has no length.
+    """
     return progress.track(items, escape_markup(description), total, console=Console(stderr=True), transient=True)
 
 
 @dataclass(frozen=True)
 class StageTimer:
-    """Seconds that each stage of some work took, by its name, in the order of their beginning."""
+    """Seconds that each stage of some work took, by name, in the order in which the stages began."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time what is done within; a stage that comes again adds up."""
+        """Time the block as a stage. The times of a stage that is repeated are added."""
         started = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""One key per repository turns identifiers into pseudonyms; the key stays with the consortium."""
+"""Turn identifiers into pseudonyms with one key per repository. The key stays with the consortium."""
 
 import hashlib
 import hmac
@@ -19,20 +19,20 @@ NEW_KEY_BYTES = 32
 
 
 def load_repository_key(root: Path) -> bytes:
-    """The key of a repository: ``root/.kicc-key`` if the consortium laid one there, else one kept for this user.
+    """Load the key of a repository: ``root/.kicc-key`` if the consortium put one there, else the user's own key.
 
-    A source is never written to: a key that has to be made lies under ``$KICC_KEYS`` (default
-    ``~/.config/kicc_ml/keys``), named after the repository's path, readable by its owner alone.
+    A source is never written to. A key that must be made is stored under ``$KICC_KEYS`` (default
+    ``~/.config/kicc_ml/keys``), with a name derived from the repository's path, readable by its owner only.
 
     Raises:
-        UserError: what lies there is no key that protects anybody (see :mod:`kicc_ml.core.key_file`).
+        UserError: the key is not safe (see :mod:`kicc_ml.core.key_file`).
     """
     beside = root / KEY_NAME
     return read_key(beside) if os.path.lexists(beside) else _load_or_make_key(str(root.resolve()))
 
 
 def load_service_key(url: str) -> bytes:
-    """The key of a DICOMweb service, kept for this user as that of a repository is, and named after its address."""
+    """Load the user's key for a DICOMweb service, whose file name is derived from the address of the service."""
     return _load_or_make_key(url)
 
 
@@ -47,7 +47,11 @@ def _load_or_make_key(source: str) -> bytes:
 
 
 def _make_keys_folder() -> Path:
-    """The folder of keys, open to its owner alone. Raises UserError where a named one is open to others."""
+    """Make the folder of keys, accessible for its owner only.
+
+    Raises:
+        UserError: the folder that the user named is open to others.
+    """
     folder = get_keys_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
@@ -62,26 +66,26 @@ def _make_keys_folder() -> Path:
 
 
 def make_pseudonym(key: bytes, *identifier: str) -> str:
-    """Twelve hexadecimal digits that stand for an identifier: HMAC-SHA256 under the repository's key."""
+    """Make the pseudonym of an identifier: twelve hexadecimal digits of its HMAC-SHA256 under the repository's key."""
     text = "\x1f".join(identifier).encode("utf-8", "surrogateescape")
     return hmac.new(key, text, hashlib.sha256).hexdigest()[:12]
 
 
 def compute_key_fingerprint(key: bytes) -> str:
-    """What tells one key from another in what was written under it, and gives away neither."""
+    """Compute a fingerprint that distinguishes keys without revealing them."""
     return make_pseudonym(key, "fingerprint of the key")
 
 
 def check_key(fingerprint: str, key: bytes, place: Path) -> None:
-    """Refuse to go on under another key in a place where results of one key lie.
+    """Refuse to write into a folder whose content was written under another key.
 
     Args:
-        fingerprint: of the key under which ``place`` was written; "" where an earlier version did not say.
-        key: the key of now.
-        place: a copy or a folder of results, for the error.
+        fingerprint: fingerprint of the key under which ``place`` was written; "" if an earlier version stored none.
+        key: the current key.
+        place: a copy or a results folder, for the error message.
 
     Raises:
-        UserError: it is another key: one patient would get two pseudonyms.
+        UserError: the keys differ, so that one patient would get two pseudonyms.
     """
     if fingerprint in ("", compute_key_fingerprint(key)):
         return
@@ -99,17 +103,24 @@ def find_kept_key(fingerprint: str) -> Path | None:
 
 
 def compute_shift_days(key: bytes, patient: str) -> int:
-    """By how many days a patient's dates are moved in what is written: one to 365 back, the same for all of them.
+    """Compute by how many days all dates of a patient are shifted in what is written: 1 to 365 days back.
 
-    ``patient`` is the pseudonym. Intervals of days within a patient stay true.
+    Intervals between dates of one patient stay true.
+
+    Args:
+        key: the repository's key.
+        patient: the pseudonym of the patient.
+
+    Returns:
+        a negative number of days.
     """
     digest = hmac.new(key, f"days\x1f{patient}".encode(), hashlib.sha256).digest()
     return -1 - int.from_bytes(digest[:8], "big") % 365
 
 
 def coarsen_time(key: bytes, patient: str, time: datetime) -> datetime:
-    """A time as it is written down: its day moved by :func:`compute_shift_days`, and cut off to the hour.
+    """Shift a time by :func:`compute_shift_days` and cut it off to the hour, as it is written to files.
 
-    A time of day to the second finds its row in the log of any PACS.
+    A time of day to the second would identify the scan in the log of a PACS.
     """
     return time.replace(minute=0, second=0, microsecond=0) + timedelta(days=compute_shift_days(key, patient))

@@ -1,4 +1,4 @@
-"""YAML and JSON that may come from elsewhere: of bounded size, plain values, one clear error where they are none."""
+"""Read YAML and JSON that may come from others: limited size, plain values only, one clear error otherwise."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ MAX_DEPTH = 40
 
 
 class PlainLoader(yaml.SafeLoader):
-    """Plain values as ``yaml.safe_load`` gives them, without aliases, by which a few lines become gigabytes."""
+    """Loads plain values like ``yaml.safe_load``, but refuses aliases, with which a few lines can become gigabytes."""
 
     depth = 0
 
@@ -36,43 +36,51 @@ class PlainLoader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values of one YAML document. Raises yaml.YAMLError or ValueError where it is none."""
+    """Parse one YAML document to plain values.
+
+    Raises:
+        yaml.YAMLError, ValueError: the text is not YAML, or holds aliases.
+    """
     return yaml.load(text, PlainLoader)
 
 
 def parse_yaml_documents(text: str) -> list[Any]:
-    """Plain values of each YAML document of a text. Raises yaml.YAMLError or ValueError where it is none."""
+    """Parse all YAML documents of a text to plain values.
+
+    Raises:
+        yaml.YAMLError, ValueError: the text is not YAML, or holds aliases.
+    """
     return list(yaml.load_all(text, PlainLoader))
 
 
 def read_yaml(path: Path, remedy: str) -> Any:
-    """Plain values of a YAML file.
+    """Read the plain values of a YAML file.
 
     Args:
         path: the file.
-        remedy: what to do where it cannot be read, for example ``"train the fold again"``.
+        remedy: what the user should do if it cannot be read, for example ``"train the fold again"``.
 
     Raises:
-        UserError: it is not there, larger than ``MAX_YAML_BYTES``, no UTF-8 or no YAML, or holds aliases.
+        UserError: the file is missing, larger than ``MAX_YAML_BYTES``, not UTF-8 or not YAML, or holds aliases.
     """
     return _read(path, remedy, MAX_YAML_BYTES, parse_yaml)
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """Plain values of a JSON file.
+    """Read the plain values of a JSON file.
 
     Args:
         path: the file.
-        remedy: what to do where it cannot be read, for example ``"remove it"``.
+        remedy: what the user should do if it cannot be read, for example ``"remove it"``.
 
     Raises:
-        UserError: it is not there, larger than ``MAX_JSON_BYTES``, no UTF-8 or no JSON; NaN is none.
+        UserError: the file is missing, larger than ``MAX_JSON_BYTES``, not UTF-8 or not JSON, or holds NaN.
     """
     return _read(path, remedy, MAX_JSON_BYTES, lambda text: json.loads(text, parse_constant=_refuse_constant))
 
 
 def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
-    """The same of a JSON file that has to hold an object."""
+    """Read a JSON file that must hold an object; arguments and errors as of :func:`read_json`."""
     found = read_json(path, remedy)
     if not isinstance(found, dict):
         raise UserError(f"{path} cannot be read: it holds no names and values; {remedy}")
@@ -80,7 +88,7 @@ def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def check_regular(path: Path, remedy: str) -> None:
-    """Raises UserError where a path leads to a pipe or device, which may have no end."""
+    """Raise UserError if a path is a pipe or a device, which may have no end."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path} is no regular file, so it is not read; {remedy}")
 
@@ -100,7 +108,7 @@ def _read(path: Path, remedy: str, most: int, parse: Callable[[str], Any]) -> An
 
 
 def _describe_in_one_line(error: Exception) -> str:
-    """What is wrong and where, without a copy of the text."""
+    """Describe in one line what is wrong and where, without quoting the text."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     if isinstance(error, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Foreign text where people read it: one function for each medium (terminal, page, figure, link, JSON, spreadsheet)."""
+"""Make foreign text safe to show: one function per medium (terminal, page, plot, link, JSON, spreadsheet)."""
 
 import json
 import logging
@@ -12,20 +12,22 @@ from urllib.parse import quote
 import pandas as pd
 from rich.markup import escape
 
-#: Unicode categories that no reader sees: control characters, surrogates of undecodable bytes.
+#: Unicode categories of invisible characters: control characters, and surrogates of bytes that cannot be decoded.
 INVISIBLE = frozenset({"Cc", "Cs"})
-#: Characters that turn the direction of what follows, by which one name can look like another.
+#: Characters that change the direction of the following text, by which one name can look like another.
 DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-#: How a cell begins that a spreadsheet takes for a formula (OWASP, CSV injection), and how it is escaped. The last four
-#: are full-width signs, which spreadsheets in Korean, Japanese and Chinese take for the plain ones.
+#: First characters of a cell that a spreadsheet runs as a formula (OWASP, CSV injection), and the escape. The last
+#: four are full-width signs, which Korean, Japanese and Chinese spreadsheets treat as the plain ones.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 ESCAPE = "'"
 
 
 def make_printable(text: object, *, lines: bool = False) -> str:
-    """Foreign text for terminal and log: what is invisible or turns the direction is written as ``\\x1b``.
+    """Make foreign text printable for terminal and log: control characters are written out, as ``\\x1b``.
 
-    ``lines`` keeps line breaks and tabs, for a message of several lines of our own.
+    Args:
+        text: foreign text.
+        lines: leave line breaks and tabs, for messages of several lines.
     """
     kept = "\n\t" if lines else ""
     return "".join(
@@ -37,38 +39,45 @@ def make_printable(text: object, *, lines: bool = False) -> str:
 
 
 def is_control_character(character: str) -> bool:
-    """Whether a character does something in place of being read: it steers a terminal or turns the direction."""
+    """Whether a character is not readable but acts: it steers a terminal or changes the direction of writing."""
     return unicodedata.category(character) in INVISIBLE or character in DIRECTION
 
 
 def escape_for_page(value: Any) -> Any:
-    """Foreign text for a page, as ``finalize`` of jinja2, which then escapes it; markup of our own stays as it is."""
+    """Make foreign text printable for a page. This is the ``finalize`` of jinja2, which then escapes HTML.
+
+    Markup of this project stays as it is.
+    """
     own = not isinstance(value, str) or hasattr(value, "__html__")
     return value if own else make_printable(value, lines=True)
 
 
 def escape_markup(text: object) -> str:
-    """Foreign text for a Rich table or console, shown as it is: no tag in it changes a colour or ends another."""
+    """Escape foreign text for a Rich table or console, so that no tag in it is interpreted."""
     return escape(make_printable(text))
 
 
 def say(text: object, *, to_stderr: bool = False) -> None:
-    """Print a message of one or several lines that may quote foreign text; on request to standard error."""
+    """Print a message that may quote foreign text, to standard output, or with ``to_stderr`` to standard error."""
     print(make_printable(text, lines=True), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 def format_count(count: int, one: str, several: str = "") -> str:
-    """``1 patient``, ``2 patients``."""
+    """Format a number with its noun: ``1 patient``, ``2 patients``."""
     return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def format_json(content: Any) -> str:
-    """JSON for files and standard output, which is a terminal as often as a program. Raises ValueError for NaN."""
+    """Format JSON that is safe to show in a terminal.
+
+    Raises:
+        ValueError: the content holds NaN or infinity.
+    """
     return escape_json(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def escape_json(text: str) -> str:
-    """The same JSON, in which no character that is invisible or turns the direction stands as itself."""
+    """Escape the control characters in JSON text; its meaning stays the same."""
     return "".join(
         f"\\u{ord(character):04x}" if is_control_character(character) and character != "\n" else character
         for character in text
@@ -76,33 +85,33 @@ def escape_json(text: str) -> str:
 
 
 def escape_for_plot(text: object) -> str:
-    """Foreign text for matplotlib, which takes what stands between two dollar signs for a formula.
+    """Escape foreign text for matplotlib, which interprets text between two dollar signs as a formula.
 
-    Letters are put together (NFC): no font joins the parts of Hangul that names from macOS come in.
+    Letters are composed (NFC): names from macOS hold decomposed Hangul, which no font draws correctly.
     """
     return escape_for_picture(text).replace("$", r"\$")
 
 
 def escape_for_picture(text: object) -> str:
-    """Foreign text for a picture: see :func:`escape_for_plot`, without its dollar signs."""
+    """Make foreign text safe to draw into a picture: printable, and with composed letters (NFC)."""
     return make_printable(unicodedata.normalize("NFC", str(text)))
 
 
 def make_link(path: PurePath | str) -> str:
-    """A relative link to a file below the page: no name in it is a scheme, a query or a fragment."""
+    """Make a relative link to a file below the page. No name in it can act as a scheme, a query or a fragment."""
     return "./" + quote(PurePath(path).as_posix(), errors="surrogateescape")
 
 
 def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for a CSV: texts and column names that a spreadsheet would run get an apostrophe in front.
+    """Put an apostrophe before each text and column name that a spreadsheet would run as a formula.
 
-    Reversible: a text of apostrophes and then a formula gets one more.
+    The change is reversible: a formula that already has apostrophes before it gets one more.
     """
     return _change_texts(table, escape_cell)
 
 
 def restore_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """What :func:`escape_formulas` changed, changed back."""
+    """Undo :func:`escape_formulas`."""
     return _change_texts(table, restore_cell)
 
 
@@ -115,23 +124,23 @@ def restore_cell(text: str) -> str:
 
 
 class PlainTextFormatter(logging.Formatter):
-    """Formats a log record so that no foreign name in it can steer the terminal."""
+    """Formats a log record so that no foreign name in it can act on the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return make_printable(super().format(record), lines=True)
 
 
 class OncePerMessage(logging.Filter):
-    """Lets each message through once: a cohort is read for every fold, and says the same of itself every time."""
+    """Lets each log message pass once: a cohort is read for every fold and logs the same messages every time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: set[str] = set()
+        self.seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        new = message not in self.said
-        self.said.add(message)
+        new = message not in self.seen
+        self.seen.add(message)
         return new
 
 

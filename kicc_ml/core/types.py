@@ -1,8 +1,8 @@
-"""The plain data that travels down the line, from the DICOM repository to the report.
+"""Data classes that are passed along the line, from the DICOM repository to the report.
 
 Axes: an image array is indexed ``[x, y, z]`` (a radiograph ``[x, y]``); a leading ``c`` or ``b`` in a
 name is channel or batch. ``affine_ras`` maps such an index to patient millimetres in the RAS convention of
-NIfTI; DICOM's LPS meets it in one place, :mod:`kicc_ml.dicom.series.geometry`.
+NIfTI. DICOM's LPS is converted to RAS in one place, :mod:`kicc_ml.dicom.series.geometry`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ ENDPOINTS = ("oxygen", "ventilation", "icu", "death")
 #: Endpoints of public cohorts beside these; a consortium's own have the names that it gives them.
 FURTHER_ENDPOINTS = ("severe",)
 
-#: What radiologists score on a radiograph, and the most that it can be: extent and opacity of both lungs (Wong HYF et
+#: Scores of a radiograph by radiologists, and their maximum: extent and opacity of both lungs (Wong HYF et
 #: al., Radiology 2020;296:E72, as in Cohen JP et al., Cureus 2020;12:e9448), Brixia of six zones (Borghesi A & Maroldi
 #: R, Radiol Med 2020;125:509).
 CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
@@ -59,16 +59,17 @@ SUMMARY_ITEMS = {
 Verdict = Literal["usable", "repaired", "refused"]
 Units = Literal["hu", "arbitrary"]
 Modality = Literal["CT", "CXR"]
-#: How a radiograph lies by its file: the patient's right on the picture's left, said or not, or said to lie otherwise.
+#: Whether the file of a radiograph states its orientation: as usual (the patient's right on the picture's left), not at
+#: all, or another one.
 DisplayOrientation = Literal["stated", "unstated", "otherwise"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """One image series of a repository with the verdict of the intake; refused ones are kept too.
+    """One image series of a repository with the verdict of the intake. Refused series are included.
 
     ``patient``, ``study`` and ``uid`` are pseudonyms. ``files`` are in order of position along the slice
-    normal; of a multi-frame object it is the one file, and ``frames`` are its frames (from 0) in that order.
+    normal. A multi-frame object has one file, and ``frames`` are its frames (from 0) in that order.
     ``spacing_mm`` is (x, y, z): between columns, rows and slices; None where it is not known. A ``repaired``
     series is read as its reasons say: ``gantry_tilt`` sheared back, ``missing_slice`` and ``uneven_spacing``
     resampled by true positions. ``acquired`` is the true time and stays in memory: what is written down is
@@ -117,8 +118,8 @@ class Series:
 class Volume:
     """An image read from disk: ``array[x, y, z]`` (radiograph: ``[x, y]``) on the scanner's own grid.
 
-    ``spacing_known`` is False where a file states none (the affine then counts voxels), ``orientation_known`` where
-    it does not say how the image lies in the patient (the affine then has voxel sizes alone).
+    ``spacing_known`` is False if the file states no spacing (the affine then counts voxels). ``orientation_known`` is
+    False if the file does not state how the image lies in the patient (the affine then holds voxel sizes only).
     """
 
     array: np.ndarray
@@ -134,7 +135,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Case:
-    """A patient at a hospital: the index images that are there, the clinical row, what is known of the outcome.
+    """A patient at a hospital: the index images, the clinical row, and the known outcomes.
 
     ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region
     (:data:`kicc_ml.core.regions.MASK_NAMES`) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the
@@ -176,7 +177,7 @@ class Case:
 
     @property
     def views(self) -> list["Case"]:
-        """The case as it is and, under ids of their own, with each further image in the place of the index image."""
+        """The case itself and, with an id of its own, a copy for each further image in place of the index image."""
         turned = []
         for number, series in enumerate(self.further, start=1):
             ct, cxr = (series, self.cxr) if series.modality == "CT" else (self.ct, series)
@@ -189,7 +190,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Split:
-    """One fold: case ids to train on, to select on, and to judge by. Refuses a person on two sides."""
+    """One fold: the case ids for training, validation and testing.
+
+    Raises:
+        UserError: a person is in two of the three subsets.
+    """
 
     fold: str
     train: tuple[str, ...]
@@ -198,11 +203,11 @@ class Split:
     person_of: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        sides = {name: {self.person_of[case] for case in getattr(self, name)} for name in ("train", "val", "test")}
-        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-            if shared := sides[one] & sides[other]:
+        subsets = {name: {self.person_of[case] for case in getattr(self, name)} for name in ("train", "val", "test")}
+        for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+            if shared := subsets[first] & subsets[second]:
                 raise UserError(
-                    f"fold {self.fold}: {len(shared)} person(s) in both {one} and {other}, for example "
+                    f"fold {self.fold}: {len(shared)} person(s) in both {first} and {second}, for example "
                     f"{min(shared)}; a split must be grouped by person"
                 )
 
@@ -238,7 +243,7 @@ class SeverityMap:
 
 @dataclass(frozen=True)
 class OutOfRangeFeature:
-    """A ``feature`` of an image outside ``low`` to ``high`` of other hospitals.
+    """An image ``feature`` whose ``value`` lies outside the range (``low`` to ``high``) of other hospitals.
 
     Features are those of :mod:`kicc_ml.severity.image_features`.
     """
@@ -253,9 +258,10 @@ class OutOfRangeFeature:
 class Risk:
     """The predicted probability of an endpoint.
 
-    ``low`` and ``high`` bound its 90 % interval, None where there is none. ``calibration`` says how such risks came out
-    at held-out hospitals: ``slope``, ``intercept``, ``O:E`` and, of whom, ``held_out``. ``clinical`` is the risk by the
-    clinical table alone (the baseline ``clinical``), None where there is no such model or nothing it could use.
+    ``low`` and ``high`` are the bounds of its 90 % interval, None if there is none. ``calibration`` holds the
+    calibration at held-out hospitals: ``slope``, ``intercept``, ``O:E``, and ``held_out``, which says who was held out.
+    ``clinical`` is the risk by the clinical table alone (the baseline ``clinical``), None if there is no such model or
+    no value that it could use.
     """
 
     endpoint: str
@@ -268,7 +274,7 @@ class Risk:
 
 @dataclass(frozen=True)
 class RadiographScore:
-    """A radiologist's score (a key of ``CXR_SCORES``) as predicted of a radiograph, in ``points`` of ``most``.
+    """A radiologist's score (a key of ``CXR_SCORES``) as predicted for a radiograph: ``points`` of at most ``most``.
 
     ``r`` (Pearson) and ``mae_points`` are those of such predictions of ``films`` that were held out; None where the run
     was not evaluated.
@@ -283,7 +289,11 @@ class RadiographScore:
 
 
 def index_by_id(cases: Iterable[Case]) -> dict[str, Case]:
-    """Index cases by id; a doubled id, or two that some disks take for one, is an error and no silent loss."""
+    """Index cases by id.
+
+    Raises:
+        UserError: an id occurs twice, or two ids would be the same folder on some disks.
+    """
     found: dict[str, Case] = {}
     for case in cases:
         if case.case_id in found:

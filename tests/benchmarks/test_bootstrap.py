@@ -28,13 +28,13 @@ def scored_images() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def replicates(reference: np.ndarray, predicted: np.ndarray, person: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     drawn = resample(person, seed, REPLICATES)
-    count_r = drawn.total(np.ones(IMAGES))
+    count_r = drawn.sum_by_replicate(np.ones(IMAGES))
     error, squared = predicted - reference, (predicted - reference) ** 2
     return {
         "pearson": compute_weighted_pearson(predicted, reference, drawn),
-        "mae": drawn.total(abs(error)) / count_r,
-        "bias": drawn.total(error) / count_r,
-        "rmse": np.sqrt(drawn.total(squared) / count_r),
+        "mae": drawn.sum_by_replicate(abs(error)) / count_r,
+        "bias": drawn.sum_by_replicate(error) / count_r,
+        "rmse": np.sqrt(drawn.sum_by_replicate(squared) / count_r),
     }
 
 
