@@ -1,4 +1,4 @@
-"""Text of a header in the encodings hospitals really use, stated rightly, wrongly or not at all."""
+"""Decode header text in the encodings that hospitals use, even if the stated character set is wrong or missing."""
 
 import re
 import warnings
@@ -13,11 +13,15 @@ _UTF_8 = "ISO_IR 192"
 
 
 def decode_text(raw: bytes, charset: str = "") -> str:
-    """``raw`` as text, whatever Specific Character Set says (its values joined by a backslash). Never raises.
+    """Decode a value of a header. Never raises.
 
-    ASCII is what it is. Otherwise a stated multi-byte or national set is tried first. Where none or Latin-1 is
-    stated, bytes that are sound UTF-8 are that, and bytes that are sound Korean are Korean: Latin-1 text
-    hardly ever has its accented letters in pairs. What nothing fits is read with replacement marks.
+    A stated multi-byte or national character set is tried first. If none or Latin-1 is stated, valid UTF-8 is read as
+    UTF-8 and valid Korean as Korean, since Latin-1 text hardly ever has its accented letters in pairs. Text that fits
+    no encoding is read with replacement characters.
+
+    Args:
+        raw: the bytes of the value.
+        charset: the values of Specific Character Set (0008,0005), joined by a backslash.
     """
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
@@ -33,7 +37,7 @@ def decode_text(raw: bytes, charset: str = "") -> str:
 
 
 def _list_encodings(charset: str, escaped: bool) -> list[str]:
-    """Python's names of the encodings to try in turn; cp949 is EUC-KR with the rarer syllables added."""
+    """List Python's names of the encodings to try in turn; cp949 is EUC-KR with rarer syllables added."""
     stated = [part.strip() for part in charset.split("\\")]
     if escaped or _KOREAN in stated:
         return ["cp949", "utf-8", "latin-1"]
@@ -46,7 +50,7 @@ def _list_encodings(charset: str, escaped: bool) -> list[str]:
 
 
 def _decode_by_pydicom(raw: bytes, charset: str) -> str:
-    """Other code extensions (Japanese, Chinese), by pydicom, which replaces what it cannot decode."""
+    """Decode other code extensions (Japanese, Chinese) with pydicom, which replaces what it cannot decode."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

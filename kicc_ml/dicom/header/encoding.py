@@ -1,6 +1,6 @@
-"""Whether a file is encoded as its transfer syntax says (PS3.5 section 10); not all are.
+"""Check whether a file is encoded as its transfer syntax states (PS3.5 section 10); some files are not.
 
-Explicit and implicit value representations are told apart by the readers themselves, whatever is stated.
+Explicit and implicit value representations need no check here: the readers detect them from the bytes.
 """
 
 import io
@@ -18,17 +18,22 @@ from pydicom.uid import (
 from kicc_ml.dicom.header.fast_parser import HEAD_BYTES, NeedsPydicomError, read_file_meta
 from kicc_ml.dicom.header.pixel_length import UNDEFINED_LENGTH, is_compressed
 
-#: Without a stated transfer syntax a file is what its bytes look like to the parser: never compressed.
+#: Transfer syntaxes without compression. A file that states none is read as its bytes look, and never as compressed.
 UNCOMPRESSED = {"", ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
-#: The first group of nearly every data set, in either order of bytes.
+#: First group of nearly every data set, in little and in big endian byte order.
 GROUP_8_LITTLE, GROUP_8_BIG = b"\x08\x00", b"\x00\x08"
 ITEM_TAG = b"\xfe\xff\x00\xe0"
 
 
 def has_wrong_pixel_encoding(syntax: str, length: int, stream: BinaryIO | io.FileIO) -> bool:
-    """Whether pixel data at ``stream`` is compressed where the syntax says it is not, or the reverse.
+    """Whether the pixel data is compressed although the syntax says it is not, or the reverse.
 
-    Compressed pixel data has no stated length and begins with an item (PS3.5 A.4); other has a length.
+    Compressed pixel data has no stated length and begins with an item (PS3.5 A.4); other pixel data has a length.
+
+    Args:
+        syntax: UID of the transfer syntax.
+        length: stated length of the pixel data.
+        stream: the file, at the value of the pixel data; its position is not changed.
     """
     if syntax == DeflatedExplicitVRLittleEndian:
         return False  # seen only once inflated
@@ -43,7 +48,7 @@ def has_wrong_pixel_encoding(syntax: str, length: int, stream: BinaryIO | io.Fil
 
 
 def has_wrong_encoding(path: Path) -> bool:
-    """Whether the data set of a file that could not be read has another order of bytes, or is not deflated, or is."""
+    """Whether an unreadable file has another byte order, or is deflated or not, against its transfer syntax."""
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES[0])

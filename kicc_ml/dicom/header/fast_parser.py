@@ -1,8 +1,8 @@
-"""The wanted data elements of a file, sliced out of its first bytes without building a data set.
+"""Read the wanted data elements from the first bytes of a file without building a data set.
 
-Sound explicit and implicit little endian files only (PS3.5 section 7), which is nearly all of them. Whatever this
-walker is not sure about it leaves to pydicom: another encoding, a missing preamble, an unknown value
-representation, functional groups, an end before the pixel data.
+This parser reads valid explicit and implicit little endian files (PS3.5 section 7), which are nearly all files. It
+leaves all other files to pydicom: another encoding, a missing preamble, an unknown value representation, functional
+groups, or an end before the pixel data.
 """
 
 import struct
@@ -21,9 +21,9 @@ from pydicom.uid import (
 from kicc_ml.dicom.header.pixel_length import PIXEL_TAGS, UNDEFINED_LENGTH
 from kicc_ml.dicom.header.values import GROUPS, TAG_OF, TooLargeError, convert_to_text
 
-#: Most headers end within the first, private groups of some vendors within the second.
+#: Bytes to read at first and at most: most headers are shorter than the first, those of some vendors than the second.
 HEAD_BYTES = (16 * 2**10, 2**20)
-#: Real objects nest about six deep.
+#: Largest depth of nested sequences; real objects have about six levels.
 MAX_DEPTH = 32
 
 WANTED = {int(tag): (keyword, dictionary_VR(tag)) for keyword, tag in TAG_OF.items()}
@@ -39,16 +39,16 @@ _LENGTH = struct.Struct("<I").unpack_from
 
 
 class NeedsPydicomError(Exception):
-    """Something in the file that pydicom should look at."""
+    """The file has something that this parser leaves to pydicom."""
 
 
 class NeedsMoreBytesError(NeedsPydicomError):
-    """The bytes at hand end before the pixel data begins."""
+    """The bytes that were read end before the pixel data begins."""
 
 
 @dataclass(frozen=True)
 class FastHeader:
-    """Values by keyword, transfer syntax, and length and place of the pixel data (length 0 where there is none)."""
+    """Values by keyword, transfer syntax, and length and offset of the pixel data (length 0 if there is none)."""
 
     values: dict[str, str]
     syntax: str
@@ -57,9 +57,16 @@ class FastHeader:
 
 
 def read_tags(stream: FileIO) -> FastHeader | None:
-    """The wanted elements of a file opened at its start; None where pydicom should read it.
+    """Read the wanted elements of a file.
 
-    Raises TooLargeError for nesting beyond :data:`MAX_DEPTH`.
+    Args:
+        stream: the file, at its start.
+
+    Returns:
+        the header; None if pydicom should read the file.
+
+    Raises:
+        TooLargeError: sequences are nested deeper than :data:`MAX_DEPTH`.
     """
     head = b""
     for size in HEAD_BYTES:
@@ -76,7 +83,15 @@ def read_tags(stream: FileIO) -> FastHeader | None:
 
 
 def parse_elements(head: bytes) -> FastHeader:
-    """Walk the elements of ``head`` up to the pixel data. Raises NotSureError, TooLargeError."""
+    """Parse the elements of ``head`` up to the pixel data.
+
+    Args:
+        head: the first bytes of a file.
+
+    Raises:
+        NeedsPydicomError: pydicom should read the file.
+        TooLargeError: sequences are nested deeper than :data:`MAX_DEPTH`.
+    """
     syntax, at = read_file_meta(head)
     implicit = syntax == ImplicitVRLittleEndian
     if head[at + 4 : at + 6] in (SHORT_VRS if implicit else ()) or not (implicit or syntax in EXPLICIT):
@@ -97,7 +112,7 @@ def parse_elements(head: bytes) -> FastHeader:
 
 
 def read_file_meta(head: bytes) -> tuple[str, int]:
-    """Transfer syntax, and where the data set begins."""
+    """Read the transfer syntax and the offset at which the data set begins."""
     if head[128:132] != b"DICM":
         raise NeedsPydicomError("no preamble")
     syntax, at = "", 132
@@ -110,7 +125,7 @@ def read_file_meta(head: bytes) -> tuple[str, int]:
 
 
 def _read_element(head: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:
-    """(tag, value representation, length, where the value begins) of the element at ``at``."""
+    """Read (tag, value representation, length, offset of the value) of the element at offset ``at``."""
     try:
         if implicit:
             group, element, length = _HEAD(head, at)
@@ -126,7 +141,7 @@ def _read_element(head: bytes, at: int, implicit: bool) -> tuple[int, bytes, int
 
 
 def _find_sequence_end(head: bytes, at: int, vr: bytes, implicit: bool, depth: int) -> int:
-    """Where a sequence of undefined length, whose first item is at ``at``, is over."""
+    """Find the end of a sequence of undefined length whose first item is at offset ``at``."""
     if depth > MAX_DEPTH:
         raise TooLargeError(f"sequences nest deeper than {MAX_DEPTH}")
     if vr not in (b"SQ", b""):

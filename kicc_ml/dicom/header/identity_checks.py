@@ -1,4 +1,4 @@
-"""What one header says of the identity of its patient, as far as a sender can mend it; no value is handed on."""
+"""Find faults of a header that concern the patient's identity and that the sender can correct. No value is returned."""
 
 from pathlib import Path
 
@@ -11,7 +11,11 @@ REPLACEMENT = "\ufffd"
 
 
 def find_identity_faults(path: Path) -> set[str]:
-    """Of ``burned_in``, ``no_patient_id`` and ``wrong_charset`` those that hold; none of a file that cannot be read."""
+    """Find which of ``burned_in``, ``no_patient_id`` and ``wrong_charset`` are true of a file.
+
+    Returns:
+        the codes; none for a file that cannot be read, which the index reports.
+    """
     try:
         with path.open("rb", buffering=0) as stream:
             values = parse_header(stream).values

@@ -1,4 +1,4 @@
-"""Where each frame of a multi-frame object lies, from its functional groups (PS3.3 C.7.6.16)."""
+"""Read the position and other values of each frame of a multi-frame object (functional groups, PS3.3 C.7.6.16)."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from pydicom.tag import Tag
 
 from kicc_ml.dicom.header.values import GROUPS, TooLargeError, read_element_text, read_integer
 
-#: No chest CT has more; a dynamic one of 320 slices has 30 phases of them.
+#: Maximum number of frames: a dynamic CT of 320 slices with 30 phases has 9,600.
 MAX_FRAMES = 10_000
 
-#: Some twenty macros a frame.
+#: Maximum number of items: about twenty macros for each frame.
 MAX_ITEMS = 20 * MAX_FRAMES
 ITEM = b"\xfe\xff\x00\xe0"
 
-#: In which macro a value stands, and under which keyword, for each keyword of a single-frame image.
+#: For each keyword of a single-frame image: the macro that holds the value of a frame, and its keyword there.
 MACRO_AND_KEYWORD = {
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
     "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
@@ -39,10 +39,18 @@ MACRO_AND_KEYWORD = {
 
 
 def list_frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[str, str]]:
-    """``values`` of the object with those of each frame put over; empty where not every frame has a place.
+    """List the values of each frame: those of the object, overridden by shared groups and by the frame's own groups.
 
-    A frame's own groups stand over the shared ones. The order is that of the frames in the file: neither
-    Stack ID nor In-Stack Position is trusted to say where a frame lies.
+    Args:
+        dataset: the object without pixel data.
+        values: the values of the object by keyword.
+
+    Returns:
+        values by keyword for each frame, in the order of the file; Stack ID and In-Stack Position are not trusted.
+        Empty if a frame has no position, or for an object without frames.
+
+    Raises:
+        TooLargeError: there are more frames or items than any chest CT has.
     """
     frames = read_integer(values, "NumberOfFrames") or 1
     if frames > MAX_FRAMES:
@@ -60,7 +68,7 @@ def list_frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[
 
 
 def _refuse_too_many_items(dataset: Dataset) -> None:
-    """Before pydicom makes an object of every item."""
+    """Refuse functional groups with too many items, before pydicom makes an object of each item."""
     for name in GROUPS:
         element = dataset.get_item(Tag(name)) if name in dataset else None
         if isinstance(element, RawDataElement) and (element.value or b"").count(ITEM) > MAX_ITEMS:
@@ -77,6 +85,6 @@ def _read_group_values(group: Dataset | None, charset: str) -> dict[str, str]:
 
 
 def _find_first_item(dataset: Dataset | None, name: str) -> Dataset | None:
-    """The first item of a sequence; None where there is none, or where it is no sequence."""
+    """Find the first item of a sequence; None if there is none, or if the element is not a sequence."""
     items = dataset.get(name) if dataset is not None else None
     return items[0] if isinstance(items, Sequence) and len(items) else None

@@ -1,4 +1,4 @@
-"""One file's header as plain values: by the quick walker, or by pydicom where that is not sure."""
+"""Parse the header of one file to plain values, with the fast parser, or with pydicom where that is needed."""
 
 import os
 import time
@@ -19,18 +19,18 @@ from kicc_ml.dicom.header.values import (
     read_transfer_syntax,
 )
 
-#: More than any detector has on a side, and any series in one object.
+#: More pixels than the longer side of any detector has, and more bytes than any series in one object.
 MAX_SIDE_PIXELS = 16_384
 MAX_PIXEL_BYTES = 8 * 2**30
-#: Headers of so many files are remembered, for whoever reads the pixels right after the index: some 10 MiB.
+#: Number of headers that are remembered for reading pixels right after the index; they take about 10 MiB.
 MAX_RECENT_FILES = 2000
-#: Two changes within a tick of the file system's clock look alike, so a file is remembered once it has come to rest.
+#: Age from which a file is remembered: two changes within one tick of the file system's clock cannot be distinguished.
 AT_REST_NS = 10**8
 
 
 @dataclass(frozen=True)
 class ParsedHeader:
-    """Values by keyword, of the object and of each of its frames; ``order`` of bytes as in :mod:`struct`."""
+    """Values by keyword, of the object and of each of its frames. ``order`` is the byte order as in :mod:`struct`."""
 
     values: Mapping[str, str]
     frames: Sequence[Mapping[str, str]]
@@ -43,9 +43,13 @@ _recent: dict[tuple[int, ...], tuple[ParsedHeader, int]] = {}
 
 
 def parse_header(stream: FileIO) -> ParsedHeader:
-    """The values by the quick walker or by pydicom, ``stream`` at the value of the pixel data.
+    """Parse the header of an open file, and leave the file at the value of its pixel data.
 
-    A file that has not changed since is not parsed twice by one process.
+    A file that has not changed is not parsed twice by one process.
+
+    Raises:
+        InvalidDicomError: the file is not DICOM.
+        TooLargeError: the header states more than any chest image has.
     """
     state = os.fstat(stream.fileno())
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

@@ -1,4 +1,4 @@
-"""Name, ID and study date of a scan, for the one output that stays inside its hospital."""
+"""Read name, ID and study date of a scan, for the one output that stays inside its hospital."""
 
 from pathlib import Path
 
@@ -11,9 +11,12 @@ TAGS = ("SpecificCharacterSet", "PatientName", "PatientID", "StudyDate")
 
 
 def read_patient_identity(path: Path) -> dict[str, str]:
-    """What identifies the patient of a DICOM file, in the words of a page; what is not stated is left out.
+    """Read the values that identify the patient of a DICOM file.
 
-    Of a name in several scripts (PS3.5 6.2) the last is shown: the Hangul of a Korean one.
+    If a name is given in several scripts (PS3.5 6.2) the last one is used, which is Hangul in a Korean name.
+
+    Returns:
+        the values by label (``Name``, ``ID``, ``Study date``); values that the file does not state are left out.
     """
     with suppress_warnings():  # wrong character sets are expected here
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))

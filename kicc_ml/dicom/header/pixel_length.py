@@ -1,4 +1,4 @@
-"""Whether the pixel data that a header announces is all there, from lengths alone."""
+"""Check from lengths alone whether a file holds all the pixel data that its header announces."""
 
 import io
 import struct
@@ -14,22 +14,30 @@ from kicc_ml.dicom.header.values import TooLargeError, compute_pixel_bytes
 
 PIXEL_TAGS = {int(Tag(name)) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 PIXEL_VRS = {b"OB", b"OW", b"OF", b"OD", b"UN"}
-#: Ten for each frame of the largest object taken; walking them takes a second.
+#: Maximum number of fragments: ten for each frame of the largest accepted object. Walking them takes a second.
 MAX_FRAGMENTS = 100_000
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
 def read_dataset_pixel_length(dataset: FileDataset, stream: BinaryIO) -> int:
-    """Length of the element at ``stream``, which moves to its value; 0 where no pixel data follows."""
+    """Read the length of the pixel data element of a data set that pydicom parsed; see :func:`read_pixel_length`."""
     _, little = dataset.original_encoding
     return read_pixel_length(stream, "<" if little or little is None else ">")
 
 
 def read_pixel_length(stream: BinaryIO, order: str) -> int:
-    """As :func:`read_dataset_pixel_length`. The element shows whether it states its value representation.
+    """Read the length of the pixel data element at ``stream``, and move the stream to its value.
 
-    What the transfer syntax says of that is not always true; read as a length, the letters would be an odd number,
-    which no length is (PS3.5 7.1.1).
+    Whether the element states its value representation is detected from its bytes, because the transfer syntax is not
+    always true. The letters of a value representation, read as a length, would be an odd number, which no length is
+    (PS3.5 7.1.1).
+
+    Args:
+        stream: the file, at the element.
+        order: the byte order as in :mod:`struct`.
+
+    Returns:
+        the length in bytes; 0 if no pixel data element follows.
     """
     head = stream.read(8)
     if len(head) < 8 or Tag(*struct.unpack(f"{order}HH", head[:4])) not in PIXEL_TAGS:
@@ -40,7 +48,17 @@ def read_pixel_length(stream: BinaryIO, order: str) -> int:
 
 
 def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, stream: BinaryIO | io.FileIO) -> bool:
-    """Whether pixel data of the stated ``length``, whose value begins at ``stream``, is short. Moves the stream."""
+    """Whether the file holds less pixel data than its header states. Moves the stream.
+
+    Args:
+        values: the header.
+        syntax: UID of the transfer syntax.
+        length: stated length of the pixel data element.
+        stream: the file, at the value of the pixel data.
+
+    Raises:
+        TooLargeError: there are more than :data:`MAX_FRAGMENTS` fragments.
+    """
     if syntax == DeflatedExplicitVRLittleEndian:
         return False  # its length is known only once inflated; decoding will tell
     here = stream.tell()
@@ -53,13 +71,13 @@ def is_truncated(values: Dataset | Mapping[str, str], syntax: str, length: int, 
 
 
 def is_compressed(syntax: str) -> bool:
-    """Whether pixel data is encapsulated; a UID that is no transfer syntax known is not taken to be."""
+    """Whether a transfer syntax encapsulates (compresses) pixel data; False for an unknown UID."""
     uid = UID(syntax, IGNORE)
     return uid.is_transfer_syntax and not uid.is_private and uid.is_compressed
 
 
 def _are_fragments_truncated(stream: BinaryIO | io.FileIO, end: int) -> bool:
-    """Walk the items of encapsulated pixel data (PS3.5 A.4) up to the delimiter."""
+    """Whether encapsulated pixel data ends before its delimiter; walks its items (PS3.5 A.4)."""
     for _ in range(MAX_FRAGMENTS):
         if len(head := stream.read(8)) < 8:
             return len(head) > 0 or stream.tell() > end

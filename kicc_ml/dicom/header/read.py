@@ -1,4 +1,4 @@
-"""One DICOM file's header, read without its pixels. Nothing that identifies a person leaves this module."""
+"""Read the header of one DICOM file without its pixels. Nothing that identifies a person leaves this module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,17 +28,17 @@ from kicc_ml.dicom.header.values import (
 )
 from kicc_ml.dicom.header.views import find_view_position
 
-#: What tells the phases of one acquisition apart: a number in time, or per cent of the heart cycle.
+#: Keywords that distinguish the phases of one acquisition: an index in time, or per cent of the heart cycle.
 PHASE_KEYWORDS = ("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalPercentageOfCardiacPhase")
 
-#: Names of what is often sent along, and of what images are packed in where it is not opened.
+#: Suffixes of documents that are often sent along, and of archives that are not opened.
 OFFICE_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".docx", ".doc", ".pptx", ".ods", ".odt", ".hwp", ".hwpx")
 ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".alz", ".egg", ".iso")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the index needs of one file, in plain values. ``fault`` is a reason code, "" for a readable image.
+    """The values of one file that the index needs. ``fault`` is a reason code, "" for a readable image.
 
     ``patient``, ``study``, ``series`` and ``sop`` are pseudonyms; numbers that are missing are None.
     """
@@ -81,15 +81,22 @@ class Header:
     lossy: bool = False
     burned_in: bool = False  # Burned In Annotation says YES
     study_started: datetime | None = None
-    shown: str = ""  # the path without what this header says of the patient, where it says so in folder or file
-    marks: str = ""  # of the patient's number and name, for paths of other files (:func:`make_identity_marks`)
+    shown: str = ""  # the path with pseudonyms for the patient's values in it; "" if the path has none
+    marks: str = ""  # pseudonyms of the patient's number and name, for paths of other files
 
 
 def read_headers(root: Path, path: str, site: str, key: bytes, name: str = "") -> list[Header]:
-    """Read ``root/path``: one header, or one per frame of a multi-frame object that places its frames.
+    """Read the header of ``root/path``. Never raises for the content of a file: the fault is part of the result.
 
-    A multi-frame object that does not, or that has a fault, gives one header. Never raises for what a file
-    holds: the fault is in the answer. ``name`` is what the file is called for people, where that is not its path.
+    Args:
+        root: the source.
+        path: path of the file below ``root``.
+        site: the hospital.
+        key: the repository's key, for pseudonyms.
+        name: the name of the file to show, if that is not its path.
+
+    Returns:
+        one header, or one per frame of a multi-frame object that states the positions of its frames and has no fault.
     """
     blank = Header(path, site, shown=name)
     headers = _read(root, path, blank, key)
@@ -111,7 +118,7 @@ def _read(root: Path, path: str, blank: Header, key: bytes) -> list[Header]:
 
 
 def _classify_other_file(path: Path, name: str) -> str:
-    """What a file is that is not DICOM, as far as its name or first bytes tell what to do about it."""
+    """Classify a file that is not DICOM by its name and first bytes, so that the user knows what to do about it."""
     if name.endswith(OFFICE_SUFFIXES):
         return "office_file"
     if name.endswith(".zip"):
@@ -125,9 +132,11 @@ def _classify_other_file(path: Path, name: str) -> str:
 
 
 def make_headers_of_dataset(dataset: Dataset, path: str, site: str, key: bytes) -> list[Header]:
-    """As :func:`read_headers`, of a data set without its pixel data (DICOMweb metadata), which cannot be short.
+    """Make the headers of a data set without pixel data (DICOMweb metadata), like :func:`read_headers`.
 
-    Raises TooLargeError, and what pydicom raises on a value that is none.
+    Raises:
+        TooLargeError: the data set states more than any chest image has.
+        Exception: pydicom raises various errors on invalid values.
     """
     values = read_texts(dataset)
     return _make_headers(ParsedHeader(values, list_frame_values(dataset, values), "", 0), None, Header(path, site), key)
@@ -151,7 +160,7 @@ def _make_headers(parsed: ParsedHeader, stream: FileIO | None, blank: Header, ke
 
 
 def _find_pixel_fault(parsed: ParsedHeader, stream: FileIO | None) -> str:
-    """What is wrong with the pixel data that ``stream`` is at, as far as lengths tell; nothing without a stream."""
+    """Find a fault of the pixel data from its length; "" if there is none, or no stream."""
     if stream is None:
         return ""
     if has_wrong_pixel_encoding(parsed.syntax, parsed.pixel_length, stream):
@@ -160,7 +169,7 @@ def _find_pixel_fault(parsed: ParsedHeader, stream: FileIO | None) -> str:
 
 
 def _make_object_fields(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
-    """What is the same for all frames of a file."""
+    """Make the fields that are the same for all frames of a file."""
     sop_class = values["SOPClassUID"]
     view = (values.get(name, "") for name in ("ViewPosition", "SeriesDescription", "ProtocolName"))
     return _make_pseudonym_fields(values, blank, key) | {
@@ -187,8 +196,8 @@ def _make_path_fields(values: Mapping[str, str], blank: Header, key: bytes) -> d
 
 
 def _make_frame_fields(values: Mapping[str, str], key: bytes) -> dict[str, Any]:
-    """What may differ from frame to frame."""
-    phase = (read_number(values, name) for name in PHASE_KEYWORDS)
+    """Make the fields that may differ between frames."""
+    phases = (read_number(values, name) for name in PHASE_KEYWORDS)
     return {
         "image_type": values.get("ImageType", "").upper(),
         "kernel": pseudonymize_text(values.get("ConvolutionKernel", ""), values, key),
@@ -201,7 +210,7 @@ def _make_frame_fields(values: Mapping[str, str], key: bytes) -> dict[str, Any]:
         "slice_thickness_mm": read_number(values, "SliceThickness"),
         "acquired": find_acquisition_time(lambda name: values.get(name, "")),
         "acquisition": read_integer(values, "AcquisitionNumber"),
-        "phase": next((one for one in phase if one is not None), None),
+        "phase": next((value for value in phases if value is not None), None),
         "kvp": read_number(values, "KVP"),
         "exposure_mas": read_exposure_mas(values),
         "ctdi_vol_mgy": read_number(values, "CTDIvol"),
@@ -210,7 +219,7 @@ def _make_frame_fields(values: Mapping[str, str], key: bytes) -> dict[str, Any]:
 
 
 def read_exposure_mas(values: Mapping[str, str]) -> float | None:
-    """Tube current times time in mAs, as stated, or from milliamperes and milliseconds; None where neither is."""
+    """Read the exposure (tube current times time) in mAs, as stated or from current and time; None if unknown."""
     for name, per_mas in (("Exposure", 1), ("ExposureInmAs", 1), ("ExposureInuAs", 1000)):
         if (stated := read_number(values, name)) is not None:
             return stated / per_mas
@@ -225,7 +234,7 @@ def _make_coding_fields(values: Mapping[str, str], syntax: str) -> dict[str, Any
 
 
 def _make_pseudonym_fields(values: Mapping[str, str], blank: Header, key: bytes) -> dict[str, Any]:
-    """Identifiers under the repository's key. Patients without an id are told apart by their study."""
+    """Make the pseudonyms of patient, study, series and object. Patients without an id are distinguished by study."""
     study, series, sop = (values.get(f"{name}InstanceUID") or blank.path for name in ("Study", "Series", "SOP"))
     patient_id = values.get("PatientID", "")
     return {

@@ -1,4 +1,4 @@
-"""A file's path with what identifies a patient taken out: exports name folders and files after patients."""
+"""Replace identifying words in paths and texts by pseudonyms: some exports name folders and files after patients."""
 
 import os
 import re
@@ -10,14 +10,24 @@ from itertools import pairwise
 from kicc_ml.core.pseudonym import make_pseudonym
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-#: Shorter parts of a Latin name ("Yu") are in too many words; one Korean or Chinese letter is a surname of millions.
+#: Minimum length of a part of a name: a shorter Latin one ("Yu") occurs in too many words, and one Korean or Chinese
+#: letter is the surname of millions.
 MIN_LATIN_LETTERS, MIN_LETTERS = 3, 2
-#: Shorter numbers of patients are in the names of devices too ("64").
+#: Minimum length of a patient number in device names, which hold short numbers too ("64").
 MIN_NUMBER_DIGITS = 5
 
 
 def pseudonymize_path(path: str, values: Mapping[str, str], key: bytes) -> str:
-    """``path`` with patient number, parts of the name and UIDs as pseudonyms; "" where it may be shown as it is."""
+    """Replace patient number, parts of the name and UIDs in a path by pseudonyms.
+
+    Args:
+        path: the path.
+        values: header values by keyword.
+        key: the repository's key.
+
+    Returns:
+        the changed path; "" if nothing had to be changed.
+    """
     shown = decode_path(path)
     folded = shown.casefold()
     for word in _list_identifying_words(values):
@@ -28,7 +38,7 @@ def pseudonymize_path(path: str, values: Mapping[str, str], key: bytes) -> str:
 
 
 def pseudonymize_text(text: str, values: Mapping[str, str], key: bytes) -> str:
-    """What a header says of device or contrast agent, with the patient's number and parts of the name as pseudonyms."""
+    """Replace the patient's number and parts of the name in a text about device or contrast agent by pseudonyms."""
     patient_id = values.get("PatientID", "")
     patient_id = patient_id if len(patient_id) >= MIN_NUMBER_DIGITS else ""
     return _pseudonymize_text(text, values.get("PatientName", ""), patient_id, key) if text else ""
@@ -40,7 +50,11 @@ def _pseudonymize_text(text: str, name: str, patient_id: str, key: bytes) -> str
 
 
 def make_identity_marks(values: Mapping[str, str], key: bytes) -> str:
-    """What stands for the patient's number and the parts of the name, by which they are known in other paths."""
+    """Make pseudonyms of the patient's number and parts of the name, by which they are found in other paths.
+
+    Returns:
+        the pseudonyms, separated by blanks.
+    """
     return _make_identity_marks(values.get("PatientName", ""), values.get("PatientID", ""), key)
 
 
@@ -55,18 +69,18 @@ def _make_identity_marks(name: str, patient_id: str, key: bytes) -> str:
 
 
 def make_identity_mark(key: bytes, word: str) -> str:
-    """What stands for an identifying word: the same for each way of writing it in a path."""
+    """Make the pseudonym of an identifying word, the same for all its spellings in a path."""
     return make_pseudonym(key, "word of a path", normalize_word(word))
 
 
 def normalize_word(word: str) -> str:
-    """Letters and digits alone, in one case."""
+    """Reduce a word to its letters and digits, without case."""
     normal = unicodedata.normalize("NFKC", word).casefold()
     return "".join(character for character in normal if character.isalnum())
 
 
 def decode_path(path: str) -> str:
-    """A path for reading: names of old Korean archives are CP949, which is no UTF-8, those of a Mac are taken apart."""
+    """Decode a path for display: names in old Korean archives are CP949, and names from a Mac are decomposed."""
     raw = os.fsencode(path)
     for encoding in ("utf-8", "cp949"):
         try:

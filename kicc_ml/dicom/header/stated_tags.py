@@ -1,7 +1,7 @@
-"""Whether what a header states can be stated again: by the grammar of its value representation (PS3.5 6.2).
+"""Find header values that may not be written again, because they break the rules of their value representation.
 
-Archives and anonymisers write patient IDs of a hundred letters, a year for a date of birth, a sex ``U``. Images are
-read all the same; an object that is made from them has to be without.
+The rules are those of PS3.5 6.2. Archives and anonymisers write patient IDs of a hundred letters, a year as date of
+birth, or the sex ``U``. Such images are read, but an object that is made from them must not repeat these values.
 """
 
 import re
@@ -20,32 +20,36 @@ from pydicom.valuerep import DA, DT, TM, validate_value
 
 from kicc_ml.dicom.header.values import read_element_text, read_number
 
-#: Attributes of patient and study that must be there, be they empty (PS3.3 C.7.1.1, C.7.2.1).
+#: Attributes of patient and study that must be present but may be empty (PS3.3 C.7.1.1, C.7.2.1).
 TYPE_2 = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-#: Further ones that are handed on where they are there.
+#: Optional attributes that are copied if they are present.
 OPTIONAL = ("PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "IssuerOfPatientID")
 SEXES = {"M", "F", "O", ""}
-#: Text, as which a value is written; numbers and UIDs are judged by whoever computes with them.
+#: Value representations that are text; numbers and UIDs are checked where they are used.
 TEXTS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"}
 NUMBERS = {"DS", "IS"}
-#: Where a backslash is a letter and not the border of a value.
+#: Value representations in which a backslash does not separate values.
 SINGLE = {"LT", "ST", "UT", "UR"}
 CONVERTED = {"DA": DA, "DT": DT, "TM": TM}
 
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Without the warnings of the libraries that parse and write DICOM: they quote names, numbers and UIDs."""
+    """Suppress the warnings of the DICOM libraries, which quote names, numbers and UIDs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def find_faulty_tags(path: Path) -> list[str]:
-    """The keywords of patient and study in a file that cannot be stated again; none of a file that cannot be read."""
+    """Find the keywords of patient and study whose values may not be written again.
+
+    Returns:
+        the keywords; none for a file that cannot be read, which the index reports.
+    """
     try:
         with suppress_warnings():
             wanted = ["SpecificCharacterSet", *TYPE_2, *OPTIONAL]
@@ -56,7 +60,7 @@ def find_faulty_tags(path: Path) -> list[str]:
 
 
 def drop_faulty_tags(image: Dataset) -> None:
-    """Leave out of a header what cannot be stated again, and what is private; what must be there is left empty."""
+    """Remove private elements and values that may not be written again; required ones become empty."""
     for tag in [tag for tag in image.keys() if tag.is_private]:  # noqa: SIM118 # as below
         del image[tag]
     for tag in list(_list_faulty_tags(image)):

@@ -1,4 +1,4 @@
-"""Values of DICOM data elements as plain text and numbers, whoever parsed the file."""
+"""Read values of DICOM data elements as plain text and numbers, for both parsers."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from pydicom.tag import Tag
 
 from kicc_ml.dicom.header.charsets import decode_text
 
-# pydicom's warnings quote the values they complain about, names and identifiers among them; a log is an output.
+# The warnings of pydicom quote values, including names and identifiers, and a log is an output.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 KEYWORDS = (
@@ -32,18 +32,18 @@ KEYWORDS = (
     *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
     "PresentationLUTShape",
 )
-#: Read so that it can be kept out of what is printed, and never handed on.
+#: Read only in order to remove it from what is shown.
 IDENTIFYING = ("PatientName",)
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-#: What a header may hold before its pixel data; functional groups of a thousand frames are about 2 MiB.
+#: Maximum size of a header; functional groups of a thousand frames take about 2 MiB.
 MAX_HEADER_BYTES = 16 * 2**20
-#: Charged for each read beside its bytes, since time goes with the number of elements: half a million of them, or
-#: 3,000 frames whose groups have no stated length.
+#: Bytes that each read counts in addition, because time depends on the number of elements: the limit allows half a
+#: million elements, or 3,000 frames whose groups have no stated length.
 READ_COST_BYTES = 32
-#: What a deflated file may swell to; a thousand slices of 512 x 512 are 0.5 GiB.
+#: Maximum size of an inflated file; a thousand slices of 512 x 512 take 0.5 GiB.
 MAX_INFLATED_BYTES = 2**30
-#: ... and how many fold: pictures deflate to a half or a fifth, those of nothing but air to a fiftieth. What is small
-#: once inflated is let through.
+#: Maximum ratio of inflated to deflated size: images deflate to a half or a fifth, images of air only to a fiftieth.
+#: Files that stay below :data:`SMALL_BYTES` are accepted with any ratio.
 MAX_INFLATION = 100
 SMALL_BYTES = 2**24
 
@@ -52,11 +52,11 @@ _BINARY = {"US": "H", "US or SS": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f
 
 
 class TooLargeError(Exception):
-    """A file that states, or would unfold to, more than any image of a chest."""
+    """A file that states, or inflates to, more than any image of a chest has."""
 
 
 class _BoundedStream:
-    """A stream of which no more than :data:`MAX_HEADER_BYTES` are read in all; skipping is free."""
+    """A stream from which at most :data:`MAX_HEADER_BYTES` can be read in total; skipped bytes do not count."""
 
     def __init__(self, stream: BinaryIO):
         self.stream = stream
@@ -84,10 +84,13 @@ def _check_inflation(deflated: bytes) -> bytes:
 
 
 def open_dataset(stream: BinaryIO) -> FileDataset:
-    """Parse :data:`KEYWORDS` and functional groups by pydicom, leaving ``stream`` at the pixel data.
+    """Parse :data:`KEYWORDS` and functional groups with pydicom, and leave ``stream`` at the pixel data.
 
-    A file without preamble is taken for DICOM only where it begins with a data element of group 2 or 8.
-    Raises InvalidDicomError for other files, TooLargeError.
+    A file without preamble is read as DICOM only if it begins with a data element of group 2 or 8.
+
+    Raises:
+        InvalidDicomError: the file is not DICOM.
+        TooLargeError: the header is larger than :data:`MAX_HEADER_BYTES`, or inflates too much.
     """
     start = stream.read(132)
     stream.seek(0)
@@ -99,19 +102,19 @@ def open_dataset(stream: BinaryIO) -> FileDataset:
 
 
 def read_transfer_syntax(dataset: Dataset) -> str:
-    """Its UID, or "" where the file states none."""
+    """Read the UID of the transfer syntax; "" if the file states none."""
     meta = getattr(dataset, "file_meta", None)
     return read_element_text(meta, "TransferSyntaxUID", "") if meta is not None and "TransferSyntaxUID" in meta else ""
 
 
 def read_texts(dataset: Dataset) -> dict[str, str]:
-    """The values of :data:`TAG_OF` that are there, as :func:`convert_to_text` gives them."""
+    """Read all present values of :data:`TAG_OF` as text, by keyword."""
     charset = read_element_text(dataset, "SpecificCharacterSet", "")
     return {keyword: read_element_text(dataset, keyword, charset) for keyword in TAG_OF if TAG_OF[keyword] in dataset}
 
 
 def read_element_text(dataset: Dataset, keyword: str, charset: str) -> str:
-    """The value of an element without pydicom's own conversion, which raises on what is no proper value."""
+    """Read the value of an element as text, without pydicom's conversion, which raises on invalid values."""
     element = dataset.get_item(TAG_OF.get(keyword) or Tag(keyword))
     if not isinstance(element, RawDataElement):
         return read_text(dataset, keyword)
@@ -120,9 +123,16 @@ def read_element_text(dataset: Dataset, keyword: str, charset: str) -> str:
 
 
 def convert_to_text(raw: bytes, vr: str, order: str, charset: str) -> str:
-    """A value as text, stripped; several values joined by a backslash as DICOM does.
+    """Convert the bytes of a value to stripped text; several values are joined by a backslash, as DICOM does.
 
-    ``order`` is the byte order as in :mod:`struct`. Bytes that are no whole number give "".
+    Args:
+        raw: the bytes.
+        vr: the value representation.
+        order: the byte order as in :mod:`struct`.
+        charset: the values of Specific Character Set, joined by a backslash.
+
+    Returns:
+        the text; "" if the bytes of a binary number are incomplete.
     """
     if code := _BINARY.get(vr):
         count, rest = divmod(len(raw), struct.calcsize(code))
@@ -134,7 +144,7 @@ def convert_to_text(raw: bytes, vr: str, order: str, charset: str) -> str:
 
 
 def read_text(source: Dataset | Mapping[str, str], name: str) -> str:
-    """The value as text, stripped; several values joined by a backslash; "" where absent."""
+    """Read a value as stripped text, several values joined by a backslash; "" if it is absent."""
     value = source.get(name)
     if value is None:
         return ""
@@ -143,7 +153,7 @@ def read_text(source: Dataset | Mapping[str, str], name: str) -> str:
 
 
 def read_numbers(source: Dataset | Mapping[str, str], name: str, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None where the value is absent, of another count, or no number."""
+    """Read ``count`` finite numbers; None if the value is absent, has another count, or is not numeric."""
     value = source.get(name)
     try:
         found = tuple(map(float, (value if isinstance(value, str) else read_text(source, name)).split("\\")))
@@ -158,13 +168,13 @@ def read_number(source: Dataset | Mapping[str, str], name: str) -> float | None:
 
 
 def read_integer(source: Dataset | Mapping[str, str], name: str) -> int | None:
-    """A whole number; None for one that takes more than 64 bits, which no table holds."""
+    """Read an integer; None if the value is absent or needs more than 64 bits."""
     found = read_number(source, name)
     return None if found is None or abs(found) >= 2**63 else int(found)
 
 
 def read_pixel_spacing_mm(source: Dataset | Mapping[str, str]) -> tuple[float, ...] | None:
-    """(between rows, between columns), at the detector where not given otherwise; None unless positive."""
+    """Read the pixel spacing (between rows, between columns), else that at the detector; None unless positive."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
         found = read_numbers(source, name, 2)
         if found and min(found) > 0:
@@ -173,7 +183,7 @@ def read_pixel_spacing_mm(source: Dataset | Mapping[str, str]) -> tuple[float, .
 
 
 def compute_pixel_bytes(source: Dataset | Mapping[str, str]) -> int:
-    """Length of the uncompressed pixel data that the header describes (PS3.5 section 8)."""
+    """Compute the length in bytes of the uncompressed pixel data that the header describes (PS3.5 section 8)."""
     rows, columns, bits = (read_integer(source, name) or 0 for name in ("Rows", "Columns", "BitsAllocated"))
     samples, frames = (read_integer(source, name) or 1 for name in ("SamplesPerPixel", "NumberOfFrames"))
     return rows * columns * bits * samples * frames // 8

@@ -1,4 +1,4 @@
-"""From which side a radiograph was taken, and how it lies."""
+"""Find the view of a radiograph and its orientation."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,21 @@ from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.header.values import read_text
 
 FRONTAL = {"AP": "AP", "PA": "PA"}
-#: View Position (0018,5101) of what is not a frontal view: lateral, oblique, decubitus.
+#: View Position (0018,5101) of views that are not frontal: lateral, oblique, decubitus.
 NOT_FRONTAL = {"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL", "L"}
 LATERAL_WORD = re.compile(r"\b(lat|lateral|ll|seitlich)\b", re.IGNORECASE)
 FRONTAL_WORD = re.compile(r"\b(ap|pa|frontal)\b", re.IGNORECASE)
 
 
 def find_view_position(view: str, *descriptions: str) -> str:
-    """``AP``, ``PA``, ``lateral`` or "" where not known.
+    """Find the view of a radiograph: ``AP``, ``PA``, ``lateral``, or "" if it is not known.
 
-    Descriptions count only where View Position is silent, and only if they do not name both views
-    ("Chest PA and lateral" stands on both images of a study).
+    Descriptions are used only if View Position is missing, and only if they do not name both views
+    ("Chest PA and lateral" is written on both images of a study).
+
+    Args:
+        view: View Position (0018,5101).
+        descriptions: descriptions of series and protocol.
     """
     view = view.upper()
     if view in FRONTAL:
@@ -35,8 +39,11 @@ def find_view_position(view: str, *descriptions: str) -> str:
 
 
 def read_display_orientation(path: Path) -> DisplayOrientation:
-    """What Patient Orientation (0020,0020) of a DICOM radiograph says: rows to the patient's left, columns to the feet,
-    as a radiograph hangs; something else; or nothing.
+    """Read whether Patient Orientation (0020,0020) of a DICOM radiograph states the usual orientation.
+
+    Returns:
+        ``stated`` if rows run to the patient's left and columns to the feet, as usual; ``otherwise`` if the file states
+        another orientation; ``unstated`` if it states none.
     """
     with suppress_warnings():  # judged by the index
         tags = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["PatientOrientation"])
