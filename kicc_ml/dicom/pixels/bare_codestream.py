@@ -1,7 +1,7 @@
-"""A compressed frame without anything that no decoder needs: comments, application data, bytes behind its end.
+"""Strip a compressed frame of what no decoder needs: comments, application data, and bytes after its end.
 
-The picture stays as it was coded, bit for bit. JPEG: ITU-T T.81 B; JPEG-LS: T.87 C; JPEG 2000: T.800 A; RLE: DICOM
-PS3.5 annex G.
+The coded picture stays the same, bit for bit. Formats: JPEG: ITU-T T.81 B; JPEG-LS: T.87 C; JPEG 2000: T.800 A; RLE:
+DICOM PS3.5 annex G.
 """
 
 import struct
@@ -10,25 +10,28 @@ from itertools import pairwise
 from kicc_ml.dicom.pixels.codestream import J2K_START, JP2_SIGNATURE, STANDALONE, START_OF_SCAN
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-#: Comment, and what applications note: names of programs, thumbnails, colour spaces; grey pictures need none.
+#: Comments and application segments: names of programs, thumbnails, colour spaces. Grey pictures need none of them.
 JPEG_DROPPED = {0xFE, *range(0xE0, 0xF0)}
 RESTARTS = range(0xD0, 0xD8)
 J2K_TILE, J2K_DATA, J2K_END, J2K_COMMENT = 0x90, 0x93, 0xD9, 0x64
-#: Lengths of tile-parts, which a dropped comment makes untrue; an index that a decoder does without.
+#: Table of tile-part lengths, which a dropped comment makes wrong; decoders do not need it.
 J2K_LENGTHS = 0x55
 TILE_HEADER_BYTES = 12
 RLE_HEADER_BYTES = 64
 
 
 def strip_codestream(stream: bytes, pixels: int) -> bytes:
-    """The same picture alone.
+    """Strip a compressed frame down to its coded picture.
 
     Args:
         stream: one frame as it is stored.
-        pixels: of one frame, that is values of each byte plane of RLE.
+        pixels: number of pixels of the frame, which is the number of values in each byte plane of RLE.
+
+    Returns:
+        the frame without comments, application data and bytes after its end.
 
     Raises:
-        ValueError: the frame is none of these codings or ends early.
+        ValueError: the frame has another coding, or ends early.
     """
     try:
         if stream[:2] == JPEG_START:
@@ -59,7 +62,7 @@ def _strip_jpeg(stream: bytes) -> bytes:
 
 
 def _read_segment_length(stream: bytes, at: int) -> int:
-    """Of a segment, its two bytes of length included."""
+    """Read the length of a segment, including its two bytes of length."""
     (length,) = struct.unpack_from(">H", stream, at)
     if length < 2 or at + length > len(stream):
         raise ValueError("a segment is longer than the compressed frame")
@@ -67,7 +70,7 @@ def _read_segment_length(stream: bytes, at: int) -> int:
 
 
 def _find_scan_end(stream: bytes, at: int) -> int:
-    """Where the next marker stands; in coded data ``FF`` is followed by a small byte, or restarts the decoder."""
+    """Find the next marker. In coded data ``FF`` is followed by a small byte or by a restart number."""
     while True:
         at = stream.find(b"\xff", at)
         if at < 0 or at + 1 >= len(stream):
@@ -93,7 +96,7 @@ def _strip_jpeg_2000(stream: bytes) -> bytes:
 
 
 def _split_segments(stream: bytes, at: int, last: int) -> tuple[list[bytes], int]:
-    """The segments that stay, up to the marker ``last``, and where that stands."""
+    """Split off the segments that stay, up to the marker ``last``, and return them with the marker's offset."""
     kept = []
     while stream[at + 1] != last or stream[at] != 0xFF:
         if stream[at] != 0xFF:
@@ -106,7 +109,7 @@ def _split_segments(stream: bytes, at: int, last: int) -> tuple[list[bytes], int
 
 
 def _read_tile_part_length(stream: bytes, at: int) -> int:
-    """As stated; the last one may leave it open, and ends with the picture."""
+    """Read the length of a tile-part. The last one may leave it open and then ends with the picture."""
     (length,) = struct.unpack_from(">I", stream, at + 6)
     length = int(length) or stream.rindex(bytes((0xFF, J2K_END))) - at
     if length < TILE_HEADER_BYTES or at + length > len(stream):
@@ -129,7 +132,7 @@ def _strip_rle(stream: bytes, pixels: int) -> bytes:
 
 
 def _cut_byte_plane(stream: bytes, start: int, pixels: int) -> bytes:
-    """One byte plane up to its last value, of even length."""
+    """Cut one byte plane after its last value, padded to even length."""
     at, left = start, pixels
     while left > 0:
         control = stream[at]

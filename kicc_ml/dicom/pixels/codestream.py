@@ -1,4 +1,4 @@
-"""What a compressed picture says of itself, read from its own markers and not from the DICOM header.
+"""Describe a compressed picture from its own markers, not from the DICOM header.
 
 JPEG: ITU-T T.81 B.2.2; JPEG-LS: T.87 C.2.2; JPEG 2000: T.800 A.5.1; RLE: DICOM PS3.5 annex G.
 """
@@ -7,10 +7,10 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-#: ``picture`` is a whole PNG or JPEG file, which is no part of a DICOM object.
+#: Coding processes. ``picture`` is a whole PNG or JPEG file, which is not part of a DICOM object.
 Process = Literal["jpeg", "jpeg_lossless", "jpeg_ls", "jpeg_2000", "rle", "picture"]
 
-#: Start-of-frame markers. Arithmetic coding and hierarchical modes (SOF5 on) have no decoder here.
+#: Process by start-of-frame marker. Arithmetic coding and hierarchical modes (from SOF5) have no decoder here.
 PROCESS_OF_MARKER: dict[int, Process] = {
     **dict.fromkeys((0xC0, 0xC1, 0xC2), "jpeg"),
     0xC3: "jpeg_lossless",
@@ -33,9 +33,9 @@ PROCESSES: dict[str, tuple[Process, ...]] = {
 
 @dataclass(frozen=True)
 class Codestream:
-    """Size, depth and process of one compressed frame; ``signed`` is None where the coding does not say.
+    """Size, bit depth and process of one compressed frame. ``signed`` is None if the coding does not state it.
 
-    RLE states nothing but the number of its byte planes: ``rows`` and ``columns`` are then 0.
+    RLE states only the number of its byte planes, so ``rows`` and ``columns`` are 0.
     """
 
     process: Process
@@ -47,7 +47,7 @@ class Codestream:
 
 
 def describe_codestream(stream: bytes) -> Codestream | None:
-    """Read the markers at the start of a frame; None where they are those of no known coding."""
+    """Describe a frame from the markers at its start; None if the coding is not known."""
     try:
         if stream[:2] == b"\xff\xd8":
             return _describe_jpeg(stream)

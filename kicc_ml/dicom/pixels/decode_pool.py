@@ -1,7 +1,7 @@
-"""Compressed frames decoded in processes apart, which are kept and used again; one that dies costs one file.
+"""Decode compressed frames in separate processes, which are reused. A process that crashes costs one file only.
 
-Plain child processes and pipes, since what comes with Python cannot do it: processes of ``multiprocessing`` may
-not be started within the loading workers of torch and joblib, and its executors lose every task in flight
+The processes are plain child processes with pipes, because those of Python's library do not fit: ``multiprocessing``
+cannot start processes within the data loading workers of torch and joblib, and its executors lose all running tasks
 when one process dies.
 """
 
@@ -22,13 +22,13 @@ import numpy as np
 from kicc_ml.dicom.pixels.codestream import Codestream
 from kicc_ml.dicom.pixels.decode_worker import MAX_MEMORY_BYTES, MAX_SECONDS, REPLY
 
-#: Types of values a decoder may give.
+#: Types of values that a decoder may return.
 VALUE_TYPES = {b"u1": np.uint8, b"i1": np.int8, b"u2": np.uint16, b"i2": np.int16, b"u4": np.uint32, b"i4": np.int32}
 MAX_MESSAGE_BYTES = 500
-#: A slice of 512 x 512 goes through without waiting; more than this an ordinary user may not ask for.
+#: Size of a pipe: a slice of 512 x 512 passes without waiting. It is the maximum for an ordinary user.
 PIPE_BYTES = 2**20
-#: One thread each. Memory of a picture goes to the next one and not back to the system in between: a slice of
-#: JPEG Lossless then takes 3.7 ms in place of 5.8 (glibc; others do not look at these).
+#: Each process has one thread. It keeps the memory of a picture for the next one: a slice of JPEG Lossless then takes
+#: 3.7 ms instead of 5.8 ms (with glibc; other C libraries ignore these variables).
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -39,20 +39,28 @@ PACKAGE_PARENT = str(Path(__file__).resolve().parents[3])
 
 
 class DecodingError(Exception):
-    """A frame that no decoder could read, or that ended its process; the message says how."""
+    """A frame could not be decoded, or ended the decoding process; the message says how."""
 
 
 def decode_in_worker(stream: bytes, coded: Codestream) -> np.ndarray:
-    """Values ``[row, column]`` (``[row, column, component]`` of a colour picture) of one frame, as coded.
+    """Decode one frame in another process. Several threads can call this at the same time.
 
-    Safe to call from several threads, which then decode at the same time. Raises DecodingError.
+    Args:
+        stream: the compressed frame.
+        coded: its description.
+
+    Returns:
+        the values as coded, ``[row, column]``, or ``[row, column, component]`` for a colour picture.
+
+    Raises:
+        DecodingError: the frame cannot be decoded.
     """
     with _borrow_worker() as worker:
         return worker.decode(stream, coded)
 
 
 class _Worker:
-    """One process; see :mod:`kicc_ml.dicom.pixels.decode_worker` for what is said to it."""
+    """One decoding process; :mod:`kicc_ml.dicom.pixels.decode_worker` describes its requests and replies."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(filter(None, (PACKAGE_PARENT, os.environ.get("PYTHONPATH"))))
@@ -150,7 +158,7 @@ def _borrow_worker() -> Iterator[_Worker]:
 
 
 def _forget_workers() -> None:
-    """In a forked process: the workers are those of its parent."""
+    """Forget the workers in a forked process, because they belong to its parent."""
     global _pool
     _pool = _Pool()
 

@@ -1,4 +1,4 @@
-"""A process that decodes compressed frames for another, so that a broken one can end no more than this process.
+"""A process that decodes compressed frames for another process, so that a broken frame can end this process only.
 
 Requests come on standard input: a line of JSON with ``length`` and the fields of
 :class:`~kicc_ml.dicom.pixels.codestream.Codestream`, then the codestream. Replies go to standard output:
@@ -19,13 +19,13 @@ import numpy as np
 from kicc_ml.dicom.pixels.codestream import Codestream
 from kicc_ml.dicom.pixels.decoders import decode
 
-#: Whether it was decoded; numpy's code of the type of the values, such as ``u2``; bytes that follow.
+#: Head of a reply: success, numpy's code of the value type such as ``u2``, and the number of bytes that follow.
 REPLY = struct.Struct("<?2sQ")
-#: The largest radiographs take two seconds; a fuzzed file must not hold up a run for longer than ten.
+#: Maximum time for one frame: the largest radiographs take two seconds, and a malicious file must not delay a run.
 MAX_SECONDS = 8
-#: Address space. The largest picture let in (256 million pixels of 16 bits) and what a decoder needs besides.
+#: Maximum address space: enough for the largest accepted picture (256 million pixels of 16 bits) and the decoder.
 MAX_MEMORY_BYTES = 4 * 2**30
-#: libjpeg goes on after damage with a note on standard error; the values behind it are then made up.
+#: Messages of libjpeg on standard error after which it continues with invented values.
 SIGNS_OF_DAMAGE = (b"Corrupt JPEG data", b"Premature end")
 
 
@@ -60,7 +60,7 @@ def _reply(replies: IO[bytes], stream: bytes, coded: Codestream, complaints: IO[
 
 
 def _read_complaint(complaints: IO[bytes]) -> str:
-    """The sign of damage among what libraries printed since the last call; "" where there is none."""
+    """Read what libraries printed since the last call, and return the sign of damage in it, or ""."""
     complaints.seek(0)
     printed = complaints.read(2**16)
     complaints.seek(0)

@@ -1,7 +1,7 @@
-"""Decoders of compressed frames, one for each process of coding. Run in :mod:`kicc_ml.dicom.pixels.decode_worker` only.
+"""Decoders of compressed frames, one per coding process, used by :mod:`kicc_ml.dicom.pixels.decode_worker` only.
 
-Each is under a permissive licence and named here, because pydicom else tries what is installed, python-gdcm
-first, which can end the process on a broken file:
+Each has a permissive licence. They are chosen explicitly, because pydicom would try what is installed, beginning with
+python-gdcm, which can crash on a broken file:
 
 =========================  =====================================================
 JPEG, 8 bit                Pillow (libjpeg-turbo)
@@ -32,22 +32,27 @@ from kicc_ml.dicom.pixels.codestream import Codestream, Process
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Memory where there is such a place; GDCM reads files only.
+#: Folder in memory if there is one, because GDCM reads only files.
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-#: JPEG processes as GDCM is told of them; it then reads the rest from the codestream.
+#: Transfer syntax that is stated to GDCM for each process; it reads the rest from the codestream.
 GDCM_SYNTAX = {"jpeg": "1.2.840.10008.1.2.4.51", "jpeg_lossless": "1.2.840.10008.1.2.4.57"}
-#: The only formats of picture files that are opened; Pillow would else try some forty, and Ghostscript.
+#: The only picture formats that are opened; Pillow would otherwise try about forty, and Ghostscript.
 PICTURE_FORMATS = ("PNG", "JPEG")
-#: Begin of the pixel data element, undefined length, with an empty offset table, up to its one fragment.
+#: Start of the pixel data element with undefined length and an empty offset table, up to its one fragment.
 PIXEL_DATA = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 END_OF_SEQUENCE = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
 def decode(stream: bytes, coded: Codestream) -> np.ndarray:
-    """Values ``[row, column]`` or ``[row, column, component]`` exactly as coded: nothing scaled or inverted.
+    """Decode one frame to its values as coded, without scaling or inversion.
 
-    A picture file is turned upright, and its colours become grey where one component is asked for. Raises
-    whatever the decoder raises on a damaged stream.
+    A picture file is turned upright, and its colours become grey if ``coded`` has one component.
+
+    Returns:
+        the values ``[row, column]`` or ``[row, column, component]``.
+
+    Raises:
+        Exception: decoders raise various errors on a damaged stream.
     """
     shape = (coded.rows, coded.columns, coded.components)[: 3 if coded.components > 1 else 2]
     return DECODERS[coded.process](stream, coded).reshape(shape)
@@ -65,7 +70,7 @@ def _decode_by_pillow(stream: bytes) -> np.ndarray:
 
 
 def _decode_by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
-    """Decode in a bare wrapping that states what the codestream does, so that nothing is rescaled."""
+    """Decode with GDCM, in a minimal DICOM file that states what the codestream does, so that nothing is rescaled."""
     import SimpleITK
 
     fragment = stream + b"\0" * (len(stream) % 2)
@@ -78,7 +83,7 @@ def _decode_by_gdcm(stream: bytes, coded: Codestream) -> np.ndarray:
 
 @cache
 def _make_minimal_header(coded: Codestream) -> bytes:
-    """A DICOM file up to its pixel data."""
+    """Make a minimal DICOM file up to its pixel data."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
 
@@ -120,7 +125,7 @@ def _decode_rle(stream: bytes, coded: Codestream) -> np.ndarray:
 
 
 def _decode_picture(stream: bytes, coded: Codestream) -> np.ndarray:
-    """A PNG or JPEG file as every viewer shows it: upright by its EXIF orientation, grey or red, green and blue."""
+    """Decode a PNG or JPEG file as a viewer shows it: upright by its EXIF orientation, in grey or RGB."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(stream), formats=PICTURE_FORMATS) as picture:

@@ -1,7 +1,7 @@
-"""How a header says pixels are laid out, and compressed pictures held against it.
+"""Read the pixel layout from a header, and check compressed pictures against it.
 
-Where a wrong statement makes no difference to the values nothing is lost by it; where it does, the picture is
-refused rather than guessed: a CT read with the wrong sign is off by thousands of Hounsfield units.
+A wrong statement that does not change the values is tolerated. Otherwise the picture is refused: a CT that is read with
+the wrong sign is wrong by thousands of Hounsfield units.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from kicc_ml.dicom.pixels.decode_pool import DecodingError, decode_in_worker
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """How the header says pixels are laid out (PS3.5 section 8)."""
+    """The pixel layout that the header states (PS3.5 section 8)."""
 
     rows: int
     columns: int
@@ -45,7 +45,7 @@ class PixelLayout:
 
     @property
     def range(self) -> tuple[int, int]:
-        """The lowest and the highest value that fit."""
+        """The lowest and the highest value that fit into the stored bits."""
         low = -(2 ** (self.bits_stored - 1)) if self.signed else 0
         return low, low + 2**self.bits_stored - 1
 
@@ -55,7 +55,20 @@ class MismatchError(Exception):
 
 
 def decompress(stream: bytes, layout: PixelLayout, syntax: str) -> np.ndarray:
-    """Values of one compressed frame as the header means them. Raises MismatchError, DecodingError."""
+    """Decode one compressed frame and interpret its values as the header states.
+
+    Args:
+        stream: the compressed frame.
+        layout: the pixel layout of the header.
+        syntax: UID of the transfer syntax.
+
+    Returns:
+        the values ``[row, column]``.
+
+    Raises:
+        MismatchError: the picture contradicts the header.
+        DecodingError: the picture cannot be decoded.
+    """
     coded = describe_codestream(stream)
     if coded is None:
         raise DecodingError("no compressed picture of a known kind begins here")
@@ -79,10 +92,13 @@ def _check_codestream(coded: Codestream, layout: PixelLayout, syntax: str) -> No
 
 
 def _convert_as_stated(values: np.ndarray, coded: Codestream, layout: PixelLayout) -> np.ndarray:
-    """Coded values read by the sign and depth of the header; MismatchError where these would change them.
+    """Interpret coded values by the sign and bit depth of the header.
 
-    JPEG and JPEG-LS code bits without saying what they mean: negative numbers come in two's complement of the
-    coded depth. JPEG 2000 says whether it has a sign.
+    JPEG and JPEG-LS code bits without a meaning: negative numbers are in two's complement of the coded depth.
+    JPEG 2000 states whether its values are signed.
+
+    Raises:
+        MismatchError: the values do not fit what the header states.
     """
     if coded.process == "rle":
         return drop_unused_bits(values.view(values.dtype.str.replace("u", "i")) if layout.signed else values, layout)
@@ -107,7 +123,7 @@ def _convert_twos_complement(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def drop_unused_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:
-    """Bits outside those stored may hold an overlay or no sign (PS3.5 8.1.1): shift out, extend the sign."""
+    """Drop bits outside the stored ones, which may hold an overlay (PS3.5 8.1.1), and extend the sign."""
     bits = 8 * values.dtype.itemsize
     if not layout.bits_stored - 1 <= layout.high_bit < bits:
         raise ValueError(f"{layout.bits_stored} bits up to bit {layout.high_bit} are not within {bits}")

@@ -1,4 +1,4 @@
-"""PNG and JPEG files: judged by their headers, and decoded apart as every viewer shows them."""
+"""Check PNG and JPEG files by their headers, and decode them in another process."""
 
 import warnings
 from contextlib import suppress
@@ -13,29 +13,30 @@ from kicc_ml.dicom.pixels.decode_pool import DecodingError, decode_in_worker
 from kicc_ml.dicom.pixels.decoders import PICTURE_FORMATS
 from kicc_ml.dicom.pixels.source import NotAnImage
 
-#: A film of 36 x 43 cm scanned with 600 dpi has 86 million. Pillow warns from here on.
+#: Maximum number of pixels: a radiograph of 36 x 43 cm scanned with 600 dpi has 86 million. Pillow warns above this.
 MAX_PICTURE_PIXELS = 89_478_485
-#: The largest picture let in, uncompressed in 16 bits, and as much of other content again.
+#: Maximum file size: the largest accepted picture, uncompressed with 16 bits, and as much of other content.
 MAX_PICTURE_BYTES = 4 * MAX_PICTURE_PIXELS
-#: EXIF orientations by which rows become columns.
+#: EXIF orientations in which rows become columns.
 QUARTER_TURNS = (5, 6, 7, 8)
-#: Bytes that tell one format from another: DICOM says so after a preamble of 128.
+#: Bytes needed to detect a format: the signature of DICOM follows a preamble of 128 bytes.
 SIGNATURE_BYTES = 132
 
 
 def describe_picture(path: Path) -> Codestream:
-    """Rows and columns as shown and bits of a grey PNG or JPEG, from its header alone.
+    """Describe a PNG or JPEG from its header: rows and columns as displayed, and bits of its grey values.
 
     Raises:
-        NotAnImage: any other format, an animation, colours of 16 bits, more pixels than a film has, a damaged header.
+        NotAnImage: the file has another format, is an animation, has 16-bit colours, has more pixels than any
+            radiograph, or its header is damaged.
     """
     try:
         if not path.is_file():
             raise NotAnImage("unreadable", f"{path}: there is no such file")
         if path.stat().st_size > MAX_PICTURE_BYTES:
-            raise NotAnImage("too_large", f"{path}: larger than any film; leave the file out")
+            raise NotAnImage("too_large", f"{path}: larger than any radiograph; leave the file out")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the number of pixels is judged here
+            warnings.simplefilter("ignore")  # the number of pixels is checked here
             with cast(ImageFile.ImageFile, Image.open(path, formats=PICTURE_FORMATS)) as picture:
                 return _describe_open_picture(path, picture)
     except NotAnImage:
@@ -45,12 +46,17 @@ def describe_picture(path: Path) -> Codestream:
 
 
 def read_picture(path: Path, colours: bool = False) -> np.ndarray:
-    """Values ``[row, column]`` of a PNG or JPEG, upright by its EXIF orientation, decoded in a process apart.
+    """Read a PNG or JPEG in another process, upright by its EXIF orientation.
 
-    Colours are weighted to luminance (ITU-R 601); with ``colours`` they come as ``[row, column, rgb]`` in 8 bits.
+    Args:
+        path: the file.
+        colours: return colours instead of their luminance (ITU-R 601).
+
+    Returns:
+        the grey values ``[row, column]``, or 8-bit colours ``[row, column, rgb]``.
 
     Raises:
-        NotAnImage: what :func:`describe_picture` refuses, a damaged picture, one that is transparent in places.
+        NotAnImage: :func:`describe_picture` refuses the file, it is damaged, or it is transparent in places.
     """
     coded = describe_picture(path)
     if colours:
@@ -70,7 +76,7 @@ def _describe_open_picture(path: Path, picture: ImageFile.ImageFile) -> Codestre
     if rows * columns > MAX_PICTURE_PIXELS:
         raise NotAnImage(
             "too_large",
-            f"{path}: {columns} x {rows} pixels are more than any film has (at most {MAX_PICTURE_PIXELS}); "
+            f"{path}: {columns} x {rows} pixels are more than any radiograph has (at most {MAX_PICTURE_PIXELS}); "
             "save it smaller",
         )
     if picture.format == "PNG" and getattr(picture, "n_frames", 1) > 1:
@@ -85,21 +91,20 @@ def _describe_open_picture(path: Path, picture: ImageFile.ImageFile) -> Codestre
 
 
 def _read_orientation(picture: Image.Image) -> int | None:
-    """EXIF orientation as stated before the pixels; PNG's own function would decode them first."""
+    """Read the EXIF orientation that is stated before the pixels; Pillow's function for PNG would decode them first."""
     return Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
 
 
 def _make_refusal(path: Path, error: Exception) -> NotAnImage:
     if kind := _identify_format(path):
-        said = f"a {kind} picture named {path.suffix}: save it as PNG"
-        return NotAnImage("picture_format", f"{path}: {said}")
+        return NotAnImage("picture_format", f"{path}: a {kind} picture named {path.suffix}: save it as PNG")
     return NotAnImage("unreadable", f"{path}: cannot be read as PNG or JPEG ({type(error).__name__}); is it whole?")
 
 
 def _identify_format(path: Path) -> str:
-    """What the first bytes of a file that is neither PNG nor JPEG say it is; "" where nobody knows.
+    """Identify the format of a file that is neither PNG nor JPEG by its first bytes; "" if it is not known.
 
-    Pillow's formats are asked by their signatures alone: none of them reads the file.
+    Only the signatures of Pillow's formats are used, so that none of its decoders reads the file.
     """
     try:
         with path.open("rb") as stream:

@@ -1,13 +1,12 @@
-"""A radiograph's stored values as its maker wants them shown, so that vendors look alike to a network.
+"""Convert the stored values of a radiograph to display values, so that vendors look similar to a network.
 
 The rule, in this order:
 
 1. Modality LUT, or rescale slope and intercept (PS3.3 C.11.1).
-2. The first VOI LUT; else the first window: a linear one cuts off what lies outside it (the stretching between
-   its ends is left to whoever scales the picture), a sigmoid one is applied as a curve (PS3.3 C.11.2).
-   Neither is believed where it would lose more than :data:`MAX_LOST_SHARE` of the middle of the picture to black
-   or white: lungs and heart lie there, and windows are left over from another bit depth often enough.
-3. MONOCHROME1 is turned over, so that air is dark.
+2. The first VOI LUT, else the first window (PS3.3 C.11.2). A linear window clips values (they are scaled later), a
+   sigmoid window is applied as a curve. Both are ignored if they would turn more than :data:`MAX_LOST_SHARE` of the
+   middle of the picture black or white: lungs and heart lie there, and some windows belong to another bit depth.
+3. MONOCHROME1 is inverted, so that air is dark.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from pydicom.dataset import Dataset
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.header.values import read_number, read_numbers, read_text
 
-#: A sound window takes little but bone markers and air from the middle: in the radiographs at hand under 1 %.
+#: Largest share of the middle that a valid window may clip; in the radiographs used for tests it is below 1 %.
 MAX_LOST_SHARE = 0.05
 TAGS = (
     *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
@@ -31,7 +30,7 @@ TAGS = (
 
 @dataclass(frozen=True)
 class DisplayedImage:
-    """Values ``[row, column]`` as float32 with the ends of the range they can take, high values bright."""
+    """Values ``[row, column]`` as float32 with the bounds of their possible range; high values are bright."""
 
     values: np.ndarray
     low: float
@@ -42,7 +41,14 @@ class DisplayedImage:
 
 
 def apply_presentation(path: Path, stored: np.ndarray, stored_range: tuple[int, int], inverted: bool) -> DisplayedImage:
-    """Apply the rule above to ``stored`` of ``path``; what is absent, or no sound table or window, is left out."""
+    """Convert stored values to display values by the rule of this module. Missing or invalid steps are skipped.
+
+    Args:
+        path: the file, for its tables and windows.
+        stored: stored values ``[row, column]``.
+        stored_range: lowest and highest value that fit into the stored bits.
+        inverted: whether high stored values are dark (MONOCHROME1).
+    """
     tags = _read_tags(path)
     picture = DisplayedImage(stored.astype(np.float32), *map(float, stored_range))
     for step in (_apply_modality_lut, _apply_voi_lut):
@@ -77,7 +83,7 @@ def _apply_voi_lut(picture: DisplayedImage, tags: Dataset) -> DisplayedImage:
 
 
 def _loses_the_middle(seen: DisplayedImage) -> bool:
-    """Of the middle half of rows and columns; collimator and bare background lie around it and may be cut off."""
+    """Whether too much is clipped in the middle half of rows and columns; around it lie collimator and background."""
     rows, columns = (np.linspace(0, count, 5).astype(int)[1::2] for count in seen.values.shape)
     middle = seen.values[slice(*rows), slice(*columns)]
     at_an_end = (middle <= seen.low) | (middle >= seen.high)
@@ -105,7 +111,7 @@ def _read_first_number(tags: Dataset, name: str) -> float | None:
 
 
 def _make_lut(tags: Dataset, name: str) -> Callable[[DisplayedImage], DisplayedImage] | None:
-    """The first table of a sequence of them (PS3.3 C.11.1.1.1); None where there is no sound one."""
+    """Make a function that applies the first lookup table (PS3.3 C.11.1.1.1); None if there is no valid one."""
     try:
         (item, *_) = tags.get(name) or [Dataset()]
         count, first, bits = (int(part) for part in item.LUTDescriptor)

@@ -1,4 +1,4 @@
-"""The stored values of one DICOM image: straight from the file where it is uncompressed, else decoded apart."""
+"""Read the stored values of DICOM images, directly from uncompressed files, else decoded in another process."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ DIGEST_CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Image:
-    """Stored values ``[row, column]`` with what is needed to place and scale them; None where not stated."""
+    """Stored values ``[row, column]`` with the header values that position and scale them; None if not stated."""
 
     stored: np.ndarray
     position_mm: tuple[float, ...] | None
@@ -32,17 +32,30 @@ class Image:
 
 
 def read_image(path: Path, frame: int | None = None) -> Image:
-    """Read and decode one grey image: the only one of a file, or a frame (from 0) of a multi-frame object.
+    """Read and decode one grey image.
 
-    Values are as stored, those of a frame scaled and placed by its functional groups. Raises NotAnImage.
+    Args:
+        path: the file.
+        frame: index of a frame (from 0) of a multi-frame object; None for the only image of a file.
+
+    Returns:
+        the image, with the position and scale of its functional groups if it is a frame.
+
+    Raises:
+        NotAnImage: the image cannot be read, or is not one grey image.
     """
     return next(read_frames(path, None if frame is None else (frame,)))
 
 
 def read_frames(path: Path, frames: Sequence[int] | None) -> Iterator[Image]:
-    """Frames of a file in the order asked for, one at a time; the file is opened and its header read once.
+    """Iterate over frames of a file. The file is opened and its header is read only once.
 
-    None means the only frame. Raises NotAnImage with the code of the fault.
+    Args:
+        path: the file.
+        frames: indices of frames (from 0) in the wanted order; None for the only image of a file.
+
+    Raises:
+        NotAnImage: a frame cannot be read; the error has the code of the fault.
     """
     try:
         with path.open("rb", buffering=0) as stream:
@@ -60,9 +73,12 @@ def read_frames(path: Path, frames: Sequence[int] | None) -> Iterator[Image]:
 
 
 def find_decoding_fault(path: Path) -> str:
-    """The code of what keeps any frame of a file from being decoded; "" where all can be, colours included.
+    """Find out whether all frames of a file can be decoded, colour pictures included.
 
-    Of uncompressed pixels the header and the length of the file say all there is to say.
+    Uncompressed pixels need no decoding; for them header and file length are checked.
+
+    Returns:
+        the reason code of the fault, or "".
     """
     try:
         with path.open("rb", buffering=0) as stream:
@@ -78,7 +94,7 @@ def find_decoding_fault(path: Path) -> str:
 
 
 def compute_pixel_digest(path: Path) -> str:
-    """Hash of the pixel data as stored, to tell the same slice written twice from another at its position."""
+    """Compute a hash of the stored pixel data, to detect whether two slices at one position are the same."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
         left = parse_header(stream).pixel_length
@@ -114,7 +130,7 @@ def _make_image(source: PixelSource, index: int) -> Image:
 
 
 def _read_stored_value(values: Mapping[str, str], name: str, layout: PixelLayout) -> int | None:
-    """A tag of type US or SS, which is often written with the wrong sign."""
+    """Read a value of type US or SS, which is often written with the wrong sign."""
     value = read_integer(values, name)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""An open DICOM file and the frames in it, found without reading more than the one that is asked for."""
+"""Read single frames of an open DICOM file without reading the other frames."""
 
 import io
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from kicc_ml.dicom.pixels.layout import MismatchError, PixelLayout, decompress, 
 
 
 class NotAnImage(UserError):
-    """Pixels that cannot be read or not be trusted; ``code`` is one of :mod:`kicc_ml.dicom.series.reasons`."""
+    """Pixels that cannot be read or trusted; ``code`` is one of :mod:`kicc_ml.dicom.series.reasons`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,11 @@ class NotAnImage(UserError):
 
 
 class PixelSource:
-    """An open file whose header has been read. Raises NotAnImage where its pixel data is not all there."""
+    """An open file whose header has been read.
+
+    Raises:
+        NotAnImage: the pixel data is missing, incomplete, or wrongly encoded.
+    """
 
     def __init__(self, stream: FileIO, path: Path) -> None:
         self.path = path
@@ -49,15 +53,15 @@ class PixelSource:
 
     @property
     def is_uncompressed(self) -> bool:
-        """Whether the values lie in the file as they are, so that nothing can go wrong in decoding them."""
+        """Whether the values are stored without any compression."""
         return self.header.syntax in UNCOMPRESSED - {DeflatedExplicitVRLittleEndian}
 
     def values(self, index: int) -> Mapping[str, str]:
-        """Header values that hold for a frame."""
+        """Return the header values of a frame, by keyword."""
         return self.header.frames[index] if self.header.frames else self.header.values
 
     def stored(self, index: int) -> np.ndarray:
-        """Values of one frame as the header says they are to be read. Only its bytes are read."""
+        """Read the values of one frame as the header states them. Only the bytes of the frame are read."""
         if not 0 <= index < self.layout.frames:
             raise self._make_refusal("undecodable", f"has {self.layout.frames} frames, none with number {index}")
         syntax = self.header.syntax
@@ -98,7 +102,7 @@ class PixelSource:
         return drop_unused_bits(values if kind.isnative else values.astype(kind.newbyteorder("=")), layout)
 
     def _read_codestream(self, index: int) -> bytes:
-        """The fragments of one frame (PS3.5 A.4)."""
+        """Read the fragments of one frame (PS3.5 A.4)."""
         if not self._starts:
             self._stream.seek(self._at)
             self._starts = _find_frame_starts(self._stream, self.layout.frames)
@@ -110,14 +114,14 @@ class PixelSource:
 
 @suppress_warnings()
 def _inflate(path: Path) -> io.BytesIO:
-    """Pixel data of a deflated file, which can be read as a whole only."""
+    """Inflate the pixel data of a deflated file, which can only be read as a whole."""
     with path.open("rb") as stream:
-        open_dataset(stream)  # checks what it would swell to
+        open_dataset(stream)  # checks the inflated size
     return io.BytesIO(pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).PixelData)
 
 
 def _find_frame_starts(stream: BinaryIO, frames: int) -> list[int]:
-    """Where the first fragment of each frame begins; the offset table is believed only where it is needed."""
+    """Find the offset of the first fragment of each frame. The offset table is used only if it is needed."""
     offsets = parse_basic_offsets(stream)
     base = stream.tell()
     count, fragments = parse_fragments(stream)

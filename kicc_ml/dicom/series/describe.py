@@ -1,4 +1,4 @@
-"""The row of a series: what its headers say of scanner, place, dose and time."""
+"""Describe a series from its headers: scanner, geometry, dose and time."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,8 +11,8 @@ from kicc_ml.dicom.header.read import Header
 from kicc_ml.dicom.series import geometry
 from kicc_ml.dicom.series.stacking import Stack
 
-#: CTDIvol of a low-dose chest CT of a patient of standard size (ACR-SPR-STR practice parameter for low-dose
-#: CT screening). Where only the tube current is stated, the mAs of such protocols. KICC-19 published no cut-off.
+#: Maximum CTDIvol of a low-dose chest CT for a patient of standard size (ACR-SPR-STR practice parameter for low-dose
+#: CT screening), and the mAs of such protocols where only the tube current is stated. KICC-19 published no cut-off.
 LOW_DOSE_CTDI_VOL_MGY = 3.0
 LOW_DOSE_MAS = 60.0
 
@@ -27,7 +27,17 @@ def describe_series(
     uid: str = "",
     stack: Stack | None = None,
 ) -> Series:
-    """The :class:`Series` of headers in order; ``stack`` where their places are known."""
+    """Make the :class:`Series` of headers.
+
+    Args:
+        root: folder that the paths of the headers are relative to.
+        headers: headers in order of position.
+        verdict: the verdict of the intake.
+        reasons: its reason codes.
+        modality: ``CT``, ``CXR``, or the DICOM modality of another series.
+        uid: pseudonym of the series; that of the first header by default.
+        stack: the same slices with their geometry, if their positions are known.
+    """
     first = headers[0]
     acquired = min((header.acquired for header in headers if header.acquired), default=None)
     return Series(
@@ -66,9 +76,10 @@ def _compute_heights_mm(stack: Stack) -> np.ndarray:
 
 
 def _compute_spacing_mm(first: Header, stack: Stack | None) -> tuple[float, float, float] | None:
-    """(x, y, z); the usual gap between slices, 0 across a radiograph or single slice; None where not known.
+    """Compute the spacing (x, y, z) in mm; z is 0 for a radiograph or a single slice; None if it is not known.
 
-    The mean where slices are even, since single gaps are rounded in print; the median where some are missing.
+    The spacing between slices is the mean gap if slices are evenly spaced, because single gaps are rounded in print,
+    and the median gap if slices are missing.
     """
     if first.pixel_spacing_mm is None:
         return None
@@ -82,14 +93,14 @@ def _compute_spacing_mm(first: Header, stack: Stack | None) -> tuple[float, floa
 
 
 def _compute_coverage_mm(stack: Stack) -> float:
-    """From the outer face of the first slice to that of the last."""
+    """Compute the distance from the outer face of the first slice to that of the last, in mm."""
     heights = _compute_heights_mm(stack)
     gap_mm = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
     return float(heights[-1] - heights[0]) + gap_mm
 
 
 def _find_dose_class(headers: Sequence[Header]) -> str:
-    """``low`` or ``standard`` by the median CTDIvol, else by the median mAs; "" where neither is stated."""
+    """Find the dose class, ``low`` or ``standard``, by the median CTDIvol or else mAs; "" if neither is stated."""
     for name, limit in (("ctdi_vol_mgy", LOW_DOSE_CTDI_VOL_MGY), ("exposure_mas", LOW_DOSE_MAS)):
         stated = [value for header in headers if (value := getattr(header, name))]
         if stated:

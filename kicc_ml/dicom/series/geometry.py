@@ -1,4 +1,4 @@
-"""Where slices lie in the patient: order, spacing, faults, affine. numpy only; the one home of LPS and RAS.
+"""Geometry of slices in the patient: order, spacing, faults, affine. The only module that converts LPS to RAS.
 
 A stack is three arrays: ``positions_mm`` [n, 3] (Image Position (Patient) of each slice, LPS),
 ``orientation`` [6] (Image Orientation (Patient): direction of a row, then of a column) and
@@ -12,34 +12,33 @@ import numpy as np
 
 from kicc_ml.core.errors import UserError
 
-#: Two slices nearer than this are at one position; exporters print positions to a hundredth of a millimetre.
+#: Two slices closer than this have the same position; exporters print positions to a hundredth of a millimetre.
 SAME_POSITION_MM = 0.01
-#: A slice may lie this share of the spacing off the even grid; a missing slice moves some by at least half.
+#: A slice may deviate from the even grid by this share of the spacing; a missing slice moves some by at least half.
 UNEVEN_SHARE = 0.1
-#: ... or this far, whichever is more: some scanners print positions to a tenth of a millimetre.
+#: A slice may also deviate by this distance, if that is more: some scanners print positions to a tenth of a millimetre.
 ROUNDING_MM = 0.1
 #: Direction cosines may differ by this within a series: they are printed with four to six digits.
 ORIENTATION_TOLERANCE = 1e-3
-#: Lengths and angle of direction cosines may be off by this much; printed with two digits, they still are not.
+#: Deviation allowed for the lengths and the angle of direction cosines; those printed with two digits stay below it.
 UNIT_TOLERANCE = 0.02
-#: Drift across the whole stack, in pixels, above which slices are sheared: less than one cannot be seen.
+#: Sideways drift across the whole stack, in pixels, above which a stack is sheared; less than one cannot be seen.
 MAX_DRIFT_PIXELS = 1.0
-#: Two positions make a distance but cannot show whether it is even.
+#: Two positions define a distance but cannot show whether the spacing is even.
 MIN_SLICES = 3
-#: A stack is named after the axis its normal is within this cosine of (about 25 degrees).
+#: A stack is named after an axis if the cosine between its normal and the axis is at least this (about 25 degrees).
 PLANE_COSINE = 0.9
-#: The widest gap that interpolation may bridge: twice the thickest slices in use (10 mm). What lies unseen in
-#: more than that is a guess.
+#: The widest gap that interpolation may bridge: twice the thickest slices in use (10 mm).
 MAX_BRIDGED_MM = 20.0
 
-#: Codes of faults that mean slices are not evenly spaced.
+#: Codes of faults that mean that slices are not evenly spaced.
 UNEVEN = {"missing_slice", "uneven_spacing"}
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class NotAVolume(UserError):
-    """Slices that do not make a volume; ``code`` is a key of :data:`kicc_ml.dicom.series.reasons.REASONS`."""
+    """Slices that are not a volume; ``code`` is a key of :data:`kicc_ml.dicom.series.reasons.REASONS`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -48,10 +47,10 @@ class NotAVolume(UserError):
 
 @dataclass(frozen=True)
 class GeometryPolicy:
-    """What becomes of a stack with gaps or uneven spacing, and of one with a tilted gantry.
+    """How to treat a stack with gaps or uneven spacing, and a stack with a tilted gantry.
 
-    ``resample``: interpolated by true positions where no gap is over :data:`MAX_BRIDGED_MM`; ``shear``: each slice is
-    shifted back within its plane. See :mod:`kicc_ml.dicom.series.repair`.
+    ``resample`` interpolates between true positions if no gap is wider than :data:`MAX_BRIDGED_MM`. ``shear`` shifts
+    each slice back within its plane. See :mod:`kicc_ml.dicom.series.repair`.
     """
 
     gaps: Literal["refuse", "resample"] = "refuse"
@@ -63,14 +62,18 @@ class GeometryPolicy:
                 raise UserError(f"{name}={getattr(self, name)} is unknown; choose {' or '.join(choices)}")
 
     def can_repair(self, code: str, widest_gap_mm: float) -> bool:
-        """Whether a fault is repaired under this policy; ``widest_gap_mm`` is that between two slices."""
+        """Whether this policy repairs a fault; ``widest_gap_mm`` is the widest gap between two slices."""
         if code in UNEVEN:
             return self.gaps == "resample" and widest_gap_mm <= MAX_BRIDGED_MM
         return code == "gantry_tilt" and self.tilt == "shear"
 
 
 def compute_slice_normal(orientation: np.ndarray) -> np.ndarray:
-    """Unit vector across the slices: row direction x column direction (LPS)."""
+    """Compute the unit vector across the slices (LPS): the cross product of row and column direction.
+
+    Raises:
+        NotAVolume: the directions are not perpendicular unit vectors.
+    """
     if not is_orientation(orientation):
         raise NotAVolume("no_position", f"directions of row and column are not perpendicular units: {orientation}")
     normal = np.cross(orientation[:3], orientation[3:])
@@ -84,7 +87,11 @@ def is_orientation(orientation: np.ndarray) -> bool:
 
 
 def find_common_orientation(orientations: np.ndarray) -> np.ndarray:
-    """The orientation [6] that all slices [n, 6] share; NotAVolume where one differs."""
+    """Find the orientation [6] that all slices [n, 6] share.
+
+    Raises:
+        NotAVolume: slices have different orientations.
+    """
     differing = np.abs(orientations - orientations[0]).max(axis=1) > ORIENTATION_TOLERANCE
     if differing.any():
         raise NotAVolume("split_orientation", f"{differing.sum()} of {len(differing)} slices lie in another plane")
@@ -92,12 +99,12 @@ def find_common_orientation(orientations: np.ndarray) -> np.ndarray:
 
 
 def compute_heights_mm(positions_mm: np.ndarray, orientation: np.ndarray) -> np.ndarray:
-    """Place of each slice along the normal [n]; InstanceNumber and file name play no part."""
+    """Compute the height [n] of each slice along the normal, in mm. InstanceNumber and file name are not used."""
     return positions_mm @ compute_slice_normal(orientation)
 
 
 def group_by_position(heights_sorted_mm: np.ndarray) -> list[list[int]]:
-    """Group the indices of sorted heights into runs that lie at one position."""
+    """Group the indices of sorted heights into runs with the same position."""
     starts = np.flatnonzero(np.diff(heights_sorted_mm) > SAME_POSITION_MM) + 1
     return [list(run) for run in np.split(np.arange(len(heights_sorted_mm)), starts)]
 
@@ -110,7 +117,7 @@ def check_count(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing
 
 
 def check_spacing(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> None:
-    """Heights must lie on an even grid; gaps of whole multiples mean missing slices."""
+    """Raise NotAVolume unless the heights are evenly spaced. Gaps of whole multiples mean missing slices."""
     heights = compute_heights_mm(positions_mm, orientation)
     gaps = np.diff(heights)
     usual = float(np.median(gaps)) if len(gaps) else 0.0
@@ -126,7 +133,7 @@ def check_spacing(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spaci
 
 
 def check_drift(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> None:
-    """The stack must run along its normal: a steady drift sideways is gantry tilt, a jump a shifted slice."""
+    """Raise NotAVolume unless the stack runs along its normal. Steady drift is gantry tilt, a jump a shifted slice."""
     normal = compute_slice_normal(orientation)
     sideways = positions_mm - np.outer(positions_mm @ normal, normal)
     drift = sideways - sideways[0]
@@ -144,7 +151,7 @@ CHECKS = (check_count, check_spacing, check_drift)
 
 
 def find_faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> list[NotAVolume]:
-    """Everything that keeps an ordered stack from being a volume; empty for a sound one."""
+    """Find all faults that keep an ordered stack from being a volume; an empty list if there are none."""
     found = []
     for check in CHECKS:
         try:
@@ -155,16 +162,16 @@ def find_faults(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing
 
 
 def compute_tilt_degrees(positions_mm: np.ndarray, orientation: np.ndarray) -> float:
-    """Angle between the run of the stack and its normal; 0 for a single slice."""
+    """Compute the angle in degrees between the direction of the stack and its normal; 0 for a single slice."""
     run = positions_mm[-1] - positions_mm[0]
     along = abs(run @ compute_slice_normal(orientation))
     return float(np.degrees(np.arctan2(np.sqrt(max(run @ run - along**2, 0.0)), along))) if along else 0.0
 
 
 def compute_affine_ras(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> np.ndarray:
-    """Affine [4, 4] of an ordered stack: index (x column, y row, z slice) to patient millimetres in RAS.
+    """Compute the affine [4, 4] of an ordered stack: index (x column, y row, z slice) to patient millimetres in RAS.
 
-    PS3.3 C.7.6.2.1-1, with the third column from the first and last positions.
+    Equation of PS3.3 C.7.6.2.1-1, with the third column from the first and last positions.
     """
     between_rows_mm, between_columns_mm = pixel_spacing_mm
     affine_lps = np.eye(4)
@@ -176,7 +183,7 @@ def compute_affine_ras(positions_mm: np.ndarray, orientation: np.ndarray, pixel_
 
 
 def name_plane(orientation: np.ndarray) -> str:
-    """``axial``, ``coronal``, ``sagittal`` or ``oblique``, by the axis nearest the normal."""
+    """Name the plane of a stack by the axis nearest to its normal: axial, coronal, sagittal or oblique."""
     nearness = np.abs(compute_slice_normal(orientation))
     axis = int(nearness.argmax())
     return ("sagittal", "coronal", "axial")[axis] if nearness[axis] >= PLANE_COSINE else "oblique"

@@ -1,4 +1,4 @@
-"""Images that are no DICOM: NIfTI volumes and masks, PNG and JPEG radiographs."""
+"""Read and write images that are not DICOM: NIfTI volumes and masks, PNG and JPEG radiographs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from kicc_ml.dicom.series.reasons import REASONS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
-#: Millimetres in a unit of length of NIfTI; files that state none are in millimetres.
+#: Millimetres per unit of length of NIfTI; files that state no unit are in millimetres.
 UNIT_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
-#: Voxel sizes of any image of a chest, in mm; outside lies what is stated in another unit than it is in.
+#: Possible voxel sizes of a chest image in mm; other values are stated in a wrong unit.
 MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
 #: NIfTI code (qform_code, sform_code) of coordinates aligned to the scanner.
 SCANNER_ANATOMICAL = 1
@@ -58,7 +58,11 @@ def make_nifti_series(
 
 
 def make_radiograph_series(path: Path, *, site: str, patient: str, projection: str = "") -> Series:
-    """A PNG or JPEG radiograph as a series whose ids are its own name; header only, refused with the fault's code."""
+    """Make a series of a PNG or JPEG radiograph from its header. Its ids are the file name.
+
+    Returns:
+        the series, refused with the code of the fault if the file is not a usable picture.
+    """
     reasons: tuple[str, ...] = ()
     rows = columns = 0
     try:
@@ -70,7 +74,7 @@ def make_radiograph_series(path: Path, *, site: str, patient: str, projection: s
 
 
 def explain_refusal(series: Series) -> str:
-    """Why a series was refused, in words; of a picture file what it holds in place of a PNG or JPEG."""
+    """Explain why a series was refused; for a picture file also what it holds instead of a PNG or JPEG."""
     path = series.files[0]
     if path.name.lower().endswith(RADIOGRAPH_SUFFIXES):
         try:
@@ -113,18 +117,18 @@ def _make_series(
 
 
 def strip_suffix(path: Path) -> str:
-    """The name of an image file without its suffix, ``.nii.gz`` counting as one."""
+    """Return the name of an image file without its suffix; ``.nii.gz`` counts as one suffix."""
     return path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(NIFTI_SUFFIXES) else path.stem
 
 
 def states_orientation(path: Path) -> bool:
-    """Whether a NIfTI says how it lies in the patient: by a form whose code is not 0 (unknown)."""
+    """Whether a NIfTI states its orientation in the patient, by an sform or qform whose code is not 0 (unknown)."""
     header = nib.load(path).header
     return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
 def _read_affine_ras(image: nib.Nifti1Image) -> np.ndarray:
-    """In millimetres: of the sform, else the qform; where both are unknown of the voxel sizes alone."""
+    """Read the affine in mm from the sform, else the qform, else from the voxel sizes only."""
     unit, _ = image.header.get_xyzt_units()
     return np.diag([UNIT_MM[unit]] * 3 + [1.0]) @ np.asarray(image.affine, dtype=float)
 
@@ -139,7 +143,15 @@ def _is_voxel_size(spacing_mm: tuple[float, ...]) -> bool:
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array ``[x, y, z]`` (int16 where it holds whole numbers that fit, else float32) and RAS affine in mm."""
+    """Read a NIfTI volume.
+
+    Returns:
+        the array ``[x, y, z]``, int16 if all its values are integers of that range, else float32; and the affine in mm
+        (RAS).
+
+    Raises:
+        UserError: the file cannot be read, or does not hold one three-dimensional volume.
+    """
     try:
         image = nib.load(path)
         array, affine_ras = np.asanyarray(image.dataobj), _read_affine_ras(image)
@@ -160,14 +172,18 @@ def _convert_to_int16_where_exact(array: np.ndarray) -> np.ndarray:
 
 
 def read_radiograph(path: Path) -> np.ndarray:
-    """Grey values ``[x, y]`` of a PNG or JPEG as every viewer shows it, as float32; see :func:`read_picture`."""
+    """Read the grey values ``[x, y]`` of a PNG or JPEG, upright, as float32; see :func:`read_picture`."""
     return read_picture(path).T.astype(np.float32)
 
 
 def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray, orientation_known: bool = True) -> None:
-    """Write ``path`` (.nii or .nii.gz) whole or not at all; a mask is stored as uint8 0/1.
+    """Write a NIfTI file (.nii or .nii.gz), completely or not at all. A mask is stored as uint8 0/1.
 
-    Where the orientation is not known the file states voxel sizes alone.
+    Args:
+        path: the file.
+        array_xyz: the volume or boolean mask ``[x, y, z]``.
+        affine_ras: its affine in mm (RAS).
+        orientation_known: if False, the file states voxel sizes only.
     """
     array_xyz = array_xyz.astype(np.uint8) if array_xyz.dtype == bool else array_xyz
     image = nib.Nifti1Image(array_xyz, affine_ras)

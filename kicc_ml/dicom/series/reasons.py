@@ -1,6 +1,6 @@
-"""Why a file or a series was refused, mended or noted: each code with the words a data manager reads."""
+"""Codes of the reasons why a file or series was refused, repaired or noted, with an explanation for data managers."""
 
-#: Reasons for which a directory entry is not opened: there is no header that could say more.
+#: Reasons for which a directory entry is not opened, so that there is no header.
 NOT_OPENED = {
     *("link_outside", "linked_twice", "broken_link", "special_file", "closed_folder", "archive"),
     *("damaged_zip", "damaged_in_zip", "encrypted_zip", "other_packing", "unfolding_zip", "nested_zip"),
@@ -53,8 +53,8 @@ REASONS: dict[str, str] = {
     "not_hu": "CT whose rescaled values are stated to be something else than Hounsfield units",
     "no_rescale": "CT without rescale slope and intercept: its values are not Hounsfield units",
     "contradicting_copies": "two files are one radiograph by UID, but say different things of its picture",
-    "contradicting_display": "Photometric Interpretation and Presentation LUT Shape contradict each other: the film "
-    "may be a negative",
+    "contradicting_display": "Photometric Interpretation and Presentation LUT Shape contradict each other: the "
+    "radiograph may be a negative",
     "lateral_view": "not a frontal radiograph (lateral, oblique or decubitus)",
     "for_processing": "radiograph for processing, not for presentation",
     "voxel_size": "the voxel size that the file states is that of no CT (0.05 to 50 mm)",

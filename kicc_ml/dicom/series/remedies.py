@@ -1,6 +1,6 @@
 """What the sender of the data can do about each reason of :mod:`kicc_ml.dicom.series.reasons`."""
 
-#: Reasons without an entry need nothing done: what they name was left out or mended, or is only said.
+#: Reasons without an entry need no action: the problem was left out or repaired, or the reason is only a note.
 REMEDIES: dict[str, str] = {
     "link_outside": "put the files themselves in its place, or give the folder that it leads to as a source of its own",
     "broken_link": "remove the link, or put the files in its place",

@@ -1,9 +1,9 @@
-"""A leaning or uneven stack turned into a regular grid, by the true positions of its slices.
+"""Turn a sheared or uneven stack into a regular grid, by the true positions of its slices.
 
-A tilted gantry cuts slices along planes that lean while the table runs straight, so that each lies shifted
-within its plane against the one before. Slices are shifted back, by linear interpolation within each: none is
-mixed with its neighbour. Uneven slices are interpolated between their true neighbours along the normal; slices
-that lie where the even grid wants one go over as they are.
+With a tilted gantry the slices are oblique while the table moves straight, so that each slice is shifted within its
+plane against the one before. Such slices are shifted back by linear interpolation within each slice; neighbouring
+slices are not mixed. Uneven slices are interpolated along the normal between their true neighbours. Slices that already
+lie on the even grid are copied.
 """
 
 from collections.abc import Collection
@@ -14,10 +14,10 @@ from scipy.ndimage import shift
 from kicc_ml.dicom.series import geometry
 from kicc_ml.dicom.series.geometry import SAME_POSITION_MM
 
-#: What lies beyond the picture once slices have been shifted: air, and the floor of 12-bit CT.
+#: Value outside the image after slices have been shifted: air, the lowest value of 12-bit CT.
 AIR_HU = -1024
-#: Of the drift in pixels: less than a thousandth is noise of print, and a hair off a whole pixel would turn the
-#: outermost row or column to air.
+#: Decimals to which the drift in pixels is rounded: less is rounding noise of the header, and a tiny deviation from a
+#: whole pixel would turn the outermost row or column to air.
 DRIFT_DIGITS = 3
 
 
@@ -28,17 +28,19 @@ def repair_stack(
     pixel_spacing_mm: np.ndarray,
     reasons: Collection[str] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A stack on a regular grid, and the affine [4, 4] of its index (x, y, z) to RAS millimetres.
+    """Put a stack on a regular grid.
 
     Args:
         volume_zyx: HU, slices in order of their heights.
-        positions_mm, orientation, pixel_spacing_mm: as in :mod:`kicc_ml.dicom.series.geometry`.
-        reasons: those of a series that the intake judged ``repaired``; without ``gantry_tilt``,
-            ``missing_slice`` or ``uneven_spacing`` among them the stack is returned as it is.
+        positions_mm: as in :mod:`kicc_ml.dicom.series.geometry`.
+        orientation: as there.
+        pixel_spacing_mm: as there.
+        reasons: reason codes of the series. Without ``gantry_tilt``, ``missing_slice`` or ``uneven_spacing`` the stack
+            is returned unchanged.
 
     Returns:
-        the volume in its own type. Straightened, it is wider by what its slices were shifted, so that
-        no voxel is lost; beyond the picture is air.
+        the volume in its own type, and the affine [4, 4] of its index (x, y, z) to RAS millimetres. A straightened
+        volume is larger by the shifts of its slices, so that no voxel is lost; the rest is air.
     """
     if "gantry_tilt" in reasons:
         volume_zyx, positions_mm = _straighten(volume_zyx, positions_mm, orientation, pixel_spacing_mm)
@@ -50,7 +52,7 @@ def repair_stack(
 def _straighten(
     volume_zyx: np.ndarray, positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slices shifted within their planes until their corners lie on one line along the normal."""
+    """Shift slices within their planes until their corners lie on one line along the normal."""
     directions = np.stack([orientation[3:], orientation[:3]])  # of y (down a column), then of x
     drift_yx = ((positions_mm - positions_mm[0]) @ directions.T / pixel_spacing_mm).round(DRIFT_DIGITS)
     before = np.ceil(-drift_yx.min(axis=0)).astype(int)
@@ -66,7 +68,7 @@ def _straighten(
 
 
 def _shift_into(target_yx: np.ndarray, source_yx: np.ndarray, pixels_yx: np.ndarray) -> None:
-    """Lay a slice into an empty one, ``pixels_yx`` down and to the right; whole pixels are copied."""
+    """Write a slice into an empty one, ``pixels_yx`` further down and right. Shifts by whole pixels are copies."""
     whole = np.floor(pixels_yx).astype(int)
     rows, columns = np.minimum(np.array(source_yx.shape) + 1, target_yx.shape - whole)
     padded = np.pad(source_yx, ((0, 1), (0, 1)), constant_values=AIR_HU)[:rows, :columns]
@@ -78,7 +80,7 @@ def _shift_into(target_yx: np.ndarray, source_yx: np.ndarray, pixels_yx: np.ndar
 def _resample_evenly(
     volume_zyx: np.ndarray, positions_mm: np.ndarray, orientation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slices at even heights, ``usual`` apart, from the first to the last (or just short of it)."""
+    """Interpolate slices at even heights from the first to the last, with the median gap as spacing."""
     heights = geometry.compute_heights_mm(positions_mm, orientation)
     usual = float(np.median(np.diff(heights)))
     count = int((heights[-1] - heights[0]) / usual + SAME_POSITION_MM) + 1
@@ -92,5 +94,5 @@ def _resample_evenly(
 
 
 def _convert_like(values: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-    """``values`` in the type of ``pattern``, rounded where that is whole numbers."""
+    """Convert ``values`` to the type of ``pattern``, rounded if that is an integer type."""
     return (values.round() if pattern.dtype.kind == "i" else values).astype(pattern.dtype)

@@ -1,4 +1,4 @@
-"""How the files of a case are called in a reason that is written down: no folder, and no name a hospital gave."""
+"""Names of the files of a case in reasons that are written to files: without folders and names from the hospital."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, RADIOGRAPH_SUFFIXES
 
 
 def name_series_files(series: Series) -> dict[Path, str]:
-    """Of a DICOM series by number in order of position; a NIfTI or picture by its name, which is its case's id."""
+    """Name the files of a DICOM series by number in order of position, and a NIfTI or picture by its own name."""
     return {path: _name(path, number, series.uid) for number, path in enumerate(series.files, start=1)}
 
 
 def name_case_files(case: Case) -> dict[Path, str]:
-    """Of images and masks, whose folders are called by true UIDs."""
+    """Name the images and masks of a case, whose folders may be named by true UIDs."""
     images = [series for view in case.views for series in (view.ct, view.cxr) if series is not None]
     names = {path: name for series in images for path, name in name_series_files(series).items()}
     masks = [(region, path) for region, path in case.masks.items()]

@@ -1,4 +1,4 @@
-"""The slices of one series sorted into stacks: told apart where they differ, ordered by place, doubles dropped."""
+"""Sort the slices of one series into stacks: separate different ones, order by position, drop duplicates."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -13,11 +13,11 @@ from kicc_ml.dicom.pixels.read import compute_pixel_digest, read_image
 from kicc_ml.dicom.series import geometry
 from kicc_ml.dicom.series.geometry import MIN_SLICES, ORIENTATION_TOLERANCE, NotAVolume
 
-#: Pixel spacings are printed with three digits or more; nearer than this they are one.
+#: Pixel spacings that differ by less are equal; they are printed with three digits or more.
 SPACING_TOLERANCE_MM = 1e-3
 
-#: What tells one acquisition or phase from the next, the plainest first. A tag counts only where each of its
-#: values makes a stack without two slices at one place: AcquisitionNumber also runs along z, slice by slice.
+#: Header values that distinguish acquisitions or phases, the most explicit first. A value is used only if each of its
+#: groups is a stack without two slices at one position: AcquisitionNumber can also count the slices along z.
 ACQUISITION_KEYS: tuple[Callable[[Header], Hashable], ...] = (
     lambda header: header.acquisition,
     lambda header: header.phase,
@@ -26,19 +26,19 @@ ACQUISITION_KEYS: tuple[Callable[[Header], Hashable], ...] = (
     lambda header: header.slice_thickness_mm,
     lambda header: header.kvp,
 )
-#: The first of them tell what was scanned at another time, also where no two slices lie at one place; the others
-#: may change from slice to slice of one scan.
+#: So many of the first keys mean another time of scanning, even if no two slices have the same position. The others may
+#: change from slice to slice of one scan.
 N_TIMING_KEYS = 3
-#: Two acquisitions lie between each other's slices where this share of one's neighbours are parted by the other;
-#: blocks that follow each other along z are not.
+#: Two acquisitions are interleaved if at least this share of the neighbours in one are separated by slices of the
+#: other. Blocks that follow each other along z are not interleaved.
 MIN_INTERLEAVED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in order along their normal, the doubles dropped from among them, and what set them apart.
+    """Slices in order along their normal, the duplicates that were dropped, and the codes of how they were separated.
 
-    ``fault`` is why they have no order: different images lie at one place.
+    ``fault`` is set if the slices have no order, because different images have the same position.
     """
 
     slices: tuple[Header, ...]
@@ -60,13 +60,18 @@ class Stack:
 
 
 def build_stacks(root: Path, slices: Sequence[Header]) -> list[Stack]:
-    """Stacks of the slices of one series, each of which states its place; the largest first."""
+    """Build the stacks of the slices of one series, the largest first.
+
+    Args:
+        root: folder that the paths of the headers are relative to.
+        slices: headers that all state their position.
+    """
     found = [stack for part in _separate_by_geometry(slices) for stack in _order_by_position(root, part)]
     return sorted(found, key=lambda stack: (-len(stack.slices), stack.slices[0].path))
 
 
 def _separate_by_geometry(slices: Sequence[Header]) -> list[Stack]:
-    """Slices that differ in orientation, matrix or kernel never make one stack."""
+    """Separate slices that differ in orientation, matrix, pixel spacing or kernel."""
     parts = [Stack(tuple(slices))]
     for code, key in (
         ("split_orientation", _GroupNumber(lambda header: header.orientation, ORIENTATION_TOLERANCE)),
@@ -79,7 +84,7 @@ def _separate_by_geometry(slices: Sequence[Header]) -> list[Stack]:
 
 
 class _GroupNumber:
-    """Groups vectors that differ by no more than a tolerance; called in turn, it gives the number of the group."""
+    """Numbers groups of vectors that differ by no more than a tolerance. A call returns the group of a header."""
 
     def __init__(self, vector: Callable[[Header], tuple[float, ...] | None], tolerance: float) -> None:
         self._vector, self._tolerance = vector, tolerance
@@ -106,7 +111,7 @@ def _add_code(codes: Iterable[str], code: str) -> tuple[str, ...]:
 
 
 def _order_by_position(root: Path, part: Stack) -> Iterator[Stack]:
-    """One ordered stack, or one per acquisition where slices lie at one place."""
+    """Order slices by position, in one stack or in one per acquisition if slices have the same position."""
     slices = _sort_by_height(part.slices)
     for groups in (
         _propose_divisions(slices) if _has_shared_position(slices) else _propose_interleaved_divisions(slices)
@@ -130,22 +135,22 @@ def _compute_heights_mm(slices: Sequence[Header]) -> np.ndarray:
 
 
 def _has_shared_position(slices: Sequence[Header]) -> bool:
-    """Whether two of these slices, in order, lie at one place."""
+    """Whether two of these ordered slices have the same position."""
     return len(slices) > 1 and float(np.diff(_compute_heights_mm(slices)).min()) <= geometry.SAME_POSITION_MM
 
 
 def _propose_divisions(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
-    """Ways to divide overlapping slices: by each telling tag, then by the longest pauses between them."""
+    """Propose ways to divide overlapping slices: by each acquisition key, then by the longest pauses between them."""
     yield from (_group_by(slices, key) for key in ACQUISITION_KEYS)
     layers = max(len(run) for run in geometry.group_by_position(_compute_heights_mm(slices)))
     yield _group_by_pause(slices, layers)
 
 
 def _propose_interleaved_divisions(slices: Sequence[Header]) -> Iterator[list[list[Header]]]:
-    """Ways to divide slices at different places: acquisitions or phases that lie between each other's slices.
+    """Propose ways to divide slices at different positions into interleaved acquisitions or phases.
 
-    Half a spacing apart, two would else pass for one even stack. Step-and-shoot, whose acquisitions follow each
-    other along z, is not divided.
+    Two acquisitions half a spacing apart would otherwise look like one even stack. Step-and-shoot scans, whose
+    acquisitions follow each other along z, are not divided.
     """
     for key in ACQUISITION_KEYS[:N_TIMING_KEYS]:
         groups = _group_by(slices, key)
@@ -154,7 +159,7 @@ def _propose_interleaved_divisions(slices: Sequence[Header]) -> Iterator[list[li
 
 
 def _is_interleaved(group: Sequence[Header], slices: Sequence[Header]) -> bool:
-    """Whether the neighbours within a group have slices of another between them."""
+    """Whether the neighbours within a group have slices of another group between them."""
     indices = np.searchsorted(_compute_heights_mm(slices), _compute_heights_mm(group))
     return len(group) >= MIN_SLICES and bool(np.mean(np.diff(indices) > 1) >= MIN_INTERLEAVED_SHARE)
 
@@ -167,7 +172,7 @@ def _group_by(slices: Iterable[Header], key: Callable[[Header], Hashable]) -> li
 
 
 def _group_by_pause(slices: Sequence[Header], count: int) -> list[list[Header]]:
-    """``count`` groups, divided at the longest pauses of the acquisition; one group where a time is missing."""
+    """Divide slices into ``count`` groups at the longest pauses of the acquisition; one group if a time is missing."""
     times = sorted({header.acquired for header in slices if header.acquired})
     if len(times) < count or any(header.acquired is None for header in slices):
         return [list(slices)]
@@ -180,7 +185,7 @@ def _group_by_pause(slices: Sequence[Header], count: int) -> list[list[Header]]:
 
 
 def _drop_duplicates(root: Path, stack: Stack) -> Stack:
-    """Of slices at one place the first, if all hold the same pixels; a fault where they do not."""
+    """Keep the first of several slices at one position if all have the same pixels; otherwise set a fault."""
     kept, duplicates = [], []
     for run in geometry.group_by_position(_compute_heights_mm(stack.slices)):
         same = [stack.slices[index] for index in run]
@@ -194,14 +199,14 @@ def _drop_duplicates(root: Path, stack: Stack) -> Stack:
 
 
 def _compute_digest(root: Path, header: Header) -> str:
-    """Hash of the pixels as they are stored, of a frame as decoded."""
+    """Compute a hash of the pixels as stored, or of a frame as decoded."""
     if header.frame is None:
         return compute_pixel_digest(root / header.path)
     return hashlib.sha256(read_image(root / header.path, header.frame).stored.tobytes()).hexdigest()
 
 
 def drop_repeats(headers: Sequence[Header]) -> tuple[list[Header], list[Header]]:
-    """The first file of each SOP instance, and the rest; slices at several places under one UID are all kept."""
+    """Separate the first file of each SOP instance from its repeats. Slices at several positions are all first."""
     first = {_make_instance_key(header): header for header in reversed(headers)}
     kept = [header for header in headers if first[_make_instance_key(header)] is header]
     return kept, [header for header in headers if first[_make_instance_key(header)] is not header]

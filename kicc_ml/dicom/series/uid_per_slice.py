@@ -1,22 +1,28 @@
-"""Slices that have a series of their own each, as careless anonymisers write them, put back into one series."""
+"""Join slices that each have a SeriesInstanceUID of their own, as some anonymisers write them, to one series."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from kicc_ml.dicom.header.read import Header
 
-#: So many slices alike are a scan. Fewer may be single slices that were meant: of a biopsy, or to time a bolus.
+#: Minimum number of similar slices that are a scan. Fewer may be intended single slices, of a biopsy or a bolus test.
 MIN_JOINED_SLICES = 10
-#: Digits behind the point to which directions and pixel spacings are compared; both are printed with more.
+#: Decimals to which directions and pixel spacings are compared; both are printed with more.
 SAME_DIGITS = 3
 
 
 def join_series(images: Sequence[Header]) -> tuple[list[Header], set[str]]:
-    """``images`` with one pseudonym for the slices of each series that was taken apart, and these pseudonyms.
+    """Give the slices of a series that was split file by file one series pseudonym.
 
-    Joined are CT images that are alone in their series and say the same of patient, scanner, reconstruction, plane,
-    matrix and day: those of a study first, then those that are alone in their study too. Each joined series has the
-    pseudonyms of its first file.
+    CT images are joined if each is alone in its series and all have the same patient, scanner, reconstruction, plane,
+    matrix and day: first within a study, then images that are also alone in their study.
+
+    Args:
+        images: headers of all images.
+
+    Returns:
+        the headers, in which a joined series has the pseudonyms of its first file; and the pseudonyms of the joined
+        series.
     """
     joined: dict[int, Header] = {}
     for alone_in in (_make_series_key, _make_study_key):

@@ -1,4 +1,4 @@
-"""The verdict on the files of a series: what is dropped, how the rest is stacked, whether it is a volume."""
+"""Classify the files of a series: which are dropped, how the rest is stacked, and whether it is a volume."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -27,11 +27,11 @@ from kicc_ml.dicom.series.uid_per_slice import join_series
 
 logger = logging.getLogger(__name__)
 
-#: The Presentation LUT Shape that a photometric interpretation cannot have (PS3.3 C.8.11.3.1.2): one says that low
+#: The Presentation LUT Shape that contradicts a photometric interpretation (PS3.3 C.8.11.3.1.2): one states that low
 #: values are bright, the other that they are dark.
 CONTRADICTING_SHAPE = {"MONOCHROME1": "IDENTITY", "MONOCHROME2": "INVERSE"}
 LOCALIZER_WORDS = ("LOCALIZER", "SURVIEW", "SCOUT", "TOPOGRAM")
-#: Faults of a file that leave nothing to group into a series.
+#: Faults of files that cannot belong to a series.
 NO_IMAGE = {
     "not_dicom",
     "unreadable",
@@ -46,7 +46,7 @@ REFUSE = GeometryPolicy()
 
 @dataclass(frozen=True)
 class FileRow:
-    """A file that is in no series, or was dropped from one, and the code of the reason."""
+    """A file that is in no series or was dropped from one, with the code of the reason."""
 
     site: str
     path: Path
@@ -56,10 +56,18 @@ class FileRow:
 def classify_series(
     root: Path, headers: Iterable[Header], policy: GeometryPolicy = REFUSE
 ) -> tuple[list[Series], list[FileRow]]:
-    """Sort headers into series with a verdict and into files that are no image, or were dropped.
+    """Sort headers into series with a verdict, and into files that are not images or were dropped.
 
-    A DICOM series that holds several stacks comes back as several: the largest keeps the pseudonym, the others
-    have ``-2``, ``-3`` behind it. Slices that each have a series of their own come back as one.
+    A DICOM series that holds several stacks is returned as several series: the largest keeps the pseudonym, the others
+    get the suffix ``-2``, ``-3``. Slices that each have a series of their own are returned as one series.
+
+    Args:
+        root: folder that the paths of the headers are relative to.
+        headers: headers of all files.
+        policy: which geometry faults are repaired.
+
+    Returns:
+        the series, refused ones included, and the files in no series.
     """
     headers = list(headers)
     dropped = [(header, header.fault) for header in headers if header.fault in NO_IMAGE]
@@ -68,8 +76,8 @@ def classify_series(
     series: list[Series] = []
     images.sort(key=_make_series_key)
     for key, group in groupby(images, key=_make_series_key):
-        judged, losses = _classify_one_series(root, list(group), policy)
-        series += map(_mark_as_joined, judged) if key[3] in joined else judged
+        found, losses = _classify_one_series(root, list(group), policy)
+        series += map(_mark_as_joined, found) if key[3] in joined else found
         dropped += losses
     series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
     rows = {FileRow(header.site, root / header.path, reason): None for header, reason in dropped}
@@ -81,7 +89,7 @@ def _make_series_key(header: Header) -> tuple[str, ...]:
 
 
 def _mark_as_joined(one: Series) -> Series:
-    """A series whose slices each had a SeriesInstanceUID of their own."""
+    """Mark a series whose slices each had a SeriesInstanceUID of their own as repaired."""
     return replace(one, verdict="repaired" if one.usable else "refused", reasons=("uid_per_slice", *one.reasons))
 
 
@@ -98,7 +106,7 @@ def _classify_one_series(root: Path, headers: list[Header], policy: GeometryPoli
 
 
 def _classify_radiographs(root: Path, headers: list[Header]) -> tuple[list[Series], _Dropped]:
-    """Each radiograph is a series of its own: one DICOM series may hold several views or days."""
+    """Classify radiographs, each as a series of its own: one DICOM series may hold several views or days."""
     kept, twice = drop_repeats(headers)
     series = []
     for header in kept:
@@ -111,14 +119,13 @@ def _classify_radiographs(root: Path, headers: list[Header]) -> tuple[list[Serie
 
 
 def _find_contradictions(header: Header, copies: Sequence[Header]) -> list[str]:
-    """Files that are one object by UID must say the same of its picture; which of them lies is a guess."""
+    """Find contradictions between files with the same SOP Instance UID. Which of them is right cannot be known."""
     shown = {(one.photometric, one.rows, one.columns) for one in (header, *copies)}
     return ["contradicting_copies"] if len(shown) > 1 else []
 
 
 def _find_radiograph_faults(header: Header) -> list[str]:
     checks = {
-        header.fault: bool(header.fault),
         "wrong_modality": _contradicts_sop_class(header),
         "dose_page": header.photometric not in GREY,
         "multi_frame": header.frames > 1,
@@ -126,7 +133,8 @@ def _find_radiograph_faults(header: Header) -> list[str]:
         "for_processing": header.sop_class == DX_FOR_PROCESSING,
         "lateral_view": header.view == "lateral",
     }
-    return [code for code, failed in checks.items() if failed]
+    faults = [code for code, failed in checks.items() if failed]
+    return [header.fault, *faults] if header.fault else faults
 
 
 def _classify_ct(root: Path, headers: list[Header], policy: GeometryPolicy) -> tuple[list[Series], _Dropped]:
@@ -146,13 +154,13 @@ def _classify_ct(root: Path, headers: list[Header], policy: GeometryPolicy) -> t
     series = []
     for number, stack in enumerate(build_stacks(root, placed), start=1):
         dropped += [(header, "duplicate_slice") for header in stack.duplicates]
-        mended = sorted({reason for _, reason in dropped}) if number == 1 else []
-        series.append(_classify_stack(root, stack, mended, policy, number))
+        repairs = sorted({reason for _, reason in dropped}) if number == 1 else []
+        series.append(_classify_stack(root, stack, repairs, policy, number))
     return series, dropped
 
 
 def _find_drop_reason(header: Header) -> str:
-    """Why a file of a CT series is no slice of it, by SOP class and image type; "" for a slice."""
+    """Find out why a file of a CT series is not a slice, by SOP class and image type; "" for a slice."""
     if header.fault:
         return header.fault
     if header.photometric not in GREY:
@@ -164,16 +172,16 @@ def _find_drop_reason(header: Header) -> str:
     return "secondary_capture" if header.sop_class == SECONDARY_CAPTURE else ""
 
 
-def _classify_stack(root: Path, stack: Stack, mended: list[str], policy: GeometryPolicy, number: int) -> Series:
+def _classify_stack(root: Path, stack: Stack, repairs: list[str], policy: GeometryPolicy, number: int) -> Series:
     faults = [stack.fault] if stack.fault else _find_geometry_faults(stack)
     gaps_mm = np.diff(geometry.compute_heights_mm(stack.positions_mm, stack.orientation))
     repaired = [fault.code for fault in faults if policy.can_repair(fault.code, float(gaps_mm.max(initial=0)))]
     beyond = [*_find_ct_faults(stack.slices), *(fault.code for fault in faults if fault.code not in repaired)]
-    for fault in faults:  # where in the stack it lies; the index has only the code
+    for fault in faults:  # the log has the position of the fault, the index only its code
         logger.info("series %s: %s", stack.slices[0].series, fault)
-    mended = [*repaired, *stack.codes, *mended]
-    verdict: Verdict = "refused" if beyond else "repaired" if mended else "usable"
-    reasons = [*beyond, *mended, *_list_notes(stack.slices, stack.orientation)]
+    repairs = [*repaired, *stack.codes, *repairs]
+    verdict: Verdict = "refused" if beyond else "repaired" if repairs else "usable"
+    reasons = [*beyond, *repairs, *_list_notes(stack.slices, stack.orientation)]
     uid = stack.slices[0].series + (f"-{number}" if number > 1 else "")
     return describe_series(root, stack.slices, verdict, reasons, uid=uid, stack=None if stack.fault else stack)
 
@@ -183,7 +191,7 @@ def _find_geometry_faults(stack: Stack) -> list[NotAVolume]:
 
 
 def _contradicts_sop_class(header: Header) -> bool:
-    """Whether Modality takes a radiograph for CT, or the reverse; which of the two tags is wrong is a guess."""
+    """Whether Modality and SOP class contradict each other about CT; which of them is wrong cannot be known."""
     of_class = MODALITY_OF_CLASS.get(header.sop_class, "")
     return bool(of_class) and (header.modality == "CT") != (of_class == "CT")
 
@@ -194,7 +202,7 @@ def _has_position(header: Header) -> bool:
 
 
 def _find_ct_faults(headers: Sequence[Header]) -> list[str]:
-    """What the tags of slices say against them, wherever they lie."""
+    """Find the faults of CT slices in their tags, apart from their geometry."""
     framed = {header.path for header in headers if header.frame is not None}
     checks = {
         "multi_frame": len(framed) <= 1,
@@ -207,11 +215,11 @@ def _find_ct_faults(headers: Sequence[Header]) -> list[str]:
 
 
 def _list_notes(headers: Sequence[Header], orientation: np.ndarray | None = None) -> list[str]:
-    """What is said of a series that does not keep it from use."""
+    """List notes about a series that do not prevent its use."""
     plane = "axial" if orientation is None else geometry.name_plane(orientation)
-    notes = {
-        plane: plane in REASONS,
-        "burned_in": any(header.burned_in for header in headers),
-        "lossy_compression": any(header.lossy for header in headers),
-    }
-    return [code for code, said in notes.items() if said]
+    notes = [plane] if plane in REASONS else []
+    if any(header.burned_in for header in headers):
+        notes.append("burned_in")
+    if any(header.lossy for header in headers):
+        notes.append("lossy_compression")
+    return notes

@@ -1,4 +1,4 @@
-"""Stored values of a CT slice to Hounsfield units, in 16 bits where they are whole."""
+"""Convert the stored values of a CT slice to Hounsfield units, in 16 bits if they are integers."""
 
 from pathlib import Path
 
@@ -8,22 +8,30 @@ from kicc_ml.dicom.header.terms import HOUNSFIELD
 from kicc_ml.dicom.pixels.read import Image
 from kicc_ml.dicom.series.geometry import NotAVolume
 
-#: Air outside the field of view is padded below it by some scanners; -1024 is the floor of 12-bit CT.
+#: Lowest HU: some scanners pad outside the field of view below it; -1024 is the lowest value of 12-bit CT.
 HU_FLOOR = -1024
 HU_CEILING = np.iinfo(np.int16).max
-#: Scanners use slopes near 1 and intercepts of some thousands; beyond this nothing is left of the scale of HU.
+#: Maximum slope and intercept; scanners use slopes near 1 and intercepts of some thousands.
 MAX_RESCALE = 1e5
 
 
 class NotWholeError(Exception):
-    """A slice whose slope or intercept is no whole number, where whole numbers are to be filled in."""
+    """Slope or intercept of a slice is not an integer, although the output has integers."""
 
 
 def write_hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
-    """Write slope x stored + intercept (PS3.3 C.11.1.1.2) ``[row, column]``, clipped, padding at -1024, into ``out``.
+    """Write the Hounsfield units of a slice, slope x stored + intercept (PS3.3 C.11.1.1.2), into an array.
 
-    MONOCHROME1 says how to show a CT, not what it measured: nothing is inverted. Raises NotAVolume where the
-    values are not HU, NotWholeError where ``out`` holds whole numbers and HU are none.
+    Values are clipped, and padding becomes -1024. Nothing is inverted: MONOCHROME1 concerns the display of a CT only.
+
+    Args:
+        image: the slice.
+        path: its file, for errors.
+        out: array ``[row, column]`` to write into, int16 or float32.
+
+    Raises:
+        NotAVolume: the values are not HU, or the shapes differ.
+        NotWholeError: ``out`` has integers, but the HU are not integers.
     """
     if not image.slope or image.intercept is None:
         raise NotAVolume("no_rescale", f"{path}: no rescale slope and intercept, its values are not HU")
@@ -42,13 +50,13 @@ def write_hounsfield(image: Image, path: Path, out: np.ndarray) -> None:
 
 
 def _fits_16_bits(kind: np.dtype, intercept: float) -> bool:
-    """Whether some stored values of 16 bits give HU within the limits, so that the rest can be cut off first."""
+    """Whether 16-bit stored values can give HU within the limits, so that others can be clipped before the addition."""
     limits = np.iinfo(kind)
     return kind.itemsize == 2 and limits.min <= HU_CEILING - intercept and HU_FLOOR - intercept <= limits.max
 
 
 def _write_shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
-    """``stored + intercept`` within the limits of HU, in 16 bits throughout: first what would pass them is cut off."""
+    """Write ``stored + intercept`` in 16-bit arithmetic, after clipping what would exceed the limits of HU."""
     limits = np.iinfo(stored.dtype)
     floor, ceiling = (int(np.clip(end - intercept, limits.min, limits.max)) for end in (HU_FLOOR, HU_CEILING))
     if floor > limits.min:

@@ -1,4 +1,4 @@
-"""One picture that stands for a series: the radiograph itself, the middle slice of a CT."""
+"""Make a small picture of a series: of a radiograph itself, of a CT its middle slice."""
 
 from functools import cache
 
@@ -10,14 +10,17 @@ from kicc_ml.dicom.pixels.read import read_image
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
 from kicc_ml.dicom.volume.read import read_volume
 
-#: Enough to know an image again, too little to see anything on it.
+#: Side of a thumbnail: enough to recognise the same image, too little to see details.
 THUMBNAIL_PIXELS = 32
 
 
 def read_preview(series: Series) -> np.ndarray:
-    """Grey values ``[x, y]``; of a CT in DICOM only the middle slice is read, with the values as stored.
+    """Read the grey values ``[x, y]`` of a radiograph or of the middle slice of a CT.
 
-    Raises UserError where it cannot be read.
+    Of a DICOM CT only the middle slice is read, with its values as stored.
+
+    Raises:
+        UserError: the image cannot be read.
     """
     if series.modality != "CT":
         return read_volume(series).array

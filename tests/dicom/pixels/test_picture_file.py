@@ -214,7 +214,7 @@ def test_more_pixels_than_any_film_are_refused_from_the_header(tmp_path: Path, m
     (tmp_path / "bomb.png").write_bytes(png(13_000, 13_000, 8, 0, zlib.compress(bytes(13_001) * 1000)))
     monkeypatch.setattr(picture_file, "decode_in_worker", pytest.fail)
     assert code_of(tmp_path / "bomb.png") == "too_large"
-    with pytest.raises(NotAnImage, match="13000 x 13000 pixels are more than any film has"):
+    with pytest.raises(NotAnImage, match="13000 x 13000 pixels are more than any radiograph has"):
         read_picture(tmp_path / "bomb.png")
 
 
