@@ -49,24 +49,25 @@ def read_predictions(folder: Path) -> pd.DataFrame:
             raise UserError(f"{path}: {_first_of(table, wrong)}: {name} is not from 0 to 1; {TRAIN_AGAIN}")
     if (doubled := table.duplicated([key for key in KEYS if key in table])).any():
         raise UserError(f"{path}: {_first_of(table, doubled)} is there twice; {TRAIN_AGAIN}")
-    _require_probabilities(table, path)
+    _require_every_case_or_none(table, path, "endpoint", "probability")
+    _require_every_case_or_none(table, path, "score", "predicted")
     return table
 
 
-def _require_probabilities(table: pd.DataFrame, path: Path) -> None:
-    """Refuse a table in which a model has probabilities of some cases alone.
+def _require_every_case_or_none(table: pd.DataFrame, path: Path, what: str, value: str) -> None:
+    """Refuse a table in which a model has predicted an endpoint or score of some cases alone.
 
-    What has learnt an endpoint predicts it of every case. Where the training side knows one outcome alone, nothing is
-    learnt and all are empty: :func:`require_learnt` looks at these.
+    What has learnt it predicts it of every case. Where the training side knows one outcome alone, nothing is learnt and
+    all are empty: :func:`require_learnt` looks at these.
     """
-    if not {"endpoint", "model", "probability"} <= set(table):
+    if not {what, "model", value} <= set(table):
         return
-    empty = table["probability"].isna()
-    part = empty.groupby([table["endpoint"], table["model"]], dropna=False)
+    empty = table[value].isna()
+    part = empty.groupby([table[what], table["model"]], dropna=False)
     if (wrong := empty & ~part.transform("all")).any():
         raise UserError(
-            f"{path}: {int(wrong.sum())} of {len(table)} probabilities are empty where the same model has others, the "
-            f"first in {_first_of(table, wrong)}: a model predicts every case or none; {TRAIN_AGAIN}"
+            f"{path}: {int(wrong.sum())} of {len(table)} cells of {value} are empty where the same model has others, "
+            f"the first in {_first_of(table, wrong)}: a model predicts every case or none; {TRAIN_AGAIN}"
         )
 
 

@@ -1,6 +1,8 @@
 """Held-out predictions of a run scored against the masks of its cohort."""
 
+import html
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,19 +107,24 @@ def test_an_image_with_text_burned_in_stands_neither_in_the_montage_nor_on_the_p
     for added_hu in (0, 400):
         case = case_of(tmp_path / "data")
         assert case.ct is not None
-        image = nib.load(tmp_path / "data" / "ct.nii.gz")
-        hu = np.asarray(image.dataobj) + np.int16(added_hu) * (np.arange(24) % 2)[:, None, None].astype(np.int16)
-        nib.save(nib.Nifti1Image(hu, AFFINE), tmp_path / "data" / "ct.nii.gz")
+        hu = np.asarray(nib.load(tmp_path / "data" / "ct.nii.gz").dataobj)
+        beside = (hu == 30) & (np.arange(24) % 2 == 1)[:, None, None]  # what is graded stays as it is
+        nib.save(
+            nib.Nifti1Image(np.where(beside, hu + added_hu, hu).astype(np.int16), AFFINE),
+            tmp_path / "data" / "ct.nii.gz",
+        )
         for reasons in (("burned_in",), ()):
             named = replace(case, ct=replace(case.ct, reasons=reasons))
             row, out = predicted_as(tmp_path / "run", case, whole(truth()))
             score_segmented(row, {case.case_id: named}, out)
             HeldOutCase(named, out, OutcomeRecord()).write_page(HeldOut(pd.DataFrame()), Model("ab" * 32, {}))
-            shown.append([(out / "montage.png").read_bytes(), (out / "page.html").read_text(encoding="utf-8")])
+            page = html.unescape((out / "page.html").read_text(encoding="utf-8"))
+            assert ("text is burned into it" in page) == bool(reasons)
+            shown.append([(out / "montage.png").read_bytes(), re.findall(r'"slices": \[(.+?)\]', page)])
     for medium in (0, 1):
         assert shown[0][medium] == shown[2][medium]
         assert shown[1][medium] != shown[3][medium]
-    assert "text is burned into it" in shown[0][1]
+    assert len(shown[0][1]) == 1
 
 
 def test_a_case_that_left_the_cohort_is_a_users_error(tmp_path: Path):

@@ -107,7 +107,7 @@ BAD_TABLES: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
     "a word": (lambda table: table.__setitem__("probability", "abc"), "probability is not a number"),
     "some emptied": (
         lambda table: table.__setitem__("probability", [None, None, *table["probability"][2:]]),
-        "2 of 20 probabilities are empty where the same model has others, the first in line 2",
+        "2 of 20 cells of probability are empty where the same model has others, the first in line 2",
     ),
     "infinity": (lambda table: table.__setitem__("probability", "inf"), "not from 0 to 1"),
     "a row twice": (lambda table: pd.concat([table, table[:1]]), "twice"),

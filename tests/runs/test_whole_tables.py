@@ -81,10 +81,18 @@ def test_a_model_without_any_probability_is_refused_where_its_training_cases_kno
 def test_probabilities_of_some_cases_alone_are_refused_and_counted(fold: Path):
     table = outcomes().assign(site="a", fold="a")
     write_table(fold / PREDICTIONS, table.assign(probability=[0.1, None, None, 0.2, 0.3, 0.4]))
-    with pytest.raises(UserError, match=r"2 of 6 probabilities are empty .* line 3 \(a_2, icu, network\)"):
+    with pytest.raises(UserError, match=r"2 of 6 cells of probability are empty .* line 3 \(a_2, icu, network\)"):
         read_predictions(fold)
     write_table(fold / PREDICTIONS, table.assign(probability=[None, None, None, 0.2, 0.3, 0.4]))
     assert read_predictions(fold)["probability"].isna().sum() == 3
+
+
+def test_scores_that_a_model_did_not_predict_of_some_radiographs_are_refused(fold: Path):
+    rows = [(case, "a", "brixia", "zones", points, 4.0) for case, points in zip(CASES, (3.0, None, 5.0), strict=True)]
+    columns = ["case_id", "site", "score", "model", "predicted", "reference"]
+    write_table(fold / PREDICTIONS, pd.DataFrame(rows, columns=columns))
+    with pytest.raises(UserError, match=r"1 of 3 cells of predicted are empty .* line 3 \(a_2, brixia, zones\)"):
+        read_predictions(fold)
 
 
 def test_scores_of_some_radiographs_alone_are_taken(fold: Path):
