@@ -12,7 +12,7 @@ import pytest
 
 from kicc_ml.clinic.outputs import HeldOut
 from kicc_ml.core.types import Volume
-from kicc_ml.data.radiograph import frontal
+from kicc_ml.dicom.volume.read import place_frontal
 from kicc_ml.severity.domain_shift import NotForThisModel, check_lung_fields
 from kicc_ml.severity.image_features import film_features, lung_of
 from kicc_ml.synthetic.anatomy import draw_physique
@@ -45,7 +45,7 @@ def film(seed: int) -> Film:
 
 def placed(one: Film) -> tuple[Volume, dict[str, np.ndarray]]:
     grey, masks, pixel_mm = one
-    volume = frontal(Volume(grey, np.diag([pixel_mm, pixel_mm, 1, 1]), "arbitrary"))
+    volume = place_frontal(grey, "arbitrary", (pixel_mm, pixel_mm))
     return volume, {name: mask[..., None] for name, mask in masks.items()}
 
 

@@ -13,11 +13,12 @@ from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.splits import leave_one_site_out
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Series, SeverityMap, Split, Units, Volume
-from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
+from kicc_ml.dicom.volume import read
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.pictures.case_picture import draw_case_picture
@@ -56,11 +57,11 @@ def read_volume(scan: Series | str | Path, units: Units = "hu") -> Volume:
         UserError: there is no usable scan, or more than one.
     """
     if isinstance(scan, Series):
-        return read_scan(scan)
+        return read.read_volume(scan)
     found = list(_scans_of_either_kind(Path(scan), units))
     if len(found) != 1:
         raise UserError(f"{scan} holds {len(found)} scans; choose one of index_series({str(scan)!r})")
-    return read_scan(found[0])
+    return read.read_volume(found[0])
 
 
 def read_cohort(root: str | Path, **settings: Any) -> list[Case]:
@@ -185,7 +186,7 @@ def write_dicom(
     Raises:
         UserError: the source cannot be read, or nothing was segmented.
     """
-    volume = read_scan(series)
+    volume = read.read_volume(series)
     severity = grade(masks, volume)
     with TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"

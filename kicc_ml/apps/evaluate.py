@@ -30,9 +30,9 @@ from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.shown import format_count, say
-from kicc_ml.core.types import Case, Volume, index_by_id
+from kicc_ml.core.types import Case, Modality, Volume, index_by_id
 from kicc_ml.data.masks import reference_masks
-from kicc_ml.data.radiograph import frontal, hanging_of
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.pixels.picture_file import read_picture
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.cohort_labels import check_outcomes, check_scores
@@ -193,9 +193,7 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
         )
     volume = read_volume(series)
     predicted = masks_in(folder)
-    if modality == "CXR":
-        predicted = {region: mask_xyz[..., 0] for region, mask_xyz in predicted.items()}
-    reference = reference_masks(case, volume)
+    reference = reference_masks(case, volume, modality)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     severity, lesion = read_severity(folder), reference.get("lesion")
     title, hidden = folder.name, has_burned_in_text(series)
@@ -203,19 +201,18 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
     write_picture(sheet, folder / MONTAGE)
     return (
         row.to_dict()
-        | make_case_columns(score_case(reference, predicted, spacing_mm))
-        | reference_severity(reference, volume)
+        | make_case_columns(score_case(reference, predicted, spacing_mm, flat=modality == "CXR"))
+        | reference_severity(reference, volume, modality)
     )
 
 
-def reference_severity(reference: Mapping[str, np.ndarray], volume: Volume) -> dict[str, Any]:
+def reference_severity(
+    reference: Mapping[str, np.ndarray], volume: Volume, modality: Modality = "CT"
+) -> dict[str, Any]:
     """The reference masks graded by the same function as the predicted ones."""
     if "lesion" not in reference:
         return {}
-    if volume.array.ndim == 3:
-        return reference_to_row(severity_of(volume, reference), "CT")
-    masks = {region: mask_xy[..., None] for region, mask_xy in reference.items()}
-    return reference_to_row(severity_of(frontal(volume), masks, "CXR"), "CXR")
+    return reference_to_row(severity_of(volume, reference, modality), modality)
 
 
 def shown_cases(scores: Scores) -> list[ShownCase]:

@@ -17,8 +17,9 @@ from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case, Modality, Series
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.series.shown_files import name_case_files
+from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.result import Result, has_burned_in_text
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
@@ -55,7 +56,7 @@ class HeldOutCase:
 
     def result(self) -> Result:
         """Raises UserError where the scan can no longer be read."""
-        volume, masks = read_scan(self.series), masks_in(self.folder)
+        volume, masks = read_volume(self.series), masks_in(self.folder)
         severity, hanging = read_severity(self.folder), hanging_of(self.series)
         features = read_features(self.folder)
         burned_in = has_burned_in_text(self.series)

@@ -27,9 +27,10 @@ from kicc_ml.core.files import write_json
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.shown import make_link
 from kicc_ml.core.types import Risk, Series
-from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.header.patient_identity import read_patient_identity
 from kicc_ml.dicom.series.shown_files import name_series_files
+from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
@@ -148,7 +149,7 @@ class Clinic:
 
     def _display(self, series: Series, folder: Path) -> DisplayScan:
         hidden = self._hides(series)
-        return display_of(read_scan(series), masks_in(folder), hanging_of(series), burned_in=hidden)
+        return display_of(read_volume(series), masks_in(folder), hanging_of(series), burned_in=hidden)
 
     def _hides(self, series: Series) -> bool:
         """Whether a scan is left out of pictures: text in it may be a name, which only an identified page may show."""

@@ -1,6 +1,6 @@
 """Data classes that are passed along the line, from the DICOM repository to the report.
 
-Axes: an image array is indexed ``[x, y, z]`` (a radiograph ``[x, y]``); a leading ``c`` or ``b`` in a
+Axes: an image array is indexed ``[x, y, z]`` (a radiograph has one slice); a leading ``c`` or ``b`` in a
 name is channel or batch. ``affine_ras`` maps such an index to patient millimetres in the RAS convention of
 NIfTI. DICOM's LPS is converted to RAS in one place, :mod:`kicc_ml.dicom.series.geometry`.
 """
@@ -116,7 +116,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Volume:
-    """An image read from disk: ``array[x, y, z]`` (radiograph: ``[x, y]``) on the scanner's own grid.
+    """An image read from disk: ``array[x, y, z]`` on the scanner's own grid; a radiograph has one slice.
 
     ``spacing_known`` is False if the file states no spacing (the affine then counts voxels). ``orientation_known`` is
     False if the file does not state how the image lies in the patient (the affine then holds voxel sizes only).
@@ -130,7 +130,7 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
-        return tuple(float(mm) for mm in np.linalg.norm(self.affine_ras[:3, :3], axis=0)[: self.array.ndim])
+        return tuple(float(mm) for mm in np.linalg.norm(self.affine_ras[:3, :3], axis=0))
 
 
 @dataclass(frozen=True)

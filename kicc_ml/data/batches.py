@@ -61,11 +61,10 @@ class TrainPatches(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         on_lesion = rng.random() < self.lesion_share
         centres = volume.lesion_index if on_lesion else np.zeros((0, 3), np.int32)
-        size = self.patch_size[: len(volume.shape)]  # a radiograph lies flat in the store
-        patch = volume.patch(patch_start(volume.shape, size, centres, rng), size)
+        patch = volume.patch(patch_start(volume.shape, self.patch_size, centres, rng), self.patch_size)
         return {
-            "image_bcxyz": torch.from_numpy(patch.image_cxyz).view(-1, *self.patch_size),
-            "region_bits_bxyz": torch.from_numpy(patch.bits_xyz).view(self.patch_size),
+            "image_bcxyz": torch.from_numpy(patch.image_cxyz),
+            "region_bits_bxyz": torch.from_numpy(patch.bits_xyz),
             "mask_known_bc": torch.from_numpy(volume.mask_known_c),
             "case_id": source.case_id,
             "site": source.site,
@@ -75,7 +74,7 @@ class TrainPatches(Dataset):
 
 @dataclass(frozen=True)
 class WholeVolumes(Dataset):
-    """Whole stored volumes with their masks, in the order of the cases; a radiograph is one slice."""
+    """Whole stored volumes with their masks, in the order of the cases."""
 
     sources: Sequence[Labelled]
 
@@ -84,10 +83,9 @@ class WholeVolumes(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         source = self.sources[index]
-        shape = (-1, *source.volume.shape, 1)[:4]
         return {
-            "image_bcxyz": torch.from_numpy(source.volume.image_cxyz.astype(np.float32)).view(shape),
-            "mask_bcxyz": torch.from_numpy(source.volume.mask_cxyz.astype(np.float32)).view(shape),
+            "image_bcxyz": torch.from_numpy(source.volume.image_cxyz.astype(np.float32)),
+            "mask_bcxyz": torch.from_numpy(source.volume.mask_cxyz.astype(np.float32)),
             "mask_known_bc": torch.from_numpy(source.volume.mask_known_c),
             "case_id": source.case_id,
             "site": source.site,
@@ -121,7 +119,8 @@ class Patients(Dataset):
         if self.ct is not None:
             sample["ct_bcxyz"], sample["ct_known_b"] = _image(self.ct, case, self.ct_shape)
         if self.cxr is not None:
-            sample["cxr_bcxy"], sample["cxr_known_b"] = _image(self.cxr, case, self.cxr_shape)
+            image_cxyz, sample["cxr_known_b"] = _image(self.cxr, case, self.cxr_shape)
+            sample["cxr_bcxy"] = image_cxyz[..., 0]  # the network of radiographs is flat
         sample["clinical_bf"] = _row(case.clinical, self.features)
         endpoints_e = _row(case.endpoints, self.endpoints)
         sample["endpoints_known_be"] = ~endpoints_e.isnan()

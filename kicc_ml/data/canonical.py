@@ -42,7 +42,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Canonical:
-    """An image as a network sees it: ``image_cxyz`` (radiograph ``cxy``) float32 in 0..1, 0 = air."""
+    """An image as a network sees it: ``image_cxyz`` float32 in 0..1, 0 = air."""
 
     image_cxyz: torch.Tensor
     affine_ras: np.ndarray
@@ -174,33 +174,30 @@ def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, vo
 
 @dataclass(frozen=True)
 class CanonicalCXR:
-    """A radiograph ``[x, y]`` to ``(1, size, size)`` in 0..1 between ``PERCENTILES`` of its own values.
+    """A radiograph ``[x, y, 1]`` to ``(1, size, size, 1)`` in 0..1 between ``PERCENTILES`` of its own values.
 
-    The aspect is kept: the shorter side is padded with 0 (black) on both sides. A volume of one slice ``[x, y, 1]``
-    stays one.
+    The aspect is kept: the shorter side is padded with 0 (black) on both sides.
     """
 
     modality: ClassVar[Modality] = "CXR"
     size: int = 128
 
     def __call__(self, volume: Volume) -> Canonical:
-        array_xyz = volume.array.reshape(*volume.array.shape[:2], 1)
-        unit = torch.from_numpy(scale_by_percentiles(array_xyz))[None]
+        unit = torch.from_numpy(scale_by_percentiles(volume.array))[None]
         grid = self.grid(volume)
         image_cxyz = resample(unit, volume.affine_ras, grid.affine_ras, grid.shape, padding="zeros")
-        flat = (1, *grid.shape[: volume.array.ndim])
-        return Canonical(image_cxyz.reshape(flat).contiguous(), grid.affine_ras)
+        return Canonical(image_cxyz.contiguous(), grid.affine_ras)
 
     def grid(self, volume: Volume) -> Grid:
         """The canonical grid of a radiograph: ``size`` pixels along its longer side, one slice."""
-        own = Grid(volume.affine_ras, (*volume.array.shape[:2], 1))
+        own = Grid(volume.affine_ras, volume.array.shape)
         ratio = max(own.shape) / self.size
         return rescaled_grid(own, (self.size, self.size, 1), (ratio, ratio, 1.0))
 
     def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
-        """Masks by name, each (array ``[x, y]`` on the pixels of ``volume``, its affine_ras), as uint8 0/1."""
+        """Masks by name, each (array ``[x, y, 1]`` on the pixels of ``volume``, its affine_ras), as uint8 0/1."""
         grid = self.grid(volume)
-        return {name: _mask_on(grid, array[..., None], affine)[..., 0] for name, (array, affine) in masks.items()}
+        return {name: _mask_on(grid, array, affine) for name, (array, affine) in masks.items()}
 
 
 class Canonicald(MapTransform):
@@ -239,11 +236,12 @@ class Canonicald(MapTransform):
         return result
 
     def _volume(self, image: Any) -> Volume:
-        """A MetaTensor, with or without a leading channel of one, as a Volume."""
+        """A MetaTensor, with or without a leading channel of one, as a Volume; a flat image as one slice."""
         array = np.asarray(image.as_tensor())
-        dimensions = 3 if isinstance(self.canonical, CanonicalCT) else 2
-        if array.ndim > dimensions:
+        if array.ndim == 4:
             array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array[..., 0]
+        elif isinstance(self.canonical, CanonicalCXR) and array.shape[-1] != 1:
+            array = (array if array.ndim == 2 else array[0])[..., None]
         units = str(image.meta.get("units", self.units))
         affine_ras = np.eye(4)
         affine = np.asarray(image.affine, dtype=float)  # 3 x 3 where MONAI takes the image for a flat one

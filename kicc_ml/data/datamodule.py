@@ -215,9 +215,9 @@ class PatientDataModule(pl.LightningDataModule):
             self.features or (),
             self.endpoints,
             self.ct,
-            _shape(self.ct, (1, 1, 1)),
+            _shape(self.ct),
             self.cxr,
-            _shape(self.cxr, (1, 1)),
+            _shape(self.cxr),
             self.seed,
         )
 
@@ -288,8 +288,8 @@ def _augmented(batch: Mapping[str, Any], keys: tuple[str, ...], config: AugmentC
     return transform(batch)
 
 
-def _shape(volumes: Mapping[str, StoredVolume] | None, none: tuple[int, ...]) -> tuple[int, ...]:
-    return next(iter(volumes.values())).shape if volumes else none
+def _shape(volumes: Mapping[str, StoredVolume] | None) -> tuple[int, ...]:
+    return next(iter(volumes.values())).shape if volumes else (1, 1, 1)
 
 
 def _require_one_shape(volumes: Mapping[str, StoredVolume]) -> None:

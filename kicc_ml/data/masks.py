@@ -7,22 +7,23 @@ import torch
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS, find_region, is_known
-from kicc_ml.core.types import Case, Volume
+from kicc_ml.core.types import Case, Modality, Volume
 from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.resampling import resample
 
-#: A mask, bool ``[x, y, z]`` (of a flat radiograph ``[x, y]``), and its affine_ras (4 x 4).
+#: A mask, bool ``[x, y, z]``, and its affine_ras (4 x 4).
 PlacedMask = tuple[np.ndarray, np.ndarray]
 
 
-def read_masks(case: Case, volume: Volume) -> dict[str, PlacedMask]:
+def read_masks(case: Case, volume: Volume, modality: Modality = "CT") -> dict[str, PlacedMask]:
     """Read what is marked on an image of a case, each mask where its own file places it.
 
     Args:
         case: the case.
-        volume: its CT, or its flat radiograph.
+        volume: its CT or its radiograph.
+        modality: which of the two.
 
     Returns:
         every known region of ``REGIONS``, those that two others make up too.
@@ -30,9 +31,9 @@ def read_masks(case: Case, volume: Volume) -> dict[str, PlacedMask]:
     Raises:
         UserError: a file cannot be read, or the two parts of a region lie on different grids.
     """
-    if volume.array.ndim == 2:
-        flat = flat_masks(case, volume.array.shape)
-        masks = {region: (mask_xy, volume.affine_ras) for region, mask_xy in flat.items()}
+    if modality == "CXR":
+        flat = flat_masks(case, volume.array.shape[:2])
+        masks = {region: (mask_xy[..., None], volume.affine_ras) for region, mask_xy in flat.items()}
     else:
         masks = {region: read_mask(path, region, case.labels_of(region)) for region, path in case.masks.items()}
     return {region: _find_placed(masks, region) for region in REGIONS if is_known(region, masks)}
@@ -51,16 +52,18 @@ def _find_placed(masks: Mapping[str, PlacedMask], region: str) -> PlacedMask:
     return whole, affine_ras
 
 
-def reference_masks(case: Case, volume: Volume) -> dict[str, np.ndarray]:
-    """The regions labelled for a case, bool ``[x, y, z]`` on the grid of ``volume``, its CT.
+def reference_masks(case: Case, volume: Volume, modality: Modality = "CT") -> dict[str, np.ndarray]:
+    """Read what is marked on an image of a case, bool ``[x, y, z]`` by region on the grid of the image.
 
-    On a flat radiograph they are ``[x, y]``.
+    Args:
+        case: the case.
+        volume: its CT or its radiograph.
+        modality: which of the two.
 
-    Raises UserError where a mask lies on another grid.
+    Raises:
+        UserError: a mask lies on another grid.
     """
-    masks = read_masks(case, volume)
-    if volume.array.ndim == 2:
-        return {region: mask_xy for region, (mask_xy, _) in masks.items()}
+    masks = read_masks(case, volume, modality)
     return {region: _on_grid(mask_xyz, affine_ras, volume) for region, (mask_xyz, affine_ras) in masks.items()}
 
 

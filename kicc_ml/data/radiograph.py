@@ -1,4 +1,4 @@
-"""A frontal radiograph as it hangs: the patient's right on its left. Where it lies, and what is marked on it."""
+"""A frontal radiograph as it hangs: what is marked on it, and whether its file says that it hangs so."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,20 +7,13 @@ import numpy as np
 from scipy import ndimage
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Case, DisplayOrientation, Series, Volume
+from kicc_ml.core.types import Case, DisplayOrientation, Series
 from kicc_ml.data.mask_file import Labels, read_flat_mask
 from kicc_ml.dicom.header.views import read_display_orientation
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES
-from kicc_ml.dicom.volume.read import read_volume
 
 #: A piece of lung smaller than this share of the largest is a shred of drawing; the lung behind a large heart is more.
 LEAST_PIECE_SHARE = 0.1
-
-
-def read_scan(series: Series) -> Volume:
-    """:func:`read_volume`, a radiograph as a volume of one slice (:func:`frontal`)."""
-    volume = read_volume(series)
-    return frontal(volume) if series.modality == "CXR" else volume
 
 
 def hanging_of(series: Series) -> DisplayOrientation | None:
@@ -32,16 +25,6 @@ def hanging_of(series: Series) -> DisplayOrientation | None:
         if series.files[0].name.lower().endswith(RADIOGRAPH_SUFFIXES)
         else read_display_orientation(series.files[0])
     )
-
-
-def frontal(volume: Volume) -> Volume:
-    """A radiograph ``[x, y]`` as ``[x, y, 1]`` in the patient: x runs to the left, y to the feet, z to the back.
-
-    A slice is as thick as a column is wide: a shadow has no depth.
-    """
-    column_mm, row_mm = volume.spacing_mm
-    affine_ras = np.array([[-column_mm, 0, 0, 0], [0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [0, 0, 0, 1.0]])
-    return Volume(volume.array[..., None], affine_ras, volume.units, volume.spacing_known)
 
 
 def flat_masks(case: Case, shape_xy: Sequence[int]) -> dict[str, np.ndarray]:

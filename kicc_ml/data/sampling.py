@@ -75,7 +75,9 @@ def patch_start(
     The patch stays inside the volume where the volume is large enough, and is centred on it otherwise.
     """
     room = np.array(shape) - np.array(size)
-    start = np.floor(rng.random(len(shape)) * (np.maximum(room, 0) + 1)).astype(int)
+    share = np.zeros(len(shape))
+    share[np.array(shape) > 1] = rng.random(sum(n > 1 for n in shape))  # of a single slice there is nothing to draw
+    start = np.floor(share * (np.maximum(room, 0) + 1)).astype(int)
     if len(lesion_index):
         start = lesion_index[rng.integers(len(lesion_index))] - np.array(size) // 2
     return tuple(int(n) for n in np.where(room > 0, np.clip(start, 0, np.maximum(room, 0)), room // 2))

@@ -3,7 +3,7 @@
 One folder per image, named by the content of its source files and everything that shaped the result, so that
 a renamed repository is recognised and a changed window, spacing or file is not::
 
-    <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window); radiographs flat
+    <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window)
                  regions.npy       uint8 [x, y, z], a bit per region; absent where none is known
                  lesion_index.npy  int32 [n, 3], up to MAX_LESION_VOXELS voxels of the lesion
                  meta.json         affine, shape, which regions are known, the parameters, size and checksum of
@@ -42,7 +42,7 @@ from kicc_ml.dicom.volume.read import read_volume
 logger = logging.getLogger(__name__)
 
 #: Part of every key: raise it when reading or writing changes what a stored volume holds.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 #: Enough to centre patches all over a lesion, small enough (48 KiB) to read with each patch.
 MAX_LESION_VOXELS = 4096
@@ -175,7 +175,7 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[st
     assert series is not None
     volume = read_volume(series)
     result = canonical(volume)
-    masks = canonical.masks(read_masks(case, volume), volume)
+    masks = canonical.masks(read_masks(case, volume, canonical.modality), volume)
     arrays = {
         "image": result.image_cxyz.numpy().astype(np.float16),
         "lesion_index": _sample_lesion(masks.get("lesion")),
@@ -195,7 +195,7 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[st
 
 
 def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
-    """Up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3] ([n, 2] of a radiograph); always the same ones."""
+    """Up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3]; always the same ones."""
     if mask_xyz is None:
         return np.zeros((0, 3), np.int32)
     index = np.argwhere(mask_xyz).astype(np.int32)

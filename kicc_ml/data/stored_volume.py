@@ -36,7 +36,7 @@ class StoredVolume:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels along x, y, z (radiograph: x, y)."""
+        """Voxels along x, y, z."""
         return tuple(self.meta["shape"])
 
     @property

@@ -59,13 +59,22 @@ def score_case(
     truth: Mapping[str, np.ndarray],
     predicted: Mapping[str, np.ndarray],
     spacing_mm: tuple[float, ...] | None,
+    flat: bool = False,
 ) -> list[RegionScore]:
-    """Score every region both sides have, boolean ``[x, y, z]`` each; ``spacing_mm`` None where not known.
+    """Score every region that both sides have.
 
-    Those of a radiograph are ``[x, y]``: it has no volume.
+    Args:
+        truth: reference masks by region, bool ``[x, y, z]``.
+        predicted: predicted masks, likewise.
+        spacing_mm: x, y, z; None where it is not known.
+        flat: masks ``[x, y, 1]`` of a radiograph, which has an area and no volume.
 
-    Raises UserError where two masks of a region differ in shape.
+    Raises:
+        UserError: two masks of a region differ in shape.
     """
+    if flat:
+        truth, predicted = ({name: mask[..., 0] for name, mask in masks.items()} for masks in (truth, predicted))
+        spacing_mm = spacing_mm and spacing_mm[:2]
     lung_voxels = _count_lung_voxels(truth)
     return [
         _score_region(

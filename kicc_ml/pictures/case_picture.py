@@ -36,8 +36,8 @@ def draw_case_picture(
 ) -> Image.Image:
     """An image with what was found on it: slices of a CT (``hanging`` None), a radiograph bare and with its map.
 
-    ``masks`` are boolean on the grid of ``volume``, in which a radiograph is flat or one slice. Without any the image
-    stands alone. Of an image with text ``burned_in`` only the masks are drawn: the text may be a name.
+    ``masks`` are boolean on the grid of ``volume``, in which a radiograph is one slice. Without any the image stands
+    alone. Of an image with text ``burned_in`` only the masks are drawn: the text may be a name.
     """
     if burned_in:
         volume, title = without_image(volume), f"{title}; image not shown: {BURNED_IN}"
@@ -53,20 +53,14 @@ def draw_case_picture(
             volume.spacing_known,
             volume.orientation_known,
         )
-    flat = {region: _flatten(mask) for region, mask in masks.items()}
-    reference_xy = None if reference_lesion is None else _flatten(reference_lesion)
-    return draw_radiograph_overlay(
-        _flatten(volume.array), flat, title, severity, reference_xy, sides=hanging == "stated"
-    )
+    flat = {region: mask[..., 0] for region, mask in masks.items()}
+    reference_xy = None if reference_lesion is None else reference_lesion[..., 0]
+    return draw_radiograph_overlay(volume.array[..., 0], flat, title, severity, reference_xy, sides=hanging == "stated")
 
 
 def without_image(volume: Volume) -> Volume:
     """The same volume with nothing to see in it, for a picture of its masks alone."""
     return replace(volume, array=np.full_like(volume.array, volume.array.min()))
-
-
-def _flatten(array: np.ndarray) -> np.ndarray:
-    return array.reshape(array.shape[:2])
 
 
 def draw_radiograph_overlay(

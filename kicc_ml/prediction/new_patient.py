@@ -111,7 +111,7 @@ class OutcomeModel:
         if volume is None or canonical is None:
             return None
         image = canonical(volume).image_cxyz.half().float()[None]
-        return image.flatten(3) if kind == "cxr" else image  # a film may come as a volume of one slice
+        return image[..., 0] if kind == "cxr" else image  # the network of radiographs is flat
 
     @torch.inference_mode()
     def _probabilities(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> np.ndarray:

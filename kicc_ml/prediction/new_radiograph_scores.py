@@ -27,9 +27,8 @@ class ScoreModel:
     figures: Mapping[str, Mapping[str, Any]]
 
     def scores(self, film: Volume) -> tuple[RadiographScore, ...]:
-        """Each score that a fold has learnt, the mean over folds. ``film`` is ``[x, y]`` or ``[x, y, 1]``."""
-        size = self.canonical.size
-        image_xy = self.canonical(film).image_cxyz.half().numpy().reshape(size, size)  # as the store keeps it
+        """Each score that a fold has learnt, the mean over folds. ``film`` is ``[x, y, 1]``."""
+        image_xy = self.canonical(film).image_cxyz[0, ..., 0].half().numpy()  # as the store keeps it
         table_1f = zone_features(image_xy)[None]
         return tuple(
             self._score(score, float(np.mean([ridge(table_1f) for ridge in ridges])))

@@ -54,7 +54,7 @@ def held_out_severity(
 
 def _features(data: PatientDataModule, cases: list[Case]) -> np.ndarray:
     assert data.cxr is not None
-    features = [zone_features(data.cxr[case.case_id].image_cxyz[0]) for case in cases]
+    features = [zone_features(data.cxr[case.case_id].image_cxyz[0, ..., 0]) for case in cases]
     return np.array(features).reshape(len(cases), ZONE_FEATURES)
 
 

@@ -21,9 +21,10 @@ from kicc_ml.core.regions import REGIONS, merge_sides
 from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
-from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.series.shown_files import name_series_files
+from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
@@ -78,7 +79,7 @@ def write_case(
 
 
 def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
-    """Of masks on the grid of ``volume``, which is one slice of a radiograph (``data.radiograph.frontal``)."""
+    """Of masks on the grid of ``volume``, which is one slice of a radiograph."""
     if modality == "CXR":
         return grade_radiograph(masks, volume.affine_ras)
     hu_xyz = volume.array if volume.units == "hu" else None
@@ -133,7 +134,7 @@ def predict_one(
     """Predict one scan into its folder; its severity and features as columns. A radiograph gets a picture too."""
     stages = StageTimer()
     with stages("reading"):
-        volume = read_scan(series)
+        volume = read_volume(series)
     shape = volume.array.shape
     asked = finish is not None and finish.keeps_probability and "lesion" in segmenter.regions
     probability_xyz = np.zeros(shape, np.float32) if asked else None

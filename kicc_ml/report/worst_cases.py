@@ -11,9 +11,10 @@ from PIL import Image
 
 from kicc_ml.core.errors import describe_error
 from kicc_ml.core.types import Case, Modality
-from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.shown_files import name_case_files, name_series_files
+from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.multisite import list_endpoints
 from kicc_ml.evaluation.rows import choose_plotted_models
 from kicc_ml.evaluation.text import make_label
@@ -125,7 +126,7 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
             remarks.append(f"; its {IMAGES[modality]} is not shown: {REASONS['burned_in']}")
             continue
         try:
-            picture = draw_case_picture(case.case_id, read_scan(series), {}, hanging_of(series))
+            picture = draw_case_picture(case.case_id, read_volume(series), {}, hanging_of(series))
             jpegs.append(as_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
             remarks.append(

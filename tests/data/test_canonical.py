@@ -12,7 +12,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR, Canonicald
 from kicc_ml.data.resampling import resample
-from kicc_ml.dicom.volume.read import RepositoryReader
+from kicc_ml.dicom.volume.read import RepositoryReader, place_frontal
 
 
 def ct(
@@ -121,10 +121,11 @@ def test_there_and_back_again_keeps_a_smooth_map() -> None:
 
 
 def test_a_radiograph_keeps_its_aspect() -> None:
-    array = np.zeros((300, 200))
-    array[100:200, 50:150] = 1000  # a square, in the middle
-    image = CanonicalCXR(size=60)(Volume(array, np.diag([0.2, 0.2, 1, 1]), "arbitrary")).image_cxyz
-    assert image.shape == (1, 60, 60)
+    array_xy = np.zeros((300, 200))
+    array_xy[100:200, 50:150] = 1000  # a square, in the middle
+    image_cxyz = CanonicalCXR(size=60)(place_frontal(array_xy, "arbitrary", (0.2, 0.2))).image_cxyz
+    assert image_cxyz.shape == (1, 60, 60, 1)
+    image = image_cxyz[..., 0]
     inside = image[0] > 0.5
     assert inside.any(1).sum() == inside.any(0).sum() == 20
     assert image[0, :, :10].abs().max() == 0
@@ -145,7 +146,7 @@ def test_radiographs_and_volumes_come_through_the_repository_reader(tmp_path: Pa
     )
     sample = pipeline({"ct": tmp_path / "ct.nii.gz", "cxr": tmp_path / "cxr.png"})
     torch.testing.assert_close(sample["ct"], CanonicalCT()(volume).image_cxyz)
-    flat = CanonicalCXR(size=25)(Volume(grey.T.astype(np.float32), np.eye(4), "arbitrary"))
+    flat = CanonicalCXR(size=25)(place_frontal(grey.T.astype(np.float32), "arbitrary", None))
     torch.testing.assert_close(sample["cxr"], flat.image_cxyz)
     np.testing.assert_allclose(sample["cxr_affine_ras"], flat.affine_ras)
     assert type(sample["cxr"]) is torch.Tensor

@@ -8,11 +8,12 @@ from PIL import Image
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS
-from kicc_ml.core.types import Case, Volume
+from kicc_ml.core.types import Case
 from kicc_ml.data.canonical import CanonicalCXR
-from kicc_ml.data.radiograph import flat_masks, frontal, sides
+from kicc_ml.data.radiograph import flat_masks, sides
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.series.image_files import make_radiograph_series, write_nifti
+from kicc_ml.dicom.volume.read import place_frontal
 
 SHAPE = (40, 30)
 
@@ -35,7 +36,7 @@ def case_with(folder: Path, **masks: tuple[Path, ...]) -> Case:
 
 
 def test_the_top_left_pixel_is_right_and_high_in_the_patient():
-    volume = frontal(Volume(np.zeros(SHAPE, np.float32), np.diag([0.5, 0.25, 1, 1]), "arbitrary"))
+    volume = place_frontal(np.zeros(SHAPE, np.float32), "arbitrary", (0.25, 0.5))
     corners = volume.affine_ras @ np.array([[0, 0, 0, 1], [39, 29, 0, 1]]).T
     right_to_left_mm, head_to_foot_mm = corners[0, 0] - corners[0, 1], corners[2, 0] - corners[2, 1]
     assert (right_to_left_mm, head_to_foot_mm) == pytest.approx((39 * 0.5, 29 * 0.25))
@@ -79,7 +80,7 @@ def test_masks_are_stored_on_the_padded_square_of_their_radiograph(tmp_path: Pat
     case = case_with(tmp_path, lung=(picture(tmp_path / "lung.png", two_lungs()),))
     store, canonical = VolumeStore(tmp_path / "store"), CanonicalCXR(size=40)
     assert store.prepare([case], canonical) == {}
-    mask_cxy = store.load([case], canonical)["x"].mask_cxyz
+    mask_cxy = store.load([case], canonical)["x"].mask_cxyz[..., 0]
     padded = np.pad(two_lungs(), ((0, 0), (5, 5)))  # 30 rows in 40
     np.testing.assert_array_equal(mask_cxy[REGIONS.index("lung")], padded)
     np.testing.assert_array_equal(mask_cxy[REGIONS.index("right_lung")][:20], padded[:20])

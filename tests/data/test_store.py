@@ -213,14 +213,14 @@ def test_many_volumes_are_prepared_by_several_processes(tmp_path: Path, monkeypa
     assert set(store.load(cases, CANONICAL)) == {case.case_id for case in cases} - {"3"}
 
 
-def test_radiographs_are_stored_flat(tmp_path: Path) -> None:
+def test_radiographs_are_stored_as_one_slice(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 255, (50, 40)).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "x.png")
     cxr = make_radiograph_series(tmp_path / "x.png", site="a", patient="x")
     case, store = Case("x", "a", "x", cxr=cxr), VolumeStore(tmp_path / "store")
     store.prepare([case], CanonicalCXR(size=32))
     volume = store.load([case], CanonicalCXR(size=32))["x"]
-    assert volume.image_cxyz.shape == (1, 32, 32)
+    assert volume.image_cxyz.shape == (1, 32, 32, 1)
     assert not volume.mask_known_c.any()
 
 

@@ -64,14 +64,13 @@ def test_the_lesion_is_painted_on_the_right_panel_alone_and_where_it_lies():
     assert LESION_RGB[0] > LESION_RGB[2]
 
 
-def test_a_radiograph_is_drawn_alike_flat_and_as_one_slice_and_alone_it_is_one_panel():
+def test_a_radiograph_stands_beside_its_map_and_alone_it_is_one_panel():
     grey = np.arange(40 * 30, dtype=np.float32).reshape(40, 30)
-    flat, slice_ = (Volume(grey.reshape(shape), np.eye(4), "arbitrary") for shape in ((40, 30), (40, 30, 1)))
+    volume = Volume(grey[..., None], FRONTAL, "arbitrary")
     thick = {region: mask[..., None] for region, mask in masks().items()}
-    one = draw_case_picture("case", flat, masks(), "stated", graded(masks()))
-    other = draw_case_picture("case", slice_, thick, "stated", graded(masks()))
-    assert one.tobytes() == other.tobytes()
-    assert draw_case_picture("case", slice_, {}, "stated").width == PANEL_PX
+    both = draw_case_picture("case", volume, thick, "stated", graded(masks()))
+    assert both.tobytes() == draw_radiograph_overlay(grey, masks(), "case", graded(masks())).tobytes()
+    assert draw_case_picture("case", volume, {}, "stated").width == PANEL_PX
 
 
 def test_words_give_both_lungs():

@@ -14,7 +14,6 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table, write_yaml
 from kicc_ml.core.types import Case
 from kicc_ml.data.datamodule import PatientDataModule
-from kicc_ml.data.radiograph import read_scan
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.outcome import OutcomeNetwork
@@ -58,7 +57,7 @@ def model(network: OutcomeNetwork, *endpoints: str, clinical: Sequence[ClinicalF
 def test_risks_are_those_of_the_runs_own_prediction(run):
     everybody, data, network = run
     case = everybody[-1]
-    images = {"ct": read_scan(case.ct), "cxr": read_scan(case.cxr)}
+    images = {"ct": read_volume(case.ct), "cxr": read_volume(case.cxr)}
     (risk,) = model(network, "icu").risks(images, case.clinical)
     assert risk.probability == pytest.approx(float(outcome_probabilities(network, data, [case])[0, 0]), abs=1e-6)
 

@@ -12,7 +12,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.types import Case
 from kicc_ml.data.canonical import CanonicalCXR
-from kicc_ml.data.radiograph import read_scan
+from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.score_figures import compute_score_figures
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel, score_model
 from kicc_ml.prediction.radiograph_scores import held_out_severity
@@ -47,32 +47,32 @@ def test_a_film_read_anew_gets_what_its_fold_predicted_of_it(fold):
     run, films, predictions = fold
     said = predictions.set_index(["case_id", "score"])["predicted"]
     model = model_of(run)
-    again = {(film.case_id, one.score): one.points for film in films for one in model.scores(read_scan(film.cxr))}
+    again = {(film.case_id, one.score): one.points for film in films for one in model.scores(read_volume(film.cxr))}
     assert said.nunique() == len(films) * len(SCORES) == len(again)
     assert again == pytest.approx(said.to_dict(), abs=TOLERANCE_POINTS)
 
 
 def test_folds_are_averaged_each_within_its_scale(fold, tmp_path: Path):
     run, (film, *_), _ = fold
-    alone = {one.score: one.points for one in model_of(run).scores(read_scan(film.cxr))}
+    alone = {one.score: one.points for one in model_of(run).scores(read_volume(film.cxr))}
     both = shutil.copytree(run, tmp_path / "run")
     beyond = shutil.copytree(both / "f1", both / "f2") / ZONE_RIDGES
     kept = json.loads(beyond.read_text())
     for ridge in kept["models"].values():
         ridge["intercept"] += 100
     write_json(beyond, kept)
-    for one in model_of(both).scores(read_scan(film.cxr)):
+    for one in model_of(both).scores(read_volume(film.cxr)):
         assert one.points == pytest.approx((alone[one.score] + one.most) / 2)
 
 
 def test_how_near_held_out_predictions_came_is_said_where_the_run_was_evaluated(fold, tmp_path: Path):
     run, (film, *_), predictions = fold
-    assert {(one.r, one.mae_points, one.films) for one in model_of(run).scores(read_scan(film.cxr))} == {(None,) * 3}
+    assert {(one.r, one.mae_points, one.films) for one in model_of(run).scores(read_volume(film.cxr))} == {(None,) * 3}
     evaluated = shutil.copytree(run, tmp_path / "run")
     write_json(
         evaluated / "summary.json", {"image_scores": compute_score_figures(pd.read_csv(run / "f1" / PREDICTIONS))}
     )
-    extent, _ = model_of(evaluated).scores(read_scan(film.cxr))
+    extent, _ = model_of(evaluated).scores(read_volume(film.cxr))
     rows = predictions[predictions["score"] == "geographic_extent"]
     assert extent.r == pytest.approx(np.corrcoef(rows["predicted"], rows["reference"])[0, 1])
     assert extent.mae_points == pytest.approx(np.abs(rows["predicted"] - rows["reference"]).mean())

@@ -7,7 +7,7 @@ import pandas as pd
 
 from kicc_ml.clinic.outputs import HeldOut, Model
 from kicc_ml.core.types import Series
-from kicc_ml.data.radiograph import hanging_of, read_scan
+from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.result import Result
@@ -38,7 +38,7 @@ def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:
     """A radiograph whose file states how it lies; a box for each lung, opaque at the foot of the right one."""
     write_radiograph(folder / "site" / "f.dcm", np.eye(40, 60, dtype=np.uint16) * 4000, PatientOrientation=["L", "F"])
     (series,), _ = index_sources([folder])
-    volume = read_scan(series)
+    volume = read_volume(series)
     right, left, lesion = np.zeros((3, *volume.array.shape), bool)
     right[5:25, 5:35], left[35:55, 5:35], lesion[5:25, 27:35] = lungs, lungs, lungs
     masks = {"right_lung": right, "left_lung": left, "lesion": lesion}

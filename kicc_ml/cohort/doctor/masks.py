@@ -11,8 +11,8 @@ from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.data.radiograph import read_scan
 from kicc_ml.dicom.index.build import SourceIndex
+from kicc_ml.dicom.volume.read import read_volume
 
 BAD = "save each region as a mask of two values on the grid of its image; kicc-ml leaves the case out until then"
 
@@ -44,7 +44,7 @@ def _faults(series: Series, files: Mapping[str, Path]) -> Sequence[tuple[str, st
     for region, path in files.items():
         try:
             mask_xyz, affine_ras = read_mask(path, region)
-            volume = volume or read_scan(series)
+            volume = volume or read_volume(series)
             if series.modality == "CT":
                 require_same_grid(mask_xyz.shape, affine_ras, volume)
         except UserError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from monai.data import ImageReader
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Series, Volume
+from kicc_ml.core.types import Series, Units, Volume
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.pixels import presentation
 from kicc_ml.dicom.pixels.read import Image, read_frames, read_image
@@ -41,7 +41,7 @@ MAX_GREY = 255
 
 
 def read_volume(series: Series) -> Volume:
-    """Read a usable series: CT in HU ``[x, y, z]``, a radiograph ``[x, y]`` as float32, high values bright.
+    """Read a usable series: CT in HU ``[x, y, z]``, a radiograph ``[x, y, 1]`` as float32, high values bright.
 
     CT is int16 where slope and intercept are whole, float32 otherwise; padding and all below -1024 HU become
     -1024. Raises UserError for a refused series or a file that cannot be decoded, and NotAVolume where the
@@ -136,9 +136,7 @@ def _read_dicom_radiograph(series: Series) -> Volume:
     values = presentation.apply_presentation(path, image.stored, image.stored_range, image.inverted).values
     if image.padding and not (padding := find_padding(image)).all():
         values[padding] = values[~padding].min()
-    between_rows_mm, between_columns_mm = image.pixel_spacing_mm or (1.0, 1.0)
-    scale = np.diag([between_columns_mm, between_rows_mm, 1.0, 1.0])
-    return Volume(values.T, scale, series.units, spacing_known=image.pixel_spacing_mm is not None)
+    return place_frontal(values.T, series.units, image.pixel_spacing_mm)
 
 
 def _read_nifti_volume(series: Series) -> Volume:
@@ -170,7 +168,24 @@ def windowed_to_hu(grey: np.ndarray, window_hu: tuple[float, float], path: Path)
 
 
 def _read_picture_file(series: Series) -> Volume:
-    return Volume(read_radiograph(series.files[0]), np.eye(4), series.units, spacing_known=False)
+    return place_frontal(read_radiograph(series.files[0]), series.units, None)
+
+
+def place_frontal(image_xy: np.ndarray, units: Units, pixel_spacing_mm: Sequence[float] | None) -> Volume:
+    """Make the volume of a frontal radiograph: one slice, the patient's right on the picture's left.
+
+    Args:
+        image_xy: its pixels, columns along the first axis.
+        units: of its values.
+        pixel_spacing_mm: between rows and between columns; None where the file states none.
+
+    Returns:
+        ``[x, y, 1]``: x runs to the patient's left, y to the feet, z to the back. The slice is as thick as a column is
+        wide, since a shadow has no depth.
+    """
+    row_mm, column_mm = pixel_spacing_mm or (1.0, 1.0)
+    affine_ras = np.array([[-column_mm, 0, 0, 0], [0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [0, 0, 0, 1.0]])
+    return Volume(image_xy[..., None], affine_ras, units, spacing_known=pixel_spacing_mm is not None)
 
 
 class RepositoryReader(ImageReader):

@@ -22,9 +22,7 @@ def read_preview(series: Series) -> np.ndarray:
     Raises:
         UserError: the image cannot be read.
     """
-    if series.modality != "CT":
-        return read_volume(series).array
-    if series.origin or series.files[0].name.lower().endswith(NIFTI_SUFFIXES):
+    if series.modality != "CT" or series.origin or series.files[0].name.lower().endswith(NIFTI_SUFFIXES):
         array_xyz = read_volume(series).array
         return array_xyz[..., array_xyz.shape[2] // 2]
     middle = series.slices // 2

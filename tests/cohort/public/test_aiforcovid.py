@@ -11,7 +11,7 @@ from PIL import Image
 
 from kicc_ml.cohort.public.aiforcovid import aiforcovid
 from kicc_ml.core.errors import UserError
-from kicc_ml.data.radiograph import read_scan
+from kicc_ml.dicom.volume.read import read_volume
 
 REAL = Path(os.environ.get("KICC_DATA", "nowhere"))
 real_data = pytest.mark.skipif(not (REAL / "aiforcovid").is_dir(), reason="KICC_DATA with aiforcovid/ needed")
@@ -109,7 +109,7 @@ def test_a_patient_whose_film_is_not_there_or_damaged_stays_with_the_clinical_pa
 def test_sixteen_bits_of_a_film_are_read_whole(folder: Path):
     (case,) = [case for case in aiforcovid(folder) if case.cxr]
     assert case.cxr is not None
-    grey = read_scan(case.cxr).array
+    grey = read_volume(case.cxr).array
     assert len(np.unique(grey)) == 64 * 48
 
 
@@ -160,4 +160,4 @@ def test_the_open_hospitals_have_the_published_counts():
 @real_data
 def test_a_real_film_keeps_more_than_eight_bits():
     film = next(case.cxr for case in aiforcovid(REAL) if case.cxr)
-    assert len(np.unique(read_scan(film).array)) > 256
+    assert len(np.unique(read_volume(film).array)) > 256

@@ -42,14 +42,14 @@ def shown(folder: Path, values: np.ndarray, bits: int = 12, **tags: Any) -> np.n
     """What is read of one radiograph."""
     write_radiograph(folder / "one", values, BitsStored=bits, HighBit=bits - 1, **tags)
     (series,), _ = index_sources([folder])
-    return read_volume(series).array.T
+    return read_volume(series).array[..., 0].T
 
 
 def canonical(folder: Path, values: np.ndarray, bits: int = 12, **tags: Any) -> np.ndarray:
     """What a network sees of it."""
     shown(folder, values, bits, **tags)
     (series,), _ = index_sources([folder])
-    return CanonicalCXR(SIDE)(read_volume(series)).image_cxyz[0].numpy().T
+    return CanonicalCXR(SIDE)(read_volume(series)).image_cxyz[0, ..., 0].numpy().T
 
 
 WAYS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {

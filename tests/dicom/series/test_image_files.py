@@ -136,9 +136,9 @@ def test_picture_is_read_grey_with_x_first(tmp_path: Path, mode: str, white: obj
     series = make_radiograph_series(tmp_path / "cxr.png", site="here", patient="p", projection="AP")
     volume = read_volume(series)
     assert (series.columns, series.rows, series.projection) == (3, 2, "AP")
-    assert (volume.array.shape, volume.array.dtype, volume.spacing_known) == ((3, 2), np.float32, False)
-    assert volume.array[2, 1] == (60000 if mode == "I;16" else 255)
-    assert volume.array.sum() == volume.array[2, 1]
+    assert (volume.array.shape, volume.array.dtype, volume.spacing_known) == ((3, 2, 1), np.float32, False)
+    assert volume.array[2, 1, 0] == (60000 if mode == "I;16" else 255)
+    assert volume.array.sum() == volume.array[2, 1, 0]
 
 
 def test_broken_picture_comes_back_refused(tmp_path: Path):

@@ -203,14 +203,14 @@ class TestRadiographs:
         stored = np.array([[0, 100], [200, 1023]], np.uint16)
         write_cxr(stored, PhotometricInterpretation="MONOCHROME1", BitsStored=10, HighBit=9)
         volume = read_only(tmp_path)
-        assert volume.array.tolist() == [[1023, 823], [923, 0]]
+        assert volume.array[..., 0].tolist() == [[1023, 823], [923, 0]]
         assert (volume.array.dtype, volume.units) == (np.float32, "arbitrary")
 
     def test_monochrome2_is_kept_with_the_spacing_of_the_detector(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.array([[0, 100, 3]], np.uint16))
         volume = read_only(tmp_path)
-        assert volume.array.tolist() == [[0], [100], [3]]
-        assert volume.spacing_mm == pytest.approx((0.1, 0.2))
+        assert volume.array.tolist() == [[[0]], [[100]], [[3]]]
+        assert volume.spacing_mm == pytest.approx((0.1, 0.2, 0.1))  # as deep as a column is wide
 
     def test_spacing_of_zero_is_no_spacing(self, tmp_path: Path, write_cxr: Callable[..., Path]):
         write_cxr(np.zeros((2, 2), np.uint16), PixelSpacing=[0, 0], ImagerPixelSpacing=None)
@@ -272,5 +272,5 @@ class TestRealData:
         for series in index_repository(real_data / "dicom_cxr"):
             if series.usable:
                 volume = read_volume(series)
-                assert volume.array.shape == (series.columns, series.rows)
+                assert volume.array.shape == (series.columns, series.rows, 1)
                 assert np.isfinite(volume.array).all()
