@@ -164,11 +164,11 @@ def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCoho
     from kicc_ml.clinic.held_out_case import export_run, held_out_of, private_folder
     from kicc_ml.core.locks import hold
     from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
-    from kicc_ml.runs.folder import CONFIG, load_folds
+    from kicc_ml.runs.folder import load_folds
     from kicc_ml.runs.run_cohort import RunCohort
 
     folds = load_folds(run)
-    cases = index_by_id(RunCohort(root).read(folds[0].config, folds[0].folder.parent, folds[0].folder / CONFIG))
+    cases = index_by_id(RunCohort(root).read(folds[0].settings, folds[0].folder.parent))
     outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
     private_folder(out, folds[0].folder.parent)
     with hold(out / LOCK, f"the folder {out}"):

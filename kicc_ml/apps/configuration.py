@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,13 @@ def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
     handler.setFormatter(PlainTextFormatter(form))
     handler.addFilter(OncePerMessage())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def quieten_libraries() -> None:
+    """Lightning's advice on workers, loggers and paid services is not for the reader of a fold's progress."""
+    warnings.filterwarnings("ignore", module="(pytorch_lightning|lightning_fabric)")
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def with_clear_errors(run: Callable[[], None]) -> None:

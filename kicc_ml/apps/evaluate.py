@@ -28,7 +28,6 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import format_yaml
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
-from kicc_ml.core.received import read_json_object
 from kicc_ml.core.shown import format_count, say
 from kicc_ml.core.types import Case, Modality, Volume, index_by_id
 from kicc_ml.data.masks import reference_masks
@@ -52,20 +51,18 @@ from kicc_ml.report.study_description import division_of, environment, gap_betwe
 from kicc_ml.report.terminal import answer_table
 from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
 from kicc_ml.runs.folder import (
-    CONFIG,
     PREDICTIONS,
-    QUARANTINE,
     SEVERITY,
     case_folder,
     fold_folder,
     fold_folders,
     load_fold,
-    settings_of_fold,
+    read_fold_settings,
 )
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.start_line import describe_network
-from kicc_ml.runs.tables import read_predictions, require_learnt, require_whole
+from kicc_ml.runs.tables import quarantined, read_predictions, require_learnt, require_whole
 from kicc_ml.severity.plain_values import reference_to_row
 
 logger = logging.getLogger("evaluate")
@@ -120,7 +117,7 @@ def evaluate_runs(
 def score(run: Path, cohort: RunCohort) -> Scores:
     """Set what the finished folds of a run predicted against what the cohort says of their cases."""
     folds = fold_folders(run)
-    made_by = describe_network(settings_of_fold(folds[0]))
+    made_by = describe_network(read_fold_settings(folds[0]).values)
     say(f"evaluate {run}: {format_count(len(folds), 'fold')}, {made_by}; figures on the processor", to_stderr=True)
     cases = cohorts_of(folds, cohort)
     tables = {folder: read_predictions(folder) for folder in folds}
@@ -174,12 +171,10 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
 
 def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[str, Case]]:
     """The cases of each fold, by what its own settings select of a cohort; each selection is read once."""
-    settings = {folder: settings_of_fold(folder) for folder in folds}
-    name = {folder: f"{folder.parent} {digest_of(one.get('cohort'))}" for folder, one in settings.items()}
+    settings = {folder: read_fold_settings(folder) for folder in folds}
+    name = {folder: f"{folder.parent} {digest_of(one.cohort)}" for folder, one in settings.items()}
     first = {name[folder]: folder for folder in reversed(folds)}
-    read = {
-        one: index_by_id(cohort.read(settings[folder], folder.parent, folder / CONFIG)) for one, folder in first.items()
-    }
+    read = {one: index_by_id(cohort.read(settings[folder], folder.parent)) for one, folder in first.items()}
     return {folder: read[name[folder]] for folder in folds}
 
 
@@ -228,27 +223,17 @@ def shown_cases(scores: Scores) -> list[ShownCase]:
     return segmented + predicted_cases(scores.predictions, scores.everyone, list(modalities))
 
 
-def quarantined(folds: Sequence[Path]) -> dict[str, str]:
-    """Cases that were set aside, on intake or on prediction, with the reason."""
-    files = {place / QUARANTINE for folder in folds for place in (folder, folder.parent)}
-    return {
-        case_id: reason
-        for path in sorted(files)
-        if path.is_file()
-        for case_id, reason in read_json_object(path, "train the fold again").items()
-    }
-
-
 def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
     """What the report says of how it came to be."""
-    parts = {fold.parent: settings_of_fold(fold) for fold in folds}
+    parts = {fold.parent: read_fold_settings(fold) for fold in folds}
+    seeds = ["not stated" if one.seed is None else str(one.seed) for one in parts.values()]
     how = " and ".join(dict.fromkeys(division_of(fold).replace("_", " ") for fold in folds))
     return {
         "name": run.name,
         "description": f"{len(folds)} models, {how}: every case is predicted by a model that was trained without "
         "its fold. What is fitted (weights, imputation, scaling, baselines) is fitted on the other folds alone.",
-        "config": format_yaml(list(parts.values())),
-        "seed": ", ".join(dict.fromkeys(str(settings.get("seed", "not stated")) for settings in parts.values())),
+        "config": format_yaml([settings.values for settings in parts.values()]),
+        "seed": ", ".join(dict.fromkeys(seeds)),
         **environment(),
     }
 

@@ -6,7 +6,6 @@ python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +19,15 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, plain, with_clear_errors, with_values
+from kicc_ml.apps.configuration import (
+    CONFIGS,
+    build,
+    log_to_terminal,
+    plain,
+    quieten_libraries,
+    with_clear_errors,
+    with_values,
+)
 from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
 from kicc_ml.cohort.flow import Cohort
@@ -56,8 +63,7 @@ from kicc_ml.runs.run_cohort import (
     RunCohort,
     cases_of_run,
     key_of_cohort,
-    note_cases,
-    note_places,
+    note_cohort,
     record_of_cohort,
     without_places,
 )
@@ -101,8 +107,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     lay_down(run_dir, splits, settings, record_of_cohort(plain(cfg.cohort), everybody))
     write_json(run_dir / QUARANTINE, data.quarantined)
     write_json(run_dir / FLOW, everybody.flow.as_json())
-    note_places(run_dir, plain(cfg.cohort))
-    note_cases(run_dir, plain(cfg.cohort), everybody)
+    note_cohort(run_dir, plain(cfg.cohort), everybody)
     done = finished_folds(run_dir)
     return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
 
@@ -124,8 +129,7 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     (split,) = read_splits(folder / SPLIT)
     settings = settings_of(cfg, split.fold)
-    everybody = cases_of_run(Path(cfg.run_dir), plain(cfg.cohort), lambda: cohort_of(cfg))
-    cases = with_features(cfg, everybody, split)
+    cases = with_features(cfg, cases_of_run(Path(cfg.run_dir), plain(cfg.cohort), lambda: cohort_of(cfg)), split)
     cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
     if plan:
         settings = filled(settings, plan["fields"])
@@ -210,13 +214,8 @@ def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
 
 def whole(cases: Sequence[Case]) -> Split:
     """A split that is none, to find out which cases can be used before they are divided."""
-    return Split(
-        "everybody",
-        tuple(case.case_id for case in cases),
-        (),
-        (),
-        {case.case_id: case.person for case in cases},
-    )
+    persons = {case.case_id: case.person for case in cases}
+    return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)
 
 
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
@@ -279,13 +278,6 @@ def load_best(task: pl.LightningModule, trainer: pl.Trainer, checkpoints: FoldCh
     callback = trainer.checkpoint_callback
     if isinstance(callback, ModelCheckpoint) and callback.monitor and (path := callback.best_model_path):
         task.load_state_dict(checkpoints.load_checkpoint(path)["state_dict"])
-
-
-def quieten_libraries() -> None:
-    """Lightning's advice on workers, loggers and paid services is not for the reader of a fold's progress."""
-    warnings.filterwarnings("ignore", module="(pytorch_lightning|lightning_fabric)")
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")

@@ -13,16 +13,7 @@ from kicc_ml.core.types import Risk, Volume
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.models.baselines.clinical_model import ClinicalModel
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
-from kicc_ml.runs.folder import (
-    CLINICAL_MODEL,
-    WEIGHTS,
-    ClinicalFold,
-    Fold,
-    fold_folders,
-    load_folds,
-    load_plain,
-)
-from kicc_ml.runs.settings import canonical_of
+from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ClinicalFold, Fold, fold_folders, load_folds, load_plain
 
 #: Keys of the image and the mark that it is there, as ``PatientDataModule`` gives them.
 IMAGE_KEYS = {"ct": "ct_bcxyz", "cxr": "cxr_bcxy"}
@@ -81,10 +72,10 @@ class OutcomeModel:
 
     def _canonical(self, kind: str) -> CanonicalCT | CanonicalCXR | None:
         """How the networks were shown images of a kind; None where they were not."""
-        settings = self.folds[0].config["data"][f"canonical_{kind}"] if self.folds else None
-        if settings is None:
+        if not self.folds:
             return None
-        return canonical_of(CanonicalCT, settings) if kind == "ct" else canonical_of(CanonicalCXR, settings)
+        settings = self.folds[0].settings
+        return settings.canonical_ct if kind == "ct" else settings.canonical_cxr
 
     def _by_clinical(self, values: Mapping[str, float]) -> dict[str, list[float]]:
         """Of each endpoint the risks by the folds' clinical models; none for a patient of whom they know no value."""

@@ -11,8 +11,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import CXR_SCORES, Modality, RadiographScore, Volume
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge, zone_features
-from kicc_ml.runs.folder import CONFIG, ZONE_RIDGES, ZoneFold, fold_folders, load_plain, settings_of_fold
-from kicc_ml.runs.settings import canonical_of, value_at
+from kicc_ml.runs.folder import ZONE_RIDGES, ZoneFold, fold_folders, load_plain, read_fold_settings
 from kicc_ml.runs.tables import figures_of
 
 
@@ -56,6 +55,6 @@ def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
             f"{lacking[0]} keeps no ridge on zones ({ZONE_RIDGES}); train it again: python train.py "
             "experiment=severity_cxr"
         )
-    config = folders[0] / CONFIG
-    canonical = canonical_of(CanonicalCXR, value_at(settings_of_fold(folders[0]), "data.canonical_cxr", config))
+    settings = read_fold_settings(folders[0])
+    canonical = settings.require(settings.canonical_cxr, "data.canonical_cxr")
     return ScoreModel([fold for fold in loaded.values() if fold], canonical, figures_of(run, "image_scores"))

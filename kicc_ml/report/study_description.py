@@ -17,8 +17,7 @@ from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.volume.thumbnail import THUMBNAIL_PIXELS, make_thumbnail
 from kicc_ml.evaluation.leakage import compute_validation_gaps, find_duplicates, probe_site
-from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS, settings_of_fold
-from kicc_ml.runs.settings import value_at
+from kicc_ml.runs.folder import FLOW, PREDICTIONS, read_fold_settings
 from kicc_ml.runs.tables import read_predictions
 
 PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
@@ -133,7 +132,8 @@ def gap_between(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.Dat
 
 def division_of(fold: Path) -> str:
     """How the run of a fold divided its cases, as its settings call it."""
-    return str(value_at(settings_of_fold(fold), "split._target_", fold / CONFIG)).rsplit(".", 1)[-1]
+    settings = read_fold_settings(fold)
+    return settings.require(settings.division, "split._target_")
 
 
 def environment() -> dict[str, str]:

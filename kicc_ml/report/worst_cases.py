@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 from PIL import Image
@@ -20,7 +19,7 @@ from kicc_ml.evaluation.rows import choose_plotted_models
 from kicc_ml.evaluation.text import make_label
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.report.report import ShownCase
-from kicc_ml.runs.folder import settings_of_fold
+from kicc_ml.runs.folder import read_fold_settings
 
 #: Cases with the lowest lesion Dice; of an endpoint the events of lowest risk, and as many others of highest.
 SEGMENTED_SHOWN = 5
@@ -148,7 +147,6 @@ def as_jpeg(picture: Image.Image) -> bytes:
 
 def modalities_of(fold: Path) -> list[Modality]:
     """The images that the outcome network of a fold was given, by its settings."""
-    data = settings_of_fold(fold).get("data")
-    if not isinstance(data, dict):
-        return []
-    return [modality for modality in get_args(Modality) if data.get(f"canonical_{modality.lower()}")]
+    settings = read_fold_settings(fold)
+    shown: dict[Modality, object] = {"CT": settings.canonical_ct, "CXR": settings.canonical_cxr}
+    return [modality for modality, canonical in shown.items() if canonical is not None]

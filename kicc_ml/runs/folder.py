@@ -20,7 +20,7 @@ from kicc_ml.models.baselines.clinical_model import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge
 from kicc_ml.models.baselines.tabular import endpoints_be
 from kicc_ml.runs.plan import filled
-from kicc_ml.runs.settings import ASK_AGAIN, canonical_at, digest_of, patch_size_of, read_settings, value_at
+from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of, parse_settings, read_settings
 from kicc_ml.runs.weights import load_network, read_header, write_weights
 
 Plain = TypeVar("Plain", ClinicalModel, ZoneRidge)
@@ -66,30 +66,23 @@ class About:
 
 @dataclass(frozen=True)
 class Fold:
-    """A finished fold read back: its network in evaluation mode, its settings as plain values."""
+    """A finished fold read back: its network in evaluation mode, its settings with the plan filled in."""
 
     folder: Path
     network: nn.Module
     about: About
-    config: Mapping[str, Any]
+    settings: RunSettings
 
     @property
     def canonical(self) -> CanonicalCT | CanonicalCXR:
         """How this fold's network wants to see a CT, or a radiograph if it segments those."""
-        return canonical_at(self.config, "data.canonical", self.folder / CONFIG)
+        if (canonical := self.settings.canonical) is None:
+            raise self.settings.not_stated("data.canonical")
+        return canonical
 
     @property
     def patch_size(self) -> Sequence[int]:
-        return patch_size_of(self.config, self.folder / CONFIG)
-
-    def check_images(self) -> None:
-        """Raises UserError where the settings do not say, within bounds, how images are shown to the network."""
-        if self.about.regions:
-            canonical_at(self.config, "data.canonical", self.folder / CONFIG)
-            patch_size_of(self.config, self.folder / CONFIG)
-        for key in ("canonical_ct", "canonical_cxr") if self.about.endpoints else ():
-            if value_at(self.config, f"data.{key}", self.folder / CONFIG) is not None:
-                canonical_at(self.config, f"data.{key}", self.folder / CONFIG)
+        return self.settings.require(self.settings.patch_size, "data.patch_size")
 
 
 @dataclass(frozen=True)
@@ -174,33 +167,34 @@ def load_fold(folder: Path) -> Fold:
     Raises:
         UserError: something is missing, damaged, larger than its file, or not of the same training.
     """
-    settings = settings_of_fold(folder)
+    settings = read_fold_settings(folder)
     if not (path := folder / WEIGHTS).is_file():
         raise UserError(f"{path} is missing; {folder} is no finished fold with a network")
     try:
         header = read_header(path)
         about = about_of(header.about)
-        if header.settings != digest_of(settings):
+        if header.settings != digest_of(settings.values):
             raise UserError(f"its weights were trained with other settings than {CONFIG} and {PLAN} state")
-        network = load_network(path, header, value_at(settings, "network", folder / CONFIG), about.sizes)
+        network = load_network(path, header, settings.require(settings.network, "network"), about.sizes)
         fold = Fold(folder, network, about, settings)
-        fold.check_images()
+        if about.regions:  # what a segmentation cannot do without
+            _ = fold.canonical, fold.patch_size
     except Exception as error:  # settings and files of strangers fail in many ways
         reason = describe_error(error).splitlines()[0]
         raise UserError(f"{folder} cannot be read as a trained fold: {reason}; train it again") from error
     return fold
 
 
-def settings_of_fold(folder: Path) -> dict[str, Any]:
-    """The settings of a fold as plain values, its plan filled in. Raises UserError where they cannot be read."""
-    settings = read_settings(folder / CONFIG)
-    if not (folder / PLAN).is_file():
-        return settings
-    fields = value_at(read_settings(folder / PLAN), "fields", folder / PLAN)
-    try:
-        return filled(settings, fields)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / PLAN} does not fit {CONFIG} beside it; {ASK_AGAIN}") from error
+def read_fold_settings(folder: Path) -> RunSettings:
+    """The settings of a fold, checked, its plan filled in. Raises UserError where they cannot be read."""
+    values = read_settings(folder / CONFIG)
+    if (folder / PLAN).is_file():
+        plan = read_settings(folder / PLAN)
+        try:
+            values = filled(values, plan["fields"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{folder / PLAN} does not fit {CONFIG} beside it; {ASK_AGAIN}") from error
+    return parse_settings(values, folder / CONFIG)
 
 
 def about_of(kept: Any) -> About:

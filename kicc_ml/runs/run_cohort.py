@@ -32,7 +32,8 @@ from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case
 from kicc_ml.core.user_folders import get_cache_folder, get_state_folder
 from kicc_ml.runs.cohort_record import Record, describe_differences, differences, read_record, record_of
-from kicc_ml.runs.settings import ASK_AGAIN, digest_of, value_at
+from kicc_ml.runs.selection import fault_of_selection
+from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -100,19 +101,18 @@ class RunCohort:
     index_cache: str | Path | None = None
     as_trained: bool = False
 
-    def read(self, settings: Mapping[str, Any], run: Path, config: Path) -> Cohort:
+    def read(self, settings: RunSettings, run: Path) -> Cohort:
         """The cases of the run's cohort. Those that differ from the ones the run was trained on are named in a warning.
 
         Args:
             settings: of a fold, of whose ``cohort`` only what selects cases is used.
             run: the run folder.
-            config: the file the settings are from, for errors.
 
         Raises:
             UserError: nobody says where the cohort lies, or it cannot be read by these settings.
         """
-        cohort = value_at(settings, "cohort", config)
-        reader = READERS.get(str(value_at(settings, "cohort._target_", config)))
+        cohort, config = settings.require(settings.cohort, "cohort"), settings.path
+        reader = READERS.get(str(cohort.get("_target_")))
         if reader is None:
             raise UserError(f"{config}: cohort._target_ is none of this project's cohorts; {ASK_AGAIN}")
         chosen = {key: cohort[key] for key in reader.settings if key in cohort}
@@ -147,6 +147,12 @@ class RunCohort:
         return {name: places[name] for name in reader.places}
 
 
+def note_cohort(run: Path, cohort: Mapping[str, Any], cases: Cohort) -> None:
+    """Remember with the user who trains a run where its cohort lies, and the cases that it was laid down for."""
+    note_places(run, cohort)
+    note_cases(run, cohort, cases)
+
+
 def note_places(run: Path, cohort: Mapping[str, Any]) -> None:
     """Remember with the user where the cohort of a run lies that this user trains.
 
@@ -176,8 +182,9 @@ def note_cases(run: Path, cohort: Mapping[str, Any], cases: Cohort) -> None:
 
 
 def read_noted_cases(run: Path, cohort: Mapping[str, Any]) -> Cohort | None:
-    """The cases that :func:`note_cases` remembered; None where there are none, or of other settings of the cohort."""
-    return read_snapshot(_noted_cases(run), _read_by(cohort))
+    """The cases that :func:`note_cases` remembered; None where there are none, or not those of the run's digests."""
+    noted = read_snapshot(_noted_cases(run), _read_by(cohort))
+    return noted if noted is not None and record_of_cohort(cohort, noted) == read_record(run) else None
 
 
 def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort]) -> Cohort:
@@ -191,10 +198,9 @@ def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort
     Raises:
         UserError: the cohort is read again, and has changed since the run was started. The message names the cases.
     """
-    laid_down, noted = read_record(run), read_noted_cases(run, cohort)
-    if noted is not None and record_of_cohort(cohort, noted) == laid_down:
+    if (noted := read_noted_cases(run, cohort)) is not None:
         return noted
-    cases = read()
+    cases, laid_down = read(), read_record(run)
     if laid_down is not None and (found := differences(laid_down, record_of_cohort(cohort, cases))):
         said = describe_differences(found, len(laid_down))
         raise UserError(f"the cohort has changed since {run} was started: {said}; start the training again")
@@ -253,51 +259,6 @@ def _check_key(fingerprint: Any, root: Path, run: Path) -> None:
     )
 
 
-def fault_of_selection(chosen: Mapping[str, Any]) -> str:
-    """Which of the settings that select cases is of no use, in words; "" where all are."""
-    for key, value in chosen.items():
-        if not FITTING[key](value):
-            return f"{key}={value!r} is no such setting"
-    return ""
-
-
-def _is_window(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and len(value) == 2 and all(type(day) is int for day in value))
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
-
-
-def _is_composites(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(name, str) and _is_words(parts) for name, parts in value.items())
-
-
-def _is_labels(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        type(label) is int and isinstance(word, str) for label, word in value.items()
-    )
-
-
-def _is_one_of(*words: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in words
-
-
-#: What each setting that selects cases may be.
-FITTING: Mapping[str, Callable[[Any], bool]] = {
-    "ct_window_days": _is_window,
-    "cxr_window_days": _is_window,
-    "guard_endpoints": _is_words,
-    "person_conflict": _is_one_of("refuse", "drop"),
-    "gaps": _is_one_of("refuse", "resample"),
-    "tilt": _is_one_of("refuse", "shear"),
-    "ct_ranking": _is_words,
-    "serial": _is_one_of("first", "latest", "pooled"),
-    "composites": _is_composites,
-    "mask_labels": _is_labels,
-}
-
-
 def _note(run: Path) -> Path:
     return get_state_folder() / "runs" / f"{_name_of(run)}.json"
 
@@ -309,7 +270,8 @@ def _noted_cases(run: Path) -> Path:
 def _read_by(cohort: Mapping[str, Any]) -> str:
     """One digest for the settings of a cohort, whatever way its places are written."""
     places = {name: os.path.abspath(cohort[name]) for name in PLACES if cohort.get(name)}
-    return digest_of([without_places(cohort), places])
+    chosen = {name: value for name, value in without_places(cohort).items() if name != KEY}
+    return digest_of([chosen, places])
 
 
 def _name_of(folder: Path) -> str:

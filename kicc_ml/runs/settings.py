@@ -1,8 +1,9 @@
-"""Settings of a run folder as plain values: nothing in them is resolved, called or believed beyond its bounds."""
+"""Settings of a run folder, parsed and checked once: nothing in them is resolved, called or believed unchecked."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from kicc_ml.core.received import read_yaml
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 
 Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
+Value = TypeVar("Value")
 
 #: Voxels shorter than this no scanner makes; a chest in them would not fit into any memory.
 MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 100.0
@@ -30,57 +32,119 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def value_at(settings: Mapping[str, Any], key: str, path: Path) -> Any:
-    """The setting at a dotted key, for example ``data.patch_size``. Raises UserError where there is none."""
-    node: Any = settings
-    for step in key.split("."):
-        if not isinstance(node, Mapping) or step not in node:
-            raise UserError(f"{path} does not state {key}; {ASK_AGAIN}")
-        node = node[step]
-    return node
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of a fold. What a file does not state is None; what it states was checked.
+
+    Attributes:
+        path: the file, for errors.
+        values: all that it states, as plain values: for digests, and to be shown in a report.
+        cohort: settings of the cohort. :mod:`kicc_ml.runs.run_cohort` checks what it takes of them.
+        division: name of the function that divided the cases, for example ``leave_one_site_out``.
+        network: settings of the network. :mod:`kicc_ml.models.networks` checks them.
+        canonical: how images are shown to a network that segments.
+        canonical_ct, canonical_cxr: how they are shown to an outcome network.
+        patch_size: voxels (x, y, z) of a patch.
+        seed: of the training.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    cohort: Mapping[str, Any] | None = None
+    division: str | None = None
+    network: Mapping[str, Any] | None = None
+    canonical: CanonicalCT | CanonicalCXR | None = None
+    canonical_ct: CanonicalCT | None = None
+    canonical_cxr: CanonicalCXR | None = None
+    patch_size: tuple[int, ...] | None = None
+    seed: int | None = None
+
+    def require(self, value: Value | None, key: str) -> Value:
+        """Return the ``value`` of a setting. Raises UserError, which names its ``key``, where it is not stated."""
+        if value is None:
+            raise self.not_stated(key)
+        return value
+
+    def not_stated(self, key: str) -> UserError:
+        """Make the error for a setting that is needed and not there."""
+        return UserError(f"{self.path} does not state {key}; {ASK_AGAIN}")
 
 
-def canonical_of(kind: type[Kind], settings: Any) -> Kind:
-    """What a run's settings say of how images are shown to its networks.
+def parse_settings(values: Mapping[str, Any], path: Path) -> RunSettings:
+    """Check the settings of a fold, in which nothing is ``planned`` any more.
+
+    Args:
+        values: plain values, as the file holds them.
+        path: the file, for errors.
 
     Raises:
-        UserError: it is no such setting, or one that no chest fits into any memory by.
+        UserError: a setting is not what it should be, or one that no chest fits into any memory by.
     """
-    if not isinstance(settings, Mapping):
-        raise UserError(f"{kind.__name__} cannot be made of {settings!r}")
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
+    data = _mapping(values, "data", path) or {}
+    split = _mapping(values, "split", path) or {}
+    seed = values.get("seed")
     try:
-        canonical = kind(**{key: value for key, value in values.items() if key != "_target_"})
-    except TypeError as error:
-        raise UserError(f"{kind.__name__} cannot be made of the settings: {error}") from error
-    if fault := _fault_of_cxr(canonical) if isinstance(canonical, CanonicalCXR) else _fault_of_ct(canonical):
-        raise UserError(f"{kind.__name__}: {fault}")
-    return canonical
-
-
-def canonical_at(settings: Mapping[str, Any], key: str, path: Path) -> CanonicalCT | CanonicalCXR:
-    """The same for the setting at a dotted key, whichever of the two it names."""
-    node = value_at(settings, key, path)
-    target = value_at(settings, f"{key}._target_", path)
-    flat = str(target).endswith(CanonicalCXR.__name__)
-    return canonical_of(CanonicalCXR, node) if flat else canonical_of(CanonicalCT, node)
-
-
-def patch_size_of(settings: Mapping[str, Any], path: Path) -> list[int]:
-    """Voxels (x, y, z) of a patch. Raises UserError where the setting is none, or larger than any memory."""
-    patch = value_at(settings, "data.patch_size", path)
-    if not isinstance(patch, list) or len(patch) != 3 or not all(_is_count(size) for size in patch):
-        raise UserError(f"{path}: data.patch_size={patch!r} is not three numbers of voxels; {ASK_AGAIN}")
-    if prod(patch) > MAX_PATCH_VOXELS:
-        raise UserError(f"{path}: a patch of data.patch_size={patch} is larger than this project reads; {ASK_AGAIN}")
-    return patch
+        canonical_ct, canonical_cxr = data.get("canonical_ct"), data.get("canonical_cxr")
+        return RunSettings(
+            path,
+            values,
+            cohort=_mapping(values, "cohort", path),
+            division=str(split["_target_"]).rsplit(".", 1)[-1] if "_target_" in split else None,
+            network=_mapping(values, "network", path),
+            canonical=_canonical(data.get("canonical")),
+            canonical_ct=None if canonical_ct is None else _canonical_of(CanonicalCT, canonical_ct),
+            canonical_cxr=None if canonical_cxr is None else _canonical_of(CanonicalCXR, canonical_cxr),
+            patch_size=_patch_size(data.get("patch_size")),
+            seed=seed if type(seed) is int else None,
+        )
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; {ASK_AGAIN}") from error
 
 
 def digest_of(value: Any) -> str:
     """SHA-256 of plain values, whatever the order of their names; the same after a way through YAML or JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _mapping(values: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any] | None:
+    """Settings that have names of their own, if they are stated."""
+    node = values.get(key)
+    if node is not None and not isinstance(node, Mapping):
+        raise UserError(f"{path}: {key} holds no settings by name; {ASK_AGAIN}")
+    return node
+
+
+def _canonical(node: Any) -> CanonicalCT | CanonicalCXR | None:
+    """How images are shown, by whichever of the two kinds the settings name."""
+    if node is None:
+        return None
+    flat = isinstance(node, Mapping) and str(node.get("_target_")).endswith(CanonicalCXR.__name__)
+    return _canonical_of(CanonicalCXR, node) if flat else _canonical_of(CanonicalCT, node)
+
+
+def _canonical_of(kind: type[Kind], node: Any) -> Kind:
+    """Raises ValueError where it is no such setting, or one that no chest fits into any memory by."""
+    if not isinstance(node, Mapping):
+        raise ValueError(f"{kind.__name__} cannot be made of {node!r}")
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in node.items()}
+    try:
+        canonical = kind(**{key: value for key, value in values.items() if key != "_target_"})
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__} cannot be made of the settings: {error}") from error
+    if fault := _fault_of_cxr(canonical) if isinstance(canonical, CanonicalCXR) else _fault_of_ct(canonical):
+        raise ValueError(f"{kind.__name__}: {fault}")
+    return canonical
+
+
+def _patch_size(patch: Any) -> tuple[int, ...] | None:
+    """Raises ValueError where it is no patch, or one that is larger than any memory."""
+    if patch is None:
+        return None
+    if not isinstance(patch, list) or len(patch) != 3 or not all(_is_count(size) for size in patch):
+        raise ValueError(f"data.patch_size={patch!r} is not three numbers of voxels")
+    if prod(patch) > MAX_PATCH_VOXELS:
+        raise ValueError(f"a patch of data.patch_size={patch} is larger than this project reads")
+    return tuple(patch)
 
 
 def _fault_of_ct(canonical: CanonicalCT) -> str:

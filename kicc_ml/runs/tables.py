@@ -1,7 +1,7 @@
 """Tables and figures of a run folder, read as what they are: data that anybody may have written."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,17 @@ def require_whole(table: pd.DataFrame, folder: Path) -> None:
 
 def _set_aside(path: Path) -> Mapping[str, Any]:
     return read_json_object(path, TRAIN_AGAIN) if path.is_file() else {}
+
+
+def quarantined(folds: Sequence[Path]) -> dict[str, str]:
+    """Cases that were set aside, on intake or on prediction, with the reason."""
+    files = {place / QUARANTINE for folder in folds for place in (folder, folder.parent)}
+    return {
+        case_id: reason
+        for path in sorted(files)
+        if path.is_file()
+        for case_id, reason in read_json_object(path, TRAIN_AGAIN).items()
+    }
 
 
 def read_cases(run: Path) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case
 from kicc_ml.prediction.segmentation import write_case
+from kicc_ml.runs.settings import parse_settings
 from kicc_ml.severity.image_features import scan_features
 from tests.support.predicted_scan import predicted
 
@@ -27,7 +28,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = tmp_path / "runs" / "one"
     fold = SimpleNamespace(
         folder=run / "seoul",
-        config={"cohort": {}},
+        settings=parse_settings({"cohort": {}}, Path("config.yaml")),
         canonical=SimpleNamespace(modality="CT"),
         about=SimpleNamespace(sites=["busan"]),
     )

@@ -21,6 +21,7 @@ from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.outcome import held_out_outcome, outcome_probabilities
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.runs.folder import CLINICAL_MODEL, CONFIG, PREDICTIONS, About, ClinicalFold, Fold, about_data, fold_folder
+from kicc_ml.runs.settings import parse_settings
 from tests.support.planted import CT_SHAPE, clinical_case, ct_series, cxr_series, data_of, noise, split_of, trained
 
 
@@ -51,7 +52,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Case], object, O
 def model(network: OutcomeNetwork, *endpoints: str, clinical: Sequence[ClinicalFold] = ()) -> OutcomeModel:
     about = About({}, ["seoul"], (), ["age_years", "crp_mg_l"], endpoints)
     data = {"canonical_ct": {"matrix": list(CT_SHAPE)}, "canonical_cxr": {"size": 32}}
-    return OutcomeModel([Fold(Path("fold"), network, about, {"data": data})], clinical, OutcomeRecord())
+    settings = parse_settings({"data": data}, Path("config.yaml"))
+    return OutcomeModel([Fold(Path("fold"), network, about, settings)], clinical, OutcomeRecord())
 
 
 def test_risks_are_those_of_the_runs_own_prediction(run):

@@ -34,6 +34,7 @@ from kicc_ml.prediction.segmentation import (
     write_case,
 )
 from kicc_ml.runs.folder import About, Fold
+from kicc_ml.runs.settings import parse_settings
 from tests.support.grey_value_network import LEFT, LESION, RIGHT, SOFT, WINDOW, ByValue, phantom_ras, segmenter
 
 
@@ -277,7 +278,8 @@ def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
 def fold(folder: str, **changes: object) -> Fold:
     canonical = {"_target_": "kicc_ml.data.canonical.CanonicalCT", "spacing_mm": [2.0, 2.0, 4.0]}
     about = About({}, ["seoul"], changes.pop("regions", ["lung", "lesion"]))  # type: ignore[arg-type]
-    return Fold(Path(folder), ByValue(), about, {"data": {"canonical": canonical | changes, "patch_size": [16, 16, 8]}})
+    settings = {"data": {"canonical": canonical | changes, "patch_size": [16, 16, 8]}}
+    return Fold(Path(folder), ByValue(), about, parse_settings(settings, Path(folder) / "config.yaml"))
 
 
 def test_folds_of_a_run_become_one_ensemble():

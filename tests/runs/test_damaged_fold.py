@@ -238,5 +238,5 @@ def test_a_ridge_of_too_few_zones_is_one_sentence(tmp_path: Path):
 def test_settings_that_hold_an_interpolation_keep_it_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("KICC_DICOMWEB_AUTHORIZATION", "Bearer SECRET")
     save_fold(tmp_path, SETTINGS | {"name": "${oc.env:KICC_DICOMWEB_AUTHORIZATION}"})
-    assert load_fold(tmp_path).config["name"] == "${oc.env:KICC_DICOMWEB_AUTHORIZATION}"
+    assert load_fold(tmp_path).settings.values["name"] == "${oc.env:KICC_DICOMWEB_AUTHORIZATION}"
     assert yaml.safe_load((tmp_path / CONFIG).read_text())["name"].startswith("${oc.env")

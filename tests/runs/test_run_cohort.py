@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from kicc_ml.apps.configuration import CONFIGS
+from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
 from kicc_ml.core.pseudonym import compute_key_fingerprint, load_repository_key
 from kicc_ml.core.user_folders import get_keys_folder
 from kicc_ml.runs.run_cohort import (
-    FITTING,
     PLACES,
     READERS,
     RunCohort,
@@ -25,6 +25,8 @@ from kicc_ml.runs.run_cohort import (
     record_of_cohort,
     without_places,
 )
+from kicc_ml.runs.selection import FITTING
+from kicc_ml.runs.settings import parse_settings
 from tests.support.finished_run import hospital
 from tests.support.tree import digests
 
@@ -43,7 +45,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(cohort: dict[str, Any], run: Path, place: RunCohort | None = None) -> list:
-    return (place or RunCohort()).read({"cohort": cohort}, run, run / "seoul" / "config.yaml")
+    return (place or RunCohort()).read(parse_settings({"cohort": cohort}, run / "seoul" / "config.yaml"), run)
 
 
 @pytest.mark.parametrize("target", [REPOSITORY, SYNTHETIC, HU_CT])
@@ -149,7 +151,9 @@ def test_cases_that_are_not_as_the_run_was_trained_on_them_are_named(tmp_path: P
 def test_a_report_right_after_the_training_takes_the_cases_that_the_training_read(tmp_path: Path):
     own, run = hospital(tmp_path / "own"), tmp_path / "run"
     cohort = {"_target_": REPOSITORY, "root": str(own)}
-    note_cases(run, cohort, read(cohort, run, RunCohort(own)))
+    cases = Cohort(read(cohort, run, RunCohort(own)), Flow())
+    write_json(run / "cohort.json", record_of_cohort(cohort, cases))
+    note_cases(run, cohort, cases)
     (own / "clinical.csv").unlink()
     assert [case.endpoints["icu"] for case in read(cohort, run, RunCohort(own, as_trained=True))] == [1, 0]
     with pytest.raises(UserError, match=r"clinical\.csv"):

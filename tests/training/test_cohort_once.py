@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,11 @@ from omegaconf import DictConfig
 
 from kicc_ml.apps import train as script
 from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.evaluate import cohort_place
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case
-from kicc_ml.runs.folder import PREDICTIONS
+from kicc_ml.runs.folder import PREDICTIONS, read_fold_settings
 
 SITES = ("busan", "daegu", "seoul")
 Settings = Callable[..., DictConfig]
@@ -104,10 +106,17 @@ def test_cases_noted_of_an_earlier_start_are_not_taken(
     """As where the user's folder could be written at the first start and not at the second."""
     script.prepare(settings())
     change_outcome_of_first_patient(tmp_path)
-    monkeypatch.setattr(script, "note_cases", lambda *_: None)
+    monkeypatch.setattr(script, "note_cohort", lambda *_: None)
     script.prepare(settings())
     found = cases_of_fold(settings("split.fold=busan"), monkeypatch)
     assert values(found) == values(script.cohort_of(settings()))
+
+
+def test_the_report_of_a_training_takes_them_too(settings: Settings, tmp_path: Path):
+    script.prepare(settings())
+    (tmp_path / "repository" / "clinical.csv").unlink()
+    place = replace(cohort_place(settings().cohort), as_trained=True)
+    assert len(place.read(read_fold_settings(tmp_path / "run" / "busan"), tmp_path / "run")) == 18
 
 
 def test_a_run_with_a_finished_fold_is_not_continued_on_another_cohort(settings: Settings, tmp_path: Path):
