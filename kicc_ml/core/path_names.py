@@ -4,7 +4,8 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from itertools import count
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
@@ -83,12 +84,19 @@ def make_distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[str] = set()
     for text in texts:
-        name = make_path_name(text)
-        if _normalize_for_any_disk(name) in taken:
-            name = f"{name.encode()[: MAX_BYTES // 2].decode(errors='ignore')}-{_compute_digest(text)}"
-        taken.add(_normalize_for_any_disk(name))
-        names[text] = name
+        names[text] = _make_name_beside(taken, text)
+        taken.add(_normalize_for_any_disk(names[text]))
     return names
+
+
+def _make_name_beside(taken: Collection[str], text: str) -> str:
+    """A name for ``text`` that is none of ``taken``: with a digest where needed, with another where that is taken."""
+    name = make_path_name(text)
+    short = name.encode()[: MAX_BYTES // 2].decode(errors="ignore")
+    digests = (_compute_digest(text + "\0" * turn) for turn in count())
+    while _normalize_for_any_disk(name) in taken:
+        name = f"{short}-{next(digests)}"
+    return name
 
 
 def check_distinct(names: Iterable[str], what: str, place: Callable[[str], str] = str) -> None:

@@ -34,6 +34,15 @@ class PlainLoader(yaml.SafeLoader):
         finally:
             self.depth -= 1
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As PyYAML does, which raises any of three errors where a value is not what its tag says."""
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, IndexError, KeyError):
+            raise yaml.MarkedYAMLError(
+                problem=f"its value is none of the kind {node.tag.rpartition(':')[2]}", problem_mark=node.start_mark
+            ) from None
+
 
 def parse_yaml(text: str) -> Any:
     """Parse one YAML document to plain values.
