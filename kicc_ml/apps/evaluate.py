@@ -187,7 +187,7 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
             f"{row['case_id']} of {folder.parent} is no case with a {modality} in the run's cohort; was it changed?"
         )
     volume = read_volume(series)
-    predicted = masks_in(folder)
+    predicted = masks_in(folder, volume)
     reference = reference_masks(case, volume, modality)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     severity, lesion = read_severity(folder), reference.get("lesion")

@@ -15,7 +15,7 @@ from kicc_ml.core.errors import UserError, describe_error, find_target_error, ma
 from kicc_ml.core.files import PRIVATE_FOLDER
 from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import track
-from kicc_ml.core.types import Case, Modality, Series
+from kicc_ml.core.types import Case, Modality, Series, Volume
 from kicc_ml.data.mask_file import read_mask
 from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.series.shown_files import name_case_files
@@ -56,7 +56,8 @@ class HeldOutCase:
 
     def result(self) -> Result:
         """Raises UserError where the scan can no longer be read."""
-        volume, masks = read_volume(self.series), masks_in(self.folder)
+        volume = read_volume(self.series)
+        masks = masks_in(self.folder, volume)
         severity, hanging = read_severity(self.folder), hanging_of(self.series)
         features = read_features(self.folder)
         burned_in = has_burned_in_text(self.series)
@@ -87,9 +88,19 @@ class HeldOutCase:
         )
 
 
-def masks_in(folder: Path) -> dict[str, np.ndarray]:
-    """The masks of a predicted case, boolean ``[x, y, z]``, by region."""
-    return {path.name.removesuffix(REGION_SUFFIX): read_mask(path)[0] for path in folder.glob(f"*{REGION_SUFFIX}")}
+def masks_in(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
+    """The masks of a predicted case, boolean ``[x, y, z]``, by region.
+
+    Raises:
+        UserError: a mask cannot be read, or has other numbers of voxels than its scan ``volume``.
+    """
+    paths = {path.name.removesuffix(REGION_SUFFIX): path for path in sorted(folder.glob(f"*{REGION_SUFFIX}"))}
+    masks = {region: read_mask(path)[0] for region, path in paths.items()}
+    for region, mask_xyz in masks.items():
+        if mask_xyz.shape[: volume.array.ndim] != volume.array.shape:
+            sizes = (" x ".join(map(str, shape)) for shape in (mask_xyz.shape, volume.array.shape))
+            raise UserError("{} has {} voxels and its scan {}; predict that scan again".format(paths[region], *sizes))
+    return masks
 
 
 def private_folder(out: Path, run: Path) -> Path:

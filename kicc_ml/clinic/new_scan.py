@@ -149,7 +149,8 @@ class Clinic:
 
     def _display(self, series: Series, folder: Path) -> DisplayScan:
         hidden = self._hides(series)
-        return display_of(read_volume(series), masks_in(folder), hanging_of(series), burned_in=hidden)
+        scan = read_volume(series)
+        return display_of(scan, masks_in(folder, scan), hanging_of(series), burned_in=hidden)
 
     def _hides(self, series: Series) -> bool:
         """Whether a scan is left out of pictures: text in it may be a name, which only an identified page may show."""
