@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+#: Private names of others that have no public one: how a forked child ends (Python), what the bar of a training
+#: overrides and where a training keeps its device (Lightning).
+OF_OTHERS = {
+    *("_exit", "_run_exitfuncs", "_shutdown"),
+    *("_trainer", "_get_train_description", "_root_device"),
+}
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -24,3 +30,29 @@ def test_nothing_is_imported_from_a_test_module_or_a_conftest():
         if name.startswith("tests.") and any(part.startswith(("test_", "conftest")) for part in name.split("."))
     ]
     assert wrong == []
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Private members that a file takes from another: ``other._name``, a patched ``"_name"``, an imported ``_name``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and getattr(node.value, "id", "") != "self":
+            yield f"{path.relative_to(TESTS)}:{node.lineno} {node.attr}"
+        elif isinstance(node, ast.ImportFrom):
+            yield from (
+                f"{path.relative_to(TESTS)}:{node.lineno} {one.name}" for one in node.names if is_private(one.name)
+            )
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            texts = [one.value for one in node.args[:2] if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            yield from (
+                f"{path.relative_to(TESTS)}:{node.lineno} {text}"
+                for text in texts
+                if is_private(text.rpartition(".")[2])
+            )
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in OF_OTHERS
+
+
+def test_no_test_looks_at_a_private_member():
+    assert [name for path in sorted(TESTS.rglob("*.py")) for name in private_names(path)] == []

@@ -135,10 +135,11 @@ def _places(shape: Sequence[int], window: Sequence[int], aligned: bool) -> Itera
     network with strides answers otherwise when what it sees is moved by less.
     """
     steps = strides_divide(window) if aligned else [1, 1, 1]
-    return product(*(_starts(*axis) for axis in zip(shape, window, steps, strict=True)))
+    return product(*(window_starts(*axis) for axis in zip(shape, window, steps, strict=True)))
 
 
-def _starts(length: int, size: int, step: int) -> list[int]:
+def window_starts(length: int, size: int, step: int) -> list[int]:
+    """First voxels of the windows of ``size`` that cover an axis: multiples of ``step``, halved where it is long."""
     while step > max(1, WINDOW_OVERLAP * size):
         step //= 2
     overlap = max(WINDOW_OVERLAP * size, LEAST_OVERLAP)

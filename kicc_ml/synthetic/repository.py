@@ -169,9 +169,7 @@ def write_patient(out: Path, job: PatientImages, size: tuple[int, int]) -> None:
     person = draw_physique(np.random.default_rng([first.anatomy_seed, 0]), first.sex, first.age_years)
     matrix, slices = size
     for modality in ("CT", "CXR"):
-        missing = [
-            i for i, o in enumerate(job.orders) if o.modality == modality and not _make_series_path(out, o).exists()
-        ]
+        missing = [i for i, o in enumerate(job.orders) if o.modality == modality and not series_folder(out, o).exists()]
         if not missing:
             continue
         if modality == "CT":
@@ -192,7 +190,7 @@ def _write_ct(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) 
         {name: getattr(thorax, name) for name in MASKS},
         make_ct_affine_ras(thorax.grid),
     )
-    with _write_whole_folder(_make_series_path(out, order)) as folder:
+    with _write_whole_folder(series_folder(out, order)) as folder:
         write_ct(folder, scan_ct(hospital, thorax, order.seed), thorax.grid, hospital, order)
 
 
@@ -203,7 +201,7 @@ def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: Imag
     pixel_mm = compute_plate(thorax.grid)[1]
     marked = {name: mask_xz[:, ::-1, None] for name, mask_xz in project_masks(thorax, projection, pose).items()}
     _write_masks(out / "masks" / order.instance_uid(0), marked, make_radiograph_affine_ras(pixel_mm))
-    with _write_whole_folder(_make_series_path(out, order)) as folder:
+    with _write_whole_folder(series_folder(out, order)) as folder:
         write_radiograph(folder, image, pixel_mm, hospital, order)
 
 
@@ -217,7 +215,7 @@ def _write_masks(final: Path, masks: Mapping[str, np.ndarray], affine_ras: np.nd
             nibabel.save(mask, folder / f"{name}.nii.gz")
 
 
-def _make_series_path(out: Path, order: ImageOrder) -> Path:
+def series_folder(out: Path, order: ImageOrder) -> Path:
     """Where a series lies: hospital, patient, day, image."""
     name = f"{order.modality}-{order.seed:08x}"
     return out / order.site / f"P{order.anatomy_seed:08x}" / f"{order.acquired:%Y%m%d}" / name

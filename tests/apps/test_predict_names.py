@@ -25,8 +25,6 @@ def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_p
     """The command with a network that tells tissues by their grey value."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "250")
-    for limit, value in {"LEAST_AIR_SHARE": 0.0, "LEAST_SOFT_SHARE": 0.0, "LEAST_LUNG_ML": 0.1}.items():
-        monkeypatch.setattr(f"kicc_ml.severity.domain_shift.{limit}", value)
     monkeypatch.setattr("kicc_ml.runs.folder.load_folds", lambda run: [])
     monkeypatch.setattr("kicc_ml.prediction.segmentation.segmenter_of", lambda *_, **__: segmenter())
     monkeypatch.setattr("kicc_ml.clinic.held_out_case.model_of", lambda *_: Model("ab" * 32, {"model": "ab"}))
@@ -41,11 +39,11 @@ def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_p
 
 
 def save(path: Path, sound: bool = True) -> None:
-    """A scan with lungs, or one without any, which is refused."""
+    """A scan with lungs of 351 mL, or one without any, which is refused."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hu = phantom_ras() if sound else np.zeros_like(phantom_ras())
     plain = path.parent / "written.nii.gz"
-    nib.save(nib.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0])), plain)
+    nib.save(nib.Nifti1Image(hu, np.diag([7.0, 7.0, 8.0, 1.0])), plain)
     plain.rename(path)
 
 

@@ -69,7 +69,7 @@ def test_headers_are_read_faster_than_by_a_pydicom_loop_on_one_core(tmp_path: Pa
             _ = {keyword: dataset.get(keyword) for keyword in KEYWORDS}
 
     def ours() -> None:
-        parse._recent.clear()  # every run parses every file
+        parse.recent.clear()  # every run parses every file
         for name in names:
             read_headers(tmp_path, name, "site0", KEY)
 

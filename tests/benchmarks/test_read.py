@@ -69,7 +69,7 @@ def write_series(folder: Path, slices: int) -> None:
 
 
 def ours(folder: Path) -> np.ndarray:
-    parse._recent.clear()
+    parse.recent.clear()
     reader = RepositoryReader()
     return reader.get_data(reader.read(folder))[0]
 

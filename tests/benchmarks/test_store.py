@@ -7,6 +7,7 @@ background computed beforehand (volumes in memory), both cut by ``RandCropByPosN
 
 import gc
 import json
+import multiprocessing
 import os
 import statistics
 import time
@@ -201,7 +202,7 @@ def test_workers_hold_no_copy_of_the_volumes(volumes: list[Labelled]) -> None:
     for _ in range(20):
         next(batches)
     size_mib = VOLUMES * np.prod(SHAPE) * 3 / 2**20
-    held = [private_mib(worker.pid) for worker in batches._workers]
+    held = [private_mib(worker.pid) for worker in multiprocessing.active_children()]
     print(f"\n{max(held):.0f} MiB of a worker's own, beside volumes of {size_mib:.0f} MiB")
     assert max(held) < size_mib / 4
 

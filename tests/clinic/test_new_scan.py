@@ -34,13 +34,6 @@ from tests.support.predicted_scan import MODEL, NOTHING, film, predicted
 KOREAN = {"SpecificCharacterSet": ["", "ISO 2022 IR 149"], "PatientName": "Hong^Gildong=洪^吉洞=홍^길동"}
 
 
-@pytest.fixture(autouse=True)
-def chest_in_hu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The phantom holds no air: what is Hounsfield is tested in test_trust."""
-    monkeypatch.setattr("kicc_ml.severity.domain_shift.LEAST_AIR_SHARE", 0.0)
-    monkeypatch.setattr("kicc_ml.severity.domain_shift.LEAST_SOFT_SHARE", 0.0)
-
-
 def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
     Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")

@@ -1,3 +1,5 @@
+"""What is counted of a cohort's cases, overall and by hospital."""
+
 import math
 
 from kicc_ml.cohort.case_summary import summarise_cases

@@ -1,3 +1,5 @@
+"""The clinical table: every bad cell is refused by name, every sound one keeps its meaning."""
+
 import logging
 import unicodedata
 from pathlib import Path

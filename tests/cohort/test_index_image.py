@@ -1,3 +1,5 @@
+"""Which image of a patient stands for the day that predictions are made on."""
+
 from dataclasses import replace
 from datetime import date, datetime
 

@@ -1,3 +1,5 @@
+"""One person at several hospitals, or under several numbers, stays one person."""
+
 from datetime import date
 
 import pytest

@@ -1,3 +1,5 @@
+"""From a repository and its table to cases."""
+
 import logging
 import re
 from dataclasses import replace

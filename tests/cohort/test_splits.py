@@ -1,3 +1,5 @@
+"""Folds: what each function promises of who is trained on and who is tested."""
+
 from itertools import product
 
 import numpy as np

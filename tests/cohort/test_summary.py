@@ -1,3 +1,5 @@
+"""The summary of a clinical table, as text, JSON and table."""
+
 import io
 import json
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""A clinical value of after the outcome does not predict it."""
+
 from datetime import date, timedelta
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""One writer at a time, and a killed one holds nobody up."""
+
 import os
 import socket
 from pathlib import Path

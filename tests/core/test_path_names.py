@@ -1,3 +1,5 @@
+"""Foreign names that become part of a path."""
+
 import os
 import unicodedata
 from pathlib import Path

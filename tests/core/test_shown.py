@@ -1,3 +1,5 @@
+"""Foreign text where people read it, in each medium."""
+
 import csv
 import io
 import json

@@ -1,3 +1,5 @@
+"""Scans as networks see them: window, voxel size, orientation."""
+
 from pathlib import Path
 
 import nibabel as nib

@@ -1,3 +1,5 @@
+"""Batches: of the promised kind, drawn by seed, epoch and index alone."""
+
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path

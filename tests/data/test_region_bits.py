@@ -1,3 +1,5 @@
+"""Several masks in the bits of one array."""
+
 import numpy as np
 import torch
 

@@ -1,3 +1,5 @@
+"""Resampling against SciPy and SimpleITK, and by what must hold on any grid."""
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 import torch
 from scipy import ndimage
 
-from kicc_ml.data.resampling import resample
+from kicc_ml.data.resampling import SAME_PLACE_VOXELS, resample
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -125,6 +127,18 @@ def test_oblique_and_parallel_paths_agree_and_slabs_join(monkeypatch: pytest.Mon
     image = torch.from_numpy(smooth_image(rng, (12, 12, 12)))[None]
     target = affine(np.eye(3), (1.2, 0.8, 1.1), (0.3, 0.2, 0.4))
     parallel = resample(image, np.eye(4), target, (9, 9, 9))
-    monkeypatch.setattr("kicc_ml.data.resampling._is_parallel", lambda *_: False)
     monkeypatch.setattr("kicc_ml.data.resampling.SLAB_VOXELS", 2 * 81)
-    torch.testing.assert_close(resample(image, np.eye(4), target, (9, 9, 9)), parallel, atol=1e-5, rtol=0)
+    oblique = resample(image, np.eye(4), sheared(target, 1.1 * SAME_PLACE_VOXELS / 9), (9, 9, 9))
+    torch.testing.assert_close(oblique, parallel, atol=float(steepest(image)) * 1.1 * SAME_PLACE_VOXELS, rtol=0)
+
+
+def sheared(grid: np.ndarray, per_voxel: float) -> np.ndarray:
+    """A grid whose first axis leans by so much of a voxel of 1 mm for each of its own."""
+    moved = grid.copy()
+    moved[1, 0] += per_voxel
+    return moved
+
+
+def steepest(image_cxyz: torch.Tensor) -> torch.Tensor:
+    """The largest step between neighbours."""
+    return torch.stack([image_cxyz.diff(dim=axis).abs().max() for axis in (1, 2, 3)]).max()

@@ -1,3 +1,5 @@
+"""The store of prepared volumes: what it holds, when it is written again, who may write at once."""
+
 import json
 import os
 import shutil

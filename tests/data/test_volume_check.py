@@ -91,7 +91,7 @@ def test_volumes_are_read_for_the_check_once_in_a_process(tmp_path: Path, monkey
     store = VolumeStore(tmp_path / "store")
     store.prepare(cases, CANONICAL)
     store.load(cases, CANONICAL)
-    monkeypatch.setattr(volume_check, "_check", lambda folder: pytest.fail(f"{folder} was read again"))
+    monkeypatch.setattr(volume_check, "crc32", lambda *_: pytest.fail("was read again"))
     assert set(store.load(cases, CANONICAL)) == {"1", "2"}
     assert store.prepare(cases, CANONICAL) == {}
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ from tests.support.plain_slices import write
 CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
 
 
+@pytest.fixture(scope="session")
+def folders_of_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new folder each time."""
+    root = tmp_path_factory.mktemp("keys")
+    return (root / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def keys_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KICC_KEYS", str(tmp_path_factory.mktemp("keys")))
+def keys_of_its_own(folders_of_keys: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = next(folders_of_keys)
+    folder.mkdir(mode=0o700)  # others may not read keys
+    monkeypatch.setenv("KICC_KEYS", str(folder))
 
 
 @pytest.fixture(scope="session")

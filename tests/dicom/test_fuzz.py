@@ -22,6 +22,8 @@ import pydicom
 import pytest
 import SimpleITK
 from PIL import Image as Picture
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -175,7 +177,7 @@ def value_falsified(data: bytes, rng: random.Random) -> bytes:
             if vr in ("US", "SS"):
                 one[element].value = rng.choice(NUMBERS)
             elif vr in ("DS", "IS", "CS", "UI", "LO", "DA", "TM", "SH", "PN"):
-                one[element]._value = rng.choice(WORDS)
+                one[element] = DataElement(element, vr, rng.choice(WORDS), validation_mode=IGNORE)
             written = io.BytesIO()
             pydicom.dcmwrite(written, one)
             return written.getvalue()

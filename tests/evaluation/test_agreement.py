@@ -1,3 +1,5 @@
+"""Bland-Altman limits and intraclass correlations against published examples."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Paired differences of models, within hospitals."""
+
 import numpy as np
 import pandas as pd
 import pytest

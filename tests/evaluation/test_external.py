@@ -1,3 +1,5 @@
+"""Predictions of other software are taken by case and endpoint, or refused by name."""
+
 from pathlib import Path
 
 import numpy as np

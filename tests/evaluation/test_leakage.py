@@ -1,3 +1,5 @@
+"""Marks of hospitals in features, and duplicates between sides of a split, are found."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,3 +1,5 @@
+"""Lesions as pieces: found, missed and made up."""
+
 import numpy as np
 
 from kicc_ml.evaluation.lesions import detect

@@ -1,3 +1,5 @@
+"""Figures of predicted outcomes against scikit-learn and their definitions."""
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit

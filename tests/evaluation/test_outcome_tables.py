@@ -1,3 +1,5 @@
+"""Tables of outcomes: meta-analyses, decision and calibration curves."""
+
 import numpy as np
 import pandas as pd
 

@@ -1,3 +1,5 @@
+"""Figures of masks, case by case."""
+
 import numpy as np
 import pytest
 from scipy import ndimage

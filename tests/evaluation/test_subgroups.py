@@ -1,3 +1,5 @@
+"""Figures within groups of patients."""
+
 import numpy as np
 import pandas as pd
 

@@ -1,3 +1,5 @@
+"""What the report concludes, in words."""
+
 import pytest
 
 from kicc_ml.evaluation.verdict import write_verdicts

@@ -164,11 +164,21 @@ def test_an_empty_table_is_a_missing_one_and_its_imputed_values_change_nothing()
 
 @pytest.mark.parametrize("modality", ["clinical", "ct", "cxr"])
 def test_each_modality_is_withheld_now_and_then_in_training_and_never_afterwards(modality: str):
-    patients = batch(400) | {"clinical_bf": torch.zeros(400, FEATURES)}
-    learner = network().train()
-    known_b = learner._known(modality, patients)
-    assert 0.1 < 1 - known_b.float().mean() < 0.3
-    assert learner.eval()._known(modality, patients).all()
+    learner, patients = network().train(), without_all_but(modality, 400)
+    nothing = without_all_but("nothing", 400)
+    withheld_b = torch.isclose(learner(patients), learner(nothing), rtol=0, atol=1e-6).all(dim=1)
+    assert 0.1 < withheld_b.float().mean() < 0.3
+    afterwards = learner.eval()
+    assert not torch.isclose(afterwards(patients), afterwards(nothing), rtol=0, atol=1e-6).all(dim=1).any()
+
+
+def without_all_but(modality: str, patients: int) -> dict[str, Tensor]:
+    """Patients who have one modality and no other."""
+    found = batch(patients)
+    found["clinical_bf"] = torch.full_like(found["clinical_bf"], 50.0 if modality == "clinical" else torch.nan)
+    found["ct_known_b"] = torch.full((patients,), modality == "ct")
+    found["cxr_known_b"] = torch.full((patients,), modality == "cxr")
+    return found
 
 
 def test_recalibration_moves_what_is_predicted_and_not_what_is_trained():

@@ -100,7 +100,7 @@ def test_networks_are_averaged_as_probabilities_not_as_logits():
 
 @pytest.mark.parametrize(("length", "size", "step"), list(product([4, 7, 8, 9, 20, 33], [4, 8], [1, 2])))
 def test_windows_cover_every_voxel_overlap_and_reach_beyond_by_less_than_a_step(length: int, size: int, step: int):
-    starts = windows._starts(length, size, step)
+    starts = windows.window_starts(length, size, step)
     assert all(start % step == 0 for start in starts) or step > windows.WINDOW_OVERLAP * size
     assert max(starts) + size < max(length, size) + step
     covered = {place for start in starts for place in range(start, min(start + size, length))}

@@ -1,3 +1,5 @@
+"""The montage of a case: slices, outlines, sides and words."""
+
 from pathlib import Path
 
 import numpy as np

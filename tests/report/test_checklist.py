@@ -1,3 +1,5 @@
+"""The reporting checklist is filled by what is known, and never beyond it."""
+
 import yaml
 
 from kicc_ml.evaluation.summary import summarise

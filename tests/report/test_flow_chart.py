@@ -1,3 +1,5 @@
+"""The flow chart of cases kept and set aside."""
+
 from kicc_ml.report.flow_chart import flow_chart, flow_steps
 
 FLOW = {

@@ -1,3 +1,5 @@
+"""The report page: its figures, its tables, and that it asks for nothing."""
+
 import io
 import json
 from html.parser import HTMLParser

@@ -1,3 +1,5 @@
+"""Table 1: who the patients are, by hospital."""
+
 import math
 
 from kicc_ml.cohort.case_summary import summarise_cases

@@ -1,3 +1,5 @@
+"""Severity from masks, zone by zone."""
+
 from collections.abc import Callable
 
 import numpy as np

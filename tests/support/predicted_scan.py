@@ -17,11 +17,25 @@ from tests.support.phantoms import Grid, even_mm
 
 MODEL = Model("ab" * 32, {"model": "ab"})
 NOTHING = HeldOut(pd.DataFrame())
+#: Of the chest: pixels on every side, and what they hold.
+WALL, SOFT_HU = 4, 40
+
+
+class Chest(Grid):
+    """The phantom within a wall of soft tissue: on its own it is nearly all air."""
+
+    @property
+    def hu(self) -> np.ndarray:
+        hu = super().hu
+        wall = np.ones(hu.shape, bool)
+        wall[:, WALL:-WALL, WALL:-WALL] = False
+        hu[wall] = SOFT_HU
+        return hu
 
 
 def predicted(folder: Path, added_hu: int = 0, **tags: object) -> tuple[Series, Result]:
     """A chest-sized phantom: its sparse half taken for lung, a ball of it for lesion."""
-    grid = Grid(even_mm(24, 8.0), rows=40, columns=40, pixel_spacing_mm=(7.0, 7.0))
+    grid = Chest(even_mm(24, 8.0), rows=40, columns=40, pixel_spacing_mm=(7.0, 7.0))
     write_series(folder / "site" / "scan", grid, added_hu=added_hu, **tags)
     (series,), _ = index_sources([folder])
     volume = read_volume(series)

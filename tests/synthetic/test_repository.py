@@ -57,17 +57,17 @@ def test_masks_hold_the_burden_of_the_plan(made):
 
 
 def test_the_same_arguments_write_the_same_bytes_even_after_an_interruption(made, tmp_path, monkeypatch):
-    whole_folder, calls = repository._write_whole_folder, []
+    write_ct, written = repository.write_ct, []
 
-    def failing(final):
-        calls.append(final)
-        if len(calls) == 9:
+    def failing(folder, *rest):
+        written.append(folder)
+        if len(written) == 5:
             raise KeyboardInterrupt
-        return whole_folder(final)
+        write_ct(folder, *rest)
 
     out = tmp_path / "again"
     with monkeypatch.context() as patched:
-        patched.setattr(repository, "_write_whole_folder", failing)
+        patched.setattr(repository, "write_ct", failing)
         patched.setattr(repository.os, "cpu_count", lambda: 1)  # in this process, where the fault is planted
         with pytest.raises(KeyboardInterrupt):
             synthesize(out, "demo", 7, **SMALL)
@@ -195,7 +195,7 @@ def test_a_folder_with_files_of_somebody_else_is_no_repository_that_was_begun(tm
 
 def test_a_series_that_a_child_of_a_killed_process_finishes_first_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(repository.os, "cpu_count", lambda: 1)
-    place, write_ct, first = repository._make_series_path, repository.write_ct, []
+    place, write_ct, first = repository.series_folder, repository.write_ct, []
 
     def write_after_another(folder: Path, hu, grid, hospital, order) -> None:
         final = place(tmp_path / "out", order)

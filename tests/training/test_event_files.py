@@ -1,3 +1,5 @@
+"""TensorBoard's files name no machine."""
+
 import socket
 from pathlib import Path
 

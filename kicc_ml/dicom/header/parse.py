@@ -39,7 +39,7 @@ class ParsedHeader:
     order: str = "<"
 
 
-_recent: dict[tuple[int, ...], tuple[ParsedHeader, int]] = {}
+recent: dict[tuple[int, ...], tuple[ParsedHeader, int]] = {}
 
 
 def parse_header(stream: FileIO) -> ParsedHeader:
@@ -53,7 +53,7 @@ def parse_header(stream: FileIO) -> ParsedHeader:
     """
     state = os.fstat(stream.fileno())
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    known = _recent.get(identity)
+    known = recent.get(identity)
     if known is None:
         header = _parse(stream)
         known = header, stream.tell()
@@ -64,9 +64,9 @@ def parse_header(stream: FileIO) -> ParsedHeader:
 
 
 def _remember(identity: tuple[int, ...], known: tuple[ParsedHeader, int]) -> None:
-    if len(_recent) >= MAX_RECENT_FILES:
-        _recent.clear()
-    _recent[identity] = known
+    if len(recent) >= MAX_RECENT_FILES:
+        recent.clear()
+    recent[identity] = known
 
 
 def _parse(stream: FileIO) -> ParsedHeader:

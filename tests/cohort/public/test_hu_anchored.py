@@ -1,3 +1,5 @@
+"""Grey values of a public CT data set come to Hounsfield units by lung and muscle, and mix with synthetic scans."""
+
 from pathlib import Path
 
 import nibabel as nib

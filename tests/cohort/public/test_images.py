@@ -1,3 +1,5 @@
+"""Public image data sets become cases by their own layout, and what does not fit is named."""
+
 import math
 import os
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Augmentation: each change does what it says, and a draw can be replayed."""
+
 from dataclasses import fields, replace
 
 import numpy as np

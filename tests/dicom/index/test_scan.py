@@ -57,6 +57,22 @@ def small_batches(monkeypatch: pytest.MonkeyPatch, batches_a_part: int = 1) -> I
         yield
 
 
+def parts_of(cache: Path) -> Path:
+    """Where a scan puts down what it has read so far."""
+    return cache.with_name(f".{cache.name}.parts")
+
+
+def interrupted_at(name: str) -> Callable[..., list[Header]]:
+    """Reads headers until a file of this name is met."""
+
+    def read(root: Path, path: str, *rest: Any) -> list[Header]:
+        if path.endswith(name):
+            raise KeyboardInterrupt
+        return read_headers(root, path, *rest)
+
+    return read
+
+
 class TestWalk:
     def test_sites_are_the_first_folders_and_what_is_no_source_is_left_out(self, tmp_path: Path):
         for name in (
@@ -155,19 +171,30 @@ class TestCache:
         assert [path.name for path in cache.parent.iterdir()] == [cache.name]  # the parts are gone
 
     def test_rows_that_are_in_the_cache_and_in_a_part_left_behind_count_once(
-        self, tmp_path: Path, cache: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch
+        self,
+        tmp_path: Path,
+        cache: Path,
+        write_ct: Writer,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path_factory: pytest.TempPathFactory,
     ):
         write_ct()
+        kept = tmp_path_factory.mktemp("kept") / "parts"
         with small_batches(monkeypatch), monkeypatch.context() as patch:
-            patch.setattr(scanning, "_remove_parts", lambda *_: None)
-            first = list(scan(tmp_path, KEY, cache))
-        assert list(scan(tmp_path, KEY, cache)) == first
+            patch.setattr(scanning, "read_headers", interrupted_at("099"))
+            with pytest.raises(KeyboardInterrupt):
+                scan(tmp_path, KEY, cache)
+        shutil.copytree(parts_of(cache), kept)
+        whole = list(scan(tmp_path, KEY, cache))
+        assert not parts_of(cache).exists()
+        shutil.copytree(kept, parts_of(cache))
+        assert list(scan(tmp_path, KEY, cache)) == whole == list(scan(tmp_path, KEY))
 
     def test_what_another_scan_has_put_down_meanwhile_stays_and_may_go(
         self, tmp_path: Path, cache: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch
     ):
         write_ct()
-        others = scanning._get_parts_folder(cache) / "other.parquet"
+        others = parts_of(cache) / "other.parquet"
 
         def beside_another(root: Path, path: str, *rest: Any) -> list[Header]:
             shutil.rmtree(others.parent, ignore_errors=True)  # as a scan does that has ended

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from typer.testing import CliRunner
 from kicc_ml.apps.cli import app
 from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.index import walk as walking
 from kicc_ml.dicom.index.build import index_repository, read_index
 from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.index.walk import walk
@@ -75,20 +75,38 @@ def test_one_bad_entry_costs_itself_and_is_named_by_every_command(tmp_path: Path
     assert ran.exit_code == 0, ran.output
 
 
+class Listing(Iterator[os.DirEntry]):
+    """Entries as ``os.scandir`` gives them."""
+
+    def __init__(self, entries: Iterable[os.DirEntry]) -> None:
+        self._entries = iter(entries)
+
+    def __next__(self) -> os.DirEntry:
+        return next(self._entries)
+
+    def __enter__(self) -> "Listing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def test_a_file_that_vanishes_while_folders_are_walked_costs_itself(
     tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch
 ):
     write_ct()
-    listed = walking._list_entries
+    listed = os.scandir
 
-    def vanishing(folder: Path) -> list:
-        entries = listed(folder)
-        (folder / "gone").unlink(missing_ok=True)
-        return entries
+    def vanishing(folder: Path) -> Listing:
+        with listed(folder) as entries:
+            found = list(entries)
+        Path(folder, "gone").unlink(missing_ok=True)
+        return Listing(found)
 
     (tmp_path / "seoul" / "gone").write_text("-")
-    monkeypatch.setattr(walking, "_list_entries", vanishing)
-    (found,) = read_index([tmp_path])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", vanishing)
+        (found,) = read_index([tmp_path])
     assert [(row.path.name, row.reason) for row in found.file_rows] == [("gone", "unreadable")]
     assert [one.slices for one in found.series] == [5]
 
@@ -96,15 +114,17 @@ def test_a_file_that_vanishes_while_folders_are_walked_costs_itself(
 def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path, write_ct: Writer, monkeypatch: pytest.MonkeyPatch):
     write_ct()
     (tmp_path / "closed").mkdir()
-    listed = walking._list_entries
+    listed = os.scandir
 
-    def closed(folder: Path) -> list:
-        if folder.name == "closed":
+    def closed(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry]]:
+        if Path(folder).name == "closed":
             raise PermissionError(13, "Permission denied")
         return listed(folder)
 
-    monkeypatch.setattr(walking, "_list_entries", closed)
-    assert {path: fault for path, fault in faults(tmp_path).items() if fault} == {"closed": "closed_folder"}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", closed)
+        found = faults(tmp_path)
+    assert {path: fault for path, fault in found.items() if fault} == {"closed": "closed_folder"}
 
 
 def test_a_source_that_cannot_be_opened_is_the_users_error(tmp_path: Path):

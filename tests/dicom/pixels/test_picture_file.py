@@ -13,7 +13,7 @@ from PIL import Image
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.index.sources import find_scans
-from kicc_ml.dicom.pixels import decode_pool, picture_file
+from kicc_ml.dicom.pixels import picture_file
 from kicc_ml.dicom.pixels.picture_file import describe_picture, read_picture
 from kicc_ml.dicom.pixels.source import NotAnImage
 from kicc_ml.dicom.series.image_files import make_radiograph_series, read_radiograph
@@ -231,7 +231,7 @@ def test_the_pixels_of_a_stranger_are_never_decoded_in_this_process(tmp_path: Pa
 
 def test_headers_alone_start_no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Image.fromarray(FILM).save(tmp_path / "film.png")
-    monkeypatch.setattr(decode_pool, "_borrow_worker", pytest.fail)
+    monkeypatch.setattr(picture_file, "decode_in_worker", pytest.fail)
     assert make_radiograph_series(tmp_path / "film.png", site="", patient="").usable
 
 

@@ -1,14 +1,19 @@
 """Stored values of single files: what is decoded, what is refused, and that nothing takes the process along."""
 
+import fcntl
 import os
 import signal
 import struct
 import subprocess
 import sys
+import termios
+import threading
+import time
 from pathlib import Path
 
 import joblib
 import numpy as np
+import psutil
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
@@ -22,7 +27,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from kicc_ml.dicom.pixels import decode_pool
 from kicc_ml.dicom.pixels.codestream import Codestream, describe_codestream
 from kicc_ml.dicom.pixels.decode_pool import DecodingError, decode_in_worker
 from kicc_ml.dicom.pixels.read import NotAnImage, find_decoding_fault, read_frames, read_image
@@ -193,6 +197,29 @@ class TestFrames:
         assert code_of(enhanced, 6) == "undecodable"
 
 
+def decoding_workers() -> list[psutil.Process]:
+    """The processes that decode for this one."""
+    return [one for one in psutil.Process().children() if any("decode_worker" in word for word in one.cmdline())]
+
+
+def crash_the_one_asked(workers: list[psutil.Process]) -> None:
+    """Wait until a suspended worker has a request in its pipe, end it as a fault in its code would; wake the others."""
+    pipes = [os.open(f"/proc/{one.pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK) for one in workers]
+    asked = None
+    while asked is None:
+        time.sleep(0.005)
+        asked = next((one for one, pipe in zip(workers, pipes, strict=True) if bytes_waiting(pipe)), None)
+    asked.send_signal(signal.SIGSEGV)
+    for one in workers:
+        one.resume()
+    for pipe in pipes:
+        os.close(pipe)
+
+
+def bytes_waiting(pipe: int) -> int:
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
 class TestWorkers:
     """Decoding in processes apart."""
 
@@ -201,21 +228,17 @@ class TestWorkers:
     def sound(self, folder: Path) -> Path:
         return compressed(signed_file(folder / "sound"), RLELossless)
 
-    def test_a_worker_that_dies_costs_one_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_a_worker_that_dies_costs_one_file(self, tmp_path: Path):
         path = self.sound(tmp_path)
         read_image(path)
-        victim = decode_pool._pool.free[-1]
-        process, read = victim._process, victim._read
-        os.kill(process.pid, signal.SIGSTOP)  # so that it cannot have answered before it dies
-
-        def read_from_the_dead(size: int) -> bytearray:
-            os.kill(process.pid, signal.SIGSEGV)
-            os.kill(process.pid, signal.SIGCONT)
-            return read(size)
-
-        monkeypatch.setattr(victim, "_read", read_from_the_dead)
+        workers = decoding_workers()
+        for worker in workers:
+            worker.suspend()  # so that none has answered before it dies
+        killer = threading.Thread(target=crash_the_one_asked, args=(workers,), daemon=True)
+        killer.start()
         with pytest.raises(NotAnImage, match="the decoder ended with status -11"):
             read_image(path)
+        killer.join()
         np.testing.assert_array_equal(read_image(path).stored, VALUES)
 
     def test_a_decoder_that_hangs_is_ended(self, monkeypatch: pytest.MonkeyPatch):

@@ -52,13 +52,6 @@ FAULTY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def chest_in_hu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The phantom holds no air."""
-    monkeypatch.setattr("kicc_ml.severity.domain_shift.LEAST_AIR_SHARE", 0.0)
-    monkeypatch.setattr("kicc_ml.severity.domain_shift.LEAST_SOFT_SHARE", 0.0)
-
-
 def objects_of(folder: Path) -> dict[str, Dataset]:
     return {path.name: pydicom.dcmread(path) for path in (folder / "dicom").iterdir()}
 
