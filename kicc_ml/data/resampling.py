@@ -56,8 +56,9 @@ def source_box(affine_ras: np.ndarray, shape: Sequence[int], to_affine_ras: np.n
     places = index_map[:3, :3] @ corners + index_map[:3, 3:]
     first = np.floor(places.min(axis=1) / block - 1).astype(int) * block
     last = np.ceil(places.max(axis=1) / block + 2).astype(int) * block
-    first = np.clip(first, 0, (np.array(shape) - 1) // block * block)
-    last = np.clip(last, first + 1, shape)
+    # at least one whole block is kept: of less than one, the mean would be over fewer voxels than in the whole
+    first = np.clip(first, 0, np.maximum(np.array(shape) // block - 1, 0) * block)
+    last = np.clip(last, np.minimum(first + block, shape), shape)
     return tuple(slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
 
 

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -41,7 +41,14 @@ def overlapping_grids(draw: st.DrawFn) -> tuple[np.ndarray, tuple, np.ndarray, t
     return first, draw(SIDES), second, draw(SIDES)
 
 
+#: Three voxels are averaged to one, and the other grid lies where less than three are left, or before all of them.
+PAST_THE_LAST_BLOCK = (np.diag([0.5, 1, 1, 1]), (5, 1, 1), affine_of((1.5, 1, 1), (0, 0, 0), (3, 0, 0)), (1, 1, 1))
+BEFORE_THE_FIRST = (np.diag([0.5, 1, 1, 1]), (5, 1, 1), affine_of((1.5, 1, 1), (0, 0, 0), (-9, 0, 0)), (1, 1, 1))
+
+
 @given(overlapping_grids(), st.sampled_from(["zeros", "border"]), st.sampled_from(["trilinear", "nearest"]))
+@example(PAST_THE_LAST_BLOCK, "border", "trilinear")
+@example(BEFORE_THE_FIRST, "border", "trilinear")
 def test_the_source_box_is_all_of_a_scan_that_another_grid_needs(grids: tuple, padding: str, mode: str):
     affine_ras, shape, to_affine_ras, to_shape = grids
     image = image_of(shape, 0)
