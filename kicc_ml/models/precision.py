@@ -29,6 +29,11 @@ def resolve_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network lies: the device of its parameters, the processor for one that has none."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
 def on_device(network: nn.Module, name: str) -> nn.Module:
     """The network, moved. Raises UserError for a device that this machine or this build of torch does not have."""
     try:

@@ -19,6 +19,7 @@ from kicc_ml.models.baselines.nested import Predicted, blended, inner_groups
 from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
 from kicc_ml.models.baselines.tabular import baseline_predictions, clinical_bf, columns_of, endpoints_be
 from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.precision import device_of
 from kicc_ml.runs.folder import CLINICAL_MODEL, About, fold_folder, save_plain
 
 #: What ``blend`` is made of, as far as a fold has it: images, the table, and what a segmentation measured on CT.
@@ -118,7 +119,7 @@ def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Se
     network.eval()
     placed = [(place, view) for place, case in enumerate(cases) for view in _readable_views(case, data)]
     batches = loader(data.dataset([view for _, view in placed]), data.batch_size, data.num_workers) if cases else ()
-    device = next(network.parameters()).device
+    device = device_of(network)
     odds_ve = [network(move_data_to_device(batch, device)).float().cpu().numpy() for batch in batches]
     total_be, place_v = np.zeros((len(cases), len(data.endpoints))), np.array([place for place, _ in placed], int)
     np.add.at(total_be, place_v, np.concatenate([total_be[:0], *odds_ve]))

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from kicc_ml.core.shown import format_count
-from kicc_ml.models.precision import fast_bf16
+from kicc_ml.models.precision import device_of, fast_bf16
 from kicc_ml.models.schedule import budget_in_words
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.runs.plan import predicted_gib
@@ -29,7 +29,7 @@ def describe_training(settings: Mapping[str, Any], trainer: pl.Trainer) -> str:
 def describe_prediction(segmenter: Segmenter) -> str:
     """Return what scans are predicted with: the networks, the patch, mirror images and the device."""
     networks = [*segmenter.networks, *(network for other in segmenter.companions for network in other.networks)]
-    device = next(networks[0].parameters()).device.type
+    device = device_of(networks[0]).type
     parts = [format_count(len(networks), type(networks[0]).__name__), _patches(segmenter.patch_size)]
     parts += [format_count(len(segmenter.looks) - 1, "mirror image")]
     return f"{', '.join(parts)}, on {describe_device(device)}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from kicc_ml.apps.configuration import configuration, plain
 from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.models.precision import device_of
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.runs import start_line
 from kicc_ml.runs.plan import filled
@@ -67,3 +68,9 @@ def test_a_prediction_counts_the_networks_of_all_plans_and_the_mirror_images():
 @pytest.mark.parametrize("stated", [{}, {"network": None, "data": {"batch_size": 8}}, {"network": [], "data": 3}])
 def test_settings_without_a_network_are_said_to_have_none(stated: dict[str, Any]):
     assert describe_network(stated) == "no network"
+
+
+def test_a_network_without_parameters_works_on_the_processor():
+    assert device_of(nn.Identity()).type == "cpu"
+    segmenter = Segmenter([nn.Identity()], CanonicalCT(), (8, 8, 8), ("lesion",), "hu", True, 0.5)
+    assert describe_prediction(segmenter).endswith("on cpu in 32-true")
