@@ -1,4 +1,4 @@
-"""Zip files as sources, and in the folders of one: unpacked once into a private folder of the user's cache."""
+"""Unpack zip files, given as sources or found in a source, once into a private folder of the user's cache."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from kicc_ml.dicom.index.header_table import FoundFile
 from kicc_ml.dicom.index.unpack import SUFFIX, Allowance, Member, NotUnpacked, is_zip, read_members, unpack
 from kicc_ml.dicom.index.walk import make_found_fault, make_found_file
 
-#: Days after its last use when an unpacked zip file is taken away.
+#: Days after its last use when an unpacked zip file is removed.
 MAX_UNUSED_DAYS = 30
 
 
@@ -54,7 +54,7 @@ def unpack_archive(archive: Path, allowance: Allowance | None = None) -> Path:
 
 
 def _is_unpacked(folder: Path, allowance: Allowance) -> bool:
-    """Whether an archive is unpacked and whole; what it unfolds to then counts."""
+    """Whether an archive is unpacked completely; its unpacked size is then added to what was spent."""
     if (members := read_members(folder)) is None:
         return False
     allowance.spent += sum(member.size for member in members)
@@ -76,12 +76,12 @@ def _unpack(archive: Path, folder: Path, allowance: Allowance, packed_bytes: int
 
 
 def list_members(folder: Path, archive: str = "", site: str = "") -> Iterator[FoundFile]:
-    """The files of an :func:`unpack_archive` folder, in order of their names.
+    """List the files of an unpacked zip file in order of their names.
 
     Args:
-        folder: as :func:`unpack_archive` gives it, and the root of the files.
-        archive: path of the zip file under another root, to which the files then belong.
-        site: the hospital, where the zip file lies in its folder; else the first folder in the zip is the hospital.
+        folder: the folder that :func:`unpack_archive` returned.
+        archive: path of the zip file below the root of a source, if it was found there; "" if it is the source.
+        site: the hospital in whose folder the zip file lies; if "", the first folder in the zip is the hospital.
     """
     for member in read_members(folder) or ():
         path = str(folder / member.path) if archive else member.path
@@ -90,9 +90,11 @@ def list_members(folder: Path, archive: str = "", site: str = "") -> Iterator[Fo
 
 
 def open_zips(root: Path, files: Iterable[FoundFile]) -> Iterator[FoundFile]:
-    """``files`` under ``root``, the zip files among them exchanged for what they hold.
+    """Replace the zip files among ``files`` by the files in them. One that cannot be opened stays, with its fault.
 
-    One that cannot be opened stays, with its fault.
+    Args:
+        root: the source.
+        files: files below it.
     """
     allowance = Allowance()
     for file in files:
@@ -123,7 +125,7 @@ def _get_zip_cache() -> Path:
 
 
 def _make_room(cache: Path) -> None:
-    """Make the cache, and take away what was not used for long."""
+    """Make the cache, and remove unpacked zip files that were not used for a long time."""
     try:
         cache.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     except OSError as error:

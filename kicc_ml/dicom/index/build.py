@@ -1,4 +1,4 @@
-"""Repositories, exports and DICOMweb services to series, each with a verdict; headers only unless told to decode."""
+"""Index repositories, exports and DICOMweb services: series with a verdict, from headers only unless told to decode."""
 
 import hashlib
 import logging
@@ -37,7 +37,7 @@ WEB = ("http://", "https://")
 
 @dataclass(frozen=True)
 class SourceIndex:
-    """What one source holds.
+    """The index of one source.
 
     ``shown`` has the names of files that are not shown by their path under ``root``. ``marks`` are pseudonyms of the
     words by which headers name patients (:func:`kicc_ml.dicom.header.shown_path.make_identity_marks`).
@@ -53,7 +53,7 @@ class SourceIndex:
     true_paths: bool = False
 
     def name_file(self, path: Path) -> str:
-        """How a file is called in what is printed: by its place in a series, else by a path that names nobody."""
+        """Name a file for output: by its position in a series, else by a path that names no patient."""
         if self.true_paths:
             return decode_path(str(path))
         if path in self._place_in_series:
@@ -62,7 +62,7 @@ class SourceIndex:
         return self.name_path(path)
 
     def name_path(self, path: Path) -> str:
-        """The path of a file with pseudonyms for all that may tell whose it is."""
+        """Return the path of a file with pseudonyms for everything that may identify a patient."""
         below = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         shown = self.shown.get(path) or decode_path(str(below))
         site, slash, inside = shown.partition("/")
@@ -72,7 +72,7 @@ class SourceIndex:
         return first + hide_identity_in_path(inside if slash else shown, self.key, self.marks)
 
     def name_series_files(self, series: Series) -> list[str]:
-        """How the files of a series are called, in their order: by site, series and number."""
+        """Name the files of a series in their order, by site, series and number."""
         if self.true_paths:
             return [decode_path(str(path)) for path in series.files]
         digits = len(str(len(series.files)))
@@ -80,11 +80,11 @@ class SourceIndex:
         return [f"{folder}/{number:0{digits}d}" for number in range(1, len(series.files) + 1)]
 
     def name_site(self, site: str) -> str:
-        """How a hospital is called: by its folder, or what stands for it where that is named after a patient."""
+        """Name a hospital by its folder, or by a pseudonym if the folder is named after a patient."""
         return hide_identity_in_site(self._sites_shown.get(site) or decode_path(site), self.key, self.marks)
 
     def hide_identity(self, text: str) -> str:
-        """What a header says of scanner or kernel: some hold a patient's name."""
+        """Replace a patient's name in a text of a header, such as scanner or kernel, by a pseudonym."""
         return hide_identity_in_text(text, self.key, self.marks)
 
     @cached_property
@@ -93,7 +93,7 @@ class SourceIndex:
 
     @cached_property
     def _sites_shown(self) -> dict[str, str]:
-        """What headers leave of the first folders: the same for all that lies in one."""
+        """Shown names of the hospital folders that headers have changed."""
         paths = [(one.site, one.files[0]) for one in self.series] + [(row.site, row.path) for row in self.file_rows]
         return {
             site: shown for site, path in paths if site and (shown := self._find_shown_site(path)) != decode_path(site)
@@ -105,10 +105,18 @@ class SourceIndex:
 
 
 def index_repository(root: Path, cache: Path | None = None, policy: GeometryPolicy = REFUSE) -> list[Series]:
-    """All series of ``root/<site>/**``, refused ones included; an empty list where there is no image.
+    """Index all series of ``root/<site>/**``, refused ones included. Zip files are opened.
 
-    ``cache`` is a parquet file that spares opening unchanged files again; it holds pseudonyms only.
-    Zip files under ``root`` are opened. Raises UserError where ``root`` is no folder.
+    Args:
+        root: the repository.
+        cache: parquet file with which unchanged files are not opened again; it holds pseudonyms only.
+        policy: which geometry faults are repaired.
+
+    Returns:
+        the series; an empty list if there is no image.
+
+    Raises:
+        UserError: ``root`` is not a folder.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
@@ -121,7 +129,7 @@ def index_repository(root: Path, cache: Path | None = None, policy: GeometryPoli
 def index_sources(
     sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False
 ) -> tuple[list[Series], list[FileRow]]:
-    """Series and files without a place in one, of several sources: see :func:`read_index`."""
+    """Index several sources; returns all series, and all files in no series. See :func:`read_index`."""
     found = read_index(sources, policy, decode=decode)
     return [one for each in found for one in each.series], [one for each in found for one in each.file_rows]
 
@@ -129,11 +137,18 @@ def index_sources(
 def read_index(
     sources: Sequence[Path | str], policy: GeometryPolicy = REFUSE, *, decode: bool = False, cached: bool = False
 ) -> list[SourceIndex]:
-    """The index of each source: a folder, a zip file, a single file, or the address of a DICOMweb service.
+    """Index each source: a folder, a zip file, a single file, or the address of a DICOMweb service.
 
-    The first folder below a source is the site. ``decode`` also decodes every image. ``cached`` keeps what was read
-    of headers in the user's cache folder, never in a source. Raises UserError for a source that is none, or where
-    there is not one file in any.
+    The first folder below a source is the site.
+
+    Args:
+        sources: the sources.
+        policy: which geometry faults are repaired.
+        decode: decode every image too, and refuse those that cannot be decoded.
+        cached: keep the headers in the user's cache folder; a source is never written to.
+
+    Raises:
+        UserError: a source does not exist, or no source has a file.
     """
     found = [_index_source(str(source), policy, decode, cached) for source in sources]
     if not any(one.series or one.file_rows for one in found):
@@ -164,7 +179,7 @@ def _index_web(url: str, policy: GeometryPolicy, decode: bool) -> SourceIndex:
 
 
 def _open_source(source: Path) -> tuple[Path, list[FoundFile], bytes]:
-    """Root, files and key of a source on disk."""
+    """Open a source on disk, and return its root, its files and its key."""
     if source.is_dir():
         return source, _list_files(source), load_repository_key(source)
     if not source.is_file():
@@ -188,7 +203,7 @@ def _index_files(
     cache: Path | None,
     decode: bool = False,
 ) -> SourceIndex:
-    """The verdicts, patient by patient, so that headers are objects for one patient at a time."""
+    """Index files patient by patient, so that only the headers of one patient are objects at a time."""
     table = read_found_files(root, files, key, cache)
     series: list[Series] = []
     rows: list[FileRow] = []
@@ -209,7 +224,7 @@ def _index_files(
 
 
 def mark_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
-    """``headers`` with the fault of each image that cannot be decoded."""
+    """Set the fault of each header whose image cannot be decoded."""
     paths = sorted({header.path for header in headers if not header.fault})
     pool = joblib.Parallel(n_jobs=-1, prefer="threads")  # the work is done by decoders in processes of their own
     faults = dict(zip(paths, pool(joblib.delayed(find_decoding_fault)(root / path) for path in paths), strict=True))
@@ -221,5 +236,5 @@ def _log_verdicts(found: SourceIndex) -> None:
     logger.info("%s: %s; %d files in no series", found.root, dict(verdicts), len(found.file_rows))
     refused = (reason for one in found.series if not one.usable for reason in one.reasons)
     for reason, count in Counter([*refused, *(row.reason for row in found.file_rows)]).most_common():
-        is_lost = reason in NOT_OPENED - {"linked_twice"}  # nobody knows what was in there
+        is_lost = reason in NOT_OPENED - {"linked_twice"}  # its content is not known
         logger.log(logging.WARNING if is_lost else logging.INFO, "%5d  %s: %s", count, reason, REASONS[reason])

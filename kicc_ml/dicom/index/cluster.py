@@ -1,4 +1,4 @@
-"""Headers read on a Dask cluster: joblib's own processes are exchanged for the cluster's."""
+"""Read headers on a Dask cluster, in place of joblib's own processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,16 @@ MAX_CONNECT_SECONDS = 15
 
 @contextmanager
 def use_cluster(scheduler: str) -> Iterator[None]:
-    """Within, what joblib does is done by the cluster of ``scheduler``; nothing changes where that is "".
+    """Let joblib use a Dask cluster within the block.
 
-    The workers need kicc_ml in the same version and the source under the same path. They are handed the
-    repository's key, so the network between them must be the consortium's own. Raises UserError where Dask is not
-    installed or the scheduler does not answer.
+    The workers need the same version of kicc_ml and the source under the same path. They receive the repository's key,
+    so the network between them must belong to the consortium.
+
+    Args:
+        scheduler: address of the scheduler; "" changes nothing.
+
+    Raises:
+        UserError: Dask is not installed, or the scheduler does not answer.
     """
     if not scheduler:
         yield

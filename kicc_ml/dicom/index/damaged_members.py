@@ -1,4 +1,4 @@
-"""A file that is damaged in a zip belongs to a series that nobody can name: it is sought where the file lies."""
+"""Refuse series that may lack a slice because a file in the same zip file is damaged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,10 +11,15 @@ DAMAGED_CODE = "damaged_in_zip"
 
 
 def refuse_beside_damage(root: Path, files: Sequence[FoundFile], series: Sequence[Series]) -> list[Series]:
-    """``series`` under ``root``, refused where they may lack a slice that is damaged in a zip file.
+    """Refuse the series that may lack a slice that is damaged in a zip file.
 
-    Those are the series with a file in the folder of the damaged one, or where there is none, in the nearest folder of
-    the same zip file around it. A header among damaged bytes is not asked.
+    The series of a damaged file is not known, since its header is not trusted. Refused are the series with a file in
+    the folder of the damaged one, or else in the nearest folder around it in the same zip file.
+
+    Args:
+        root: the source.
+        files: all its files.
+        series: all its series.
     """
     damaged = [file for file in files if file.fault == DAMAGED_CODE]
     if not damaged:
@@ -31,7 +36,7 @@ def refuse_beside_damage(root: Path, files: Sequence[FoundFile], series: Sequenc
 
 
 def _find_nearest_series(damaged: FoundFile, places: Sequence[set[tuple[Path, str]]]) -> list[int]:
-    """Numbers of the series with a file in the nearest folder around the damaged one that holds any."""
+    """Find the indices of the series with a file in the nearest folder around the damaged file."""
     archive = _find_zip_folder(damaged)
     for folder in _list_folders_around(damaged.name):
         near = [
@@ -45,12 +50,12 @@ def _find_nearest_series(damaged: FoundFile, places: Sequence[set[tuple[Path, st
 
 
 def _list_folders_around(name: str) -> Iterator[str]:
-    """``a/b/`` and ``a/`` and ```` of ``a/b/c``."""
+    """List the folders around a file, the innermost first: ``a/b/``, ``a/`` and ```` for ``a/b/c``."""
     while name:
         name = name.rpartition("/")[0]
         yield f"{name}/" if name else ""
 
 
 def _find_zip_folder(file: FoundFile) -> Path:
-    """The folder that a zip file is unpacked into: two above each of its files."""
+    """Find the folder into which a zip file was unpacked: two levels above each of its files."""
     return Path(file.path).parent.parent

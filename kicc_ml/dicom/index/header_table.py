@@ -1,6 +1,6 @@
-"""Headers as columns: a tenth of their size as objects, and the form in which a scan keeps what it has read.
+"""Headers as a table, which takes a tenth of the memory of objects and is the format of the cache.
 
-What is written down holds pseudonyms only, and dates moved by the patient's :func:`compute_shift_days`.
+The table holds pseudonyms only, and dates shifted by the patient's :func:`compute_shift_days`.
 """
 
 import os
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from kicc_ml.core.pseudonym import compute_shift_days
 from kicc_ml.dicom.header.read import Header
 
-#: So many headers are objects at a time.
+#: Number of headers that are objects at a time.
 CHUNK = 1024
 FILE_NAMES = sys.getfilesystemencoding()
 DATE_FIELDS = ("acquired", "study_started")
@@ -35,10 +35,10 @@ FIELDS = tuple(field.name for field in fields(Header))
 
 
 class FoundFile(NamedTuple):
-    """A file under the root; ``path`` is relative to it. Size and times tell whether it has changed.
+    """A file below the root; ``path`` is relative to it. Size and times show whether it has changed.
 
-    The time of the last change of the entry (ctime) also tells of a file replaced by one of the same size and
-    date, as copying tools that keep dates do.
+    The time of the last change of the entry (ctime) also detects a file that was replaced by one of the same size and
+    date, by a copying tool that keeps dates.
     """
 
     path: str
@@ -76,7 +76,7 @@ class HeaderTable:
             yield from read_header_table(self.table.slice(start, CHUNK), self.key)
 
     def group_by_patient(self) -> Iterator[list[Header]]:
-        """Headers of one patient at a time, in order of path; those of no patient (no images) by site."""
+        """Iterate over the headers of each patient in order of path; headers without patient are grouped by site."""
         numbered = self.table.append_column("row", pa.array(range(len(self)), pa.int64()))
         names = [(name, "ascending") for name in ("site", "patient", "row")]
         order = numbered.select([name for name, _ in names]).sort_by(names)["row"]
@@ -86,7 +86,7 @@ class HeaderTable:
 
 
 def make_header_table(files: Sequence[FoundFile], headers: Sequence[Sequence[Header]], key: bytes) -> pa.Table:
-    """Rows of :data:`SCHEMA` for the headers of each file, dates shifted."""
+    """Make a table with :data:`SCHEMA` from the headers of each file, with shifted dates."""
     rows = [header for group in headers for header in group]
     owners = [file for file, group in zip(files, headers, strict=True) for _ in group]
     columns: dict[str, list[Any]] = {name: [getattr(header, name) for header in rows] for name in FIELDS}
@@ -101,7 +101,7 @@ def make_header_table(files: Sequence[FoundFile], headers: Sequence[Sequence[Hea
 
 
 def read_header_table(table: pa.Table, key: bytes) -> list[Header]:
-    """The inverse of :func:`make_header_table`, with the true dates."""
+    """Read headers with their true dates from a table: the inverse of :func:`make_header_table`."""
     columns = {name: table[name].to_pylist() for name in FIELDS}
     for name in ("path", "site"):
         columns[name] = list(map(os.fsdecode, columns[name]))
@@ -114,7 +114,7 @@ def read_header_table(table: pa.Table, key: bytes) -> list[Header]:
 
 
 def make_identity_table(files: Sequence[FoundFile]) -> pa.Table:
-    """What tells one state of a file from another, as columns."""
+    """Make a table of path, site, size and times of files, by which a changed file is detected."""
     columns = [list(column) for column in zip(*files, strict=True)] or [[] for _ in IDENTITY]
     # as os.fsencode does, without its call for each of a million names
     paths, sites = ([name.encode(FILE_NAMES, "surrogateescape") for name in column] for column in columns[:2])
@@ -122,7 +122,7 @@ def make_identity_table(files: Sequence[FoundFile]) -> pa.Table:
 
 
 def select_file_identities(table: pa.Table) -> pa.Table:
-    """The identity of each file once, though a multi-frame one has many rows."""
+    """Select path, site, size and times of each file once, although a multi-frame file has many rows."""
     first = pc.less_equal(pc.fill_null(table["frame"], 0), 0)
     return table.filter(first).select(IDENTITY)
 

@@ -1,4 +1,4 @@
-"""The index as one HTML page that can be sent, printed and read without a network."""
+"""Write the index as one HTML page, which can be sent, printed and read without a network."""
 
 from collections.abc import Callable
 from typing import Any

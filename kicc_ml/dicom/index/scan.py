@@ -1,4 +1,4 @@
-"""Every file under a folder to its header: in parallel where that pays, once where a cache is kept."""
+"""Read the headers of all files below a folder, in parallel if there are many, and only once with a cache."""
 
 import os
 import warnings
@@ -29,23 +29,28 @@ from kicc_ml.dicom.index.header_table import (
 )
 from kicc_ml.dicom.index.walk import walk
 
-#: Fewer files than this are read faster by one process than two processes are started.
+#: Minimum number of files for several processes; fewer are read faster by one process.
 MIN_PARALLEL_FILES = 2000
 FILES_PER_BATCH = 256
-#: Batches after which what was read is put down, so that a killed scan goes on from there.
+#: Batches after which the headers are saved, so that a killed scan can continue from there.
 BATCHES_PER_PART = 20
-#: Raised whenever a field of Header is added or read differently, so that an old cache is not believed.
+#: Increased whenever a field of Header is added or read differently, so that an old cache is not used.
 CACHE_FORMAT = "5"
 
 
 def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
-    """Headers of all files under ``root``, in order of path, and of those in zip files there.
+    """Read the headers of all files below ``root``, and in zip files there, in order of path.
 
-    ``cache`` is a parquet file that spares opening unchanged files again. While a scan runs its parts lie in a
-    folder beside it, from which a scan that was killed goes on. Both hold pseudonyms and shifted dates only, beside
-    the paths.
-    Processes are joblib's: ``joblib.parallel_config(backend="dask")`` around the call spreads them over a cluster.
-    Raises UserError where ``root`` is no folder.
+    The processes are joblib's: ``joblib.parallel_config(backend="dask")`` around the call uses a cluster.
+
+    Args:
+        root: the folder.
+        key: the repository's key, for pseudonyms.
+        cache: parquet file with which unchanged files are not opened again. While a scan runs, its parts are saved in a
+            folder beside it, from which a killed scan continues. Both hold paths, pseudonyms and shifted dates.
+
+    Raises:
+        UserError: ``root`` is not a folder.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds one folder per hospital")
@@ -53,7 +58,7 @@ def scan(root: Path, key: bytes, cache: Path | None = None) -> HeaderTable:
 
 
 def read_found_files(root: Path, found: Sequence[FoundFile], key: bytes, cache: Path | None = None) -> HeaderTable:
-    """As :func:`scan`, of given files under ``root``."""
+    """Read the headers of given files below ``root``; see :func:`scan`."""
     kept, read_from = _load_cache(cache, key) if cache else (SCHEMA.empty_table(), [])
     if cache and select_file_identities(kept).equals(make_identity_table(found)):
         return HeaderTable(kept, key)
@@ -70,9 +75,9 @@ def read_found_files(root: Path, found: Sequence[FoundFile], key: bytes, cache: 
 def _read_parts(
     root: Path, files: Sequence[FoundFile], key: bytes, cache: Path | None, saved_parts: list[Path]
 ) -> Iterator[pa.Table]:
-    """Headers of ``files`` in their order, some batches at a time, put down as they come where there is a cache.
+    """Read headers in the order of ``files``, some batches at a time, and save each part if there is a cache.
 
-    ``put_down`` is filled with where.
+    The paths of saved parts are appended to ``saved_parts``.
     """
     tables = iter(_read(root, files, key))
     while some := list(islice(tables, BATCHES_PER_PART)):
@@ -105,7 +110,7 @@ def _read_file_headers(root: Path, file: FoundFile, key: bytes) -> list[Header]:
 
 
 def _map_rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
-    """Number of the row of each file, and of each frame of it; of rows that are there twice the last."""
+    """Map the state of each file to the row number of each of its frames; of repeated rows the last is used."""
     columns = [table[name].to_pylist() for name in IDENTITY]
     columns[:2] = [map(os.fsdecode, column) for column in columns[:2]]
     rows: dict[tuple, dict[int | None, int]] = {}
@@ -115,14 +120,14 @@ def _map_rows_by_file(table: pa.Table) -> dict[tuple, dict[int | None, int]]:
 
 
 def _order_rows(table: pa.Table, found: Sequence[FoundFile]) -> pa.Table:
-    """The rows of the files that are there now, in their order."""
+    """Select the rows of the given files, in their order."""
     rows_of = _map_rows_by_file(table)
     rows = [row for file in found for row in rows_of[file.state].values()]
     return table.take(pa.array(rows, pa.int64())).combine_chunks()
 
 
 def _make_stamp(key: bytes) -> bytes:
-    """Changes with the key, since the cached pseudonyms are then worth nothing, and with the format."""
+    """Make the stamp of a cache, which changes with the key (cached pseudonyms are then useless) and the format."""
     return make_pseudonym(key, "header cache", CACHE_FORMAT).encode()
 
 
@@ -131,9 +136,9 @@ def _get_parts_folder(cache: Path) -> Path:
 
 
 def _load_cache(cache: Path, key: bytes) -> tuple[pa.Table, list[Path]]:
-    """What earlier scans have read, a killed one too, and the parts that held it.
+    """Load the headers that earlier scans saved, killed ones included, and the paths of their parts.
 
-    Nothing of what is damaged, or of another key or format.
+    Files that are damaged, or of another key or format, are ignored.
     """
     tables = [SCHEMA.empty_table()]
     parts = sorted(_get_parts_folder(cache).glob("*.parquet"))
@@ -148,13 +153,13 @@ def _load_cache(cache: Path, key: bytes) -> tuple[pa.Table, list[Path]]:
 
 
 def _write_cache(file: Path, table: pa.Table, key: bytes) -> None:
-    """Whole or not at all."""
+    """Write a cache file completely or not at all."""
     with whole_file(file, private=True, durable=False) as partial:  # paths may be named after patients
         pq.write_table(table.replace_schema_metadata({"stamp": _make_stamp(key)}), partial)
 
 
 def _remove_parts(cache: Path, parts: Sequence[Path]) -> None:
-    """Take away the parts that are in the cache now; those of another scan that is going on stay."""
+    """Remove the parts that are now in the cache; those of another running scan stay."""
     for part in parts:
         part.unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or gone

@@ -1,8 +1,8 @@
-"""How files are called in what is printed or written down: nothing in a name tells whose they are.
+"""Hide in the names of files everything that may identify a patient, for output on screen and to files.
 
-A file of a series is called by site, pseudonym of the series and its place in it. Of a file in no series the path is
-shown, with what may identify somebody as pseudonyms: words that a header of the source names as patient or number,
-dates, long numbers, and every word that is not in :data:`PLAIN_WORDS`.
+A file of a series is named by site, pseudonym of the series and its position. A file in no series is named by its path,
+in which pseudonyms replace everything that may identify somebody: words that a header of the source states as patient
+name or number, dates, long numbers, and every word that is not in :data:`PLAIN_WORDS`.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.dicom.header.shown_path import make_identity_mark, normalize_word
 
-#: What is in the names of files of scanners and archives, and of what lies beside them. It says nothing of a person.
+#: Words in the names of files from scanners and archives, and of files beside them, that do not identify a person.
 PLAIN_WORDS = frozenset(
     """
     abd abdomen acq acquisition adc ap autorun avi axial axi backup bak bmp body bone broken bsm bz cad cd chest cor
@@ -25,13 +25,13 @@ PLAIN_WORDS = frozenset(
     zip 흉부 영상 검사 촬영 판독 보고서 원본 사진 파일
     """.split()  # noqa: SIM905
 )
-#: Digits of the longest number that is shown: numbers of slices and series.
+#: Maximum number of digits of a number that is shown: numbers of slices and series.
 MAX_SHOWN_DIGITS = 4
-#: Digits of several numbers in a row from which on they may be a date, a telephone number or a UID.
+#: Maximum number of digits of several numbers in a row; with more they may be a date, a telephone number or a UID.
 MAX_CHAIN_DIGITS = 5
-#: Most tokens that make one identifier up together: ``A-17/0003`` are three.
+#: Maximum number of tokens of one identifier: ``A-17/0003`` has three.
 MAX_RUN_TOKENS = 6
-#: The first of the characters (of Unicode's private use) that hold the places of pseudonyms while a path is worked on.
+#: First and last placeholder (private use characters of Unicode) for pseudonyms while a path is processed.
 FIRST_PLACEHOLDER, LAST_PLACEHOLDER = 0xE000, 0xF8FF
 _PSEUDONYM = re.compile(r"(?<![^\W_])(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{12}(?![^\W_])")
 _DATE_IN_FOLDERS = re.compile(r"(?<!\d)(?:19|20)\d\d(?:/\d{1,4})+(?!\d)")
@@ -42,23 +42,23 @@ _PLACEHOLDER = re.compile(f"[{chr(FIRST_PLACEHOLDER)}-{chr(LAST_PLACEHOLDER)}]")
 
 
 def hide_identity_in_path(path: str, key: bytes, marks: Collection[str]) -> str:
-    """A path of which nothing tells whose file it is.
+    """Replace everything in a path that may identify a patient by pseudonyms.
 
     Args:
-        path: with ``/`` between its folders; pseudonyms in it stay.
-        key: of the repository.
-        marks: what stands for the words of headers (:func:`kicc_ml.dicom.header.shown_path.make_identity_mark`).
+        path: the path, with ``/`` between its folders; pseudonyms in it stay.
+        key: the repository's key.
+        marks: pseudonyms of identifying words (:func:`kicc_ml.dicom.header.shown_path.make_identity_mark`).
     """
     return _NameHider(key, marks).hide_all(path, _is_plain)
 
 
 def hide_identity_in_site(site: str, key: bytes, marks: Collection[str]) -> str:
-    """The folder of a hospital: its name is shown, but a day, a long number or a word of a header is not."""
+    """Hide dates, long numbers and identifying words in the folder name of a hospital; other words are shown."""
     return site if _ADDRESS.fullmatch(site) else _NameHider(key, marks).hide_all(site, lambda word: True)
 
 
 def hide_identity_in_text(text: str, key: bytes, marks: Collection[str]) -> str:
-    """What a header says of scanner or kernel, without words of headers; a short number is a model, not a patient."""
+    """Hide identifying words in a text about scanner or kernel; a short number is a model, not a patient."""
     return _NameHider(key, marks, MAX_SHOWN_DIGITS).hide_marked(text)
 
 
@@ -67,7 +67,7 @@ def _is_plain(word: str) -> bool:
 
 
 class _NameHider:
-    """One path, in which each thing that is hidden becomes one character until all is done."""
+    """Hides identifying parts of one path: each becomes a placeholder character, which is filled at the end."""
 
     def __init__(self, key: bytes, marks: Collection[str], longest_number: int = 0) -> None:
         self.key, self.marks, self.longest_number = key, marks, longest_number
@@ -86,17 +86,17 @@ class _NameHider:
         return self._fill_placeholders(self._hide_marked(_PLACEHOLDER.sub("?", text)))
 
     def _add_placeholder(self, pseudonym_shown: str) -> str:
-        """The character that holds the place of a pseudonym."""
+        """Store a pseudonym and return its placeholder character."""
         self.pseudonyms.append(pseudonym_shown)
         return chr(min(FIRST_PLACEHOLDER + len(self.pseudonyms) - 1, LAST_PLACEHOLDER))  # a path has 4096 bytes
 
     def _hide(self, text: str) -> str:
-        """A pseudonym with letters and digits, so that it is known for one where it is met again."""
+        """Replace a text by a pseudonym with letters and digits, so that it is recognised as one later."""
         digits = make_pseudonym(self.key, normalize_word(text))
         return self._add_placeholder(digits if _PSEUDONYM.fullmatch(digits) else f"a0{digits[2:]}")
 
     def _hide_marked(self, component: str) -> str:
-        """A folder or file name without the words of headers, written together or apart."""
+        """Hide the identifying words in a folder or file name, whether written together or apart."""
         tokens = list(_TOKEN.finditer(component)) if self.marks else []
         result, at, first = "", 0, 0
         while first < len(tokens):
@@ -124,7 +124,7 @@ class _NameHider:
         return token if shown else self._hide(token)
 
     def _fill_placeholders(self, text: str) -> str:
-        """``text`` with the pseudonyms, set off from letters and digits beside them."""
+        """Fill in the pseudonyms, separated from letters and digits beside them."""
         result = ""
         for character in text:
             is_place = _PLACEHOLDER.match(character) is not None

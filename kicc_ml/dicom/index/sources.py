@@ -1,4 +1,4 @@
-"""Scans somebody points at: a NIfTI, picture or DICOM file, a zip file or folder of these, or a DICOMweb service."""
+"""Find the scans of a source: a NIfTI, picture or DICOM file, a zip file or folder of these, or a DICOMweb service."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Scans(dict[str, Series]):
-    """Scans by case id; ``set_aside`` has the files beside them that cannot be predicted, and why."""
+    """Scans by case id. ``set_aside`` holds the files that cannot be predicted, with the reason."""
 
     def __init__(self, scans: Mapping[str, Series], set_aside: Mapping[str, str]) -> None:
         super().__init__(scans)
@@ -32,12 +32,19 @@ class Scans(dict[str, Series]):
 
 
 def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: Modality = "CT") -> Scans:
-    """CT series or radiographs by case id: the name of a file less its suffix, the pseudonym of a DICOM series.
+    """Find CT series or radiographs by case id: a file name without suffix, or the pseudonym of a DICOM series.
 
-    CT may be NIfTI, radiographs PNG or JPEG; in zip files they are not looked for. ``units`` and ``spacing_known`` are
-    said of NIfTI files, which do not say themselves. Refused series, and what is not opened, are logged with their
-    reason; files that cannot be predicted are ``set_aside``. Raises UserError where there is no scan, or where two
-    files give one id.
+    CT may be NIfTI files, and radiographs PNG or JPEG files, but not within zip files. Refused series, and entries that
+    are not opened, are logged with their reason.
+
+    Args:
+        source: the source.
+        units: unit of NIfTI files, which do not state it.
+        spacing_known: whether the spacing of NIfTI files is true.
+        modality: ``CT`` or ``CXR``.
+
+    Raises:
+        UserError: there is no scan, or two files have the same id.
     """
     suffixes = NIFTI_SUFFIXES if modality == "CT" else RADIOGRAPH_SUFFIXES
     files = list(_list_files(source, suffixes))
@@ -69,9 +76,9 @@ def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: 
 
 
 def _log_refusals(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Files that cannot be predicted, by name; all refused series are logged.
+    """Log all refused series, and return the files that cannot be predicted, by name.
 
-    A refused series of DICOM may be a scout beside the scan, a refused file of another kind was meant as one.
+    A refused DICOM series may be a scout beside the scan, but a refused file of another kind was meant to be a scan.
     """
     set_aside: dict[str, str] = {}
     for series in found:
@@ -93,7 +100,7 @@ def _index_dicom(source: Path | str, modality: Modality) -> list[Series]:
 
 
 def _list_files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """The files at a place on disk whose name ends so."""
+    """List the files of a source on disk with one of the suffixes."""
     if str(source).startswith(WEB):
         return
     place = Path(source)
@@ -107,7 +114,7 @@ def _list_files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]
 
 
 def _list_hidden_files(place: Path) -> Iterator[Path]:
-    """Files whose name begins with a dot, but for the ``._`` ones of a Mac: such a scan is set aside by name."""
+    """List files whose name begins with a dot, except ``._`` files of a Mac; such scans are set aside by name."""
     for path in place.rglob(".*"):
         folders = path.relative_to(place).parts[:-1]
         if path.is_file() and not path.name.startswith("._") and not any(folder[0] == "." for folder in folders):

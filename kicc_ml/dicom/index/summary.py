@@ -1,4 +1,4 @@
-"""What an index comes to: verdicts by site, reasons by how much they cost, in the terminal."""
+"""Summarise an index: verdicts by site, and reasons by how many series and files they cost, for the terminal."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from kicc_ml.dicom.series.remedies import REMEDIES
 
 PLURAL = {"file": "files", "series": "series"}
 VERDICTS = ("usable", "repaired", "refused")
-#: Said of a series whatever its verdict: these alone cost nothing.
+#: Codes that are only notes and cost no series.
 NOTES = {"oblique", "coronal", "sagittal", "burned_in", "lossy_compression"}
 NOTES |= {"split_orientation", "split_matrix", "split_kernel", "split_acquisition"}
-#: With more series than this a list of them no longer fits a screen.
+#: Maximum number of series that are listed one by one; more do not fit a screen.
 MAX_LISTED_SERIES = 40
 
 
 def count_by_site(frame: pd.DataFrame) -> pd.DataFrame:
-    """Series of each verdict, and files in no series, per site; the columns are named as they are printed."""
+    """Count the series of each verdict, and the files in no series, per site. Columns are named as they are printed."""
     series = frame[frame["kind"] == "series"]
     counts = pd.crosstab(series["site"], series["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
     files = frame.loc[frame["kind"] == "file", "site"].value_counts()
@@ -29,9 +29,9 @@ def count_by_site(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_by_reason(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each reason with its words and remedy and how many series and files have it, worst first.
+    """Count the series and files of each reason, and add its explanation and remedy, the worst reason first.
 
-    Worst is what costs most series, then what costs most files; what was mended or is only said comes last.
+    The worst reason costs the most series, then the most files. Repairs and notes come last.
     """
     rows = frame[["kind", "verdict", "reasons"]].explode("reasons").dropna(subset=["reasons"])
     of_series = rows["kind"] == "series"
@@ -46,7 +46,7 @@ def count_by_reason(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table]:
-    """For the terminal: series one by one where they are few or asked for, then sites, then reasons."""
+    """Make tables for the terminal: the series if they are few or ``all_series`` is set, then sites, then reasons."""
     series = frame[frame["kind"] == "series"]
     if all_series or len(series) <= MAX_LISTED_SERIES:
         yield _make_series_table(series)
@@ -56,7 +56,7 @@ def make_tables(frame: pd.DataFrame, all_series: bool = False) -> Iterator[Table
 
 
 def format_totals(frame: pd.DataFrame) -> str:
-    """Counts by kind and verdict in words."""
+    """Format the number of series and files of each verdict as one line."""
     counts = Counter(zip(frame["kind"], frame["verdict"], strict=True))
     return ", ".join(
         f"{format_count(count, kind, PLURAL[kind])} {verdict}" for (kind, verdict), count in sorted(counts.items())

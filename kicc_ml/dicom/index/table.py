@@ -1,4 +1,4 @@
-"""The index as a table: one row per series, and one per file that is in none. Pseudonyms and shifted dates only."""
+"""Make the table of an index: one row per series and per file in no series, with pseudonyms and shifted dates only."""
 
 import secrets
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The members of a zip file, and of zip files in it, written down under numbers: no name in it is ever a path here."""
+"""Unpack zip files, and zip files in them, to numbered files: no name in a zip file becomes a path."""
 
 import json
 import lzma
@@ -17,13 +17,13 @@ from kicc_ml.dicom.index.walk import is_source_file
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 
-#: Slices without an object shrink a thousandfold, whole exports three- to tenfold.
+#: Maximum ratio of unpacked to packed size: empty slices shrink a thousandfold, whole exports three- to tenfold.
 MAX_RATIO = 100
-#: Below this a high ratio does no harm.
+#: Unpacked size below which a high ratio is harmless.
 HARMLESS_BYTES = 64 * 2**20
 MAX_MEMBER_BYTES = 8 * 2**30
 MAX_MEMBERS = 10**6
-#: Zip files in a zip file in a zip file; exports have two levels, and some zip files hold themselves.
+#: Maximum depth of zip files in zip files: exports have two levels, and some malicious zip files contain themselves.
 MAX_DEPTH = 3
 FILES_PER_FOLDER = 1000
 CHUNK_BYTES = 2**20
@@ -31,16 +31,16 @@ NAMES_FILE = ".names.json"
 SUFFIX = ".zip"
 #: Bits of the flags of a member (APPNOTE 4.4.4).
 ENCRYPTED, UTF_8 = 0x1, 0x800
-#: How a zip file begins, and the member by which one is a spreadsheet or document (ECMA-376, OpenDocument).
+#: Signature of a zip file, and first members of spreadsheets and documents (ECMA-376, OpenDocument).
 MAGIC = b"PK\3\4"
 OFFICE_MEMBERS = frozenset({"[Content_Types].xml", "mimetype"})
 READABLE_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
-#: What zipfile and the decompressors raise at bytes that are not what was packed.
+#: Errors of zipfile and the decompressors for damaged bytes.
 DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError)
 
 
 class NotUnpacked(UserError):
-    """A zip file that is left as it is, and the code of the reason."""
+    """A zip file that is not unpacked; ``code`` is the reason."""
 
     def __init__(self, archive: str, code: str) -> None:
         super().__init__(f"{archive}: {REASONS[code]}; {REMEDIES[code]}")
@@ -49,7 +49,7 @@ class NotUnpacked(UserError):
 
 @dataclass
 class Allowance:
-    """Bytes that the zip files of one source may unfold to, all of them together: so many times their own size."""
+    """Limit for the unpacked bytes of all zip files of one source, relative to their packed size."""
 
     packed: int = 0
     spent: int = 0
@@ -61,7 +61,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a zip: where it was written, its size there, its name for people, its site, and its fault."""
+    """A file of a zip: its path after unpacking, its size, its name to show, its site, and its fault."""
 
     path: str
     size: int
@@ -72,7 +72,7 @@ class Member:
 
 @dataclass
 class _Unpacking:
-    """One zip file of a source on its way into ``folder``."""
+    """State while one zip file of a source is unpacked into ``folder``."""
 
     archive: str
     folder: Path
@@ -90,12 +90,17 @@ class _Unpacking:
 
 
 def unpack(archive: Path, folder: Path, allowance: Allowance) -> None:
-    """Write the files of ``archive`` into ``folder``, and :data:`NAMES_FILE`, by which :func:`read_members` knows them.
+    """Unpack a zip file, and zip files in it, into a folder, with a list of the members for :func:`read_members`.
 
-    A member that is damaged is left empty and has a fault. Zip files in it are opened too.
+    A damaged member is left empty and gets a fault.
+
+    Args:
+        archive: the zip file.
+        folder: an empty folder.
+        allowance: how much may be unpacked.
 
     Raises:
-        NotUnpacked: it is damaged as a whole, encrypted, no export, or unfolds beyond the allowance.
+        NotUnpacked: the zip file is damaged as a whole, encrypted, no export, or unpacks to more than is allowed.
         OSError: ``folder`` cannot be written.
     """
     unpacking = _Unpacking(str(archive), folder, allowance)
@@ -105,7 +110,7 @@ def unpack(archive: Path, folder: Path, allowance: Allowance) -> None:
 
 
 def read_members(folder: Path) -> list[Member] | None:
-    """What :func:`unpack` wrote; None where it is not there as it was written."""
+    """Read the list of members that :func:`unpack` wrote; None if the list or a file is missing or changed."""
     try:
         members = [Member(*fields) for fields in json.loads((folder / NAMES_FILE).read_text(encoding="utf-8"))]
         whole = all(os.stat(folder / member.path).st_size == member.size for member in members)
@@ -115,7 +120,7 @@ def read_members(folder: Path) -> list[Member] | None:
 
 
 def _write_zip(unpacking: _Unpacking, archive: Path, prefix: str, folders: tuple[str, ...], depth: int) -> None:
-    """``prefix`` is what comes before the names of this zip file, ``folders`` those that it lies in."""
+    """Unpack one zip file. ``prefix`` precedes the names of its members, ``folders`` are the folders around it."""
     shown = prefix or unpacking.archive
     try:
         with zipfile.ZipFile(archive) as source:
@@ -128,7 +133,7 @@ def _write_zip(unpacking: _Unpacking, archive: Path, prefix: str, folders: tuple
 def _list_wanted_members(
     source: zipfile.ZipFile, shown: str, folders: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], zipfile.ZipInfo]]:
-    """Members in order of their names, without what a scan of folders would pass over."""
+    """List the members in order of their names, without those that a scan of folders would ignore."""
     infos = source.infolist()
     if infos and infos[0].filename in OFFICE_MEMBERS:
         raise NotUnpacked(shown, "office_file")
@@ -142,7 +147,7 @@ def _list_wanted_members(
 
 
 def _split_name(info: zipfile.ZipInfo) -> tuple[str, ...]:
-    """Folders and name of a member for people; nothing of a folder. Windows writes backslashes between them."""
+    """Split the name of a member into folders and file name, to show; () for a folder. Windows writes backslashes."""
     name = info.filename
     if not info.flag_bits & UTF_8:  # zipfile took it for code page 437, of which every byte is a letter
         name = decode_path(os.fsdecode(name.encode("cp437")))
@@ -176,7 +181,7 @@ def _write_member(
 
 
 def _unpack_inner_zip(unpacking: _Unpacking, file: Path, name: str, folders: tuple[str, ...], depth: int) -> str:
-    """Write the files of a zip file in a zip file; why not, with nothing of it left, or ""."""
+    """Unpack a zip file that lies in a zip file. Returns "", or a reason code, and then no file of it is left."""
     if depth == MAX_DEPTH:
         return "nested_zip"
     before = len(unpacking.members)
@@ -193,13 +198,13 @@ def _unpack_inner_zip(unpacking: _Unpacking, file: Path, name: str, folders: tup
 
 
 def is_zip(file: Path) -> bool:
-    """By content."""
+    """Whether a file begins like a zip file, whatever its name is."""
     with file.open("rb") as stream:
         return stream.read(len(MAGIC)) == MAGIC
 
 
 def _write_bytes(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.ZipInfo, file: Path) -> str:
-    """Write a member; the fault of one that is damaged, or ""."""
+    """Write a member to a file. Returns "", or the fault of a damaged member."""
     allowance, size = unpacking.allowance, 0
     with file.open("wb") as target:
         try:
@@ -219,7 +224,7 @@ class _DamagedMember(Exception):
 
 
 def _read_chunks(unpacking: _Unpacking, source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """What a member holds. What goes wrong here is of the zip file, never of the place that is written to."""
+    """Read a member in chunks. Errors here concern the zip file, never the target."""
     try:
         with source.open(info) as member:
             while chunk := member.read(CHUNK_BYTES):

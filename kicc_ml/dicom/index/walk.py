@@ -1,4 +1,4 @@
-"""Every file under a folder, links judged: one bad entry costs itself and is named, and nothing outside is read."""
+"""Walk through all files below a folder and check links. A bad entry is reported, and nothing outside is read."""
 
 import os
 import zlib
@@ -15,11 +15,11 @@ CLINICAL_TABLE = "clinical.csv"
 
 
 def walk(root: Path) -> Iterator[FoundFile]:
-    """Regular files under ``root`` in order of path. The first folder is the site; dot names are left out.
+    """Iterate over the regular files below ``root`` in order of path. The first folder is the site.
 
-    What is neither file nor folder, or cannot be looked at, comes as a file with a ``fault``. So does a link, but to
-    a place in ``root`` that is passed over itself (a dot folder, as tools that keep versions of data have): it is
-    followed, to the same folder once.
+    Names that begin with a dot are left out. An entry that is neither file nor folder, or that cannot be read, is
+    returned as a file with a ``fault``. So is a link, unless it leads to a place in ``root`` that is left out itself
+    (a dot folder, as tools for data versions use): such a link is followed, and each folder is entered once.
 
     Raises:
         UserError: ``root`` itself cannot be opened.
@@ -52,12 +52,12 @@ def make_found_file(path: str, site: str, status: os.stat_result, name: str = ""
 
 
 def make_found_fault(path: str, site: str, fault: str, name: str = "") -> FoundFile:
-    """What is not opened, and why; the reason takes the place of the times, so that a cache tells one from another."""
+    """Make the entry of a file that is not opened. The reason replaces the times, so that a cache sees a change."""
     return FoundFile(path, site, -1, 0, zlib.crc32(fault.encode()), name, fault)
 
 
 def is_source_file(parts: Sequence[str]) -> bool:
-    """Whether :func:`walk` would come upon a file, by the parts of its path."""
+    """Whether :func:`walk` would return a file, by the parts of its path."""
     visible = all(part and part[0] != "." for part in parts)
     return visible and parts[0] not in (NOT_SITE_FOLDERS if len(parts) > 1 else {CLINICAL_TABLE})
 
@@ -68,7 +68,7 @@ def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _classify_entry(entry: os.DirEntry[str], path: str, site: str, links: "_Links") -> FoundFile | None:
-    """What an entry is; None where it is a folder to walk through."""
+    """Classify an entry as a file or a fault; None if it is a folder to walk through."""
     try:
         if entry.is_symlink():
             return links.follow(entry.path, path, site)
@@ -82,14 +82,14 @@ def _classify_entry(entry: os.DirEntry[str], path: str, site: str, links: "_Link
 
 
 class _Links:
-    """Links met in one walk, and the folders that were entered by one."""
+    """The links of one walk, and the folders that were entered through a link."""
 
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
         self._entered: set[str] = set()
 
     def follow(self, link: str, path: str, site: str) -> FoundFile | None:
-        """The file a link leads to, None for a folder to be walked through, or the fault why neither."""
+        """Follow a link: returns its file, None for a folder to walk through, or a fault."""
         try:
             target = os.path.realpath(link, strict=True)
         except OSError:
@@ -104,7 +104,7 @@ class _Links:
         return make_found_fault(path, site, "special_file")
 
     def has_entered(self, folder: str) -> bool:
-        """Whether a link led into this very folder before."""
+        """Whether a link has led into this folder before."""
         return bool(self._entered) and os.path.realpath(folder) in self._entered
 
     def _find_fault(self, target: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A series to an array in patient space, whatever files it lies in; and the door for MONAI's LoadImage."""
+"""Read a series to an array in patient space, from any kind of files, and a reader for MONAI's LoadImage."""
 
 import multiprocessing
 import secrets
@@ -41,11 +41,18 @@ MAX_GREY = 255
 
 
 def read_volume(series: Series) -> Volume:
-    """Read a usable series: CT in HU ``[x, y, z]``, a radiograph ``[x, y, 1]`` as float32, high values bright.
+    """Read a usable series.
 
-    CT is int16 where slope and intercept are whole, float32 otherwise; padding and all below -1024 HU become
-    -1024. Raises UserError for a refused series or a file that cannot be decoded, and NotAVolume where the
-    files no longer hold the geometry that was judged.
+    Args:
+        series: a CT or a radiograph; files of a DICOMweb service are fetched.
+
+    Returns:
+        a CT in HU ``[x, y, z]``, int16 if slope and intercept are integers, else float32, in which padding and values
+        below -1024 HU are -1024; or a radiograph ``[x, y, 1]`` as float32, in which high values are bright.
+
+    Raises:
+        UserError: the series was refused, or a file cannot be decoded.
+        NotAVolume: the geometry of the files has changed since they were indexed.
     """
     if not series.usable:
         raise UserError(f"series {series.uid} was refused: {explain_refusal(series)}")
@@ -71,7 +78,7 @@ def _read_ct(series: Series) -> Volume:
 
 
 def _read_slices(series: Series) -> tuple[np.ndarray, list[Image]]:
-    """HU ``[z, y, x]`` of all slices, and what their headers say now. Each file is opened once."""
+    """Read the HU ``[z, y, x]`` of all slices, and their current header values. Each file is opened once."""
     shape = (series.slices, series.rows, series.columns)
     try:
         return _read_slices_into(np.empty(shape, np.int16), series)
@@ -96,7 +103,7 @@ def _read_slices_into(volume_zyx: np.ndarray, series: Series) -> tuple[np.ndarra
 
 
 def _count_threads() -> int:
-    """Reading and decoding go on beside Python; a process that is one of several keeps to itself."""
+    """Count the threads for reading and decoding, which run in parallel; a child process uses one only."""
     return 1 if multiprocessing.parent_process() else joblib.cpu_count()
 
 
@@ -112,9 +119,10 @@ def _iterate_images(series: Series, start: int, step: int) -> Iterator[tuple[int
 def _place_on_regular_grid(
     volume_zyx: np.ndarray, slices: Sequence[Image], series: Series
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The volume on a regular grid and its affine, from the files as they are now.
+    """Put the volume on a regular grid by the current positions of its files, and return it with its affine.
 
-    Raises NotAVolume where they have a fault that the series was not repaired of.
+    Raises:
+        NotAVolume: the files have a fault that the verdict of the series does not name.
     """
     if not all(one.position_mm and one.orientation and one.pixel_spacing_mm for one in slices):
         raise NotAVolume("no_position", "a file has lost its position since it was indexed; index again")
@@ -130,7 +138,7 @@ def _place_on_regular_grid(
 
 
 def _read_dicom_radiograph(series: Series) -> Volume:
-    """As its maker wants it shown: see :mod:`kicc_ml.dicom.pixels.presentation`. Padding takes the darkest value."""
+    """Read display values (:mod:`kicc_ml.dicom.pixels.presentation`). Padding gets the darkest value."""
     path = series.files[0]
     image = read_image(path, series.frames[0] if series.frames else None)
     values = presentation.apply_presentation(path, image.stored, image.stored_range, image.inverted).values
@@ -191,22 +199,26 @@ def place_frontal(image_xy: np.ndarray, units: Units, pixel_spacing_mm: Sequence
 class RepositoryReader(ImageReader):
     """MONAI reader of a folder with one usable DICOM series, a NIfTI or PNG/JPEG path, or a :class:`Series`.
 
-    Stands in anybody's ``LoadImaged(keys="image", reader=RepositoryReader())``; for a :class:`Series` give
-    ``expanduser=False`` too, since LoadImage otherwise takes every input for a path.
+    Use it as ``LoadImaged(keys="image", reader=RepositoryReader())``. For a :class:`Series` set ``expanduser=False``
+    too, because LoadImage otherwise treats every input as a path.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         return all(isinstance(one, Series) or _is_readable(Path(one)) for one in _list_inputs(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Volume:
-        """Read one image. Raises UserError where a folder does not hold exactly one usable series."""
+        """Read one image.
+
+        Raises:
+            UserError: a folder does not hold exactly one usable series.
+        """
         one, *more = _list_inputs(data)
         if more:
             raise UserError(f"one image at a time: {len(more) + 1} were given")
         return read_volume(one if isinstance(one, Series) else find_usable_series(Path(one)))
 
     def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-        """The array and its meta data: ``affine`` (RAS), ``spatial_shape``, ``space``, no channel."""
+        """Return the array and its meta data: ``affine`` (RAS), ``spatial_shape``, ``space``, no channel."""
         return img.array, {
             "affine": img.affine_ras,
             "original_affine": img.affine_ras.copy(),
@@ -218,7 +230,11 @@ class RepositoryReader(ImageReader):
 
 
 def find_usable_series(path: Path) -> Series:
-    """The one usable image at a path. Raises UserError that lists what is there if it is not exactly one."""
+    """Find the only usable image at a path.
+
+    Raises:
+        UserError: there is not exactly one; the message lists all series.
+    """
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
         return make_nifti_series(path, site="", patient=path.name, units="arbitrary")

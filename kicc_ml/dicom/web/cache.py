@@ -1,7 +1,7 @@
-"""Where objects of a DICOMweb service are kept: files under pseudonyms, and beside them the UIDs to ask for.
+"""The cache of objects from a DICOMweb service: files named by pseudonyms, and the UIDs with which to request them.
 
-The cache holds what the service hands out, names included, and is what leads from a pseudonym back to the
-object. It lies with the user like the key, closed to others, and is written in no log and no output.
+The cache holds what the service sends, names included, and leads from a pseudonym back to the object. It lies with the
+user like the key, closed to others, and is written to no log and no output.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ UIDS_FILE = "uids.json"
 
 @dataclass(frozen=True)
 class InstanceUids:
-    """The true UIDs of one object, which nothing but a request may carry."""
+    """The true UIDs of one object, which may only be used in requests."""
 
     study: str
     series: str
@@ -27,12 +27,12 @@ class InstanceUids:
 
 
 def find_cache_folder(url: str) -> Path:
-    """The cache of a service in the user's cache folder, named after its address."""
+    """Find the cache of a service in the user's cache folder; its name is a hash of the address."""
     return get_cache_folder() / "dicomweb" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def write_uids(cache: Path, series: str, study_uid: str, series_uid: str, sop_uids: Mapping[str, str]) -> None:
-    """Keep the UIDs of the series whose files will lie under ``cache/series``; ``sop_uids`` by file name."""
+    """Write the UIDs of a series whose files will lie in ``cache/series``; ``sop_uids`` are by file name."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     (cache / series).mkdir(parents=True, exist_ok=True)
     content = json.dumps({"study": study_uid, "series": series_uid, "instances": dict(sop_uids)})
@@ -40,7 +40,11 @@ def write_uids(cache: Path, series: str, study_uid: str, series_uid: str, sop_ui
 
 
 def read_uids(path: Path) -> InstanceUids:
-    """What to ask a service for so that the cached file ``path`` comes to be. Raises UserError where not known."""
+    """Read the UIDs with which a cached file can be requested.
+
+    Raises:
+        UserError: they are not known.
+    """
     try:
         known = json.loads((path.parent / UIDS_FILE).read_text())
         return InstanceUids(known["study"], known["series"], known["instances"][path.name])

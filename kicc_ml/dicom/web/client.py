@@ -1,4 +1,4 @@
-"""A connection to a DICOMweb service (PS3.18): who asks, how often, and what an answer that is none means."""
+"""Requests to a DICOMweb service (PS3.18), with errors in plain words."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -23,13 +23,13 @@ from kicc_ml.dicom.web.transport import (
     read_stated_pause_s,
 )
 
-# These write requests to their logs, and requests hold UIDs; a log is an output.
+# These libraries log requests, requests hold UIDs, and a log is an output.
 for _name in ("dicomweb_client", "urllib3", "retrying"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 #: Seconds to connect, and without a byte: metadata of a long series is read from as many files before it comes.
 TIMEOUT_S = (10, 60)
-#: Pages of one search; services give about a hundred entries on each. An archive beyond it is not searched whole.
+#: Maximum number of pages of one search; services return about a hundred entries per page.
 MAX_PAGES = 1000
 REMEDIES = {
     401: "name and password are missing or wrong; put them into ~/.netrc, or the header "
@@ -41,11 +41,15 @@ STUDY, SERIES, SOP_CLASS, SOP = "0020000D", "0020000E", "00080016", "00080018"
 
 
 class NotServed(UserError):
-    """The service answers, but does not hand out this one thing."""
+    """The service answers but does not return the requested object."""
 
 
 def check_address(url: str) -> str:
-    """The URL of a service as it may be kept and shown. Raises UserError where it holds a password."""
+    """Check the URL of a service and return it in the form that may be stored and shown.
+
+    Raises:
+        UserError: it is not an http address, or holds a password.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError("the address of a DICOMweb service begins with https:// and a host name")
@@ -58,7 +62,7 @@ def check_address(url: str) -> str:
 
 
 def connect(url: str) -> DICOMwebClient:
-    """A client within the limits of :mod:`kicc_ml.dicom.web.transport` that checks certificates."""
+    """Connect to a service, with the limits of :mod:`kicc_ml.dicom.web.transport` and checked certificates."""
     # whole objects are sent in one piece, since a generator of pieces could not be sent again
     client = DICOMwebClient(
         url, session=open_session(url), timeout=TIMEOUT_S, permissive_uid=True, chunk_size=MAX_OBJECT_BYTES
@@ -68,7 +72,7 @@ def connect(url: str) -> DICOMwebClient:
 
 
 def search_series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
-    """(study, series) UIDs of all that the service shows to this user."""
+    """Search the (study, series) UIDs of all series that the service shows to this user."""
     studies = _search_all_pages(client, client.search_for_studies, STUDY)
     return [
         (study, series)
@@ -78,7 +82,7 @@ def search_series_uids(client: DICOMwebClient) -> list[tuple[str, str]]:
 
 
 def _search_all_pages(client: DICOMwebClient, search: Callable[..., list[dict[str, Any]]], tag: str) -> list[str]:
-    """The values of ``tag`` over all pages; a service that ignores the offset is asked no more than twice."""
+    """Collect the values of ``tag`` over all pages. A service that ignores the offset is asked only twice."""
     found: dict[str, None] = {}
     for _ in range(MAX_PAGES):
         with convert_errors(client):
@@ -93,9 +97,12 @@ def _search_all_pages(client: DICOMwebClient, search: Callable[..., list[dict[st
 
 
 def retrieve_series_metadata(client: DICOMwebClient, study: str, series: str) -> dict[str, dict[str, Any]]:
-    """DICOM JSON of each instance of a series by its UID. Raises NotServed.
+    """Retrieve the DICOM JSON of each instance of a series, by its UID.
 
-    Orthanc can be set to give only main tags for a whole series; then each instance is asked for.
+    Orthanc can be configured to return only main tags for a whole series; then each instance is requested.
+
+    Raises:
+        NotServed: the service does not return it.
     """
     with convert_errors(client):
         found = {item[SOP]["Value"][0]: item for item in client.retrieve_series_metadata(study, series)}
@@ -105,7 +112,11 @@ def retrieve_series_metadata(client: DICOMwebClient, study: str, series: str) ->
 
 
 def retrieve_object(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
-    """One object in the transfer syntax it is stored in. Raises NotServed."""
+    """Retrieve one object in the transfer syntax in which it is stored.
+
+    Raises:
+        NotServed: the service does not return it.
+    """
     with convert_errors(client):
         # without "*" Orthanc, as PS3.18 has it, transcodes to Explicit VR Little Endian
         found = client.retrieve_instance(uids.study, uids.series, uids.sop, media_types=(("application/dicom", "*"),))
@@ -115,7 +126,11 @@ def retrieve_object(client: DICOMwebClient, uids: InstanceUids) -> Dataset:
 
 
 def store_object(client: DICOMwebClient, made: Dataset) -> None:
-    """Push one object by STOW-RS. Raises UserError where the service does not take it."""
+    """Store one object in the service by STOW-RS.
+
+    Raises:
+        UserError: the service does not accept it.
+    """
     with convert_errors(client):
         answer = client.store_instances([made])
     if answer.get("FailedSOPSequence"):
@@ -124,7 +139,7 @@ def store_object(client: DICOMwebClient, made: Dataset) -> None:
 
 @contextmanager
 def convert_errors(client: DICOMwebClient) -> Iterator[None]:
-    """What goes wrong on the way becomes a UserError; its cause is dropped, since it quotes the URL with UIDs."""
+    """Convert network errors to UserError. Their cause is dropped, because it quotes the URL with UIDs."""
     try:
         yield
     except BeyondLimitError as error:
@@ -144,7 +159,7 @@ def convert_errors(client: DICOMwebClient) -> Iterator[None]:
 
 
 def _make_refusal(client: DICOMwebClient, response: requests.Response) -> UserError:
-    """What a status of 400 or more asks of the user; who is not let in at all will not be at the next series."""
+    """Make the error for a status of 400 or more. Denied access ends the index; other faults concern one series."""
     kind = UserError if response.status_code in (401, 403) else NotServed
     pause_s = read_stated_pause_s(response)
     when = "later" if pause_s is None else f"in {pause_s:.0f} s, as it asks"

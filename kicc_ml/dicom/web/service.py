@@ -1,4 +1,4 @@
-"""Series of a DICOMweb service: judged by their metadata, fetched when they are read."""
+"""Index the series of a DICOMweb service by their metadata, and fetch them when they are read."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -38,15 +38,15 @@ from kicc_ml.dicom.web.client import (
 
 logger = logging.getLogger(__name__)
 
-#: Requests at one time: enough to hide the network's delay, few enough for an archive that serves a clinic.
+#: Number of parallel requests: enough to hide the network delay, few enough for the archive of a clinic.
 CONNECTIONS = 4
-#: Elements of DICOM JSON that the header is made of; the others, names among them, are not even parsed.
+#: Elements of DICOM JSON that are parsed; others, including names, are not.
 NEEDED = {f"{Tag(keyword):08X}" for keyword in (*KEYWORDS, *GROUPS)}
 
 
 @dataclass(frozen=True)
 class _Service:
-    """A service as the index sees it."""
+    """The service that is indexed."""
 
     client: DICOMwebClient
     cache: Path
@@ -57,11 +57,22 @@ class _Service:
 def index_web(
     url: str, *, cache: Path | None = None, site: str | None = None, policy: GeometryPolicy = REFUSE
 ) -> tuple[list[Series], list[FileRow]]:
-    """Every series of a service with a verdict, and the objects that are in none.
+    """Index every series of a service.
 
-    The site is ``site`` or the host name. Files are places in ``cache`` (see :mod:`kicc_ml.dicom.web.cache`)
-    that :func:`fetch` fills; only slices at one position are fetched at once, for their pixels to be compared.
-    A series that the service does not hand out is one row. Raises UserError where nobody answers or lets us in.
+    The files of a series are paths in the cache (see :mod:`kicc_ml.dicom.web.cache`) that :func:`fetch` fills. Only
+    slices with the same position are fetched at once, to compare their pixels.
+
+    Args:
+        url: address of the service.
+        cache: the cache folder; by default one of the user.
+        site: name of the hospital; by default the host name.
+        policy: which geometry faults are repaired.
+
+    Returns:
+        the series with a verdict, and the objects in no series. A series that the service does not return is one row.
+
+    Raises:
+        UserError: the service does not answer, or denies access.
     """
     url = check_address(url)
     source = _Service(
@@ -84,7 +95,7 @@ def index_web(
 
 @dataclass(frozen=True)
 class _SeriesHeaders:
-    """Headers of one series whose files will lie in ``folder`` of the cache; None where it is not handed out."""
+    """Headers of one series whose files will lie in ``folder`` of the cache; None if the service does not return it."""
 
     folder: str
     headers: list[Header] | None
@@ -108,9 +119,10 @@ def _read_series(source: _Service, place: tuple[str, str]) -> _SeriesHeaders:
 def _classify_study(
     source: _Service, policy: GeometryPolicy, found: Sequence[_SeriesHeaders]
 ) -> tuple[list[Series], list[FileRow]]:
-    """The verdict on the series of a study together, since each slice may have a series of its own.
+    """Classify the series of a study together, because each slice may have a series of its own.
 
-    Where an object that has to be looked into is not handed out its series is lost, and the others judged alone.
+    If the service does not return an object whose pixels are needed, its series is lost, and the others are classified
+    alone.
     """
     try:
         judged, rows = _classify_and_fetch(source, [header for one in found for header in one.headers or []], policy)
@@ -125,7 +137,7 @@ def _classify_study(
 
 
 def _make_headers(item: Mapping[str, Any], path: str, source: _Service) -> list[Header]:
-    """Headers of one instance, as :func:`kicc_ml.dicom.header.read.read_headers` makes them of a file."""
+    """Make the headers of one instance, like :func:`kicc_ml.dicom.header.read.read_headers` for a file."""
     try:
         with suppress_warnings():  # values of the wrong form are expected here
             dataset = Dataset.from_json({tag: value for tag, value in item.items() if tag.upper() in NEEDED})
@@ -139,7 +151,10 @@ def _make_headers(item: Mapping[str, Any], path: str, source: _Service) -> list[
 def _classify_and_fetch(
     source: _Service, headers: list[Header], policy: GeometryPolicy
 ) -> tuple[list[Series], list[FileRow]]:
-    """The verdict; a file that it opens, since another lies at its place, is fetched and the verdict begun again."""
+    """Classify series, and fetch each file whose pixels this needs, then start again.
+
+    Pixels are needed only for slices with the same position. Which files they are is known when they are opened.
+    """
     while True:
         try:
             return classify_series(source.cache, headers, policy)
@@ -148,10 +163,12 @@ def _classify_and_fetch(
 
 
 def fetch(series: Series) -> None:
-    """Bring the files of a series of a DICOMweb service into its cache; those that are there are not asked for.
+    """Fetch the files of a series of a DICOMweb service into its cache, except those that are there.
 
-    Each file appears whole or not at all, so that a fetch that was interrupted is taken up by the next.
-    Raises UserError with the remedy where the service does not give them.
+    Each file is written completely or not at all, so that an interrupted fetch can be continued.
+
+    Raises:
+        UserError: the service does not return a file.
     """
     missing = [path for path in series.files if not path.is_file()]
     if not missing:
@@ -177,7 +194,11 @@ def _fetch_file(client: DICOMwebClient, path: Path) -> None:
 
 @suppress_warnings()
 def push(url: str, files: Sequence[Path]) -> None:
-    """Store DICOM files in a service by STOW-RS, one request each. Raises UserError at the first it does not take."""
+    """Store DICOM files in a service by STOW-RS, one request each.
+
+    Raises:
+        UserError: the service does not accept a file; later files are not sent.
+    """
     client = connect(check_address(url))
     for file in files:
         store_object(client, pydicom.dcmread(file))

@@ -1,6 +1,6 @@
-"""How a DICOMweb service is reached: to whom credentials go, how often it is asked, how large an answer may be.
+"""HTTP transport to a DICOMweb service: who receives credentials, how often to retry, and limits for answers.
 
-The libraries beneath bound none of this: their timeout begins anew with each byte.
+The underlying libraries limit none of this: their timeout starts again with each byte.
 """
 
 import ipaddress
@@ -29,10 +29,10 @@ AUTHORIZATION = "KICC_DICOMWEB_AUTHORIZATION"
 AUTHORIZED_HOST = "KICC_DICOMWEB_HOST"
 #: The environment variable with the hosts that may be reached without encryption.
 PLAIN_HOSTS = "KICC_DICOMWEB_HTTP"
-#: Four attempts with pauses of 1, 2 and 4 s bridge a restarted proxy; a longer failure is the user's to see.
+#: Number of attempts: four with pauses of 1, 2 and 4 s bridge a restarted proxy. A longer failure is reported.
 MAX_ATTEMPTS = 4
 PAUSE_S = 1.0
-#: A service that asks for a longer pause than this is not waited for.
+#: Longest pause that a service may ask for; if it asks for more, the answer is final.
 MAX_PAUSE_S = 120.0
 RETRIED_STATUSES = (
     *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -49,14 +49,14 @@ CHUNK_BYTES = 2**20
 
 
 class BeyondLimitError(Exception):
-    """An answer that is larger, or takes longer, than any that is sound; the message says which."""
+    """An answer is larger or slower than any valid one; the message says which."""
 
 
 def open_session(url: str) -> requests.Session:
-    """A session with the limits above that authenticates at the host of ``url`` by the environment or netrc.
+    """Open a session with the limits above that authenticates at the host of ``url`` by the environment or netrc.
 
     Raises:
-        UserError: the environment holds a header and does not say for which host.
+        UserError: the environment holds an authorization header without its host.
     """
     session = requests.Session()
     for scheme in ("http://", "https://"):
@@ -74,7 +74,7 @@ def open_session(url: str) -> requests.Session:
 
 
 def read_stated_pause_s(response: requests.Response) -> float | None:
-    """Seconds until the service wants to be asked again (``Retry-After``); None where it states none."""
+    """Read after how many seconds the service wants the next request (``Retry-After``); None if it states none."""
     try:
         return Retry().get_retry_after(response.raw)
     except InvalidHeader:
@@ -87,16 +87,16 @@ def _authorize(header: str, request: requests.PreparedRequest) -> requests.Prepa
 
 
 def _is_listed_host(address: SplitResult, hosts: str) -> bool:
-    """Whether ``hosts``, separated by commas, name that of an address, or its host:port."""
+    """Whether the host of an address, or its host:port, is in a list separated by commas."""
     named = {one.strip().lower() for one in hosts.split(",")}
     port = address.port or {"http": 80, "https": 443}.get(address.scheme)
     return bool(named & {str(address.hostname), f"{address.hostname}:{port}"})
 
 
 def _refuse_unencrypted(request: requests.PreparedRequest) -> None:
-    """Raise UserError for http, redirects to it included, unless the user named the host.
+    """Raise UserError for http, including redirects to it, unless the user named the host.
 
-    What never leaves the machine may do without, but for credentials, which any program could be waiting for.
+    Requests to this machine may use http, except with credentials, which any local program could receive.
     """
     address = urlsplit(str(request.url))
     if address.scheme != "http" or _is_listed_host(address, os.environ.get(PLAIN_HOSTS, "")):
@@ -116,9 +116,11 @@ def _is_this_machine(host: str) -> bool:
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Asks again where that helps, and reads each answer whole within the limits.
+    """Repeats requests where that helps, and reads each answer completely within the limits.
 
-    Raises UserError for an address that may not be asked, BeyondLimitError.
+    Raises:
+        UserError: the address may not be used.
+        BeyondLimitError: an answer is too large or too slow.
     """
 
     def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
@@ -158,7 +160,11 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 def _read_bounded(answer: requests.Response, start_s: float, max_bytes: int) -> Iterator[bytes]:
-    """The body as it comes. Raises BeyondLimitError."""
+    """Read the body of an answer in chunks.
+
+    Raises:
+        BeyondLimitError: it is too large or too slow.
+    """
     size = 0
     while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
         size += len(chunk)
@@ -171,7 +177,7 @@ def _read_bounded(answer: requests.Response, start_s: float, max_bytes: int) -> 
 
 @contextmanager
 def _limit_answer_time(connection: socket.socket) -> Iterator[None]:
-    """Cut a connection whose answer does not begin in time, however many bytes of its head trickle in."""
+    """Close a connection whose answer does not begin in time, even if single bytes of its head arrive."""
     expired = Event()
 
     def cut() -> None:
