@@ -1,9 +1,10 @@
-"""A copy of a DICOM image without the person: PS3.15 Annex E, written out element by element.
+"""Write de-identified copies of DICOM images: PS3.15 Annex E, element by element.
 
-The copy is built up from what may stay; nothing is in it because it was overlooked. Its pixel values are those of the
-source, in the same transfer syntax (:mod:`kicc_ml.dicom.deidentify.pixel_data`). De-identification Method Code Sequence
-claims the basic profile and the options Retain Longitudinal Temporal Information with Modified Dates and Retain Patient
-Characteristics. Manufacturer, model and kernel are not in the profile's table; serial numbers and station names go.
+The copy is built from the elements that may stay, so that nothing is in it by oversight. Its pixel values are those of
+the source, in the same transfer syntax (:mod:`kicc_ml.dicom.deidentify.pixel_data`). De-identification Method Code
+Sequence states the basic profile and the options Retain Longitudinal Temporal Information with Modified Dates and
+Retain Patient Characteristics. Manufacturer, model and kernel are not in the profile's table and stay; serial numbers
+and station names are removed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,7 @@ from kicc_ml.dicom.header.terms import GREY, MODALITY_OF_CLASS, RADIOGRAPHY, SEC
 from kicc_ml.dicom.header.values import convert_to_text, read_element_text, read_transfer_syntax
 from kicc_ml.dicom.header.views import find_view_position
 
-#: Values by which what is written elsewhere in a file is known to name somebody.
+#: Keywords of identifying values, which are searched in the other values of a file.
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 NUMBERS = (
     *("PatientID", "OtherPatientIDs", "AccessionNumber", "AdmissionID", "StudyID", "PatientBirthDate"),
@@ -36,9 +37,9 @@ PERSONS = (
     *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson"),
     *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "NameOfPhysiciansReadingStudy"),
 )
-#: Of a lookup table (PS3.3 C.11.1.1): zero entries are stated for the most.
+#: Bytes per entry of a lookup table (PS3.3 C.11.1.1), and its maximum length, which is stated as 0.
 BYTES_PER_ENTRY, MAX_ENTRIES = 2, 65536
-#: View Position of a radiograph that only its description, which goes, called lateral.
+#: View Position of a radiograph that only its description calls lateral, since descriptions are removed.
 LATERAL = "LL"
 #: Implementation Class UID of what this module writes, a UUID made from the package's name.
 IMPLEMENTATION = "2.25.186988088533028548131142716234928038080"
@@ -51,7 +52,7 @@ METHODS = {
 
 
 class NotExportedError(Exception):
-    """A picture that may show who the patient is; ``code`` is a reason of :mod:`kicc_ml.dicom.series.reasons`."""
+    """A picture that may show the patient's identity; ``code`` is from :mod:`kicc_ml.dicom.series.reasons`."""
 
     def __init__(self, code: str):
         super().__init__(code)
@@ -61,10 +62,19 @@ class NotExportedError(Exception):
 def write_deidentified(
     source: Path, target: Path, key: bytes, patient: str, *, secondary_captures: bool = False
 ) -> None:
-    """Write the de-identified copy of an image, whole or not at all; ``patient`` is the pseudonym.
+    """Write the de-identified copy of an image, completely or not at all.
 
-    Secondary captures, as which radiographs too are stored, only where the caller has looked at them.
-    Raises NotExportedError for a picture in which a name may be seen, and whatever pydicom raises on a damaged file.
+    Args:
+        source: the image.
+        target: the copy.
+        key: the repository's key.
+        patient: pseudonym of the patient.
+        secondary_captures: also copy secondary captures, as which some radiographs are stored. The caller must have
+            looked at them.
+
+    Raises:
+        NotExportedError: a name may be visible in the picture.
+        Exception: pydicom raises various errors on a damaged file.
     """
     with suppress_warnings():
         copy = deidentify_dataset(read_to_pixels(source), key, patient, str(source), secondary_captures)
@@ -73,13 +83,13 @@ def write_deidentified(
 
 
 def read_to_pixels(path: Path) -> Dataset:
-    """A data set up to its pixel data and no further: signatures and anything else may follow them."""
+    """Read a data set up to and including its pixel data; signatures and other data may follow."""
     with path.open("rb") as stream:
         return read_partial(stream, lambda tag, vr, length: tag > PIXEL_DATA, force=True)
 
 
 def read_object_uid(path: Path) -> str:
-    """The SOP Instance UID of a file as it stands there; "" where it has none."""
+    """Read the SOP Instance UID of a file; "" if it has none."""
     with suppress_warnings():
         header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
         return read_element_text(header, "SOPInstanceUID", "")
@@ -88,9 +98,17 @@ def read_object_uid(path: Path) -> str:
 def deidentify_dataset(
     source: Dataset, key: bytes, patient: str, instance: str, secondary_captures: bool = False
 ) -> Dataset:
-    """The copy of a data set, file meta information included. ``instance`` stands for a UID that it lacks.
+    """Make the de-identified copy of a data set, with file meta information.
 
-    Raises NotExportedError.
+    Args:
+        source: the data set.
+        key: the repository's key.
+        patient: pseudonym of the patient.
+        instance: text from which the SOP Instance UID is made if the source has none.
+        secondary_captures: also copy secondary captures.
+
+    Raises:
+        NotExportedError: a name may be visible in the picture.
     """
     _refuse_pictures_with_text(source, secondary_captures)
     charset = read_element_text(source, "SpecificCharacterSet", "")
@@ -126,7 +144,7 @@ def _refuse_pictures_with_text(source: Dataset, secondary_captures: bool) -> Non
 
 
 def _find_past_hour_s(source: Dataset) -> int | None:
-    """At how many seconds past the hour the study began, or else the series."""
+    """Find at how many seconds past the hour the study, or else the series, began."""
     clocks = (read_element_text(source, keyword, "") for keyword in ("StudyTime", "SeriesTime"))
     return next((seconds for clock in clocks if (seconds := compute_seconds_past_hour(clock)) is not None), None)
 
@@ -142,7 +160,7 @@ def _read_identifying_values(source: Dataset, charset: str) -> dict[str, str]:
 def _replace_elements(
     source: Dataset, charset: str, replacements: Replacements
 ) -> Iterator[DataElement | RawDataElement]:
-    """The elements of a data set, or of an item of a sequence, as they are in the copy."""
+    """Replace the elements of a data set, or of an item of a sequence, by those of the copy."""
     for tag in sorted(source.keys()):
         element = source.get_item(tag)
         if element is None:
@@ -158,15 +176,15 @@ def _replace_elements(
             yield DataElement(tag, "SQ", _copy_items(source[tag].value, charset, replacements))
         elif what == "table":
             yield from _copy_lookup_table(source, element)
-        elif what not in ("drop", "pixels"):  # pixel data of the image itself are written by themselves
+        elif what not in ("drop", "pixels"):  # pixel data is copied by pixel_data.py
             value = _read_element_value(element, vr, charset)
-            replace, keyword = getattr(replacements, what), keyword_for_tag(tag)
-            replaced = "\\".join(replace(part, keyword) for part in value.split("\\"))
+            keyword = keyword_for_tag(tag)
+            replaced = "\\".join(replacements.replace(what, part, keyword) for part in value.split("\\"))
             yield element if replaced == value else DataElement(tag, vr, replaced, validation_mode=IGNORE)
 
 
 def _copy_lookup_table(item: Dataset, element: DataElement | RawDataElement) -> Iterator[DataElement]:
-    """LUT Data up to its last entry, of which LUT Descriptor says how many there are; none without that."""
+    """Copy LUT Data up to its last entry, as counted by LUT Descriptor; nothing without that."""
     entries, content = read_element_text(item, "LUTDescriptor", "").partition("\\")[0], element.value
     if isinstance(content, bytes) and entries.isdecimal():
         yield DataElement(element.tag, "OW", content[: BYTES_PER_ENTRY * (int(entries) or MAX_ENTRIES)])
@@ -178,7 +196,7 @@ def _is_as_long_as_stated(element: DataElement | RawDataElement, tag: BaseTag, v
 
 
 def _copy_items(items: Iterable[Dataset], charset: str, replacements: Replacements) -> list[Dataset]:
-    """Of a sequence of coded terms none: their meaning is text, and hospitals write their own under any scheme."""
+    """Copy the items of a sequence, except coded terms: their meaning is free text in some hospitals."""
     if any("CodingSchemeDesignator" in item for item in items):
         return []
     return [_copy_item(item, charset, replacements) for item in items]
@@ -192,7 +210,7 @@ def _copy_item(item: Dataset, charset: str, replacements: Replacements) -> Datas
 
 
 def _find_vr(tag: BaseTag, element: DataElement | RawDataElement) -> str:
-    """As the file states it, or the dictionary where the file does not; "UN" of what neither knows."""
+    """Find the value representation that the file states, else that of the dictionary, else "UN"."""
     stated = element.VR or "UN"
     return dictionary_VR(tag) if stated == "UN" and dictionary_has_tag(tag) else stated
 
@@ -205,7 +223,7 @@ def _read_element_value(element: DataElement | RawDataElement, vr: str, charset:
 
 
 def _find_described_view(source: Dataset, charset: str) -> str:
-    """View Position of a radiograph where only a description, which goes, tells it."""
+    """Find View Position of a radiograph if only a description, which is removed, states it; else ""."""
     if read_element_text(source, "Modality", charset) not in RADIOGRAPHY:
         return ""
     names = ("ViewPosition", "SeriesDescription", "ProtocolName")
@@ -228,7 +246,7 @@ def _state_method(copy: Dataset) -> None:
 
 
 def _encode_as(source: Dataset, copy: Dataset) -> None:
-    """File meta information of the copy's own: nothing of the source's but the transfer syntax."""
+    """Write new file meta information, which keeps only the transfer syntax of the source."""
     implicit, little_endian = source.original_encoding
     plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
     copy.file_meta = FileMetaDataset()

@@ -1,4 +1,4 @@
-"""A de-identified copy of the series of an index, a repository of its own: ``<site>/<patient>/<series>/<object>.dcm``.
+"""Export de-identified copies of indexed series as a new repository: ``<site>/<patient>/<series>/<object>.dcm``.
 
 Each file is named by the pseudonym of its object, so that the same object has the same name in every export.
 """
@@ -30,17 +30,17 @@ from kicc_ml.dicom.series.reasons import REASONS
 
 VERDICTS = ("usable", "repaired", "refused")
 READABLE = VERDICTS[:2]
-#: The site of files that lie in no folder of their source.
+#: Site of files that lie in no folder of their source.
 NO_SITE = "site"
-#: Reasons for which a series is not written, whatever was asked for: its pictures may show a name.
+#: Reasons for which a series is never written: its pictures may show a name.
 TEXT_REASONS = ("burned_in", "dose_page", "secondary_capture")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which series are exported; what is empty is no condition.
+    """Which series are exported. An empty field is no condition.
 
-    ``secondary_captures`` are those that the index takes for radiographs: somebody has to look at them first.
+    ``secondary_captures`` also selects those that the index classifies as radiographs; look at them first.
     """
 
     sites: Collection[str] = ()
@@ -50,7 +50,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if unknown := set(self.verdicts) - set(VERDICTS):
-            raise UserError(f"there is no verdict {', '.join(sorted(unknown))}; there are {', '.join(VERDICTS)}")
+            raise UserError(f"there is no verdict {', '.join(sorted(unknown))}; choose from {', '.join(VERDICTS)}")
 
     def select(self, source: SourceIndex) -> list[Series]:
         return [
@@ -64,7 +64,7 @@ class Selection:
 
 @dataclass
 class ExportResult:
-    """What was written, left out by reason code, and set aside by name with what went wrong."""
+    """Result of an export: series written, counts of series left out by reason, files set aside with their fault."""
 
     written: list[tuple[SourceIndex, Series]] = field(default_factory=list)
     files: int = 0
@@ -74,7 +74,7 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class _FileResult:
-    """What became of one file: its name in the copy and what is noted of it, or why there is none."""
+    """Result for one file: its name and entry in the copy, or why there is no copy."""
 
     path: Path
     name: str = ""
@@ -84,7 +84,7 @@ class _FileResult:
 
 
 def refuse_overlap(sources: Collection[str], out: Path) -> None:
-    """Raises UserError where ``out`` lies in a source or around one: a source is never written to."""
+    """Raise UserError if ``out`` lies in a source or contains one: a source is never written to."""
     target = out.resolve()
     for source in sources:
         place = Path(source).resolve()
@@ -93,10 +93,10 @@ def refuse_overlap(sources: Collection[str], out: Path) -> None:
 
 
 def choose_series(found: Sequence[SourceIndex], selection: Selection) -> list[tuple[SourceIndex, Series]]:
-    """The selected series of all sources.
+    """Choose the selected series of all sources.
 
     Raises:
-        UserError: there is none, or two hospitals would be one folder on some disks.
+        UserError: no series is selected, or two hospitals would be the same folder on some disks.
     """
     chosen = [(source, series) for source in found for series in selection.select(source)]
     sites = sorted({make_site_folder_name(source, series) for source in found for series in source.series})
@@ -111,9 +111,9 @@ def choose_series(found: Sequence[SourceIndex], selection: Selection) -> list[tu
 
 
 def export_series(chosen: Sequence[tuple[SourceIndex, Series]], selection: Selection, copy: CopyFolder) -> ExportResult:
-    """Write de-identified copies of the chosen series, and take away what of an earlier export is none of them.
+    """Write de-identified copies of the chosen series, and remove other files of an earlier export.
 
-    A file whose source is unchanged is left; a damaged one is set aside.
+    A copy whose source has not changed stays; a damaged source is set aside.
 
     Raises:
         TargetError: the copy cannot be written.
@@ -137,24 +137,27 @@ def export_series(chosen: Sequence[tuple[SourceIndex, Series]], selection: Selec
 
 
 def make_site_folder_name(source: SourceIndex, series: Series) -> str:
-    """The hospital's folder in the copy: as it is shown, or made from that where it could be no folder."""
+    """Make the name of the hospital's folder in the copy from its shown name."""
     shown = source.name_site(series.site) or NO_SITE
     return make_path_name(shown) if find_name_fault(shown) else shown
 
 
 def make_series_folder_name(source: SourceIndex, series: Series) -> str:
-    """Its folder in the copy, from there."""
+    """Make the path of the folder of a series, relative to the copy."""
     return f"{make_site_folder_name(source, series)}/{series.patient}/{series.uid}"
 
 
 def _find_text_reason(series: Series) -> str:
-    """Why no picture of a series is written; "". What was dropped from a usable series is none of its files."""
+    """Find the reason for skipping a series because its pixels may show text, or "".
+
+    Files that were already dropped from a usable series are not considered.
+    """
     telling = TEXT_REASONS if not series.usable else ("burned_in",)
     return next((code for code in telling if code in series.reasons), "")
 
 
 def _assign_files_once(chosen: Sequence[tuple[SourceIndex, Series]]) -> list[tuple[SourceIndex, Series]]:
-    """Stacks of one multi-frame object are several series of one file: it goes with the first."""
+    """Assign each file to one series: several stacks of a multi-frame object share a file, which goes to the first."""
     owner = {path: number for number, (_, series) in reversed(list(enumerate(chosen))) for path in series.files}
     return [
         (source, replace(series, files=tuple(path for path in series.files if owner[path] == number)))
@@ -165,7 +168,7 @@ def _assign_files_once(chosen: Sequence[tuple[SourceIndex, Series]]) -> list[tup
 def _copy_series(
     series: Series, key: bytes, folder: Path, before: Mapping[str, Entry], captures: bool
 ) -> list[_FileResult]:
-    """The files of one series; ``before`` are those that an earlier export wrote into its folder."""
+    """Copy the files of one series; ``before`` are the files that an earlier export wrote into its folder."""
     if series.origin:
         from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
 
@@ -187,7 +190,7 @@ def _copy_file(
     patient: str,
     captures: bool,
 ) -> _FileResult:
-    """Write one file unless it is ``there`` as it would be written; ``taken`` are the names of others of the series."""
+    """Copy one file unless an unchanged copy is ``there``; ``taken`` are the names of other files of the series."""
     how = (patient, str(captures))
     try:
         state = compute_source_state(key, source, *how)
@@ -203,12 +206,12 @@ def _copy_file(
         return _FileResult(source, left_out=refusal.code)
     except TargetError:
         raise
-    except Exception:  # a hostile file can raise anything inside the parser, in words that quote a name
+    except Exception:  # a hostile file can raise anything in the parser, with a message that quotes a name
         return _FileResult(source, fault=REASONS["unreadable"])
 
 
 def _make_free_name(object_name: str, digest: str, taken: Collection[str]) -> str:
-    """Slices at several places may have one UID: the others are told apart by their content."""
+    """Make an unused file name. Several slices may have the same UID; their content then distinguishes them."""
     name = f"{object_name}.dcm"
     return f"{object_name}-{digest}.dcm" if name in taken else name
 

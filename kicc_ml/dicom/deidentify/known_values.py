@@ -1,7 +1,8 @@
-"""Values of descriptive elements that say something of devices and pictures, and nothing of persons.
+"""Known values of descriptive elements, which describe devices and images and not persons.
 
-Free text and code strings stay in a copy only where they are one of these. What is not known here may be anything: a
-resident number fits into any of them.
+Free text and code strings stay in a copy only if they are listed here. Any other value could hold anything, for example
+a resident registration number.
+
 Sources: PS3.3 C.7 and C.8 (enumerated values and defined terms), PS3.16 annex L (body parts), the conformance
 statements of the vendors (names of products, kernels and scan options).
 """
@@ -10,13 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: What parts a value into words: ``GE MEDICAL SYSTEMS``, ``X_SPIRAL_LOW``, ``HiSpeed CT/i``.
+#: Separators of words in a value: ``GE MEDICAL SYSTEMS``, ``X_SPIRAL_LOW``, ``HiSpeed CT/i``.
 BETWEEN_WORDS = re.compile(r"[\s_,;:()/\\.&+-]+")
 
 
 @dataclass(frozen=True)
 class AllowedWords:
-    """Values all of whose words are among ``words`` (upper case), or are matched as a whole by ``code``."""
+    """Values whose words are all listed in ``words`` (upper case) or match the pattern ``code`` completely."""
 
     words: frozenset[str]
     code: re.Pattern[str] = re.compile(r"(?!)")
@@ -30,7 +31,7 @@ def _allow(words: str, code: str = r"(?!)") -> AllowedWords:
     return AllowedWords(frozenset(words.split()), re.compile(code))
 
 
-#: A number of a product, a version or a step, with a letter or two: too short for a date or a number of a person.
+#: Number of a product, version or step with up to two letters: too short for a date or a number of a person.
 SHORT_CODE = r"\d{1,3}[A-Z]{0,2}"
 
 MANUFACTURERS = _allow(
@@ -165,6 +166,6 @@ CODES: Mapping[str, AllowedWords] = {
 
 
 def is_known(keyword: str, value: str) -> bool:
-    """Whether a value of an element is one of those that say nothing of a person."""
+    """Whether the value of an element is a known one, which does not identify a person."""
     known = TEXTS.get(keyword) or CODES.get(keyword)
     return known is not None and value in known

@@ -1,7 +1,7 @@
-"""What lies in a copy, made from what and under which keys; one process at a time writes it.
+"""The manifest of a copy: which files it holds, from which sources, under which keys. One process at a time writes it.
 
-The manifest is a hidden file of the copy. It holds nothing of a source but digests under the source's key, which say
-something only to who has both. Only what it names is ever taken away.
+The manifest is a hidden file of the copy. Of the sources it holds only digests under their key, which are useless
+without the key. Only files in folders of the manifest are ever removed.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from kicc_ml.core.pseudonym import check_key, compute_key_fingerprint, make_pseu
 
 MANIFEST, LOCK = ".kicc-export.json", ".kicc-export.lock"
 FORMAT = 1
-#: Part of every digest: raise it when the rules of de-identification change, so that files are written anew.
+#: Part of every digest: increase it when the rules of de-identification change, so that files are written again.
 RULES = "2"
-#: What an export writes into a folder of the manifest; anything else there is somebody's own.
+#: Suffixes of files that an export writes; other files in its folders belong to somebody else.
 SUFFIXES = (".dcm", ".nii.gz")
-#: As often the manifest is brought up to date; what is not in it when an export is killed is written anew.
+#: Seconds between updates of the manifest; files that are not in it when an export is killed are written again.
 SAVED_EVERY_S = 10.0
 
 
 class Entry(NamedTuple):
-    """One file of a copy: digest of its source, what the source looked like on disk, and bytes of the copy."""
+    """One file of a copy: digest of its source, state of the source on disk, and size of the copy in bytes."""
 
     digest: str
     state: str
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
 @dataclass
 class CopyFolder:
-    """The folder of a copy and what was written there: for each folder in it the files by name."""
+    """The folder of a copy, and its files by folder and name."""
 
     root: Path
     fingerprints: list[str]
@@ -49,21 +49,21 @@ class CopyFolder:
     _saved_at: float = 0.0
 
     def folder(self, name: str) -> Path:
-        """The place of a folder ``site/patient/series`` or ``masks/series``, which lies within the copy."""
+        """Return the path of a folder ``site/patient/series`` or ``masks/series``, checked to lie within the copy."""
         place = self.root
         for part in name.split("/"):
             place = resolve_subfolder(place, part, "a folder of the copy")
         return place
 
     def reserve_folders(self, folders: Collection[str]) -> None:
-        """Say that these are about to be written, before they are: what a killed export leaves there is its own."""
+        """Record folders before they are written, so that files of a killed export are recognised later."""
         for name in folders:
             self.folder(name)
             self.folders.setdefault(name, {})
         self.save()
 
     def record_files(self, folder: str, written: Mapping[str, Entry]) -> None:
-        """What now lies in a folder; every other file that an export wrote there is taken away."""
+        """Record the files of a folder, and remove every other file that an export wrote there."""
         place = self.folder(folder)
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.name.endswith(SUFFIXES) and path.name not in written and not path.is_dir():
@@ -104,16 +104,16 @@ class CopyFolder:
 
 @contextmanager
 def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[CopyFolder]:
-    """The copy in ``out``, to be written by this process alone.
+    """Open a copy that only this process writes.
 
     Args:
         out: a new or empty folder, or one that an export wrote.
-        keys: of all sources that are written.
+        keys: the keys of all sources.
 
     Raises:
-        Busy: another process writes it.
-        TargetError: it cannot be written.
-        UserError: other things lie there, or it was written under another key.
+        Busy: another process writes the copy.
+        TargetError: the copy cannot be written.
+        UserError: the folder holds other files, or was written under another key.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -125,26 +125,30 @@ def open_copy(out: Path, keys: Collection[bytes]) -> Iterator[CopyFolder]:
         try:
             yield copy
         except BaseException:
-            with suppress(TargetError):  # what ended the export is said, not that the disk is full for this too
+            with suppress(TargetError):  # the first error is reported, not that this cannot be written either
                 copy.save()
             raise
         copy.save()
 
 
 def is_unchanged(path: Path, entry: Entry) -> bool:
-    """Whether a file lies in the copy as it was written."""
+    """Whether a file of the copy exists with the size with which it was written."""
     return path.is_file() and not path.is_symlink() and path.stat().st_size == entry.size
 
 
 def compute_source_digest(key: bytes, content: bytes, *how: str) -> str:
-    """Of a source's content and of how it is copied; it says nothing without the key."""
+    """Compute a keyed digest of a source's content and of the settings of its copy."""
     digest = hmac.new(key, "\x1f".join((RULES, *how)).encode(), hashlib.sha256)
     digest.update(content)
     return digest.hexdigest()[:32]
 
 
 def compute_source_state(key: bytes, path: Path, *how: str) -> str:
-    """What tells on disk that a source is still the same, without reading it. Raises OSError."""
+    """Compute a keyed digest of path, size and times of a source, which shows a change without reading the file.
+
+    Raises:
+        OSError: the source does not exist.
+    """
     status = path.stat()
     seen = (str(path.resolve()), str(status.st_size), str(status.st_mtime_ns), str(status.st_ctime_ns))
     return make_pseudonym(key, RULES, *seen, *how)

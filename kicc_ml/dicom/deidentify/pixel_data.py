@@ -1,8 +1,8 @@
-"""Pixel data of a copy: the values of the source and nothing else.
+"""Copy pixel data without anything but the pixel values.
 
-Bits that hold no value may hold an overlay with the patient's name (as the standard allowed until 2004), and what lies
-behind the last pixel, or in a comment of a compressed frame, anything. Native pixel data without such things are copied
-byte for byte, and compressed frames keep their coded picture.
+Unused bits may hold an overlay with the patient's name (as the standard allowed until 2004). Bytes after the last pixel
+and comments of compressed frames may hold anything. Native pixel data without these is copied byte for byte, and
+compressed frames keep their coded picture.
 """
 
 from dataclasses import replace
@@ -26,11 +26,11 @@ OVERLAY_ROWS, OVERLAY_BIT, OVERLAY_DATA = 0x0010, 0x0102, 0x3000
 
 
 class ForeignBitsError(Exception):
-    """Bits of a compressed picture hold something else than its values, and cannot be cleared in it."""
+    """Unused bits of a compressed picture hold data, and cannot be cleared without coding it again."""
 
 
 def has_overlay_among_values(source: Dataset) -> bool:
-    """Whether an overlay is stated to lie in bits that hold values too, and cannot be told from them."""
+    """Whether an overlay is stated to lie in bits that also hold values, so that it cannot be removed."""
     layout = PixelLayout.from_values(read_texts(source))
     tags = source.keys()
     groups = {tag.group for tag in tags if tag.group >> 8 == OVERLAY_GROUPS and tag.element == OVERLAY_ROWS}
@@ -40,17 +40,20 @@ def has_overlay_among_values(source: Dataset) -> bool:
 
 
 def _find_overlay_bit(source: Dataset, group: int) -> int:
-    """Where it lies; of one that does not say it is taken to be the lowest."""
+    """Find the bit of an overlay; the lowest if it is not stated."""
     element = source.get((group, OVERLAY_BIT))
     return int(element.value) if element is not None and isinstance(element.value, int) else 0
 
 
 def copy_pixel_data(source: Dataset) -> DataElement | None:
-    """The element Pixel Data of a copy; None where the source has none.
+    """Copy the element Pixel Data without unused bits, comments and bytes after the last pixel.
+
+    Returns:
+        the element; None if the source has none.
 
     Raises:
-        ForeignBitsError: unused bits of a compressed picture are used.
-        ValueError, DecodingError: the frames are not what the header says.
+        ForeignBitsError: unused bits of a compressed picture hold data.
+        ValueError, DecodingError: the frames contradict the header.
     """
     element = source.get_item(PIXEL_DATA)
     if element is None:
@@ -70,7 +73,7 @@ def copy_pixel_data(source: Dataset) -> DataElement | None:
 
 
 def _clean_native_values(raw: bytes, layout: PixelLayout, order: str) -> bytes:
-    """Native pixel data, unused bits cleared (PS3.5 8.1.1) or filled with the sign."""
+    """Clear the unused bits of native pixel data (PS3.5 8.1.1), or fill them with the sign."""
     if layout.bits_stored != layout.bits_allocated:
         if layout.bits_allocated not in (8, 16, 32):
             raise ValueError(f"{layout.bits_allocated} bits per pixel are not supported")
@@ -81,7 +84,7 @@ def _clean_native_values(raw: bytes, layout: PixelLayout, order: str) -> bytes:
 
 
 def keep_used_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:
-    """Unsigned cells with the bits of the value alone; above a negative one stand ones."""
+    """Keep only the stored bits of unsigned values; the bits above a negative value become ones."""
     if not layout.bits_stored - 1 <= layout.high_bit < layout.bits_allocated:
         raise ValueError(
             f"{layout.bits_stored} bits up to bit {layout.high_bit} are not within {layout.bits_allocated}"
@@ -107,7 +110,7 @@ def _clean_frame(frame: bytes, layout: PixelLayout, syntax: str) -> bytes:
 
 
 def _check_unused_bits(frame: bytes, layout: PixelLayout, syntax: str) -> None:
-    """Raises ForeignBitsError where bits outside those stored are neither empty nor the sign."""
+    """Raise ForeignBitsError if bits outside the stored ones are neither zero nor the sign."""
     whole = replace(layout, bits_stored=layout.bits_allocated, high_bit=layout.bits_allocated - 1, signed=False)
     is_rle = frame[:2] != JPEG_START and frame[:4] != J2K_START  # RLE alone codes cells and not values
     try:

@@ -1,4 +1,4 @@
-"""What becomes of each data element of a copy: the basic profile of DICOM PS3.15 Annex E, less some of its text.
+"""Choose what happens to each data element of a copy: the basic profile of DICOM PS3.15 Annex E with less text.
 
 The table of the profile (E.1-1, edition 2026c) is that of the library dicom-anonymizer. Beyond it, text and codes are
 kept only where :mod:`kicc_ml.dicom.deidentify.known_values` lists what they may be, and what the dictionary of DICOM
@@ -36,24 +36,24 @@ Action = Literal[
 ]
 
 EDITION = "dicomfields_2026c"
-#: The letters of the table (E.1-1) where a choice is left, for the images written here: no CT or radiograph requires
-#: what is to be replaced (D) or may be removed (X), and what may be empty (Z) it does.
+#: Action by letter of the table (E.1-1), where it leaves a choice: CT and radiographs do not require elements that may
+#: be replaced (D) or removed (X), so these are dropped; elements that may be empty (Z) are emptied.
 CATEGORIES: Mapping[str, Action] = {
     **dict.fromkeys(("X_TAGS", "X_D_TAGS", "X_Z_D_TAGS", "D_TAGS"), "drop"),
     **dict.fromkeys(("Z_TAGS", "Z_D_TAGS", "X_Z_TAGS"), "empty"),
     "X_Z_U_STAR_TAGS": "items",
 }
-#: Inputs of models, and what corrects a dose: the option Retain Patient Characteristics.
+#: Inputs of models, and values that correct a dose: the option Retain Patient Characteristics.
 CHARACTERISTICS: Mapping[str, Action] = {
     **dict.fromkeys(("PatientSize", "PatientWeight"), "decimal"),
     **{"PatientSex": "code", "PatientAge": "age"},
 }
-#: No date of the person's own is moved: it would tell the days to every other.
+#: Dates of the person's life are emptied and not shifted: a known birthday would reveal the shift.
 PERSONAL_DATES = (
     *("PatientBirthDate", "PatientBirthTime", "PatientBirthDateInAlternativeCalendar"),
     "PatientDeathDateInAlternativeCalendar",
 )
-#: The copy has no text outside ASCII for it to be about.
+#: Elements that a copy does not need: it holds ASCII text only.
 NOT_NEEDED = ("SpecificCharacterSet",)
 
 ACTION_OF_VR: Mapping[str, Action] = {
@@ -61,7 +61,7 @@ ACTION_OF_VR: Mapping[str, Action] = {
     **{"DS": "decimal", "IS": "integer", "DA": "date", "DT": "datetime", "TM": "time"},
     **{"AS": "age", "CS": "code", "UI": "uid", "SQ": "items"},
 }
-#: Bytes of one value of what is kept as it is.
+#: Bytes of one value for the value representations that are kept unchanged.
 BYTES_OF_VALUE = {"US": 2, "SS": 2, "US or SS": 2, "UL": 4, "SL": 4, "FL": 4, "AT": 4, "FD": 8, "UV": 8, "SV": 8}
 PIXEL_DATA = Tag("PixelData")
 #: Repeating groups of curves, and of overlays.
@@ -69,10 +69,14 @@ GRAPHIC_GROUPS = (0x50, 0x60)
 
 
 def choose_action(tag: BaseTag, vr: str) -> Action:
-    """What to do with an element outside the file meta information, which is written anew.
+    """Choose the action for an element outside the file meta information, which is written anew.
 
-    Dates and UIDs are moved and mapped wherever they stand, also where the profile would remove them: the option
-    Retain Longitudinal Temporal Information with Modified Dates.
+    Dates are shifted and UIDs are mapped in all elements, even where the profile would remove them (option Retain
+    Longitudinal Temporal Information with Modified Dates).
+
+    Args:
+        tag: the element.
+        vr: the value representation that the file states.
     """
     if tag.is_private or tag.group < 8 or tag > PIXEL_DATA or tag.group >> 8 in GRAPHIC_GROUPS or tag.element == 0:
         return "drop"
@@ -83,7 +87,7 @@ def choose_action(tag: BaseTag, vr: str) -> Action:
 
 
 def _choose_by_vr(tag: BaseTag, vr: str) -> Action:
-    """By the value representation that the file states; what the dictionary contradicts may hold anything."""
+    """Choose by the stated value representation; an element is dropped if the dictionary contradicts it."""
     stated = ACTION_OF_VR.get(vr, "drop")
     if (
         dictionary_has_tag(tag)
@@ -95,7 +99,7 @@ def _choose_by_vr(tag: BaseTag, vr: str) -> Action:
 
 
 def has_stated_length(tag: BaseTag, vr: str, length: int) -> bool:
-    """Whether so many bytes are as many numbers as the dictionary states; text in place of numbers seldom is."""
+    """Whether a length in bytes fits the number of values in the dictionary; text in place of numbers seldom does."""
     count = re.fullmatch(r"\d+", dictionary_VM(tag)) if dictionary_has_tag(tag) else None
     size = BYTES_OF_VALUE.get(vr, 1)
     return length == 0 or (length == int(count[0]) * size if count else length % size == 0)

@@ -1,13 +1,13 @@
-"""What stands in a copy for a value of the source: always the same under the repository's key.
+"""Replace the values of a source in a copy, always in the same way under the repository's key.
 
-A value is kept only where it is one by the grammar of its value representation (PS3.5 6.2).
+A value is kept only if it follows the grammar of its value representation (PS3.5 6.2).
 """
 
 import hashlib
 import hmac
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -21,11 +21,11 @@ from kicc_ml.dicom.header.shown_path import pseudonymize_path
 #: Days added to :func:`compute_shift_days`: two cycles of four years, so that no shifted date falls into the epidemic,
 #: where it could be another patient's true date.
 DAYS_FURTHER_BACK = 2 * 1461
-#: From here on ages are one class (HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(C)).
+#: Ages from here on become this age (HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(C)).
 MAX_AGE_YEARS = 90
-#: Whole numbers from here on count nothing in an image; days (20200301), telephones and registers have as many digits.
+#: Numbers from here on are dropped: images do not need them, and dates (20200301) and telephone numbers are as long.
 MAX_WHOLE_NUMBER = 10**7
-#: As many digits of a number of the patient's are looked for among the numbers of an image.
+#: Minimum number of digits of a patient's number that is searched among the numbers of an image.
 MIN_REGISTER_DIGITS = 5
 
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -40,9 +40,9 @@ UNITS_PER_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}
 
 
 def make_uid(key: bytes, uid: str) -> str:
-    """The UID of a copy for one of the source: a name-based UUID under ``2.25`` (PS3.5 B.2).
+    """Make the UID of a copy from that of the source: a name-based UUID under ``2.25`` (PS3.5 B.2).
 
-    UIDs of the standard's own dictionary (PS3.6 annex A) stay; others under its root are somebody's.
+    UIDs of the standard's dictionary (PS3.6 annex A) stay unchanged.
     """
     if not uid or uid in UID_dictionary:
         return uid
@@ -51,7 +51,7 @@ def make_uid(key: bytes, uid: str) -> str:
 
 
 def compute_export_shift(key: bytes, patient: str) -> timedelta:
-    """By how much all dates of a patient, given as pseudonym, are moved in what is exported."""
+    """Compute by how much all dates of a patient, given as pseudonym, are shifted in an export."""
     return timedelta(days=compute_shift_days(key, patient) - DAYS_FURTHER_BACK)
 
 
@@ -60,20 +60,20 @@ def shift_date(key: bytes, patient: str, day: date) -> date:
 
 
 def compute_seconds_past_hour(clock: str) -> int | None:
-    """Of a time of day (TM); None for what is none."""
+    """Compute the seconds past the full hour of a time (TM); None if it is not a time."""
     found = TIME.fullmatch(clock)
     return found and 60 * int(found[2] or 0) + int(found[3] or 0)
 
 
 @dataclass(frozen=True)
 class Replacements:
-    """The values of one file in its copy.
+    """Replaces the values of one file in its copy.
 
-    ``identifying`` has the values of its identifiers by keyword. ``past_hour_s`` says at how many seconds past the hour
-    the study began: all its times are moved by them, so that it begins at a full hour and what lies between two times
-    stays. Without it each time is cut off to the hour.
+    ``identifying`` holds the values of its identifiers by keyword. ``past_hour_s`` is how many seconds past the hour
+    the study began: all its times are shifted by them, so that the study begins at a full hour and intervals stay.
+    Without it, each time is cut off to the hour.
 
-    Each method takes one value of an element and gives "" for what is no value of its kind, and may be anything.
+    Each method takes one value of an element, and returns "" for an invalid value, which could hold anything.
     """
 
     key: bytes
@@ -81,22 +81,38 @@ class Replacements:
     identifying: Mapping[str, str]
     past_hour_s: int | None = None
 
-    def uid(self, value: str, keyword: str) -> str:
+    def replace(self, action: str, value: str, keyword: str) -> str:
+        """Replace one value of an element by the method for an action of :mod:`kicc_ml.dicom.deidentify.profile`."""
+        methods: Mapping[str, Callable[[str, str], str]] = {
+            "uid": self.replace_uid,
+            "date": self.replace_date,
+            "datetime": self.replace_datetime,
+            "time": self.replace_time,
+            "decimal": self.replace_decimal,
+            "integer": self.replace_integer,
+            "age": self.replace_age,
+            "text": self.replace_text,
+            "code": self.replace_code,
+            "agent": self.replace_agent,
+        }
+        return methods[action](value, keyword)
+
+    def replace_uid(self, value: str, keyword: str) -> str:
         return make_uid(self.key, value)
 
-    def date(self, value: str, keyword: str) -> str:
-        """A DA, moved."""
+    def replace_date(self, value: str, keyword: str) -> str:
+        """Shift a date (DA)."""
         true = parse_date_time(value, "") if DATE.fullmatch(value) else None
         return f"{shift_date(self.key, self.patient, true.date()):%Y%m%d}" if true else ""
 
-    def datetime(self, value: str, keyword: str) -> str:
-        """A DT, its day moved and its time of day coarsened; the zone stays."""
+    def replace_datetime(self, value: str, keyword: str) -> str:
+        """Shift the day and coarsen the time of a DT; the time zone stays."""
         found = DATETIME.fullmatch(value)
-        day = self.date(found[1], keyword) if found else ""
-        return f"{day}{self.time(found[2] or '', keyword)}{found[6] or ''}" if found and day else ""
+        day = self.replace_date(found[1], keyword) if found else ""
+        return f"{day}{self.replace_time(found[2] or '', keyword)}{found[6] or ''}" if found and day else ""
 
-    def time(self, value: str, keyword: str) -> str:
-        """A TM to the second, as many seconds earlier as the study began past the hour; never on the day before."""
+    def replace_time(self, value: str, keyword: str) -> str:
+        """Shift a time (TM) back by the seconds that the study began past the hour, but not to the day before."""
         found = TIME.fullmatch(value)
         if not found:
             return ""
@@ -106,44 +122,44 @@ class Replacements:
         seconds = max(3600 * hour + 60 * minute + second - self.past_hour_s, 0)
         return f"{seconds // 3600:02d}{seconds // 60 % 60:02d}{seconds % 60:02d}"
 
-    def decimal(self, value: str, keyword: str) -> str:
-        """A DS."""
+    def replace_decimal(self, value: str, keyword: str) -> str:
+        """Keep a decimal number (DS) that cannot be a number of the patient."""
         if not DECIMAL.fullmatch(value) or len(value) > MAX_DECIMAL_CHARACTERS:
             return ""
         number = float(value)
         return "" if abs(number) >= MAX_WHOLE_NUMBER or self._is_register(value) else value
 
-    def integer(self, value: str, keyword: str) -> str:
-        """An IS."""
+    def replace_integer(self, value: str, keyword: str) -> str:
+        """Keep an integer (IS) that cannot be a number of the patient."""
         if not INTEGER.fullmatch(value) or abs(int(value)) >= MAX_WHOLE_NUMBER:
             return ""
         return "" if self._is_register(value) else value
 
     def _is_register(self, value: str) -> bool:
-        """Whether it is a number that the file gives to the patient, with or without zeros before it."""
+        """Whether a number is one of the patient's numbers in the file, with or without leading zeros."""
         digits = value.lstrip("+-").partition(".")[0].lstrip("0")
         return len(digits) >= MIN_REGISTER_DIGITS and any(
             digits == run.lstrip("0") for text in self.identifying.values() for run in re.findall(r"\d+", text)
         )
 
-    def age(self, value: str, keyword: str) -> str:
-        """An AS; the oldest are one class."""
+    def replace_age(self, value: str, keyword: str) -> str:
+        """Keep an age (AS); ages from :data:`MAX_AGE_YEARS` on become that age."""
         found = AGE.fullmatch(value)
         if not found:
             return ""
         years = int(found[1]) / UNITS_PER_YEAR[found[2]]
         return f"{MAX_AGE_YEARS:03d}Y" if years >= MAX_AGE_YEARS else value
 
-    def text(self, value: str, keyword: str) -> str:
-        """As it is where it is known to name a device; else a pseudonym, which tells values apart."""
+    def replace_text(self, value: str, keyword: str) -> str:
+        """Keep a text that is known to name a device; replace another by a pseudonym, which keeps texts distinct."""
         known = is_known(keyword, value) and not pseudonymize_path(value, self.identifying, self.key)
         return value if known or not value else make_pseudonym(self.key, value).upper()
 
-    def code(self, value: str, keyword: str) -> str:
-        """A CS as it is where it is a known term, and no part of the patient's name."""
+    def replace_code(self, value: str, keyword: str) -> str:
+        """Keep a code string (CS) that is a known term and not part of the patient's name."""
         known = is_known(keyword, value) and not pseudonymize_path(value, self.identifying, self.key)
         return value if known else ""
 
-    def agent(self, value: str, keyword: str) -> str:
-        """Its pseudonym: free text in which anything may be written, and which only has to differ."""
+    def replace_agent(self, value: str, keyword: str) -> str:
+        """Replace a contrast agent, which is free text, by a pseudonym: only whether agents differ is needed."""
         return make_pseudonym(self.key, value).upper() if value else ""

@@ -1,4 +1,4 @@
-"""The montage as Secondary Capture and the summary as encapsulated PDF, for viewers that show neither map nor SR."""
+"""Make a Secondary Capture of the montage and an encapsulated PDF of the summary, for viewers without maps and SR."""
 
 import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.results.segmentation import MANUFACTURER, SERIES_NUMBER, PredictionSource
 
-#: Modules of patient and study (PS3.3 C.7.1.1, C.7.2.1) that a derived object shares with its source.
+#: Attributes of patient and study (PS3.3 C.7.1.1, C.7.2.1) that a derived object shares with its source.
 PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "SpecificCharacterSet"),
     *("PatientAge", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
@@ -22,7 +22,7 @@ PATIENT_AND_STUDY = (
 
 
 def make_picture_object(source: PredictionSource, png: Path) -> Dataset:
-    """An RGB Secondary Capture (PS3.3 A.8.1) of a picture."""
+    """Make an RGB Secondary Capture (PS3.3 A.8.1) of a PNG picture."""
     rgb = np.asarray(Image.open(png, formats=("PNG",)).convert("RGB"))
     with suppress_warnings():
         made = hd.sc.SCImage.from_ref_dataset(
@@ -44,7 +44,13 @@ def make_picture_object(source: PredictionSource, png: Path) -> Dataset:
 
 
 def make_summary_object(source: PredictionSource, pdf: bytes, identified: bool) -> Dataset:
-    """Encapsulated PDF (PS3.3 A.45.1). ``identified``: whether name or ID are printed in it."""
+    """Make an Encapsulated PDF (PS3.3 A.45.1) of the summary.
+
+    Args:
+        source: the series and the model.
+        pdf: content of the PDF.
+        identified: whether name or ID of the patient are printed in it.
+    """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = EncapsulatedPDFStorage
     meta.MediaStorageSOPInstanceUID = source.make_uid("summary")

@@ -1,6 +1,6 @@
-"""Masks of a DICOM Segmentation (PS3.3 A.51), laid on the grid of the CT that they were drawn on.
+"""Read the masks of a DICOM Segmentation (PS3.3 A.51) on the grid of the CT on which they were drawn.
 
-Pixels find their voxels by patient coordinates. Nothing is interpolated: a segmentation of another series, or on
+Pixels are mapped to voxels by patient coordinates. Nothing is interpolated: a segmentation of another series, or on
 another grid, is refused.
 """
 
@@ -23,12 +23,11 @@ from kicc_ml.dicom.results.codes import CONSOLIDATION, SEGMENTS
 from kicc_ml.dicom.series.geometry import LPS_TO_RAS
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
 
-#: Largest distance of a pixel from the middle of its voxel, in voxels: positions are printed to a hundredth of a
-#: millimetre, and half a voxel would be a guess between two.
+#: Maximum distance of a pixel from the centre of its voxel, in voxels; positions are printed to a hundredth of a
+#: millimetre.
 MAX_OFF_CENTRE_VOXELS = 0.1
 
-#: What a label may say, lower case and with blanks, beside the labels of
-#: :data:`kicc_ml.dicom.results.codes.SEGMENTS`.
+#: Region by segment label, in lower case and with blanks.
 LABELS: Mapping[str, str] = {
     **{name.replace("_", " "): name for name in SEGMENTS},
     **{label: name for name, (label, *_) in SEGMENTS.items()},
@@ -36,8 +35,8 @@ LABELS: Mapping[str, str] = {
     **{"consolidations": "consolidation", "ground glass opacity": "ground_glass", "ggo": "ground_glass"},
 }
 
-#: Coded types, those of the sides without their modifier. Pairs: codes of SNOMED's older scheme (SRT) equal them, but
-#: have another hash.
+#: Region by coded type, without laterality. These are pairs and not a dictionary, because codes of SNOMED's older
+#: scheme (SRT) are equal to them but have another hash.
 TYPES = (
     (codes.SCT.Lung, "lung"),
     (codes.SCT.Lesion, "lesion"),
@@ -49,10 +48,10 @@ LATERALITIES = ((codes.SCT.Left, "left_"), (codes.SCT.Right, "right_"))
 
 @dataclass(frozen=True)
 class SegmentationHeader:
-    """What the header of a segmentation file says.
+    """The header of a segmentation file.
 
-    ``region_of`` maps segment numbers to regions; ``strange`` are the labels of segments that are none of them.
-    ``series`` and ``frame_of_reference`` are the UIDs of what was segmented, ``""`` where not stated.
+    ``region_of`` maps segment numbers to regions; ``strange`` holds the labels of other segments. ``series`` and
+    ``frame_of_reference`` are the UIDs of the segmented images, "" if not stated.
     """
 
     path: Path
@@ -64,7 +63,11 @@ class SegmentationHeader:
 
 @suppress_warnings()
 def read_segments(path: Path) -> SegmentationHeader:
-    """Header of a segmentation file. Raises UserError where it is none."""
+    """Read the header of a segmentation file.
+
+    Raises:
+        UserError: the file is not a DICOM Segmentation.
+    """
     image = _read(path, pixels=False)
     region_of = {int(one.SegmentNumber): _find_region(one) for one in image.get("SegmentSequence", [])}
     labels = {int(one.SegmentNumber): _describe_segment(one) for one in image.get("SegmentSequence", [])}
@@ -80,7 +83,7 @@ def read_segments(path: Path) -> SegmentationHeader:
 
 @suppress_warnings()
 def read_series_uids(series: Series) -> tuple[str, str]:
-    """The true UIDs of a series and of its frame of reference, from its first file; ``""`` each for a NIfTI."""
+    """Read the true UIDs of a series and of its frame of reference from its first file; "" for a NIfTI."""
     path = series.files[0]
     if path.name.lower().endswith(NIFTI_SUFFIXES) or not path.is_file():
         return "", ""
@@ -91,10 +94,19 @@ def read_series_uids(series: Series) -> tuple[str, str]:
 
 @suppress_warnings()
 def read_masks_on_grid(segments: SegmentationHeader, series: Series, volume: Volume) -> dict[str, np.ndarray]:
-    """The regions of a file as bool ``[x, y, z]`` on the grid of ``volume``, which was read from ``series``.
+    """Read the masks of a segmentation file on the grid of a volume.
 
-    Segments of one region are joined. Frames that are left out are empty. Raises UserError for a segmentation of
-    another series or frame of reference, or on another grid.
+    Args:
+        segments: header of the file.
+        series: the CT that was segmented.
+        volume: the volume that was read from ``series``.
+
+    Returns:
+        boolean masks ``[x, y, z]`` by region. Segments of one region are joined; frames that are not in the file are
+        empty.
+
+    Raises:
+        UserError: the segmentation is of another series or frame of reference, or on another grid.
     """
     _require_same_source(segments, *read_series_uids(series))
     image = _read(segments.path, pixels=True)
@@ -113,20 +125,20 @@ def _read(path: Path, pixels: bool) -> Dataset:
     try:
         image = pydicom.dcmread(path, stop_before_pixels=not pixels)
     except Exception as error:  # a damaged file can raise anything in the parser
-        kind = type(error).__name__  # its words may quote what is written there
+        kind = type(error).__name__  # its message may quote values of the file
         raise UserError(f"{path}: cannot be read as DICOM ({kind}); is the file whole?") from error
     if image.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP_SEGMENTATION):
-        raise UserError(f"{path}: is no DICOM Segmentation; a predicted mask is one, or a NIfTI")
+        raise UserError(f"{path} is not a DICOM Segmentation; give predicted masks as DICOM Segmentation or NIfTI")
     return image
 
 
 def _find_region(segment: Dataset) -> str:
-    """By label and by coded type, ``""`` where neither is known or they contradict each other."""
+    """Find the region of a segment by label and coded type; "" if neither is known or they contradict each other."""
     label = " ".join(str(segment.get("SegmentLabel", "")).lower().replace("_", " ").split())
-    said = {LABELS.get(label, ""), _find_coded_region(segment)} - {""}
-    if "lung" in said and said & {"left_lung", "right_lung"}:
-        said.discard("lung")
-    return said.pop() if len(said) == 1 else ""
+    regions = {LABELS.get(label, ""), _find_coded_region(segment)} - {""}
+    if "lung" in regions and regions & {"left_lung", "right_lung"}:
+        regions.discard("lung")
+    return regions.pop() if len(regions) == 1 else ""
 
 
 def _find_coded_region(segment: Dataset) -> str:
@@ -161,7 +173,11 @@ def _require_same_source(segments: SegmentationHeader, series: str, frame_of_ref
 
 
 def _decode_frames(image: Dataset, path: Path) -> np.ndarray:
-    """Pixels ``[frame, row, column]``: 0 and one other value of each segment. Raises UserError for shares."""
+    """Decode the pixels ``[frame, row, column]``, which are 0 or one other value for each segment.
+
+    Raises:
+        UserError: the pixels cannot be decoded, or hold fractions.
+    """
     try:
         frame_nrc = image.pixel_array.reshape(-1, image.Rows, image.Columns)
     except Exception as error:  # decoders each have their own
@@ -172,7 +188,7 @@ def _decode_frames(image: Dataset, path: Path) -> np.ndarray:
 
 
 def _list_frame_groups(image: Dataset) -> list[dict[str, Dataset]]:
-    """What is said of each frame, whether of it alone or of all, by keyword."""
+    """List the functional groups of each frame by keyword, shared ones included."""
     shared = image.get("SharedFunctionalGroupsSequence") or [Dataset()]
     return [
         {element.keyword: element.value[0] for element in (*shared[0], *own) if element.VR == "SQ" and element.value}
@@ -181,14 +197,14 @@ def _list_frame_groups(image: Dataset) -> list[dict[str, Dataset]]:
 
 
 def _split_by_segment(frame_rc: np.ndarray, groups: Mapping[str, Dataset]) -> list[tuple[int, np.ndarray]]:
-    """Segment number and its pixels; a label map has several segments in a frame, told apart by their values."""
+    """Split a frame into segments; a label map holds several segments in one frame, as different values."""
     if identified := groups.get("SegmentIdentificationSequence"):
         return [(int(identified.ReferencedSegmentNumber), frame_rc > 0)]
     return [(int(value), frame_rc == value) for value in np.unique(frame_rc[frame_rc > 0])]
 
 
 def _compute_pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarray:
-    """From (column, row, 0, 1) of a frame to LPS millimetres (PS3.3 C.7.6.2.1.1)."""
+    """Compute the affine from (column, row, 0, 1) of a frame to LPS millimetres (PS3.3 C.7.6.2.1.1)."""
     needed = ("PlaneOrientationSequence", "PixelMeasuresSequence", "PlanePositionSequence")
     if absent := [name for name in needed if name not in groups]:
         raise UserError(f"{path}: a frame has no {', '.join(absent)}, so its place is not known")
@@ -203,7 +219,11 @@ def _compute_pixel_affine(groups: Mapping[str, Dataset], path: Path) -> np.ndarr
 
 
 def _set_voxels(lit_rc: np.ndarray, voxel: np.ndarray, mask_xyz: np.ndarray, path: Path) -> None:
-    """Set the voxels of the pixels that are set; refuses pixels that are not one voxel each, or lie outside."""
+    """Set the voxels of a mask for the pixels that are set.
+
+    Raises:
+        UserError: pixels do not match voxels one to one, or lie outside.
+    """
     row_n, column_n = np.nonzero(lit_rc)
     if not row_n.size:
         return

@@ -1,8 +1,8 @@
-"""DICOM objects made from a scan: masks as Segmentation, probability as Parametric Map.
+"""Make DICOM objects of a prediction: masks as Segmentation, probability as Parametric Map.
 
-They lie in the study of the source, in its frame of reference, on the grid of the volume that was predicted:
-of a repaired series that is not the grid of its files. UIDs follow from source and model, so that the same
-prediction made twice is the same object.
+The objects belong to the study and the frame of reference of the source. Their grid is that of the predicted volume,
+which differs from that of the files if the series was repaired. UIDs are derived from source and model, so that a
+repeated prediction gives the same object.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ MAX_DESCRIPTION_CHARACTERS = 1024  # of value representation ST
 class PredictionSource:
     """A series whose predictions are written, and the model that made them.
 
-    ``model`` is a hash of its weights, ``provenance`` what is said of it: training hospitals, validation figures.
+    ``model`` is a hash of its weights. ``provenance`` holds training hospitals and validation metrics by label.
     """
 
     series: Series
@@ -49,7 +49,11 @@ class PredictionSource:
 
     @cached_property
     def images(self) -> list[Dataset]:
-        """Headers of the source files, in order. Raises UserError where one cannot be read, or each is a series."""
+        """Headers of the source files in order.
+
+        Raises:
+            UserError: a file cannot be read, or each file has a SeriesInstanceUID of its own.
+        """
         if "uid_per_slice" in self.series.reasons:
             raise UserError(
                 f"{self.series.files[0].parent}: each file has a SeriesInstanceUID of its own, so that no DICOM object "
@@ -68,8 +72,9 @@ class PredictionSource:
         return images
 
     def make_uid(self, kind: str) -> UID:
-        """The UID of a derived object, or of its series; the same for the same source, model and kind. A radiograph is
-        told by its own UID: several may share a series.
+        """Make the UID of a derived object or of its series, always the same for the same source, model and kind.
+
+        A radiograph is identified by its own UID, because several can share a series.
         """
         image = self.images[0]
         own = image.SOPInstanceUID if self.series.modality == "CXR" else image.SeriesInstanceUID
@@ -117,13 +122,13 @@ class PredictionSource:
 
 
 def state_origin(made: Dataset, source: PredictionSource) -> None:
-    """Who made an object, from what and how good it was: Contributing Equipment (PS3.3 C.12.1), for every viewer."""
+    """State in an object what made it and how well it was validated, as Contributing Equipment (PS3.3 C.12.1)."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(PROCESSING_EQUIPMENT)]
     equipment.Manufacturer, equipment.ManufacturerModelName = MANUFACTURER, MANUFACTURER
     equipment.SoftwareVersions, equipment.DeviceSerialNumber = source.version, source.model[:16]
-    said = [RESEARCH_USE, *(f"{label}: {value}" for label, value in source.provenance.items())]
-    equipment.ContributionDescription = "; ".join(said)[:MAX_DESCRIPTION_CHARACTERS]
+    statements = [RESEARCH_USE, *(f"{label}: {value}" for label, value in source.provenance.items())]
+    equipment.ContributionDescription = "; ".join(statements)[:MAX_DESCRIPTION_CHARACTERS]
     made.ContributingEquipmentSequence = [*made.get("ContributingEquipmentSequence", []), equipment]
     made.SpecificCharacterSet = "ISO_IR 192"
 
@@ -135,9 +140,15 @@ def split_into_segments(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def make_segmentation(source: PredictionSource, volume: Volume, masks: Mapping[str, np.ndarray]) -> Dataset:
-    """Binary Segmentation (PS3.3 A.51) of ``masks`` ``[x, y, z]`` on the grid of ``volume``; empty frames left out.
+    """Make a binary Segmentation (PS3.3 A.51); empty frames are left out.
 
-    Raises UserError where no mask holds a voxel: the standard knows no empty segmentation.
+    Args:
+        source: the series and the model.
+        volume: the volume that was predicted.
+        masks: boolean masks ``[x, y, z]`` on its grid, by region.
+
+    Raises:
+        UserError: no mask holds a voxel; the standard does not allow an empty segmentation.
     """
     segments = split_into_segments(masks)
     if not any(mask.any() for mask in segments.values()):
@@ -220,7 +231,7 @@ def make_parametric_map(
 def _make_patient_volume(
     array_zyx: np.ndarray, volume: Volume, source: PredictionSource, channels: bool = False
 ) -> hd.Volume:
-    """The array with its place in the patient: LPS, axes z y x as frames, rows, columns."""
+    """Make a highdicom volume in patient coordinates (LPS), with axes z y x as frames, rows, columns."""
     affine_lps = LPS_TO_RAS @ volume.affine_ras
     return hd.Volume(
         array=array_zyx,

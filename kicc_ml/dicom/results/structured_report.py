@@ -1,6 +1,6 @@
-"""What was measured as a structured report (TID 1500): a number with its code, its unit and its place.
+"""Make a structured report (TID 1500) of the measurements, each with code, unit and finding site.
 
-A workstation reads the segments by reference; a registry reads the zones without opening an image.
+A workstation can follow the references to segments; a registry can read the zones without opening an image.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,15 @@ def make_severity_report(
     segmentation: Dataset | None = None,
     scores: Sequence[RadiographScore] = (),
 ) -> Dataset:
-    """Comprehensive 3D SR (PS3.3 A.35.13) of a severity map, of risks and of scores; what is None is left out."""
+    """Make a Comprehensive 3D SR (PS3.3 A.35.13).
+
+    Args:
+        source: the series and the model.
+        severity: the severity map; values that are None are left out.
+        risks: predicted risks.
+        segmentation: the Segmentation to refer to, if there is one.
+        scores: predicted scores of a radiograph.
+    """
     groups = [
         _make_both_lungs_group(source, severity),
         *_make_lung_groups(source, severity),
@@ -68,8 +76,9 @@ def make_severity_report(
 
 
 def _list_described_images(source: PredictionSource) -> list[Dataset] | None:
-    """The images that the report describes: not a multi-frame one, whose geometry would be read per file, nor a
-    radiograph that lacks what TID 1603 asks of one.
+    """List the images to describe in the report; None for images whose description TID 1603 does not allow.
+
+    These are multi-frame images, whose geometry would be read per file, and radiographs without orientation or spacing.
     """
     asked = ("PatientOrientation", "ImagerPixelSpacing") if source.series.modality == "CXR" else ()
     image = source.images[0]
@@ -141,7 +150,7 @@ def _make_lung_groups(
 
 
 def _make_risk_group(source: PredictionSource, risk: Risk) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """The risk of one endpoint with its interval, how such risks were calibrated, and what the clinical model says."""
+    """Make the group of one risk: its interval, its calibration at held-out hospitals, and the clinical risk."""
     shares = {"risk": risk.probability, "low": risk.low, "high": risk.high, "clinical": risk.clinical}
     measurements = _make_measurements(
         *((RISK[name], None if share is None else 100 * share, PERCENT) for name, share in shares.items())
@@ -152,7 +161,7 @@ def _make_risk_group(source: PredictionSource, risk: Risk) -> hd.sr.Measurements
 
 
 def _make_score_group(source: PredictionSource, score: RadiographScore) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """A predicted score of a film, and how near such predictions came to radiologists."""
+    """Make the group of a predicted radiograph score and of how closely such predictions matched radiologists."""
     name = score.score.replace("_", " ")
     finding = Code(score.score.upper()[:16], "99KICC", f"Predicted score: {name} 0-{score.most:.0f}")
     known = {"r": score.r, "mean error in points": score.mae_points, "held-out films": score.films}
@@ -179,7 +188,7 @@ def _make_zone_groups(
 def _make_segment_groups(
     source: PredictionSource, severity: SeverityMap, segmentation: Dataset
 ) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
-    """The volume of the lungs and of the lesion, each bound to its segments."""
+    """Make the groups that refer to the segments of the lesion."""
     number = {one.SegmentLabel: int(one.SegmentNumber) for one in segmentation.SegmentSequence}
     groups = []
     for region in ("ground_glass", "lesion", "consolidation"):

@@ -1,4 +1,4 @@
-"""A prediction as the DICOM objects a PACS takes: all of a patient's, or none."""
+"""Write a prediction as DICOM objects for a PACS: all objects of a patient, or none."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from kicc_ml.dicom.results.pictures import make_picture_object, make_summary_obj
 from kicc_ml.dicom.results.segmentation import PredictionSource, make_parametric_map, make_segmentation, state_origin
 from kicc_ml.dicom.results.structured_report import make_severity_report
 
-#: Names of the objects without suffix. The report, which every case has, is the first to go and the last to come.
+#: File names of the objects without suffix. The report, which every case has, is removed first and written last.
 OBJECTS = ("report", "segmentation", "map", "picture", "summary")
 
 
@@ -70,7 +70,7 @@ def _write(objects: Mapping[str, Dataset], folder: Path) -> None:
 
 
 def _replace_objects(partial: Path, folder: Path) -> None:
-    """Move the objects into the folder in place of all earlier ones. The report is there if and only if all are."""
+    """Move the objects into the folder in place of earlier ones. If the report is there, all objects are there."""
     for name in OBJECTS:
         (folder / f"{name}.dcm").unlink(missing_ok=True)
     for name in reversed(OBJECTS):

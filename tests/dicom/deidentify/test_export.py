@@ -237,7 +237,7 @@ def test_what_is_selected_is_written_and_nothing_else(source, tmp_path):
     with pytest.raises(UserError, match="there are the sites daegu-1"):
         exported_to(tmp_path / "none", found, Selection(sites=["seoul-9"]))
     assert not (tmp_path / "none").exists()
-    with pytest.raises(UserError, match="there is no verdict good; there are usable"):
+    with pytest.raises(UserError, match="there is no verdict good; choose from usable"):
         Selection(verdicts=["good"])
 
 

@@ -172,7 +172,7 @@ def test_korean_names_of_a_windows_zip_are_read_and_hide_the_patient(
     archive.write_bytes(archive.read_bytes().replace(placeholder, korean))
     (found,) = read_index([archive])
     assert any(name.endswith("/흉부") for name in found.shown.values())
-    assert not any("길동" in name for name in (*found.shown.values(), *map(found.name, found.shown)))
+    assert not any("길동" in name for name in (*found.shown.values(), *map(found.name_file, found.shown)))
 
 
 def test_one_file_is_a_source_too(folder: Path):

@@ -107,7 +107,7 @@ def test_another_grid_is_refused_and_never_interpolated(tmp_path: Path, changed:
 
 def test_a_file_that_is_no_segmentation_is_refused_by_name(tmp_path: Path) -> None:
     (image, *_) = write_series(tmp_path / "ct", GRID, **STUDY)
-    with pytest.raises(UserError, match=f"{image.name}: is no DICOM Segmentation"):
+    with pytest.raises(UserError, match=f"{image.name} is not a DICOM Segmentation"):
         read_segments(image)
     (tmp_path / "text.dcm").write_text("no DICOM")
     with pytest.raises(UserError, match=r"text\.dcm: cannot be read as DICOM"):
