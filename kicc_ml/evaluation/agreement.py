@@ -1,9 +1,9 @@
 """Agreement of a measured quantity with its reference.
 
-Design of every interval here: cases independent of each other, differences about normal and of one spread. Source of
-the limits: Bland & Altman, Stat Methods Med Res 1999;8:135; of ICC(2,1): Shrout & Fleiss, Psychol Bull 1979;86:420,
-its interval as in McGraw & Wong, Psychol Methods 1996;1:30 and R's psych. Correlation is not agreement: it stands
-beside for comparison with the literature.
+All intervals assume that cases are independent, and that differences are about normal with a common SD. Sources: limits
+of agreement, Bland & Altman, Stat Methods Med Res 1999;8:135; ICC(2,1), Shrout & Fleiss, Psychol Bull 1979;86:420; its
+interval, McGraw & Wong, Psychol Methods 1996;1:30, as in R's psych. Correlation is not agreement; it is given for
+comparison with the literature.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from kicc_ml.evaluation.intervals import CONFIDENCE, Interval, Z
 
 TAIL = (1 + CONFIDENCE) / 2
 
-#: Fisher's transformation has variance 1 / (n - 3).
+#: Minimum number of pairs: the variance of Fisher's transformation is 1 / (n - 3).
 MIN_CORRELATED_PAIRS = 4
 
 
 @dataclass(frozen=True)
 class BlandAltman:
-    """Mean difference (measured less reference) and the limits between which 95 % of differences lie.
+    """Mean difference (measured minus reference) and the limits that contain 95 % of the differences.
 
-    Each with its 95 % interval. ``spread`` is the SD of the differences.
+    Each has a 95 % interval. ``spread`` is the SD of the differences.
     """
 
     n: int
@@ -37,7 +37,7 @@ class BlandAltman:
 
 
 def compute_bland_altman(measured_n: np.ndarray, reference_n: np.ndarray) -> BlandAltman | None:
-    """Limits of agreement; None with fewer than three pairs."""
+    """Compute the limits of agreement; None with fewer than three pairs."""
     n = len(measured_n)
     if n < 3:
         return None
@@ -60,9 +60,13 @@ def compute_bland_altman(measured_n: np.ndarray, reference_n: np.ndarray) -> Bla
 
 
 def compute_icc_2_1(rating_nk: np.ndarray) -> float | None:
-    """ICC(2,1): two-way random effects, absolute agreement, single rater.
+    """Compute ICC(2,1): two-way random effects, absolute agreement, single rater.
 
-    ``rating_nk`` holds n subjects by k raters. None with fewer than two of either, or where nothing varies.
+    Args:
+        rating_nk: ratings of n subjects by k raters.
+
+    Returns:
+        the ICC; None with fewer than two subjects or raters, or without any variation.
     """
     subjects, raters = rating_nk.shape
     if subjects < 2 or raters < 2:
@@ -73,7 +77,7 @@ def compute_icc_2_1(rating_nk: np.ndarray) -> float | None:
 
 
 def compute_icc_interval(rating_nk: np.ndarray) -> Interval:
-    """95 % interval of ICC(2,1) by F quantiles with Satterthwaite's degrees of freedom."""
+    """Compute the 95 % interval of ICC(2,1) by F quantiles with Satterthwaite's degrees of freedom."""
     icc = compute_icc_2_1(rating_nk)
     subjects, raters = rating_nk.shape
     if icc is None or subjects < 3:
@@ -96,7 +100,7 @@ def compute_icc_interval(rating_nk: np.ndarray) -> Interval:
 
 
 def compute_pearson(measured_n: np.ndarray, reference_n: np.ndarray) -> tuple[float | None, Interval]:
-    """Pearson's r with its interval by Fisher's z; None with too few pairs or where one side does not vary."""
+    """Compute Pearson's r and its interval by Fisher's z; None with too few pairs or without variation."""
     if len(measured_n) < MIN_CORRELATED_PAIRS or np.ptp(measured_n) == 0 or np.ptp(reference_n) == 0:
         return None, Interval(None, None, f"fewer than {MIN_CORRELATED_PAIRS} pairs, or no variation")
     found = stats.pearsonr(measured_n, reference_n)
@@ -105,12 +109,12 @@ def compute_pearson(measured_n: np.ndarray, reference_n: np.ndarray) -> tuple[fl
 
 
 def compute_share_within(measured_n: np.ndarray, reference_n: np.ndarray, points: float) -> float:
-    """Share of cases whose value is at most ``points`` off."""
+    """Compute the share of cases whose value differs from the reference by at most ``points``."""
     return float((np.abs(measured_n - reference_n) <= points).mean())
 
 
 def _compute_mean_squares(rating_nk: np.ndarray) -> tuple[float, float, float]:
-    """Between subjects, between raters, residual."""
+    """Compute the mean squares between subjects, between raters, and of the residual."""
     subjects, raters = rating_nk.shape
     grand = rating_nk.mean()
     between_subjects = raters * ((rating_nk.mean(axis=1) - grand) ** 2).sum() / (subjects - 1)

@@ -26,18 +26,19 @@ from kicc_ml.evaluation.intervals import (
 
 REPLICATES = 2000
 
-#: With two clusters t has one degree of freedom (12.7): the interval would say nothing. Cases are drawn instead.
+#: Minimum number of clusters: with two, t has one degree of freedom (12.7), and the interval would be useless. With
+#: fewer clusters, cases are resampled.
 MIN_CLUSTERS = 3
 
-#: Where more replicates than this are undefined, their spread is not trusted.
+#: Maximum share of undefined replicates; with more, their SD is not trusted.
 MAX_UNDEFINED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """``weight_ru[r, u]``: how often unit ``u`` (a cluster) counts in replicate ``r``; row 0 is the sample as it is.
+    """Bootstrap weights: ``weight_ru[r, u]`` is how often unit ``u`` (a cluster) occurs in replicate ``r``.
 
-    ``unit_n`` is the unit of each case.
+    Row 0 is the original sample. ``unit_n`` is the unit of each case.
     """
 
     weight_ru: np.ndarray
@@ -49,18 +50,18 @@ class Resampling:
 
     @property
     def degrees(self) -> float:
-        """Of freedom: the number of equal clusters that these are worth, less one; at least 1."""
+        """Effective degrees of freedom: the equivalent number of equal clusters minus one, at least 1."""
         count_u = np.bincount(self.unit_n, minlength=self.units).astype(float)
         return max(1.0, float(count_u.sum() ** 2 / (count_u**2).sum() - 1))
 
     def sum_by_replicate(self, value_n: np.ndarray) -> np.ndarray:
-        """Sum of a value over the cases of each replicate, at the cost of the units and not of the cases."""
+        """Sum a value over the cases of each replicate; the cost depends on the number of units, not of cases."""
         value_u = np.bincount(self.unit_n, weights=value_n, minlength=self.units)
         return self.weight_ru @ value_u
 
 
 def resample(cluster_n: np.ndarray, seed: int = 0, replicates: int = REPLICATES) -> Resampling:
-    """Draw clusters with replacement, or cases where there are fewer than ``MIN_CLUSTERS``."""
+    """Resample clusters with replacement, or cases if there are fewer than ``MIN_CLUSTERS`` clusters."""
     clusters, unit_n = np.unique(np.asarray(cluster_n, str), return_inverse=True)
     if clusters.size < MIN_CLUSTERS:
         unit_n = np.arange(len(cluster_n))
@@ -85,9 +86,9 @@ def compute_bootstrap_t_interval(replicate_r: np.ndarray, drawn: Resampling, sca
 
 
 def compute_bootstrap_sd(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> float:
-    """SD of replicates on ``scale``, freed of the bootstrap's factor sqrt((units - 1) / units).
+    """Compute the SD of replicates on ``scale``, corrected for the bootstrap's factor sqrt((units - 1) / units).
 
-    The variance of a resampled mean divides by the number of units, not by one less (Davison & Hinkley, Bootstrap
+    The variance of a resampled mean divides by the number of units and not by one less (Davison & Hinkley, Bootstrap
     Methods, 1997, section 2.3).
     """
     spread = np.std(transform_to_scale(replicate_r, scale), ddof=1)

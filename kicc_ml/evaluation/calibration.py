@@ -24,28 +24,27 @@ from statsmodels.nonparametric.smoothers_lowess import lowess
 from kicc_ml.evaluation.intervals import Influence
 from kicc_ml.evaluation.rows import BinaryOutcomes
 
-#: Probabilities are kept this far from 0 and 1 on the logit scale; beyond it a model claims more than data
-#: can show.
+#: Minimum distance of probabilities from 0 and 1 on the logit scale; beyond it a model claims more than data can show.
 MIN_PROBABILITY = 1e-6
 
-#: A slope this steep means that the labels are separated perfectly and no finite one exists.
+#: A steeper slope means that the labels are separated perfectly, so that no finite slope exists.
 MAX_SLOPE = 50.0
 
 MAX_NEWTON_STEPS = 50
 
-#: A last step this small leaves an error of about its square.
+#: Size of the last Newton step; the remaining error is about its square.
 CONVERGED = 1e-8
 
-#: Share of cases in each local line of the smooth curve (the default of R's lowess).
+#: Share of cases in each local regression of the smooth curve (the default of R's lowess).
 SMOOTHING = 2 / 3
 
-#: Fewer cases than this make no smooth curve.
+#: Minimum number of cases for a smooth curve.
 MIN_SMOOTHED_CASES = 20
 
 
 @dataclass(frozen=True)
 class SmoothCurve:
-    """Observed share along the predicted risk, ascending; empty with a ``reason``."""
+    """Observed share by ascending predicted risk; empty with a ``reason``."""
 
     predicted_n: np.ndarray
     observed_n: np.ndarray
@@ -53,13 +52,13 @@ class SmoothCurve:
 
 
 def compute_brier(rows: BinaryOutcomes) -> Influence:
-    """Mean squared difference of probability and label."""
+    """Compute the mean squared difference of probability and label."""
     error_n = compute_squared_error(rows)
     return Influence(float(error_n.mean()), (error_n - error_n.mean()) / error_n.size)
 
 
 def compute_scaled_brier(rows: BinaryOutcomes) -> Influence:
-    """1 less Brier over that of the prevalence; NaN with one class."""
+    """Compute 1 minus the ratio of the Brier score to that of the prevalence; NaN with one class."""
     error_n, prevalence, n = compute_squared_error(rows), rows.label_n.mean(), rows.label_n.size
     worst = prevalence * (1 - prevalence)
     if worst == 0:
@@ -70,7 +69,7 @@ def compute_scaled_brier(rows: BinaryOutcomes) -> Influence:
 
 
 def compute_observed_expected(rows: BinaryOutcomes) -> Influence:
-    """Events over the sum of the probabilities; NaN where that is 0."""
+    """Compute the number of events divided by the sum of the probabilities; NaN if that sum is 0."""
     expected = rows.probability_n.sum()
     if expected <= 0:
         return Influence(np.nan, np.zeros(rows.label_n.size))
@@ -79,7 +78,7 @@ def compute_observed_expected(rows: BinaryOutcomes) -> Influence:
 
 
 def compute_calibration_slope(rows: BinaryOutcomes) -> Influence:
-    """Slope of the label on the logit of the probability; NaN where none is finite."""
+    """Compute the slope of the label on the logit of the probability; NaN if no finite slope exists."""
     logit_n = compute_logit(rows)
     if np.ptp(logit_n) < MIN_PROBABILITY:
         return Influence(np.nan, np.zeros_like(logit_n))
@@ -87,15 +86,16 @@ def compute_calibration_slope(rows: BinaryOutcomes) -> Influence:
 
 
 def compute_calibration_intercept(rows: BinaryOutcomes) -> Influence:
-    """Intercept of the label with the logit of the probability as offset; NaN with one class."""
+    """Compute the intercept of the label with the logit of the probability as offset; NaN with one class."""
     logit_n = compute_logit(rows)
     return _select_last_coefficient(fit_logistic(np.ones((logit_n.size, 1)), logit_n, rows.label_n))
 
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Maximum-likelihood ``coefficient_k`` (NaN: none is finite), their model-based ``covariance_kk``, and how much
-    each case moves them.
+    """A logistic regression: maximum-likelihood coefficients, their covariance, and the influence of each case.
+
+    The coefficients are NaN if no finite ones exist; the covariance assumes that the model is true.
     """
 
     coefficient_k: np.ndarray
@@ -104,7 +104,13 @@ class LogisticFit:
 
 
 def fit_logistic(design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray) -> LogisticFit:
-    """Logistic regression without penalty (Newton)."""
+    """Fit a logistic regression without penalty by Newton's method.
+
+    Args:
+        design_nk: values of k predictors for n cases.
+        offset_n: offset of each case on the logit scale.
+        label_n: label 0 or 1 of each case.
+    """
     n, size = design_nk.shape
     coefficient_k = np.zeros(size)
     for _ in range(MAX_NEWTON_STEPS):
@@ -125,18 +131,18 @@ def fit_logistic(design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarra
 def compute_logistic_step(
     design_nk: np.ndarray, offset_n: np.ndarray, label_n: np.ndarray, coefficient_k: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score of each case and Fisher's information at ``coefficient_k``."""
+    """Compute the score of each case and Fisher's information at ``coefficient_k``."""
     mean_n = special.expit(design_nk @ coefficient_k + offset_n)
     information_kk = design_nk.T @ (design_nk * (mean_n * (1 - mean_n))[:, None])
     return design_nk * (label_n - mean_n)[:, None], information_kk
 
 
 def compute_smooth_curve(rows: BinaryOutcomes) -> SmoothCurve:
-    """Observed share as a local linear function of the predicted risk (lowess without robustness steps).
+    """Compute the observed share as a local linear function of the predicted risk (lowess without robustness steps).
 
-    Estimand: the mean outcome of cases with about this predicted risk. As R's ``lowess(iter = 0, delta = 0)``,
-    which rms ``val.prob`` draws. Kept within 0 and 1. No curve for fewer than ``MIN_SMOOTHED_CASES`` cases or for
-    constant probabilities.
+    Estimand: the mean outcome of cases with about this predicted risk. The curve equals R's
+    ``lowess(iter = 0, delta = 0)``, which rms ``val.prob`` draws, and is clipped to 0 and 1. There is no curve for
+    fewer than ``MIN_SMOOTHED_CASES`` cases or for constant probabilities.
     """
     reason = rows.one_class_reason
     if not reason and len(rows.label_n) < MIN_SMOOTHED_CASES:
@@ -155,7 +161,7 @@ def compute_squared_error(rows: BinaryOutcomes) -> np.ndarray:
 
 
 def compute_logit(rows: BinaryOutcomes) -> np.ndarray:
-    """Logit of the probabilities, kept finite."""
+    """Compute the logit of the probabilities, kept finite."""
     return special.logit(np.clip(rows.probability_n, MIN_PROBABILITY, 1 - MIN_PROBABILITY))
 
 

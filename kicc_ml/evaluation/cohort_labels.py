@@ -1,4 +1,4 @@
-"""What a run says of its cases set against the cohort: the outcomes are those of the cohort, never of the run."""
+"""Check the tables of a run against the cohort, and take outcomes from the cohort, never from the run."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,14 +9,14 @@ import pandas as pd
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import CXR_SCORES, Case
 
-#: What was written to a table and read again differs by no more than this share.
+#: Maximum relative difference of a value that was written to a table and read again.
 ROUNDING = 1e-9
-#: The model in tables of scores that is the second of two readers, set against the first.
+#: Name of the model in score tables that is the second reader, who is compared with the first.
 SECOND_READER = "second_reader"
 
 
 def check_outcomes(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -> pd.DataFrame:
-    """The rows of a fold's ``predictions.csv`` with the labels of the cohort.
+    """Check the rows of a fold's ``predictions.csv``, and return them with the labels of the cohort.
 
     Args:
         table: with the columns ``case_id site endpoint model probability label``.
@@ -39,7 +39,7 @@ def check_outcomes(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -
 
 
 def check_scores(table: pd.DataFrame, path: Path, cases: Mapping[str, Case]) -> pd.DataFrame:
-    """The same for radiologists' scores: ``case_id site score model predicted reference``, in points."""
+    """Check the rows of radiologists' scores: ``case_id site score model predicted reference``, in points."""
     _require_columns(table, path, ("case_id", "site", "score", "model", "predicted", "reference"))
     _require_cases(table, path, cases)
     if strange := sorted(set(table["score"].astype(str)) - set(CXR_SCORES)):

@@ -1,4 +1,4 @@
-"""Which of two models is better, over the same cases.
+"""Compare two models on the same cases.
 
 Estimand: the difference (one less other) at hospitals like these, or, where there are too few hospitals to say, at
 these hospitals (:mod:`kicc_ml.evaluation.three_answers`). Design: both models predicted the same cases under the same
@@ -27,16 +27,16 @@ from kicc_ml.evaluation.outcome import ALL_CASES_METRICS
 from kicc_ml.evaluation.rows import BinaryOutcomes, make_paired_outcomes
 from kicc_ml.evaluation.three_answers import QUESTIONS, Answers, make_answers, make_unanswered
 
-#: Metrics of which less is better.
+#: Metrics for which lower is better.
 LESS_IS_BETTER = ("brier",)
 
-#: What models are compared by: ordering within hospitals, and the probabilities themselves.
+#: Metrics by which models are compared: order within hospitals, and the probabilities themselves.
 COMPARED_BY = ("auroc", "brier")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """``value`` of one less other with its 95 % interval and p; None with a ``reason``. ``n`` cases were shared.
+    """Difference between two models over ``n`` shared cases, with 95 % interval and p; None with a ``reason``.
 
     ``question`` says what it answers; ``answers`` holds each of the three.
     """
@@ -56,7 +56,7 @@ class Difference:
 
 
 def compute_paired_difference(one: BinaryOutcomes, other: BinaryOutcomes, metric: str) -> Difference:
-    """Difference of a metric of :data:`kicc_ml.evaluation.outcome.METRICS`; both rows hold the same cases in order.
+    """Compute the difference of a metric of :data:`kicc_ml.evaluation.outcome.METRICS` over the same ordered cases.
 
     ``auroc`` and ``brier`` have all three answers, the others are made of all cases and speak of these hospitals.
     """
@@ -82,9 +82,13 @@ def compute_paired_difference(one: BinaryOutcomes, other: BinaryOutcomes, metric
 def compute_mean_difference(
     one_n: np.ndarray, other_n: np.ndarray, site_n: np.ndarray, few: Collection[str] = ()
 ) -> Difference:
-    """Difference of the means of a figure per case (Dice, say) of two models over the same cases.
+    """Compute the difference of the means of a metric per case (such as Dice) of two models over the same cases.
 
-    Hospitals in ``few`` borrow their variance, as do those of few cases.
+    Args:
+        one_n: values of the first model.
+        other_n: values of the second model.
+        site_n: hospital of each case.
+        few: hospitals that take the pooled variance, in addition to those with few cases.
     """
     if not len(one_n):
         return _make_undefined(0, "no case that both have")
@@ -95,14 +99,14 @@ def compute_mean_difference(
 
 
 def compare_pair(predictions: pd.DataFrame, one: str, other: str) -> list[dict[str, Any]]:
-    """``one`` against ``other`` by ``COMPARED_BY`` for one endpoint, over the cases that both predicted."""
+    """Compare ``one`` with ``other`` by ``COMPARED_BY`` for one endpoint, over the cases that both predicted."""
     first, second = make_paired_outcomes(predictions, one, other)
     found = [(metric, compute_paired_difference(first, second, metric)) for metric in COMPARED_BY]
     return [_make_row(one, other, metric, difference) for metric, difference in found]
 
 
 def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """All ``pairs`` of models for every endpoint of ``predictions``; ``p_holm`` corrects over the rows of a metric."""
+    """Compare all ``pairs`` of models for every endpoint. ``p_holm`` is corrected over the rows of a metric."""
     rows = [
         {"endpoint": endpoint} | row
         for endpoint, table in predictions.groupby("endpoint", sort=False)
@@ -114,9 +118,9 @@ def compare(predictions: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list
 
 
 def compare_segmentations(cases: Mapping[str, pd.DataFrame], region: str, metric: str = "dice") -> list[dict[str, Any]]:
-    """Every two of several tables of cases by the mean of ``<region>_<metric>``, over the cases that both have.
+    """Compare each pair of case tables by the mean of ``<region>_<metric>``, over the cases that both have.
 
-    A table without that column takes no part.
+    A table without that column is left out.
     """
     column, rows = f"{region}_{metric}", []
     for one, other in combinations([name for name, table in cases.items() if column in table], 2):
@@ -131,7 +135,7 @@ def compare_segmentations(cases: Mapping[str, pd.DataFrame], region: str, metric
 def compare_runs(
     predictions: Mapping[str, pd.DataFrame], cases: Mapping[str, pd.DataFrame], model: str = "network"
 ) -> list[dict[str, Any]]:
-    """Runs against each other, by name: ``model`` of their predictions, and lesion Dice of their ``cases.csv``.
+    """Compare runs with each other: ``model`` of their predictions, and lesion Dice of their ``cases.csv``.
 
     A run that has no such rows takes no part in that comparison. Rows as of :func:`compare`; ``p_holm`` is over all
     rows of a measure.
@@ -142,7 +146,7 @@ def compare_runs(
 
 
 def add_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add ``p_holm``, corrected over the rows of the same metric that have a p; None where there is none."""
+    """Add ``p_holm``, corrected over the rows of the same metric that have a p; None for rows without p."""
     corrected: dict[int, float] = {}
     for metric in {row["metric"] for row in rows}:
         tested = [place for place, row in enumerate(rows) if row["metric"] == metric and row["p"] is not None]

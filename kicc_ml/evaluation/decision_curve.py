@@ -1,4 +1,4 @@
-"""Net benefit: what acting on a predicted risk is worth (Vickers & Elkin, Med Decis Making 2006;26:565).
+"""Decision curve: the net benefit of acting on a predicted risk (Vickers & Elkin, Med Decis Making 2006;26:565).
 
 Estimand: true positives less false positives, the latter weighed by the odds of the threshold, per patient. A model
 is worth using at a threshold only above both "treat all" and "treat none" (0). Design: the prevalence of these cases
@@ -18,9 +18,15 @@ COLUMNS = ["threshold", "net_benefit", "low", "high", "treat_all", "reason"]
 
 
 def compute_decision_curve(rows: BinaryOutcomes, threshold_t: np.ndarray = THRESHOLDS) -> pd.DataFrame:
-    """One row per threshold with ``COLUMNS``; no rows where no outcome is known. Risk at the threshold counts as above.
+    """Compute the net benefit at each threshold.
 
-    Bounds are None with a ``reason`` where cases do not differ (nobody above the threshold).
+    Args:
+        rows: outcomes and risks.
+        threshold_t: thresholds; a risk equal to the threshold counts as above.
+
+    Returns:
+        one row per threshold with ``COLUMNS``; no rows if no outcome is known. Bounds are None with a ``reason`` if
+        cases do not differ, for example if nobody is above the threshold.
     """
     if not len(rows.label_n):
         return pd.DataFrame(columns=COLUMNS)
@@ -36,6 +42,6 @@ def compute_decision_curve(rows: BinaryOutcomes, threshold_t: np.ndarray = THRES
 
 
 def compute_gain(rows: BinaryOutcomes, treated_n: np.ndarray, threshold: float) -> np.ndarray:
-    """1 for each treated event, less the odds of ``threshold`` for each other who is treated."""
+    """Compute the gain per case: 1 for a treated event, minus the odds of ``threshold`` for another treated case."""
     odds = threshold / (1 - threshold)
     return treated_n * (rows.label_n - odds * (1 - rows.label_n))

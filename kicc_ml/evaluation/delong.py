@@ -1,4 +1,4 @@
-"""Area under the ROC curve by DeLong's placement values, of which its variance is made.
+"""Area under the ROC curve by DeLong's placement values, from which its variance is computed.
 
 Estimand: the probability that a random event has a higher predicted risk than a random non-event (ties half).
 Design: cases independent of each other within a hospital; hospitals are strata
@@ -28,12 +28,12 @@ class Placements:
         return float(self.event_m.mean())
 
     def subtract(self, other: "Placements") -> "Placements":
-        """Differences to those of another model over the same cases; their ``area`` is the difference of the areas."""
+        """Subtract the placements of another model over the same cases; ``area`` is then the difference of areas."""
         return Placements(self.event_m - other.event_m, self.other_n - other.other_n)
 
 
 def compute_placements(rows: BinaryOutcomes) -> Placements:
-    """Placement values by midranks. ``rows`` must have both classes."""
+    """Compute placement values by midranks. ``rows`` must have both classes."""
     events = rows.probability_n[rows.label_n == 1]
     others = rows.probability_n[rows.label_n == 0]
     together = stats.rankdata(np.concatenate([events, others]))

@@ -1,4 +1,4 @@
-"""How well a model tells events from non-events.
+"""Discrimination: how well a model separates events from non-events.
 
 - ``auroc``, the headline: pairs of an event and a non-event **of the same hospital**. Design: leave-one-site-out, where
   each hospital's predictions come from a model of its own. Pooling them compares probabilities of different models and
@@ -102,18 +102,18 @@ class SitePairs:
 
 
 def find_evaluable_sites(rows: BinaryOutcomes) -> np.ndarray:
-    """Hospitals with both an event and a non-event."""
+    """Find the hospitals with both an event and a non-event."""
     return np.intersect1d(rows.site_n[rows.label_n == 1], rows.site_n[rows.label_n == 0])
 
 
 def compute_site_pairs(rows: BinaryOutcomes) -> SitePairs:
-    """Pairs within hospitals; hospitals of one class have none and are absent."""
+    """Compute areas from pairs within hospitals; hospitals with one class have no pairs and are absent."""
     sites = find_evaluable_sites(rows)
     return _make_site_pairs(sites, [compute_placements(rows.at(rows.site_n == site)) for site in sites])
 
 
 def compute_paired_site_pairs(one: BinaryOutcomes, other: BinaryOutcomes) -> SitePairs:
-    """Differences (``one`` less ``other``) over the same cases in the same order, as :func:`compute_site_pairs`."""
+    """Compute differences of areas (``one`` minus ``other``) over the same ordered cases."""
     sites = find_evaluable_sites(one)
     placed = [
         (compute_placements(one.at(one.site_n == site)), compute_placements(other.at(one.site_n == site)))
@@ -138,13 +138,13 @@ def _compute_variance(value_n: np.ndarray) -> float:
 
 
 def _pool_variance(variance_s: np.ndarray, count_s: np.ndarray) -> float:
-    """Variance within hospitals, pooled over those with at least two; NaN where there is none."""
+    """Pool the variance within hospitals that have at least two cases; NaN if there is no such hospital."""
     known_s = count_s > 1
     return float(divide_or_nan((variance_s * (count_s - 1))[known_s].sum(), (count_s - 1)[known_s].sum()))
 
 
 def compute_pooled_auroc(rows: BinaryOutcomes) -> Influence:
-    """The usual area under the ROC curve; ties count half. ``rows`` must have both classes."""
+    """Compute the usual area under the ROC curve; ties count half. ``rows`` must have both classes."""
     placed = compute_placements(rows)
     influence_n = np.empty(rows.label_n.size)
     influence_n[rows.label_n == 1] = (placed.event_m - placed.area) / placed.event_m.size
@@ -153,7 +153,7 @@ def compute_pooled_auroc(rows: BinaryOutcomes) -> Influence:
 
 
 def compute_average_precision(rows: BinaryOutcomes) -> Influence:
-    """Area under the precision-recall curve as a step function (scikit-learn's). ``rows`` must have an event."""
+    """Compute average precision, the area under the step-wise precision-recall curve. ``rows`` must have an event."""
     value_v, value_of_n = np.unique(-rows.probability_n, return_inverse=True)  # highest probability first
     event_v = np.bincount(value_of_n, rows.label_n, minlength=value_v.size)
     found_v, called_v = event_v.cumsum(), np.bincount(value_of_n, minlength=value_v.size).cumsum()
@@ -167,5 +167,5 @@ def compute_average_precision(rows: BinaryOutcomes) -> Influence:
 
 
 def divide_or_nan(part: np.ndarray, whole: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
-    """``part / whole``, and ``otherwise`` where there is no whole."""
+    """Divide ``part`` by ``whole``; ``otherwise`` where ``whole`` is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), otherwise), where=whole > 0)

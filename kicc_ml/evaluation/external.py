@@ -1,4 +1,4 @@
-"""Anybody's predictions: a CSV of probabilities or a folder of masks, refused unless every case is there once."""
+"""Read predictions of other software: a CSV of probabilities or a folder of masks, with every case exactly once."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,15 +12,15 @@ from kicc_ml.evaluation.multisite import list_endpoints
 
 COLUMNS = ("case_id", "endpoint", "probability")
 
-#: What a folder of predictions holds.
+#: Description of the content of a folder of predictions, for errors.
 MASKS = "masks (<case_id>.nii.gz or .dcm)"
 
-#: Ids named in a message; the others are counted.
+#: Maximum number of ids that an error names.
 MAX_NAMED_IDS = 5
 
 
 def make_prediction_rows(cells: pd.DataFrame, path: Path, cases: Mapping[str, Case], model: str) -> pd.DataFrame:
-    """The cells of a file with ``COLUMNS`` as rows ``case_id site fold endpoint model probability label``.
+    """Make rows ``case_id site fold endpoint model probability label`` from a file with ``COLUMNS``.
 
     Raises UserError where a column is missing, a probability is no number from 0 to 1, or an endpoint of the file does
     not have every case of the cohort exactly once; missing, doubled and unknown cases are named together.
@@ -62,7 +62,7 @@ def _require_known_endpoints(table: pd.DataFrame, path: Path, cases: Mapping[str
 def select_one_file_per_case(
     folder: Path, found: Sequence[tuple[str, Path]], expected: Collection[str], known: Collection[str]
 ) -> dict[str, Path]:
-    """The files of ``found`` (case id and file) by case id.
+    """Select the files of ``found`` (pairs of case id and file), by case id.
 
     Raises UserError unless each case in ``expected`` has one; a file of another case in ``known`` is left alone, one of
     no known case is refused.
@@ -75,7 +75,7 @@ def select_one_file_per_case(
 def select_model_rows(
     predictions: pd.DataFrame, run: Path, endpoints: Collection[str], cases: Mapping[str, Case]
 ) -> pd.DataFrame:
-    """What the models of a run said of ``endpoints``, with the outcomes of the cohort. Empty without such rows.
+    """Select the predictions of a run for ``endpoints``, with the outcomes of the cohort. Empty without such rows.
 
     Raises UserError where the run predicted a case that the cohort does not have: it is of another one.
     """

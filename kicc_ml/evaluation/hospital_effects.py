@@ -43,7 +43,7 @@ class Effects:
 
 
 def compute_area_effects(pairs: SitePairs) -> Effects:
-    """Logit of each hospital's area, its variance by DeLong and the delta method."""
+    """Compute the logit of each hospital's area, with its variance by DeLong and the delta method."""
     return _transform_to_scale(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s, "logit")
 
 
@@ -53,7 +53,7 @@ def compute_difference_effects(pairs: SitePairs) -> Effects:
 
 
 def find_sites_with_few_events(rows: BinaryOutcomes) -> np.ndarray:
-    """Hospitals with fewer than ``MIN_OWN_VARIANCE_CASES`` events or non-events."""
+    """Find the hospitals with fewer than ``MIN_OWN_VARIANCE_CASES`` events or non-events."""
     sites, place_n, count_s = np.unique(rows.site_n, return_inverse=True, return_counts=True)
     events_s = np.bincount(place_n, rows.label_n)
     return sites[(events_s < MIN_OWN_VARIANCE_CASES) | (count_s - events_s < MIN_OWN_VARIANCE_CASES)]
@@ -80,7 +80,7 @@ def compute_mean_effects(
 
 
 def compute_observed_expected_effects(rows: BinaryOutcomes) -> Effects:
-    """Logarithm of observed over expected at each hospital; the variance is that at the ratio of all hospitals."""
+    """Compute log(observed / expected) of each hospital; the variance is taken at the ratio of all hospitals."""
     ratio = rows.label_n.sum() / rows.probability_n.sum()
     sites = np.unique(rows.site_n)
     found = [_compute_observed_expected(rows.at(rows.site_n == site), ratio) for site in sites]
@@ -89,7 +89,7 @@ def compute_observed_expected_effects(rows: BinaryOutcomes) -> Effects:
 
 
 def compute_coefficient_effects(rows: BinaryOutcomes, with_slope: bool) -> Effects:
-    """Calibration slope of each hospital, or its intercept; variances from Fisher's information."""
+    """Compute the calibration slope or intercept of each hospital, with variances from Fisher's information."""
     design_nk, offset_n = _make_design(rows, with_slope)
     overall = fit_logistic(design_nk, offset_n, rows.label_n)
     if not np.isfinite(overall.coefficient_k).all():
@@ -103,7 +103,7 @@ def compute_coefficient_effects(rows: BinaryOutcomes, with_slope: bool) -> Effec
 def _transform_to_scale(
     site_s: np.ndarray, value_s: np.ndarray, variance_s: np.ndarray, few_s: np.ndarray, scale: Scale
 ) -> Effects:
-    """Values brought to ``scale`` by the delta method, those of ``few_s`` by a line about the mean of all."""
+    """Transform values to ``scale`` by the delta method; those of ``few_s`` linearly around the mean of all."""
     usable_s = variance_s > 0
     site_s, value_s, variance_s, few_s = site_s[usable_s], value_s[usable_s], variance_s[usable_s], few_s[usable_s]
     if not site_s.size:
@@ -126,7 +126,7 @@ def _compute_observed_expected(rows: BinaryOutcomes, ratio: float) -> tuple[floa
 
 
 def _compute_coefficient(rows: BinaryOutcomes, with_slope: bool, start_k: np.ndarray) -> tuple[float, float, bool]:
-    """Last coefficient of a hospital and its variance; where events are few, one Newton step from all hospitals."""
+    """Compute a hospital's last coefficient and variance; with few events, by one Newton step from all hospitals."""
     design_nk, offset_n = _make_design(rows, with_slope)
     events = rows.label_n.sum()
     own = (
@@ -145,7 +145,7 @@ def _compute_coefficient(rows: BinaryOutcomes, with_slope: bool, start_k: np.nda
 
 
 def _make_design(rows: BinaryOutcomes, with_slope: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Design and offset of the slope's logistic model, or of the intercept's."""
+    """Make design and offset of the logistic model for the slope or for the intercept."""
     logit_n = compute_logit(rows)
     return (make_slope_design(logit_n), np.zeros_like(logit_n)) if with_slope else (np.ones((logit_n.size, 1)), logit_n)
 
@@ -155,7 +155,7 @@ def _select_last(fit: LogisticFit) -> tuple[float, float]:
 
 
 def _drop_undefined(effects: Effects) -> Effects:
-    """Without hospitals that have no effect or no variance."""
+    """Drop hospitals without effect or variance."""
     kept = np.isfinite(effects.effect_k) & np.isfinite(effects.variance_k) & (effects.variance_k > 0)
     return Effects(
         effects.site_k[kept], effects.effect_k[kept], effects.variance_k[kept], effects.borrowed_k[kept], effects.scale

@@ -1,4 +1,4 @@
-"""Intervals on a scale without bounds, and the variance of a figure whose hospitals are strata."""
+"""Intervals on an unbounded scale, and the variance of a metric with hospitals as strata."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 #: Critical value of the normal distribution.
 Z = float(special.ndtri((1 + CONFIDENCE) / 2))
 
-#: Shares are kept this far from 0 and 1 on the logit scale, and ratios from 0 on that of the logarithm.
+#: Minimum distance of shares from 0 and 1 on the logit scale, and of ratios from 0 on the log scale.
 MIN_SHARE = 1e-6
 
 #: A hospital with fewer events, non-events, or (for a mean) cases borrows its variance from all hospitals: its own is
@@ -82,7 +82,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Influence:
-    """A figure of all cases and how much each case moves it (adds up to 0); NaN where the figure does not exist."""
+    """A metric over all cases and how much each case changes it (sum 0); NaN if the metric does not exist."""
 
     value: float
     influence_n: np.ndarray
@@ -130,12 +130,12 @@ def compute_stratified_estimate(
 
 
 def find_critical_value(degrees: float) -> float:
-    """Critical value of t; Z where the degrees are infinite."""
+    """Find the critical value of t; Z for infinite degrees of freedom."""
     return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2)) if np.isfinite(degrees) else Z
 
 
 def compute_two_sided_p(value: float, error: float, degrees: float) -> float:
-    """Of ``value`` being 0; normal where the degrees are infinite."""
+    """Compute the two-sided p of ``value`` being 0; by the normal distribution for infinite degrees of freedom."""
     below = -abs(value) / error
     return float(2 * (special.stdtr(degrees, below) if np.isfinite(degrees) else special.ndtr(below)))
 
@@ -156,7 +156,7 @@ def transform_from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def compute_scale_slope(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:
-    """Derivative of :func:`transform_to_scale`."""
+    """Compute the derivative of :func:`transform_to_scale`."""
     if scale == "logit":
         return 1 / (value * (1 - value))
     return 1 / value if scale == "log" else np.ones_like(value)

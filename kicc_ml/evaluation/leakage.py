@@ -1,4 +1,4 @@
-"""Ways in which a figure can be too good: hospitals that can be told from the features, patients that occur twice.
+"""Find leakage that makes results too good: hospitals recognisable from features, and patients that occur twice.
 
 - :func:`probe_site`. Estimand: how often a linear model names the hospital of a patient it has not seen, each hospital
   counting the same (balanced accuracy; chance is 1 over their number). Design: patients independent within a
@@ -52,7 +52,7 @@ class SiteProbe:
 
 
 def probe_site(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> SiteProbe:
-    """Name the hospital by cross-validated multinomial logistic regression on ``feature_nf`` (NaN: missing)."""
+    """Predict the hospital by cross-validated multinomial logistic regression on ``feature_nf`` (NaN: missing)."""
     site_n = np.asarray(site_n, str)
     names, count_s = np.unique(site_n, return_counts=True)
     left_out = tuple(str(name) for name in names[count_s < PROBE_FOLDS])
@@ -74,7 +74,7 @@ def probe_site(feature_nf: np.ndarray, site_n: np.ndarray, seed: int = 0) -> Sit
 
 
 def compute_validation_gap(patient_level: BinaryOutcomes, leave_one_site_out: BinaryOutcomes) -> dict[str, Difference]:
-    """How much the AUC falls when the hospital of a patient is not in training, by ``GAP_METRICS``.
+    """Compute how much the AUC falls if the patient's hospital is not in the training data, by ``GAP_METRICS``.
 
     Both arguments hold the same cases in the same order, predicted by the same kind of model under the two splits.
     Estimand and design are those of :func:`kicc_ml.evaluation.comparison.compute_paired_difference`. A pooled gap
@@ -113,7 +113,7 @@ def _make_figure(difference: Difference) -> dict[str, Any]:
 def find_duplicates(
     rows: pd.DataFrame, feature_nf: np.ndarray | None = None, near: float = MIN_NEAR_CORRELATION
 ) -> pd.DataFrame:
-    """Pairs of ``rows`` (``case_id site person digest``) of different persons that are the same image.
+    """Find pairs of ``rows`` (``case_id site person digest``) of different persons that are the same image.
 
     ``kind`` is ``exact`` where the digests are equal, ``near`` where the feature vectors (thumbnails, say) correlate by
     at least ``near``. Columns ``kind similarity one other site_one site_other``; no rows where there is none. A digest
@@ -132,7 +132,7 @@ def find_duplicates(
 
 
 def _make_site_probe(right_s: np.ndarray, count_s: np.ndarray, left_out: tuple[str, ...]) -> SiteProbe:
-    """Mean of the hospitals' shares; each share by Agresti & Coull's rule, so that 0 of 5 is not certain."""
+    """Compute the mean share of hospitals, with an interval by Agresti & Coull, so that 0 of 5 is not certain."""
     share_s = right_s / count_s
     smoothed_s = (right_s + 2) / (count_s + 4)
     error = np.sqrt((smoothed_s * (1 - smoothed_s) / (count_s + 4)).sum()) / len(count_s)

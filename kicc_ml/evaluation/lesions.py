@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-#: Share of a lesion that the other mask must cover: one shared voxel at the rim is no finding, and half would ask of
-#: detection what Dice measures already.
+#: Share of a lesion that the other mask must cover. One shared voxel is too little; half would repeat what Dice
+#: measures.
 MIN_COVERED_SHARE = 0.1
 
 
@@ -46,14 +46,14 @@ class Detection:
 
 
 def detect(truth: np.ndarray, predicted: np.ndarray) -> Detection:
-    """Match the pieces of two boolean masks of the same shape; empty masks have no pieces."""
+    """Match the connected components of two boolean masks of the same shape; empty masks have none."""
     reference, found = _count_matched(truth, predicted)
     claimed, true = _count_matched(predicted, truth)
     return Detection(reference, found, claimed, true)
 
 
 def _count_matched(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """Number of pieces of ``mask``, and of those covered by ``other``."""
+    """Count the connected components of ``mask``, and those covered by ``other``."""
     piece, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
     size_p = np.bincount(piece[mask], minlength=count + 1)[1:]
     covered_p = np.bincount(piece[mask & other], minlength=count + 1)[1:]

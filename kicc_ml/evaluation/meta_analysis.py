@@ -1,4 +1,4 @@
-"""Random-effects meta-analysis of a figure of hospitals.
+"""Random-effects meta-analysis of a metric over hospitals.
 
 Estimand: the mean of the distribution of hospitals, each hospital counting as one; with the prediction interval the
 figure at a hospital not yet seen. Design: hospitals independent, each with an effect that is about normal and a
@@ -89,7 +89,7 @@ SCALE_FIELDS = ("mean", "low", "high", "predicted_low", "predicted_high", "plug_
 
 
 def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "DL"] = "REML") -> Pooled:
-    """Random-effects mean of effects with known variances; needs ``MIN_HOSPITALS`` of them."""
+    """Compute the random-effects mean of at least ``MIN_HOSPITALS`` effects with known variances."""
     k = len(effect_k)
     if k < MIN_HOSPITALS:
         reason = f"{k} {'hospital' if k == 1 else 'hospitals'} with an estimate; {MIN_HOSPITALS} are needed"
@@ -123,14 +123,14 @@ def pool(effect_k: np.ndarray, variance_k: np.ndarray, method: Literal["REML", "
 
 
 def transform_back(pooled: Pooled, scale: Scale) -> Pooled:
-    """Mean and bounds from ``scale`` (``tau_squared`` stays on it)."""
+    """Transform mean and bounds back from ``scale``; ``tau_squared`` stays on the scale."""
     known = {name: getattr(pooled, name) for name in SCALE_FIELDS if getattr(pooled, name) is not None}
     back: dict[str, Any] = {name: float(transform_from_scale(value, scale)) for name, value in known.items()}
     return replace(pooled, **back)
 
 
 def limit_weights(weight_k: np.ndarray) -> np.ndarray:
-    """Lower the weights that exceed 1 / sqrt(k) of all to just that share of what then is all."""
+    """Limit each weight to the share 1 / sqrt(k) of the sum of limited weights."""
     share = 1 / np.sqrt(len(weight_k))
     descending_k = np.sort(weight_k)[::-1]
     heavy = 0
@@ -144,21 +144,21 @@ def _make_known_interval(low: float | None, high: float | None, reason: str) -> 
 
 
 def _find_no_prediction_reason(k: int, q_p: float) -> str:
-    """Why nothing is said of a new hospital, or ``""``."""
+    """Find the reason why there is no prediction interval for a new hospital, or ""."""
     if k < MIN_HOSPITALS_FOR_PREDICTION:
         return f"{k} hospitals; {MIN_HOSPITALS_FOR_PREDICTION} are needed to say where a new one may lie"
     return "" if q_p < MAX_Q_P else f"the hospitals are not shown to differ (p {q_p:.2f})"
 
 
 def _compute_q_p(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
-    """p of Cochran's Q: how often hospitals that do not differ would spread so far."""
+    """Compute the p of Cochran's Q: how often equal hospitals would differ so much."""
     weight_k = 1 / variance_k
     mean = (weight_k * effect_k).sum() / weight_k.sum()
     return float(special.chdtrc(len(effect_k) - 1, (weight_k * (effect_k - mean) ** 2).sum()))
 
 
 def _estimate_tau_reml(effect_k: np.ndarray, variance_k: np.ndarray) -> float:
-    """Restricted maximum likelihood by Fisher scoring, kept at 0 or above."""
+    """Estimate tau-squared by restricted maximum likelihood with Fisher scoring, at least 0."""
     tau_squared = _estimate_tau_dersimonian_laird(effect_k, variance_k)
     for _ in range(MAX_SCORING_STEPS):
         weight_k = 1 / (variance_k + tau_squared)
@@ -182,6 +182,6 @@ def _estimate_tau_dersimonian_laird(effect_k: np.ndarray, variance_k: np.ndarray
 
 
 def _compute_typical_variance(variance_k: np.ndarray) -> float:
-    """Of Higgins & Thompson, Stat Med 2002;21:1539."""
+    """Compute the typical within-hospital variance (Higgins & Thompson, Stat Med 2002;21:1539)."""
     weight_k = 1 / variance_k
     return float((len(variance_k) - 1) * weight_k.sum() / (weight_k.sum() ** 2 - (weight_k**2).sum()))

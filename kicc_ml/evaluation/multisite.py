@@ -1,4 +1,4 @@
-"""What holds at each hospital, and where nothing can be said."""
+"""Metrics by hospital, and hospitals at which an endpoint cannot be evaluated."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,17 +11,17 @@ from kicc_ml.evaluation.rows import NOT_LEARNT, find_one_class_reason, was_not_l
 
 
 def list_sites(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[str]:
-    """Hospitals that occur in either table, sorted."""
+    """List the hospitals that occur in either table, sorted."""
     return sorted({str(site) for table in (cases, predictions) if "site" in table for site in table["site"]})
 
 
 def select_site(table: pd.DataFrame, site: str) -> pd.DataFrame:
-    """Rows of one hospital; a table without rows and columns stays as it is."""
+    """Select the rows of one hospital; a table without rows and columns stays unchanged."""
     return table[table["site"].astype(str) == site] if "site" in table else table
 
 
 def list_not_evaluable(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, str]]:
-    """``{site, endpoint, reason}`` of every hospital at which an endpoint (or a region) cannot be judged."""
+    """List ``{site, endpoint, reason}`` for every hospital at which an endpoint or region cannot be evaluated."""
     return [
         {"site": site, "endpoint": subject, "reason": reason}
         for site in list_sites(cases, predictions)
@@ -33,13 +33,13 @@ def list_not_evaluable(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[d
 
 
 def list_endpoints(predictions: pd.DataFrame) -> list[str]:
-    """Endpoints that were predicted, in the order of ``records.ENDPOINTS``, others after them."""
+    """List the predicted endpoints in the order of ``ENDPOINTS``, others after them."""
     present = set(predictions["endpoint"]) if "endpoint" in predictions else set()
     return [name for name in ENDPOINTS if name in present] + sorted(present - set(ENDPOINTS))
 
 
 def list_regions(cases: pd.DataFrame) -> list[str]:
-    """Regions that were scored."""
+    """List the regions that were scored."""
     return [region for region in REGIONS if f"{region}_dice" in cases]
 
 

@@ -1,4 +1,4 @@
-"""The figures of one model for one endpoint, each with the three answers of :mod:`kicc_ml.evaluation.three_answers`.
+"""The metrics of one model for one endpoint, each with the three answers of :mod:`kicc_ml.evaluation.three_answers`.
 
 Average precision, the scaled Brier score and the pooled AUC speak of these hospitals only: they are made of all cases
 together. Definitions: :mod:`kicc_ml.evaluation.discrimination`, :mod:`kicc_ml.evaluation.calibration`.
@@ -21,7 +21,7 @@ from kicc_ml.evaluation.three_answers import make_answers, make_unanswered
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of all cases, the scale of its interval, and the same of each hospital where that has a meaning.
+    """A metric of all cases, the scale of its interval, and the same metric of each hospital if that is meaningful.
 
     ``two_classes``: needs both. ``by_class``: cases are drawn within hospital and class, as DeLong's variance has it.
     """
@@ -33,7 +33,7 @@ class Metric:
     by_class: bool = False
 
     def make_strata(self, rows: BinaryOutcomes) -> np.ndarray:
-        """What each case is drawn within: its hospital, or that and its class."""
+        """Make the stratum of each case: its hospital, or its hospital and class."""
         return np.char.add(rows.site_n, np.where(rows.label_n == 1, "+", "-")) if self.by_class else rows.site_n
 
 
@@ -78,7 +78,7 @@ def score_outcome(rows: BinaryOutcomes, metrics: Sequence[str] = METRICS) -> dic
 
 
 def estimate_overall(metric: Metric, rows: BinaryOutcomes) -> Estimate | None:
-    """The figure of all cases with its variance, hospitals being strata; None where it does not exist."""
+    """Estimate a metric of all cases and its variance, with hospitals as strata; None if it does not exist."""
     found = metric.compute(rows)
     if not np.isfinite(found.value):
         return None

@@ -1,4 +1,4 @@
-"""What stands beside the figures of the outcome models: meta-analysis, comparisons, curves.
+"""Further tables of the outcome models: meta-analyses, comparisons, curves.
 
 Everything here is plain lists and numbers for ``summary.json``; what does not exist is None with its reason.
 """
@@ -23,19 +23,19 @@ CURVE_POINTS = 101
 
 METHODS: dict[str, Literal["REML", "DL"]] = {"reml": "REML", "dersimonian_laird": "DL"}
 
-#: The model that the others are there to judge.
+#: The model that is compared with the others.
 MAIN_MODEL = "network"
 
 
 def iterate_models(predictions: pd.DataFrame) -> Iterator[tuple[str, str, BinaryOutcomes]]:
-    """Endpoint, model and rows of everything that was predicted."""
+    """Iterate over endpoint, model and outcomes of all predictions."""
     if not predictions.empty:
         for (endpoint, model), table in predictions.groupby(["endpoint", "model"], sort=False):
             yield str(endpoint), str(model), make_binary_outcomes(table)
 
 
 def compute_meta_analyses(predictions: pd.DataFrame) -> dict[str, Any]:
-    """``<endpoint>.<model>.{reml,dersimonian_laird}`` of the hospitals' areas.
+    """Compute ``<endpoint>.<model>.{reml,dersimonian_laird}`` of the hospitals' areas.
 
     ``few`` are hospitals under the rule for few events, ``left_out`` those without an area: one class, or nobody known.
     """
@@ -51,7 +51,7 @@ def compute_meta_analyses(predictions: pd.DataFrame) -> dict[str, Any]:
 
 
 def compare_models(predictions: pd.DataFrame) -> list[dict[str, Any]]:
-    """Models from outside, else the network, against each other model; where there is neither, every two."""
+    """Compare outside models, or else the network, with each other model; without either, compare all pairs."""
     if predictions.empty:
         return []
     models = list(dict.fromkeys(predictions["model"]))
@@ -66,7 +66,7 @@ def compare_models(predictions: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def compute_decision_curves(predictions: pd.DataFrame) -> dict[str, Any]:
-    """``<endpoint>.<model>`` as columns of equal length."""
+    """Compute the decision curves ``<endpoint>.<model>`` as columns of equal length."""
     found: dict[str, Any] = {}
     for endpoint, model, rows in iterate_models(predictions):
         curve = compute_decision_curve(rows)
@@ -75,7 +75,7 @@ def compute_decision_curves(predictions: pd.DataFrame) -> dict[str, Any]:
 
 
 def compute_calibration_curves(predictions: pd.DataFrame) -> dict[str, Any]:
-    """``<endpoint>.<model>.{predicted,observed}``, empty with a ``reason`` where there is no curve."""
+    """Compute the curves ``<endpoint>.<model>.{predicted,observed}``, empty with a ``reason`` if there is none."""
     found: dict[str, Any] = {}
     for endpoint, model, rows in iterate_models(predictions):
         curve = compute_smooth_curve(rows)

@@ -1,4 +1,4 @@
-"""Cases with a known outcome and what a model said of them: what every outcome statistic takes."""
+"""Cases with known outcome and their predicted probability: the input of every outcome statistic."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,19 +39,19 @@ class BinaryOutcomes:
 
 
 def choose_plotted_models(models: Iterable[str]) -> list[str]:
-    """The models that are drawn: the first from outside, then those of ``COMPARED``; where there are neither, two."""
+    """Choose the models for plots: the first outside models, then those of ``COMPARED``, else the first two."""
     named = list(dict.fromkeys(models))
     drawn = list_outside_models(named)[:MAX_OUTSIDE_DRAWN] + [model for model in COMPARED if model in named]
     return drawn or named[:2]
 
 
 def list_outside_models(models: Iterable[str]) -> list[str]:
-    """Models that are none of this project's, each once, in their order."""
+    """List the models that do not belong to this project, each once, in their order."""
     return [model for model in dict.fromkeys(models) if model not in MODELS]
 
 
 def make_binary_outcomes(predictions: pd.DataFrame) -> BinaryOutcomes:
-    """Rows of one endpoint and one model that have both label and probability."""
+    """Make the outcomes of one endpoint and one model from rows that have both label and probability."""
     known = predictions.dropna(subset=["label", "probability"])
     return BinaryOutcomes(
         known["label"].to_numpy(float), known["probability"].to_numpy(float), known["site"].to_numpy(str)
@@ -59,7 +59,7 @@ def make_binary_outcomes(predictions: pd.DataFrame) -> BinaryOutcomes:
 
 
 def make_paired_outcomes(predictions: pd.DataFrame, one: str, other: str) -> tuple[BinaryOutcomes, BinaryOutcomes]:
-    """Rows of two models of one endpoint over the cases that both predicted, in the same order.
+    """Make the outcomes of two models for one endpoint over the cases that both predicted, in the same order.
 
     Raises UserError where the two have different outcomes of a case: they are then of different cohorts.
     """
@@ -76,7 +76,7 @@ def make_paired_outcomes(predictions: pd.DataFrame, one: str, other: str) -> tup
 
 
 def find_one_class_reason(label_n: np.ndarray) -> str:
-    """Says in words that labels are all missing, all 0 or all 1; empty where both classes occur."""
+    """Find out whether labels are all missing, all 0 or all 1, in words; "" if both classes occur."""
     if not len(label_n):
         return "no case with a known outcome"
     if not (label_n == 1).any():
@@ -93,5 +93,5 @@ def was_not_learnt(predictions: pd.DataFrame) -> bool:
 
 
 def make_unknown_figure(reason: str) -> dict[str, object]:
-    """A figure that cannot be computed: None with the reason, never NaN and never left out."""
+    """Make the entry of a metric that cannot be computed: None with the reason, never NaN and never missing."""
     return {"value": None, "low": None, "high": None, "reason": reason}

@@ -1,4 +1,4 @@
-"""How near predicted scores of an image come to a radiologist's.
+"""Agreement of predicted radiograph scores with those of a radiologist.
 
 Estimand: correlation and error over images of people like these. Several images of a person resemble each other, so
 persons are drawn (:mod:`kicc_ml.evaluation.bootstrap`), and r is taken on Fisher's scale. Correlation is not agreement:
@@ -16,15 +16,15 @@ from kicc_ml.evaluation.bootstrap import Resampling, compute_bootstrap_t_interva
 from kicc_ml.evaluation.intervals import Interval
 from kicc_ml.evaluation.rows import make_unknown_figure
 
-#: What any model has to beat, fitted on the same folds.
+#: The baseline for all models, fitted on the same folds.
 BASELINE = "mean"
 
-#: A second radiologist's score against the first one's: as near as can be asked for.
+#: A second radiologist compared with the first: the best agreement that can be expected.
 READER = "second_reader"
 
 
 def compute_score_figures(predictions: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
-    """``<score>.<model>.{pearson, mae, mae_less_mean, icc}``, with intervals, ``n`` images and ``persons``.
+    """Compute ``<score>.<model>.{pearson, mae, mae_less_mean, icc}`` with intervals, ``n`` images and ``persons``.
 
     ``predictions``: a row per image, score and model with ``case_id person score model predicted reference``.
     ``mae_less_mean`` is the error less that of predicting the mean, on the same images: negative is better.
@@ -44,7 +44,7 @@ def compute_score_figures(predictions: pd.DataFrame, seed: int = 0) -> dict[str,
 
 
 def make_score_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row per image for ``cases.csv``: each score as given, and ``<score>_<model>``."""
+    """Make one row per image for ``cases.csv``: each reference score, and ``<score>_<model>``."""
     if predictions.empty:
         return pd.DataFrame()
     images = ["case_id", "site", "person", "fold"]
@@ -88,7 +88,7 @@ def _compute_pearson_figure(predicted_n: np.ndarray, reference_n: np.ndarray, dr
 
 
 def compute_weighted_pearson(one_n: np.ndarray, other_n: np.ndarray, drawn: Resampling) -> np.ndarray:
-    """Pearson's r of each replicate, the sample first."""
+    """Compute Pearson's r of each bootstrap replicate, the original sample first."""
     one_n, other_n = one_n - one_n.mean(), other_n - other_n.mean()
     count_r = drawn.sum_by_replicate(np.ones(len(one_n)))
     mean_one_r, mean_other_r = drawn.sum_by_replicate(one_n) / count_r, drawn.sum_by_replicate(other_n) / count_r

@@ -1,4 +1,4 @@
-"""How well a mask was found: one row per case and region; means come later.
+"""Segmentation metrics: one row per case and region; means are computed later.
 
 Estimand of a mean over these rows: the figure of a case (not of a voxel) like these. Surface Dice and HD95 are those of
 :mod:`kicc_ml.evaluation.surface`, lesion-wise figures those of :mod:`kicc_ml.evaluation.lesions`.
@@ -61,13 +61,13 @@ def score_case(
     spacing_mm: tuple[float, ...] | None,
     flat: bool = False,
 ) -> list[RegionScore]:
-    """Score every region that both sides have.
+    """Score every region that reference and prediction both have.
 
     Args:
-        truth: reference masks by region, bool ``[x, y, z]``.
-        predicted: predicted masks, likewise.
-        spacing_mm: x, y, z; None where it is not known.
-        flat: masks ``[x, y, 1]`` of a radiograph, which has an area and no volume.
+        truth: reference masks by region, boolean ``[x, y, z]``.
+        predicted: predicted masks by region, of the same shapes.
+        spacing_mm: voxel size along x, y and z; None if it is not known.
+        flat: whether the masks are ``[x, y, 1]`` of a radiograph, which has an area and no volume.
 
     Raises:
         UserError: two masks of a region differ in shape.
@@ -92,7 +92,7 @@ def _count_lung_voxels(truth: Mapping[str, np.ndarray]) -> int:
 
 
 def make_case_columns(scores: list[RegionScore]) -> dict[str, float | str | None]:
-    """The scores of a case as the ``<region>_<metric>`` columns of ``cases.csv``."""
+    """Make the ``<region>_<metric>`` columns of ``cases.csv`` from the scores of a case."""
     columns: dict[str, float | str | None] = {}
     for score in scores:
         columns |= {f"{score.region}_{metric}": getattr(score, metric) for metric in list_metrics(score.region)}
@@ -103,12 +103,12 @@ def make_case_columns(scores: list[RegionScore]) -> dict[str, float | str | None
 
 
 def list_metrics(region: str) -> tuple[str, ...]:
-    """``METRICS``, and ``DETECTION_METRICS`` of what comes in pieces."""
+    """List the metrics of a region: ``METRICS``, and ``DETECTION_METRICS`` for multifocal regions."""
     return METRICS + DETECTION_METRICS if region in MULTIFOCAL_REGIONS else METRICS
 
 
 def compute_dice(truth: np.ndarray, predicted: np.ndarray) -> float | None:
-    """2 |A and B| / (|A| + |B|) of two boolean masks; None where the reference is empty."""
+    """Compute Dice, 2 |A and B| / (|A| + |B|), of two boolean masks; None if the reference is empty."""
     reference = np.count_nonzero(truth)
     if not reference:
         return None

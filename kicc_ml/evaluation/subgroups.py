@@ -15,7 +15,7 @@ from kicc_ml.core.types import Case
 from kicc_ml.evaluation.outcome import score_outcome
 from kicc_ml.evaluation.rows import make_binary_outcomes
 
-#: Lower ends of age bands in years, with their names. A setting of the report, not a published KICC figure.
+#: Lower limits of age bands in years, with their names. They are a setting of the report, not published by KICC.
 AGE_BANDS = {0: "under 50", 50: "50 to 64", 65: "65 to 79", 80: "80 and over"}
 
 #: Columns of the table of groups that are looked at, in this order, where they are there.
@@ -26,14 +26,14 @@ SUBGROUP_METRICS = ("auroc", "auroc_pooled", "observed_expected", "brier")
 
 
 def find_age_band(age_years: float | None) -> str | None:
-    """The name of the band an age is in; None for an unknown age."""
+    """Find the name of the band of an age; None for an unknown age."""
     if age_years is None or pd.isna(age_years):
         return None
     return AGE_BANDS[max(start for start in AGE_BANDS if start <= age_years)]
 
 
 def make_groups(cases: Iterable[Case]) -> pd.DataFrame:
-    """``case_id`` and those of ``GROUPINGS`` that any case has; vendor is that of the CT, else of the radiograph."""
+    """Make a table of ``case_id`` and the ``GROUPINGS`` that any case has; vendor is of the CT, else the radiograph."""
     rows = [
         {
             "case_id": case.case_id,
@@ -49,7 +49,7 @@ def make_groups(cases: Iterable[Case]) -> pd.DataFrame:
 
 
 def score_subgroups(predictions: pd.DataFrame, groups: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per endpoint, model, grouping and group: ``n events`` and the figures of ``SUBGROUP_METRICS``.
+    """Compute one row per endpoint, model, grouping and group, with ``n events`` and ``SUBGROUP_METRICS``.
 
     ``groups`` holds ``case_id`` and any of ``GROUPINGS``; a case without a value is in the group ``unknown``. No rows
     without predictions or groupings. A figure that does not exist is None with its reason.

@@ -1,4 +1,4 @@
-"""All figures of a run as one JSON: means of rows, overall and by hospital.
+"""All metrics of a run as one JSON, overall and by hospital.
 
 Two tables come in. ``cases``: one row per case with ``case_id``, ``site``, ``fold``, the columns of
 :func:`kicc_ml.evaluation.segmentation.make_case_columns`, and where they are known ``severity_score``,
@@ -56,7 +56,11 @@ SHARES = ("dice", "nsd_1mm", "nsd_2mm", "nsd_3mm", *segmentation.DETECTION_METRI
 
 
 def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, groups: pd.DataFrame | None = None) -> dict[str, Any]:
-    """The content of ``summary.json``. Raises UserError where a case is predicted twice by a model."""
+    """Compute the content of ``summary.json``.
+
+    Raises:
+        UserError: a case is predicted twice by a model.
+    """
     _refuse_duplicates(cases, ["case_id"], "cases")
     _refuse_duplicates(predictions, ["case_id", "endpoint", "model"], "predictions")
     sites = list_sites(cases, predictions)
@@ -74,17 +78,17 @@ def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, groups: pd.DataFra
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """Strict JSON; a NaN left in it is an error here, not a surprise for the reader."""
+    """Format the summary as strict JSON; a NaN in it raises ValueError."""
     return escape_json(json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
 
 
 def list_numbers(summary: dict[str, Any]) -> pd.DataFrame:
-    """Every figure of the summary as a row: where it stands, value, interval, counts, reason."""
+    """List every metric of the summary as a row: its path, value, interval, counts and reason."""
     return pd.DataFrame(list(_walk_figures(summary, ())), columns=["figure", *NUMBER_COLUMNS])
 
 
 def list_models(predictions: pd.DataFrame) -> list[str]:
-    """Models that predicted, the network first, unknown names last."""
+    """List the models with predictions, the network first, unknown names last."""
     present = set(predictions["model"]) if "model" in predictions else set()
     return [name for name in MODELS if name in present] + sorted(present - set(MODELS))
 
@@ -103,7 +107,7 @@ def _walk_figures(node: Any, path: tuple[str, ...]) -> Iterator[list[Any]]:
 
 
 def _select_headline_models(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Of models from outside and of those that are compared; of all, where neither predicted."""
+    """Select the predictions of outside models and of compared models; all, if there are neither."""
     if "model" not in predictions:
         return predictions
     shown = predictions["model"].isin([*list_outside_models(predictions["model"]), *COMPARED])
@@ -142,7 +146,7 @@ def _compute_segmentation_figure(cases: pd.DataFrame, region: str, metric: str) 
 
 
 def _compute_mean_figure(value_n: np.ndarray, site_n: np.ndarray, share: bool) -> dict[str, Any]:
-    """Mean over cases, as ``mean``, and what it answers; of a share no bound leaves 0 to 1."""
+    """Compute the mean over cases as ``mean``, with its three answers; bounds of a share stay within 0 and 1."""
     mean = float(value_n.mean())
     these = compute_stratified_estimate(mean, (value_n - mean) / value_n.size, site_n)
     answers = make_answers(these, compute_mean_effects(value_n, site_n))
@@ -174,7 +178,7 @@ def _score_models(predictions: pd.DataFrame, endpoint: str) -> dict[str, Any]:
 
 
 def _score_model(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The figures of one model; ``left_out`` counts cases of known outcome that it did not predict, if any."""
+    """Score one model; ``left_out`` counts cases with known outcome that it did not predict, if any."""
     if was_not_learnt(rows):
         return {name: make_unanswered(NOT_LEARNT) for name in outcome.METRICS}
     figures = outcome.score_outcome(make_binary_outcomes(rows))
@@ -183,7 +187,7 @@ def _score_model(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def compute_severity_figures(cases: pd.DataFrame) -> dict[str, Any]:
-    """Agreement of the graded score (0 to 24) and of the percentage with those of the true masks.
+    """Compute the agreement of score (0 to 24) and percentage with those of the reference masks.
 
     ``error`` is graded less true, ``absolute_error`` without its sign, each a mean over cases with the three answers.
     """
@@ -235,7 +239,7 @@ def _make_limits(limits: agreement.BlandAltman) -> dict[str, Any]:
 
 
 def _select_pairs(cases: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Graded, true, and the hospital, of cases that have both."""
+    """Select predicted values, reference values and hospitals of the cases that have both values."""
     both = [column, f"{column}_truth"]
     if not set(both) <= set(cases.columns):
         return np.empty(0), np.empty(0), np.empty(0, str)

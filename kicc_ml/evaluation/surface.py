@@ -21,7 +21,7 @@ from kicc_ml.core.boxes import find_bounding_box
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distance of every surface element of one mask to the nearest of the other, both ways, and its area.
+    """Distances of the surface elements of each mask to the nearest element of the other mask, and their areas.
 
     In the unit of the spacing; areas in its square (2-D: lengths in it).
     """
@@ -32,13 +32,13 @@ class SurfaceDistances:
     predicted_area_m: np.ndarray
 
     def within(self, tolerance: float) -> float:
-        """Surface Dice: share of both surfaces within ``tolerance`` of the other."""
+        """Compute surface Dice: the share of both surfaces within ``tolerance`` of the other."""
         near = self.truth_area_n[self.from_truth_n <= tolerance].sum()
         near += self.predicted_area_m[self.from_predicted_m <= tolerance].sum()
         return float(near / (self.truth_area_n.sum() + self.predicted_area_m.sum()))
 
     def compute_hausdorff(self, percentile: float) -> float:
-        """The larger of the two directed percentiles, each over area."""
+        """Compute the Hausdorff distance: the larger of the two directed percentiles, weighted by area."""
         return max(
             _compute_percentile(self.from_truth_n, self.truth_area_n, percentile),
             _compute_percentile(self.from_predicted_m, self.predicted_area_m, percentile),
@@ -48,7 +48,7 @@ class SurfaceDistances:
 def compute_surface_distances(
     truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, ...]
 ) -> SurfaceDistances | None:
-    """Of two boolean masks ``[x, y, z]`` or ``[x, y]`` of the same shape; None where either is empty."""
+    """Compute surface distances of two boolean masks ``[x, y, z]`` or ``[x, y]``; None if either is empty."""
     box = find_bounding_box(truth, predicted)
     if box is None:
         return None
@@ -66,7 +66,7 @@ def compute_surface_distances(
 
 
 def _compute_neighbour_codes(mask: np.ndarray) -> np.ndarray:
-    """Code of the voxels around every corner of the grid: one bit each, the voxel furthest up the axes lowest."""
+    """Compute a code of the voxels around each grid corner: one bit per voxel, the last voxel as the lowest bit."""
     code = np.pad(mask, 1).view(np.uint8)
     for axis in reversed(range(mask.ndim)):
         bits = 2 ** (mask.ndim - 1 - axis)
@@ -82,7 +82,7 @@ def _find_surface(code: np.ndarray) -> np.ndarray:
 
 
 def _compute_nearest_distances(at: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """Distance of each corner in ``at`` to the nearest in ``other``; where they coincide it is 0 without a search."""
+    """Compute the distance of each corner in ``at`` to the nearest in ``other``; 0 where they coincide."""
     away = ~other[at]
     distance_n = np.zeros(away.size)
     if not away.any():
@@ -104,5 +104,5 @@ def _compute_percentile(distance_n: np.ndarray, area_n: np.ndarray, percentile: 
 
 @cache
 def _compute_areas(spacing: tuple[float, ...]) -> np.ndarray:
-    """Surface that passes each kind of corner (marching cubes), by code."""
+    """Compute the surface area at each kind of corner (marching cubes), by code."""
     return get_code_to_measure_table(spacing)[0].numpy().astype(float)

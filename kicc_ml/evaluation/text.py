@@ -1,4 +1,4 @@
-"""Figures and names as they are read: in the report, in the terminal."""
+"""Format metrics and names for the report and the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ METRIC_NAMES = {
     "calibration_intercept": "calibration intercept",
 }
 
-#: Of :mod:`kicc_ml.evaluation.three_answers`, as a sentence takes them.
+#: Questions of :mod:`kicc_ml.evaluation.three_answers` as parts of a sentence.
 QUESTION_NAMES = {
     "these_hospitals": "at these hospitals",
     "hospitals_like_these": "at hospitals like these",
@@ -48,7 +48,7 @@ def format_estimate(estimate: Mapping[str, Any] | None, digits: int = 2) -> str:
 
     Args:
         estimate: ``value`` (of a mean ``mean``, of a comparison ``difference``) and the bounds ``low`` and ``high``.
-        digits: behind the point.
+        digits: number of decimals.
 
     Returns:
         ``0.78 (0.71 to 0.84)``, ``0.78`` where there is no interval, a dash where there is no value.

@@ -1,4 +1,4 @@
-"""Three questions that a figure over hospitals may answer, each with an interval of its own or the reason for none.
+"""Three questions that a metric over hospitals can answer, each with its own interval or the reason why it has none.
 
 - ``these_hospitals``: patients like these at these very hospitals. Hospitals are strata, their variances add.
 - ``hospitals_like_these``: the mean of hospitals, of which these are a sample. Random effects, t(hospitals - 1).
@@ -54,7 +54,7 @@ class Answers:
 
 
 def make_answers(these: Estimate, effects: Effects) -> Answers:
-    """``these`` of all cases beside the meta-analysis of ``effects``."""
+    """Combine the estimate of all cases with the meta-analysis of ``effects``."""
     pooled = pool(effects.effect_k, effects.variance_k)
     if these.reason and not effects.site_k.size:
         pooled = replace(pooled, reason=these.reason, predicted_reason=these.reason)
@@ -62,7 +62,7 @@ def make_answers(these: Estimate, effects: Effects) -> Answers:
 
 
 def make_unanswered(reason: str) -> dict[str, Any]:
-    """A figure that cannot be computed: every question None with the reason."""
+    """Make the entry of a metric that cannot be computed: None with the reason for every question."""
     nothing = {"value": None, "low": None, "high": None, "reason": reason}
     return nothing | {name: dict(nothing) for name in QUESTIONS}
 

@@ -1,4 +1,4 @@
-"""What was shown of outcomes, in plain sentences: the network, or a model from outside, against the baseline to beat.
+"""Write in plain sentences what was shown of outcomes: the network, or an outside model, against its baseline.
 
 A sentence speaks of hospitals like these where they tell enough, else of these hospitals
 (:mod:`kicc_ml.evaluation.three_answers`), and says of which. "Better" and "worse" only where the 95 % interval of the
@@ -17,10 +17,10 @@ from kicc_ml.evaluation.text import QUESTION_NAMES, capitalize, format_bounds, f
 #: there is one, is judged in the place of the network.
 PAIRS = (("network", "clinical"), ("network", "age_sex"), ("clinical", "age_sex"))
 
-#: Below this number of events no interval was tried by simulation; the sentence says so.
+#: Minimum number of events for which intervals were tested by simulation; with fewer, the sentence says so.
 MIN_SIMULATED_EVENTS = 20
 
-#: A 95 % interval of a difference of AUC that is wider holds nearly all there can be, and decides nothing.
+#: Maximum width of the 95 % interval of a difference of AUC; a wider one contains nearly all possible values.
 MAX_INTERVAL_WIDTH = 1.0
 
 NAMES = {"network": "network", "clinical": "clinical model", "age_sex": "model of age and sex"}
@@ -30,7 +30,7 @@ Figure = Mapping[str, Any]
 
 
 def write_verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """``<endpoint>.{model,against,verdict,question,discrimination,new_hospital,comparison,calibration}`` of a summary.
+    """Write ``<endpoint>.{model,against,verdict,question,discrimination,new_hospital,comparison,calibration}``.
 
     ``verdict`` is ``better``, ``worse``, ``not shown to differ`` or ``cannot be judged``, ``question`` that which it
     answers; the last four are sentences. Endpoints that none of ``PAIRS`` predicted, or whose outcome nobody knows, are
@@ -75,7 +75,7 @@ def _find_comparison(
 
 
 def _reverse_comparison(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same comparison as seen from the other model."""
+    """Reverse a comparison, so that it is seen from the other model."""
     answers = {name: _negate_figure(row[name]) for name in QUESTION_NAMES}
     return {**row, **_negate_figure(row), **answers}
 
@@ -171,7 +171,7 @@ def _describe_comparison(row: Mapping[str, Any] | None, model: str, against: str
 
 
 def _describe_these_hospitals(row: Mapping[str, Any], who: str) -> str:
-    """What holds at these hospitals, where hospitals like these leave open which of the two is better."""
+    """Describe the result at these hospitals, if hospitals like these do not show which model is better."""
     these = row["these_hospitals"]
     if row["question"] == "these_hospitals" or these["low"] is None or these["low"] <= 0 <= these["high"]:
         return ""
@@ -181,7 +181,7 @@ def _describe_these_hospitals(row: Mapping[str, Any], who: str) -> str:
 
 
 def _format_signed(bound: float) -> str:
-    """Two digits, and three where these would not tell on which side of 0 the bound lies."""
+    """Format a bound with sign and two decimals, or three if it would otherwise be shown as 0."""
     return f"{bound:+.3f}" if 0 < abs(bound) < 0.005 else f"{bound:+.2f}"
 
 
@@ -213,7 +213,7 @@ def _describe_calibration(scored: Mapping[str, Any], model: str) -> str:
 
 
 def _has_useful_intervals(scored: Mapping[str, Any], question: str) -> bool:
-    """Whether both have an interval, and that of the slope leaves out no relation at all (0) or the ideal (1)."""
+    """Whether both metrics have an interval, and that of the slope excludes 0 (no relation) or 1 (the ideal)."""
     if scored["calibration_slope"]["value"] is None or scored["observed_expected"]["value"] is None:
         return False
     slope, ratio = scored["calibration_slope"][question], scored["observed_expected"][question]

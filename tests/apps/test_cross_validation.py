@@ -184,7 +184,7 @@ def test_the_runs_lie_in_the_run_dir_that_was_typed(typed):
 def test_run_folders_that_were_typed_for_each_are_taken(typed, tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    judge_of = typed("-m", "store_dir=a,b", "experiment=clinical", "run_dir=x_${store_dir}")[1]
+    judge_of = typed("-m", "store_dir=a,b", "experiment=clinical", "run_dir='x_${store_dir}'")[1]
     assert [cfg.run_dir for cfg in judge_of.prepared] == ["x_a/clinical-store_dir-a", "x_b/clinical-store_dir-b"]
 
 

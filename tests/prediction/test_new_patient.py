@@ -88,7 +88,11 @@ def fold_of_tables(run_dir: Path, fold: str, train: int = 40) -> tuple[list[Case
         for number, (age, crp) in enumerate(zip(rng.uniform(20, 90, 60), rng.gamma(2, 20, 60), strict=True))
     ]
     everybody = [
-        replace(case, clinical={**case.clinical, "crp_mg_l": np.nan}) if number % 4 == 0 else case
+        replace(
+            case,
+            clinical={**case.clinical, "crp_mg_l": np.nan} if number % 4 == 0 else case.clinical,
+            endpoints={**case.endpoints, "icu": np.nan},  # the cohort has the column, and nobody a value
+        )
         for number, case in enumerate(everybody)
     ]
     split = split_of(everybody, train, 8, fold)
