@@ -79,7 +79,9 @@ def draw_radiograph_overlay(
     layers = make_layers(masks, reference_lesion_xy)
     grey_xy = apply_window(image_xy, "arbitrary")
     panel = (PANEL_PX, max(1, round(PANEL_PX * image_xy.shape[1] / image_xy.shape[0])))
-    panels = [draw_plane(grey_xy, {}, panel, sides=False)] * bool(layers) + [draw_plane(grey_xy, layers, panel, sides)]
+    panels = [draw_plane(grey_xy, layers, panel, sides)]
+    if layers:
+        panels.insert(0, draw_plane(grey_xy, {}, panel, sides=False))
     width = len(panels) * (PANEL_PX + GAP_PX) - GAP_PX
     sheet = Image.new("RGB", (width, HEADER_PX + panel[1] + FOOTER_PX), "black")
     for place, one in enumerate(panels):
@@ -89,7 +91,7 @@ def draw_radiograph_overlay(
 
 
 def describe_radiograph_severity(severity: SeverityMap) -> str:
-    """What the reader is to remember; what is not known is left out."""
+    """Describe the severity of a radiograph in one line; unknown values are left out."""
     if severity.percent_involved is None:
         missing = "percent_involved: "
         stated = [reason.removeprefix(missing) for reason in severity.reasons if reason.startswith(missing)]

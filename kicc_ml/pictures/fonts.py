@@ -1,4 +1,4 @@
-"""Fonts for names in Hangul: one is looked for on this machine, since none of the size is shipped."""
+"""Find a font for names in Hangul on this machine; none is shipped, because such fonts are large."""
 
 import logging
 from functools import cache
@@ -8,7 +8,7 @@ from PIL import ImageFont
 
 logger = logging.getLogger(__name__)
 
-#: Fonts with Hangul of Linux, Windows and macOS, in order of preference; of a collection the first face is known.
+#: Fonts with Hangul on Linux, Windows and macOS, in order of preference; only the first face of a collection is used.
 HANGUL_FONTS = (
     *("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans KR", "NanumGothic", "NanumBarunGothic"),
     *("Malgun Gothic", "Apple SD Gothic Neo", "AppleGothic", "Source Han Sans K", "Pretendard", "UnDotum", "Gulim"),
@@ -20,12 +20,12 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def list_font_families() -> list[str]:
-    """What matplotlib takes glyphs from, in turn."""
+    """List the font families from which matplotlib takes glyphs, in order."""
     return ["DejaVu Sans", *([font.name] if (font := _find_hangul_font()) else [])]
 
 
 def choose_font(text: str, size_px: float) -> Font:
-    """The font to draw ``text`` with: Pillow's own, or one with Hangul where that is needed and there is one."""
+    """Choose the font for a text: one with Hangul if it is needed and installed, else Pillow's default font."""
     if has_hangul(text):
         if font := _find_hangul_font():
             return ImageFont.truetype(font.fname, size_px)

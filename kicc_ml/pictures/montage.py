@@ -1,4 +1,4 @@
-"""One picture per CT: axial rows and a coronal with the findings drawn in, as a radiologist looks at them.
+"""Draw one picture per CT: axial slices and a coronal slice with the findings, in radiological orientation.
 
 Radiological convention: the patient's right is on the image's left, the patient is seen from the feet.
 Colours are those of Okabe & Ito, which colour-blind readers tell apart.
@@ -85,14 +85,14 @@ def write_picture(sheet: Image.Image, path: Path, *, private: bool = False) -> N
 
 
 def make_layers(masks: Mapping[str, np.ndarray], reference: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """What is drawn, from the bottom up: ``lung lesion consolidation reference``, as far as it is known."""
+    """Make the layers to draw, from the bottom up: ``lung lesion consolidation reference``, as far as known."""
     layers = {region: find_region(masks, region) for region in ("lung", "lesion", "consolidation")}
     layers["reference"] = None if reference is None else np.asarray(reference, bool)
     return {name: layer for name, layer in layers.items() if layer is not None}
 
 
 def apply_window(image: np.ndarray, units: Units) -> np.ndarray:
-    """uint8: the lung window of HU; other values between their own 1st and 99th percentile."""
+    """Convert an image to uint8: the lung window of HU, or the range from the 1st to the 99th percentile."""
     low, high = LUNG_WINDOW_HU
     if units != "hu":
         low, high = (float(bound) for bound in np.percentile(image[(slice(None, None, 2),) * image.ndim], (1, 99)))
@@ -104,7 +104,7 @@ def apply_window(image: np.ndarray, units: Units) -> np.ndarray:
 def turn_upright(
     image: np.ndarray, layers: Mapping[str, np.ndarray], affine_ras: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Turn all arrays so that indices run to the patient's left, back and feet, as columns and rows do."""
+    """Reorient all arrays so that indices run to the patient's left, back and feet."""
     to_ras = io_orientation(affine_ras)
     spacing_mm = np.empty(3)
     spacing_mm[to_ras[:, 0].astype(int)] = np.linalg.norm(affine_ras[:3, :3], axis=0)
@@ -114,7 +114,7 @@ def turn_upright(
 
 
 def find_field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Box:
-    """The box of the lung (else of the lesion, else of everything) with ``MARGIN_SHARE`` around it."""
+    """Find the bounding box of the lung, else of the lesion, else of the image, with ``MARGIN_SHARE`` around it."""
     for name in ("lung", "lesion"):
         if name in layers and (box := find_bounding_box(layers[name])):
             margin = [int(np.ceil(MARGIN_SHARE * size)) for size in measure_box(box)]
@@ -123,7 +123,7 @@ def find_field_of_view(layers: Mapping[str, np.ndarray], shape: tuple[int, ...])
 
 
 def _draw_sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: np.ndarray, sides: bool) -> Image.Image:
-    """Axial tiles from head to foot and the coronal beside them, below an empty header."""
+    """Draw the axial slices from head to foot and the coronal slice beside them, below an empty header."""
     width_mm, depth_mm, height_mm = np.array(grey.shape) * spacing_mm
     tile = (TILE_PX, max(1, round(TILE_PX * depth_mm / width_mm)))
     levels = _choose_axial_slices(layers, grey.shape[2])
@@ -144,13 +144,13 @@ def _draw_sheet(grey: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: 
 
 
 def _fit_size(most_width: int, most_height: int, width_by_height: float) -> tuple[int, int]:
-    """Largest width and height in pixels of that proportion."""
+    """Compute the largest width and height in pixels with the given proportion."""
     width = min(most_width, most_height * width_by_height)
     return max(1, round(width)), max(1, round(width / width_by_height))
 
 
 def _choose_axial_slices(layers: Mapping[str, np.ndarray], slices: int) -> np.ndarray:
-    """Evenly spread over the lung, its tips left out: a picture of the apex shows nothing. One row without findings."""
+    """Choose axial slices evenly over the lung, without its tips. One row only if there are no findings."""
     lung = layers.get("lung")
     levels = np.flatnonzero(lung.any(axis=(0, 1))) if lung is not None and lung.any() else np.arange(slices)
     shown = AXIAL_SLICES if layers else AXIAL_COLUMNS
@@ -167,7 +167,7 @@ def _choose_coronal_slice(layers: Mapping[str, np.ndarray], rows: int) -> int:
 def draw_plane(
     grey_xy: np.ndarray, layers_xy: Mapping[str, np.ndarray], size: tuple[int, int], sides: bool
 ) -> Image.Image:
-    """One plane, columns along the first axis, at ``size`` (width, height) with fills, outlines, R/L if known."""
+    """Draw one plane at ``size`` (width, height) in pixels, with fills and outlines, and R and L if ``sides``."""
     picture = Image.fromarray(grey_xy.T).resize(size, Image.Resampling.BILINEAR)
     rgb = np.repeat(np.asarray(picture, np.float32)[..., None], 3, axis=2)
     drawn = {name: _enlarge(layer, size) for name, layer in layers_xy.items()}
@@ -189,7 +189,7 @@ def _enlarge(mask_xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def draw_texts(sheet: Image.Image, title: str, said: str, layers: Mapping[str, np.ndarray]) -> None:
-    """Title and what is to be remembered above the picture, the legend of its layers below."""
+    """Draw the title and the summary above the picture, and the legend of its layers below."""
     words = ImageDraw.Draw(sheet)
     shown = escape_for_picture(title)
     words.text((8, 6), shown, fill="white", font=choose_font(shown, TITLE_PX))
@@ -205,7 +205,7 @@ def draw_texts(sheet: Image.Image, title: str, said: str, layers: Mapping[str, n
 
 
 def _describe_severity(severity: SeverityMap) -> str:
-    """What the reader is to remember, unknown figures said to be so."""
+    """Describe the severity of a CT in one line; an unknown score is stated as not available."""
     score = "not available" if severity.score is None else f"{severity.score} of 24"
     parts = [f"severity score {score}"]
     if severity.percent_involved is not None:
@@ -218,7 +218,7 @@ def _describe_severity(severity: SeverityMap) -> str:
 
 
 def _draw_scale_bar(sheet: Image.Image, px_per_mm: float) -> None:
-    """A bar of 5 cm at the scale of the axial slices."""
+    """Draw a bar of 5 cm at the scale of the axial slices."""
     words, length = ImageDraw.Draw(sheet), SCALE_BAR_MM * px_per_mm
     left, top = AXIAL_COLUMNS * (TILE_PX + GAP_PX) - GAP_PX - length - 6, sheet.height - FOOTER_PX - 12
     words.rectangle((left, top, left + length, top + 3), fill="white", outline="black")

@@ -1,4 +1,4 @@
-"""Where things are in a chest: the shape of one person and the surfaces between the organs.
+"""Anatomy of a synthetic chest: the shape of one person and the surfaces of the organs.
 
 Lengths are millimetres in the body's own frame: x to the left, y to the back, z to the head (DICOM's LPS
 directions), x = 0 in the midline, z = 0 at the deepest costophrenic recess and z = ``lung_height_mm`` at the
@@ -35,14 +35,14 @@ class Grid:
         return x[:, None, None], y[None, :, None], z[None, None, :]
 
     def compute_points_mm(self, mask_xyz: np.ndarray) -> np.ndarray:
-        """Coordinates (n, 3) of the voxels of a mask."""
+        """Compute the coordinates (n, 3) in mm of the voxels of a mask."""
         indices = np.argwhere(mask_xyz).astype(np.float32)
         return indices * np.array(self.spacing_mm, np.float32) + np.array(self.first_mm, np.float32)
 
 
 @dataclass(frozen=True)
 class Physique:
-    """The chest of one person; drawn once, the same in every image of that person."""
+    """The chest of one person, which is drawn once and is the same in every image of that person."""
 
     half_width_mm: float  # inner thoracic cage at its widest
     half_depth_mm: float
@@ -63,7 +63,7 @@ class Physique:
     bone_hu: float
 
     def measure_at_height(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Half width, half depth and y of the centre of the inner cage at a height."""
+        """Compute half width, half depth and centre y of the inner thoracic cage at heights ``z_mm``, in mm."""
         share = z_mm / self.lung_height_mm
         dome = np.sqrt(np.clip(1.0 - np.clip((share - 0.30) / 0.73, 0, 1.4) ** 2.6, 0.003, None))
         waist = 1.0 - 0.06 * np.clip((0.30 - share) / 0.30, 0, 2) ** 2
@@ -72,12 +72,12 @@ class Physique:
 
     @property
     def depth_scale(self) -> float:
-        """This chest's depth relative to the reference for which organ positions are written down."""
+        """Depth of this chest relative to the reference for which organ positions are defined."""
         return self.half_depth_mm / 88.0
 
 
 def draw_physique(rng: np.random.Generator, sex: Sex, age_years: float) -> Physique:
-    """A person of that sex and age; men are larger, old people have weaker bone and larger hearts.
+    """Draw the chest of a person. Men are larger; old people have less dense bone and larger hearts.
 
     Inspiration and gravity vary as between a full breath and a shallow one lying down, so widely that healthy
     lung overlaps ground glass in HU: a lesion is told by its border and shape, not by its grey value.
@@ -122,7 +122,7 @@ class Surfaces:
 
 
 def compute_surfaces(person: Physique, grid: Grid) -> Surfaces:
-    """The surfaces of a person on a grid."""
+    """Compute the surfaces of the organs of a person on a grid."""
     x0, y0, z = grid.axes_mm
     turn = np.deg2rad(person.rotation_deg)
     x = (np.cos(turn) * x0 + np.sin(turn) * y0).astype(np.float32)
@@ -168,7 +168,7 @@ def _compute_body(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray)
 
 
 def _compute_heart(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """An ellipsoid left of the midline whose apex points left, forward and down, under the great vessels."""
+    """Compute the heart: an ellipsoid left of the midline with its apex to the left, front and bottom."""
     radius = person.heart_mm
     dx = x - 0.42 * radius
     dy = (y + 26 * person.depth_scale) / person.depth_scale
@@ -182,14 +182,14 @@ def _compute_heart(person: Physique, x: np.ndarray, y: np.ndarray, z: np.ndarray
 
 
 def _compute_mediastinum(person: Physique, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Half width of what lies between the lungs: wide at trachea and hila, narrow behind the sternum."""
+    """Compute the half width of the mediastinum: wide at trachea and hila, narrow behind the sternum."""
     share = z / person.lung_height_mm
     middle = 16.0 * np.exp(-(((y - 2) / (34 * person.depth_scale)) ** 2))
     return 8.0 + middle + 5.0 * np.exp(-(((share - 0.55) / 0.12) ** 2)) + 6.0 * np.clip(share - 0.7, 0, 1)
 
 
 def _compute_domes(person: Physique, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Height of the diaphragm: two domes, the right higher, falling steeply to the posterior recess."""
+    """Compute the height of the diaphragm: two domes, the right one higher, steep at the posterior recess."""
     half = person.half_width_mm
     right = _compute_one_dome(x + 0.50 * half, y, half, person) * person.right_dome_mm
     left = _compute_one_dome(x - 0.52 * half, y, half, person) * person.left_dome_mm

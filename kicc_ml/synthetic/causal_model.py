@@ -1,4 +1,4 @@
-"""The causal model of the synthetic cohort; every coefficient is a setting, none a finding of KICC-19.
+"""The causal model of the synthetic cohort. Every coefficient is a setting and not a result of KICC-19.
 
 ::
 
@@ -86,7 +86,7 @@ _NODES_BURDEN, _NODES_CONSOLIDATION = 20, 5  # twice as many change no probabili
 
 @dataclass(frozen=True)
 class ClinicalValues:
-    """What a table could say of n patients, arrays of shape (n,); ``labs`` are standardised, high is bad."""
+    """Clinical variables of n patients, arrays of shape (n,). ``labs`` are standardised so that high is bad."""
 
     age_years: np.ndarray
     male: np.ndarray
@@ -96,18 +96,18 @@ class ClinicalValues:
 
 
 def compute_severity_mean(age_years: np.ndarray, male: np.ndarray, disease: np.ndarray) -> np.ndarray:
-    """Expected severity, shape (n,); 0 for a patient of average age, sex and health."""
+    """Compute the expected severity, shape (n,); 0 for a patient of average age, sex and health."""
     age = (age_years - AGE_CENTRE_YEARS) / AGE_SCALE_YEARS
     return SEVERITY_AGE * age + SEVERITY_MALE * (male - 0.46) + SEVERITY_DISEASE * (disease - 0.385)
 
 
 def compute_unexplained_sd(loading: float) -> float:
-    """The sd of what severity leaves open in a standardised value of this correlation with it."""
+    """Compute the residual SD of a standardised value with this correlation with severity."""
     return float(np.sqrt(1 - loading**2))
 
 
 def draw_imaging(rng: np.random.Generator, severity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Burden and consolidated share at admission, both (n,), of patients of this severity."""
+    """Draw burden and consolidated share at admission, both (n,), for patients of this severity."""
     latent = BURDEN_LOADING * severity
     latent = latent + compute_unexplained_sd(BURDEN_LOADING) * rng.standard_normal(severity.size)
     burden = compute_burden_share(latent)
@@ -115,20 +115,20 @@ def draw_imaging(rng: np.random.Generator, severity: np.ndarray) -> tuple[np.nda
 
 
 def compute_burden_share(latent: np.ndarray) -> np.ndarray:
-    """Share of the lung with lesions, 0-0.8, from the latent burden."""
+    """Compute the share of the lung with lesions, 0 to 0.8, from the latent burden."""
     share = expit(BURDEN_A + BURDEN_B * latent) - expit(BURDEN_A + BURDEN_B * BURDEN_NONE_BELOW)
     return np.where(share < MIN_LESION_SHARE, 0.0, np.minimum(share, MAX_LESION_SHARE))
 
 
 def compute_consolidated_share(latent: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Share of the lesion that is consolidated, 0-1; more in a large burden. ``noise`` is standard normal."""
+    """Compute the consolidated share of the lesion, 0 to 1, larger for a large burden. ``noise`` is standard normal."""
     return expit(CONSOLIDATION_A + CONSOLIDATION_B * latent + CONSOLIDATION_SD * noise)
 
 
 def compute_linear_terms(
     clinical: ClinicalValues, burden: np.ndarray, consolidated: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Log odds of each endpoint less intercept; burden and consolidated (n,) or (n, nodes), the result alike.
+    """Compute the log odds of each endpoint without intercept; inputs and results are (n,) or (n, nodes).
 
     Imaging enters as the root of the lesion's share, consolidation counted twice: the first tenth of the lung
     that is lost matters most.
@@ -151,7 +151,7 @@ def compute_linear_terms(
 
 
 def fit_intercepts(terms: Mapping[str, np.ndarray], totals: Mapping[str, int]) -> dict[str, float]:
-    """Intercepts with which the cohort (terms of shape (n,)) expects exactly ``totals`` of each endpoint."""
+    """Fit the intercepts with which the cohort (terms of shape (n,)) expects exactly ``totals`` of each endpoint."""
     intercepts: dict[str, float] = {}
     for endpoint in ENDPOINTS:
         weight, logit = _list_pathways(endpoint, terms, intercepts)
@@ -160,7 +160,7 @@ def fit_intercepts(terms: Mapping[str, np.ndarray], totals: Mapping[str, int]) -
 
 
 def compute_probabilities(terms: Mapping[str, np.ndarray], intercepts: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Probability of each endpoint, summed over the ways to it; shapes as the terms."""
+    """Compute the probability of each endpoint, summed over its pathways; shapes as the terms."""
     found = {}
     for endpoint in ENDPOINTS:
         weight, logit = _list_pathways(endpoint, terms, intercepts)
@@ -169,7 +169,7 @@ def compute_probabilities(terms: Mapping[str, np.ndarray], intercepts: Mapping[s
 
 
 def compute_clinical_probabilities(clinical: ClinicalValues, intercepts: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Probability of each endpoint, shape (n,), from the clinical variables alone: imaging integrated out."""
+    """Compute the probability of each endpoint, (n,), from clinical variables alone, with imaging integrated out."""
     mean, sd = _compute_latent_burden(clinical)
     latent_nodes, latent_weight = np.polynomial.hermite_e.hermegauss(_NODES_BURDEN)
     noise_nodes, noise_weight = np.polynomial.hermite_e.hermegauss(_NODES_CONSOLIDATION)
@@ -181,17 +181,17 @@ def compute_clinical_probabilities(clinical: ClinicalValues, intercepts: Mapping
 
 
 def compute_icu_terms(term: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Log odds of an ICU stay for those whose ``support`` (n,), an index into SUPPORT, is known."""
+    """Compute the log odds of an ICU stay given ``support`` (n,), an index into SUPPORT."""
     return term + np.take(ICU_LOG_ODDS, support)
 
 
 def compute_death_terms(term: np.ndarray, support: np.ndarray, icu: np.ndarray) -> np.ndarray:
-    """Log odds of death for those whose support and ICU stay are known."""
+    """Compute the log odds of death given support and ICU stay."""
     return term + np.take(DEATH_LOG_ODDS, support) + DEATH_IN_ICU_LOG_ODDS * icu
 
 
 def _compute_latent_burden(clinical: ClinicalValues) -> tuple[np.ndarray, float]:
-    """Mean (n,) and sd of the latent burden given age, sex, disease and laboratory values."""
+    """Compute mean (n,) and SD of the latent burden given age, sex, disease and laboratory values."""
     precision = 1 / SEVERITY_SD**2
     weighted = compute_severity_mean(clinical.age_years, clinical.male, clinical.disease) * precision
     for lab, loading in LAB_LOADING.items():
@@ -204,7 +204,7 @@ def _compute_latent_burden(clinical: ClinicalValues) -> tuple[np.ndarray, float]
 def _list_pathways(
     endpoint: str, terms: Mapping[str, np.ndarray], intercepts: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Chance of each way to an endpoint (ways, n...) and the log odds on it, less the intercept."""
+    """List the probability of each pathway to an endpoint (ways, n...) and its log odds without intercept."""
     term = terms[endpoint]
     if endpoint == "oxygen":
         return np.ones((1, *term.shape)), term[None]

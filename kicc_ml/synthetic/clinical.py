@@ -1,4 +1,4 @@
-"""A synthetic cohort of several hospitals: every count exact, everything else at random.
+"""Draw a synthetic cohort of several hospitals: all counts are exact, everything else is random.
 
 Its counts are in :mod:`kicc_ml.synthetic.presets`, its causal model in :mod:`kicc_ml.synthetic.causal_model`,
 the patients in :mod:`kicc_ml.synthetic.patients`, their images in :mod:`kicc_ml.synthetic.image_plan`.
@@ -61,7 +61,7 @@ def draw_cohort(preset: Preset, seed: int) -> SyntheticCohort:
 
 
 def count_images(table: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """How many CT scans and radiographs each row of ``table`` has, as a hospital would state them."""
+    """Count the CT scans and radiographs of each row of ``table``, as a hospital would state them."""
     patients = pd.MultiIndex.from_frame(table[["site", "patient_id"]])
     counts = images.groupby(["site", "patient_id", "modality"]).size().unstack(fill_value=0)
     counts = counts.reindex(index=patients, columns=["CT", "CXR"], fill_value=0)
@@ -71,7 +71,7 @@ def count_images(table: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
 def draw_endpoints(
     rng: np.random.Generator, preset: Preset, site: np.ndarray, terms: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Who had which endpoint, each (n,) bool: drawn one after the other given its total, never ranked.
+    """Draw which patients had which endpoint, each (n,) bool, one endpoint after the other given its total.
 
     The ventilated are drawn among those on oxygen; ICU knows the support; death knows both.
     """
@@ -89,7 +89,7 @@ def draw_endpoints(
 
 
 def date_endpoints(rng: np.random.Generator, admitted: pd.Series, events: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Endpoint columns 0/1 and ISO dates, empty without the event; all after the day of admission."""
+    """Make endpoint columns 0/1 and ISO dates, which are empty without the event and after the day of admission."""
     n = len(admitted)
     oxygen = 1 + rng.poisson(2.0, n)
     ventilation = oxygen + rng.poisson(2.0, n)
@@ -113,7 +113,7 @@ def _draw_events(
     least: np.ndarray,
     most: np.ndarray,
 ) -> np.ndarray:
-    """Who had the event; hospital by hospital only where a preset promises something about each of them."""
+    """Draw who had the event, hospital by hospital only if the preset promises something about each hospital."""
     if not least.any():
         return draw_given_total(rng, term, total)
     expected = np.bincount(site, weights=expit(term + fit_intercept(term, total)))

@@ -1,4 +1,4 @@
-"""Random draws that meet a total exactly and are otherwise as random as the model says: never ranked."""
+"""Random draws that meet a total exactly and otherwise follow the model; cases are never ranked."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -8,7 +8,7 @@ _WIDE = 60.0  # log odds beyond which a probability is 0 or 1 in double precisio
 
 
 def fit_intercept(logit: np.ndarray, total: float, weight: np.ndarray | float = 1.0) -> float:
-    """The shift of all ``logit`` with which weight x probability adds up to ``total``; may be infinite."""
+    """Fit the shift of all ``logit`` with which weight x probability adds up to ``total``; it may be infinite."""
     if total <= 0:
         return -np.inf
     if total >= np.broadcast_to(weight, logit.shape).sum():
@@ -18,7 +18,7 @@ def fit_intercept(logit: np.ndarray, total: float, weight: np.ndarray | float = 
 
 
 def draw_given_total(rng: np.random.Generator, logit: np.ndarray, total: int) -> np.ndarray:
-    """Which of n independent events happened, shape (n,) bool, given that exactly ``total`` did.
+    """Draw which of n independent events happened, shape (n,) bool, given that exactly ``total`` happened.
 
     Independent draws are repeated until they add up to the total; what is kept follows the conditional
     Bernoulli distribution exactly (Chen SX, Liu JS, Statistica Sinica 1997;7:875): only odds ratios matter.
@@ -34,7 +34,7 @@ def draw_given_total(rng: np.random.Generator, logit: np.ndarray, total: int) ->
 
 
 def draw_by_site(rng: np.random.Generator, logit: np.ndarray, site: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """As :func:`draw_given_total`, with a total for each hospital; ``site`` (n,) indexes ``totals``."""
+    """Draw events like :func:`draw_given_total`, with a total per hospital; ``site`` (n,) indexes ``totals``."""
     drawn = np.zeros(logit.size, dtype=bool)
     for index, total in enumerate(totals):
         members = np.flatnonzero(site == index)
@@ -59,7 +59,7 @@ def share_out(
 
 
 def draw_integers(rng: np.random.Generator, values: np.ndarray, total: int, low: int, high: int) -> np.ndarray:
-    """Move random members of integer ``values`` one step at a time, within [low, high], until they add up."""
+    """Change random integer ``values`` by one step at a time, within [low, high], until their sum is ``total``."""
     values = values.copy()
     while missing := total - int(values.sum()):
         step = int(np.sign(missing))

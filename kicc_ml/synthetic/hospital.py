@@ -1,4 +1,4 @@
-"""What differs from hospital to hospital: scanner, protocol, and the habits of its archive."""
+"""Differences between synthetic hospitals: scanner, protocol, and habits of the archive."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ from kicc_ml.synthetic.thorax import AIR_HU, Thorax
 
 @dataclass(frozen=True)
 class Vendor:
-    """How a manufacturer names and stores things. ``padding_hu`` fills what a round field of view leaves empty."""
+    """Names and storage conventions of a manufacturer. ``padding_hu`` fills the area outside a round field of view."""
 
     manufacturer: str
     ct_model: str
@@ -40,7 +40,7 @@ TABLE_HU, TABLE_CORE_HU = 120.0, -880.0
 
 @dataclass(frozen=True)
 class Habits:
-    """What real archives do to a series; each one can be switched on by itself."""
+    """Irregularities of real archives; each can be switched on separately."""
 
     shuffled_file_names: bool = False
     instance_number_disordered: bool = False
@@ -76,11 +76,11 @@ class Hospital:
 
     @property
     def noise_hu(self) -> float:
-        """Standard deviation in water; falls with the square root of the dose, rises with a sharp kernel."""
+        """Standard deviation in water, which falls with the square root of the dose and rises with a sharp kernel."""
         return NOISE_AT_100_MAS_HU / math.sqrt(self.tube_current_mas / 100) * (1.35 if self.sharp else 0.8)
 
     def make_ct_grid(self, matrix: int, slices: int, lung_height_mm: float) -> Grid:
-        """The grid of this hospital's chest protocol, centred on the lungs."""
+        """Make the grid of this hospital's chest protocol, centred on the lungs."""
         # Whole micrometres, so that the decimal strings of DICOM say exactly what the masks' affine says.
         across = round(self.field_of_view_mm / matrix, 3)
         along = round(self.scan_length_mm / slices, 3)
@@ -90,7 +90,7 @@ class Hospital:
 
 
 def make_hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
-    """Equipment and habits of every site, dealt so that each vendor, syntax and habit occurs where it can."""
+    """Make equipment and habits of every site, so that each vendor, syntax and habit occurs if possible."""
     rng = np.random.default_rng([seed, *hashlib.sha256("\n".join(sites).encode()).digest()])
     count = len(sites)
     vendor, cxr_vendor, syntax = (_deal_kinds(rng, len(deck), count) for deck in (VENDORS, VENDORS, SYNTAXES))
@@ -117,7 +117,7 @@ def make_hospitals(seed: int, sites: Sequence[str]) -> dict[str, Hospital]:
 
 
 def _deal_kinds(rng: np.random.Generator, kinds: int, count: int) -> np.ndarray:
-    """``count`` cards from a deck of equally many of each kind."""
+    """Deal ``count`` kinds as cards from a deck with equally many of each kind."""
     return rng.permutation(np.resize(rng.permutation(kinds), count))
 
 
@@ -126,7 +126,7 @@ def _deal_habit(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def scan_ct(hospital: Hospital, thorax: Thorax, seed: int) -> np.ndarray:
-    """What the scanner stores of a thorax: HU ``[x, y, z]`` as int16, with table, motion, blur and noise."""
+    """Simulate the CT of a thorax: HU ``[x, y, z]`` as int16, with table, motion, blur and noise."""
     rng = np.random.default_rng(seed)
     grid = thorax.grid
     hu = _add_table(hospital, thorax)
@@ -142,14 +142,14 @@ def scan_ct(hospital: Hospital, thorax: Thorax, seed: int) -> np.ndarray:
 
 
 def find_outside_field_of_view(grid: Grid) -> np.ndarray:
-    """The corners (nx, ny) that a round field of view leaves empty."""
+    """Find the corners (nx, ny) outside a round field of view."""
     nx, ny = grid.shape[:2]
     x, y = np.ogrid[:nx, :ny]
     return (x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2 > (nx / 2) ** 2
 
 
 def _add_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
-    """A copy of the HU with the patient table below: a shell with a foam core, flat or curved."""
+    """Copy the HU and add the patient table below: a shell with a foam core, flat or curved."""
     x, y, _ = thorax.grid.axes_mm
     hu = thorax.hu_xyz.copy()
     back = float(thorax.grid.first_mm[1] + thorax.grid.spacing_mm[1] * np.argwhere(hu.max((0, 2)) > -500).max())
@@ -163,7 +163,7 @@ def _add_table(hospital: Hospital, thorax: Thorax) -> np.ndarray:
 
 
 def _draw_noise(rng: np.random.Generator, hospital: Hospital, shape: tuple[int, int, int]) -> np.ndarray:
-    """Quantum noise with the grain of the kernel: blotchy for a soft one, fine for a sharp one."""
+    """Draw quantum noise with the texture of the kernel: coarse for a soft one, fine for a sharp one."""
     white = rng.standard_normal(shape, dtype=np.float32)
     grain = gaussian_filter(white, (0.6, 0.6, 0.2), truncate=2.5)
     if hospital.sharp:

@@ -1,4 +1,4 @@
-"""Which images a synthetic patient has, when they were taken, and what they show."""
+"""Plan the images of synthetic patients: which there are, when they were taken, and what they show."""
 
 import zlib
 
@@ -24,7 +24,7 @@ _CONSOLIDATION_PER_DAY = 0.06  # log odds of the lesion's consolidated share
 def plan_images(
     rng: np.random.Generator, preset: Preset, table: pd.DataFrame, truth: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """One row per image, by patient, CT before CXR, in order of time.
+    """Plan one row per image, ordered by patient, CT before CXR, and time.
 
     Columns: site, patient_id, sex, age_years, modality (CT, CXR), number (from 1 per patient and modality),
     acquired (datetime), day (since admission), burden (share of lung, 0-1), consolidated_share (of the
@@ -62,7 +62,7 @@ def plan_images(
 def compute_lesion_on_day(
     burden: np.ndarray, consolidated: np.ndarray, day: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Burden and consolidated share ``day`` days after admission from those at admission; none stays none."""
+    """Compute burden and consolidated share ``day`` days after admission from those at admission; 0 stays 0."""
     fading = np.exp(-np.maximum(day - _PEAK_DAY, 0) / _FADING_DAYS)
     growth = (1 + _GROWTH_PER_DAY * np.minimum(day, _PEAK_DAY)) * fading
     with np.errstate(divide="ignore"):
@@ -73,7 +73,7 @@ def compute_lesion_on_day(
 def _draw_dates(
     rng: np.random.Generator, table: pd.DataFrame, modality: str, count: np.ndarray, late: np.ndarray
 ) -> pd.DataFrame:
-    """A row per image of one modality: patient (row of the table), modality, day, acquired."""
+    """Draw one row per image of one modality: patient (row of the table), modality, day, acquired."""
     first_event, death = _compute_days_to(table, ENDPOINTS), _compute_days_to(table, ("death",))
     baseline = rng.choice(len(_BASELINE_DAY_CHANCE), p=_BASELINE_DAY_CHANCE, size=len(table))
     baseline = np.where(late, rng.integers(*_LATE_DAYS, len(table)), np.minimum(baseline, first_event - 1))
@@ -93,7 +93,7 @@ def _draw_dates(
 
 
 def _compute_days_to(table: pd.DataFrame, endpoints: tuple[str, ...]) -> np.ndarray:
-    """Days from admission to the first of these endpoints, (n,); infinite without one."""
+    """Compute the days (n,) from admission to the first of these endpoints; infinite without one."""
     dates = table[[f"{name}_date" for name in endpoints]].apply(pd.to_datetime)
     days = (dates.min(axis=1) - pd.to_datetime(table["admission_date"])).dt.days
     return days.fillna(np.inf).to_numpy(dtype=float)
@@ -102,7 +102,7 @@ def _compute_days_to(table: pd.DataFrame, endpoints: tuple[str, ...]) -> np.ndar
 def _draw_projection(
     rng: np.random.Generator, plan: pd.DataFrame, row: pd.DataFrame, severity: np.ndarray, habit: np.ndarray
 ) -> np.ndarray:
-    """AP (at the bedside) or PA for a radiograph: by severity, support by then and the hospital's habit."""
+    """Draw AP (at the bedside) or PA for each radiograph, by severity, support and the hospital's habit."""
     support_from = _compute_days_to(row, ("oxygen", "ventilation", "icu"))
     supported = plan["day"].to_numpy() >= support_from
     bedside = rng.random(len(plan)) < expit(-1.0 + 0.7 * severity + 2.5 * supported + 0.5 * habit)
@@ -110,7 +110,7 @@ def _draw_projection(
 
 
 def _add_seeds(plan: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Add the seeds, made of names rather than drawn, so that any one image can be written again alone."""
+    """Add seeds that are derived from names, so that any single image can be written again."""
     patient = [f"{seed}/{site}/{number}" for site, number in zip(plan["site"], plan["patient_id"], strict=True)]
     images = zip(patient, plan["modality"], plan["number"], strict=True)
     plan["anatomy_seed"] = [zlib.crc32(name.encode()) for name in patient]

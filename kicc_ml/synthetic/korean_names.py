@@ -1,4 +1,4 @@
-"""Korean personal names in Latin letters, Chinese characters and Hangul; no real person is meant."""
+"""Korean personal names in Latin letters, Chinese characters and Hangul, which belong to no real person."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class KoreanName:
 
 
 def choose_korean_name(seed: int, sex: str) -> KoreanName:
-    """A name for a patient; many share one, as in life."""
+    """Choose a name for a patient; many patients share a name, as in reality."""
     rng = np.random.default_rng([seed, 2])
     given = GIVEN["M" if sex == "M" else "F"]
     pairs = zip(FAMILY[rng.integers(len(FAMILY))], given[rng.integers(len(given))], strict=True)

@@ -1,4 +1,4 @@
-"""Laboratory values at admission that meet the published counts by the cut-offs stated here."""
+"""Draw laboratory values at admission that meet the published counts by the cut-offs of this module."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ LABS = {
 def draw_labs(
     rng: np.random.Generator, preset: Preset, site: np.ndarray, severity: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Laboratory columns with missing cells, and the standardised values without them (high is bad)."""
+    """Draw the laboratory columns with missing cells, and the complete standardised values (high is bad)."""
     columns, standardised = {}, {}
     for name, lab in LABS.items():
         expected = LAB_LOADING[name] * severity
@@ -59,7 +59,7 @@ def draw_labs(
 
 
 def _draw_missing(rng: np.random.Generator, lab: Lab, preset: Preset, site: np.ndarray, needed: int) -> np.ndarray:
-    """Whose value was not taken, (n,) bool; each hospital has its own share. ``needed`` are always taken."""
+    """Draw whose value is missing, (n,) bool, with a share per hospital; at least ``needed`` values are present."""
     share = np.minimum(lab.missing_share * rng.exponential(size=preset.sites), 0.5)[site]
     missing = np.zeros(site.size, dtype=bool)
     missing[rng.permutation(np.flatnonzero(rng.random(site.size) < share))[: site.size - needed]] = True
@@ -69,7 +69,7 @@ def _draw_missing(rng: np.random.Generator, lab: Lab, preset: Preset, site: np.n
 def _draw_standardised_values(
     rng: np.random.Generator, expected: np.ndarray, sd: float, measured: np.ndarray, total: int | None
 ) -> tuple[np.ndarray, float]:
-    """Values (n,) around ``expected``, and the threshold exactly ``total`` of the measured exceed.
+    """Draw values (n,) around ``expected``, and the threshold that exactly ``total`` measured values exceed.
 
     Who exceeds it is drawn given the total; the value then comes from the tail of his own normal distribution
     beyond it (or from the rest), so nothing but the total is imposed. Without a total the threshold is 0.
@@ -86,7 +86,7 @@ def _draw_standardised_values(
 
 
 def _convert_to_units(lab: Lab, standardised: np.ndarray, threshold: float) -> np.ndarray:
-    """The value in the laboratory's unit, rounded as printed, and never rounded across the cut-off."""
+    """Convert values to the laboratory's unit, rounded as printed but never across the cut-off."""
     distance = lab.sign * (standardised - threshold)
     scale = 10**lab.decimals
     value = lab.cut_off * np.exp(lab.sd * distance) * scale

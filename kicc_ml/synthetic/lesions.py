@@ -1,4 +1,4 @@
-"""COVID-19 pneumonia as radiologists describe it: patches of ground glass and consolidation.
+"""Add COVID-19 pneumonia as radiologists describe it: patches of ground glass and consolidation.
 
 Multifocal, in both lungs, mostly at the periphery, the back and the lower zones (Bernheim et al., Radiology
 2020;295:200463; Wang Y et al., Radiology 2020;296:E55). Foci belong to a patient and grow with the burden, so two
@@ -29,7 +29,7 @@ class Foci:
 
 
 def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
-    """Foci in alternating lungs; heights favour the lower zones, directions the back, depths the pleura."""
+    """Draw foci in alternating lungs, more often in the lower zones, at the back and near the pleura."""
     side = np.where(np.arange(N_FOCI) % 2 == rng.integers(2), 1.0, -1.0)
     height = person.lung_height_mm * (0.07 + 0.80 * rng.beta(1.4, 2.6, N_FOCI))
     forward = np.pi * rng.beta(1.9, 2.8, N_FOCI)  # 0 back, pi/2 side, pi front
@@ -44,9 +44,13 @@ def draw_foci(rng: np.random.Generator, person: Physique) -> Foci:
 
 
 def add_pneumonia(healthy: Thorax, seed: int, burden: float, consolidated_share: float) -> Thorax:
-    """The chest with pneumonia in ``burden`` of its lung volume, ``consolidated_share`` of that consolidated.
+    """Add pneumonia to a healthy chest.
 
-    ``seed`` belongs to the patient. A burden of 0 gives the healthy chest back.
+    Args:
+        healthy: the chest.
+        seed: seed of the patient.
+        burden: share of the lung volume with lesions; 0 returns the chest unchanged.
+        consolidated_share: share of the lesions that is consolidated.
     """
     if burden <= 0:
         return healthy
@@ -69,7 +73,7 @@ def add_pneumonia(healthy: Thorax, seed: int, burden: float, consolidated_share:
 
 
 def _compute_growth(rng: np.random.Generator, foci: Foci, points_mm: np.ndarray) -> np.ndarray:
-    """How early the disease reaches each point (n,): the nearer to an early focus, the higher."""
+    """Compute how early the disease reaches each point (n,): higher closer to an early focus."""
     reached = np.full(len(points_mm), -np.inf, np.float32)
     for centre, radius, start in zip(foci.centre_mm, foci.radius_mm, foci.head_start, strict=True):
         away = (points_mm - np.float32(centre)) / np.float32(radius)
@@ -78,12 +82,12 @@ def _compute_growth(rng: np.random.Generator, foci: Foci, points_mm: np.ndarray)
 
 
 def _find_level(field: np.ndarray, share: float) -> float:
-    """The level above which ``share`` of the values lie."""
+    """Find the level above which ``share`` of the values lie."""
     return float(np.quantile(field, 1.0 - share)) if share > 0 else float("inf")
 
 
 def _soften(signed: np.ndarray, edge: float) -> np.ndarray:
-    """0 far outside, 1 deep inside, one half on the border."""
+    """Convert a signed distance to a soft mask: 0 far outside, 1 deep inside, one half on the border."""
     return 1.0 / (1.0 + np.exp(-np.clip(signed / edge, -30, 30)))
 
 
@@ -94,7 +98,7 @@ def _blend_hu(
     lesion: np.ndarray,
     solid: np.ndarray,
 ) -> np.ndarray:
-    """Ground glass veils what is beneath it; consolidation replaces it; nothing gets darker."""
+    """Blend lesions into healthy HU: ground glass adds to it, consolidation replaces it, nothing gets darker."""
     veil_hu = rng.uniform(235, 295) + 20 * Texture(rng, 14).at(points) + 15 * Texture(rng, 7).at(points)
     hazy = np.minimum(healthy_hu + np.clip(veil_hu, 120, None) * lesion, np.maximum(healthy_hu, -80))
     dense = rng.uniform(-60, 30) + 35 * Texture(rng, 10).at(points)

@@ -1,4 +1,4 @@
-"""Who the synthetic patients are: everything of the table that precedes the endpoints."""
+"""Draw the synthetic patients: all columns of the table before the endpoints."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ _MIN_PATIENTS_FOR_RANGE = 20  # below it the youngest and oldest cannot both be 
 
 
 def draw_sites(rng: np.random.Generator, preset: Preset) -> np.ndarray:
-    """Index of each patient's hospital, sorted, shape (patients,); hospitals in Daegu are larger."""
+    """Draw the sorted index of each patient's hospital, shape (patients,); hospitals in Daegu are larger."""
     names = list_site_names(preset.sites)
     weight = np.array([2.0 if name.startswith("daegu") else 1.0 for name in names])
     weight = weight * rng.lognormal(sigma=0.5, size=preset.sites)
@@ -27,7 +27,7 @@ def draw_sites(rng: np.random.Generator, preset: Preset) -> np.ndarray:
 def draw_patients(
     rng: np.random.Generator, preset: Preset, site: np.ndarray
 ) -> tuple[pd.DataFrame, ClinicalValues, np.ndarray]:
-    """The table up to the endpoints, the same as standardised arrays, and the hidden severity (patients,)."""
+    """Draw the table up to the endpoints, the same as standardised arrays, and the hidden severity (patients,)."""
     age = draw_ages(rng, preset)
     male = draw_given_total(rng, np.zeros(site.size), preset.men)
     age_z = (age - causal_model.AGE_CENTRE_YEARS) / causal_model.AGE_SCALE_YEARS
@@ -58,7 +58,7 @@ def draw_patients(
 
 
 def draw_ages(rng: np.random.Generator, preset: Preset) -> np.ndarray:
-    """Whole years (patients,): the preset's mean to the printed digit, its youngest and oldest present."""
+    """Draw ages in years (patients,) with the preset's mean to the printed digit, and its youngest and oldest."""
     low, high, total = preset.age_min, preset.age_max, round(preset.age_mean * preset.patients)
     # two humps: the young of the Daegu outbreak, and their elders
     young = rng.random(preset.patients) < 0.3
@@ -71,7 +71,7 @@ def draw_ages(rng: np.random.Generator, preset: Preset) -> np.ndarray:
 
 
 def draw_patient_ids(rng: np.random.Generator, preset: Preset, site: np.ndarray) -> np.ndarray:
-    """Hospital numbers, shape (patients,): digits with leading zeros, as many as the hospital uses.
+    """Draw hospital numbers, shape (patients,): digits with leading zeros, of the length that the hospital uses.
 
     Unique within a hospital; ``shared_ids`` times a hospital used a neighbour's number for somebody else.
     """

@@ -1,4 +1,4 @@
-"""Pixels of one frame in the transfer syntaxes that hospitals' archives use, all lossless."""
+"""Encode the pixels of one frame in the lossless transfer syntaxes that hospital archives use."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,12 +38,12 @@ def set_pixels(dataset: Dataset, stored_yx: np.ndarray, syntax: UID) -> None:
 
 
 def choose_bits_stored(wanted: int, syntax: UID) -> int:
-    """GDCM's JPEG Lossless codes all 16 bits, and the header has to say what the code stream holds."""
+    """Choose the stored bits to state: GDCM's JPEG Lossless codes all 16 bits, and the header must agree."""
     return 16 if syntax == JPEGLosslessSV1 else wanted
 
 
 def _encode_jpeg_lossless(stored_yx: np.ndarray) -> bytes:
-    """Encapsulated JPEG Lossless (process 14, selection value 1): of the encoders at hand only GDCM's writes it."""
+    """Encode as encapsulated JPEG Lossless (process 14, selection value 1), which only GDCM can write here."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "frame.dcm"
         writer = SimpleITK.ImageFileWriter()

@@ -1,4 +1,4 @@
-"""How many of what a synthetic cohort holds: the published KICC-19, a small demo, and anything in between."""
+"""Counts of a synthetic cohort: the published KICC-19, a small demo, and any size in between."""
 
 import math
 from dataclasses import dataclass, replace
@@ -105,9 +105,10 @@ _PATIENT_COUNTS = (
 
 
 def scale_preset(preset: Preset, patients: int | None = None, sites: int | None = None) -> Preset:
-    """The preset with another number of patients or sites: counts in proportion, rounded, and kept feasible.
+    """Scale a preset to another number of patients or sites, with counts in proportion, rounded and kept feasible.
 
-    Raises UserError where the hospitals cannot be filled or the promises of an enriched preset cannot be met.
+    Raises:
+        UserError: the hospitals cannot be filled, or the promises of an enriched preset cannot be met.
     """
     patients = preset.patients if patients is None else patients
     sites = preset.sites if sites is None else sites
@@ -132,14 +133,14 @@ def scale_preset(preset: Preset, patients: int | None = None, sites: int | None 
 
 
 def compute_min_oxygen(preset: Preset, patients: int, sites: int) -> int:
-    """A count on oxygen that gives every hospital its promised share whatever the hospitals' sizes."""
+    """Compute a count on oxygen that gives every hospital its promised share for any sizes of hospitals."""
     if not preset.least_oxygen_share:
         return 0
     return min(patients, math.ceil(preset.least_oxygen_share * patients) + sites)
 
 
 def list_site_names(sites: int) -> list[str]:
-    """The first ``sites`` folder names; past the list, further hospitals of the same cities."""
+    """List the first ``sites`` folder names, continued with further hospitals of the same cities."""
     names = list(SITE_NAMES)
     highest = {name.rsplit("-", 1)[0]: int(name.rsplit("-", 1)[1]) for name in sorted(names)}
     while len(names) < sites:

@@ -1,4 +1,4 @@
-"""A radiograph as the shadow of the same thorax: Beer-Lambert along the back-front axis, with a cone beam."""
+"""Simulate a radiograph as a projection of the same thorax: Beer-Lambert law with a cone beam."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +31,7 @@ MIN_LESION_MM = 20.0
 
 @dataclass(frozen=True)
 class Pose:
-    """How the patient stood before the plate: a turn in the picture plane and a shift."""
+    """Position of the patient at the detector: a rotation in the picture plane and a shift."""
 
     turn_deg: float = 0.0
     across_mm: float = 0.0
@@ -39,7 +39,7 @@ class Pose:
 
 
 def make_radiograph_grid(matrix: int, person: Physique) -> Grid:
-    """A grid around the whole chest, finer across and along the body than in the direction of the rays."""
+    """Make a grid around the whole chest, coarser in the direction of the rays."""
     steps = (390.0 / matrix, 320.0 / (matrix // 2), 340.0 / matrix)
     shape = (matrix, matrix // 2, matrix)
     middle = (0.0, 0.0, person.lung_height_mm / 2)
@@ -48,7 +48,7 @@ def make_radiograph_grid(matrix: int, person: Physique) -> Grid:
 
 
 def project(thorax: Thorax, projection: Projection, pose: Pose | None = None) -> np.ndarray:
-    """Line integrals of attenuation on the plate, ``[x, z]`` without unit; z upwards, x to the patient's left.
+    """Compute line integrals of attenuation on the detector, ``[x, z]`` without unit; z upwards, x to the left.
 
     The beam's divergence is that of slabs: each is magnified by its distance from the detector.
     """
@@ -57,7 +57,7 @@ def project(thorax: Thorax, projection: Projection, pose: Pose | None = None) ->
 
 
 def project_masks(thorax: Thorax, projection: Projection, pose: Pose) -> dict[str, np.ndarray]:
-    """What a reader would outline of the lungs and their opacities: bool ``[x, z]`` on the plate of :func:`project`.
+    """Compute reference masks of lungs and opacities on the detector: bool ``[x, z]``, as :func:`project`.
 
     An opacity is where rays, within the lung fields, cross ``MIN_LESION_MM`` of lesion.
     """
@@ -79,7 +79,7 @@ def project_masks(thorax: Thorax, projection: Projection, pose: Pose) -> dict[st
 
 
 def _integrate_along_rays(per_mm_xyz: np.ndarray, grid: Grid, projection: Projection, pose: Pose) -> np.ndarray:
-    """Line integrals ``[x, z]`` on the plate of something given per millimetre."""
+    """Integrate a quantity per millimetre along the rays, to ``[x, z]`` on the detector."""
     pixels, pixel_mm = compute_plate(grid)
     first_y, step_y = grid.first_mm[1], grid.spacing_mm[1]
     last_y = first_y + step_y * (grid.shape[1] - 1)
@@ -94,7 +94,7 @@ def _integrate_along_rays(per_mm_xyz: np.ndarray, grid: Grid, projection: Projec
 
 
 def compute_plate(grid: Grid) -> tuple[tuple[int, int], float]:
-    """Pixels across and along the plate, and their pitch in mm, for a thorax on this grid."""
+    """Compute the pixels across and along the detector, and their pitch in mm, for a thorax on this grid."""
     across = min(MAX_PLATE_PIXELS, 2 * grid.shape[0])
     pixel_mm = round(PLATE_MM[0] / across, 4)
     return (across, round(PLATE_MM[1] / pixel_mm)), pixel_mm
@@ -103,7 +103,7 @@ def compute_plate(grid: Grid) -> tuple[tuple[int, int], float]:
 def _project_slab(
     slab_xz: np.ndarray, grid: Grid, pixel_mm: float, pixels: tuple[int, int], magnified: float, pose: Pose
 ) -> np.ndarray:
-    """The slab's shadow on the plate: plate pixel to body millimetre to slab index."""
+    """Project a slab on the detector: detector pixel to body millimetre to slab index."""
     turn = np.deg2rad(pose.turn_deg)
     spacing = np.array([grid.spacing_mm[0], grid.spacing_mm[2]])
     first = np.array([grid.first_mm[0], grid.first_mm[2]])
@@ -116,7 +116,7 @@ def _project_slab(
 
 
 def simulate_exposure(shadow_xz: np.ndarray, seed: int, digital: bool) -> np.ndarray:
-    """What the reader displays, uint16 0..4095, bone bright: quantum noise, unsharpness, and contrast.
+    """Simulate the displayed image, uint16 0 to 4095 with bright bone: quantum noise, unsharpness and contrast.
 
     ``digital`` is a flat panel, sharper and less noisy than a storage phosphor (CR).
     """
@@ -132,6 +132,6 @@ def simulate_exposure(shadow_xz: np.ndarray, seed: int, digital: bool) -> np.nda
 
 
 def draw_pose(rng: np.random.Generator, projection: Projection) -> Pose:
-    """Patients stand straight for a PA and lie as they can for an AP."""
+    """Draw a position: patients stand straight for a PA and lie less straight for an AP."""
     spread = 2.5 if projection == "AP" else 1.0
     return Pose(rng.normal(0, spread), rng.normal(0, 3 * spread), rng.normal(0, 3 * spread))

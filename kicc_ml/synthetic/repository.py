@@ -39,7 +39,7 @@ from kicc_ml.synthetic.writer import (
     write_radiograph,
 )
 
-#: Voxels (across, slices) of a CT where nothing else is asked for: the demo has to be ready in seconds.
+#: Default voxels (across, slices) of a CT by preset: the demo must be ready in seconds.
 SIZES = {"demo": (80, 40)}
 DEFAULT_SIZE = (128, 64)
 MIN_MATRIX, MIN_SLICES = 32, 12  # JPEG 2000 takes no less than 32 pixels; a lung should have some too
@@ -120,13 +120,13 @@ def _is_finished(out: Path, request: dict) -> bool:
 
 
 def _is_empty(out: Path) -> bool:
-    """Whether nothing is there but what a process leaves that was killed before it laid its request down."""
+    """Whether the folder holds only what a process leaves that was killed before it wrote its request."""
     hidden = (path.name.startswith(".") for path in out.glob("truth/*"))
     return all(path.name == "truth" for path in out.iterdir()) and all(hidden)
 
 
 def _read_request(path: Path) -> object:
-    """What was asked for; None of a file that is no JSON any more, which is no request of ours."""
+    """Read the request of a repository; None if the file is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -142,7 +142,7 @@ def _write_tables(out: Path, cohort: SyntheticCohort, seed: int) -> None:
 
 
 def _write_images(out: Path, cohort: SyntheticCohort, seed: int, size: tuple[int, int]) -> None:
-    """Patient by patient over the cores of this machine, since the images of a patient share an anatomy."""
+    """Write the images in parallel, one job per patient, because the images of a patient share an anatomy."""
     jobs = _group_by_patient(cohort, seed)
     tasks = (delayed(write_patient)(out, job, size) for job in jobs)
     workers = Parallel(n_jobs=min(os.cpu_count() or 1, len(jobs)), return_as="generator_unordered")
@@ -164,12 +164,14 @@ def _group_by_patient(cohort: SyntheticCohort, seed: int) -> list[PatientImages]
 
 
 def write_patient(out: Path, job: PatientImages, size: tuple[int, int]) -> None:
-    """Write those images of a patient that are not there yet, each series whole or not at all."""
+    """Write the missing images of a patient, each series completely or not at all."""
     first = job.orders[0]
     person = draw_physique(np.random.default_rng([first.anatomy_seed, 0]), first.sex, first.age_years)
     matrix, slices = size
     for modality in ("CT", "CXR"):
-        missing = [i for i, o in enumerate(job.orders) if o.modality == modality and not series_folder(out, o).exists()]
+        missing = [
+            i for i, o in enumerate(job.orders) if o.modality == modality and not make_series_path(out, o).exists()
+        ]
         if not missing:
             continue
         if modality == "CT":
@@ -190,7 +192,7 @@ def _write_ct(out: Path, thorax: Thorax, hospital: Hospital, order: ImageOrder) 
         {name: getattr(thorax, name) for name in MASKS},
         make_ct_affine_ras(thorax.grid),
     )
-    with _write_whole_folder(series_folder(out, order)) as folder:
+    with _write_whole_folder(make_series_path(out, order)) as folder:
         write_ct(folder, scan_ct(hospital, thorax, order.seed), thorax.grid, hospital, order)
 
 
@@ -201,7 +203,7 @@ def _write_radiograph(out: Path, thorax: Thorax, hospital: Hospital, order: Imag
     pixel_mm = compute_plate(thorax.grid)[1]
     marked = {name: mask_xz[:, ::-1, None] for name, mask_xz in project_masks(thorax, projection, pose).items()}
     _write_masks(out / "masks" / order.instance_uid(0), marked, make_radiograph_affine_ras(pixel_mm))
-    with _write_whole_folder(series_folder(out, order)) as folder:
+    with _write_whole_folder(make_series_path(out, order)) as folder:
         write_radiograph(folder, image, pixel_mm, hospital, order)
 
 
@@ -215,18 +217,18 @@ def _write_masks(final: Path, masks: Mapping[str, np.ndarray], affine_ras: np.nd
             nibabel.save(mask, folder / f"{name}.nii.gz")
 
 
-def series_folder(out: Path, order: ImageOrder) -> Path:
-    """Where a series lies: hospital, patient, day, image."""
+def make_series_path(out: Path, order: ImageOrder) -> Path:
+    """Make the path of a series: hospital, patient, day, image."""
     name = f"{order.modality}-{order.seed:08x}"
     return out / order.site / f"P{order.anatomy_seed:08x}" / f"{order.acquired:%Y%m%d}" / name
 
 
 @contextmanager
 def _write_whole_folder(final: Path) -> Iterator[Path]:
-    """A folder to write into, which takes its place when all files are in it.
+    """Yield a folder to write into, which gets its final name when all files are in it.
 
-    The children of a process that was killed go on for a while: where one of them was first, its folder stays, since
-    everything follows from the seed.
+    The child processes of a killed process go on for a while. If one of them was first, its folder stays, because the
+    seed determines its content.
     """
     with suppress(FileExistsError), whole_folder(final, durable=False) as partial:
         yield partial

@@ -1,4 +1,4 @@
-"""Smooth random fields in millimetre space, the same whatever grid they are looked at on."""
+"""Smooth random fields in millimetre space, which are the same on any grid."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -19,6 +19,6 @@ class Texture:
         self.lattice = lattice / lattice.std()
 
     def at(self, points_mm: np.ndarray) -> np.ndarray:
-        """Values (n,) at points (n, 3)."""
+        """Interpolate the values (n,) at points (n, 3)."""
         steps = (points_mm - BOX_FIRST_MM) / np.float32(self.step_mm)
         return map_coordinates(self.lattice, steps.T, order=1, mode="nearest", output=np.float32)

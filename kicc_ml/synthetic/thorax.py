@@ -18,7 +18,7 @@ RIB_SHARE = 0.40  # of the pitch is rib, the rest intercostal muscle
 
 @dataclass(frozen=True)
 class Thorax:
-    """A chest on a grid: noise-free HU and what is what; arrays ``[x, y, z]`` in LPS directions.
+    """A chest on a grid: noise-free HU and masks; arrays ``[x, y, z]`` in LPS directions.
 
     The lungs include their vessels and lesions; ``ground_glass`` and ``consolidation`` are disjoint and lie
     within them. ``motion`` (0..1) says where heartbeat and breathing smear the picture.
@@ -43,7 +43,7 @@ class Thorax:
 
 
 def make_healthy_thorax(seed: int, person: Physique, grid: Grid) -> Thorax:
-    """The chest of ``person`` without pneumonia but with what looks like it; same seed, same chest."""
+    """Make the chest of ``person`` without pneumonia, but with structures that look like it. The seed determines it."""
     rng = np.random.default_rng(seed)
     borders = compute_surfaces(person, grid)
     hu = _paint_soft_tissue(person, borders)
@@ -82,7 +82,7 @@ def _paint_soft_tissue(person: Physique, at: Surfaces) -> np.ndarray:
 
 
 def _paint_left_abdomen(hu: np.ndarray, rng: np.random.Generator, person: Physique, at: Surfaces) -> None:
-    """Stomach, spleen and colon under the left dome: soft tissue and gas beside lung that belong to neither."""
+    """Paint stomach, spleen and colon under the left dome: soft tissue and gas beside the lung."""
     below, top = (at.cage > 0) & (at.diaphragm <= 0), person.left_dome_mm
     lateral, back = 0.74 * person.half_width_mm, 30 * person.depth_scale
     if rng.random() < 0.5:
@@ -105,7 +105,7 @@ def _paint_left_abdomen(hu: np.ndarray, rng: np.random.Generator, person: Physiq
 def _compute_ellipsoid(
     at: Surfaces, centre_mm: tuple[float, float, float], half_mm: tuple[float, float, float]
 ) -> np.ndarray:
-    """About the distance to the border, positive inside."""
+    """Compute approximately the distance to the border of an ellipsoid, positive inside."""
     squares = [((p - c) / h) ** 2 for p, c, h in zip((at.x, at.y, at.z), centre_mm, half_mm, strict=True)]
     return (1.0 - np.sqrt(squares[0] + squares[1] + squares[2])) * min(half_mm)
 
@@ -132,7 +132,7 @@ def _paint_bone(hu: np.ndarray, person: Physique, at: Surfaces) -> None:
 
 
 def _paint_ribs(hu: np.ndarray, person: Physique, at: Surfaces) -> None:
-    """Twelve pairs: from the spine out and down to the front, cartilage near the sternum."""
+    """Paint twelve pairs of ribs, from the spine down to the front, with cartilage near the sternum."""
     shell = (at.cage < -0.5) & (at.cage > -9.0) & (at.spine < 2.0)
     x, y, z, depth = (np.broadcast_to(a, shell.shape)[shell] for a in (at.x, at.y, at.z, at.cage))
     forward = np.arctan2(np.abs(x), y / person.depth_scale) / np.pi  # 0 at the spine, 1 at the sternum
@@ -155,7 +155,7 @@ def _paint_shoulder_girdle(hu: np.ndarray, person: Physique, at: Surfaces) -> No
 
 
 def _find_airway(person: Physique, at: Surfaces) -> np.ndarray:
-    """Trachea and main bronchi, down to the hila."""
+    """Find the voxels of trachea and main bronchi, down to the hila."""
     carina = 0.62 * person.lung_height_mm
     trachea = (np.hypot(at.x, at.y - 8) < 8.5) & (at.z > carina)
     fall = np.where(at.x < 0, 0.9, 0.7) * np.abs(at.x)  # the right main bronchus is the steeper
@@ -171,7 +171,7 @@ def _paint_lung(
     grid: Grid,
     at: Surfaces,
 ) -> None:
-    """Parenchyma, denser towards the back, with vessels, mosaic, dependent atelectasis and old scars."""
+    """Paint parenchyma, denser towards the back, with vessels, mosaic, dependent atelectasis and old scars."""
     points = grid.compute_points_mm(lung)
     y = np.broadcast_to(at.y, lung.shape)[lung]
     depth = at.cage[lung]
@@ -190,14 +190,14 @@ def _paint_lung(
 def _compute_dependent_atelectasis(
     rng: np.random.Generator, person: Physique, behind: np.ndarray, depth_mm: np.ndarray, points: np.ndarray
 ) -> np.ndarray:
-    """HU to add: falls off smoothly from the dependent pleura, waxes and wanes over decimetres."""
+    """Compute HU to add for atelectasis: decreasing from the dependent pleura, varying over decimetres."""
     reach_mm = rng.uniform(12, 22)
     wax = np.clip(0.75 + 0.35 * Texture(rng, 90).at(points), 0.1, 1.4)
     return person.atelectasis_hu * wax * np.exp(-depth_mm / reach_mm) * np.clip((behind - 0.15) / 0.6, 0, 1)
 
 
 def _compute_subpleural_lines(rng: np.random.Generator, depth_mm: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """HU to add: curved lines parallel to the pleura, a centimetre inside, here and there."""
+    """Compute HU to add for subpleural lines: curved, parallel to the pleura, a centimetre inside, in some places."""
     here = Texture(rng, 70).at(points) > 0.6
     wave = 11 + 2.0 * Texture(rng, 35).at(points)
     return 320.0 * here * np.exp(-(((depth_mm - wave) / 2.2) ** 2))

@@ -1,4 +1,4 @@
-"""Pulmonary vessels as tapered random trees; thin and bright, the commonest thing to take for a lesion."""
+"""Pulmonary vessels as tapered random trees: thin and bright, the structures most often mistaken for lesions."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Branches:
 
 
 def compute_vessel_share(rng: np.random.Generator, person: Physique, grid: Grid) -> np.ndarray:
-    """Share of each voxel that is vessel, ``[x, y, z]`` in 0..1, both lungs (not yet cut to the lungs)."""
+    """Compute the share of vessel in each voxel, ``[x, y, z]`` from 0 to 1, not yet limited to the lungs."""
     share = np.zeros(int(np.prod(grid.shape)), np.float32)
     for side in (-1.0, 1.0):
         branches = _draw_trunks(rng, person, side)
@@ -60,7 +60,7 @@ def _draw_children(rng: np.random.Generator, parents: Branches) -> Branches:
 
 
 def _add_coverage(share: np.ndarray, branches: Branches, grid: Grid) -> None:
-    """Raise ``share`` (flat) along the branches: coverage of a voxel by a tube, by distance from its axis."""
+    """Add the coverage of voxels by branches to ``share`` (flat), by distance from the axis of each branch."""
     spacing, first = np.array(grid.spacing_mm, np.float32), np.array(grid.first_mm, np.float32)
     shape = np.array(grid.shape, np.int32)
     samples = int(np.ceil(np.linalg.norm(branches.step_mm, axis=1).max() / SAMPLE_MM)) + 1

@@ -1,4 +1,4 @@
-"""True DICOM files of one CT series or one radiograph, as a hospital's archive would hand them over."""
+"""Write DICOM files of one CT series or one radiograph, as a hospital archive would send them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -68,14 +68,14 @@ class ImageOrder:
 
 
 def make_ct_affine_ras(grid: Grid) -> np.ndarray:
-    """The affine of ``[x, y, z]`` on this grid as written: x and y turned from LPS to RAS."""
+    """Make the RAS affine of ``[x, y, z]`` on this grid as written; LPS is converted to RAS."""
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.block(
         [[np.diag(grid.spacing_mm), np.array(grid.first_mm)[:, None]], [0, 0, 0, 1]]
     )
 
 
 def make_radiograph_affine_ras(pixel_mm: float) -> np.ndarray:
-    """The affine of ``[column, row, 1]`` of a radiograph as written: columns to the left, rows to the feet."""
+    """Make the RAS affine of ``[column, row, 1]`` of a radiograph: columns to the left, rows to the feet."""
     affine_ras = np.zeros((4, 4))
     affine_ras[0, 0] = affine_ras[2, 1] = affine_ras[1, 2] = -pixel_mm
     affine_ras[3, 3] = 1.0
@@ -83,7 +83,7 @@ def make_radiograph_affine_ras(pixel_mm: float) -> np.ndarray:
 
 
 def write_ct(folder: Path, hu_xyz: np.ndarray, grid: Grid, hospital: Hospital, order: ImageOrder) -> None:
-    """One axial series into an empty ``folder``: a file per slice, and what this hospital's habits add."""
+    """Write one axial series into an empty folder: one file per slice, and what this hospital's habits add."""
     rng = np.random.default_rng([order.seed, 1])
     habits, slices = hospital.habits, grid.shape[2]
     stored = _convert_to_stored(hu_xyz, hospital)
@@ -110,7 +110,7 @@ def write_ct(folder: Path, hu_xyz: np.ndarray, grid: Grid, hospital: Hospital, o
 def write_radiograph(
     folder: Path, image_xz: np.ndarray, pixel_mm: float, hospital: Hospital, order: ImageOrder
 ) -> None:
-    """One frontal radiograph (uint16, 12 bit, ``[x, z]`` with z upwards and bone bright) into ``folder``."""
+    """Write one frontal radiograph (uint16, 12 bit, ``[x, z]`` with z upwards and bright bone) into a folder."""
     digital = hospital.cxr_modality == "DX"
     storage = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
     dataset = _make_description(hospital, order, storage)
@@ -134,7 +134,7 @@ def write_radiograph(
 
 
 def _make_description(hospital: Hospital, order: ImageOrder, storage: UID) -> Dataset:
-    """What all files of a series have in common: patient, study, series, equipment."""
+    """Make the attributes that all files of a series share: patient, study, series, equipment."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
@@ -186,7 +186,7 @@ def _make_ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> D
 
 
 def _choose_stored_type(hospital: Hospital) -> type[np.int16] | type[np.uint16]:
-    """Signed where the stored values go below zero: without an offset, or for padding below air."""
+    """Choose a signed type if stored values can be negative: without an offset, or for padding below air."""
     vendor = hospital.vendor
     return np.int16 if vendor.rescale_intercept == 0 or vendor.padding_hu is not None else np.uint16
 
@@ -205,7 +205,7 @@ def _describe_pixels(
 
 
 def _make_localizer(hospital: Hospital, order: ImageOrder, grid: Grid, hu_xyz: np.ndarray) -> Dataset:
-    """The scout view that planned the scan, filed under the scan's own series."""
+    """Make the localizer of the scan, which belongs to the same series."""
     dataset = _make_ct_description(hospital, order, grid)
     scout = np.maximum(hu_xyz, -1024).mean(1).astype(np.int16).T[::-1]
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
@@ -221,7 +221,7 @@ def _make_localizer(hospital: Hospital, order: ImageOrder, grid: Grid, hu_xyz: n
 
 
 def _make_dose_page(hospital: Hospital, order: ImageOrder) -> Dataset:
-    """The scanner's dose report as a colour screenshot: bars of light on black stand for its lines of text."""
+    """Make the scanner's dose report as a colour screenshot, with bright bars in place of lines of text."""
     dataset = _make_description(hospital, order, SecondaryCaptureImageStorage)
     page = np.zeros((96, 128, 3), np.uint8)
     page[12:84:8, 10:100] = (200, 220, 255)
@@ -244,7 +244,7 @@ def _identify(dataset: Dataset, instance_uid: UID, number: int | None) -> None:
 
 
 def _generate_file_names(order: ImageOrder, shuffled: bool) -> Iterator[str]:
-    """Names in no order of anything, or numbered as written."""
+    """Generate file names without any order, or numbered as written."""
     number = 0
     while True:
         number += 1
@@ -253,7 +253,7 @@ def _generate_file_names(order: ImageOrder, shuffled: bool) -> Iterator[str]:
 
 
 def _format_decimals(*values_mm: float) -> list[str]:
-    """Decimal strings to the micrometre; DICOM allows them 16 characters."""
+    """Format decimal strings to the micrometre; DICOM allows 16 characters."""
     return [f"{round(value, 3):g}" if value == int(value) else f"{value:.3f}" for value in values_mm]
 
 

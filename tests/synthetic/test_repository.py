@@ -195,7 +195,7 @@ def test_a_folder_with_files_of_somebody_else_is_no_repository_that_was_begun(tm
 
 def test_a_series_that_a_child_of_a_killed_process_finishes_first_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(repository.os, "cpu_count", lambda: 1)
-    place, write_ct, first = repository.series_folder, repository.write_ct, []
+    place, write_ct, first = repository.make_series_path, repository.write_ct, []
 
     def write_after_another(folder: Path, hu, grid, hospital, order) -> None:
         final = place(tmp_path / "out", order)
