@@ -30,7 +30,7 @@ def find_bounding_box(*masks: np.ndarray) -> Box | None:
 
 
 def make_whole_box(shape: Sequence[int]) -> Box:
-    """The box of all voxels of a grid of ``shape``."""
+    """Make the box of all voxels of a grid of ``shape``."""
     return tuple(slice(0, int(size)) for size in shape)
 
 
@@ -43,5 +43,5 @@ def grow_box(box: Box, margin_voxels: Sequence[int], shape: Sequence[int]) -> Bo
 
 
 def measure_box(box: Box) -> tuple[int, ...]:
-    """Voxels along each axis."""
+    """Measure the number of voxels along each axis."""
     return tuple(side.stop - side.start for side in box)

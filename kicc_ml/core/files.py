@@ -240,7 +240,7 @@ def _make_partial_path(path: Path) -> Path:
 
 
 def _find_own_target_error(error: Exception, path: Path, partial: Path) -> TargetError | None:
-    """None for an error of a source file that is read meanwhile, or of the program."""
+    """Find the target error behind an error; None for an error of a source file or of the program."""
     if isinstance(error, TargetError):
         return None  # it has its words
     if is_full(error):

@@ -98,7 +98,7 @@ def check_key(fingerprint: str, key: bytes, place: Path) -> None:
 
 
 def find_kept_key(fingerprint: str) -> Path | None:
-    """The key of that fingerprint among those kept for this user."""
+    """Find the key with a fingerprint among those stored for this user."""
     return find_key(get_keys_folder(), lambda key: compute_key_fingerprint(key) == fingerprint)
 
 

@@ -29,7 +29,7 @@ MIRROR_CHANNELS = [
 
 
 def with_parts(region: str) -> tuple[str, ...]:
-    """A region, and the regions that are part of it."""
+    """Return a region and the regions that are part of it."""
     return (region, *DERIVED_REGIONS.get(region, ()))
 
 
@@ -40,7 +40,7 @@ def is_known(region: str, names: Collection[str]) -> bool:
 
 
 def find_region(masks: Mapping[str, np.ndarray], region: str) -> np.ndarray | None:
-    """The bool mask of a region: its own, else both of its parts together, else None.
+    """Find the boolean mask of a region: its own, else both of its parts together, else None.
 
     Args:
         masks: masks of one shape by region.
@@ -60,7 +60,7 @@ def has_sides(masks: Collection[str]) -> bool:
 
 
 def merge_sides(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Masks of a scan of which nobody knows right from left: both lungs as ``lung``."""
+    """Merge left and right lung to ``lung``, for a scan whose sides are not known."""
     merged = {region: mask for region, mask in masks.items() if region not in LUNG_SIDES}
     lung = find_region(masks, "lung")
     return merged if lung is None else merged | {"lung": lung}

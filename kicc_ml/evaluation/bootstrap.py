@@ -71,7 +71,7 @@ def resample(cluster_n: np.ndarray, seed: int = 0, replicates: int = REPLICATES)
 
 
 def compute_bootstrap_t_interval(replicate_r: np.ndarray, drawn: Resampling, scale: Scale = "identity") -> Interval:
-    """``replicate_r[0]`` ± t x SD of the others on ``scale``."""
+    """Compute the interval ``replicate_r[0]`` ± t x SD of the other replicates on ``scale``."""
     finite = replicate_r[1:][np.isfinite(replicate_r[1:])]
     if drawn.units < 2 or finite.size < (1 - MAX_UNDEFINED_SHARE) * (replicate_r.size - 1):
         return Interval(None, None, "too few cases for an interval")

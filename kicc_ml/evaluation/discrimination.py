@@ -95,7 +95,7 @@ class SitePairs:
         )
 
     def _squared_over_degrees(self, part_s: np.ndarray, count_s: np.ndarray) -> float:
-        """Satterthwaite's sum: each own part by its own degrees, what is borrowed together by those of the pool."""
+        """Compute Satterthwaite's sum: own parts by their own degrees of freedom, pooled parts by those of the pool."""
         own = (part_s[~self.few_s] ** 2 / (count_s[~self.few_s] - 1)).sum()
         pooled_degrees = (count_s[count_s > 1] - 1).sum()
         return float(own + part_s[self.few_s].sum() ** 2 / pooled_degrees) if pooled_degrees else float(own)

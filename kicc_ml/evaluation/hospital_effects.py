@@ -48,7 +48,7 @@ def compute_area_effects(pairs: SitePairs) -> Effects:
 
 
 def compute_difference_effects(pairs: SitePairs) -> Effects:
-    """Each hospital's difference of two areas (:func:`kicc_ml.evaluation.discrimination.compute_paired_site_pairs`)."""
+    """Compute each hospital's difference of two areas, from pairs of two models over the same cases."""
     return _drop_undefined(Effects(pairs.site_s, pairs.area_s, pairs.variance_s, pairs.few_s))
 
 

@@ -37,7 +37,7 @@ class Interval:
 
 
 def make_interval(low: float, high: float, reason: str = "") -> Interval:
-    """The interval between two bounds; none, with the reason, where a bound is beyond every number.
+    """Make the interval between two bounds; none, with the reason, if a bound is infinite.
 
     A ratio whose logarithm has a large error has such bounds: they say no more than that the figure is unknown.
     """
@@ -89,7 +89,7 @@ class Influence:
 
 
 def make_estimate(figure: float, variance: float, scale: Scale = "identity", degrees: float = np.inf) -> Estimate:
-    """``figure`` and its ``variance``, brought to ``scale`` by the delta method.
+    """Make an estimate from a value and its variance, transformed to ``scale`` by the delta method.
 
     No variance where there is none to estimate: a figure at a bound of the scale, or all cases alike.
     """

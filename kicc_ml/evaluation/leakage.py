@@ -85,7 +85,7 @@ def compute_validation_gap(patient_level: BinaryOutcomes, leave_one_site_out: Bi
 
 
 def compute_validation_gaps(patient_level: pd.DataFrame, leave_one_site_out: pd.DataFrame) -> list[dict[str, Any]]:
-    """:func:`compute_validation_gap` of two tables of predictions over their common cases, for each endpoint and model.
+    """Compute :func:`compute_validation_gap` of two prediction tables over common cases, per endpoint and model.
 
     An endpoint that nobody is known of is left out: what cannot be evaluated is said by hospital.
     """

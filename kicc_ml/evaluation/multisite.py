@@ -44,9 +44,9 @@ def list_regions(cases: pd.DataFrame) -> list[str]:
 
 
 def collect_site_figures(summary: Mapping[str, Any], *path: str) -> dict[str, dict[str, Any]]:
-    """``summary["sites"][site]`` followed down ``path`` for every hospital that has it.
+    """Collect the entry at ``path`` below ``summary["sites"][site]`` of every hospital that has it.
 
-    ``site_figures(summary, "outcome", "icu", "network", "auroc")`` is what a forest plot draws.
+    ``collect_site_figures(summary, "outcome", "icu", "network", "auroc")`` is what a forest plot draws.
     """
     found = {}
     for site, figures in summary["sites"].items():

@@ -90,7 +90,7 @@ def compute_calibration_curves(predictions: pd.DataFrame) -> dict[str, Any]:
 
 
 def _pool_effects(effects: Effects, method: Literal["REML", "DL"]) -> dict[str, Any]:
-    """``reason`` says why there is no mean, or no range for a new hospital."""
+    """Pool effects; ``reason`` says why there is no mean, or no range for a new hospital."""
     row = vars(transform_back(pool(effects.effect_k, effects.variance_k, method), effects.scale))
     reason = {"reason": row["reason"] or row["predicted_reason"]}
     kept = {name: value for name, value in row.items() if name != "predicted_reason"}

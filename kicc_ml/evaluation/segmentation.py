@@ -86,7 +86,7 @@ def score_case(
 
 
 def _count_lung_voxels(truth: Mapping[str, np.ndarray]) -> int:
-    """Of the reference lung, whole or as two sides; 0 where there is none."""
+    """Count the voxels of the reference lung, given whole or as two sides; 0 without one."""
     lung = find_region(truth, "lung")
     return 0 if lung is None else int(np.count_nonzero(lung))
 

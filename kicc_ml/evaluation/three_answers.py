@@ -38,7 +38,7 @@ class Answers:
         return self.these.p if self.pooled.mean is None else self.pooled.p
 
     def figure(self, question: str, low: float = float("-inf"), high: float = float("inf")) -> dict[str, Any]:
-        """The answer to ``question`` as ``{value, low, high, question}``, and each as ``{value, low, high, reason}``.
+        """Return the answer to ``question``, and under their names all three answers, each with bounds or a reason.
 
         ``low`` and ``high`` are bounds of what is possible (0 and 1 for a share), which no interval leaves.
         """

@@ -34,7 +34,7 @@ def draw_case_picture(
     *,
     burned_in: bool = False,
 ) -> Image.Image:
-    """An image with what was found on it: slices of a CT (``hanging`` None), a radiograph bare and with its map.
+    """Draw an image with its findings: slices of a CT (``hanging`` None), a radiograph bare and with its map.
 
     ``masks`` are boolean on the grid of ``volume``, in which a radiograph is one slice. Without any the image stands
     alone. Of an image with text ``burned_in`` only the masks are drawn: the text may be a name.
@@ -59,7 +59,7 @@ def draw_case_picture(
 
 
 def without_image(volume: Volume) -> Volume:
-    """The same volume with nothing to see in it, for a picture of its masks alone."""
+    """Return the volume without its image content, for a picture of its masks alone."""
     return replace(volume, array=np.full_like(volume.array, volume.array.min()))
 
 
@@ -71,7 +71,7 @@ def draw_radiograph_overlay(
     reference_lesion_xy: np.ndarray | None = None,
     sides: bool = True,
 ) -> Image.Image:
-    """``masks`` (boolean ``[x, y]``, by region) over the image, which stands bare beside; alone without.
+    """Draw ``masks`` (boolean ``[x, y]``, by region) over a radiograph, beside the radiograph alone.
 
     As it hangs, the patient's right on the left, which is marked where ``sides``. ``reference_lesion_xy`` is drawn as a
     white outline.

@@ -59,7 +59,7 @@ def draw_montage(
     spacing_known: bool = True,
     orientation_known: bool = True,
 ) -> Image.Image:
-    """``masks`` (boolean ``[x, y, z]``, see ``core.regions.REGIONS``) over the image.
+    """Draw ``masks`` (boolean ``[x, y, z]``, see ``core.regions.REGIONS``) over the slices of a CT.
 
     Eight axial slices from head to foot and the coronal slice with most lesion; half as many slices where no mask is
     given. ``reference_lesion_xyz`` is drawn as a white outline. Where a file states no spacing its axes are not to be
@@ -79,7 +79,7 @@ def draw_montage(
 
 
 def write_picture(sheet: Image.Image, path: Path, *, private: bool = False) -> None:
-    """A PNG, whole or not at all; ``private`` is that of :func:`whole_file`."""
+    """Write a picture as PNG, completely or not at all; ``private`` as in :func:`whole_file`."""
     with whole_file(path, private=private) as partial:
         sheet.save(partial, format="PNG")
 

@@ -22,10 +22,11 @@ def find_identity_faults(path: Path) -> set[str]:
     except Exception:  # the index says what is wrong with the file
         return set()
     name = values.get("PatientName", "")
-    stated = {one.strip() for one in values.get("SpecificCharacterSet", "").split("\\")}
+    stated = {value.strip() for value in values.get("SpecificCharacterSet", "").split("\\")}
     checks = {
         "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
         "no_patient_id": not values.get("PatientID"),
-        "wrong_charset": REPLACEMENT in name or (stated <= LATIN and any(one > LAST_LATIN_LETTER for one in name)),
+        "wrong_charset": REPLACEMENT in name
+        or (stated <= LATIN and any(letter > LAST_LATIN_LETTER for letter in name)),
     }
     return {code for code, holds in checks.items() if holds}

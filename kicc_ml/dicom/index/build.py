@@ -214,7 +214,7 @@ def _index_files(
         series += judged
         rows += dropped
     series = refuse_beside_damage(root, files, series)
-    series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
+    series.sort(key=lambda row: (row.site, row.files))  # not by pseudonym: the order must not hang on the key
     rows.sort(key=lambda row: (row.site, row.path, row.reason))
     renamed = table.table.filter(pc.not_equal(table.table["shown"], ""))
     paths = [root / os.fsdecode(path) for path in renamed["path"].to_pylist()]

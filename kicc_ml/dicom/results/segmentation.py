@@ -97,7 +97,7 @@ class PredictionSource:
         image.BodyPartExamined = "CHEST"
 
     def series_arguments(self, kind: str) -> dict[str, object]:
-        """What every constructor of a derived object asks for."""
+        """Return the arguments that every constructor of a derived object needs."""
         return {
             "series_instance_uid": self.make_uid(f"{kind} series"),
             "series_number": SERIES_NUMBER[kind],
@@ -134,7 +134,7 @@ def state_origin(made: Dataset, source: PredictionSource) -> None:
 
 
 def split_into_segments(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The masks as segments that do not overlap (:func:`without_overlap`), in the order of ``SEGMENTS``."""
+    """Split masks into segments that do not overlap (:func:`without_overlap`), in the order of ``SEGMENTS``."""
     apart = without_overlap(masks)
     return {name: apart[name] for name in SEGMENTS if name in apart}
 

@@ -32,7 +32,7 @@ def make_nifti_series(
     spacing_known: bool = True,
     grey_window_hu: tuple[float, float] | None = None,
 ) -> Series:
-    """A NIfTI volume as a CT series whose ids are its own name; header only.
+    """Make a CT series of a NIfTI volume from its header; its ids are the file name.
 
     A file that cannot be read, or holds no single 3-D volume, comes back refused, as does one whose voxel size is that
     of no CT. Where the affine and the voxel size of a header (pixdim) disagree the affine holds.

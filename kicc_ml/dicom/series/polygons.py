@@ -10,7 +10,7 @@ NUDGE_VOXELS = (1e-6, 2.3e-6)
 
 
 def fill_polygon(corners_n2: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The voxels of a slice whose centres lie within a polygon.
+    """Fill the voxels of a slice whose centres lie within a polygon.
 
     Where a polygon crosses itself, a point is inside if a line from it to the edge of the slice crosses the outline an
     odd number of times.

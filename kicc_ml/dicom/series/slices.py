@@ -24,7 +24,7 @@ class Slices:
 
 @suppress_warnings()
 def read_patient_id(series: Series) -> str:
-    """The true PatientID, from the first file. Public sets show it; a hospital's is never shown."""
+    """Read the true PatientID from the first file. It is shown for public data sets, never for hospitals."""
     return str(_read(series, 0).get("PatientID", "")).strip()
 
 

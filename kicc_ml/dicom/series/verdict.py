@@ -79,7 +79,7 @@ def classify_series(
         found, losses = _classify_one_series(root, list(group), policy)
         series += map(_mark_as_joined, found) if key[3] in joined else found
         dropped += losses
-    series.sort(key=lambda one: (one.site, one.files))  # not by pseudonym: the order must not hang on the key
+    series.sort(key=lambda row: (row.site, row.files))  # not by pseudonym: the order must not hang on the key
     rows = {FileRow(header.site, root / header.path, reason): None for header, reason in dropped}
     return series, list(rows)
 
@@ -120,8 +120,8 @@ def _classify_radiographs(root: Path, headers: list[Header]) -> tuple[list[Serie
 
 def _find_contradictions(header: Header, copies: Sequence[Header]) -> list[str]:
     """Find contradictions between files with the same SOP Instance UID. Which of them is right cannot be known."""
-    shown = {(one.photometric, one.rows, one.columns) for one in (header, *copies)}
-    return ["contradicting_copies"] if len(shown) > 1 else []
+    statements = {(copy.photometric, copy.rows, copy.columns) for copy in (header, *copies)}
+    return ["contradicting_copies"] if len(statements) > 1 else []
 
 
 def _find_radiograph_faults(header: Header) -> list[str]:

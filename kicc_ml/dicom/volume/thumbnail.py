@@ -33,7 +33,7 @@ def read_preview(series: Series) -> np.ndarray:
 
 @cache
 def make_thumbnail(series: Series) -> np.ndarray:
-    """The picture as means of ``THUMBNAIL_PIXELS`` x ``THUMBNAIL_PIXELS`` equal parts ``[x, y]``, whatever its shape.
+    """Make a thumbnail ``[x, y]`` of a series: means of ``THUMBNAIL_PIXELS`` x ``THUMBNAIL_PIXELS`` equal parts.
 
     Raises UserError where it cannot be read.
     """

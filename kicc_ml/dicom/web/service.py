@@ -88,7 +88,7 @@ def index_web(
             judged, dropped = _classify_study(source, policy, found)
             series += judged
             rows += dropped
-    series.sort(key=lambda one: (one.site, one.files))
+    series.sort(key=lambda row: (row.site, row.files))
     rows.sort(key=lambda row: (row.site, row.path, row.reason))
     return [replace(one, origin=url) for one in series], rows
 
