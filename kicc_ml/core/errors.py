@@ -50,7 +50,7 @@ FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 def make_target_error(target: Path, error: BaseException) -> TargetError:
     """Make the error for a file or folder that could not be written, with the operating system's message."""
-    codes = [one.errno for one in iterate_causes(error) if isinstance(one, OSError) and one.errno]
+    codes = [cause.errno for cause in iterate_causes(error) if isinstance(cause, OSError) and cause.errno]
     said = os.strerror(codes[0]) if codes else error
     return TargetError(f"{target} cannot be written: {said}; make room or choose another folder")
 
@@ -61,7 +61,7 @@ def is_full(error: BaseException) -> bool:
     Only the number of the operating system counts. Libraries quote names and texts of the files that they read, and a
     file may hold any words.
     """
-    return any(isinstance(one, OSError) and one.errno in FULL_ERRNOS for one in iterate_causes(error))
+    return any(isinstance(cause, OSError) and cause.errno in FULL_ERRNOS for cause in iterate_causes(error))
 
 
 def iterate_causes(error: BaseException) -> Iterator[BaseException]:
@@ -84,7 +84,7 @@ def find_target_error(error: BaseException, target: Path) -> TargetError | None:
     """
     if isinstance(error, TargetError):
         return error
-    if is_full(error) or any(_is_about_target(one, target) for one in iterate_causes(error)):
+    if is_full(error) or any(_is_about_target(cause, target) for cause in iterate_causes(error)):
         return make_target_error(target, error)
     return None
 

@@ -245,7 +245,7 @@ def _find_own_target_error(error: Exception, path: Path, partial: Path) -> Targe
         return None  # it has its words
     if is_full(error):
         return make_target_error(path, error)
-    if any(SHORT_WRITE.fullmatch(str(one)) for one in iterate_causes(error)) and (full := _error_of_more(partial)):
+    if any(SHORT_WRITE.fullmatch(str(cause)) for cause in iterate_causes(error)) and (full := _error_of_more(partial)):
         return make_target_error(path, full)
     if not isinstance(error, OSError) or error.errno not in TARGET_ERRNOS:
         return None

@@ -125,11 +125,11 @@ def compute_paired_site_pairs(one: BinaryOutcomes, other: BinaryOutcomes) -> Sit
 def _make_site_pairs(sites: np.ndarray, placed: Sequence[Placements]) -> SitePairs:
     return SitePairs(
         site_s=sites,
-        area_s=np.array([one.area for one in placed], float),
-        events_s=np.array([one.event_m.size for one in placed], float),
-        others_s=np.array([one.other_n.size for one in placed], float),
-        event_variance_s=np.array([_compute_variance(one.event_m) for one in placed], float),
-        other_variance_s=np.array([_compute_variance(one.other_n) for one in placed], float),
+        area_s=np.array([placement.area for placement in placed], float),
+        events_s=np.array([placement.event_m.size for placement in placed], float),
+        others_s=np.array([placement.other_n.size for placement in placed], float),
+        event_variance_s=np.array([_compute_variance(placement.event_m) for placement in placed], float),
+        other_variance_s=np.array([_compute_variance(placement.other_n) for placement in placed], float),
     )
 
 

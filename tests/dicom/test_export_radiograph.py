@@ -79,7 +79,7 @@ def test_the_report_places_the_opacity_in_the_right_lower_field(tmp_path: Path):
     assert score.MeasuredValueSequence[0].NumericValue == 7.25
     assert "brixia 0-18" in str(report)
     texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}
-    assert texts >= {"r: 0.684", "mean error in points: 2.9", "held-out films: 114"}
+    assert texts >= {"r: 0.684", "mean error in points: 2.9", "held-out radiographs: 114"}
     (procedure,) = items(report, "121058")
     assert procedure.ConceptCodeSequence[0].CodeMeaning == "Plain X-ray of chest"
 

@@ -54,11 +54,11 @@ class Selection:
 
     def select(self, source: SourceIndex) -> list[Series]:
         return [
-            one
-            for one in source.series
-            if (not self.sites or make_site_folder_name(source, one) in self.sites)
-            and one.modality in (self.modality or one.modality,)
-            and (not self.verdicts or one.verdict in self.verdicts)
+            series
+            for series in source.series
+            if (not self.sites or make_site_folder_name(source, series) in self.sites)
+            and series.modality in (self.modality or series.modality,)
+            and (not self.verdicts or series.verdict in self.verdicts)
         ]
 
 
@@ -131,7 +131,7 @@ def export_series(chosen: Sequence[tuple[SourceIndex, Series]], selection: Selec
     pool = joblib.Parallel(n_jobs=-1 if many else 1, return_as="generator")
     results = track(pool(joblib.delayed(_copy_series)(*job) for job in jobs), "writing series", len(jobs))
     for (source, series), folder, copied in zip(kept, folders, results, strict=True):
-        copy.record_files(folder, {one.name: one.entry for one in copied if one.entry})
+        copy.record_files(folder, {result.name: result.entry for result in copied if result.entry})
         _add_result(exported, source, series, copied)
     return exported
 
@@ -176,7 +176,7 @@ def _copy_series(
     there = {name: entry for name, entry in before.items() if is_unchanged(folder / name, entry)}
     copied: list[_FileResult] = []
     for path in series.files:
-        taken = {one.name for one in copied}
+        taken = {result.name for result in copied}
         copied.append(_copy_file(path, folder, there, taken, key, series.patient, captures))
     return copied
 
@@ -217,9 +217,9 @@ def _make_free_name(object_name: str, digest: str, taken: Collection[str]) -> st
 
 
 def _add_result(exported: ExportResult, source: SourceIndex, series: Series, copied: Sequence[_FileResult]) -> None:
-    whole = [one for one in copied if one.entry]
+    whole = [result for result in copied if result.entry]
     exported.files += len(whole)
     if whole:
         exported.written.append((source, series))
-    exported.left_out.update({one.left_out for one in copied if one.left_out})
-    exported.set_aside |= {source.name_file(one.path): one.fault for one in copied if one.fault}
+    exported.left_out.update({result.left_out for result in copied if result.left_out})
+    exported.set_aside |= {source.name_file(result.path): result.fault for result in copied if result.fault}

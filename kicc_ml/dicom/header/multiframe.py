@@ -62,8 +62,8 @@ def list_frame_values(dataset: Dataset, values: Mapping[str, str]) -> list[dict[
     charset = values.get("SpecificCharacterSet", "")
     shared = _read_group_values(_find_first_item(dataset, "SharedFunctionalGroupsSequence"), charset)
     own = [_read_group_values(group, charset) for group in groups or []]
-    placed = [{**values, **shared, **one} for one in own]
-    complete = len(placed) == frames and all("ImagePositionPatient" in one for one in placed)
+    placed = [{**values, **shared, **frame} for frame in own]
+    complete = len(placed) == frames and all("ImagePositionPatient" in frame for frame in placed)
     return placed if complete else []
 
 

@@ -61,7 +61,7 @@ def make_identity_marks(values: Mapping[str, str], key: bytes) -> str:
 @lru_cache(maxsize=256)
 def _make_identity_marks(name: str, patient_id: str, key: bytes) -> str:
     parts = list(_list_identifying_words({"PatientName": name}))
-    turned = ["".join(reversed(one)) for one in pairwise(parts)]
+    turned = ["".join(reversed(pair)) for pair in pairwise(parts)]
     words = [*parts, *turned, patient_id, patient_id.lstrip("0")]
     return " ".join(
         sorted({make_identity_mark(key, word) for word in words if len(normalize_word(word)) >= MIN_LETTERS})

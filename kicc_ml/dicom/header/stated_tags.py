@@ -86,8 +86,8 @@ def _is_writable(image: Dataset, tag: BaseTag, vr: str, charset: str) -> bool:
         return value in SEXES
     values = [value] if vr in SINGLE else value.split("\\")
     if vr in NUMBERS:  # more digits than are allowed are still a number
-        return all(not one or read_number({"": one}, "") is not None for one in values)
-    return all(_is_valid(vr, one) for one in values)
+        return all(not part or read_number({"": part}, "") is not None for part in values)
+    return all(_is_valid(vr, part) for part in values)
 
 
 def _is_valid(vr: str, value: str) -> bool:

@@ -89,12 +89,14 @@ class SourceIndex:
 
     @cached_property
     def _place_in_series(self) -> dict[Path, tuple[Series, int]]:
-        return {path: (one, number) for one in reversed(self.series) for number, path in enumerate(one.files)}
+        return {path: (series, number) for series in reversed(self.series) for number, path in enumerate(series.files)}
 
     @cached_property
     def _sites_shown(self) -> dict[str, str]:
         """Shown names of the hospital folders that headers have changed."""
-        paths = [(one.site, one.files[0]) for one in self.series] + [(row.site, row.path) for row in self.file_rows]
+        paths = [(series.site, series.files[0]) for series in self.series] + [
+            (row.site, row.path) for row in self.file_rows
+        ]
         return {
             site: shown for site, path in paths if site and (shown := self._find_shown_site(path)) != decode_path(site)
         }
@@ -131,7 +133,7 @@ def index_sources(
 ) -> tuple[list[Series], list[FileRow]]:
     """Index several sources; returns all series, and all files in no series. See :func:`read_index`."""
     found = read_index(sources, policy, decode=decode)
-    return [one for each in found for one in each.series], [one for each in found for one in each.file_rows]
+    return [series for each in found for series in each.series], [row for each in found for row in each.file_rows]
 
 
 def read_index(
@@ -151,10 +153,10 @@ def read_index(
         UserError: a source does not exist, or no source has a file.
     """
     found = [_index_source(str(source), policy, decode, cached) for source in sources]
-    if not any(one.series or one.file_rows for one in found):
+    if not any(source.series or source.file_rows for source in found):
         raise UserError(f"no file under {', '.join(map(str, sources))}; give a folder that holds DICOM files")
-    for one in found:
-        _log_verdicts(one)
+    for source in found:
+        _log_verdicts(source)
     return found
 
 
@@ -232,9 +234,9 @@ def mark_decoding_faults(root: Path, headers: Sequence[Header]) -> list[Header]:
 
 
 def _log_verdicts(found: SourceIndex) -> None:
-    verdicts = Counter(one.verdict for one in found.series)
+    verdicts = Counter(series.verdict for series in found.series)
     logger.info("%s: %s; %d files in no series", found.root, dict(verdicts), len(found.file_rows))
-    refused = (reason for one in found.series if not one.usable for reason in one.reasons)
+    refused = (reason for series in found.series if not series.usable for reason in series.reasons)
     for reason, count in Counter([*refused, *(row.reason for row in found.file_rows)]).most_common():
         is_lost = reason in NOT_OPENED - {"linked_twice"}  # its content is not known
         logger.log(logging.WARNING if is_lost else logging.INFO, "%5d  %s: %s", count, reason, REASONS[reason])

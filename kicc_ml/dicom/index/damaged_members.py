@@ -25,7 +25,7 @@ def refuse_beside_damage(root: Path, files: Sequence[FoundFile], series: Sequenc
     if not damaged:
         return list(series)
     place_of = {root / file.path: (_find_zip_folder(file), file.name) for file in files}
-    places = [{place_of[path] for path in one.files if path in place_of} for one in series]
+    places = [{place_of[path] for path in candidate.files if path in place_of} for candidate in series]
     lost = {number for file in damaged for number in _find_nearest_series(file, places)}
     return [
         replace(one, verdict="refused", reasons=tuple(dict.fromkeys((DAMAGED_CODE, *one.reasons))))

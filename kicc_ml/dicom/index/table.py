@@ -41,8 +41,8 @@ def make_index_table(found: Sequence[SourceIndex]) -> pd.DataFrame:
         (:meth:`SourceIndex.name_file`). ``acquired`` is moved with the patient's other dates and
         cut off to the hour (:func:`coarsen_time`).
     """
-    rows = [_make_series_row(one, source) for source in found for one in source.series]
-    rows += [_make_file_row(one, source) for source in found for one in source.file_rows]
+    rows = [_make_series_row(series, source) for source in found for series in source.series]
+    rows += [_make_file_row(row, source) for source in found for row in source.file_rows]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     types = dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64")
     return frame.astype(types).assign(acquired=pd.to_datetime(frame["acquired"]))
@@ -56,7 +56,7 @@ def make_undated_index_table(
     Without the source there is no key to shift dates by, so dates are left out. The pseudonyms in paths are made with
     a key that is used only once.
     """
-    paths = [path for one in series for path in one.files] + [row.path for row in file_rows]
+    paths = [path for item in series for path in item.files] + [row.path for row in file_rows]
     shown = {
         path: decode_path(str(path.relative_to(source)))
         for source in sources
@@ -66,7 +66,7 @@ def make_undated_index_table(
     return make_index_table(
         [
             SourceIndex(
-                Path(), secrets.token_bytes(32), [replace(one, acquired=None) for one in series], file_rows, shown
+                Path(), secrets.token_bytes(32), [replace(item, acquired=None) for item in series], file_rows, shown
             )
         ]
     )

@@ -69,8 +69,8 @@ def read_segments(path: Path) -> SegmentationHeader:
         UserError: the file is not a DICOM Segmentation.
     """
     image = _read(path, pixels=False)
-    region_of = {int(one.SegmentNumber): _find_region(one) for one in image.get("SegmentSequence", [])}
-    labels = {int(one.SegmentNumber): _describe_segment(one) for one in image.get("SegmentSequence", [])}
+    region_of = {int(segment.SegmentNumber): _find_region(segment) for segment in image.get("SegmentSequence", [])}
+    labels = {int(segment.SegmentNumber): _describe_segment(segment) for segment in image.get("SegmentSequence", [])}
     referenced = image.get("ReferencedSeriesSequence") or [Dataset()]
     return SegmentationHeader(
         path,
@@ -144,7 +144,10 @@ def _find_region(segment: Dataset) -> str:
 def _find_coded_region(segment: Dataset) -> str:
     types = segment.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
     region = _look_up_code(types[0], TYPES)
-    sides = [_look_up_code(one, LATERALITIES) for one in types[0].get("SegmentedPropertyTypeModifierCodeSequence", [])]
+    sides = [
+        _look_up_code(modifier, LATERALITIES)
+        for modifier in types[0].get("SegmentedPropertyTypeModifierCodeSequence", [])
+    ]
     return "".join(sides[:1]) + region if region == "lung" else region
 
 

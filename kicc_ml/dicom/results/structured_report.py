@@ -164,7 +164,7 @@ def _make_score_group(source: PredictionSource, score: RadiographScore) -> hd.sr
     """Make the group of a predicted radiograph score and of how closely such predictions matched radiologists."""
     name = score.score.replace("_", " ")
     finding = Code(score.score.upper()[:16], "99KICC", f"Predicted score: {name} 0-{score.most:.0f}")
-    known = {"r": score.r, "mean error in points": score.mae_points, "held-out films": score.films}
+    known = {"r": score.r, "mean error in points": score.mae_points, "held-out radiographs": score.films}
     remarks = [f"{label}: {value:.3g}" for label, value in known.items() if value is not None]
     measurements = _make_measurements((RADIOGRAPH_SCORE, score.points, POINTS))
     return _make_group(source, f"score {name}", finding, None, measurements, remarks)
@@ -189,7 +189,7 @@ def _make_segment_groups(
     source: PredictionSource, severity: SeverityMap, segmentation: Dataset
 ) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
     """Make the groups that refer to the segments of the lesion."""
-    number = {one.SegmentLabel: int(one.SegmentNumber) for one in segmentation.SegmentSequence}
+    number = {segment.SegmentLabel: int(segment.SegmentNumber) for segment in segmentation.SegmentSequence}
     groups = []
     for region in ("ground_glass", "lesion", "consolidation"):
         label, _, finding, *_ = SEGMENTS[region]

@@ -99,7 +99,7 @@ def _read_slices_into(volume_zyx: np.ndarray, series: Series) -> tuple[np.ndarra
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(threads)):
             pass
-    return volume_zyx, [one for one in slices if one is not None]
+    return volume_zyx, [image for image in slices if image is not None]
 
 
 def _count_threads() -> int:
@@ -124,11 +124,11 @@ def _place_on_regular_grid(
     Raises:
         NotAVolume: the files have a fault that the verdict of the series does not name.
     """
-    if not all(one.position_mm and one.orientation and one.pixel_spacing_mm for one in slices):
+    if not all(image.position_mm and image.orientation and image.pixel_spacing_mm for image in slices):
         raise NotAVolume("no_position", "a file has lost its position since it was indexed; index again")
-    positions_mm = np.array([one.position_mm for one in slices])
-    orientation = geometry.find_common_orientation(np.array([one.orientation for one in slices]))
-    spacings_mm = np.array([one.pixel_spacing_mm for one in slices])
+    positions_mm = np.array([image.position_mm for image in slices])
+    orientation = geometry.find_common_orientation(np.array([image.orientation for image in slices]))
+    spacings_mm = np.array([image.pixel_spacing_mm for image in slices])
     if np.ptp(spacings_mm, axis=0).max() > SPACING_TOLERANCE_MM:
         raise NotAVolume("split_matrix", "slices differ in pixel spacing since they were indexed; index again")
     for fault in geometry.find_faults(positions_mm, orientation, spacings_mm[0]):
@@ -204,7 +204,7 @@ class RepositoryReader(ImageReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        return all(isinstance(one, Series) or _is_readable(Path(one)) for one in _list_inputs(filename))
+        return all(isinstance(item, Series) or _is_readable(Path(item)) for item in _list_inputs(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Volume:
         """Read one image.
@@ -247,7 +247,8 @@ def find_usable_series(path: Path) -> Series:
     if len(usable) == 1:
         return usable[0]
     listed = "\n".join(
-        f"  {one.files[0]} ...: {one.modality}, {one.slices} slices, {_describe_verdict(one)}" for one in found
+        f"  {series.files[0]} ...: {series.modality}, {series.slices} slices, {_describe_verdict(series)}"
+        for series in found
     )
     raise UserError(f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}")
 

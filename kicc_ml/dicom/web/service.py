@@ -90,7 +90,7 @@ def index_web(
             rows += dropped
     series.sort(key=lambda row: (row.site, row.files))
     rows.sort(key=lambda row: (row.site, row.path, row.reason))
-    return [replace(one, origin=url) for one in series], rows
+    return [replace(item, origin=url) for item in series], rows
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ def _classify_study(
     alone.
     """
     try:
-        judged, rows = _classify_and_fetch(source, [header for one in found for header in one.headers or []], policy)
-        lost = [one for one in found if one.headers is None]
-        return judged, rows + [FileRow(source.site, source.cache / one.folder, "not_served") for one in lost]
+        judged, rows = _classify_and_fetch(source, [header for part in found for header in part.headers or []], policy)
+        lost = [part for part in found if part.headers is None]
+        return judged, rows + [FileRow(source.site, source.cache / part.folder, "not_served") for part in lost]
     except NotServed as fault:
         if len(found) > 1:
-            parts = [_classify_study(source, policy, [one]) for one in found]
-            return [one for judged, _ in parts for one in judged], [row for _, rows in parts for row in rows]
+            parts = [_classify_study(source, policy, [part]) for part in found]
+            return [series for judged, _ in parts for series in judged], [row for _, rows in parts for row in rows]
         logger.warning("site %s, series %s: %s", source.site, found[0].folder, fault)
         return [], [FileRow(source.site, source.cache / found[0].folder, "not_served")]
 

@@ -88,7 +88,7 @@ def _authorize(header: str, request: requests.PreparedRequest) -> requests.Prepa
 
 def _is_listed_host(address: SplitResult, hosts: str) -> bool:
     """Whether the host of an address, or its host:port, is in a list separated by commas."""
-    named = {one.strip().lower() for one in hosts.split(",")}
+    named = {host.strip().lower() for host in hosts.split(",")}
     port = address.port or {"http": 80, "https": 443}.get(address.scheme)
     return bool(named & {str(address.hostname), f"{address.hostname}:{port}"})
 
