@@ -75,7 +75,7 @@ def test_the_report_places_the_opacity_in_the_right_lower_field(tmp_path: Path):
     assert found["Lower zone of lung", "Left"] == 5
     (extent,) = items(report, "EXTENT")
     assert extent.MeasuredValueSequence[0].NumericValue == 2
-    (score,) = items(report, "RADIOGRAPH_SCORE")
+    (score,) = items(report, "FILM_SCORE")
     assert score.MeasuredValueSequence[0].NumericValue == 7.25
     assert "brixia 0-18" in str(report)
     texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}

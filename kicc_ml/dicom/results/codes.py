@@ -46,7 +46,7 @@ RISK = {
     "high": Code("RISK_HIGH", "99KICC", "Predicted risk, upper bound of the 90 % interval"),
     "clinical": Code("RISK_CLINICAL", "99KICC", "Predicted risk, clinical model"),
 }
-RADIOGRAPH_SCORE = Code("RADIOGRAPH_SCORE", "99KICC", "Predicted score of a radiologist")
+RADIOGRAPH_SCORE = Code("FILM_SCORE", "99KICC", "Predicted score of a radiologist")
 ZONE_SCORE = Code("ZONE_SCORE", "99KICC", "Zone score 0-4 (Wang 2020)")
 TOTAL_SCORE = Code("TOTAL_SCORE", "99KICC", "Severity score 0-24 (Wang 2020)")
 MILLILITRE = Code("ml", "UCUM", "milliliter")
