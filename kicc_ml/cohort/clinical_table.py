@@ -16,7 +16,6 @@ pandas write it, count as empty).
 
 import logging
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
@@ -27,9 +26,11 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
+from kicc_ml.cohort.columns_file import columns_file, mapped
+from kicc_ml.cohort.site_names import known_sites, spelt_like_folders
 from kicc_ml.cohort.table_file import TableError, read_cells, row_word
 from kicc_ml.core.shown import is_control_character, make_printable
-from kicc_ml.core.types import ENDPOINTS
+from kicc_ml.core.types import ENDPOINTS, FURTHER_ENDPOINTS
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ SHOWN_CELLS, SHOWN_LINES = 20, 5
 #: What is allowed of rows, not of a cell.
 ONCE = "a patient (site, patient_id) once in the table"
 ALLOWED: dict[Kind, str] = {
-    "site": "the name of a hospital folder beside the table",
+    "site": "the name of a hospital folder beside the table; lay an empty one for a small hospital without images",
     "key": "any text, not empty",
     "age": f"a number from 0 to {MAX_AGE_YEARS}, or empty",
     "sex": "M, F or empty",
@@ -78,22 +79,26 @@ ALLOWED: dict[Kind, str] = {
 }
 
 
-def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFrame:
+def read_clinical(path: Path, sites: Collection[str] | None = None, endpoints: Collection[str] = ()) -> pd.DataFrame:
     """Read and check a clinical table (CSV in UTF-8, parquet or Excel).
 
     Args:
         path: the table.
-        sites: the hospital folders that exist; None skips that check (a repository of tables only).
+        sites: the hospital folders that exist; none skips that check (a repository of tables only). A hospital of at
+            least five patients may have none, where each folder is named in the table.
+        endpoints: columns of 0/1 that are endpoints beside ``ENDPOINTS`` and ``FURTHER_ENDPOINTS``.
 
     Returns:
         one row per patient; identifiers as text, ``sex`` as ``M``/``F``/None, dates as ``date`` or None,
         every other column float with NaN for empty; text columns and numbers of persons are left out. The index is the
-        line or row.
+        line or row. ``attrs["converted"]`` counts values that ``columns.yaml`` had converted, in words;
+        ``attrs["endpoints"]`` are the endpoints of the table.
 
     Raises:
         TableError: the file is missing, empty, not UTF-8, lacks a required column, or has bad cells.
     """
-    cells = read_cells(path)
+    cells = read_clinical_cells(path)
+    converted = cells.attrs.get("converted", {})
     if missing := [column for column in REQUIRED if column not in cells]:
         raise TableError(
             f"{path}: required column(s) missing: {', '.join(missing)}; found: {', '.join(map(str, cells))}. "
@@ -102,10 +107,25 @@ def read_clinical(path: Path, sites: Collection[str] | None = None) -> pd.DataFr
     if cells.empty:
         raise TableError(f"{path}: the table has no patients; give one line per patient below the column names")
     _refuse_names_that_act(path, [*map(str, cells), *cells["site"].dropna()])
-    cells["site"] = _spelt_like_folders(cells["site"], sites)
-    kinds = {str(column): _kind(str(column), cells[column]) for column in cells}
-    _refuse_bad_cells(path, cells, kinds, sites)
-    return _typed(path, cells, kinds)
+    cells["site"] = spelt_like_folders(cells["site"], sites)
+    if unknown := sorted(set(endpoints) - set(map(str, cells))):
+        raise TableError(f"{path} has no column {', '.join(unknown)}, which cohort.endpoints names")
+    named = [*ENDPOINTS, *(name for name in (*FURTHER_ENDPOINTS, *endpoints) if name in cells)]
+    kinds: dict[str, Kind] = {str(column): _kind(str(column), cells[column]) for column in cells}
+    kinds |= {name: "yes_no" for name in named if name in cells}
+    _refuse_bad_cells(path, cells, kinds, known_sites(path, cells["site"], sites))
+    table = _typed(path, cells, kinds)
+    table.attrs |= {"converted": converted, "endpoints": list(dict.fromkeys(named))}
+    return table
+
+
+def read_clinical_cells(path: Path) -> pd.DataFrame:
+    """The cells of a clinical table as text, under our names where a ``columns.yaml`` lies beside it.
+
+    Raises TableError as :func:`read_clinical`.
+    """
+    cells, file = read_cells(path), columns_file(path)
+    return cells if file is None else mapped(cells, path, file)
 
 
 def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:
@@ -119,9 +139,14 @@ def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:
 
 def feature_names(table: pd.DataFrame) -> list[str]:
     """Columns to predict from: age, sex, and every number or 0/1 that is no endpoint, image count or later column."""
-    left_out = {*REQUIRED, *ENDPOINTS, *IMAGE_COUNTS, *later_columns(table)}
+    left_out = {*REQUIRED, *endpoint_columns(table), *IMAGE_COUNTS, *later_columns(table)}
     others = [str(column) for column in table.select_dtypes("number") if column not in left_out]
     return ["age_years", "sex", *others]
+
+
+def endpoint_columns(table: pd.DataFrame) -> list[str]:
+    """The endpoints of a table of :func:`read_clinical`; those that it may have of any other."""
+    return table.attrs.get("endpoints", [*ENDPOINTS, *FURTHER_ENDPOINTS])
 
 
 def is_register(name: str, cells: pd.Series) -> bool:
@@ -135,21 +160,13 @@ def is_register(name: str, cells: pd.Series) -> bool:
 
 def later_columns(table: pd.DataFrame) -> list[str]:
     """Columns that are named like a treatment or like what came later (``LATER_WORDS``)."""
-    numbers = [str(column) for column in table.select_dtypes("number") if column not in ENDPOINTS]
+    numbers = [str(column) for column in table.select_dtypes("number") if column not in endpoint_columns(table)]
     return [column for column in numbers if LATER_WORDS & set(column.lower().split("_"))]
 
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of :func:`feature_names` as float; ``sex`` is 1 for men, 0 for women; NaN for unknown."""
     return table.assign(sex=table["sex"].map({"M": 1.0, "F": 0.0}))[feature_names(table)].astype(float)
-
-
-def _spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
-    """Korean folder names from a Mac are decomposed (NFD), tables composed (NFC): spell like the folder."""
-    folders = {unicodedata.normalize("NFC", folder): folder for folder in sites or ()}
-    return site.map(
-        lambda name: folders.get(unicodedata.normalize("NFC", name), name) if isinstance(name, str) else None
-    )
 
 
 def _kind(column: str, cells: pd.Series) -> Kind:

@@ -43,6 +43,7 @@ class IndexRule:
     guard_endpoints: Collection[str] = ENDPOINTS
     ct_ranking: Sequence[str] = tuple(CRITERIA)
     serial: Serial = "first"
+    own_endpoints: Collection[str] = ()  # that guard too, by the names that a consortium gives them
 
     def __post_init__(self) -> None:
         for days in (self.ct_window_days, self.cxr_window_days):
@@ -53,6 +54,11 @@ class IndexRule:
         if self.serial not in get_args(Serial):
             raise UserError(f"serial={self.serial} is unknown; of serial images choose {' or '.join(get_args(Serial))}")
         ranked([], self.ct_ranking)
+
+    @property
+    def guards(self) -> Sequence[str]:
+        """Every endpoint that an image or a dated value must not be later than."""
+        return (*self.guard_endpoints, *self.own_endpoints)
 
     def window_days(self, modality: str) -> Sequence[int] | None:
         return self.ct_window_days if modality == "CT" else self.cxr_window_days
@@ -96,7 +102,7 @@ def _usable(
     modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
 ) -> tuple[list[Series], Counter[str]]:
     """The images that may be used, and why the others may not, counted."""
-    last_day = last_guarded_day(row, rule.guard_endpoints)
+    last_day = last_guarded_day(row, rule.guards)
     obstacles, candidates = Counter[str](), []
     for image in images:
         if image.modality != modality:

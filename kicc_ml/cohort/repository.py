@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from kicc_ml.cohort.clinical_table import features, later_columns, read_clinical
+from kicc_ml.cohort.clinical_table import endpoint_columns, features, later_columns, read_clinical
 from kicc_ml.cohort.ct_ranking import CRITERIA
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.id_mismatch import likely_cause
@@ -39,6 +39,8 @@ from kicc_ml.dicom.series.geometry import GeometryPolicy
 
 logger = logging.getLogger(__name__)
 
+#: What the clinical table may be called, the first that is there counts.
+TABLES = ("clinical.csv", "clinical.parquet", "clinical.xlsx", "clinical.xls")
 #: Folders of a repository that are no hospitals.
 NOT_HOSPITALS = ("masks", "truth")
 #: Characters of a hospital's name in a case id; the pseudonym behind it tells hospitals apart that begin alike.
@@ -63,8 +65,11 @@ def repository(
     serial: Serial = "first",
     composites: Mapping[str, Sequence[str]] = MappingProxyType({}),
     mask_labels: Labels = NO_LABELS,
+    endpoints: Sequence[str] = (),
 ) -> Cohort:
-    """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv``.
+    """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv`` (or parquet, or Excel).
+
+    Hospitals may be without images, or all of them.
 
     Args:
         root: the repository.
@@ -82,6 +87,8 @@ def repository(
             "pooled": outcome models learn from the first and predict from all.
         composites: further endpoints by name, each of which is met where any of those listed is.
         mask_labels: what the values of mask files of several labels stand for.
+        endpoints: columns of the table that are endpoints by their own names (0/1), for example ``niv_or_death``; they
+            guard images and values as those of ``guard_endpoints`` do, if any do.
 
     Returns:
         one case per row of the table, in its order; a row without images is kept as a clinical-only case.
@@ -90,9 +97,12 @@ def repository(
         UserError: no hospitals, no table or a bad one, one person at two hospitals, a composite of unknown endpoints.
     """
     root = Path(root)
-    table = read_clinical(clinical_path(root), hospitals(root))
-    series = index_repository(root, Path(index_cache) if index_cache else None, GeometryPolicy(gaps, tilt))
-    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial)
+    folders = hospitals_with_images(root)
+    table = read_clinical(clinical_path(root), folders, endpoints)
+    policy = GeometryPolicy(gaps, tilt)
+    series = index_repository(root, Path(index_cache) if index_cache else None, policy) if folders else []
+    own = tuple(endpoints) if guard_endpoints else ()
+    rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial, own)
     key = load_repository_key(root)
     masks = mask_folders(root, key, checked_labels(mask_labels))
     cases, flow = join(table, series, key, rule, masks, person_conflict)
@@ -120,10 +130,19 @@ def hospitals(root: Path) -> list[str]:
     return found
 
 
+def hospitals_with_images(root: Path) -> list[str]:
+    """The same, none for a folder that holds a clinical table alone."""
+    try:
+        return hospitals(root)
+    except NoHospitalsError:
+        if not clinical_path(root).is_file():
+            raise
+        return []
+
+
 def clinical_path(root: Path) -> Path:
-    """``clinical.parquet`` where there is no ``clinical.csv`` but that, else ``clinical.csv``."""
-    parquet = root / "clinical.parquet"
-    return parquet if parquet.is_file() and not (root / "clinical.csv").exists() else root / "clinical.csv"
+    """The first of ``TABLES`` that lies in a repository, else ``clinical.csv``."""
+    return next((root / name for name in TABLES if (root / name).exists()), root / TABLES[0])
 
 
 def join(
@@ -136,6 +155,7 @@ def join(
 ) -> tuple[list[Case], Flow]:
     """The core of :func:`repository`: rows of a read clinical table and the index of images, by pseudonym."""
     flow = Flow(rows=len(table))
+    flow.counts.update(table.attrs.get("converted", {}))
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     values: list[Any] = features(table).to_dict("records")
     if later := later_columns(table):
@@ -145,7 +165,7 @@ def join(
     cause = likely_cause(table[["site", "patient_id"]], {one.patient for one in series} - set(patients), key)
     images_of = _images_of(patients, series, flow, f"; {cause}" if cause else "")
     cases = [
-        _case(row, value, patient, images_of[patient], rule, masks, flow)
+        _case(row, value, endpoint_columns(table), patient, images_of[patient], rule, masks, flow)
         for row, value, patient in zip(rows, values, patients, strict=True)
     ]
     copies = _copies(cases)
@@ -174,8 +194,8 @@ def warn_of_dates(root: Path, flow: Flow) -> None:
 
 def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
     """Further endpoints: 1 where any of the parts is, 0 where all are 0, unknown otherwise."""
-    if unknown := sorted({part for parts in composites.values() for part in parts} - set(ENDPOINTS)):
-        raise UserError(f"composites: {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
+    if unknown := sorted({part for parts in composites.values() for part in parts} - set(case.endpoints)):
+        raise UserError(f"composites: {', '.join(unknown)} unknown; there are {', '.join(case.endpoints)}")
     met = {name: [case.endpoints[part] for part in parts] for name, parts in composites.items()}
     added = {name: 1.0 if 1.0 in parts else float(sum(parts)) for name, parts in met.items()}  # NaN + 0 is NaN
     return replace(case, endpoints={**case.endpoints, **added})
@@ -236,6 +256,7 @@ def _size(image: Series) -> tuple[str, int, int, int]:
 def _case(
     row: Mapping,
     values: Mapping[str, float],
+    endpoints: Sequence[str],
     patient: str,
     images: Sequence[Series],
     rule: IndexRule,
@@ -255,7 +276,7 @@ def _case(
         ct=ct,
         cxr=cxr,
         clinical=clinical,
-        endpoints={name: float("nan") if row.get(name) is None else row[name] for name in ENDPOINTS},
+        endpoints={name: float("nan") if row.get(name) is None else row[name] for name in endpoints},
         masks=masks.get(ct.uid, {}) if ct else {},
         admitted=row.get("admission_date"),
         further=further_images("CT", images, row, rule) + further_images("CXR", images, row, rule),

@@ -21,7 +21,7 @@ def guarded(values: Mapping[str, float], row: Mapping, rule: IndexRule) -> tuple
 
     ``row`` holds ``admission_date``, endpoints and every ``*_date``, as far as they are known.
     """
-    endpoint_day = last_guarded_day(row, rule.guard_endpoints)
+    endpoint_day = last_guarded_day(row, rule.guards)
     window_day = last_window_day(row.get("admission_date"), rule)
     obstacles: Counter[str] = Counter()
     kept = dict(values)

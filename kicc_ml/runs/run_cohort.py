@@ -51,7 +51,7 @@ PUBLIC_DATA = "KICC_DATA"
 #: Keys by which a repository's cases are selected.
 SELECTING = (
     *("ct_window_days", "cxr_window_days", "guard_endpoints", "person_conflict"),
-    *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels"),
+    *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels", "endpoints"),
 )
 
 

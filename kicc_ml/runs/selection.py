@@ -44,6 +44,7 @@ FITTING: Mapping[str, Callable[[Any], bool]] = {
     "tilt": _is_one_of("refuse", "shear"),
     "ct_ranking": _is_words,
     "serial": _is_one_of("first", "latest", "pooled"),
+    "endpoints": _is_words,
     "composites": _is_composites,
     "mask_labels": _is_labels,
 }

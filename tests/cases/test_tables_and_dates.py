@@ -113,7 +113,7 @@ def test_a_patient_id_padded_with_blanks_in_the_images_finds_its_row(tmp_path: P
     assert case.ct is not None
 
 
-@pytest.mark.parametrize("name", ["clinical.xlsx", "clinical.xls", "clinical.tsv"])
+@pytest.mark.parametrize("name", ["clinical.ods", "clinical.txt", "clinical.tsv"])
 def test_a_table_in_another_format_is_named_with_the_remedy(tmp_path: Path, name: str):
     write_patient(tmp_path, "1")
     (tmp_path / name).write_bytes(b"PK\x03\x04 not really")

@@ -6,19 +6,19 @@ from unicodedata import normalize
 
 import pandas as pd
 
-from kicc_ml.cohort.clinical_table import read_clinical
+from kicc_ml.cohort.clinical_table import read_clinical, read_clinical_cells
 from kicc_ml.cohort.doctor.findings import Finding
 from kicc_ml.cohort.id_mismatch import likely_cause
 from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, dates_do_not_fit, index_image
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
-from kicc_ml.cohort.table_file import TableError, read_cells
+from kicc_ml.cohort.table_file import TableError
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.index.build import SourceIndex
 
 #: What a clinical table is saved as by mistake.
-OTHER_TABLES = ("clinical.xlsx", "clinical.xls", "clinical.ods", "clinical.txt", "clinical.tsv")
+OTHER_TABLES = ("clinical.ods", "clinical.txt", "clinical.tsv")
 
 
 def table_findings(found: SourceIndex) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def table_findings(found: SourceIndex) -> Iterator[Finding]:
     except TableError as error:
         yield _unusable(error)
     try:
-        cells = read_cells(path)
+        cells = read_clinical_cells(path)
     except TableError:
         return
     if {"site", "patient_id"} <= set(cells):
