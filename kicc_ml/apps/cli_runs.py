@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from kicc_ml.clinic.new_scan import Clinic
     from kicc_ml.models.segmenter import Segmenter
 
-Source = Annotated[str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address")]
+Source = Annotated[
+    str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address; none: the table")
+]
 Results = Annotated[Path, typer.Option("-o", help="results, one folder per case")]
 Run = Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")]
 Device = Annotated[str, typer.Option(help="where the network runs: auto (a GPU where there is one), cpu, cuda, cuda:1")]
@@ -34,7 +36,10 @@ Identified = Annotated[
     bool, typer.Option("--identified", help="name, ID and study date on page and sheet: they identify patients then")
 ]
 OutcomeRun = Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")]
-Table = Annotated[Path | None, typer.Option(help="clinical table for these, with the columns site and patient_id")]
+Table = Annotated[
+    Path | None,
+    typer.Option(help="clinical table for these, with site and patient_id, or as a public set has it"),
+]
 ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
 HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
 Private = Annotated[
@@ -46,14 +51,16 @@ Root = Annotated[Path | None, typer.Option(help="where the run's cohort lies, of
 #: Said after whatever wrote files that are not for others.
 IDENTIFIES = "{out} holds files that identify patients (name, number, dates): keep them inside the hospital"
 LOCK = ".kicc-export.lock"
+#: Risks of all patients of a folder of results.
+OUTCOMES = "outcomes.csv"
 
 console = Console()
 
 
 def predict(
-    source: Source,
     out: Results,
     run: Run,
+    source: Source = "",
     device: Device = "auto",
     fast: Fast = False,
     report: Report = False,
@@ -66,9 +73,13 @@ def predict(
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped.
 
+    Without -i the patients of the table (--clinical) are predicted without images, by an outcome run: outcomes.csv.
+
     These identify no patient, as long as the case ids (names of NIfTI files, else pseudonyms) do not. With --dicom,
     --push or --identified the folder holds files that do.
     """
+    if not source:
+        return _predict_table(outcome_run or run, clinical, out)
     from kicc_ml.clinic.held_out_case import held_out_of, model_of, with_run
     from kicc_ml.clinic.new_scan import Clinic, outcomes_of
     from kicc_ml.prediction.new_radiograph_scores import score_model
@@ -87,6 +98,23 @@ def predict(
     clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
     say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
     _predict(segmenter, clinic, out, series.set_aside)
+
+
+def _predict_table(run: Path, table: Path | None, out: Path) -> None:
+    """Predict the patients of a table without images, write their risks, and end."""
+    from kicc_ml.cohort.patient_table import read_table_cases
+    from kicc_ml.core.files import make_folder, write_table
+    from kicc_ml.core.locks import hold
+    from kicc_ml.prediction.new_patient import outcome_model
+    from kicc_ml.prediction.table_patients import predict_table
+
+    if table is None:
+        raise UserError("say whom to predict: scans with -i SOURCE, or the patients of a table with --clinical TABLE")
+    model, cases = outcome_model(run), list(index_by_id(read_table_cases(table)).values())
+    with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
+        rows, without = predict_table(model, cases)
+        write_table(out / OUTCOMES, rows)
+    finish(f"{format_count(len(cases) - len(without), 'patient')} predicted: {out / OUTCOMES}", without)
 
 
 def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
@@ -115,7 +143,7 @@ def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mappi
         rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
         write_table(out / PREDICTIONS, rows)
         if clinic.outcomes:
-            write_table(out / "outcomes.csv", risk_table(out))
+            write_table(out / OUTCOMES, risk_table(out))
     if clinic.identified or any(out.glob(f"*/{DICOM}")):
         say(IDENTIFIES.format(out=out))
     set_aside = {**refused, **set_aside, **clinic.without_objects}
