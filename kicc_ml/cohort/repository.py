@@ -29,6 +29,7 @@ from kicc_ml.cohort.index_image import (
 from kicc_ml.cohort.mask_folders import checked_labels, mask_folders, warn_of_masks_without_partner
 from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
 from kicc_ml.cohort.temporal_guard import guarded
+from kicc_ml.cohort.units_apart import units_apart
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.types import ENDPOINTS, Case, Series
@@ -105,6 +106,8 @@ def repository(
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial, own)
     key = load_repository_key(root)
     masks = mask_folders(root, key, checked_labels(mask_labels))
+    for apart in units_apart(table):
+        logger.warning("%s: %s, as in another unit: state it in columns.yaml", root, apart.in_words)
     cases, flow = join(table, series, key, rule, masks, person_conflict)
     flow.log()
     warn_of_masks_without_partner(root, series, key, bool(mask_labels))

@@ -13,6 +13,7 @@ from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, dates_
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
 from kicc_ml.cohort.table_file import TableError
+from kicc_ml.cohort.units_apart import units_apart
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.index.build import SourceIndex
@@ -67,6 +68,7 @@ def _of_cells(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
         row = table.index[table["age_years"].isna()][0]
         sentence = f"{format_count(count, 'patient')} without an age in the table"
         yield Finding("should mend", "quality", "no_age", sentence, count, f"line {row}, age_years", "fill in the age")
+    yield from _of_units(table)
     yield from _of_dates(table, found)
     rule = IndexRule(None, None, ())
     try:
@@ -76,6 +78,19 @@ def _of_cells(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
         remedy = "correct person_id, or leave one hospital's images out (cohort.person_conflict=drop does)"
         count = int(first.split()[0])
         yield Finding("must mend", "patients", "person_at_two_sites", first, count, example.strip(), remedy)
+
+
+def _of_units(table: pd.DataFrame) -> Iterator[Finding]:
+    """Of each column and hospital whose values lie a factor away from the others'."""
+    for one in units_apart(table):
+        remedy = (
+            f"ask for the unit, and state it in columns.yaml: {one.column}: {{column: {one.column}, "
+            f"unit: {{{one.site}: UNIT, ...}}}}; leave it where the patients differ so much"
+        )
+        sentence = f"{one.in_words}, as in another unit"
+        yield Finding(
+            "should mend", "quality", "units_apart", sentence, one.values, f"{one.column} at {one.site}", remedy
+        )
 
 
 def _of_dates(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
