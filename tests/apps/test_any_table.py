@@ -1,0 +1,44 @@
+"""From a hospital's own workbook, foreign names and units, images of one hospital of two, to a report: one command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.support.commands import finished, train
+from tests.support.consortium import write_patient
+
+COLUMNS = """
+site: Klinik
+patient_id: Fallnummer
+age_years: Alter
+sex: {column: Geschlecht, codes: {männlich: M, weiblich: F}}
+crp_mg_l: {column: CRP, unit: {Heidelberg: mg/dL, Mannheim: mg/L}}
+niv_or_death: {column: NIV oder Tod, codes: {ja: 1, nein: 0}}
+"""
+
+
+@pytest.mark.slow
+def test_a_workbook_with_foreign_names_and_units_of_two_hospitals_becomes_a_report_in_one_command(tmp_path: Path):
+    rng, rows = np.random.default_rng(1), []
+    for hospital, factor in (("Heidelberg", 0.1), ("Mannheim", 1.0)):
+        for number in range(40):
+            crp = rng.gamma(3, 25)
+            bad = "ja" if crp + rng.normal(0, 10) > 80 else "nein"
+            rows.append([hospital, f"{number:04d}", 65, "weiblich", f"{crp * factor:.1f}".replace(".", ","), bad])
+    root = tmp_path / "consortium"
+    root.mkdir()
+    columns = ["Klinik", "Fallnummer", "Alter", "Geschlecht", "CRP", "NIV oder Tod"]
+    pd.DataFrame(rows, columns=columns).to_excel(root / "clinical.xlsx", index=False)
+    (root / "columns.yaml").write_text(COLUMNS, encoding="utf-8")
+    write_patient(root, "0001", "Heidelberg")
+    trained = train(root, tmp_path / "run", "experiment=clinical", "cohort.endpoints=[niv_or_death]")
+    assert finished(trained).is_file()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["outcome"]["niv_or_death"]["clinical"]["auroc"]["value"] > 0.9  # units were brought together
+    assert set(summary["sites"]) == {"Heidelberg", "Mannheim"}
+    flow = json.loads((tmp_path / "run" / "flow.json").read_text(encoding="utf-8"))["counts"]
+    assert flow["values of crp_mg_l at Heidelberg converted from mg/dL"] == 40
+    assert (flow["cases with CT"], flow["cases with no image"]) == (1, 79)
