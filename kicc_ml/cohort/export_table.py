@@ -12,7 +12,8 @@ from kicc_ml.core.errors import TargetError, UserError, make_target_error
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import escape_formulas
-from kicc_ml.data.mask_file import read_mask
+from kicc_ml.core.types import Series
+from kicc_ml.data.mask_file import DICOM_SUFFIX, PlacedMask, read_mask, read_placed_masks
 from kicc_ml.dicom.deidentify.export import ExportResult, make_site_folder_name
 from kicc_ml.dicom.deidentify.manifest import (
     CopyFolder,
@@ -25,6 +26,7 @@ from kicc_ml.dicom.deidentify.replacements import MAX_AGE_YEARS, make_uid, shift
 from kicc_ml.dicom.header.shown_path import decode_path
 from kicc_ml.dicom.index.build import SourceIndex
 from kicc_ml.dicom.series.image_files import write_nifti
+from kicc_ml.dicom.volume.read import read_volume
 
 TABLE, SUFFIX = "clinical.csv", ".nii.gz"
 #: These are replaced.
@@ -94,32 +96,39 @@ def export_masks(exported: ExportResult, copy: CopyFolder) -> int:
 
     A mask that cannot be read is set aside in ``exported``; masks of series that are not there any more are taken away.
     """
-    planned: dict[str, tuple[SourceIndex, str, dict[str, Path]]] = {}
+    planned: dict[str, tuple[SourceIndex, Series, dict[str, Path]]] = {}
     for source in {id(source): source for source, _ in exported.written}.values():
-        uids = {series.uid for one, series in exported.written if one is source}
+        written = {series.uid: series for one, series in exported.written if one is source}
         for uid, paths in mask_folders(source.root, source.key).items():
-            for region, path in paths.items() if uid in uids else ():
+            for region, path in paths.items() if uid in written else ():
                 folder = f"masks/{make_uid(source.key, path.parent.name)}"
-                planned.setdefault(folder, (source, uid, {}))[2][region] = path
+                planned.setdefault(folder, (source, written[uid], {}))[2][region] = path
     copy.remove_others(planned, masks=True)
     copy.reserve_folders(planned)
-    for folder, (source, uid, masks) in planned.items():
-        written = {name: _copy_mask(masks[name], copy, folder, name, uid, source.key, exported) for name in masks}
-        copy.record_files(folder, {f"{name}{SUFFIX}": entry for name, entry in written.items() if entry})
+    for folder, (source, series, masks) in planned.items():
+        copied = {name: _copy_mask(masks[name], copy, folder, name, series, source.key, exported) for name in masks}
+        copy.record_files(folder, {f"{name}{SUFFIX}": entry for name, entry in copied.items() if entry})
     return sum(len(copy.folders.get(folder, ())) for folder in planned)
 
 
+def _read_mask(path: Path, region: str, series: Series) -> PlacedMask:
+    """A mask where its file places it; of one in DICOM its image is read too."""
+    if path.suffix.lower() != DICOM_SUFFIX:
+        return read_mask(path)
+    return read_placed_masks({region: path}, {}, series, read_volume(series))[region]
+
+
 def _copy_mask(
-    path: Path, copy: CopyFolder, folder: str, region: str, uid: str, key: bytes, exported: ExportResult
+    path: Path, copy: CopyFolder, folder: str, region: str, series: Series, key: bytes, exported: ExportResult
 ) -> Entry | None:
     target, known = copy.folder(folder) / f"{region}{SUFFIX}", copy.folders[folder].get(f"{region}{SUFFIX}")
     try:
         state, digest = compute_source_state(key, path), compute_source_digest(key, path.read_bytes())
         if not (known and known.digest == digest and is_unchanged(target, known)):
-            write_nifti(target, *read_mask(path))
+            write_nifti(target, *_read_mask(path, region, series))
         return Entry(digest, state, target.stat().st_size)
     except TargetError:
         raise
     except (UserError, OSError):  # their words name the folder, which is a UID of the source
-        exported.set_aside[f"mask {region} of series {uid}"] = "cannot be read as NIfTI"
+        exported.set_aside[f"mask {region} of series {series.uid}"] = "cannot be read as a mask"
         return None

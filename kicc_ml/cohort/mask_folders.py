@@ -1,4 +1,8 @@
-"""Masks laid beside the images of a repository: ``masks/<SeriesInstanceUID>/<region>.nii.gz``."""
+"""Masks laid beside the images of a repository: ``masks/<SeriesInstanceUID>/<region>.nii.gz``, or DICOM in that place.
+
+A DICOM Segmentation or RT Structure Set (``.dcm``, of any name) holds the regions that its segments or structures are
+called; a NIfTI of a region comes before it.
+"""
 
 import logging
 from collections import Counter
@@ -9,8 +13,9 @@ from pathlib import Path
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.regions import MASK_NAMES, is_known
+from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series
-from kicc_ml.data.mask_file import NO_LABELS, Labels
+from kicc_ml.data.mask_file import DICOM_SUFFIX, NO_LABELS, Labels
 from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, strip_suffix
 
 logger = logging.getLogger(__name__)
@@ -21,7 +26,7 @@ LABEL_FILE = "labels"
 
 REMEDY = (
     f"name the folder after the SeriesInstanceUID of its images (of a radiograph the SOPInstanceUID) and its files "
-    f"{', '.join(f'{name}.nii.gz' for name in MASK_NAMES)}"
+    f"{', '.join(f'{name}.nii.gz' for name in MASK_NAMES)}, or lay a DICOM SEG or RTSTRUCT there (.dcm)"
 )
 
 
@@ -68,7 +73,8 @@ def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: 
             yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", _why_of_folder(folder.name, series, key))
         for path in sorted(folder.iterdir()):
             known = strip_suffix(path) in MASK_NAMES or (labelled and strip_suffix(path) == LABEL_FILE)
-            if path.name[0] != "." and not (known and path.name.endswith(NIFTI_SUFFIXES)):
+            used = _is_dicom(path) or (known and path.name.endswith(NIFTI_SUFFIXES))
+            if path.name[0] != "." and not used:
                 yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", "files whose name is no region")
 
 
@@ -91,4 +97,28 @@ def _files(folder: Path, labels: Labels) -> Mapping[str, Path]:
     if labels and source:
         named = [region for region in MASK_NAMES if is_known(region, labels.values())]
         files |= {region: source for region in named if region not in files}
+    for path in filter(_is_dicom, sorted(folder.iterdir())):
+        files = _regions_of_dicom(path, labels) | files
     return files
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.name[0] != "." and path.suffix.lower() == DICOM_SUFFIX
+
+
+def _regions_of_dicom(path: Path, labels: Labels) -> dict[str, Path]:
+    """The regions of a Segmentation or RT Structure Set. One that cannot be read stands for the lesion: whoever reads
+    the case sets it aside with the reason.
+    """
+    from kicc_ml.dicom.results.drawn_masks import read_header  # highdicom takes a second to import
+
+    try:
+        header = read_header(path, labels)
+    except UserError:
+        return {"lesion": path}
+    if header.strange:
+        logger.warning(  # without the names, which may be a patient's
+            "masks in DICOM: %s whose name is no region, not used; state numbers: masks.labels={1: lesion}",
+            format_count(len(header.strange), "segment or structure", "segments or structures"),
+        )
+    return dict.fromkeys(header.region_of.values(), path)

@@ -14,6 +14,16 @@ REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
 #: What a reference mask may be of: ground glass is read as a part of the lesion, but no network learns it alone.
 MASK_NAMES = (*REGIONS, "ground_glass")
 
+#: How others call a region, in small letters and with blanks: labels of segments, of structures, of data sets.
+OTHER_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("lungs", "both lungs"), "lung"),
+    **dict.fromkeys(("lung left", "lung l"), "left_lung"),
+    **dict.fromkeys(("lung right", "lung r"), "right_lung"),
+    **dict.fromkeys(("lesions", "infection", "infections", "covid 19 infection", "covid 19 lesion"), "lesion"),
+    **dict.fromkeys(("ground glass opacity", "ground glass opacities", "ggo"), "ground_glass"),
+    "consolidations": "consolidation",
+}
+
 #: Regions that two others make up together.
 DERIVED_REGIONS: Mapping[str, tuple[str, str]] = {
     "lung": ("left_lung", "right_lung"),
@@ -26,6 +36,12 @@ LUNG_SIDES = DERIVED_REGIONS["lung"]
 MIRROR_CHANNELS = [
     REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
 ]
+
+
+def find_named_region(name: str) -> str:
+    """The region that a foreign label names, whatever its case, lines and blanks; "" where it names none."""
+    plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    return OTHER_NAMES.get(plain) or (found if (found := plain.replace(" ", "_")) in MASK_NAMES else "")
 
 
 def with_parts(region: str) -> tuple[str, ...]:

@@ -13,10 +13,17 @@ import numpy as np
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import with_parts
+from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_nifti, read_radiograph, strip_suffix
 
 Labels = Mapping[int, str]
 NO_LABELS: Labels = MappingProxyType({})
+
+#: A mask, bool ``[x, y, z]`` (of a flat radiograph ``[x, y]``), and its affine_ras (4 x 4).
+PlacedMask = tuple[np.ndarray, np.ndarray]
+
+#: How names of masks in DICOM end.
+DICOM_SUFFIX = ".dcm"
 
 #: Share of the largest value by which two values may differ and be one: masks of floats carry rounding.
 ROUNDING = 1e-3
@@ -40,6 +47,42 @@ def read_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> tuple
     """
     array_xyz, affine_ras = read_nifti(path)
     return marked(array_xyz, path, region, labels), affine_ras
+
+
+def read_placed_masks(
+    files: Mapping[str, Path], labels: Mapping[str, Labels], series: Series | None, volume: Volume
+) -> dict[str, PlacedMask]:
+    """Read mask files of a CT by region: NIfTI, DICOM Segmentation or RT Structure Set.
+
+    Args:
+        files: a file for each region; one may hold several.
+        labels: for each region what the values (segments, structures) of its file stand for, where that was stated.
+        series: the CT, by which masks in DICOM are known to be its own.
+        volume: what was read from it.
+
+    Raises:
+        UserError: a file cannot be read, or holds no such region.
+    """
+    in_dicom = {path: region for region, path in files.items() if path.suffix.lower() == DICOM_SUFFIX}
+    drawn = {
+        path: _read_drawn(path, labels.get(region, NO_LABELS), series, volume) for path, region in in_dicom.items()
+    }
+    masks: dict[str, PlacedMask] = {}
+    for region, path in files.items():
+        if path not in drawn:
+            masks[region] = read_mask(path, region, labels.get(region, NO_LABELS))
+        elif region in drawn[path]:
+            masks[region] = (drawn[path][region], volume.affine_ras)
+        else:
+            raise UserError(f"{path}: has no segment or structure {region.replace('_', ' ')}")
+    return masks
+
+
+def _read_drawn(path: Path, labels: Labels, series: Series | None, volume: Volume) -> dict[str, np.ndarray]:
+    from kicc_ml.dicom.results.drawn_masks import read_drawn_masks  # highdicom takes a second to import
+
+    assert series is not None  # whoever has masks in DICOM has the CT that they were drawn on
+    return read_drawn_masks(path, labels, series, volume)
 
 
 def read_flat_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:

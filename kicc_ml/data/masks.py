@@ -9,12 +9,9 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import DERIVED_REGIONS, REGIONS, find_region, is_known
 from kicc_ml.core.types import Case, Modality, Volume
 from kicc_ml.data.canonical import require_same_grid
-from kicc_ml.data.mask_file import read_mask
+from kicc_ml.data.mask_file import PlacedMask, read_placed_masks
 from kicc_ml.data.radiograph import flat_masks
 from kicc_ml.data.resampling import resample
-
-#: A mask, bool ``[x, y, z]``, and its affine_ras (4 x 4).
-PlacedMask = tuple[np.ndarray, np.ndarray]
 
 
 def read_masks(case: Case, volume: Volume, modality: Modality = "CT") -> dict[str, PlacedMask]:
@@ -35,7 +32,9 @@ def read_masks(case: Case, volume: Volume, modality: Modality = "CT") -> dict[st
         flat = flat_masks(case, volume.array.shape[:2])
         masks = {region: (mask_xy[..., None], volume.affine_ras) for region, mask_xy in flat.items()}
     else:
-        masks = {region: read_mask(path, region, case.labels_of(region)) for region, path in case.masks.items()}
+        masks = read_placed_masks(
+            case.masks, {region: case.labels_of(region) for region in case.masks}, case.ct, volume
+        )
     return {region: _find_placed(masks, region) for region in REGIONS if is_known(region, masks)}
 
 

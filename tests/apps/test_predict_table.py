@@ -15,7 +15,7 @@ from kicc_ml.core.files import write_table, write_yaml
 from kicc_ml.core.types import Case, Split, index_by_id
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.evaluation.external import placed_probabilities
+from kicc_ml.evaluation.external import make_prediction_rows
 from kicc_ml.prediction.outcome import held_out_outcome
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS, about_data, fold_folder
 
@@ -68,7 +68,7 @@ def test_patients_of_a_published_table_of_an_unseen_hospital_are_predicted_and_j
     assert predict("--clinical", table, "--run", run, "-o", tmp_path / "out")[0] == 0
     path = tmp_path / "out" / "outcomes.csv"
     cases = index_by_id(aiforcovid(tmp_path / "kept"))
-    rows = placed_probabilities(read_cells(path), path, cases, "clinical")
+    rows = make_prediction_rows(read_cells(path), path, cases, "clinical")
     severe = rows[rows["endpoint"] == "severe"]
     risk = severe.groupby("label")["probability"].mean()
     assert set(rows["endpoint"]) == {"severe", "death"}

@@ -74,7 +74,7 @@ def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(t
     exported = ExportResult(written=[(SourceIndex(tmp_path / "source", KEY, [series], []), series)])
     with open_copy(tmp_path / "out", [KEY]) as copy:
         assert export_masks(exported, copy) == 0
-    assert exported.set_aside == {f"mask lesion of series {uid}": "cannot be read as NIfTI"}
+    assert exported.set_aside == {f"mask lesion of series {uid}": "cannot be read as a mask"}
 
 
 def test_names_that_a_spreadsheet_would_run_are_escaped_and_read_back(tmp_path):

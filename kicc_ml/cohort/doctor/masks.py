@@ -10,7 +10,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.data.canonical import require_same_grid
-from kicc_ml.data.mask_file import read_mask
+from kicc_ml.data.mask_file import read_placed_masks
 from kicc_ml.dicom.index.build import SourceIndex
 from kicc_ml.dicom.volume.read import read_volume
 
@@ -43,8 +43,8 @@ def _faults(series: Series, files: Mapping[str, Path]) -> Sequence[tuple[str, st
     faults = []
     for region, path in files.items():
         try:
-            mask_xyz, affine_ras = read_mask(path, region)
             volume = volume or read_volume(series)
+            mask_xyz, affine_ras = read_placed_masks({region: path}, {}, series, volume)[region]
             if series.modality == "CT":
                 require_same_grid(mask_xyz.shape, affine_ras, volume)
         except UserError as error:

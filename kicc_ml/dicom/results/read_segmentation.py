@@ -16,6 +16,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.regions import find_named_region
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
 from kicc_ml.dicom.header.terms import LABEL_MAP_SEGMENTATION
@@ -27,13 +28,8 @@ from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES
 #: millimetre.
 MAX_OFF_CENTRE_VOXELS = 0.1
 
-#: Region by segment label, in lower case and with blanks.
-LABELS: Mapping[str, str] = {
-    **{name.replace("_", " "): name for name in SEGMENTS},
-    **{label: name for name, (label, *_) in SEGMENTS.items()},
-    **{"lungs": "lung", "lesions": "lesion", "infection": "lesion"},
-    **{"consolidations": "consolidation", "ground glass opacity": "ground_glass", "ggo": "ground_glass"},
-}
+#: Labels of this project's own segments.
+OWN_LABELS: Mapping[str, str] = {label: name for name, (label, *_) in SEGMENTS.items()}
 
 #: Region by coded type, without laterality. These are pairs and not a dictionary, because codes of SNOMED's older
 #: scheme (SRT) are equal to them but have another hash.
@@ -108,7 +104,7 @@ def read_masks_on_grid(segments: SegmentationHeader, series: Series, volume: Vol
     Raises:
         UserError: the segmentation is of another series or frame of reference, or on another grid.
     """
-    _require_same_source(segments, *read_series_uids(series))
+    require_same_source(segments, *read_series_uids(series))
     image = _read(segments.path, pixels=True)
     frame_nrc = _decode_frames(image, segments.path)
     masks = {region: np.zeros(volume.array.shape, bool) for region in segments.region_of.values()}
@@ -134,8 +130,8 @@ def _read(path: Path, pixels: bool) -> Dataset:
 
 def _find_region(segment: Dataset) -> str:
     """Find the region of a segment by label and coded type; "" if neither is known or they contradict each other."""
-    label = " ".join(str(segment.get("SegmentLabel", "")).lower().replace("_", " ").split())
-    regions = {LABELS.get(label, ""), _find_coded_region(segment)} - {""}
+    label = str(segment.get("SegmentLabel", ""))
+    regions = {find_named_region(label), OWN_LABELS.get(label.lower(), ""), _find_coded_region(segment)} - {""}
     if "lung" in regions and regions & {"left_lung", "right_lung"}:
         regions.discard("lung")
     return regions.pop() if len(regions) == 1 else ""
@@ -161,7 +157,8 @@ def _describe_segment(segment: Dataset) -> str:
     return f"{segment.get('SegmentLabel', '')} (coded as {types[0].get('CodeMeaning', 'nothing')})"
 
 
-def _require_same_source(segments: SegmentationHeader, series: str, frame_of_reference: str) -> None:
+def require_same_source(segments: SegmentationHeader, series: str, frame_of_reference: str) -> None:
+    """Raises UserError where a file states another series or frame of reference than these, or none of them."""
     stated = [
         (mine, theirs)
         for mine, theirs in ((segments.series, series), (segments.frame_of_reference, frame_of_reference))

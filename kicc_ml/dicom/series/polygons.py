@@ -25,8 +25,8 @@ def fill_polygon(corners_n2: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     from matplotlib.path import Path  # half a second, for those who have outlines
 
     filled = np.zeros(shape, bool)
-    low = np.clip(np.floor(corners_n2.min(axis=0)).astype(int), 0, shape)
-    high = np.clip(np.ceil(corners_n2.max(axis=0)).astype(int) + 1, 0, shape)
+    low = np.clip(np.floor(corners_n2.min(axis=0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(corners_n2.max(axis=0)) + 1, 0, shape).astype(int)
     if len(corners_n2) < MIN_CORNERS or (high <= low).any():
         return filled
     box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))

@@ -44,6 +44,8 @@ def test_what_lies_outside_of_the_slice_is_cut_off():
     corners = np.array([(-50.5, -50.5), (9.5, -50.5), (9.5, 4.5), (-50.5, 4.5)])
     assert fill_polygon(corners, SHAPE).sum() == 10 * 5
     assert not fill_polygon(corners - 60, SHAPE).any()
+    everywhere = np.array([(-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)])
+    assert fill_polygon(everywhere, SHAPE).all()
 
 
 def test_where_an_outline_crosses_itself_twice_covered_parts_are_outside():
