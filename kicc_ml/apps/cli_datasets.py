@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kicc_ml.apps.configuration import CONFIGS, build, configuration, fault_of_user
-from kicc_ml.cohort.public.check_set import Checked, Counted, check_files
+from kicc_ml.cohort.public.check_set import Checked, Counted, check_files, find_tables
 from kicc_ml.cohort.public.known_sets import KnownSet, known_set, known_sets, shared_with
 from kicc_ml.core.shown import escape_markup, format_count, format_json, say
 
@@ -50,8 +51,8 @@ def check(
     known = known_set(name)
     found = check_files(known, folder)
     try:
-        found = Checked(found.counts + _cohort_counts(known, folder), found.faults)
-    except Exception as error:  # of a table; Hydra puts its own around it
+        found = Checked(found.counts + _table_counts(known, folder), found.faults)
+    except Exception as error:  # Hydra puts its own around that of a table
         if not (of_user := fault_of_user(error)):
             raise
         found = Checked(found.counts, (*found.faults, f"cohort={known.cohorts[0]} cannot be read: {of_user}"))
@@ -124,11 +125,19 @@ def _facts_table(known: KnownSet) -> Table:
     return table
 
 
-def _cohort_counts(known: KnownSet, folder: Path) -> tuple[Counted, ...]:
-    """Cases, hospitals and patients with each endpoint, as the set's cohort reads them."""
-    if not known.counts or not _cohorts_of(known):
+def _table_counts(known: KnownSet, folder: Path) -> tuple[Counted, ...]:
+    """Cases, hospitals and patients with each endpoint as the set's cohort reads them, from its tables alone.
+
+    Images beside them may be hundreds of thousands.
+    """
+    tables = find_tables(known, folder)
+    if not known.counts or not tables or not _cohorts_of(known):
         return ()
-    cohort = build(configuration("train", [f"cohort={known.cohorts[0]}", f"cohort.root={folder}"]).cohort)
+    with TemporaryDirectory() as place:
+        for table in tables:
+            (Path(place) / table).parent.mkdir(parents=True, exist_ok=True)
+            (Path(place) / table).symlink_to((folder / table).resolve())
+        cohort = build(configuration("train", [f"cohort={known.cohorts[0]}", f"cohort.root={place}"]).cohort)
     met = Counter(name for case in cohort for name, value in case.endpoints.items() if value == 1)
     found = {"cases": len(cohort), "hospitals": len({case.site for case in cohort}), **met}
     return tuple(Counted(what, found.get(what, 0), published) for what, published in known.counts.items())

@@ -1,6 +1,7 @@
 """Public sets on the command line: what is listed, what of a set lies in a folder, download through a client."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,10 +200,23 @@ def test_a_table_that_its_cohort_refuses_is_a_fault_and_no_end(tmp_path: Path, m
         "x", "X", *[""] * 5, ("",), (Part("tables", "csv$", 1),), cohorts=("catanzaro",), counts={"death": 1}
     )
     monkeypatch.setattr("kicc_ml.apps.cli_datasets.known_set", lambda name: known)
-    (tmp_path / "other.csv").write_text("a\n")
+    (tmp_path / "catanzaro_526.csv").write_text("a\n")
     result = run("check", "x", tmp_path, "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["faults"][0].startswith("cohort=catanzaro cannot be read: ")
+
+
+real_data = pytest.mark.skipif("KICC_DATA" not in os.environ, reason="KICC_DATA names no folder of public data")
+
+
+@real_data
+def test_the_four_hospitals_of_aiforcovid_stand_beside_the_six_published():
+    result = run("check", "aiforcovid", Path(os.environ["KICC_DATA"]) / "aiforcovid", "--json")
+    counts = {what: (one["here"], one["state"]) for what, one in json.loads(result.stdout)["counts"].items()}
+    assert result.exit_code == 3
+    assert counts["radiographs"] == (8, "partial")
+    assert counts["hospitals"] == (4, "partial")
+    assert (counts["cases"][0], counts["death"][0]) == (514, 102)
 
 
 class Archive:

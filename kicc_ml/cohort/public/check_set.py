@@ -14,6 +14,8 @@ from kicc_ml.core.shown import format_count
 
 #: Whether there is less or more than was published, or as much; "unknown" where no number was published.
 State = Literal["complete", "missing", "partial", "more", "unknown"]
+#: What the tables of a set are called among its parts.
+TABLES = "tables"
 #: A Git LFS pointer has about 130 bytes.
 MAX_POINTER_BYTES = 1024
 
@@ -71,6 +73,12 @@ def check_files(known: KnownSet, folder: Path) -> Checked:
         wanted = ", ".join(one.what for one in counts)
         raise UserError(f"{folder} holds nothing of {known.name} ({wanted}); {hint}")
     return Checked(counts, tuple(_faults(known, folder, files)))
+
+
+def find_tables(known: KnownSet, folder: Path) -> list[str]:
+    """Paths below a folder of the tables of a set."""
+    parts = [part for part in known.parts if part.what == TABLES]
+    return [file for part in parts for found in _found(part, list(_files_below(folder))).values() for file in found]
 
 
 def _files_below(folder: Path) -> Iterator[str]:
