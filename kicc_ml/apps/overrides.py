@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 PATHS = frozenset({"root", "runs", "predictions", "ckpt_path", "features_from", "run_dir", "store_dir", "report_dir"})
 PATHS |= {"index_cache", "folder", "dir", "searchpath"}
 #: Settings that are names; they too may look like numbers, but a comma lists several.
-NAMES = frozenset({"name", "fold"})
+NAMES = frozenset({"name", "fold", "site_pattern"})
 SETTING = re.compile(r"(?P<key>\+{0,2}[\w./@-]+)=(?P<value>.*)", re.DOTALL)
 QUOTES = ("'", '"')
 NOTHING = ("", "null")

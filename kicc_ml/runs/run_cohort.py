@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from kicc_ml.cohort.flow import Cohort
+from kicc_ml.cohort.nifti_datasets import msd, nnunet
 from kicc_ml.cohort.public import clinical_tables, covid_ct, images
 from kicc_ml.cohort.public.aiforcovid import aiforcovid
 from kicc_ml.cohort.public.covid_19_ar import covid_19_ar
 from kicc_ml.cohort.public.hu_anchored import written_hu_ct
 from kicc_ml.cohort.public.nccid import nccid
 from kicc_ml.cohort.public.nysbu import nysbu
+from kicc_ml.cohort.public.pooled import pooled
 from kicc_ml.cohort.public.ricord import ricord1a
 from kicc_ml.cohort.public.stoic import stoic
 from kicc_ml.cohort.repository import repository
@@ -54,6 +56,9 @@ SELECTING = (
     *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels", "endpoints"),
 )
 
+#: Keys by which those of a data set of nnU-Net or MSD are.
+OF_DATA_SET = ("site_pattern", "mask_labels", "spacing_known")
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -74,6 +79,9 @@ READERS: Mapping[str, Reader] = {
     "kicc_ml.cohort.public.images.covid_cxr_masks": Reader(images.covid_cxr_masks),
     "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
     "kicc_ml.cohort.public.aiforcovid.aiforcovid": Reader(aiforcovid),
+    "kicc_ml.cohort.nifti_datasets.nnunet": Reader(nnunet, OF_DATA_SET),
+    "kicc_ml.cohort.nifti_datasets.msd": Reader(msd, OF_DATA_SET),
+    "kicc_ml.cohort.public.pooled.pooled": Reader(pooled, ("sets",), ("root", "index_cache")),
     "kicc_ml.cohort.public.ricord.ricord1a": Reader(ricord1a, (), ("root", "index_cache")),
     "kicc_ml.cohort.public.nysbu.nysbu": Reader(nysbu),
     "kicc_ml.cohort.public.covid_19_ar.covid_19_ar": Reader(covid_19_ar),
