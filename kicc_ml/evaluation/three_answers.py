@@ -12,6 +12,8 @@ this folder has the table, :mod:`kicc_ml.evaluation.hospital_effects` the rule f
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from kicc_ml.evaluation.hospital_effects import Effects
 from kicc_ml.evaluation.intervals import Estimate, Interval, Scale
 from kicc_ml.evaluation.meta_analysis import Pooled, pool, transform_back
@@ -68,6 +70,8 @@ def make_unanswered(reason: str) -> dict[str, Any]:
 
 
 def _make_answer(value: float | None, interval: Interval) -> dict[str, Any]:
+    if value is not None and not np.isfinite(value):  # the mean of hospitals of which one has a ratio beyond measure
+        value = None
     return {"value": value, "low": interval.low, "high": interval.high, "reason": interval.reason}
 
 

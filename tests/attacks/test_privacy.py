@@ -101,6 +101,14 @@ def swept(commands: Commands, demo: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
+def archive(swept: Swept) -> Path:
+    """The repository in an archive, which was unpacked once."""
+    archive = Path(shutil.make_archive(str(swept.folder / "export"), "zip", swept.repository))
+    swept.run("kicc-ml", "index", archive)
+    return archive
+
+
+@pytest.fixture(scope="module")
 def clinical(swept: Swept) -> Said:
     return swept.run("train.py", *CLINICAL, *swept.cohort("clinical"))
 
@@ -145,8 +153,7 @@ def test_summary_and_case_ids_name_nobody(swept: Swept):
     nothing(spoken(*said) + written(table.parent))
 
 
-def test_an_archive_names_nobody(swept: Swept):
-    archive = Path(shutil.make_archive(str(swept.folder / "export"), "zip", swept.repository))
+def test_an_archive_names_nobody(swept: Swept, archive: Path):
     page, copy = swept.out("archive/index.html"), swept.out("archive/copy")
     said = [
         swept.run("kicc-ml", "index", archive, "--html", page, "--json"),
@@ -253,7 +260,8 @@ def test_what_is_identified_on_purpose_lies_where_it_was_asked_for_and_is_closed
     nothing([found for found in written(swept.out("lesion")) if found not in before])
 
 
-def test_what_is_kept_for_the_user_is_closed_to_others(swept: Swept, clinical: Said, lesion: Said):
+@pytest.mark.usefixtures("archive", "clinical", "lesion")
+def test_what_is_kept_for_the_user_is_closed_to_others(swept: Swept):
     cache = swept.commands.home / "cache"
     assert found_below(cache, MARKS), "the archive was unpacked there"
     nothing(kept_open(cache) + kept_open(swept.out("store")))

@@ -1,5 +1,6 @@
 """What an interval says where its bounds lie beyond every number."""
 
+import json
 import warnings
 
 import numpy as np
@@ -36,3 +37,11 @@ def test_no_answer_of_hospitals_that_differ_beyond_measure_has_an_infinite_bound
     assert transform_back(pooled, "log").high == np.inf
     assert (answer["low"], answer["high"]) == (None, None)
     assert "no end" in answer["reason"]
+
+
+def test_the_mean_of_hospitals_of_which_one_has_a_ratio_beyond_every_number_is_unknown():
+    pooled = pool(np.array([3000.0, 1.0, 900.0, 10.0]), np.full(4, 0.1))
+    answer = Answers(make_estimate(1.0, 0.1, "log"), pooled, "log").figure("hospitals_like_these")
+    assert (answer["value"], answer["low"], answer["high"]) == (None, None, None)
+    assert "no end" in answer["reason"]
+    json.dumps(answer, allow_nan=False)
