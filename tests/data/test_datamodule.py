@@ -295,6 +295,7 @@ def test_outcome_batches_say_what_is_known(tmp_path: Path) -> None:
     assert module.features == ("age_years", "crp_mg_l")
     assert in_order(batch, "clinical_bf")[:, 0].tolist() == [50, 51, 52, 53]
     assert batch["clinical_bf"][:, 1].isnan().all()
+    assert module.endpoints == ("oxygen", "icu", "death")  # all that the cohort has
     assert batch["endpoints_be"].tolist() == [[1, 0, 0]] * 4
     assert batch["endpoints_known_be"].tolist() == [[True, False, True]] * 4
 
