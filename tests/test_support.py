@@ -6,10 +6,10 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 #: Private names of others that have no public one: how a forked child ends (Python), what the bar of a training
-#: overrides and where a training keeps its device (Lightning).
+#: overrides and where a training keeps its device (Lightning), what a setting calls (Hydra).
 OF_OTHERS = {
     *("_exit", "_run_exitfuncs", "_shutdown"),
-    *("_trainer", "_get_train_description", "_root_device"),
+    *("_trainer", "_get_train_description", "_root_device", "_target_"),
 }
 
 

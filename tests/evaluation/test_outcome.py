@@ -31,7 +31,7 @@ def rows() -> BinaryOutcomes:
 @pytest.mark.parametrize("metric", ALL_CASES_METRICS)
 def test_an_influence_is_how_much_a_figure_moves_when_a_case_counts_more(rows: BinaryOutcomes, metric: str) -> None:
     """Doubling a case many times over: a numerical derivative of the definition, which knows nothing of formulas."""
-    rows, of = rows.at(np.arange(60)), ALL_CASES_METRICS[metric].of
+    rows, of = rows.at(np.arange(60)), ALL_CASES_METRICS[metric].compute
     found = of(rows)
     assert found.influence_n.sum() == pytest.approx(0, abs=1e-8)
     many = 200

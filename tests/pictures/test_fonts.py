@@ -85,6 +85,6 @@ def test_without_such_a_font_it_is_said_once_and_the_picture_is_still_made(
     without = fresh_copy_of(fonts)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert without.font_for("서울", 20).getname() == choose_font("x", 20).getname()
+            assert without.choose_font("서울", 20).getname() == choose_font("x", 20).getname()
     assert caplog.text.count("install Noto Sans CJK") == 1
-    assert without.font_families() == ["DejaVu Sans"]
+    assert without.list_font_families() == ["DejaVu Sans"]

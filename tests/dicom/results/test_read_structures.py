@@ -120,7 +120,7 @@ def test_an_outline_beyond_the_ct_or_of_another_series_is_refused(tmp_path: Path
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     first = lay(tmp_path)
-    with pytest.raises(UserError, match="is no DICOM Segmentation"):
+    with pytest.raises(UserError, match="is not a DICOM Segmentation"):
         read_header(first, {})
     (tmp_path / "text.dcm").write_text("no DICOM")
     with pytest.raises(UserError, match=r"text\.dcm: cannot be read as DICOM"):
