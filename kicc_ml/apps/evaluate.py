@@ -146,7 +146,8 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
     held_out = HeldOut(scores.cases)
     for folder in scores.folds:
-        of_fold = [str(row.case_id) for row in scores.cases.itertuples() if _is_of(folder, str(row.fold))]
+        of_cases = zip(scores.cases["case_id"].map(str), scores.cases["fold"].map(str), strict=True)
+        of_fold = [case_id for case_id, fold_name in of_cases if _is_of(folder, fold_name)]
         if of_fold and (folder.parent / SEVERITY).is_dir():  # an outcome run beside it has folds of the same names
             fold = load_fold(folder)
             model, modality = model_of([fold], held_out), fold.canonical.modality

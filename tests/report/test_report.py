@@ -2,6 +2,7 @@
 
 import io
 import json
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.shown import make_printable
@@ -19,6 +21,7 @@ from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import format_summary, summarise
 from kicc_ml.report import report
 from kicc_ml.report.report import ShownCase, site_table, write_report
+from tests.support.planted import clinical_case
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
 ABOUT = {
@@ -203,6 +206,15 @@ def test_a_hospital_of_any_name_is_shown_letter_by_letter(tmp_path: Path, site: 
     assert "\x1b" not in out.getvalue()
     page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})
     assert "<script>x</script>" not in page.read_text(encoding="utf-8")
+
+
+def test_two_hospitals_whose_names_differ_in_their_composition_alone_stand_side_by_side_in_table_1(tmp_path: Path):
+    names = [unicodedata.normalize(form, "한빛") for form in ("NFC", "NFD")]
+    assert names[0] != names[1]
+    cohort = [clinical_case(name, number, 1.0, age_years=60.0) for name in names for number in range(3)]
+    summary = summarise(case_rows(), NO_ROWS) | {"table_1": summarise_cases(cohort)}
+    page = write_report(tmp_path, summary, case_rows(), NO_ROWS, ABOUT).read_text(encoding="utf-8")
+    assert all(f"<th>{name}</th>" in page for name in names)
 
 
 def test_a_link_in_the_place_of_figures_leads_no_figure_elsewhere(tmp_path: Path):

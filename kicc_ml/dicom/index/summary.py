@@ -78,6 +78,6 @@ def _make_table(frame: pd.DataFrame) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in map(str, frame.columns):
         table.add_column(name, no_wrap=name == "reason", overflow="fold")
-    for row in frame.astype(str).itertuples(index=False):
+    for row in frame.astype(str).itertuples(index=False, name=None):
         table.add_row(*map(escape_markup, row))  # a folder may be called [red]
     return table
