@@ -61,6 +61,12 @@ def test_the_doctor_names_hospital_column_and_remedy(tmp_path: Path):
     assert "columns.yaml" in finding.remedy
 
 
+def test_the_doctor_examines_a_folder_of_a_table_alone(tmp_path: Path):
+    table = consortium({"siteA": 1.0, "siteB": 1.0, "siteC": 0.1})
+    table.assign(patient_id=range(len(table)), age_years=60, sex="F").to_csv(tmp_path / "clinical.csv", index=False)
+    assert [one.code for one in examine(str(tmp_path)).findings if one.severity != "note"] == ["units_apart"]
+
+
 @pytest.mark.skipif(
     not (Path(os.environ.get("KICC_DATA", "nowhere")) / "aiforcovid").is_dir(),
     reason="KICC_DATA with aiforcovid/ needed",

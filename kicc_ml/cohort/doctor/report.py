@@ -11,6 +11,8 @@ from kicc_ml.cohort.doctor.findings import Finding, worst_first
 from kicc_ml.cohort.doctor.images import image_findings
 from kicc_ml.cohort.doctor.masks import mask_findings
 from kicc_ml.cohort.doctor.table import table_findings
+from kicc_ml.cohort.repository import clinical_path, hospitals_with_images
+from kicc_ml.core.pseudonym import load_repository_key
 from kicc_ml.core.shown import escape_markup, format_count
 from kicc_ml.dicom.index.build import SourceIndex, read_index
 
@@ -39,12 +41,20 @@ def examine(source: str, *, decode: bool = False, true_paths: bool = False) -> D
     Raises:
         UserError: there is nothing to examine.
     """
-    (found,) = read_index([source], decode=decode, cached=True)
-    found = replace(found, true_paths=true_paths)
+    found = replace(_read(source, decode), true_paths=true_paths)
     in_folder = Path(source).is_dir()
     findings = [*image_findings(found, in_folder), *(table_findings(found) if in_folder else ())]
     findings += mask_findings(found) if in_folder else ()
     return _diagnosis(found, findings)
+
+
+def _read(source: str, decode: bool) -> SourceIndex:
+    """The index of a source; without images where it is a folder of a clinical table alone."""
+    root = Path(source)
+    if clinical_path(root).is_file() and not hospitals_with_images(root):
+        return SourceIndex(root, load_repository_key(root), (), ())
+    (found,) = read_index([source], decode=decode, cached=True)
+    return found
 
 
 def _diagnosis(found: SourceIndex, findings: Sequence[Finding]) -> Diagnosis:

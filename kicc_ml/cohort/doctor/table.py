@@ -47,7 +47,7 @@ def table_findings(found: SourceIndex) -> Iterator[Finding]:
         cells = read_clinical_cells(path)
     except TableError:
         return
-    if {"site", "patient_id"} <= set(cells):
+    if found.series and {"site", "patient_id"} <= set(cells):
         yield from _without_partner(cells, found)
 
 
