@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from kicc_ml.clinic.outputs import HeldOut
+from kicc_ml.clinic.outputs import OofCases
 from kicc_ml.core.types import Volume
-from kicc_ml.severity.domain_shift import NotForThisModel, check_hounsfield, check_lungs
-from kicc_ml.severity.image_features import scan_features
+from kicc_ml.severity.domain_shift import UnsuitableImage, check_hounsfield, check_lungs
+from kicc_ml.severity.image_features import measure_ct_features
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.hospital import make_hospitals, scan_ct
 from kicc_ml.synthetic.lesions import add_pneumonia
@@ -51,7 +51,7 @@ def good() -> pd.DataFrame:
     rows = []
     for seed in range(SITES * EACH):
         volume = chest(seed)
-        rows.append({"site": f"h{seed % SITES}", **scan_features(volume, found_by_value(volume))})
+        rows.append({"site": f"h{seed % SITES}", **measure_ct_features(volume, found_by_value(volume))})
     return pd.DataFrame(rows)
 
 
@@ -61,9 +61,9 @@ def verdict(volume: Volume, others: pd.DataFrame) -> str:
     try:
         check_hounsfield(volume)
         check_lungs(float(masks["lung"].sum() * np.prod(volume.spacing_mm) / 1000))
-    except NotForThisModel:
+    except UnsuitableImage:
         return "refused"
-    standing, reasons = HeldOut(others).standing(scan_features(volume, masks))
+    standing, reasons = OofCases(others).check_domain(measure_ct_features(volume, masks))
     assert bool(reasons) == (standing == "outside")
     return {"inside": "within", "outside": "flagged", "unchecked": "unchecked"}[standing]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.clinic.outputs import HeldOut
+from kicc_ml.clinic.outputs import OofCases
 from kicc_ml.core.types import Volume
 from kicc_ml.dicom.volume.read import place_frontal
-from kicc_ml.severity.domain_shift import NotForThisModel, check_lung_fields
-from kicc_ml.severity.image_features import film_features, lung_of
+from kicc_ml.severity.domain_shift import UnsuitableImage, check_lung_fields
+from kicc_ml.severity.image_features import find_lungs, measure_radiograph_features
 from kicc_ml.synthetic.anatomy import draw_physique
 from kicc_ml.synthetic.lesions import add_pneumonia
 from kicc_ml.synthetic.radiograph import (
@@ -51,7 +51,7 @@ def placed(one: Film) -> tuple[Volume, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def good() -> pd.DataFrame:
-    features = {seed: film_features(*placed(film(seed))) for seed in range(SITES * EACH)}
+    features = {seed: measure_radiograph_features(*placed(film(seed))) for seed in range(SITES * EACH)}
     return pd.DataFrame([{"site": f"h{seed % SITES}", **row} for seed, row in features.items()])
 
 
@@ -59,10 +59,10 @@ def verdict(one: Film, others: pd.DataFrame) -> str:
     """``refused``, ``flagged`` or ``within``, as ``kicc-ml predict`` comes to it."""
     volume, masks = placed(one)
     try:
-        check_lung_fields(lung_of(masks))
-    except NotForThisModel:
+        check_lung_fields(find_lungs(masks))
+    except UnsuitableImage:
         return "refused"
-    standing, unlike = HeldOut(others).standing(film_features(volume, masks))
+    standing, unlike = OofCases(others).check_domain(measure_radiograph_features(volume, masks))
     assert bool(unlike) == (standing == "outside")
     return {"inside": "within", "outside": "flagged", "unchecked": "unchecked"}[standing]
 

@@ -13,7 +13,7 @@ from kicc_ml.core.types import index_by_id
 from kicc_ml.dicom.index.sources import Scans, find_scans
 
 if TYPE_CHECKING:
-    from kicc_ml.clinic.new_scan import Clinic
+    from kicc_ml.clinic.new_scan import NewScanPipeline
     from kicc_ml.models.segmenter import Segmenter
 
 Source = Annotated[
@@ -80,22 +80,22 @@ def predict(
     """
     if not source:
         return _predict_table(outcome_run or run, clinical, out)
-    from kicc_ml.clinic.held_out_case import held_out_of, model_of, with_run
-    from kicc_ml.clinic.new_scan import Clinic, outcomes_of
+    from kicc_ml.clinic.held_out_case import add_run, describe_model, read_oof_cases
+    from kicc_ml.clinic.new_scan import NewScanPipeline, load_outcomes
     from kicc_ml.prediction.new_radiograph_scores import score_model
     from kicc_ml.prediction.segmentation import segmenter_of
     from kicc_ml.runs.folder import load_folds
     from kicc_ml.runs.start_line import describe_prediction
 
-    folds, held_out = load_folds(run), held_out_of(run)
+    folds, held_out = load_folds(run), read_oof_cases(run)
     segmenter = segmenter_of(folds, device, fast=fast)
-    model, outcomes = model_of(folds, held_out), outcomes_of(outcome_run, clinical)
-    model = with_run(model, "outcome run", outcomes.model.trained) if outcomes else model
+    model, outcomes = describe_model(folds, held_out), load_outcomes(outcome_run, clinical)
+    model = add_run(model, "outcome run", outcomes.model.trained) if outcomes else model
     scores = score_model(score_run, segmenter.canonical.modality)
-    model = with_run(model, "score run", scores.folds) if scores else model
+    model = add_run(model, "score run", scores.folds) if scores else model
     series, intake_s = _scans(source, segmenter)
     pages, objects = report or identified, dicom or bool(push)
-    clinic = Clinic(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
+    clinic = NewScanPipeline(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
     say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
     _predict(segmenter, clinic, out, series.set_aside)
 
@@ -119,31 +119,31 @@ def _predict_table(run: Path, table: Path | None, out: Path) -> None:
 
 def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
     """The scans of a source, earliest first, and the seconds in which each was found and judged."""
-    from kicc_ml.clinic.prior_studies import earliest_first
+    from kicc_ml.clinic.prior_studies import sort_earliest_first
     from kicc_ml.core.progress import StageTimer
 
     modality = segmenter.canonical.modality
     with (intake := StageTimer())("intake"):
         found = find_scans(source, segmenter.units, segmenter.spacing_known, modality)
-    return Scans(earliest_first(found), found.set_aside), intake.seconds["intake"] / len(found)
+    return Scans(sort_earliest_first(found), found.set_aside), intake.seconds["intake"] / len(found)
 
 
-def _predict(segmenter: "Segmenter", clinic: "Clinic", out: Path, refused: Mapping[str, str]) -> None:
+def _predict(segmenter: "Segmenter", clinic: "NewScanPipeline", out: Path, refused: Mapping[str, str]) -> None:
     """Predict the scans of a clinic, write the tables of all, and end."""
-    from kicc_ml.clinic.new_scan import risk_table
+    from kicc_ml.clinic.new_scan import make_risk_table
     from kicc_ml.clinic.outputs import DICOM
-    from kicc_ml.clinic.prior_studies import check_history
+    from kicc_ml.clinic.prior_studies import check_stamp_keys
     from kicc_ml.core.files import make_folder, write_table
     from kicc_ml.core.locks import hold
     from kicc_ml.prediction.segmentation import predict_series
     from kicc_ml.runs.folder import PREDICTIONS
 
     with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
-        check_history(out)
+        check_stamp_keys(out)
         rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
         write_table(out / PREDICTIONS, rows)
         if clinic.outcomes:
-            write_table(out / OUTCOMES, risk_table(out))
+            write_table(out / OUTCOMES, make_risk_table(out))
     if clinic.identified or any(out.glob(f"*/{DICOM}")):
         say(IDENTIFIES.format(out=out))
     set_aside = {**refused, **set_aside, **clinic.without_objects}
@@ -168,7 +168,7 @@ def compare(
 ) -> None:
     """Runs set side by side on the same held-out cases: paired differences of AUC and of lesion Dice, by Holm."""
     from kicc_ml.evaluation.comparison import compare_runs
-    from kicc_ml.report.terminal import comparison_table
+    from kicc_ml.report.terminal import make_comparison_table
     from kicc_ml.runs.tables import held_out_tables
 
     if len({str(run) for run in runs}) < 2:
@@ -181,7 +181,7 @@ def compare(
         raise UserError(
             "the runs have neither endpoints nor lesions in common; evaluate them: python evaluate.py runs=RUN"
         )
-    console.print(comparison_table(rows))
+    console.print(make_comparison_table(rows))
 
 
 def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCohort = None, root: Root = None) -> None:
@@ -189,7 +189,7 @@ def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCoho
 
     The objects are for the archives of these hospitals and identify patients; the run folder stays free of them.
     """
-    from kicc_ml.clinic.held_out_case import export_run, held_out_of, private_folder
+    from kicc_ml.clinic.held_out_case import export_run, make_private_folder, read_oof_cases
     from kicc_ml.core.locks import hold
     from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
     from kicc_ml.runs.folder import load_folds
@@ -198,9 +198,9 @@ def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCoho
     folds = load_folds(run)
     cases = index_by_id(RunCohort(root).read(folds[0].settings, folds[0].folder.parent))
     outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
-    private_folder(out, folds[0].folder.parent)
+    make_private_folder(out, folds[0].folder.parent)
     with hold(out / LOCK, f"the folder {out}"):
-        written, set_aside = export_run(folds, cases, held_out_of(run), outcomes, out, push)
+        written, set_aside = export_run(folds, cases, read_oof_cases(run), outcomes, out, push)
     say(IDENTIFIES.format(out=out))
     finish(f"{format_count(written, 'case')}: {out}/<case>/dicom", set_aside)
 

@@ -23,7 +23,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
 from kicc_ml.core.path_names import make_distinct_path_names, make_path_name
 from kicc_ml.core.shown import format_count, say
-from kicc_ml.report.sweep_table import headline, sweep_table, warning_of
+from kicc_ml.report.sweep_table import make_headline, make_sweep_table, warn_of_selection
 from kicc_ml.runs.folder import finished_folds
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.processes import processes_of
@@ -91,11 +91,11 @@ def write_sweep(
     """Print the table of all combinations and write it as CSV beside their runs."""
     rows = [_row(one, statuses[one.name], reasons.get(one.name)) for one in combinations]
     reported = sum(status in (0, 3) for status in statuses.values())
-    warning = warning_of(reported)
+    warning = warn_of_selection(reported)
     table = pd.DataFrame(rows).assign(settings_tried=reported)
     path = combinations[0].place / f"{_name_of_table(combinations)}.csv"
     write_table(path, table)
-    Console(width=None if sys.stdout.isatty() else 120).print(sweep_table(rows, list(combinations[0].values)))
+    Console(width=None if sys.stdout.isatty() else 120).print(make_sweep_table(rows, list(combinations[0].values)))
     for name, reason in reasons.items():
         say(f"failed: {next(one.text for one in combinations if one.name == name)}: {reason}")
     if warning:
@@ -114,7 +114,7 @@ def _row(combination: Combination, status: int, reason: str | None) -> dict[str,
         row["status"] = f"finished, {format_count(len(summary['quarantined']), 'case')} set aside"
     validation = validation_score(finished_folds(combination.run_dir))
     chosen = {} if validation.metric is None else {f"validation_{validation.metric}": validation.value}
-    return row | chosen | headline(summary)
+    return row | chosen | make_headline(summary)
 
 
 def _combination(

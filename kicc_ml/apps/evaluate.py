@@ -22,8 +22,8 @@ from rich.console import Console
 
 from kicc_ml.apps.command_line import run_once
 from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, with_clear_errors
-from kicc_ml.clinic.held_out_case import HeldOutCase, masks_in, model_of
-from kicc_ml.clinic.outputs import HeldOut
+from kicc_ml.clinic.held_out_case import OofCase, describe_model, read_masks
+from kicc_ml.clinic.outputs import OofCases
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import format_yaml
 from kicc_ml.core.path_names import make_path_name
@@ -44,12 +44,12 @@ from kicc_ml.pictures.montage import write_picture
 from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.prediction.segmentation import read_severity, severity_of
-from kicc_ml.report.external_predictions import evaluate_predictions, model_names
-from kicc_ml.report.report import ShownCase, site_table, write_report
-from kicc_ml.report.score_table import score_table
-from kicc_ml.report.study_description import division_of, environment, gap_between, study_of
-from kicc_ml.report.terminal import answer_table
-from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
+from kicc_ml.report.external_predictions import evaluate_predictions, name_models
+from kicc_ml.report.report import ShownCase, make_site_table, write_report
+from kicc_ml.report.score_table import make_radiograph_score_table
+from kicc_ml.report.study_description import compute_gap, describe_environment, describe_study, read_division
+from kicc_ml.report.terminal import make_answer_table
+from kicc_ml.report.worst_cases import read_modalities, show_predicted_cases, show_segmented_cases
 from kicc_ml.runs.folder import (
     PREDICTIONS,
     SEVERITY,
@@ -95,8 +95,8 @@ def evaluate_runs(
     """
     scores = [score(run, cohorts.get(run, RunCohort())) for run in runs]
     of_run = dict(zip(runs, scores, strict=True))
-    gap = gap_between(
-        {run: division_of(one.folds[0]) for run, one in of_run.items()},
+    gap = compute_gap(
+        {run: read_division(one.folds[0]) for run, one in of_run.items()},
         {run: one.predictions for run, one in of_run.items()},
     )
     pages = [write_results(run, one, gap) for run, one in of_run.items()]
@@ -144,15 +144,15 @@ def score(run: Path, cohort: RunCohort) -> Scores:
 
 def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
-    held_out = HeldOut(scores.cases)
+    held_out = OofCases(scores.cases)
     for folder in scores.folds:
         of_cases = zip(scores.cases["case_id"].map(str), scores.cases["fold"].map(str), strict=True)
         of_fold = [case_id for case_id, fold_name in of_cases if _is_of(folder, fold_name)]
         if of_fold and (folder.parent / SEVERITY).is_dir():  # an outcome run beside it has folds of the same names
             fold = load_fold(folder)
-            model, modality = model_of([fold], held_out), fold.canonical.modality
+            model, modality = describe_model([fold], held_out), fold.canonical.modality
             for case_id in track(of_fold, description=f"pages {folder.name}"):
-                held = HeldOutCase(scores.everyone[case_id], case_folder(folder.parent, case_id), outcomes, modality)
+                held = OofCase(scores.everyone[case_id], case_folder(folder.parent, case_id), outcomes, modality)
                 held.write_page(held_out, model)
 
 
@@ -165,7 +165,7 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
     summary = summarise(cases, scores.predictions, groups=scores.groups)
     summary["image_scores"] = compute_score_figures(scores.image_scores)
     summary["quarantined"] = quarantined(scores.folds)
-    summary |= study_of(scores.folds, scores.everyone, gap)
+    summary |= describe_study(scores.folds, scores.everyone, gap)
     run = about(folder, scores.folds)
     return write_report(folder, summary, cases, scores.predictions, run, shown_cases(scores))
 
@@ -188,7 +188,7 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
             f"{row['case_id']} of {folder.parent} is no case with a {modality} in the run's cohort; was it changed?"
         )
     volume = read_volume(series)
-    predicted = masks_in(folder, volume)
+    predicted = read_masks(folder, volume)
     reference = reference_masks(case, volume, modality)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     severity, lesion = read_severity(folder), reference.get("lesion")
@@ -214,28 +214,28 @@ def reference_severity(
 def shown_cases(scores: Scores) -> list[ShownCase]:
     """The worst and median cases of all folds: what was segmented, and the images that outcomes were told from."""
     runs = {fold.parent for fold in scores.folds}
-    modalities = dict.fromkeys(modality for fold in scores.folds for modality in modalities_of(fold))
+    modalities = dict.fromkeys(modality for fold in scores.folds for modality in read_modalities(fold))
 
     def montages(case_id: str) -> list[Image.Image]:
         paths = [case_folder(run, case_id) / MONTAGE for run in runs]
         return [Image.fromarray(read_picture(path, colours=True)) for path in paths if path.is_file()]
 
-    segmented = segmented_cases(scores.cases, montages, scores.everyone)
-    return segmented + predicted_cases(scores.predictions, scores.everyone, list(modalities))
+    segmented = show_segmented_cases(scores.cases, montages, scores.everyone)
+    return segmented + show_predicted_cases(scores.predictions, scores.everyone, list(modalities))
 
 
 def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
     """What the report says of how it came to be."""
     parts = {fold.parent: read_fold_settings(fold) for fold in folds}
     seeds = ["not stated" if one.seed is None else str(one.seed) for one in parts.values()]
-    how = " and ".join(dict.fromkeys(division_of(fold).replace("_", " ") for fold in folds))
+    how = " and ".join(dict.fromkeys(read_division(fold).replace("_", " ") for fold in folds))
     return {
         "name": run.name,
         "description": f"{len(folds)} models, {how}: every case is predicted by a model that was trained without "
         "its fold. What is fitted (weights, imputation, scaling, baselines) is fitted on the other folds alone.",
         "config": format_yaml([settings.values for settings in parts.values()]),
         "seed": ", ".join(dict.fromkeys(seeds)),
-        **environment(),
+        **describe_environment(),
     }
 
 
@@ -243,11 +243,11 @@ def print_results(page: Path) -> int:
     """The table of hospitals, what was set aside, and last the report. Returns the exit status."""
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(site_table(summary))
-    if answers := answer_table(summary):
+    console.print(make_site_table(summary))
+    if answers := make_answer_table(summary):
         console.print(answers)
     if summary.get("image_scores"):
-        console.print(score_table(summary["image_scores"]))
+        console.print(make_radiograph_score_table(summary["image_scores"]))
     for case_id, reason in summary["quarantined"].items():
         say(f"set aside: {case_id}: {reason}")
     say(f"report: {page}")
@@ -274,7 +274,7 @@ def main(cfg: DictConfig) -> None:
     runs, predictions = (paths_of(given) for given in (cfg.runs, cfg.predictions))
     cohort = cohort_of(cfg.cohort, read=bool(predictions))
     if predictions and not isinstance(cohort, RunCohort):
-        named = model_names(predictions)
+        named = name_models(predictions)
         folder = Path(cfg.report_dir or f"reports/{make_path_name('_'.join(named))}")
         page = evaluate_predictions(named, index_by_id(cohort), folder, runs)
     elif runs and not predictions:

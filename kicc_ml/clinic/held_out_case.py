@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kicc_ml.clinic.outputs import PAGE, HeldOut, Model, deliver, deliver_dicom, patient_page
+from kicc_ml.clinic.outputs import (
+    PAGE,
+    ModelProvenance,
+    OofCases,
+    make_patient_page,
+    write_case_outputs,
+    write_dicom_results,
+)
 from kicc_ml.clinic.page.page import PatientPage, write_page
 from kicc_ml.core.errors import UserError, describe_error, find_target_error, make_target_error
 from kicc_ml.core.files import PRIVATE_FOLDER
@@ -27,7 +34,7 @@ from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_s
 from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold, case_folder
 from kicc_ml.runs.tables import read_cases, read_predictions
 
-Trained = Fold | ClinicalFold | ZoneFold
+TrainedFold = Fold | ClinicalFold | ZoneFold
 
 RISKS_FROM = {
     NETWORK: "images and clinical table, by the fold that held the hospital out",
@@ -36,7 +43,7 @@ RISKS_FROM = {
 
 
 @dataclass(frozen=True)
-class HeldOutCase:
+class OofCase:
     """A case of a run as the fold predicted it that held its hospital out, from the files of that prediction.
 
     ``outcomes`` are the predictions of an outcome run on the same cohort, if there is one; ``modality`` is that of the
@@ -54,10 +61,10 @@ class HeldOutCase:
         assert series is not None  # it was predicted
         return series
 
-    def result(self) -> Result:
+    def load_result(self) -> Result:
         """Raises UserError where the scan can no longer be read."""
         volume = read_volume(self.series)
-        masks = masks_in(self.folder, volume)
+        masks = read_masks(self.folder, volume)
         severity, hanging = read_severity(self.folder), hanging_of(self.series)
         features = read_features(self.folder)
         burned_in = has_burned_in_text(self.series)
@@ -65,20 +72,20 @@ class HeldOutCase:
             self.case.case_id, volume, masks, severity, hanging=hanging, features=features, burned_in=burned_in
         )
 
-    def write_page(self, held_out: HeldOut, model: Model) -> None:
+    def write_page(self, held_out: OofCases, model: ModelProvenance) -> None:
         """The page, judged by the other hospitals alone."""
-        write_page(self.folder / PAGE, self._page(self.result(), held_out, model))
+        write_page(self.folder / PAGE, self._make_page(self.load_result(), held_out, model))
 
-    def write_dicom(self, held_out: HeldOut, model: Model, out: Path) -> list[Path]:
+    def write_dicom(self, held_out: OofCases, model: ModelProvenance, out: Path) -> list[Path]:
         """Page, sheet and DICOM into ``out``; without a Parametric Map: a run keeps masks and no probabilities."""
-        result = replace(self.result(), burned_in=False)  # it goes back to where the image is from
-        page = self._page(result, held_out, model)
+        result = replace(self.load_result(), burned_in=False)  # it goes back to where the image is from
+        page = self._make_page(result, held_out, model)
         out.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        deliver(out, result, page)
-        return deliver_dicom(out, result, page, self.series, model)
+        write_case_outputs(out, result, page)
+        return write_dicom_results(out, result, page, self.series, model)
 
-    def _page(self, result: Result, held_out: HeldOut, model: Model) -> PatientPage:
-        page = patient_page(result, held_out.without(self.case.site), model)
+    def _make_page(self, result: Result, held_out: OofCases, model: ModelProvenance) -> PatientPage:
+        page = make_patient_page(result, held_out.drop_site(self.case.site), model)
         risks = self.outcomes.of_case(self.case.case_id)
         return replace(
             page,
@@ -88,7 +95,7 @@ class HeldOutCase:
         )
 
 
-def masks_in(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
+def read_masks(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
     """The masks of a predicted case, boolean ``[x, y, z]``, by region.
 
     Raises:
@@ -103,7 +110,7 @@ def masks_in(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
     return masks
 
 
-def private_folder(out: Path, run: Path) -> Path:
+def make_private_folder(out: Path, run: Path) -> Path:
     """The folder for files that identify patients: outside of the run, which is handed over, and open to nobody else.
 
     Raises:
@@ -129,7 +136,7 @@ def private_folder(out: Path, run: Path) -> Path:
 def export_run(
     folds: Sequence[Fold],
     cases: Mapping[str, Case],
-    held_out: HeldOut,
+    held_out: OofCases,
     outcomes: OutcomeRecord,
     out: Path,
     push: str,
@@ -144,12 +151,12 @@ def export_run(
     """
     written, set_aside = 0, {}
     for fold in folds:
-        model = model_of([fold], held_out)
+        model = describe_model([fold], held_out)
         rows = read_predictions(fold.folder)
         for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
             try:
                 severity = case_folder(fold.folder.parent, case_id)
-                held = HeldOutCase(cases[case_id], severity, outcomes, fold.canonical.modality)
+                held = OofCase(cases[case_id], severity, outcomes, fold.canonical.modality)
                 objects = held.write_dicom(held_out, model, resolve_subfolder(out, case_id, "the case id"))
                 if push:
                     send(push, objects)
@@ -162,33 +169,33 @@ def export_run(
     return written, set_aside
 
 
-def held_out_of(run: Path) -> HeldOut:
+def read_oof_cases(run: Path) -> OofCases:
     """The held-out cases of a run that was evaluated (its ``cases.csv``); empty for one fold or without."""
-    return HeldOut(read_cases(run))
+    return OofCases(read_cases(run))
 
 
-def model_of(folds: Sequence[Fold], held_out: HeldOut) -> Model:
+def describe_model(folds: Sequence[Fold], held_out: OofCases) -> ModelProvenance:
     """The model of a run: a hash over the weights of its folds, its training hospitals and how it was validated."""
-    weights = _weights(folds)
+    weights = _hash_weights(folds)
     provenance = {
         "software": f"kicc_ml {version('kicc_ml')}",
-        "run": _run(folds),
+        "run": _describe_run(folds),
         "weights (SHA-256)": weights[:16],
-        "training hospitals": _sites(folds),
-        "validation": _validation(held_out.rows),
+        "training hospitals": _list_sites(folds),
+        "validation": _describe_validation(held_out.rows),
     }
-    return Model(weights, provenance)
+    return ModelProvenance(weights, provenance)
 
 
-def with_run(model: Model, label: str, folds: Sequence[Trained]) -> Model:
+def add_run(model: ModelProvenance, label: str, folds: Sequence[TrainedFold]) -> ModelProvenance:
     """The same with a further run, such as ``outcome run``: another model, so other objects in a PACS."""
-    weights = _weights(folds)
-    said = f"{_run(folds)}, weights {weights[:16]}, training hospitals {_sites(folds)}"
+    weights = _hash_weights(folds)
+    said = f"{_describe_run(folds)}, weights {weights[:16]}, training hospitals {_list_sites(folds)}"
     both = hashlib.sha256((model.weights + weights).encode()).hexdigest()
-    return Model(both, {**model.provenance, label: said})
+    return ModelProvenance(both, {**model.provenance, label: said})
 
 
-def _weights(folds: Sequence[Trained]) -> str:
+def _hash_weights(folds: Sequence[TrainedFold]) -> str:
     """Of the networks, and of the models in plain numbers beside them."""
     digest = hashlib.sha256()
     for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL, ZONE_RIDGES)):
@@ -197,15 +204,15 @@ def _weights(folds: Sequence[Trained]) -> str:
     return digest.hexdigest()
 
 
-def _run(folds: Sequence[Trained]) -> str:
+def _describe_run(folds: Sequence[TrainedFold]) -> str:
     return f"{folds[0].folder.parent.name}, {len(folds)} model{'s' if len(folds) > 1 else ''}"
 
 
-def _sites(folds: Sequence[Trained]) -> str:
+def _list_sites(folds: Sequence[TrainedFold]) -> str:
     return ", ".join(sorted({site for fold in folds for site in fold.about.sites}))
 
 
-def _validation(rows: pd.DataFrame) -> str:
+def _describe_validation(rows: pd.DataFrame) -> str:
     """What the run's held-out cases say, in a sentence."""
     if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
         return "none beside these weights"

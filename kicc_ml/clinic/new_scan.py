@@ -7,19 +7,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.clinic.held_out_case import masks_in
-from kicc_ml.clinic.outputs import DICOM, PAGE, HeldOut, Model, deliver, deliver_dicom, display_of, patient_page
+from kicc_ml.clinic.held_out_case import read_masks
+from kicc_ml.clinic.outputs import (
+    DICOM,
+    PAGE,
+    ModelProvenance,
+    OofCases,
+    make_display,
+    make_patient_page,
+    write_case_outputs,
+    write_dicom_results,
+)
 from kicc_ml.clinic.page.listing import Entry, write_listing
 from kicc_ml.clinic.page.page import PatientPage, Scan
 from kicc_ml.clinic.page.scan import DisplayScan
 from kicc_ml.clinic.prior_studies import (
-    Scanned,
+    StudyStamp,
+    find_latest_prior,
     is_dicom,
-    patient_id_of,
-    previous_of,
-    read_history,
-    scanned,
-    write_scanned,
+    make_study_stamp,
+    read_patient_id,
+    read_study_stamps,
+    write_study_stamp,
 )
 from kicc_ml.cohort.patient_table import PatientTable, read_patients
 from kicc_ml.core.errors import UserError, describe_error, find_target_error
@@ -37,7 +46,7 @@ from kicc_ml.prediction.new_radiograph_scores import ScoreModel
 from kicc_ml.prediction.result import Result, has_burned_in_text
 from kicc_ml.prediction.segmentation import PREDICT_AGAIN, SEVERITY_FILE, read_severity
 from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs
-from kicc_ml.severity.image_features import lung_of
+from kicc_ml.severity.image_features import find_lungs
 from kicc_ml.severity.plain_values import severity_to_ct_features
 
 logger = logging.getLogger(__name__)
@@ -48,7 +57,7 @@ SCORES_FILE = "scores.json"
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class OutcomePredictor:
     """Predicts the outcome of a new patient: by which model, and with what clinical table if there is one."""
 
     model: OutcomeModel
@@ -56,13 +65,13 @@ class Outcomes:
 
     def of(self, series: Series, result: Result) -> tuple[tuple[Risk, ...], str]:
         """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
-        values = self.patients.of(series.files[0].resolve(), patient_id_of(series)) if self.patients else {}
+        values = self.patients.of(series.files[0].resolve(), read_patient_id(series)) if self.patients else {}
         image = {{"CT": "ct", "CXR": "cxr"}[series.modality]: result.volume}
         known = dict(values) | (severity_to_ct_features(result.severity) if series.modality == "CT" else {})
         return self.model.risks(image, known), self.model.basis(image, known)
 
 
-def outcomes_of(run: Path | None, table: Path | None) -> Outcomes | None:
+def load_outcomes(run: Path | None, table: Path | None) -> OutcomePredictor | None:
     """None without an outcome run. Raises UserError for a table without one, which would be of no use."""
     if run is None:
         if table is not None:
@@ -71,11 +80,11 @@ def outcomes_of(run: Path | None, table: Path | None) -> Outcomes | None:
     model = outcome_model(run)
     if table is None and not model.folds:
         raise UserError(f"{run} predicts from the clinical table alone: give it with --clinical")
-    return Outcomes(model, read_patients(table) if table else None)
+    return OutcomePredictor(model, read_patients(table) if table else None)
 
 
 @dataclass(frozen=True)
-class Clinic:
+class NewScanPipeline:
     """Finishes a new scan: checks it, then writes its page and DICOM for its PACS, as far as asked.
 
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
@@ -84,13 +93,13 @@ class Clinic:
     cases no DICOM could be made, and why: their masks are written all the same.
     """
 
-    held_out: HeldOut
-    model: Model
+    held_out: OofCases
+    model: ModelProvenance
     report: bool = False
     dicom: bool = False
     identified: bool = False
     push: str = ""
-    outcomes: Outcomes | None = None
+    outcomes: OutcomePredictor | None = None
     score_model: ScoreModel | None = None
     scans: Mapping[str, Series] = field(default_factory=dict)
     intake_s: float = 0.0
@@ -102,7 +111,7 @@ class Clinic:
 
     def is_whole(self, series: Series, folder: Path) -> bool:
         wanted = [PAGE] * (self.report or self.dicom)
-        wanted += [f"{DICOM}/report.dcm"] * (self.dicom and not _no_study_because(series))
+        wanted += [f"{DICOM}/report.dcm"] * (self.dicom and not _explain_missing_study(series))
         wanted += [OUTCOME_FILE] * (self.outcomes is not None) + [SCORES_FILE] * (self.score_model is not None)
         return all((folder / name).exists() for name in wanted)
 
@@ -112,58 +121,58 @@ class Clinic:
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
         if result.hanging:
-            check_lung_fields(lung_of(result.masks))
+            check_lung_fields(find_lungs(result.masks))
         result.stages.seconds["intake, by scan"] = round(self.intake_s, 3)
-        own = scanned(result.case_id, series, folder.parent)
+        own = make_study_stamp(result.case_id, series, folder.parent)
         with result.stages("outcome"):
             risks, risks_from = self.outcomes.of(series, result) if self.outcomes else ((), "")
         scores = self.score_model.scores(result.volume) if self.score_model else ()
         if self.report or self.dicom:
             with result.stages("page and sheet"):
-                shown = replace(result, burned_in=self._hides(series))
-                page = self._page(series, shown, own, folder.parent)
+                shown = replace(result, burned_in=self._is_hidden(series))
+                page = self._make_page(series, shown, own, folder.parent)
                 page = replace(page, risks=risks, risks_from=risks_from, scores=scores)
-                deliver(folder, shown, page)
+                write_case_outputs(folder, shown, page)
             with result.stages("DICOM"):
-                self._to_pacs(series, result, page, folder)
+                self._write_for_pacs(series, result, page, folder)
         if self.outcomes:
             write_json(folder / OUTCOME_FILE, {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]})
         if self.score_model:
             write_json(folder / SCORES_FILE, [asdict(score) for score in scores])
         if own:
-            write_scanned(folder, own)
+            write_study_stamp(folder, own)
 
-    def _page(self, series: Series, result: Result, own: Scanned | None, out: Path) -> PatientPage:
+    def _make_page(self, series: Series, result: Result, own: StudyStamp | None, out: Path) -> PatientPage:
         identity = read_patient_identity(series.files[0]) if self.identified and is_dicom(series) else {}
-        page = patient_page(result, self.held_out, self.model, identity)
-        before = previous_of(own, read_history(out)) if own else None
-        previous = self._previous(own, before, out) if own and before else None
+        page = make_patient_page(result, self.held_out, self.model, identity)
+        before = find_latest_prior(own, read_study_stamps(out)) if own else None
+        previous = self._make_prior_scan(own, before, out) if own and before else None
         return replace(page, previous=previous, seconds=dict(result.stages.seconds))
 
-    def _previous(self, own: Scanned, before: Scanned, out: Path) -> Scan:
+    def _make_prior_scan(self, own: StudyStamp, before: StudyStamp, out: Path) -> Scan:
         """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
         folder, series = out / before.case_id, self.scans.get(before.case_id)
-        display = self._display(series, folder) if series else None
+        display = self._make_display(series, folder) if series else None
         link = f"../{make_link(Path(before.case_id) / PAGE)}" if (folder / PAGE).is_file() else ""
         return Scan(display, read_severity(folder), days_before=(own.time - before.time).days, link=link)
 
-    def _display(self, series: Series, folder: Path) -> DisplayScan:
-        hidden = self._hides(series)
+    def _make_display(self, series: Series, folder: Path) -> DisplayScan:
+        hidden = self._is_hidden(series)
         scan = read_volume(series)
-        return display_of(scan, masks_in(folder, scan), hanging_of(series), burned_in=hidden)
+        return make_display(scan, read_masks(folder, scan), hanging_of(series), burned_in=hidden)
 
-    def _hides(self, series: Series) -> bool:
+    def _is_hidden(self, series: Series) -> bool:
         """Whether a scan is left out of pictures: text in it may be a name, which only an identified page may show."""
         return has_burned_in_text(series) and not self.identified
 
-    def _to_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
+    def _write_for_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
         if not self.dicom:
             return
-        if because := _no_study_because(series):
+        if because := _explain_missing_study(series):
             logger.warning("%s %s: there is no study its results could be returned to", result.case_id, because)
             return
         try:
-            written = deliver_dicom(folder, result, page, series, self.model)
+            written = write_dicom_results(folder, result, page, series, self.model)
         except Exception as error:  # headers are wrong in many ways, and no patient is lost for one
             if fault := find_target_error(error, folder):
                 raise fault from error
@@ -176,7 +185,7 @@ class Clinic:
             send(self.push, written)
 
 
-def _no_study_because(series: Series) -> str:
+def _explain_missing_study(series: Series) -> str:
     """Why DICOM objects cannot refer to a scan; "" where they can."""
     if not is_dicom(series):
         return "is no DICOM"
@@ -191,13 +200,13 @@ def list_patients(out: Path) -> Path:
     folders = sorted(path.parent for path in out.rglob(SEVERITY_FILE) if path.is_file())
     if not folders:
         raise UserError(f"{out} holds no prediction (no {SEVERITY_FILE}); run kicc-ml predict, or give a run folder")
-    history = {one.case_id: one for one in read_history(out)}
-    return write_listing(out / LISTING, [_entry(folder, out, history) for folder in folders])
+    history = {one.case_id: one for one in read_study_stamps(out)}
+    return write_listing(out / LISTING, [_make_entry(folder, out, history) for folder in folders])
 
 
-def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
+def _make_entry(folder: Path, out: Path, history: Mapping[str, StudyStamp]) -> Entry:
     page, own = folder / PAGE, history.get(folder.name)
-    before = previous_of(own, history.values()) if own else None
+    before = find_latest_prior(own, history.values()) if own else None
     return Entry(
         folder.name,
         read_severity(folder),
@@ -206,7 +215,7 @@ def _entry(folder: Path, out: Path, history: Mapping[str, Scanned]) -> Entry:
     )
 
 
-def risk_table(out: Path) -> pd.DataFrame:
+def make_risk_table(out: Path) -> pd.DataFrame:
     """The risks of all patients of a folder: ``case_id endpoint probability low high clinical``."""
     rows = [
         {"case_id": path.parent.name, **risk}

@@ -19,7 +19,7 @@ SCAN_FILE = "scan.json"
 
 
 @dataclass(frozen=True)
-class Scanned:
+class StudyStamp:
     """Whose scan a result is of, and when: pseudonyms, and a time whose day is moved alike for all of a patient's.
 
     The time is cut off to the hour: to the second it would find its row in the log of a PACS. ``key`` is the
@@ -38,26 +38,26 @@ class Scanned:
         return datetime.fromisoformat(self.moved)
 
 
-def scanned(case_id: str, series: Series, out: Path) -> Scanned | None:
+def make_study_stamp(case_id: str, series: Series, out: Path) -> StudyStamp | None:
     """None where the scan says neither whose nor when it is. Pseudonyms are under the key of ``out``, so that scans of
     one patient from several folders meet.
     """
-    patient_id = patient_id_of(series)
+    patient_id = read_patient_id(series)
     if not patient_id or series.acquired is None:
         return None
     key = load_repository_key(out)
     patient = make_pseudonym(key, patient_id)
     moved, study = coarsen_time(key, patient, series.acquired), make_pseudonym(key, series.study)
-    return Scanned(case_id, series.modality, patient, study, moved.isoformat(), compute_key_fingerprint(key))
+    return StudyStamp(case_id, series.modality, patient, study, moved.isoformat(), compute_key_fingerprint(key))
 
 
-def check_history(out: Path) -> None:
+def check_stamp_keys(out: Path) -> None:
     """Raises UserError where scans lie in a folder of results under another key than its own: they would not meet."""
-    for fingerprint in {one.key for one in read_history(out)} - {""}:
+    for fingerprint in {one.key for one in read_study_stamps(out)} - {""}:
         check_key(fingerprint, load_repository_key(out), out)
 
 
-def patient_id_of(series: Series) -> str:
+def read_patient_id(series: Series) -> str:
     """The ID as the hospital writes it, or the name of another file less its suffix; it stays in memory."""
     if is_dicom(series):
         return read_patient_identity(series.files[0]).get("ID", "")
@@ -68,19 +68,19 @@ def is_dicom(series: Series) -> bool:
     return not series.files[0].name.lower().endswith((*NIFTI_SUFFIXES, *RADIOGRAPH_SUFFIXES))
 
 
-def write_scanned(folder: Path, one: Scanned) -> None:
+def write_study_stamp(folder: Path, one: StudyStamp) -> None:
     write_json(folder / SCAN_FILE, asdict(one))
 
 
-def read_history(out: Path) -> list[Scanned]:
+def read_study_stamps(out: Path) -> list[StudyStamp]:
     """All that lie beside the results of a folder."""
-    return [_read_scanned(path) for path in sorted(out.glob(f"*/{SCAN_FILE}"))]
+    return [_read_study_stamp(path) for path in sorted(out.glob(f"*/{SCAN_FILE}"))]
 
 
-def _read_scanned(path: Path) -> Scanned:
+def _read_study_stamp(path: Path) -> StudyStamp:
     kept = read_json_object(path, PREDICT_AGAIN)
     try:
-        one = Scanned(**kept)
+        one = StudyStamp(**kept)
         fits = all(isinstance(word, str) for word in kept.values()) and one.time.tzinfo is None
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}") from error
@@ -89,7 +89,7 @@ def _read_scanned(path: Path) -> Scanned:
     return one
 
 
-def previous_of(one: Scanned, history: Iterable[Scanned]) -> Scanned | None:
+def find_latest_prior(one: StudyStamp, history: Iterable[StudyStamp]) -> StudyStamp | None:
     """The latest earlier scan of the patient, of another study and the same kind."""
     earlier = [
         other
@@ -101,6 +101,6 @@ def previous_of(one: Scanned, history: Iterable[Scanned]) -> Scanned | None:
     return max(earlier, key=lambda other: other.time, default=None)
 
 
-def earliest_first(series: Mapping[str, Series]) -> dict[str, Series]:
+def sort_earliest_first(series: Mapping[str, Series]) -> dict[str, Series]:
     """In the order in which they were taken, those without a time first: a scan finds what is predicted before it."""
     return dict(sorted(series.items(), key=lambda item: item[1].acquired or datetime.min))

@@ -31,7 +31,7 @@ from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_p
 from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
 from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
-from kicc_ml.severity.image_features import features_of
+from kicc_ml.severity.image_features import measure_features
 from kicc_ml.severity.plain_values import CASE_COLUMNS, case_to_row, severity_from_json, severity_to_json
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def predict_one(
     with stages("severity"):
         severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
         severity = severity.without_sides if hanging == "otherwise" else severity
-        features = features_of(volume, masks, "CXR" if hanging else "CT")
+        features = measure_features(volume, masks, "CXR" if hanging else "CT")
     burned_in = has_burned_in_text(series)
     result = Result(case_id, volume, masks, severity, probability_xyz, stages, hanging, features, burned_in)
     with remove_new_on_failure(folder):

@@ -21,24 +21,28 @@ UNKNOWN = "cannot be known from the run"
 STATED, IN_PART, NOT_KNOWN = "stated", "in part", "not known"
 
 
-def checklists(summary: Mapping[str, Any], run: Mapping[str, str]) -> list[dict[str, Any]]:
+def fill_checklists(summary: Mapping[str, Any], run: Mapping[str, str]) -> list[dict[str, Any]]:
     """Each standard that concerns the run: ``standard version counts items``; of an item its ``state`` and ``answer``.
 
     TRIPOD+AI concerns runs that predict outcomes, CLAIM those with images; where the settings are not known, as of
     predictions made elsewhere, images are taken to have been used.
     """
-    known = facts.facts_of(summary, run)
+    known = facts.collect_facts(summary, run)
     standards = yaml.safe_load((files("kicc_ml.report") / "checklist.yaml").read_text(encoding="utf-8"))
-    return [_filled(standard, known) for standard in standards if standard["concerns"] in facts.concerns(summary, run)]
+    return [
+        _fill_checklist(standard, known)
+        for standard in standards
+        if standard["concerns"] in facts.list_concerns(summary, run)
+    ]
 
 
-def _filled(standard: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
-    items = [answered(item, known) for item in standard["items"]]
+def _fill_checklist(standard: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    items = [answer_item(item, known) for item in standard["items"]]
     counts = {state: sum(item["state"] == state for item in items) for state in (STATED, IN_PART, NOT_KNOWN)}
     return {"standard": standard["standard"], "version": standard["version"], "counts": counts, "items": items}
 
 
-def answered(item: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+def answer_item(item: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
     """One item: the sentence with its facts, and what the authors have to add."""
     sentence = item.get("known", "")
     needed = {name for _, name, _, _ in string.Formatter().parse(sentence) if name} | set(item.get("needs", ()))

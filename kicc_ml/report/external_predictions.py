@@ -27,18 +27,18 @@ from kicc_ml.evaluation.subgroups import make_groups
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.report.report import ShownCase, write_report
-from kicc_ml.report.study_description import environment, study_of
-from kicc_ml.report.worst_cases import predicted_cases, segmented_cases
+from kicc_ml.report.study_description import describe_environment, describe_study
+from kicc_ml.report.worst_cases import show_predicted_cases, show_segmented_cases
 from kicc_ml.runs.tables import held_out_tables
 
-NOTHING = pd.DataFrame()
+EMPTY_TABLE = pd.DataFrame()
 
 #: Why a mask of a case is set aside of which the cohort has no CT; whoever predicted it had one.
 NO_CT = "mask not judged: the cohort has no usable CT of this case; kicc-ml index says why"
 
 
 @dataclass(frozen=True)
-class JudgedMasks:
+class ScoredMasks:
     """A folder of masks: a row of ``cases.csv`` per case that was scored, its worst and median cases in pictures, and
     why the others were set aside.
     """
@@ -48,7 +48,7 @@ class JudgedMasks:
     set_aside: Mapping[str, str]
 
 
-def model_names(paths: Sequence[Path]) -> dict[str, Path]:
+def name_models(paths: Sequence[Path]) -> dict[str, Path]:
     """What each file or folder of predictions is called in the report: its name without suffix."""
     if absent := [str(path) for path in paths if not path.exists()]:
         raise UserError(f"{', '.join(absent)}: there is no such file or folder")
@@ -72,25 +72,25 @@ def evaluate_predictions(
     tables = [
         make_prediction_rows(read_cells(path), path, cases, name) for name, path in named.items() if not path.is_dir()
     ]
-    beside = beside_of(runs, tables, cases)
-    judged = {name: judge_masks(path, cases) for name, path in named.items() if path.is_dir()}
-    predictions = pd.concat([*tables, *beside.values()], ignore_index=True) if tables else NOTHING
-    about = about_predictions(named.values()) | about_beside(tables, beside)
+    beside = read_baselines(runs, tables, cases)
+    judged = {name: score_masks(path, cases) for name, path in named.items() if path.is_dir()}
+    predictions = pd.concat([*tables, *beside.values()], ignore_index=True) if tables else EMPTY_TABLE
+    about = describe_predictions(named.values()) | describe_baselines(tables, beside)
     quarantined = {case_id: why for one in judged.values() for case_id, why in one.set_aside.items()}
-    study = study_of([], cases) | {"quarantined": quarantined}
-    together = JudgedMasks(NOTHING, (), {})
+    study = describe_study([], cases) | {"quarantined": quarantined}
+    together = ScoredMasks(EMPTY_TABLE, (), {})
     if len(judged) == 1:
         (together,) = judged.values()
     for name, one in judged.items() if len(judged) > 1 else ():
-        summary = summarise(one.rows, NOTHING) | study
-        write_report(folder / name, summary, one.rows, NOTHING, about | {"name": name}, one.shown)
+        summary = summarise(one.rows, EMPTY_TABLE) | study
+        write_report(folder / name, summary, one.rows, EMPTY_TABLE, about | {"name": name}, one.shown)
     summary = summarise(together.rows, predictions, groups=make_groups(cases.values())) | study
     summary["comparisons"] += compare_segmentations({name: one.rows for name, one in judged.items()}, "lesion")
-    shown = [*together.shown, *predicted_cases(predictions, cases, get_args(Modality))]
+    shown = [*together.shown, *show_predicted_cases(predictions, cases, get_args(Modality))]
     return write_report(folder, summary, together.rows, predictions, about | {"name": " and ".join(named)}, shown)
 
 
-def beside_of(
+def read_baselines(
     runs: Sequence[Path], tables: Sequence[pd.DataFrame], cases: Mapping[str, Case]
 ) -> dict[Path, pd.DataFrame]:
     """Rows of the models of each run, for the endpoints of ``tables``.
@@ -115,7 +115,7 @@ def beside_of(
     return found
 
 
-def about_beside(tables: Sequence[pd.DataFrame], beside: Mapping[Path, pd.DataFrame]) -> dict[str, str]:
+def describe_baselines(tables: Sequence[pd.DataFrame], beside: Mapping[Path, pd.DataFrame]) -> dict[str, str]:
     """What the report says of the baselines: from which run they are and whom they lack, or how to get them."""
     if not tables:
         return {}
@@ -124,16 +124,16 @@ def about_beside(tables: Sequence[pd.DataFrame], beside: Mapping[Path, pd.DataFr
             "none. python train.py experiment=clinical cohort=... fits them; then runs=runs/clinical sets them beside"
         )
         return {"baselines": advice}
-    return {"baselines": "; ".join(_origin(run, rows, tables[0]) for run, rows in beside.items())}
+    return {"baselines": "; ".join(_describe_origin(run, rows, tables[0]) for run, rows in beside.items())}
 
 
-def _origin(run: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
+def _describe_origin(run: Path, rows: pd.DataFrame, table: pd.DataFrame) -> str:
     lacking = len(set(table["case_id"]) - set(rows["case_id"]))
     without = f", {lacking} cases were not predicted by it" if lacking else ""
     return f"{', '.join(dict.fromkeys(rows['model']))} of {run}, each case held out{without}"
 
 
-def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
+def score_masks(folder: Path, cases: Mapping[str, Case]) -> ScoredMasks:
     """How the masks of ``folder`` agree with the reference lesions of the cases that have one."""
     referenced = [case_id for case_id, case in cases.items() if case.ct is not None and is_known("lesion", case.masks)]
     if not referenced:
@@ -149,11 +149,11 @@ def judge_masks(folder: Path, cases: Mapping[str, Case]) -> JudgedMasks:
             continue
         rows.append(score_mask(cases[case_id], path, volume, reference))
     table = pd.DataFrame(rows, columns=None if rows else ["case_id", "site", "fold"])
-    shown = segmented_cases(table, lambda one: [_picture(cases[one], files[one])], cases)
-    return JudgedMasks(table, shown, set_aside)
+    shown = show_segmented_cases(table, lambda one: [_draw_picture(cases[one], files[one])], cases)
+    return ScoredMasks(table, shown, set_aside)
 
 
-def _picture(case: Case, path: Path) -> Image.Image:
+def _draw_picture(case: Case, path: Path) -> Image.Image:
     volume, reference = read_reference(case)
     return draw_case_picture(
         case.case_id, volume, predicted_masks(case, path, volume), None, None, reference.get("lesion")
@@ -178,10 +178,10 @@ def score_mask(case: Case, path: Path, volume: Volume, reference: Mapping[str, n
     return {"case_id": case.case_id, "site": case.site, "fold": ""} | make_case_columns(scores)
 
 
-def about_predictions(paths: Iterable[Path]) -> dict[str, str]:
+def describe_predictions(paths: Iterable[Path]) -> dict[str, str]:
     return {
         "description": "Predictions made elsewhere, scored against the known outcomes and masks of the cohort. What "
         "the models were trained on, and whether they had seen these patients, is not known here.",
         "predictions": ", ".join(map(str, paths)),
-        **environment(),
+        **describe_environment(),
     }

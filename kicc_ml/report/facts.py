@@ -11,65 +11,65 @@ from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, make_label
 
 #: Columns of a table that are named among the missing; the others are counted.
-MISSING_NAMED = 8
+MAX_MISSING_NAMED = 8
 
 #: Keys of the settings that say what training was.
-TRAINING = {"max_time": "time limit", "max_epochs": "epochs", "max_steps": "steps", "precision": "precision"}
+TRAINING_LIMITS = {"max_time": "time limit", "max_epochs": "epochs", "max_steps": "steps", "precision": "precision"}
 
 
-def facts_of(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[str, str]:
+def collect_facts(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[str, str]:
     """Facts by name. ``run`` is that of :func:`kicc_ml.report.report.write_report`; its ``config`` are settings."""
     facts = {
-        **_of_participants(summary),
-        **_of_results(summary),
-        **_of_leakage(summary.get("leakage", {})),
-        **_of_run(run),
-        **_of_settings(settings_of(run)),
+        **_describe_participants(summary),
+        **_describe_results(summary),
+        **_describe_leakage(summary.get("leakage", {})),
+        **_describe_software(run),
+        **_describe_settings(parse_settings(run)),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def settings_of(run: Mapping[str, str]) -> list[dict[str, Any]]:
+def parse_settings(run: Mapping[str, str]) -> list[dict[str, Any]]:
     """The settings of each part of a run; none where they are not known."""
     return parse_yaml_documents(run["config"]) if "config" in run else []
 
 
-def concerns(summary: Mapping[str, Any], run: Mapping[str, str]) -> set[str]:
+def list_concerns(summary: Mapping[str, Any], run: Mapping[str, str]) -> set[str]:
     """``outcome`` where outcomes were predicted, ``images`` where images went in, as far as that can be told."""
-    settings = settings_of(run)
-    with_images = any(_images_of(one) for one in settings) if settings else True
-    return {name for name, is_so in (("outcome", _endpoints(summary)), ("images", with_images)) if is_so}
+    settings = parse_settings(run)
+    with_images = any(_uses_images(one) for one in settings) if settings else True
+    return {name for name, is_so in (("outcome", _list_endpoints(summary)), ("images", with_images)) if is_so}
 
 
-def _of_participants(summary: Mapping[str, Any]) -> dict[str, str]:
+def _describe_participants(summary: Mapping[str, Any]) -> dict[str, str]:
     sites = list(summary["sites"])
     flows = [one["flow"] for one in summary.get("flow", [])]
     return {
         "cases": f"{summary['n']} cases",
         "sites": f"{len(sites)} {'hospital' if len(sites) == 1 else 'hospitals'}",
         "site_names": ", ".join(sites),
-        "flow": "; ".join(dict.fromkeys(map(_flow_in_words, flows))),
+        "flow": "; ".join(dict.fromkeys(map(_describe_flow, flows))),
         "table_1": "yes" if "table_1" in summary else "",
-        "missing": _missing(summary["table_1"]["missing"]) if "table_1" in summary else "",
+        "missing": _describe_missing(summary["table_1"]["missing"]) if "table_1" in summary else "",
     }
 
 
-def _flow_in_words(flow: Mapping[str, Any]) -> str:
+def _describe_flow(flow: Mapping[str, Any]) -> str:
     excluded = sum(flow.get("excluded", {}).values())
     return f"{flow['rows']} {flow.get('unit', 'rows of the table')}, {excluded} excluded, {flow['cases']} cases"
 
 
-def _missing(missing: Mapping[str, int]) -> str:
+def _describe_missing(missing: Mapping[str, int]) -> str:
     empty = sorted(((count, name) for name, count in missing.items() if count), reverse=True)
     if not empty:
         return "No value is missing"
-    named = ", ".join(f"{make_label(name)} {count}" for count, name in empty[:MISSING_NAMED])
-    rest = len(empty) - MISSING_NAMED
+    named = ", ".join(f"{make_label(name)} {count}" for count, name in empty[:MAX_MISSING_NAMED])
+    rest = len(empty) - MAX_MISSING_NAMED
     return f"Missing: {named}" + (f", and {rest} more columns" if rest > 0 else "")
 
 
-def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
-    endpoints, regions = _endpoints(summary), _regions(summary)
+def _describe_results(summary: Mapping[str, Any]) -> dict[str, str]:
+    endpoints, regions = _list_endpoints(summary), _list_regions(summary)
     segmented, predicted = ", ".join(map(make_label, regions)), ", ".join(map(make_label, endpoints))
     tasks = [f"Segmentation of {segmented}"] * bool(regions) + [f"Prediction of {predicted}"] * bool(endpoints)
     first = {endpoint: next(iter(summary["outcome"][endpoint].values())) for endpoint in endpoints}
@@ -80,7 +80,7 @@ def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
         "models": ", ".join(
             dict.fromkeys(make_label(model) for name in endpoints for model in summary["outcome"][name])
         ),
-        "events": "; ".join(f"{make_label(name)}: {_events(figures)}" for name, figures in first.items()),
+        "events": "; ".join(f"{make_label(name)}: {_format_events(figures)}" for name, figures in first.items()),
         "regions": segmented,
         "reference": "; ".join(
             ["Masks laid beside the images"] * bool(regions) + ["Outcomes as the table states them"] * bool(endpoints)
@@ -89,38 +89,38 @@ def _of_results(summary: Mapping[str, Any]) -> dict[str, str]:
             ["Dice, surface Dice, HD95, volume error, lesion-wise detection"] * bool(regions)
             + ["AUC, average precision, Brier, calibration, net benefit"] * bool(endpoints)
         ),
-        "performance": "; ".join([*_dice(summary, regions), *_areas(summary, endpoints)]),
-        "heterogeneity": "; ".join(_heterogeneity(summary)),
+        "performance": "; ".join([*_list_dice(summary, regions), *_list_aucs(summary, endpoints)]),
+        "heterogeneity": "; ".join(_list_heterogeneity(summary)),
         "subgroups": f"Figures by {', '.join(groupings)}" if groupings else "",
-        "acquisition": _vendors(summary),
+        "acquisition": _describe_acquisition(summary),
         "not_evaluable": f"in {format_count(unjudged, 'instance')} a hospital cannot be judged for something"
         if unjudged
         else "Every hospital could be judged",
         "verdict": " ".join(found["comparison"] for found in summary.get("verdict", {}).values()),
-        "failures": _failures(summary),
+        "failures": _describe_failures(summary),
     }
 
 
-def _endpoints(summary: Mapping[str, Any]) -> list[str]:
+def _list_endpoints(summary: Mapping[str, Any]) -> list[str]:
     """Endpoints for which any model has a figure."""
     return [name for name, models in summary["outcome"].items() if any("n" in one["brier"] for one in models.values())]
 
 
-def _regions(summary: Mapping[str, Any]) -> list[str]:
+def _list_regions(summary: Mapping[str, Any]) -> list[str]:
     return [region for region, figures in summary["segmentation"].items() if figures["dice"]["n"]]
 
 
-def _events(figures: Mapping[str, Any]) -> str:
+def _format_events(figures: Mapping[str, Any]) -> str:
     return f"{figures['brier'].get('events', 0)} events among {figures['brier'].get('n', 0)}"
 
 
-def _dice(summary: Mapping[str, Any], regions: Iterable[str]) -> list[str]:
+def _list_dice(summary: Mapping[str, Any], regions: Iterable[str]) -> list[str]:
     return [
         f"Dice of {make_label(region)} {format_estimate(summary['segmentation'][region]['dice'])}" for region in regions
     ]
 
 
-def _areas(summary: Mapping[str, Any], endpoints: Iterable[str]) -> list[str]:
+def _list_aucs(summary: Mapping[str, Any], endpoints: Iterable[str]) -> list[str]:
     return [
         f"AUC for {make_label(endpoint)} {format_estimate(figures['auroc'])} ({make_label(model)})"
         for endpoint in endpoints
@@ -128,7 +128,7 @@ def _areas(summary: Mapping[str, Any], endpoints: Iterable[str]) -> list[str]:
     ]
 
 
-def _heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
+def _list_heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
     for endpoint, models in summary["meta_analysis"].items():
         pooled = next(iter(models.values()))["reml"]
         if pooled["mean"] is None:
@@ -139,18 +139,18 @@ def _heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
             yield f"{make_label(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {said}"
 
 
-def _vendors(summary: Mapping[str, Any]) -> str:
+def _describe_acquisition(summary: Mapping[str, Any]) -> str:
     groups = {row["group"] for row in summary["subgroups"] if row["grouping"] in ("vendor", "projection", "dose_class")}
     return f"As the files state: {', '.join(sorted(groups))}" if groups else ""
 
 
-def _failures(summary: Mapping[str, Any]) -> str:
+def _describe_failures(summary: Mapping[str, Any]) -> str:
     shown = ["Worst and median cases are shown as pictures"] * bool(summary.get("shown"))
     set_aside = len(summary.get("quarantined", {}))
     return "; ".join(shown + [f"{set_aside} cases set aside, with the reason"] * ("quarantined" in summary))
 
 
-def _of_leakage(leakage: Mapping[str, Any]) -> dict[str, str]:
+def _describe_leakage(leakage: Mapping[str, Any]) -> dict[str, str]:
     if not leakage:
         return {}
     flagged = [probe["features"] for probe in leakage["site_probe"] if probe["flagged"]]
@@ -159,7 +159,7 @@ def _of_leakage(leakage: Mapping[str, Any]) -> dict[str, str]:
     return {"leakage": f"{told}; {copies} pairs of persons with the same or nearly the same image"}
 
 
-def _of_run(run: Mapping[str, str]) -> dict[str, str]:
+def _describe_software(run: Mapping[str, str]) -> dict[str, str]:
     packages = ("torch", "monai", "pytorch-lightning", "scikit-learn")
     return {
         **{name: run.get(name, "") for name in ("kicc_ml", "seed")},
@@ -168,17 +168,17 @@ def _of_run(run: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _of_settings(settings: list[dict[str, Any]]) -> dict[str, str]:
+def _describe_settings(settings: list[dict[str, Any]]) -> dict[str, str]:
     """Facts that the settings imply by what the code does with them."""
     if not settings:
         return {}
-    each = [_of_part(part) for part in settings]
+    each = [_describe_part(part) for part in settings]
     joined = {name: "; ".join(dict.fromkeys(part[name] for part in each if part[name])) for name in each[0]}
     return joined | {"settings": "yes", "disjoint": "The person: nobody is on two sides of a fold"}
 
 
-def _of_part(part: Mapping[str, Any]) -> dict[str, str]:
-    cohort, split = _called(part["cohort"]), _called(part["split"])
+def _describe_part(part: Mapping[str, Any]) -> dict[str, str]:
+    cohort, split = _name_target(part["cohort"]), _name_target(part["split"])
     own = cohort in ("repository", "synthetic")
     unseen = split in ("leave one site out", "site kfold")
     return {
@@ -186,21 +186,21 @@ def _of_part(part: Mapping[str, Any]) -> dict[str, str]:
         "repository": "yes" if own else "",
         "split": f"{capitalize(split)}; what is fitted is fitted inside the fold",
         "external": "Each hospital is tested by models of the other hospitals, within one cohort" if unseen else "",
-        "guard": _guard(part) if own else "",
-        "preparation": _preparation(part),
+        "guard": _describe_guard(part) if own else "",
+        "preparation": _describe_preparation(part),
         "technology": "deep learning" if part.get("network") else "regression and boosted trees",
-        "model": _model(part),
-        "training": _training(part),
+        "model": _describe_model(part),
+        "training": _describe_training(part),
     }
 
 
-def _guard(part: Mapping[str, Any]) -> str:
+def _describe_guard(part: Mapping[str, Any]) -> str:
     window, endpoints = part.get("image_window_days"), part.get("guard_endpoints") or []
     days = f"Images of days {window[0]} to {window[1]} from admission" if window else "Images of any day"
     return f"{days}; none, and no dated value, after {', '.join(map(make_label, endpoints))}" if endpoints else days
 
 
-def _preparation(part: Mapping[str, Any]) -> str:
+def _describe_preparation(part: Mapping[str, Any]) -> str:
     data = part.get("data") or {}
     ct, cxr = data.get("canonical") or data.get("canonical_ct"), data.get("canonical_cxr")
     said = [f"CT within {ct.get('window_hu')} HU at {ct.get('spacing_mm') or 'its own'} mm"] if ct else []
@@ -208,24 +208,24 @@ def _preparation(part: Mapping[str, Any]) -> str:
     return " and ".join(said) or "Values of the table as they are"
 
 
-def _model(part: Mapping[str, Any]) -> str:
+def _describe_model(part: Mapping[str, Any]) -> str:
     if not part.get("network"):
         return "Baselines alone: ridge regressions and boosted trees"
-    return f"{_called(part['network'])}, all parameters under settings"
+    return f"{_name_target(part['network'])}, all parameters under settings"
 
 
-def _training(part: Mapping[str, Any]) -> str:
+def _describe_training(part: Mapping[str, Any]) -> str:
     trainer = part.get("trainer") or {}
-    limits = [f"{name} {trainer[key]}" for key, name in TRAINING.items() if trainer.get(key) not in (None, -1)]
+    limits = [f"{name} {trainer[key]}" for key, name in TRAINING_LIMITS.items() if trainer.get(key) not in (None, -1)]
     rate = (part.get("model") or {}).get("learning_rate")
     return ", ".join(([f"learning rate {rate}"] if rate else []) + limits) if part.get("network") else ""
 
 
-def _images_of(part: Mapping[str, Any]) -> bool:
+def _uses_images(part: Mapping[str, Any]) -> bool:
     data = part.get("data") or {}
     return any(data.get(name) for name in ("canonical", "canonical_ct", "canonical_cxr"))
 
 
-def _called(part: Mapping[str, Any]) -> str:
+def _name_target(part: Mapping[str, Any]) -> str:
     """The last name of a ``_target_``, as words."""
     return make_label(str(part["_target_"]).rsplit(".", 1)[-1])

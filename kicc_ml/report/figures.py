@@ -38,24 +38,24 @@ STYLE: Any = {
 }
 
 
-def dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[str, Any]]) -> Figure:
+def draw_dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[str, Any]]) -> Figure:
     """Every case as a dot, the mean of each hospital with its interval beside it.
 
     ``figures`` maps a hospital to ``{mean, low, high}``, as ``multisite.site_figures`` gives it.
     """
-    axes = _axes(5.2, 0.9 + 0.3 * len(figures))
+    axes = _make_axes(5.2, 0.9 + 0.3 * len(figures))
     generator = np.random.default_rng(0)  # only spreads dots so that they do not hide each other
     for row, (site, figure) in enumerate(figures.items()):
         dots = cases.loc[cases["site"].astype(str) == site, f"{region}_dice"].dropna().to_numpy(float)
         axes.scatter(dots, row + generator.uniform(-0.22, 0.22, dots.size), s=9, color=GREY, alpha=0.6, lw=0)
         if figure["mean"] is not None:
-            _point(axes, figure["mean"], figure, row, BLUE, "o")
+            _draw_point(axes, figure["mean"], figure, row, BLUE, "o")
     _name_rows(axes, [f"{site} (n={figure['n']})" for site, figure in figures.items()])
     axes.set(xlim=(0, 1.02), xlabel=f"Dice, {region.replace('_', ' ')}")
-    return _figure(axes)
+    return _get_figure(axes)
 
 
-def forest(
+def draw_forest(
     by_model: Mapping[str, Mapping[str, dict[str, Any]]],
     overall: Mapping[str, dict[str, Any]],
 ) -> Figure:
@@ -64,14 +64,14 @@ def forest(
     ``overall`` maps a model to its ``auroc`` of the summary. The prediction interval of a new hospital is dashed.
     """
     sites = sorted({site for figures in by_model.values() for site in figures})
-    axes = _axes(6.4, 1.3 + 0.3 * (len(sites) + 3))
-    style = styles(list(by_model))
-    for shift, (model, figures) in zip(_shifts(len(by_model)), by_model.items(), strict=True):
+    axes = _make_axes(6.4, 1.3 + 0.3 * (len(sites) + 3))
+    style = assign_styles(list(by_model))
+    for shift, (model, figures) in zip(_spread_models(len(by_model)), by_model.items(), strict=True):
         colour, marker = style[model]
         answers = [overall[model][question] for question in ("these_hospitals", "hospitals_like_these")]
         for row, figure in enumerate([*(figures.get(site) for site in sites), *answers]):
             if figure and figure["value"] is not None:
-                _point(axes, figure["value"], figure, row + shift, colour, "D" if row > len(sites) else marker)
+                _draw_point(axes, figure["value"], figure, row + shift, colour, "D" if row > len(sites) else marker)
         if (new := overall[model]["new_hospital"])["low"] is not None:
             ends = [new["low"], new["high"]]
             axes.plot(ends, [len(sites) + 2 + shift] * 2, color=colour, lw=1.6, ls=(0, (3, 1.5)))
@@ -79,23 +79,23 @@ def forest(
     axes.axhline(len(sites) - 0.5, color="black", lw=0.6)
     axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
     counts = next(iter(by_model.values()), {})
-    named = [f"{site} ({_count(counts.get(site))})" for site in sites]
+    named = [f"{site} ({_format_count(counts.get(site))})" for site in sites]
     _name_rows(axes, [*named, *QUESTION_NAMES.values()])
     axes.set(xlim=(0, 1.02), xlabel="AUC (95 % interval; no bar: not estimable)")
     axes.legend(loc="upper center", fontsize=8, frameon=False, bbox_to_anchor=(0.5, 1.0), ncols=4)
     axes.set_ylim(len(sites) + 2.6, -1.4)
-    return _figure(axes)
+    return _get_figure(axes)
 
 
-def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+def draw_calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Observed against predicted risk of one endpoint: smooth curves, groups of equal size, and how risks spread.
 
     Ticks above the axis are the risks of those with the event, below it of those without, of the first model.
     """
-    axes = _axes(3.6, 3.5)
+    axes = _make_axes(3.6, 3.5)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
     known = predictions.dropna(subset=["label", "probability"])
-    shown = styles(choose_plotted_models(list(dict.fromkeys(known["model"]))))
+    shown = assign_styles(choose_plotted_models(list(dict.fromkeys(known["model"]))))
     for place, (model, (colour, marker)) in enumerate(shown.items()):
         rows = make_binary_outcomes(known[known["model"] == model])
         groups = np.array_split(np.argsort(rows.probability_n, kind="stable"), CALIBRATION_GROUPS)
@@ -106,18 +106,18 @@ def calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any
             curve["predicted"], curve["observed"], color=colour, lw=1.6, label=escape_for_plot(model.replace("_", " "))
         )
         if place == 0:
-            _spread_of_risk(axes, rows, colour)
+            _draw_risk_ticks(axes, rows, colour)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.14, 1.02), xlabel="predicted risk", ylabel="observed share")
     if shown:
         axes.legend(fontsize=8, frameon=False, loc="upper left")
-    return _figure(axes)
+    return _get_figure(axes)
 
 
-def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+def draw_decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Net benefit over the threshold of one endpoint, with its interval, beside treating all and treating none."""
-    axes = _axes(3.9, 3.5)
+    axes = _make_axes(3.9, 3.5)
     shown = {model: curves[model] for model in choose_plotted_models(list(curves)) if curves[model]["threshold"]}
-    for (model, curve), (colour, _) in zip(shown.items(), styles(list(shown)).values(), strict=True):
+    for (model, curve), (colour, _) in zip(shown.items(), assign_styles(list(shown)).values(), strict=True):
         low, high = (np.array(curve[end], float) for end in ("low", "high"))
         axes.fill_between(curve["threshold"], low, high, color=colour, alpha=0.12, lw=0)
         axes.plot(
@@ -135,13 +135,13 @@ def decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
         ylim=(-0.35 * top - 0.005, 1.35 * top + 0.005), xlabel="threshold of risk", ylabel="net benefit per patient"
     )
     axes.legend(fontsize=8, frameon=False, loc="upper right")
-    return _figure(axes)
+    return _get_figure(axes)
 
 
-def bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapping[str, Any]) -> Figure:
+def draw_bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapping[str, Any]) -> Figure:
     """Difference against mean of graded and true value, with bias and limits of agreement and their intervals."""
     known = cases[[column, f"{column}_truth"]].apply(pd.to_numeric).dropna()
-    axes = _axes(4.2, 3.3)
+    axes = _make_axes(4.2, 3.3)
     difference = known[column] - known[f"{column}_truth"]
     axes.scatter(known.mean(axis=1), difference, s=14, color=BLUE, alpha=0.6, lw=0)
     for name, style in (("lower", "--"), ("bias", "-"), ("upper", "--")):
@@ -157,32 +157,32 @@ def bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapping[s
                 fontsize=8,
             )
     axes.set(xlabel=f"mean of both, {label}", ylabel="predicted less true")
-    return _figure(axes)
+    return _get_figure(axes)
 
 
-def agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> Figure:
+def draw_agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> Figure:
     """Graded against true value, one dot per case, with the line of identity."""
     known = cases[[column, f"{column}_truth"]].apply(pd.to_numeric).dropna()
-    axes = _axes(3.4, 3.3)
+    axes = _make_axes(3.4, 3.3)
     axes.plot([0, top], [0, top], color=GREY, lw=0.8, ls="--")
     axes.scatter(known[f"{column}_truth"], known[column], s=14, color=BLUE, alpha=0.6, lw=0)
     axes.set(xlabel=f"{label}, true masks", ylabel=f"{label}, predicted", aspect="equal")
     axes.set(xlim=(-0.03 * top, 1.03 * top), ylim=(-0.03 * top, 1.03 * top))
-    return _figure(axes)
+    return _get_figure(axes)
 
 
-def _axes(width: float, height: float) -> Axes:
+def _make_axes(width: float, height: float) -> Axes:
     with mpl.rc_context(STYLE):
         return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def _point(axes: Axes, value: float, interval: Mapping[str, Any], row: float, colour: str, marker: str) -> None:
+def _draw_point(axes: Axes, value: float, interval: Mapping[str, Any], row: float, colour: str, marker: str) -> None:
     if interval["low"] is not None:
         axes.plot([interval["low"], interval["high"]], [row, row], color=colour, lw=1.6)
     axes.plot(value, row, color=colour, marker=marker, ms=5)
 
 
-def _shifts(models: int) -> np.ndarray:
+def _spread_models(models: int) -> np.ndarray:
     return np.linspace(-0.16, 0.16, models) if models > 1 else np.zeros(models)
 
 
@@ -192,24 +192,24 @@ def _name_rows(axes: Axes, names: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def styles(models: Sequence[str]) -> dict[str, tuple[str, str]]:
+def assign_styles(models: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker by model: the two that are compared have their own, others one each in order."""
     others = cycle(OTHER_STYLES)
     return {model: MODEL_STYLE.get(model) or next(others) for model in models}
 
 
-def _spread_of_risk(axes: Axes, rows: BinaryOutcomes, colour: str) -> None:
+def _draw_risk_ticks(axes: Axes, rows: BinaryOutcomes, colour: str) -> None:
     for label, bottom, top in ((1, -0.065, -0.03), (0, -0.105, -0.07)):
         axes.vlines(rows.probability_n[rows.label_n == label], bottom, top, color=colour, lw=0.4, alpha=0.6)
     axes.text(1.04, -0.047, "event", fontsize=6, va="center", color=GREY)
     axes.text(1.04, -0.087, "none", fontsize=6, va="center", color=GREY)
 
 
-def _count(figure: Mapping[str, Any] | None) -> str:
+def _format_count(figure: Mapping[str, Any] | None) -> str:
     return f"{figure['events']}/{figure['n']}" if figure and "events" in figure else "0"
 
 
-def _figure(axes: Axes) -> Figure:
+def _get_figure(axes: Axes) -> Figure:
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     return figure
@@ -226,6 +226,6 @@ def to_svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def inline(svg: str) -> str:
+def strip_for_html(svg: str) -> str:
     """The figure without prologue and name spaces, which HTML does without."""
     return re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :])

@@ -15,12 +15,12 @@ from kicc_ml.report.figures import GREY, STYLE
 #: Inches; as wide as an A4 page within its margins.
 WIDTH, LEFT_WIDTH, GAP, LINE, PADDING = 7.2, 3.2, 0.35, 0.165, 0.09
 #: Characters that fit a box of the left and of the right side at the font size below.
-LEFT_CHARACTERS, RIGHT_CHARACTERS, FONT = 46, 53, 8
+MAX_LEFT_CHARACTERS, MAX_RIGHT_CHARACTERS, FONT = 46, 53, 8
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 #: Counts that begin so describe the cases; the others are what of them was not used.
-OF_THE_CASES = "cases "
+DESCRIBES_CASES = "cases "
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,16 @@ class Step:
     cases_stay: bool = False
 
 
-def flow_steps(flow: Mapping[str, Any], set_aside: int = 0, held_out: Mapping[str, int] | None = None) -> list[Step]:
+def make_flow_steps(
+    flow: Mapping[str, Any], set_aside: int = 0, held_out: Mapping[str, int] | None = None
+) -> list[Step]:
     """The boxes of a cohort's ``flow.json``, the cases set aside later, and the cases that each fold held out."""
     counts = {what: count for what, count in flow["counts"].items() if count}
     excluded = {what: count for what, count in flow.get("excluded", {}).items() if count}
-    described = [f"{count} {what}" for what, count in counts.items() if what.startswith(OF_THE_CASES)]
-    unused = [f"{count} {what}" for what, count in counts.items() if not what.startswith(OF_THE_CASES)]
+    described = [f"{count} {what}" for what, count in counts.items() if what.startswith(DESCRIBES_CASES)]
+    unused = [f"{count} {what}" for what, count in counts.items() if not what.startswith(DESCRIBES_CASES)]
     steps = [
-        Step([f"{flow['rows']} {flow.get('unit', 'rows of the table')}"], _listed("excluded", excluded)),
+        Step([f"{flow['rows']} {flow.get('unit', 'rows of the table')}"], _list_counts("excluded", excluded)),
         Step([f"{flow['cases']} cases", *described], unused, cases_stay=True),
     ]
     left_out = flow["cases"] - sum(held_out.values()) - set_aside if held_out else 0
@@ -48,17 +50,17 @@ def flow_steps(flow: Mapping[str, Any], set_aside: int = 0, held_out: Mapping[st
     if gone:
         steps.append(Step(["Cases of this task"], gone))
     if held_out:
-        steps.append(Step(_held_out(held_out), []))
+        steps.append(Step(_list_folds(held_out), []))
     return steps
 
 
-def flow_chart(steps: list[Step]) -> Figure:
+def draw_flow_chart(steps: list[Step]) -> Figure:
     """Boxes from top to bottom, what was left out beside them."""
     steps = [
-        Step(_wrapped(step.lines, LEFT_CHARACTERS), _wrapped(step.aside, RIGHT_CHARACTERS), step.cases_stay)
+        Step(_wrap(step.lines, MAX_LEFT_CHARACTERS), _wrap(step.aside, MAX_RIGHT_CHARACTERS), step.cases_stay)
         for step in steps
     ]
-    heights = [max(_height(step.lines), _height(step.aside)) for step in steps]
+    heights = [max(_compute_height(step.lines), _compute_height(step.aside)) for step in steps]
     total = sum(heights) + GAP * (len(steps) - 1) + 0.1
     with mpl.rc_context(STYLE):
         axes = Figure(figsize=(WIDTH, total)).add_axes((0, 0, 1, 1))
@@ -66,49 +68,49 @@ def flow_chart(steps: list[Step]) -> Figure:
     axes.axis("off")
     top = total - 0.05
     for place, (step, height) in enumerate(zip(steps, heights, strict=True)):
-        _draw(axes, step, top, height)
+        _draw_step(axes, step, top, height)
         if place + 1 < len(steps):
-            below = top - height / 2 - _height(step.lines) / 2
-            next_top = top - height - GAP - (heights[place + 1] - _height(steps[place + 1].lines)) / 2
-            _arrow(axes, (LEFT_WIDTH / 2, below), (LEFT_WIDTH / 2, next_top))
+            below = top - height / 2 - _compute_height(step.lines) / 2
+            next_top = top - height - GAP - (heights[place + 1] - _compute_height(steps[place + 1].lines)) / 2
+            _draw_arrow(axes, (LEFT_WIDTH / 2, below), (LEFT_WIDTH / 2, next_top))
         top -= height + GAP
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     return figure
 
 
-def _listed(heading: str, counts: Mapping[str, int]) -> list[str]:
+def _list_counts(heading: str, counts: Mapping[str, int]) -> list[str]:
     if not counts:
         return []
     return [f"{sum(counts.values())} {heading}", *(f"   {count} {what}" for what, count in counts.items())]
 
 
-def _held_out(cases_of: Mapping[str, int]) -> list[str]:
+def _list_folds(cases_of: Mapping[str, int]) -> list[str]:
     folds = "one fold" if len(cases_of) == 1 else f"{len(cases_of)} folds"
     named = ", ".join(f"{fold} {count}".replace(" ", NO_BREAK) for fold, count in cases_of.items())
     return [f"{sum(cases_of.values())} cases predicted, held out by {folds}", named]
 
 
-def _wrapped(lines: list[str], characters: int) -> list[str]:
+def _wrap(lines: list[str], characters: int) -> list[str]:
     indent = {line: " " * (len(line) - len(line.lstrip()) + 2) for line in lines}
     return [part for line in lines for part in textwrap.wrap(line, characters, subsequent_indent=indent[line])]
 
 
-def _height(lines: list[str]) -> float:
+def _compute_height(lines: list[str]) -> float:
     return LINE * len(lines) + 2 * PADDING
 
 
-def _draw(axes: Axes, step: Step, top: float, height: float) -> None:
+def _draw_step(axes: Axes, step: Step, top: float, height: float) -> None:
     middle = top - height / 2
-    _box(axes, 0.03, LEFT_WIDTH, middle, step.lines, "-")
+    _draw_box(axes, 0.03, LEFT_WIDTH, middle, step.lines, "-")
     if step.aside:
         left = LEFT_WIDTH + GAP
-        _box(axes, left, WIDTH - left - 0.03, middle, step.aside, "--" if step.cases_stay else "-")
-        _arrow(axes, (LEFT_WIDTH + 0.03, middle), (left, middle))
+        _draw_box(axes, left, WIDTH - left - 0.03, middle, step.aside, "--" if step.cases_stay else "-")
+        _draw_arrow(axes, (LEFT_WIDTH + 0.03, middle), (left, middle))
 
 
-def _box(axes: Axes, left: float, width: float, middle: float, lines: list[str], style: str) -> None:
-    height = _height(lines)
+def _draw_box(axes: Axes, left: float, width: float, middle: float, lines: list[str], style: str) -> None:
+    height = _compute_height(lines)
     corner = (left, middle - height / 2)
     axes.add_patch(mpl.patches.Rectangle(corner, width, height, fill=False, ls=style, lw=0.9, ec="black"))
     for place, line in enumerate(lines):
@@ -117,7 +119,7 @@ def _box(axes: Axes, left: float, width: float, middle: float, lines: list[str],
         axes.text(left + PADDING, y, escape_for_plot(line), fontsize=FONT, va="center", weight=weight)
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     axes.annotate(
         "", end, start, arrowprops={"arrowstyle": "-|>", "color": GREY, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
     )

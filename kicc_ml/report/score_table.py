@@ -13,7 +13,7 @@ HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "less that of the
 COLUMNS = ("pearson", "mae", "mae_less_mean", "icc")
 
 
-def score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def make_score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Of :func:`kicc_ml.evaluation.score_figures.compute_score_figures`, in the order of ``HEADINGS``."""
     return [
         [make_heading(score), make_label(model), str(figures["mae"]["n"])]
@@ -23,8 +23,8 @@ def score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]
     ]
 
 
-def score_table(image_scores: Mapping[str, Mapping[str, Any]]) -> Table:
+def make_radiograph_score_table(image_scores: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(*HEADINGS, title="Scores of radiographs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for row in score_rows(image_scores):
+    for row in make_score_rows(image_scores):
         table.add_row(*map(escape_markup, row))
     return table

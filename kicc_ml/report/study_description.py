@@ -29,43 +29,47 @@ PROBE_PIXELS = 8
 PATIENT_LEVEL, UNSEEN_SITES = "patient_kfold", "leave_one_site_out"
 
 
-def study_of(folds: Sequence[Path], cases: Mapping[str, Case], gap: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """``flow table_1 leakage`` of a run for its ``summary.json``; ``gap`` is of :func:`gap_between`."""
+def describe_study(
+    folds: Sequence[Path], cases: Mapping[str, Case], gap: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """``flow table_1 leakage`` of a run for its ``summary.json``; ``gap`` is of :func:`compute_gap`."""
     of_cases = {
         "table_1": summarise_cases(cases.values()),
-        "leakage": leakage(list(cases.values())) | {"validation_gap": list(gap)},
+        "leakage": check_leakage(list(cases.values())) | {"validation_gap": list(gap)},
     }
-    return {"flow": flows(folds)} | of_cases
+    return {"flow": read_flows(folds)} | of_cases
 
 
-def flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
+def read_flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
     """Of each run among ``folds`` its ``flow.json`` and how many cases each fold held out."""
     runs = dict.fromkeys(fold.parent for fold in folds)
     return [
         {
             "name": run.name,
             "flow": read_json_object(run / FLOW, "remove it: the report does without"),
-            "held_out": {fold.name: _cases_in(fold / PREDICTIONS) for fold in folds if fold.parent == run},
+            "held_out": {fold.name: _count_cases(fold / PREDICTIONS) for fold in folds if fold.parent == run},
         }
         for run in runs
         if (run / FLOW).is_file()
     ]
 
 
-def _cases_in(predictions: Path) -> int:
+def _count_cases(predictions: Path) -> int:
     return int(read_predictions(predictions.parent)["case_id"].nunique())
 
 
-def leakage(cases: Sequence[Case]) -> dict[str, Any]:
+def check_leakage(cases: Sequence[Case]) -> dict[str, Any]:
     """``site_probe``, a row per kind of feature, ``duplicates``, and how many pictures could be compared.
 
     The probe is given the clinical features, and each index image as mean greys less its own mean and spread.
     """
     images = {"CT": [case.ct for case in cases], "radiograph": [case.cxr for case in cases]}
-    thumbnails = {kind: _thumbnails(series) for kind, series in images.items() if any(series)}
-    probes = [_probe("clinical table", _clinical(cases), cases)]
-    probes += [_probe(kind, _coarse(thumbnail_nxy), cases) for kind, thumbnail_nxy in thumbnails.items()]
-    copies = [_copies(kind, thumbnail_nxy, cases) for kind, thumbnail_nxy in thumbnails.items()]
+    thumbnails = {kind: _make_thumbnails(series) for kind, series in images.items() if any(series)}
+    probes = [_probe_features("clinical table", _make_clinical_features(cases), cases)]
+    probes += [
+        _probe_features(kind, _compute_coarse_greys(thumbnail_nxy), cases) for kind, thumbnail_nxy in thumbnails.items()
+    ]
+    copies = [_find_copies(kind, thumbnail_nxy, cases) for kind, thumbnail_nxy in thumbnails.items()]
     return {
         "site_probe": [probe for probe in probes if probe],
         "duplicates": [row for found in copies for row in found],
@@ -73,12 +77,12 @@ def leakage(cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
-def _thumbnails(images: Sequence[Series | None]) -> np.ndarray:
+def _make_thumbnails(images: Sequence[Series | None]) -> np.ndarray:
     """``[n, x, y]``; NaN where there is no image or it cannot be read, which whoever trains on it says."""
-    return np.stack([_thumbnail(series) for series in images])
+    return np.stack([_make_thumbnail(series) for series in images])
 
 
-def _thumbnail(series: Series | None) -> np.ndarray:
+def _make_thumbnail(series: Series | None) -> np.ndarray:
     empty = np.full((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), np.nan)
     try:
         return make_thumbnail(series) if series else empty
@@ -86,7 +90,7 @@ def _thumbnail(series: Series | None) -> np.ndarray:
         return empty
 
 
-def _coarse(thumbnail_nxy: np.ndarray) -> np.ndarray:
+def _compute_coarse_greys(thumbnail_nxy: np.ndarray) -> np.ndarray:
     """Features ``[n, PROBE_PIXELS ** 2]`` with mean 0 and spread 1 for each image."""
     part = thumbnail_nxy.shape[1] // PROBE_PIXELS
     coarse_nxy = thumbnail_nxy.reshape(-1, PROBE_PIXELS, part, PROBE_PIXELS, part).mean(axis=(2, 4))
@@ -95,11 +99,11 @@ def _coarse(thumbnail_nxy: np.ndarray) -> np.ndarray:
     return (feature_nf - feature_nf.mean(axis=1, keepdims=True)) / np.where(spread_n1 > 0, spread_n1, 1)
 
 
-def _clinical(cases: Sequence[Case]) -> np.ndarray:
+def _make_clinical_features(cases: Sequence[Case]) -> np.ndarray:
     return pd.DataFrame([dict(case.clinical) for case in cases]).to_numpy(float)
 
 
-def _probe(features: str, feature_nf: np.ndarray, cases: Sequence[Case]) -> dict[str, Any] | None:
+def _probe_features(features: str, feature_nf: np.ndarray, cases: Sequence[Case]) -> dict[str, Any] | None:
     """The probe of those who have any of the features; None where nobody has."""
     known_n = np.isfinite(feature_nf).any(axis=1)
     if not known_n.any():
@@ -110,7 +114,7 @@ def _probe(features: str, feature_nf: np.ndarray, cases: Sequence[Case]) -> dict
     return row | ({"reason": found["reason"]} if found["reason"] else {})
 
 
-def _copies(kind: str, thumbnail_nxy: np.ndarray, cases: Sequence[Case]) -> list[dict[str, Any]]:
+def _find_copies(kind: str, thumbnail_nxy: np.ndarray, cases: Sequence[Case]) -> list[dict[str, Any]]:
     feature_nf = thumbnail_nxy.reshape(len(cases), -1)
     known_n = np.isfinite(feature_nf).all(axis=1)
     rows = pd.DataFrame({name: [getattr(case, name) for case in cases] for name in ("case_id", "site", "person")})
@@ -122,7 +126,7 @@ def _copies(kind: str, thumbnail_nxy: np.ndarray, cases: Sequence[Case]) -> list
     return [{"image": kind, **{str(name): value for name, value in row.items()}} for row in found]
 
 
-def gap_between(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.DataFrame]) -> list[dict[str, Any]]:
+def compute_gap(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.DataFrame]) -> list[dict[str, Any]]:
     """Patient-level against leave-one-site-out validation, where ``divisions`` of the runs hold one of each."""
     of_kind = {division: run for run, division in divisions.items() if len(predictions[run])}
     if not {PATIENT_LEVEL, UNSEEN_SITES} <= set(of_kind):
@@ -130,25 +134,25 @@ def gap_between(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.Dat
     return compute_validation_gaps(predictions[of_kind[PATIENT_LEVEL]], predictions[of_kind[UNSEEN_SITES]])
 
 
-def division_of(fold: Path) -> str:
+def read_division(fold: Path) -> str:
     """How the run of a fold divided its cases, as its settings call it."""
     settings = read_fold_settings(fold)
     return settings.require(settings.division, "split._target_")
 
 
-def environment() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """Versions, commit and machine, a line each for the report."""
     return {
         "kicc_ml": version("kicc_ml"),
-        **({"commit": commit} if (commit := _commit()) else {}),
+        **({"commit": commit} if (commit := _read_commit()) else {}),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": _read_processor(),
     }
 
 
-def _commit() -> str:
+def _read_commit() -> str:
     """Of the checkout this package lies in; "" where it was installed from elsewhere, or git is not there."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
@@ -160,7 +164,7 @@ def _commit() -> str:
         return ""
 
 
-def _processor() -> str:
+def _read_processor() -> str:
     """The model as Linux names it, else what Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -13,7 +13,7 @@ from kicc_ml.evaluation.text import format_estimate, make_label
 DICE, AUC = "lesion_dice", "auc_"
 
 
-def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
+def make_headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Lesion Dice, and the AUC of every endpoint by the network or else the first baseline, each with its interval.
 
     Args:
@@ -26,20 +26,20 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     dice = summary["segmentation"].get("lesion", {}).get("dice")
     if dice and dice["mean"] is not None:
-        found |= _figure(DICE, dice["mean"], dice)
-    outcome = {endpoint: models for endpoint, models in summary["outcome"].items() if _judged(models)}
-    present = {model for models in outcome.values() for model in _judged(models)}
+        found |= _make_estimate(DICE, dice["mean"], dice)
+    outcome = {endpoint: models for endpoint, models in summary["outcome"].items() if _list_scored_models(models)}
+    present = {model for models in outcome.values() for model in _list_scored_models(models)}
     if not present:
         return found
     model = next((name for name in MODELS if name in present), min(present))
     found["model"] = model
     for endpoint, models in outcome.items():
-        if model in _judged(models):
-            found |= _figure(f"{AUC}{endpoint}", models[model]["auroc"]["value"], models[model]["auroc"])
+        if model in _list_scored_models(models):
+            found |= _make_estimate(f"{AUC}{endpoint}", models[model]["auroc"]["value"], models[model]["auroc"])
     return found
 
 
-def warning_of(tried: int) -> str:
+def warn_of_selection(tried: int) -> str:
     """What picking one of several settings means for its figures; empty where there was nothing to pick."""
     if tried < 2:
         return ""
@@ -49,29 +49,29 @@ def warning_of(tried: int) -> str:
     )
 
 
-def sweep_table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
+def make_sweep_table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
     """The rows for the terminal: ``keys`` are the settings in which they differ."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     figures = [name for name in columns if name not in (*keys, "run_dir") and not name.endswith(("_low", "_high"))]
-    table = Table(*map(escape_markup, [*keys, *map(_heading, figures)]), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*map(escape_markup, [*keys, *map(_make_column_heading, figures)]), box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*(escape_markup(_cell(row, name)) for name in (*keys, *figures)))
+        table.add_row(*(escape_markup(_format_cell(row, name)) for name in (*keys, *figures)))
     return table
 
 
-def _judged(models: Mapping[str, Any]) -> list[str]:
+def _list_scored_models(models: Mapping[str, Any]) -> list[str]:
     return [name for name, scored in models.items() if scored["auroc"]["value"] is not None]
 
 
-def _figure(name: str, value: float, figure: Mapping[str, Any]) -> dict[str, Any]:
+def _make_estimate(name: str, value: float, figure: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value, f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
 
 
-def _heading(name: str) -> str:
+def _make_column_heading(name: str) -> str:
     return f"AUC {make_label(name.removeprefix(AUC))}" if name.startswith(AUC) else make_label(name)
 
 
-def _cell(row: Mapping[str, Any], name: str) -> str:
+def _format_cell(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, float):
         return "–" if value is None else str(value)

@@ -30,60 +30,60 @@ COUNTS = (
 UNITS = {"_1e9_l": "10⁹/L", "_mg_l": "mg/L", "_u_l": "U/L", "_iu_l": "IU/L", "_umol_l": "µmol/L", "_g_dl": "g/dL"}
 
 #: Letters of an abbreviation: CRP, LDH, AST.
-SHORT = 3
+MAX_ABBREVIATION_LETTERS = 3
 
 #: Hospitals beside each other in one table: as many as a printed page is wide.
-HOSPITALS_WIDE = 7
+MAX_HOSPITALS_BESIDE = 7
 
 
-def table_one(summarised: Mapping[str, Any]) -> pd.DataFrame:
+def make_table_one(summarised: Mapping[str, Any]) -> pd.DataFrame:
     """Strings, from :func:`kicc_ml.cohort.case_summary.summarise_cases`: ``characteristic``, ``all``, each hospital."""
     columns = {"all": summarised, **summarised["by_site"]}
     rows = [
         {"characteristic": name} | {column: cell for column, cell in zip(columns, cells, strict=True)}
-        for name, cells in _rows(list(columns.values()))
+        for name, cells in _make_rows(list(columns.values()))
         if any(cell != "–" for cell in cells)
     ]
     return pd.DataFrame(rows, columns=["characteristic", *columns])
 
 
-def side_by_side(table: pd.DataFrame) -> list[pd.DataFrame]:
+def split_by_width(table: pd.DataFrame) -> list[pd.DataFrame]:
     """The table in parts that fit a page, ``all`` in each."""
     hospitals = list(table.columns[2:])
-    starts = range(0, max(len(hospitals), 1), HOSPITALS_WIDE)
-    return [table[[*table.columns[:2], *hospitals[start : start + HOSPITALS_WIDE]]] for start in starts]
+    starts = range(0, max(len(hospitals), 1), MAX_HOSPITALS_BESIDE)
+    return [table[[*table.columns[:2], *hospitals[start : start + MAX_HOSPITALS_BESIDE]]] for start in starts]
 
 
-def _rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+def _make_rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     yield "Cases", [str(one["patients"]) for one in columns]
-    yield "Age in years, mean (range)", [_age(one) for one in columns]
+    yield "Age in years, mean (range)", [_format_age(one) for one in columns]
     for item in COUNTS:
         if columns[0][item]:
-            yield SUMMARY_ITEMS[item], [_share(one[item], one["known"][item]) for one in columns]
+            yield SUMMARY_ITEMS[item], [_format_share(one[item], one["known"][item]) for one in columns]
     shown = {"fever", "cough", "underlying_disease"}
     for feature in columns[0].get("features", {}):
         if feature not in shown:
-            yield _named(feature), [_feature(one["features"][feature]) for one in columns]
+            yield _name_feature(feature), [_format_feature(one["features"][feature]) for one in columns]
 
 
-def _age(one: Mapping[str, Any]) -> str:
+def _format_age(one: Mapping[str, Any]) -> str:
     return "–" if one["age_mean"] is None else f"{one['age_mean']} ({one['age_min']}–{one['age_max']})"
 
 
-def _share(count: int | None, known: int) -> str:
+def _format_share(count: int | None, known: int) -> str:
     return "–" if not known else f"{count}/{known} ({100 * (count or 0) / known:.0f} %)"
 
 
-def _feature(feature: Mapping[str, Any]) -> str:
+def _format_feature(feature: Mapping[str, Any]) -> str:
     if "count" in feature:
-        return _share(feature["count"], feature["known"])
+        return _format_share(feature["count"], feature["known"])
     return f"{feature['median']:.3g} ({feature['low']:.3g}–{feature['high']:.3g})"
 
 
-def _named(feature: str) -> str:
+def _name_feature(feature: str) -> str:
     """``crp_mg_l`` is "CRP, mg/L": what is measured in short words stands in capitals."""
     for end, unit in UNITS.items():
         if feature.endswith(end):
             analyte = feature.removesuffix(end)
-            return f"{analyte.upper() if len(analyte) <= SHORT else make_heading(analyte)}, {unit}"
+            return f"{analyte.upper() if len(analyte) <= MAX_ABBREVIATION_LETTERS else make_heading(analyte)}, {unit}"
     return make_heading(feature)

@@ -10,7 +10,7 @@ from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, format_bounds, format_estimate, format_p, make_label
 
 
-def answer_table(summary: Mapping[str, Any]) -> Table | None:
+def make_answer_table(summary: Mapping[str, Any]) -> Table | None:
     """The three answers on the AUC of every model; None where no outcome was predicted."""
     rows = [
         (make_label(endpoint), make_label(model), scored["auroc"])
@@ -28,19 +28,19 @@ def answer_table(summary: Mapping[str, Any]) -> Table | None:
         pad_edge=False,
     )
     for endpoint, model, auroc in rows:
-        said = (endpoint, model, *(_answer_text(auroc[name], name) for name in QUESTION_NAMES))
+        said = (endpoint, model, *(_format_answer(auroc[name], name) for name in QUESTION_NAMES))
         table.add_row(*map(escape_markup, said))
     return table if rows else None
 
 
-def _answer_text(answer: Mapping[str, Any], question: str) -> str:
+def _format_answer(answer: Mapping[str, Any], question: str) -> str:
     if answer["low"] is None and answer["reason"]:
         value = "" if question == "new_hospital" or answer["value"] is None else f"{answer['value']:.2f}, "
         return f"{value}{answer['reason']}"
     return format_bounds(answer) if question == "new_hospital" else format_estimate(answer)
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def make_comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rows of :func:`kicc_ml.evaluation.comparison.compare_runs` for the terminal."""
     headings = ("what", "model", "against", "by", "cases", "difference", "where", "p", "p (Holm)", "better")
     table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)

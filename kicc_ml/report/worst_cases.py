@@ -22,8 +22,8 @@ from kicc_ml.report.report import ShownCase
 from kicc_ml.runs.folder import read_fold_settings
 
 #: Cases with the lowest lesion Dice; of an endpoint the events of lowest risk, and as many others of highest.
-SEGMENTED_SHOWN = 5
-EACH_WAY_SHOWN = 2
+MAX_SEGMENTED_SHOWN = 5
+MAX_SHOWN_EACH_WAY = 2
 
 #: Grey tiles and thin outlines: below this their edges ring, above it a report of four endpoints outgrows an e-mail.
 JPEG_QUALITY = 80
@@ -31,10 +31,10 @@ JPEG_QUALITY = 80
 #: Before the names of models, which may be any word, where they are columns.
 RISK = "risk by "
 
-IMAGES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
+IMAGE_NAMES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
 
 
-def segmented_cases(
+def show_segmented_cases(
     rows: pd.DataFrame, pictures_of: Callable[[str], Iterable[Image.Image]], cases: Mapping[str, Case]
 ) -> list[ShownCase]:
     """The cases of ``cases.csv`` with the lowest lesion Dice (below the median) and the median one, worst first.
@@ -45,17 +45,17 @@ def segmented_cases(
     known = rows.dropna(subset=["lesion_dice"]) if "lesion_dice" in rows else rows.iloc[:0]
     if known.empty:
         return []
-    worse, median = _by_error(known.assign(error=-known["lesion_dice"].astype(float)))
+    worse, median = _rank_by_error(known.assign(error=-known["lesion_dice"].astype(float)))
     shown = []
-    for row in pd.concat([worse.head(SEGMENTED_SHOWN), median]).to_dict("records"):
+    for row in pd.concat([worse.head(MAX_SEGMENTED_SHOWN), median]).to_dict("records"):
         said = f"{row['case_id']}, {row['site']}: lesion Dice {row['lesion_dice']:.2f}{row['median']}"
         case_id, modality = str(row["case_id"]), row.get("modality", "CT")
-        jpegs, remark = _segmented(partial(pictures_of, case_id), cases.get(case_id), modality)
+        jpegs, remark = _encode_segmented(partial(pictures_of, case_id), cases.get(case_id), modality)
         shown.append(ShownCase("segmentation", said + remark, jpegs))
     return shown
 
 
-def _segmented(
+def _encode_segmented(
     pictures: Callable[[], Iterable[Image.Image]], case: Case | None, modality: Modality
 ) -> tuple[tuple[bytes, ...], str]:
     """The pictures of a segmented image (JPEG), and what is to be said of them."""
@@ -63,12 +63,12 @@ def _segmented(
     if image and "burned_in" in image.reasons:  # it may be a name, and a report is sent
         return (), f"; not shown: {REASONS['burned_in']}"
     try:
-        return tuple(as_jpeg(picture) for picture in pictures()), ""
+        return tuple(encode_jpeg(picture) for picture in pictures()), ""
     except Exception as error:  # foreign files fail in many ways, and a report does without a picture
         return (), f"; cannot be shown: {describe_error(error, name_case_files(case) if case else {})}"
 
 
-def predicted_cases(
+def show_predicted_cases(
     predictions: pd.DataFrame, cases: Mapping[str, Case], modalities: Sequence[Modality]
 ) -> list[ShownCase]:
     """Of each endpoint the cases of which the first model that is drawn (the network) erred most, and the median one.
@@ -79,9 +79,9 @@ def predicted_cases(
     if predictions.empty or not modalities:
         return []
     known = predictions.dropna(subset=["label", "probability"]).astype({"case_id": str})
-    captions = {endpoint: _captions(known[known["endpoint"] == endpoint]) for endpoint in list_endpoints(known)}
+    captions = {endpoint: _make_captions(known[known["endpoint"] == endpoint]) for endpoint in list_endpoints(known)}
     ids = {case_id for of_endpoint in captions.values() for case_id in of_endpoint}
-    images = {case_id: _images(cases[case_id], modalities) for case_id in ids & set(cases)}
+    images = {case_id: _encode_images(cases[case_id], modalities) for case_id in ids & set(cases)}
     shown = []
     for endpoint, of_endpoint in captions.items():
         for case_id, caption in of_endpoint.items():
@@ -90,46 +90,46 @@ def predicted_cases(
     return shown
 
 
-def _captions(rows: pd.DataFrame) -> dict[str, str]:
+def _make_captions(rows: pd.DataFrame) -> dict[str, str]:
     """The cases of one endpoint that are shown, by id: outcome and the risks of the models that are drawn."""
     models = choose_plotted_models(rows["model"])
     first = RISK + models[0]
     risks = rows.pivot(index="case_id", columns="model", values="probability")[models].add_prefix(RISK)
     table = rows.drop_duplicates("case_id").set_index("case_id")[["site", "label"]].join(risks)
     table = table.dropna(subset=[first]).reset_index()
-    worse, median = _by_error(table.assign(error=(table["label"] - table[first]).abs()))
-    each_way = [worse[worse["label"] == label].head(EACH_WAY_SHOWN) for label in (1, 0)]
-    return {str(row["case_id"]): _caption(row, models) for _, row in pd.concat([*each_way, median]).iterrows()}
+    worse, median = _rank_by_error(table.assign(error=(table["label"] - table[first]).abs()))
+    each_way = [worse[worse["label"] == label].head(MAX_SHOWN_EACH_WAY) for label in (1, 0)]
+    return {str(row["case_id"]): _make_caption(row, models) for _, row in pd.concat([*each_way, median]).iterrows()}
 
 
-def _by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _rank_by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows before the median one, the largest ``error`` first, and that one; ``median`` is how a caption ends."""
     ranked = rows.sort_values("error", ascending=False, kind="stable")
     middle = len(ranked) // 2
     return ranked.iloc[:middle].assign(median=""), ranked.iloc[middle : middle + 1].assign(median=", the median case")
 
 
-def _caption(row: pd.Series, models: Sequence[str]) -> str:
+def _make_caption(row: pd.Series, models: Sequence[str]) -> str:
     risks = [f"{make_label(model)} {100 * row[RISK + model]:.1f} %" for model in models if pd.notna(row[RISK + model])]
     had = "had the event" if row["label"] else "did not have the event"
     return f"{row['case_id']}, {row['site']}: {had}; predicted risk: {', '.join(risks)}{row['median']}"
 
 
-def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ...], str]:
+def _encode_images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ...], str]:
     """The images that a case was predicted from (JPEG), and what is to be said of them."""
     jpegs, remarks = [], []
     for modality in modalities:
         if (series := case.image(modality)) is None:
             continue
         if "burned_in" in series.reasons:  # it may be a name, and a report is sent
-            remarks.append(f"; its {IMAGES[modality]} is not shown: {REASONS['burned_in']}")
+            remarks.append(f"; its {IMAGE_NAMES[modality]} is not shown: {REASONS['burned_in']}")
             continue
         try:
             picture = draw_case_picture(case.case_id, read_volume(series), {}, hanging_of(series))
-            jpegs.append(as_jpeg(picture))
+            jpegs.append(encode_jpeg(picture))
         except Exception as error:  # foreign files fail in many ways, and a report does without a picture
             remarks.append(
-                f"; its {IMAGES[modality]} cannot be shown: {describe_error(error, name_series_files(series))}"
+                f"; its {IMAGE_NAMES[modality]} cannot be shown: {describe_error(error, name_series_files(series))}"
             )
     if not jpegs and not remarks:
         remarks.append("; without an image")
@@ -138,14 +138,14 @@ def _images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ..
     return tuple(jpegs), "".join(remarks)
 
 
-def as_jpeg(picture: Image.Image) -> bytes:
+def encode_jpeg(picture: Image.Image) -> bytes:
     """Small enough for a page that is sent."""
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
     return stream.getvalue()
 
 
-def modalities_of(fold: Path) -> list[Modality]:
+def read_modalities(fold: Path) -> list[Modality]:
     """The images that the outcome network of a fold was given, by its settings."""
     settings = read_fold_settings(fold)
     shown: dict[Modality, object] = {"CT": settings.canonical_ct, "CXR": settings.canonical_cxr}

@@ -17,31 +17,31 @@ from kicc_ml.severity.image_features import FEATURES, SIGNED, SOFT_HU
 
 #: A chest CT in HU holds air and soft tissue (``SOFT_HU``), and at least in these shares of its voxels.
 AIR_HU = (-1100.0, -700.0)
-LEAST_AIR_SHARE = 0.03
-LEAST_SOFT_SHARE = 0.05
+MIN_AIR_SHARE = 0.03
+MIN_SOFT_SHARE = 0.05
 #: Lungs of an adult hold 1 to 7 litres; less than this is bowel gas, sinuses, or a sliver of lung.
-LEAST_LUNG_ML = 300.0
+MIN_LUNG_ML = 300.0
 #: Lung fields fill 13 to 44 % of 149 public frontal films, whole or cropped; less than this is bowel gas, or a shred.
-LEAST_FIELD_PERCENT = 4.0
+MIN_FIELD_PERCENT = 4.0
 
 #: Of the training hospitals' own scans, each scored against the other hospitals, this share is within in all features.
 WITHIN_SHARE = 0.99
 #: No limit is nearer than this many spreads, of which one is what nine in ten rows keep to: four standard deviations of
 #: a normal distribution. Quantiles of few rows fall short.
-LEAST_LIMIT = 2.5
+MIN_LIMIT = 2.5
 #: Room above the farthest of few scans: the quantile of a small sample falls short of the true one.
-ROOM = 1.25
+LIMIT_MARGIN = 1.25
 #: Fewer hospitals than this cannot say what a new one looks like.
-LEAST_HOSPITALS = 3
+MIN_HOSPITALS = 3
 
 #: Of the held-out scans this share is less uncertain than one that is called more uncertain than usual.
-USUAL_SHARE, LEAST_SCANS = 0.95, 20
+USUAL_SHARE, MIN_SCANS = 0.95, 20
 
 #: Coverage of the interval of the share of lung involved.
 COVERAGE = 0.90
 
 
-class NotForThisModel(UserError):
+class UnsuitableImage(UserError):
     """A scan that cannot be judged at all; the message says why in plain words."""
 
 
@@ -50,8 +50,8 @@ def check_hounsfield(volume: Volume) -> None:
     sample = volume.array[::3, ::3, :: max(1, volume.array.shape[2] // 40)]
     air = np.mean((sample >= AIR_HU[0]) & (sample <= AIR_HU[1]))
     soft = np.mean((sample >= SOFT_HU[0]) & (sample <= SOFT_HU[1]))
-    if air < LEAST_AIR_SHARE or soft < LEAST_SOFT_SHARE:
-        raise NotForThisModel(
+    if air < MIN_AIR_SHARE or soft < MIN_SOFT_SHARE:
+        raise UnsuitableImage(
             f"its values are not Hounsfield units of a chest: {100 * air:.0f} % lie where air is and "
             f"{100 * soft:.0f} % where soft tissue is; give the original CT series"
         )
@@ -59,78 +59,82 @@ def check_hounsfield(volume: Volume) -> None:
 
 def check_lungs(lung_ml: float | None) -> None:
     """Raises NotForThisModel where there is no lung to speak of."""
-    if lung_ml is not None and lung_ml < LEAST_LUNG_ML:
-        raise NotForThisModel(f"no lungs were found ({lung_ml:.0f} mL); is this a scan of the chest?")
+    if lung_ml is not None and lung_ml < MIN_LUNG_ML:
+        raise UnsuitableImage(f"no lungs were found ({lung_ml:.0f} mL); is this a scan of the chest?")
 
 
 def check_lung_fields(lung: np.ndarray) -> None:
     """Raises NotForThisModel where there is no lung to speak of on a radiograph, ``lung`` being its mask."""
     percent = 100 * lung.mean()
-    if percent < LEAST_FIELD_PERCENT:
-        raise NotForThisModel(
+    if percent < MIN_FIELD_PERCENT:
+        raise UnsuitableImage(
             f"no lung fields were found ({percent:.0f} % of the image); is this a frontal radiograph of the chest?"
         )
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceDistribution:
     """The scans of the training hospitals by feature: centre, spread and, in spreads, how far is too far."""
 
     centre: Mapping[str, float]
     spread: Mapping[str, float]
     limit: Mapping[str, float]
 
-    def unlike(self, features: Mapping[str, float | None]) -> tuple[OutOfRangeFeature, ...]:
+    def find_out_of_range(self, features: Mapping[str, float | None]) -> tuple[OutOfRangeFeature, ...]:
         """Why a scan is outside, the farthest feature first; empty for one within. Unknown features do not count."""
-        far = {name: distance / self.limit[name] for name, distance in _distances(features, self).items()}
+        far = {name: distance / self.limit[name] for name, distance in _measure_distances(features, self).items()}
         outside = sorted((name for name in far if far[name] > 1), key=lambda name: -far[name])
-        return tuple(OutOfRangeFeature(name, float(features[name] or 0.0), *self._range(name)) for name in outside)
+        return tuple(
+            OutOfRangeFeature(name, float(features[name] or 0.0), *self._compute_range(name)) for name in outside
+        )
 
-    def _range(self, name: str) -> tuple[float, float]:
+    def _compute_range(self, name: str) -> tuple[float, float]:
         room = self.limit[name] * self.spread[name]
         low, high = self.centre[name] - room, self.centre[name] + room
         return (low if name in SIGNED else max(low, 0.0)), high
 
 
-def reference_of(rows: pd.DataFrame) -> Reference | None:
-    """Fit to rows of ``site`` and ``FEATURES``; None where they are of fewer than :data:`LEAST_HOSPITALS`, or unknown.
+def fit_reference_distribution(rows: pd.DataFrame) -> ReferenceDistribution | None:
+    """Fit to rows of ``site`` and ``FEATURES``; None where they are of fewer than :data:`MIN_HOSPITALS`, or unknown.
 
     The limit of a feature is a quantile of the rows' own distances, each hospital's from the others, that leaves the
     :data:`WITHIN_SHARE` within in all features together (Bonferroni).
     """
     names = [name for name in FEATURES if name in rows and rows[name].notna().any()]
     rows = rows.dropna(subset=names, how="all") if names else rows.iloc[:0]
-    if rows.empty or len(sites := rows["site"].unique()) < LEAST_HOSPITALS:
+    if rows.empty or len(sites := rows["site"].unique()) < MIN_HOSPITALS:
         return None
     distances = []
     for site in sites:
-        others = _centred(rows[rows["site"] != site], names)
-        distances += [_distances(row, others) for row in rows[rows["site"] == site].to_dict("records")]
+        others = _fit_centre_and_spread(rows[rows["site"] != site], names)
+        distances += [_measure_distances(row, others) for row in rows[rows["site"] == site].to_dict("records")]
     quantile = pd.DataFrame(distances, columns=names).quantile(1 - (1 - WITHIN_SHARE) / len(names))
-    limit = {name: max(ROOM * float(quantile[name]), LEAST_LIMIT) for name in names if np.isfinite(quantile[name])}
-    fitted = _centred(rows, list(limit))
-    return Reference(fitted.centre, fitted.spread, limit)
+    limit = {
+        name: max(LIMIT_MARGIN * float(quantile[name]), MIN_LIMIT) for name in names if np.isfinite(quantile[name])
+    }
+    fitted = _fit_centre_and_spread(rows, list(limit))
+    return ReferenceDistribution(fitted.centre, fitted.spread, limit)
 
 
-def _centred(rows: pd.DataFrame, names: Sequence[str]) -> Reference:
+def _fit_centre_and_spread(rows: pd.DataFrame, names: Sequence[str]) -> ReferenceDistribution:
     """Median over hospitals of their medians, and the deviation that nine in ten rows keep to; without limits."""
     medians = rows.groupby("site")[list(names)].median().median().dropna()
     spread = {
         name: max(float((rows[name] - medians[name]).abs().quantile(0.9)), FEATURES[name]) for name in medians.index
     }
-    return Reference({name: float(medians[name]) for name in medians.index}, spread, {})
+    return ReferenceDistribution({name: float(medians[name]) for name in medians.index}, spread, {})
 
 
-def _known(value: float | None) -> bool:
+def _is_known(value: float | None) -> bool:
     return value is not None and bool(np.isfinite(value))
 
 
-def _distances(features: Mapping[Any, Any], reference: Reference) -> dict[str, float]:
+def _measure_distances(features: Mapping[Any, Any], reference: ReferenceDistribution) -> dict[str, float]:
     """How many spreads each feature lies from the centre, as far as it is known of both."""
     return {
         name: abs(features[name] - centre) / reference.spread[name]
         for name, centre in reference.centre.items()
-        if _known(features.get(name))
+        if _is_known(features.get(name))
     }
 
 
@@ -139,12 +143,12 @@ def is_unusual(uncertain_percent: float | None, held_out: Sequence[float]) -> bo
 
     None where one of them is not known, or where they are too few for that share to be less than all.
     """
-    if uncertain_percent is None or len(held_out) < LEAST_SCANS:
+    if uncertain_percent is None or len(held_out) < MIN_SCANS:
         return None
     return bool(uncertain_percent > np.quantile(held_out, USUAL_SHARE))
 
 
-def involved_interval(
+def compute_involved_interval(
     percent: float, predicted: Sequence[float], truth: Sequence[float], sites: Sequence[str], coverage: float = COVERAGE
 ) -> tuple[float, float] | None:
     """Interval of the share of lung involved, in per cent, by conformal prediction on other hospitals' errors.
@@ -152,19 +156,19 @@ def involved_interval(
     Errors are taken between square roots, where they do not grow with the share, and are weighted so that every
     hospital counts alike. Design: held-out predictions of hospitals other than the scan's own; the coverage is
     over hospitals like these (Vovk, Gammerman & Shafer 2005; weights by group as in Dunn et al. 2022).
-    None with fewer than :data:`LEAST_HOSPITALS`.
+    None with fewer than :data:`MIN_HOSPITALS`.
     """
     table = pd.DataFrame({"error": np.sqrt(truth) - np.sqrt(predicted), "site": list(sites)}).dropna()
-    if table["site"].nunique() < LEAST_HOSPITALS:
+    if table["site"].nunique() < MIN_HOSPITALS:
         return None
     weight = 1 / table.groupby("site")["error"].transform("size")
     tail = (1 - coverage) / 2
-    low, high = (_weighted_quantile(table["error"].to_numpy(), weight.to_numpy(), q) for q in (tail, 1 - tail))
+    low, high = (_compute_weighted_quantile(table["error"].to_numpy(), weight.to_numpy(), q) for q in (tail, 1 - tail))
     root = np.sqrt(percent)
     return float(max(root + low, 0.0) ** 2), float(min(max(root + high, 0.0) ** 2, 100.0))
 
 
-def _weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+def _compute_weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     """The value at which that share of the weight is reached, the farther neighbour at either end."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()

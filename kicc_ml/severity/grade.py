@@ -27,21 +27,21 @@ ZONE_CUT_OFFS_PERCENT = (25.0, 50.0, 75.0)
 
 #: Less of a zone than this scores 0: a few stray voxels of a network are no finding. Ours, not Wang's, whose
 #: readers scored any visible lesion; 0.5 % of a zone is about 4 mL.
-LEAST_ZONE_PERCENT = 0.5
+MIN_ZONE_PERCENT = 0.5
 
 #: A level belongs to a lung's height if it holds this share of the voxels of its fullest level; bowel gas
 #: or a shred of trachea labelled as lung must not stretch the thirds.
-LEAST_LEVEL_SHARE = 0.02
+MIN_LEVEL_SHARE = 0.02
 
 #: Connected lesions smaller than this are not counted: 0.1 mL is a ball of 6 mm, about what a reader calls a
 #: nodule rather than a dot. Ours; there is no published cut-off for ground glass.
-LEAST_LESION_ML = 0.1
+MIN_LESION_ML = 0.1
 
 #: Why there is no figure of the lesion.
 NO_LESION = "neither the lesion nor both of its parts were segmented"
 
 #: More of the lesion than this outside the lungs is reported.
-NOTABLE_OUTSIDE_PERCENT = 5.0
+MAX_UNREPORTED_OUTSIDE_PERCENT = 5.0
 
 
 def grade(
@@ -66,41 +66,47 @@ def grade(
     lesion, lung = find_region(masks, "lesion"), find_region(masks, "lung")
     reasons: list[str] = []
     if lesion is None:
-        return _without_lesion(masks, lung, _voxel_ml(affine_ras, spacing_known, reasons), reasons)
+        return _grade_without_lesion(masks, lung, _compute_voxel_ml(affine_ras, spacing_known, reasons), reasons)
     inside = lesion if lung is None else lesion & lung
-    percent = _percent(inside, lung, "percent_involved", reasons)
-    zone_percent = _zone_percent(masks, inside, affine_ras, reasons)
-    zone_score = {zone: None if share is None else zone_points(share) for zone, share in zone_percent.items()}
-    ml = _voxel_ml(affine_ras, spacing_known, reasons)
+    percent = _compute_percent(inside, lung, "percent_involved", reasons)
+    zone_percent = _compute_zone_percent(masks, inside, affine_ras, reasons)
+    zone_score = {zone: None if share is None else compute_zone_points(share) for zone, share in zone_percent.items()}
+    ml = _compute_voxel_ml(affine_ras, spacing_known, reasons)
     _report_outside(lesion, inside, reasons)
-    sizes_ml = _lesion_sizes_ml(inside, ml)
+    sizes_ml = _measure_lesions_ml(inside, ml)
     unsure = masks.get("uncertain")
     return SeverityMap(
         zone_percent=zone_percent,
         zone_score=zone_score,
-        score=_total(zone_score),
+        score=_sum_zone_scores(zone_score),
         percent_involved=percent,
-        percent_consolidated=_consolidated(masks, lung, reasons),
-        lung_ml=_lung_ml(lung, ml),
+        percent_consolidated=_compute_percent_consolidated(masks, lung, reasons),
+        lung_ml=_compute_lung_ml(lung, ml),
         lesion_ml=None if ml is None else float(np.count_nonzero(inside) * ml),
-        lesion_g=_weight_g(inside, hu_xyz, ml, reasons),
+        lesion_g=_compute_weight_g(inside, hu_xyz, ml, reasons),
         reasons=tuple(reasons),
-        lung_percent=_lung_percent(masks, inside),
+        lung_percent=_compute_lung_percent(masks, inside),
         lesion_count=None if sizes_ml is None else len(sizes_ml),
         largest_lesion_ml=None if sizes_ml is None else float(sizes_ml.max(initial=0)),
-        uncertain_percent=None if unsure is None else _percent(unsure, lung, "uncertain_percent", reasons),
+        uncertain_percent=None if unsure is None else _compute_percent(unsure, lung, "uncertain_percent", reasons),
     )
 
 
 def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) -> SeverityMap:
-    """Grade one frontal radiograph: shares of the lung fields, as seen, and their geographic extent.
+    """Grade one frontal radiograph: shares of the lung fields with opacity, and their geographic extent.
 
-    ``masks`` are those of :func:`grade`, ``[x, y, 1]``. Each lung has 0 to 4 points at the cut-offs of
-    :func:`zone_points`, 8 in total: Wong HYF et al., Radiology 2020;296:E72. Thirds of each lung's height stand in
-    ``zone_percent``, without points. What is of a volume is None.
+    Each lung scores 0 to 4 points at the cut-offs of :func:`compute_zone_points`, 8 in total: Wong HYF et al.,
+    Radiology 2020;296:E72. ``zone_percent`` holds the thirds of each lung's height, without points.
+
+    Args:
+        masks: bool ``[x, y, 1]`` by region, as in :func:`grade`.
+        affine_ras: 4 x 4, from voxel indices to millimetres in RAS; it says where the head is.
+
+    Returns:
+        the severity. Volumes, the weight and the score of a CT are None, because a radiograph has no volume.
     """
     graded = grade(masks, affine_ras, spacing_known=False)
-    points = [zone_points(share) for share in graded.lung_percent.values() if share is not None]
+    points = [compute_zone_points(share) for share in graded.lung_percent.values() if share is not None]
     own = [reason for reason in graded.reasons if reason.startswith(("percent_", "uncertain_", "lesion:"))]
     if len(points) < len(SIDES):
         why = "right and left lung are not both told apart" if is_known("lesion", masks) else NO_LESION
@@ -114,21 +120,21 @@ def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) ->
     )
 
 
-def change(before: SeverityMap, after: SeverityMap) -> dict[str, float | None]:
+def compute_change(before: SeverityMap, after: SeverityMap) -> dict[str, float | None]:
     """After less before of every figure that both scans have; None where one of them lacks it."""
     names = ("score", "percent_involved", "percent_consolidated", "lesion_ml", "lesion_g")
     pairs = {name: (getattr(before, name), getattr(after, name)) for name in names}
     return {name: None if None in pair else float(pair[1] - pair[0]) for name, pair in pairs.items()}
 
 
-def zone_points(percent: float) -> int:
+def compute_zone_points(percent: float) -> int:
     """0 to 4 for one zone: nothing, (0, 25), [25, 50), [50, 75) or [75, 100] percent involved (Wang 2020)."""
-    if percent < LEAST_ZONE_PERCENT:
+    if percent < MIN_ZONE_PERCENT:
         return 0
     return 1 + sum(percent >= cut_off for cut_off in ZONE_CUT_OFFS_PERCENT)
 
 
-def _without_lesion(
+def _grade_without_lesion(
     masks: Mapping[str, np.ndarray], lung: np.ndarray | None, voxel_ml: float | None, reasons: list[str]
 ) -> SeverityMap:
     """What is known of a scan in which only lungs, or one part of the lesion, were segmented."""
@@ -138,42 +144,46 @@ def _without_lesion(
         zone_score={},
         score=None,
         percent_involved=None,
-        percent_consolidated=_consolidated(masks, lung, reasons),
-        lung_ml=_lung_ml(lung, voxel_ml),
+        percent_consolidated=_compute_percent_consolidated(masks, lung, reasons),
+        lung_ml=_compute_lung_ml(lung, voxel_ml),
         lesion_ml=None,
         lesion_g=None,
         reasons=tuple(reasons),
     )
 
 
-def _lung_ml(lung: np.ndarray | None, voxel_ml: float | None) -> float | None:
+def _compute_lung_ml(lung: np.ndarray | None, voxel_ml: float | None) -> float | None:
     return None if lung is None or voxel_ml is None else float(np.count_nonzero(lung) * voxel_ml)
 
 
-def _percent(part: np.ndarray, lung: np.ndarray | None, field: str, reasons: list[str]) -> float | None:
+def _compute_percent(part: np.ndarray, lung: np.ndarray | None, field: str, reasons: list[str]) -> float | None:
     if lung is None or not lung.any():
         reasons.append(f"{field}: " + ("no lung mask" if lung is None else "no lung found"))
         return None
     return float(100 * np.count_nonzero(part) / np.count_nonzero(lung))
 
 
-def _consolidated(masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reasons: list[str]) -> float | None:
+def _compute_percent_consolidated(
+    masks: Mapping[str, np.ndarray], lung: np.ndarray | None, reasons: list[str]
+) -> float | None:
     if "consolidation" not in masks:
         reasons.append("percent_consolidated: consolidation was not segmented")
         return None
     consolidation = np.asarray(masks["consolidation"], bool)
-    return _percent(consolidation if lung is None else consolidation & lung, lung, "percent_consolidated", reasons)
+    return _compute_percent(
+        consolidation if lung is None else consolidation & lung, lung, "percent_consolidated", reasons
+    )
 
 
-def _lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -> dict[str, float | None]:
+def _compute_lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -> dict[str, float | None]:
     """Percent involved of the right and the left lung; empty where they are not told apart."""
     if not has_sides(masks):
         return {}
     lungs = {side: np.asarray(masks[f"{side}_lung"], bool) for side in SIDES}
-    return {side: _percent(lesion & lung, lung, side, []) for side, lung in lungs.items()}
+    return {side: _compute_percent(lesion & lung, lung, side, []) for side, lung in lungs.items()}
 
 
-def _lesion_sizes_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray | None:
+def _measure_lesions_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray | None:
     """Volumes of the connected lesions (by faces) that count; None without a voxel size."""
     if voxel_ml is None:
         return None
@@ -182,10 +192,10 @@ def _lesion_sizes_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray |
         return np.zeros(0)
     pieces, _ = ndimage.label(lesion[box])
     sizes_ml = np.bincount(pieces.ravel())[1:] * voxel_ml
-    return sizes_ml[sizes_ml >= LEAST_LESION_ML]
+    return sizes_ml[sizes_ml >= MIN_LESION_ML]
 
 
-def _zone_percent(
+def _compute_zone_percent(
     masks: Mapping[str, np.ndarray], lesion: np.ndarray, affine_ras: np.ndarray, reasons: list[str]
 ) -> dict[str, float | None]:
     if not has_sides(masks):
@@ -207,8 +217,8 @@ def _share_by_third(lung: np.ndarray, lesion: np.ndarray, affine_ras: np.ndarray
     if box is None:
         return [None] * len(THIRDS)
     lung, lesion = lung[box], lesion[box]
-    height = _height(lung.shape, affine_ras)[lung]
-    bottom, top = _lung_extent(height, float(np.abs(affine_ras[2, :3]).max()))
+    height = _compute_height(lung.shape, affine_ras)[lung]
+    bottom, top = _find_lung_extent(height, float(np.abs(affine_ras[2, :3]).max()))
     third = np.floor((top - height) / (top - bottom) * len(THIRDS)).astype(int)  # 0 is the upper one
     within = (third >= 0) & (third < len(THIRDS))
     lung_voxels = np.bincount(third[within], minlength=len(THIRDS))
@@ -218,36 +228,36 @@ def _share_by_third(lung: np.ndarray, lesion: np.ndarray, affine_ras: np.ndarray
     ]
 
 
-def _height(shape: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
+def _compute_height(shape: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
     """Position towards the head of every voxel of a box, up to a constant; exact for oblique grids too."""
     along = [affine_ras[2, axis] * np.arange(size, dtype=np.float32) for axis, size in enumerate(shape)]
     return (along[0][:, None, None] + along[1][:, None] + along[2]).astype(np.float32)
 
 
-def _lung_extent(height: np.ndarray, step: float) -> tuple[float, float]:
+def _find_lung_extent(height: np.ndarray, step: float) -> tuple[float, float]:
     """Bottom and top edge of the unbroken stretch of levels, ``step`` high, in which most of a lung lies."""
     lowest = float(height.min())
     level = np.rint((height - lowest) / step).astype(int)
     voxels = np.bincount(level)
-    stretch, _ = ndimage.label(voxels >= LEAST_LEVEL_SHARE * voxels.max())
+    stretch, _ = ndimage.label(voxels >= MIN_LEVEL_SHARE * voxels.max())
     largest = np.argmax(np.bincount(stretch, weights=voxels * (stretch > 0)))
     levels = np.flatnonzero(stretch == largest)
     return lowest + (levels[0] - 0.5) * step, lowest + (levels[-1] + 0.5) * step
 
 
-def _total(zone_score: Mapping[str, int | None]) -> int | None:
+def _sum_zone_scores(zone_score: Mapping[str, int | None]) -> int | None:
     points = [score for score in zone_score.values() if score is not None]
     return sum(points) if len(points) == len(ZONES) else None
 
 
-def _voxel_ml(affine_ras: np.ndarray, spacing_known: bool, reasons: list[str]) -> float | None:
+def _compute_voxel_ml(affine_ras: np.ndarray, spacing_known: bool, reasons: list[str]) -> float | None:
     if not spacing_known:
         reasons.append("lung_ml, lesion_ml, lesion_g: the file states no voxel size")
         return None
     return float(abs(np.linalg.det(affine_ras[:3, :3])) / 1000)
 
 
-def _weight_g(
+def _compute_weight_g(
     lesion: np.ndarray, hu_xyz: np.ndarray | None, voxel_ml: float | None, reasons: list[str]
 ) -> float | None:
     """(HU + 1000) / 1000 g/mL summed over the lesion; air and padding weigh nothing, not less."""
@@ -263,5 +273,5 @@ def _weight_g(
 def _report_outside(lesion: np.ndarray, inside: np.ndarray, reasons: list[str]) -> None:
     total = np.count_nonzero(lesion)
     outside = 100 * (total - np.count_nonzero(inside)) / total if total else 0.0
-    if outside > NOTABLE_OUTSIDE_PERCENT:
+    if outside > MAX_UNREPORTED_OUTSIDE_PERCENT:
         reasons.append(f"lesion: {outside:.0f} % of it lies outside the lungs and is not counted")

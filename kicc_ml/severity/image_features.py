@@ -14,9 +14,9 @@ from kicc_ml.data.canonical import scale_by_percentiles
 #: Soft tissue, in HU.
 SOFT_HU = (-150.0, 200.0)
 #: Pixels of a radiograph along its longer side when it is measured: files hold the same film at 0.1 to 1 mm.
-FILM_PIXELS = 256
+MAX_RADIOGRAPH_PIXELS = 256
 #: Heart and spine: this share of a film's width, in the lower half of it. On a negative they are dark.
-MIDDLE = (0.42, 0.58)
+MEDIASTINUM = (0.42, 0.58)
 
 #: What is compared, and the spread below which a difference means nothing: fleets of one scanner would else have none.
 CT_FEATURES: Mapping[str, float] = {
@@ -29,7 +29,7 @@ CT_FEATURES: Mapping[str, float] = {
     "cut_percent": 5.0,
     "side_percent": 4.0,
 }
-FILM_FEATURES: Mapping[str, float] = {
+RADIOGRAPH_FEATURES: Mapping[str, float] = {
     "lungs_mm": 25.0,
     "lungs_wide_percent": 8.0,
     "field_percent": 6.0,
@@ -39,24 +39,24 @@ FILM_FEATURES: Mapping[str, float] = {
     "heights_percent": 6.0,
     "side_percent": 4.0,
 }
-FEATURES = {**CT_FEATURES, **FILM_FEATURES}
+FEATURES = {**CT_FEATURES, **RADIOGRAPH_FEATURES}
 #: Of these alone a value below zero means something.
 SIGNED = ("lung_hu", "soft_hu", "middle_grey")
 
 
-def features_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: Modality) -> dict[str, float | None]:
-    """:data:`CT_FEATURES` or :data:`FILM_FEATURES`; none of a CT in other units than HU.
+def measure_features(volume: Volume, masks: Mapping[str, np.ndarray], modality: Modality) -> dict[str, float | None]:
+    """:data:`CT_FEATURES` or :data:`RADIOGRAPH_FEATURES`; none of a CT in other units than HU.
 
     ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume``, which is one slice of a radiograph.
     """
     if modality == "CXR":
-        return film_features(volume, masks)
-    return scan_features(volume, masks) if volume.units == "hu" else {}
+        return measure_radiograph_features(volume, masks)
+    return measure_ct_features(volume, masks) if volume.units == "hu" else {}
 
 
-def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+def measure_ct_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
     """:data:`CT_FEATURES` of one scan; None where a feature is not known (no spacing, no sides, no aerated lung)."""
-    lung = lung_of(masks)
+    lung = find_lungs(masks)
     lesion = find_region(masks, "lesion")
     aerated = lung if lesion is None else lung & ~lesion
     known = volume.spacing_known
@@ -67,41 +67,41 @@ def scan_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, 
         "pixel_mm": min(spacing_mm) if known else None,
         "lung_ml": float(np.count_nonzero(lung) * np.prod(spacing_mm) / 1000) if known else None,
         "lung_hu": float(np.median(volume.array[aerated])) if aerated.any() else None,
-        **_soft_tissue(volume.array),
-        "cut_percent": _cut_percent(lung),
-        "side_percent": _side_percent(masks, lung),
+        **_measure_soft_tissue(volume.array),
+        "cut_percent": _measure_cut_off_lung(lung),
+        "side_percent": _compute_right_share(masks, lung),
     }
 
 
-def film_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """:data:`FILM_FEATURES` of one radiograph ``[x, y, 1]``; None where a feature is not known.
+def measure_radiograph_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """:data:`RADIOGRAPH_FEATURES` of one radiograph ``[x, y, 1]``; None where a feature is not known.
 
     Grey is in per cent from the black to the white of the film, as the network is given it.
     """
-    lung_xy = lung_of(masks)[..., 0]
+    lung_xy = find_lungs(masks)[..., 0]
     box = find_bounding_box(lung_xy)
     if box is None:
-        return dict.fromkeys(FILM_FEATURES)
-    grey_xy = 100 * _thinned(scale_by_percentiles(volume.array[..., 0]))
+        return dict.fromkeys(RADIOGRAPH_FEATURES)
+    grey_xy = 100 * _downsample(scale_by_percentiles(volume.array[..., 0]))
     width, height = measure_box(box)
     return {
         "lungs_mm": width * volume.spacing_mm[0] if volume.spacing_known else None,
         "lungs_wide_percent": 100 * width / height,
         "field_percent": float(100 * lung_xy.mean()),
-        **_field_grey(grey_xy, _thinned(lung_xy) > 0.5),
-        "middle_grey": _middle_grey(grey_xy),
-        "heights_percent": _heights_percent(masks),
-        "side_percent": _side_percent(masks, lung_xy),
+        **_measure_field_grey(grey_xy, _downsample(lung_xy) > 0.5),
+        "middle_grey": _measure_mediastinal_grey(grey_xy),
+        "heights_percent": _compare_lung_heights(masks),
+        "side_percent": _compute_right_share(masks, lung_xy),
     }
 
 
-def lung_of(masks: Mapping[str, np.ndarray]) -> np.ndarray:
+def find_lungs(masks: Mapping[str, np.ndarray]) -> np.ndarray:
     """Both lungs, however they were segmented; empty where they were not."""
     lung = find_region(masks, "lung")
     return np.zeros_like(next(iter(masks.values())), bool) if lung is None else lung
 
 
-def _soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
+def _measure_soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
     """Median of soft tissue, and noise: the robust spread of differences between neighbours within it.
 
     A difference of two has sqrt(2) times the standard deviation.
@@ -111,11 +111,11 @@ def _soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
     both = soft[1:] & soft[:-1]
     if not both.any():
         return {"soft_hu": None, "noise_hu": None}
-    noise = _deviation(np.diff(sample, axis=0)[both]) / np.sqrt(2)
+    noise = _compute_robust_sd(np.diff(sample, axis=0)[both]) / np.sqrt(2)
     return {"soft_hu": float(np.median(sample[soft])), "noise_hu": float(noise)}
 
 
-def _field_grey(grey_xy: np.ndarray, lung_xy: np.ndarray) -> dict[str, float | None]:
+def _measure_field_grey(grey_xy: np.ndarray, lung_xy: np.ndarray) -> dict[str, float | None]:
     """Grey of the lung fields and their grain: the robust deviation of each pixel from the mean of its four neighbours.
 
     Vessels and ribs hardly move it; of noise it is sqrt(5 / 4) of the standard deviation.
@@ -123,43 +123,43 @@ def _field_grey(grey_xy: np.ndarray, lung_xy: np.ndarray) -> dict[str, float | N
     if not lung_xy.any():  # a shred that is lost where the film is thinned
         return {"field_grey": None, "grain": None}
     neighbours = ndimage.convolve(grey_xy, np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4, mode="nearest")
-    grain = _deviation((grey_xy - neighbours)[lung_xy]) / np.sqrt(5 / 4)
+    grain = _compute_robust_sd((grey_xy - neighbours)[lung_xy]) / np.sqrt(5 / 4)
     return {"field_grey": float(np.median(grey_xy[lung_xy])), "grain": float(grain)}
 
 
-def _middle_grey(grey_xy: np.ndarray) -> float:
+def _measure_mediastinal_grey(grey_xy: np.ndarray) -> float:
     """How much brighter than the whole film its ``MIDDLE`` is."""
     columns, rows = grey_xy.shape
-    left, right = (round(share * columns) for share in MIDDLE)
+    left, right = (round(share * columns) for share in MEDIASTINUM)
     return float(np.median(grey_xy[left : right + 1, rows // 2 :]) - np.median(grey_xy))
 
 
-def _deviation(differences: np.ndarray) -> np.floating:
+def _compute_robust_sd(differences: np.ndarray) -> np.floating:
     """Standard deviation about 0 of a normal distribution with their median of absolute values: 0.6745 of it."""
     return np.median(np.abs(differences)) / 0.6745
 
 
-def _thinned(film_xy: np.ndarray) -> np.ndarray:
+def _downsample(film_xy: np.ndarray) -> np.ndarray:
     """At most ``FILM_PIXELS`` along the longer side, each the mean of what it stands for; float32."""
-    ratio = min(1.0, FILM_PIXELS / max(film_xy.shape))
+    ratio = min(1.0, MAX_RADIOGRAPH_PIXELS / max(film_xy.shape))
     size = tuple(max(1, round(pixels * ratio)) for pixels in film_xy.shape)
     return np.asarray(Image.fromarray(film_xy.T.astype(np.float32)).resize(size, Image.Resampling.BOX)).T
 
 
-def _heights_percent(masks: Mapping[str, np.ndarray]) -> float | None:
+def _compare_lung_heights(masks: Mapping[str, np.ndarray]) -> float | None:
     """Height of the lower lung field of a radiograph in per cent of the higher one's."""
     boxes = [find_bounding_box(masks[name]) for name in LUNG_SIDES if name in masks]
     heights = [measure_box(box)[1] for box in boxes if box]
     return 100 * min(heights) / max(heights) if len(heights) == 2 else None
 
 
-def _side_percent(masks: Mapping[str, np.ndarray], lung: np.ndarray) -> float | None:
+def _compute_right_share(masks: Mapping[str, np.ndarray], lung: np.ndarray) -> float | None:
     if "right_lung" not in masks or not lung.any():
         return None
     return float(100 * masks["right_lung"].sum() / lung.sum())
 
 
-def _cut_percent(lung_xyz: np.ndarray) -> float | None:
+def _measure_cut_off_lung(lung_xyz: np.ndarray) -> float | None:
     """The largest cross-section of lung on a face of the scan, in per cent of the largest one inside."""
     cut = []
     for axis in range(3):

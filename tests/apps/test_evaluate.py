@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from kicc_ml.apps.evaluate import print_results, quarantined, reference_severity, score_segmented
-from kicc_ml.clinic.held_out_case import HeldOutCase
-from kicc_ml.clinic.outputs import HeldOut, Model
+from kicc_ml.clinic.held_out_case import OofCase
+from kicc_ml.clinic.outputs import ModelProvenance, OofCases
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
 from kicc_ml.core.progress import StageTimer
@@ -117,7 +117,7 @@ def test_an_image_with_text_burned_in_stands_neither_in_the_montage_nor_on_the_p
             named = replace(case, ct=replace(case.ct, reasons=reasons))
             row, out = predicted_as(tmp_path / "run", case, whole(truth()))
             score_segmented(row, {case.case_id: named}, out)
-            HeldOutCase(named, out, OutcomeRecord()).write_page(HeldOut(pd.DataFrame()), Model("ab" * 32, {}))
+            OofCase(named, out, OutcomeRecord()).write_page(OofCases(pd.DataFrame()), ModelProvenance("ab" * 32, {}))
             page = html.unescape((out / "page.html").read_text(encoding="utf-8"))
             assert ("text is burned into it" in page) == bool(reasons)
             shown.append([(out / "montage.png").read_bytes(), re.findall(r'"slices": \[(.+?)\]', page)])
@@ -207,8 +207,8 @@ def test_a_held_out_case_has_the_risks_of_the_outcome_run_on_its_page(tmp_path: 
     _, out = predicted_as(tmp_path / "run", case, whole(truth()))
     row = {"case_id": "seoul_1", "site": "seoul", "endpoint": "icu", "probability": 0.37, "label": 1.0}
     rows = [row | {"model": "network"}, row | {"model": "clinical", "probability": 0.21}]
-    held = HeldOutCase(case, out, OutcomeRecord(pd.DataFrame(rows)))
-    held.write_page(HeldOut(pd.DataFrame()), Model("ab" * 32, {}))
+    held = OofCase(case, out, OutcomeRecord(pd.DataFrame(rows)))
+    held.write_page(OofCases(pd.DataFrame()), ModelProvenance("ab" * 32, {}))
     page = (out / "page.html").read_text(encoding="utf-8")
     assert "<strong>37 %</strong>" in page
     assert "<td>21 %</td>" in page

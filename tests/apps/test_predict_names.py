@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kicc_ml.apps import cli
-from kicc_ml.clinic.outputs import Model
+from kicc_ml.clinic.outputs import ModelProvenance
 from tests.support.grey_value_network import phantom_ras, segmenter
 from tests.support.lock_holder import other_process
 from tests.support.tree import digests
@@ -27,7 +27,9 @@ def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_p
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setattr("kicc_ml.runs.folder.load_folds", lambda run: [])
     monkeypatch.setattr("kicc_ml.prediction.segmentation.segmenter_of", lambda *_, **__: segmenter())
-    monkeypatch.setattr("kicc_ml.clinic.held_out_case.model_of", lambda *_: Model("ab" * 32, {"model": "ab"}))
+    monkeypatch.setattr(
+        "kicc_ml.clinic.held_out_case.describe_model", lambda *_: ModelProvenance("ab" * 32, {"model": "ab"})
+    )
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["kicc-ml", "predict", *map(str, arguments), "--run", str(tmp_path)])

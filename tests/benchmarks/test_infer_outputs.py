@@ -29,9 +29,9 @@ import torch
 from pathlib import Path
 import pandas as pd
 from safetensors.torch import load_file
-from kicc_ml.clinic.new_scan import Clinic
+from kicc_ml.clinic.new_scan import NewScanPipeline
 from kicc_ml.data.canonical import CanonicalCT
-from kicc_ml.clinic.outputs import HeldOut, Model
+from kicc_ml.clinic.outputs import OofCases, ModelProvenance
 from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.networks import build_network
@@ -44,7 +44,7 @@ network = build_network(settings["network"], settings["sizes"]).eval()
 network.load_state_dict(load_file(folder / "weights.safetensors"))
 canonical = CanonicalCT(**settings["canonical"])
 segmenter = Segmenter([network], canonical, settings["patch"], REGIONS, "hu", True, 0.5, ((),))
-clinic = Clinic(HeldOut(pd.DataFrame()), Model("ab" * 32, {"model": "benchmark"}), dicom=True)
+clinic = NewScanPipeline(OofCases(pd.DataFrame()), ModelProvenance("ab" * 32, {"model": "benchmark"}), dicom=True)
 started = time.perf_counter()
 series = find_scans(folder / "dicom", "hu", True)
 intake = time.perf_counter() - started

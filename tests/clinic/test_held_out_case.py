@@ -15,7 +15,7 @@ from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case
 from kicc_ml.prediction.segmentation import write_case
 from kicc_ml.runs.settings import parse_settings
-from kicc_ml.severity.image_features import scan_features
+from kicc_ml.severity.image_features import measure_ct_features
 from tests.support.predicted_scan import predicted
 
 NAME = "Hong^Gildong"
@@ -32,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         canonical=SimpleNamespace(modality="CT"),
         about=SimpleNamespace(sites=["busan"]),
     )
-    features = scan_features(result.volume, result.masks)
+    features = measure_ct_features(result.volume, result.masks)
     write_case(run / "severity" / "seoul_1", result.masks, result.volume, result.severity, features, result.stages)
     fold.folder.mkdir()
     write_table(fold.folder / "predictions.csv", pd.DataFrame({"case_id": ["seoul_1"]}))

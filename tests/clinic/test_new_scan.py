@@ -14,7 +14,14 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from kicc_ml.clinic.new_scan import SCORES_FILE, Clinic, Outcomes, list_patients, outcomes_of, risk_table
+from kicc_ml.clinic.new_scan import (
+    SCORES_FILE,
+    NewScanPipeline,
+    OutcomePredictor,
+    list_patients,
+    load_outcomes,
+    make_risk_table,
+)
 from kicc_ml.cohort.patient_table import PatientTable
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
@@ -28,7 +35,7 @@ from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.risk import OutcomeRecord
 from kicc_ml.prediction.segmentation import severity_of, write_case
 from kicc_ml.runs.folder import About, ClinicalFold, ZoneFold
-from kicc_ml.severity.domain_shift import NotForThisModel
+from kicc_ml.severity.domain_shift import UnsuitableImage
 from tests.support.predicted_scan import MODEL, NOTHING, film, predicted
 
 KOREAN = {"SpecificCharacterSet": ["", "ISO 2022 IR 149"], "PatientName": "Hong^Gildong=洪^吉洞=홍^길동"}
@@ -36,9 +43,9 @@ KOREAN = {"SpecificCharacterSet": ["", "ISO 2022 IR 149"], "PatientName": "Hong^
 
 def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
-    Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
+    NewScanPipeline(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
     assert "길동" not in (tmp_path / "plain" / "page.html").read_text(encoding="utf-8")
-    Clinic(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
+    NewScanPipeline(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
     assert "홍 길동" in (tmp_path / "named" / "page.html").read_text(encoding="utf-8")
 
 
@@ -50,7 +57,7 @@ def modes_of(folder: Path) -> dict[str, int]:
 def test_what_says_whose_it_is_can_be_read_by_its_user_alone(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
     (tmp_path / "named").mkdir(mode=0o755)
-    Clinic(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
+    NewScanPipeline(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
     modes = modes_of(tmp_path / "named")
     assert {modes.pop(name) for name in ("page.html", "summary.pdf", "montage.png")} == {0o600}
     assert modes["named"] == 0o700
@@ -67,7 +74,7 @@ def test_of_a_scan_with_text_burned_in_only_the_map_is_shown(tmp_path: Path, of:
     other = replace(result, volume=replace(result.volume, array=np.flip(result.volume.array, axis=0).copy()))
     shown = {}
     for number, (one, seen) in enumerate([(named, result), (named, other), (series, result), (series, other)]):
-        Clinic(NOTHING, MODEL, report=True)(one, seen, tmp_path / f"{number}")
+        NewScanPipeline(NOTHING, MODEL, report=True)(one, seen, tmp_path / f"{number}")
         page = (tmp_path / f"{number}" / "page.html").read_text(encoding="utf-8")
         assert ("text is burned into it" in page) == (one is named)
         picture = (tmp_path / f"{number}" / "montage.png").read_bytes()
@@ -75,15 +82,15 @@ def test_of_a_scan_with_text_burned_in_only_the_map_is_shown(tmp_path: Path, of:
     assert shown[0] == shown[1]  # nobody can tell one image from the other
     assert shown[2][0] != shown[3][0]
     assert shown[2][1] != shown[3][1]
-    Clinic(NOTHING, MODEL, report=True, identified=True)(named, result, tmp_path / "inside")
+    NewScanPipeline(NOTHING, MODEL, report=True, identified=True)(named, result, tmp_path / "inside")
     assert slices_on(tmp_path / "inside" / "page.html") == shown[2][0]
 
 
 def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
-    Clinic(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
+    NewScanPipeline(NOTHING, MODEL, report=True)(series, result, tmp_path / "plain")
     assert not (tmp_path / "plain" / "dicom").exists()
-    Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "both")
+    NewScanPipeline(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "both")
     names = {pydicom.dcmread(path).PatientName for path in (tmp_path / "both" / "dicom").iterdir()}
     assert {str(name) for name in names} == {KOREAN["PatientName"]}
 
@@ -92,23 +99,23 @@ def test_a_scan_without_lungs_is_refused_before_anything_is_written(tmp_path: Pa
     series, result = predicted(tmp_path)
     empty = {name: np.zeros_like(mask) for name, mask in result.masks.items()}
     none = Result(result.case_id, result.volume, empty, severity_of(result.volume, empty))
-    with pytest.raises(NotForThisModel, match="no lungs were found"):
-        Clinic(NOTHING, MODEL)(series, none, tmp_path / "out")
+    with pytest.raises(UnsuitableImage, match="no lungs were found"):
+        NewScanPipeline(NOTHING, MODEL)(series, none, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_report_a_scan_is_checked_and_nothing_else(tmp_path: Path):
     series, result = predicted(tmp_path)
-    Clinic(NOTHING, MODEL)(series, result, tmp_path / "out")
+    NewScanPipeline(NOTHING, MODEL)(series, result, tmp_path / "out")
     assert not (tmp_path / "out" / "page.html").exists()
-    assert Clinic(NOTHING, MODEL).is_whole(series, tmp_path / "out")
-    assert not Clinic(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
+    assert NewScanPipeline(NOTHING, MODEL).is_whole(series, tmp_path / "out")
+    assert not NewScanPipeline(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
 
 
 def test_slices_with_a_series_each_get_no_dicom_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     series, result = predicted(tmp_path)
     apart = replace(series, reasons=("uid_per_slice",))
-    clinic = Clinic(NOTHING, MODEL, dicom=True)
+    clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
     clinic(apart, result, tmp_path / "out")
     assert "has a SeriesInstanceUID for each slice" in caplog.text
     assert not (tmp_path / "out" / "dicom").exists()
@@ -119,7 +126,7 @@ def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path
     _, result = predicted(tmp_path)
     write_nifti(tmp_path / "scan.nii.gz", result.volume.array, result.volume.affine_ras)
     series = make_nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
-    clinic = Clinic(NOTHING, MODEL, dicom=True)
+    clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
     clinic(series, result, tmp_path / "out")
     assert "is no DICOM" in caplog.text
     assert not (tmp_path / "out" / "dicom").exists()
@@ -142,14 +149,14 @@ def test_a_patient_of_any_name_is_linked_to_the_own_page_and_to_nothing_else(tmp
 def test_patients_of_a_folder_are_listed_with_links_to_their_pages(tmp_path: Path):
     series, result = predicted(tmp_path)
     folder = tmp_path / "out" / "seoul_1"
-    Clinic(NOTHING, MODEL, report=True)(series, result, folder)
+    NewScanPipeline(NOTHING, MODEL, report=True)(series, result, folder)
     write_case(folder, result.masks, result.volume, result.severity, {}, StageTimer())
     assert 'href="./seoul_1/page.html"' in list_patients(tmp_path / "out").read_text(encoding="utf-8")
 
 
 def test_a_radiograph_gets_page_picture_and_dicom_with_the_opacity_where_it_lies(tmp_path: Path):
     series, result = film(tmp_path)
-    clinic, folder = Clinic(NOTHING, MODEL, dicom=True), tmp_path / "out"
+    clinic, folder = NewScanPipeline(NOTHING, MODEL, dicom=True), tmp_path / "out"
     clinic(series, result, folder)
     assert "Film and map" in (folder / "page.html").read_text(encoding="utf-8")
     assert {path.name for path in folder.iterdir() if path.is_file()} >= {"page.html", "montage.png"}
@@ -164,7 +171,7 @@ def test_the_scores_of_a_film_are_in_its_file_on_its_page_and_in_its_report(tmp_
     ridges = {"brixia": ZoneRidge([0.0] * ZONE_FEATURES, 0.4)}
     figures = {"brixia": {"zones": {"pearson": {"value": 0.684}, "mae": {"value": 2.94, "n": 114}}}}
     model = ScoreModel([ZoneFold(tmp_path, About({}, ["rome"]), ridges)], CanonicalCXR(32), figures)
-    clinic, folder = Clinic(NOTHING, MODEL, dicom=True, score_model=model), tmp_path / "out"
+    clinic, folder = NewScanPipeline(NOTHING, MODEL, dicom=True, score_model=model), tmp_path / "out"
     clinic(series, result, folder)
     (kept,) = json.loads((folder / SCORES_FILE).read_text())
     assert (kept["score"], kept["points"], kept["r"], kept["films"]) == ("brixia", pytest.approx(7.2), 0.684, 114)
@@ -178,8 +185,8 @@ def test_the_scores_of_a_film_are_in_its_file_on_its_page_and_in_its_report(tmp_
 
 def test_a_radiograph_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):
     series, none = film(tmp_path, lungs=False)
-    with pytest.raises(NotForThisModel, match="no lung fields were found"):
-        Clinic(NOTHING, MODEL, report=True)(series, none, tmp_path / "out")
+    with pytest.raises(UnsuitableImage, match="no lung fields were found"):
+        NewScanPipeline(NOTHING, MODEL, report=True)(series, none, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -203,7 +210,7 @@ def test_the_patients_earlier_scan_stands_on_the_page_with_the_change(tmp_path: 
             result, case_id=name, severity=replace(result.severity, lesion_ml={"before": 30, "now": 75}[name])
         )
         scans[name] = series
-        Clinic(NOTHING, MODEL, report=True, scans=scans)(series, result, out / name)
+        NewScanPipeline(NOTHING, MODEL, report=True, scans=scans)(series, result, out / name)
         write_case(out / name, result.masks, result.volume, result.severity, {}, StageTimer())
     page = (out / "now" / "page.html").read_text(encoding="utf-8")
     assert "+45 mL" in page
@@ -213,16 +220,16 @@ def test_the_patients_earlier_scan_stands_on_the_page_with_the_change(tmp_path: 
 
 
 def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
-    assert outcomes_of(None, None) is None
+    assert load_outcomes(None, None) is None
     with pytest.raises(UserError, match="--outcome-run"):
-        outcomes_of(None, tmp_path / "clinical.csv")
+        load_outcomes(None, tmp_path / "clinical.csv")
 
 
 def test_a_run_of_the_clinical_model_alone_asks_for_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     alone = OutcomeModel((), (ClinicalFold(tmp_path, About({}, ["seoul"]), {}),), OutcomeRecord())
     monkeypatch.setattr("kicc_ml.clinic.new_scan.outcome_model", lambda run: alone)
     with pytest.raises(UserError, match="--clinical"):
-        outcomes_of(tmp_path, None)
+        load_outcomes(tmp_path, None)
 
 
 class AskedModel:
@@ -243,7 +250,7 @@ def test_outcomes_are_predicted_from_the_scan_its_extent_and_the_patients_row(tm
     series, result = predicted(tmp_path, PatientID="P7")
     model = AskedModel()
     patients = PatientTable({("seoul", "P7"): {"age_years": 71.0}, ("seoul", "P8"): {"age_years": 20.0}})
-    clinic = Clinic(NOTHING, MODEL, dicom=True, outcomes=Outcomes(model, patients))  # type: ignore[arg-type]
+    clinic = NewScanPipeline(NOTHING, MODEL, dicom=True, outcomes=OutcomePredictor(model, patients))  # type: ignore[arg-type]
     clinic(series, result, tmp_path / "out" / "case")
     ((images, values),) = model.asked
     assert images == {"ct": result.volume}
@@ -253,7 +260,7 @@ def test_outcomes_are_predicted_from_the_scan_its_extent_and_the_patients_row(tm
     assert (kept["risks"][0]["probability"], kept["risks"][0]["clinical"]) == (0.4, 0.3)
     assert "20–60" in (tmp_path / "out" / "case" / "page.html").read_text(encoding="utf-8")
     assert "Predicted risk" in str(pydicom.dcmread(tmp_path / "out" / "case" / "dicom" / "report.dcm"))
-    (row,) = risk_table(tmp_path / "out").to_dict("records")
+    (row,) = make_risk_table(tmp_path / "out").to_dict("records")
     assert (row["endpoint"], row["probability"], row["clinical"]) == ("icu", 0.4, 0.3)
     assert not clinic.is_whole(series, tmp_path / "out" / "another")
 
@@ -262,6 +269,6 @@ def test_the_page_tells_the_time_of_each_stage_before_it(tmp_path: Path):
     series, result = predicted(tmp_path)
     with result.stages("lungs"):
         pass
-    Clinic(NOTHING, MODEL, report=True, intake_s=1.25)(series, result, tmp_path / "out")
+    NewScanPipeline(NOTHING, MODEL, report=True, intake_s=1.25)(series, result, tmp_path / "out")
     assert "intake, by scan 1.2" in (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert {"lungs", "intake, by scan", "page and sheet"} <= result.stages.seconds.keys()

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from kicc_ml.clinic.page.scan import LABELS, display_scan
+from kicc_ml.clinic.page.scan import LABELS, make_ct_display
 from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import make_pseudonym
@@ -17,9 +17,9 @@ from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.pictures.montage import make_layers
-from kicc_ml.report.external_predictions import judge_masks
+from kicc_ml.report.external_predictions import score_masks
 from kicc_ml.severity.grade import grade
-from kicc_ml.severity.image_features import scan_features
+from kicc_ml.severity.image_features import measure_ct_features
 
 SHAPE = (12, 10, 8)
 AFFINE_RAS = np.diag([-2.0, -2.0, 2.0, 1.0])
@@ -75,9 +75,9 @@ def test_training_severity_picture_and_page_see_the_same_lesion(
     if lesion is None:
         assert grade(masks, AFFINE_RAS).percent_involved is None
         assert fingerprint([case]).lesion_voxels is None
-        assert not (display_scan(volume, masks).label_zyx == LABELS["lesion"]).any()
+        assert not (make_ct_display(volume, masks).label_zyx == LABELS["lesion"]).any()
         with pytest.raises(UserError, match="no case of the cohort has a reference mask of the lesion"):
-            judge_masks(tmp_path, {"1": case})
+            score_masks(tmp_path, {"1": case})
         return
     np.testing.assert_array_equal(trained["lesion"], lesion)
     np.testing.assert_array_equal(pictured["lesion"], lesion)
@@ -97,7 +97,7 @@ def test_every_room_takes_the_lung_as_marked_or_from_both_sides(tmp_path: Path, 
     case, volume = case_with(tmp_path / "case", masks)
     assert ("lung" in reference_masks(case, volume)) == ("lung" in make_layers(masks)) == known
     assert grade(masks, AFFINE_RAS).lung_ml == (pytest.approx(both.sum() * 8 / 1000) if known else None)
-    lung_ml = scan_features(volume, masks)["lung_ml"]
+    lung_ml = measure_ct_features(volume, masks)["lung_ml"]
     assert lung_ml == pytest.approx(both.sum() * 8 / 1000 if known else 0)
 
 

@@ -16,7 +16,7 @@ from kicc_ml.evaluation.comparison import (
 from kicc_ml.evaluation.discrimination import compute_site_pairs
 from kicc_ml.evaluation.outcome import score_outcome
 from kicc_ml.evaluation.rows import BinaryOutcomes
-from kicc_ml.report.terminal import comparison_table
+from kicc_ml.report.terminal import make_comparison_table
 
 
 def models(sites: int = 8, n: int = 400, seed: int = 0) -> tuple[BinaryOutcomes, BinaryOutcomes]:
@@ -169,7 +169,7 @@ def test_runs_are_compared_by_what_both_have() -> None:
         ("icu", "brier", "small", "large", "large"),
         ("lesion", "dice", "masks", "large", "large"),
     ]
-    shown = comparison_table(rows)
+    shown = make_comparison_table(rows)
     assert shown.row_count == 3
     assert compare_runs({}, {}) == []
 

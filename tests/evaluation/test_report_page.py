@@ -9,7 +9,7 @@ from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.types import Case
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.report.report import ShownCase, write_report
-from kicc_ml.report.worst_cases import as_jpeg
+from kicc_ml.report.worst_cases import encode_jpeg
 from tests.support.result_rows import case_rows, prediction_rows
 
 #: Pixels: a desk, and a telephone held upright.
@@ -40,7 +40,7 @@ def study() -> dict:
 
 def shown() -> list[ShownCase]:
     """A segmented case, one predicted from CT and radiograph, and one whose image was lost."""
-    montage, row, film = (as_jpeg(Image.new("L", size)) for size in ((1276, 540), (1056, 266), (480, 650)))
+    montage, row, film = (encode_jpeg(Image.new("L", size)) for size in ((1276, 540), (1056, 266), (480, 650)))
     return [
         ShownCase("segmentation", "lesion Dice 0.1", (montage,)),
         ShownCase("death", "had the event", (row, film)),

@@ -7,7 +7,7 @@ from scipy import stats
 
 from kicc_ml.evaluation.bootstrap import resample
 from kicc_ml.evaluation.score_figures import compute_score_figures, compute_weighted_pearson, make_score_table
-from kicc_ml.report.score_table import HEADINGS, score_rows
+from kicc_ml.report.score_table import HEADINGS, make_score_rows
 
 IMAGES = 80
 
@@ -87,7 +87,7 @@ def test_cases_have_a_row_an_image_and_the_table_a_row_a_model():
     images = make_score_table(rows)
     assert len(images) == IMAGES
     assert {"geographic_extent", "geographic_extent_zones", "geographic_extent_mean"} < set(images.columns)
-    table = score_rows(compute_score_figures(rows))
+    table = make_score_rows(compute_score_figures(rows))
     assert [row[:3] for row in table] == [
         ["Geographic extent", "zones", str(IMAGES)],
         ["Geographic extent", "mean", str(IMAGES)],

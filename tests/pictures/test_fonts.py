@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from kicc_ml.pictures import fonts
 from kicc_ml.pictures.fonts import choose_font, has_hangul, list_font_families
 from kicc_ml.pictures.montage import draw_texts
-from kicc_ml.report.figures import dice_by_site, forest, to_svg
-from kicc_ml.report.flow_chart import Step, flow_chart
+from kicc_ml.report.figures import draw_dice_by_site, draw_forest, to_svg
+from kicc_ml.report.flow_chart import Step, draw_flow_chart
 
 needs_font = pytest.mark.skipif(len(list_font_families()) < 2, reason="no font with Hangul: apt install fonts-noto-cjk")
 #: No glyph at all, which fonts draw as the same box.
@@ -50,10 +50,10 @@ def test_figures_and_flow_chart_have_glyphs_for_hangul_and_draw_no_formula():
     cases = pd.DataFrame({"site": [name] * 3, "lesion_dice": [0.6, 0.7, 0.8]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that it has not
-        to_svg(dice_by_site(cases, "lesion", {name: interval}))
+        to_svg(draw_dice_by_site(cases, "lesion", {name: interval}))
         answers = dict.fromkeys(("these_hospitals", "hospitals_like_these", "new_hospital"), interval)
-        to_svg(forest({name: {name: interval}}, {name: answers}))
-        to_svg(flow_chart([Step([f"3 cases of {name}"], [f"1 {name}"])]))
+        to_svg(draw_forest({name: {name: interval}}, {name: answers}))
+        to_svg(draw_flow_chart([Step([f"3 cases of {name}"], [f"1 {name}"])]))
 
 
 @needs_font

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from kicc_ml.clinic.outputs import display_of
+from kicc_ml.clinic.outputs import make_display
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
@@ -445,8 +445,8 @@ class TestUnstatedOrientation:
         assert header.get_zooms() == pytest.approx((2, 2, 3))
 
     def test_picture_and_page_mark_no_side_and_the_page_says_why(self, result: Result, tmp_path: Path):
-        display = display_of(result.volume, result.masks, None)
-        assert display.payload()["sides"] is False
+        display = make_display(result.volume, result.masks, None)
+        assert display.make_payload()["sides"] is False
         page = write_page(tmp_path / "page.html", PatientPage("a", Scan(display, result.severity)))
         assert "The file does not state how the scan lies" in page.read_text()
         stated = replace(result.volume, orientation_known=True)

@@ -3,7 +3,7 @@
 import yaml
 
 from kicc_ml.evaluation.summary import summarise
-from kicc_ml.report.checklist import IN_PART, NOT_KNOWN, STATED, answered, checklists
+from kicc_ml.report.checklist import IN_PART, NOT_KNOWN, STATED, answer_item, fill_checklists
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
 RUN = {
@@ -24,14 +24,14 @@ RUN = {
 
 def test_an_item_is_stated_only_where_every_fact_is_known() -> None:
     item = {"item": 1, "topic": "Where", "known": "{cases} of {sites}", "ask": "the country"}
-    assert answered(item, {"cases": "9 cases"})["state"] == NOT_KNOWN
-    known = answered(item, {"cases": "9 cases", "sites": "2 hospitals"})
+    assert answer_item(item, {"cases": "9 cases"})["state"] == NOT_KNOWN
+    known = answer_item(item, {"cases": "9 cases", "sites": "2 hospitals"})
     assert (known["state"], known["answer"].split(". ")[0]) == (IN_PART, "9 cases of 2 hospitals")
-    assert answered(item | {"ask": ""}, {"cases": "9", "sites": "2"})["state"] == STATED
+    assert answer_item(item | {"ask": ""}, {"cases": "9", "sites": "2"})["state"] == STATED
 
 
 def test_both_standards_have_all_their_items_once_and_every_answer_says_something() -> None:
-    found = checklists(summarise(case_rows(), prediction_rows()), RUN)
+    found = fill_checklists(summarise(case_rows(), prediction_rows()), RUN)
     tripod, claim = ([item["item"] for item in one["items"]] for one in found)
     assert len(set(tripod)) == len(tripod) == 52
     assert {int("".join(c for c in item if c.isdigit())) for item in tripod} == set(range(1, 28))
@@ -40,7 +40,7 @@ def test_both_standards_have_all_their_items_once_and_every_answer_says_somethin
 
 
 def test_what_no_run_can_know_is_never_stated() -> None:
-    found = checklists(summarise(case_rows(), prediction_rows()), RUN)
+    found = fill_checklists(summarise(case_rows(), prediction_rows()), RUN)
     state = {(one["standard"], item["item"]): item["state"] for one in found for item in one["items"]}
     for item in (("TRIPOD+AI", "17"), ("TRIPOD+AI", "18a"), ("TRIPOD+AI", "19"), ("CLAIM", "16"), ("CLAIM", "44")):
         assert state[item] == NOT_KNOWN
@@ -49,6 +49,6 @@ def test_what_no_run_can_know_is_never_stated() -> None:
 def test_predictions_made_elsewhere_leave_the_training_unknown_and_a_run_without_outcomes_is_no_prediction_model() -> (
     None
 ):
-    (tripod, _) = checklists(summarise(case_rows(), prediction_rows()), {"name": "theirs"})
+    (tripod, _) = fill_checklists(summarise(case_rows(), prediction_rows()), {"name": "theirs"})
     assert next(item for item in tripod["items"] if item["item"] == "12c")["state"] == NOT_KNOWN
-    assert [one["standard"] for one in checklists(summarise(case_rows(), NO_ROWS), RUN)] == ["CLAIM"]
+    assert [one["standard"] for one in fill_checklists(summarise(case_rows(), NO_ROWS), RUN)] == ["CLAIM"]

@@ -14,7 +14,7 @@ from kicc_ml.apps.evaluate import print_results
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 from kicc_ml.dicom.series.image_files import make_nifti_series
-from kicc_ml.report.external_predictions import evaluate_predictions, model_names
+from kicc_ml.report.external_predictions import evaluate_predictions, name_models
 
 AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])
 
@@ -62,7 +62,7 @@ def summary_of(page: Path) -> dict:
 def test_two_files_are_two_models_compared_on_the_same_cases(tmp_path: Path) -> None:
     cases = cohort(tmp_path / "cohort")
     files = [probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
-    summary = summary_of(evaluate_predictions(model_names(files), cases, tmp_path / "report"))
+    summary = summary_of(evaluate_predictions(name_models(files), cases, tmp_path / "report"))
     assert set(summary["outcome"]["icu"]) == {"ours", "theirs"}
     assert [(row["model"], row["against"], row["n"]) for row in summary["comparisons"] if row["metric"] == "brier"] == [
         ("ours", "theirs", 9)
@@ -73,14 +73,14 @@ def test_two_files_are_two_models_compared_on_the_same_cases(tmp_path: Path) -> 
 def test_a_folder_of_masks_is_scored_in_millimetres_of_the_scans(tmp_path: Path) -> None:
     cases = cohort(tmp_path / "cohort")
     folder = masks(tmp_path / "net", cases, 1)
-    summary = summary_of(evaluate_predictions(model_names([folder]), cases, tmp_path / "report"))
+    summary = summary_of(evaluate_predictions(name_models([folder]), cases, tmp_path / "report"))
     assert summary["segmentation"]["lesion"]["hd95_mm"]["mean"] == pytest.approx(2.0)
     assert summary["segmentation"]["lesion"]["dice"]["n"] == 9
 
 
 def test_two_folders_have_a_report_each_and_are_compared_in_a_third(tmp_path: Path) -> None:
     cases = cohort(tmp_path / "cohort")
-    named = model_names([masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)])
+    named = name_models([masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)])
     page = evaluate_predictions(named, cases, tmp_path / "report")
     (row,) = summary_of(page)["comparisons"]
     assert (row["model"], row["against"], row["better"]) == ("near", "far", "near")
@@ -93,10 +93,10 @@ def test_a_mask_that_is_missing_or_on_another_grid_is_refused(tmp_path: Path) ->
     folder = masks(tmp_path / "net", cases, 1)
     (folder / "c4.nii.gz").unlink()
     with pytest.raises(UserError, match=r"1 missing \(c4\)"):
-        evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+        evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
     nib.save(nib.Nifti1Image(lesion(4)[::2], AFFINE), folder / "c4.nii.gz")
     with pytest.raises(UserError, match="grid"):
-        evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+        evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
 
 
 def cut(path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_case_whose_own_scan_or_reference_is_damaged_is_set_aside_and_the_othe
     folders = [masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)]
     cut(tmp_path / "cohort" / "c2_ct.nii.gz")
     cut(tmp_path / "cohort" / "c5_lesion.nii.gz")
-    page = evaluate_predictions(model_names(folders), cases, tmp_path / "report")
+    page = evaluate_predictions(name_models(folders), cases, tmp_path / "report")
     whole = [case_id for case_id in cases if case_id not in ("c2", "c5")]
     for name, shift in (("near", 1), ("far", 3)):
         rows = pd.read_csv(tmp_path / "report" / name / "cases.csv")
@@ -138,7 +138,7 @@ def test_a_mask_of_a_case_whose_scan_was_refused_on_intake_is_named(tmp_path: Pa
     cases = cohort(tmp_path / "cohort")
     folder = masks(tmp_path / "net", cases, 1)
     cases["c3"] = replace(cases["c3"], ct=None)
-    summary = summary_of(evaluate_predictions(model_names([folder]), cases, tmp_path / "report"))
+    summary = summary_of(evaluate_predictions(name_models([folder]), cases, tmp_path / "report"))
     assert set(summary["quarantined"]) == {"c3"}
     assert "no usable CT" in summary["quarantined"]["c3"]
     assert summary["segmentation"]["lesion"]["dice"]["n"] == 8
@@ -147,7 +147,7 @@ def test_a_mask_of_a_case_whose_scan_was_refused_on_intake_is_named(tmp_path: Pa
 def test_a_report_of_masks_and_probabilities_shows_the_worst_cases_of_both(tmp_path: Path) -> None:
     cases = cohort(tmp_path / "cohort")
     folder, file = masks(tmp_path / "net", cases, 1), probabilities(tmp_path / "theirs.csv", cases, 0)
-    page = evaluate_predictions(model_names([folder, file]), cases, tmp_path / "report").read_text(encoding="utf-8")
+    page = evaluate_predictions(name_models([folder, file]), cases, tmp_path / "report").read_text(encoding="utf-8")
     lowest = min(cases, key=lambda case_id: overlap(case_id, 1))
     captions = re.findall(r"<figcaption>(c\d.*?)</figcaption>", page)
     assert captions[0].startswith(f"{lowest}, ")
@@ -164,7 +164,7 @@ def test_a_damaged_prediction_is_refused_by_name(tmp_path: Path) -> None:
     folder = masks(tmp_path / "net", cases, 1)
     cut(folder / "c4.nii.gz")
     with pytest.raises(UserError, match=r"c4\.nii\.gz.*cannot be read"):
-        evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+        evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
 
 
 def test_where_every_case_is_damaged_the_report_names_them_all(tmp_path: Path) -> None:
@@ -172,19 +172,19 @@ def test_where_every_case_is_damaged_the_report_names_them_all(tmp_path: Path) -
     folders = [masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)]
     for case_id in cases:
         cut(tmp_path / "cohort" / f"{case_id}_ct.nii.gz")
-    summary = summary_of(evaluate_predictions(model_names(folders), cases, tmp_path / "report"))
+    summary = summary_of(evaluate_predictions(name_models(folders), cases, tmp_path / "report"))
     assert set(summary["quarantined"]) == set(cases)
     assert summary["comparisons"] == []
 
 
 def test_files_that_are_not_there_or_share_a_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"theirs\.csv: there is no such file"):
-        model_names([tmp_path / "theirs.csv"])
+        name_models([tmp_path / "theirs.csv"])
     (tmp_path / "a").mkdir()
     for path in (tmp_path / "x.csv", tmp_path / "a" / "x.csv"):
         path.touch()
     with pytest.raises(UserError, match="same name"):
-        model_names([tmp_path / "x.csv", tmp_path / "a" / "x.csv"])
+        name_models([tmp_path / "x.csv", tmp_path / "a" / "x.csv"])
 
 
 def run_of(folder: Path, cases: dict[str, Case], without: str = "", **models: float) -> Path:
@@ -206,7 +206,7 @@ def test_baselines_of_a_run_stand_beside_and_every_model_from_outside_is_compare
     cases = cohort(tmp_path / "cohort")
     files = [probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
     run = run_of(tmp_path / "clinical", cases, clinical=0.3, prevalence=0.4, without="c8")
-    page = evaluate_predictions(model_names(files), cases, tmp_path / "report", [run])
+    page = evaluate_predictions(name_models(files), cases, tmp_path / "report", [run])
     summary = summary_of(page)
     assert set(summary["outcome"]["icu"]) == {"ours", "theirs", "clinical", "prevalence"}
     assert summary["outcome"]["icu"]["clinical"]["brier"]["events"] == 3, "outcomes are those of the cohort"
@@ -221,7 +221,7 @@ def test_baselines_of_a_run_stand_beside_and_every_model_from_outside_is_compare
 
 def test_a_report_without_baselines_says_how_to_get_them_and_has_table_1(tmp_path: Path) -> None:
     cases = cohort(tmp_path / "cohort")
-    page = evaluate_predictions(model_names([probabilities(tmp_path / "x.csv", cases, 0)]), cases, tmp_path / "report")
+    page = evaluate_predictions(name_models([probabilities(tmp_path / "x.csv", cases, 0)]), cases, tmp_path / "report")
     assert "experiment=clinical" in page.read_text(encoding="utf-8")
     assert "table_1" in summary_of(page)
 
@@ -234,7 +234,7 @@ def test_a_run_of_other_cases_of_other_endpoints_or_with_a_name_already_taken_is
     with pytest.raises(UserError, match=r"another cohort.*c4"):
         evaluate_predictions({"part": part}, fewer, tmp_path / "r", [run_of(tmp_path / "all", cases, clinical=0.3)])
     with pytest.raises(UserError, match="clinical is the name of two models"):
-        evaluate_predictions(model_names([file]), cases, tmp_path / "r", [tmp_path / "all"])
+        evaluate_predictions(name_models([file]), cases, tmp_path / "r", [tmp_path / "all"])
     other = run_of(tmp_path / "death", cases, clinical=0.3)
     table = other / "busan" / "predictions.csv"
     table.write_text(table.read_text().replace("icu", "death"))
@@ -250,7 +250,7 @@ def test_a_nifti_of_more_values_than_two_is_refused_by_name(tmp_path: Path, valu
     array[0, 0, 0] = value
     nib.save(nib.Nifti1Image(array, AFFINE), folder / "c4.nii.gz")
     with pytest.raises(UserError, match=r"c4\.nii\.gz holds .* where a mask has two values"):
-        evaluate_predictions(model_names([folder]), cases, tmp_path / "report")
+        evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
 
 
 def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: P
     }
     rows = [(case_id, endpoint, 0.5) for case_id in cases for endpoint in ("icu", "death")]
     pd.DataFrame(rows, columns=["case_id", "endpoint", "probability"]).to_csv(tmp_path / "x.csv", index=False)
-    summary = summary_of(evaluate_predictions(model_names([tmp_path / "x.csv"]), cases, tmp_path / "report"))
+    summary = summary_of(evaluate_predictions(name_models([tmp_path / "x.csv"]), cases, tmp_path / "report"))
     assert summary["outcome"]["death"]["x"]["auroc"]["reason"] == "no case with a known outcome"
     constant = summary["outcome"]["icu"]["x"]
     assert constant["auroc"]["value"] == 0.5
@@ -271,12 +271,12 @@ def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: P
 def test_predictions_are_called_after_their_file_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "theirs" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "theirs" / "inner")
-    assert list(model_names([Path("..")])) == ["theirs"]
-    assert list(model_names([Path(".")])) == ["inner"]
+    assert list(name_models([Path("..")])) == ["theirs"]
+    assert list(name_models([Path(".")])) == ["inner"]
 
 
 @pytest.mark.parametrize("name", [".csv", "..csv", ".hidden.csv", "a\nb.csv"])
 def test_predictions_without_a_name_for_their_report_are_refused(tmp_path: Path, name: str):
     (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"the predictions .* cannot be the name of a folder"):
-        model_names([tmp_path / name])
+        name_models([tmp_path / name])

@@ -1,6 +1,6 @@
 """The flow chart of cases kept and set aside."""
 
-from kicc_ml.report.flow_chart import flow_chart, flow_steps
+from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
 
 FLOW = {
     "rows": 20,
@@ -12,7 +12,7 @@ FLOW = {
 
 
 def test_what_leaves_between_two_boxes_is_their_difference() -> None:
-    table, cases, task, held_out = flow_steps(FLOW, 1, {"seoul": 8, "busan": 4})
+    table, cases, task, held_out = make_flow_steps(FLOW, 1, {"seoul": 8, "busan": 4})
     assert table.lines == ["20 images of the table"]
     assert table.aside == ["5 excluded", "   5 outcome not known"]
     assert (cases.lines, cases.aside, cases.cases_stay) == (
@@ -25,12 +25,12 @@ def test_what_leaves_between_two_boxes_is_their_difference() -> None:
 
 
 def test_nothing_left_out_leaves_no_box_beside() -> None:
-    steps = flow_steps({"rows": 3, "cases": 3, "counts": {}}, 0, {"a": 3})
+    steps = make_flow_steps({"rows": 3, "cases": 3, "counts": {}}, 0, {"a": 3})
     assert [step.aside for step in steps] == [[], [], []]
 
 
 def test_every_line_is_drawn_within_the_figure() -> None:
-    figure = flow_chart(flow_steps(FLOW, 1, {f"hospital_{number:02}": 9 for number in range(17)}))
+    figure = draw_flow_chart(make_flow_steps(FLOW, 1, {f"hospital_{number:02}": 9 for number in range(17)}))
     figure.draw_without_rendering()
     for text in figure.axes[0].texts:
         box = text.get_window_extent()

@@ -20,7 +20,7 @@ from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import format_summary, summarise
 from kicc_ml.report import report
-from kicc_ml.report.report import ShownCase, site_table, write_report
+from kicc_ml.report.report import ShownCase, make_site_table, write_report
 from tests.support.planted import clinical_case
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
@@ -150,7 +150,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_former_report_as_it_was(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(report, "drawings", fail)
+    monkeypatch.setattr(report, "draw_figures", fail)
     with pytest.raises(ZeroDivisionError):
         write_report(tmp_path, summarise(case_rows(), NO_ROWS), case_rows(), NO_ROWS, ABOUT)
     assert list(tmp_path.iterdir()) == []
@@ -172,7 +172,7 @@ def test_a_section_without_data_says_so(
 
 
 def test_the_terminal_table_has_a_row_per_hospital_and_one_for_all() -> None:
-    table = site_table(summarise(case_rows(), prediction_rows()))
+    table = make_site_table(summarise(case_rows(), prediction_rows()))
     console = Console(width=120, record=True, quiet=True)
     assert table.row_count == 4
     assert [column.header for column in table.columns][4:] == [
@@ -184,10 +184,10 @@ def test_the_terminal_table_has_a_row_per_hospital_and_one_for_all() -> None:
 
 def test_columns_that_are_empty_for_every_hospital_are_left_out(tmp_path: Path) -> None:
     nothing = pd.DataFrame()
-    outcomes = site_table(summarise(nothing, prediction_rows()))
+    outcomes = make_site_table(summarise(nothing, prediction_rows()))
     assert [column.header for column in outcomes.columns][:2] == ["hospital", "n"]
     assert not {"lesion Dice", "severity ±2"} & {column.header for column in outcomes.columns}
-    masks = site_table(summarise(case_rows(), nothing))
+    masks = make_site_table(summarise(case_rows(), nothing))
     assert "lesion Dice" in {column.header for column in masks.columns}
     page = write_report(tmp_path, summarise(nothing, prediction_rows()), nothing, prediction_rows(), {"name": "run"})
     assert "<th>lesion Dice</th>" not in page.read_text(encoding="utf-8")
@@ -201,7 +201,7 @@ def test_a_hospital_of_any_name_is_shown_letter_by_letter(tmp_path: Path, site: 
     name = str(cases["site"].iloc[0])
     cases["site"], predictions["site"] = (table["site"].replace(name, site) for table in (cases, predictions))
     out = io.StringIO()
-    Console(file=out, width=200).print(site_table(summarise(cases, predictions)))
+    Console(file=out, width=200).print(make_site_table(summarise(cases, predictions)))
     assert make_printable(site) in out.getvalue()
     assert "\x1b" not in out.getvalue()
     page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})

@@ -3,7 +3,7 @@
 import math
 
 from kicc_ml.cohort.case_summary import summarise_cases
-from kicc_ml.report.table_one import HOSPITALS_WIDE, side_by_side, table_one
+from kicc_ml.report.table_one import MAX_HOSPITALS_BESIDE, make_table_one, split_by_width
 from tests.support.planted import clinical_case
 
 CASES = [
@@ -14,7 +14,7 @@ CASES = [
 
 
 def test_counts_are_of_the_known_and_what_nobody_knows_is_a_dash_or_no_row():
-    table = table_one(summarise_cases(CASES)).set_index("characteristic")
+    table = make_table_one(summarise_cases(CASES)).set_index("characteristic")
     assert table.loc["Men"].to_dict() == {"all": "2/3 (67 %)", "a": "1/2 (50 %)", "b": "1/1 (100 %)"}
     assert table.loc["Died"].to_dict() == {"all": "1/2 (50 %)", "a": "1/2 (50 %)", "b": "–"}
     assert table.loc["Age in years, mean (range)", "b"] == "–"
@@ -22,13 +22,13 @@ def test_counts_are_of_the_known_and_what_nobody_knows_is_a_dash_or_no_row():
 
 
 def test_laboratory_values_are_named_with_their_units():
-    table = table_one(summarise_cases(CASES)).set_index("characteristic")
+    table = make_table_one(summarise_cases(CASES)).set_index("characteristic")
     assert table.loc["CRP, mg/L", "all"] == "5 (3–10)"
     assert {"Lymphocyte, 10⁹/L", "Copd"} <= set(table.index)
 
 
 def test_many_hospitals_are_printed_side_by_side_in_parts_that_each_hold_everybody():
-    cases = [clinical_case(f"h{n:02}", 1, 0.0, age_years=50.0) for n in range(HOSPITALS_WIDE + 1)]
-    first, second = side_by_side(table_one(summarise_cases(cases)))
-    assert list(second.columns) == ["characteristic", "all", f"h{HOSPITALS_WIDE:02}"]
-    assert len(first.columns) == HOSPITALS_WIDE + 2
+    cases = [clinical_case(f"h{n:02}", 1, 0.0, age_years=50.0) for n in range(MAX_HOSPITALS_BESIDE + 1)]
+    first, second = split_by_width(make_table_one(summarise_cases(cases)))
+    assert list(second.columns) == ["characteristic", "all", f"h{MAX_HOSPITALS_BESIDE:02}"]
+    assert len(first.columns) == MAX_HOSPITALS_BESIDE + 2

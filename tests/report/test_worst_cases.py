@@ -13,7 +13,7 @@ from PIL import Image
 
 from kicc_ml.core.types import Case
 from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
-from kicc_ml.report.worst_cases import modalities_of, predicted_cases, segmented_cases
+from kicc_ml.report.worst_cases import read_modalities, show_predicted_cases, show_segmented_cases
 from tests.support.finished_run import evaluate, outcome_run
 
 #: Greys of a JPEG and of a window are a few levels off.
@@ -56,7 +56,7 @@ def white_columns(jpeg: bytes) -> int:
 
 
 def test_the_missed_events_the_false_alarms_and_the_median_case_are_shown_by_their_own_film(cases: dict[str, Case]):
-    shown = predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+    shown = show_predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
     numbers = [1, 7, 3, 9, 8]  # errors in order: .98 .96 .90 .80 .16 .15, and .14 is the seventh of twelve
     assert [one.caption.split(",")[0] for one in shown] == [f"c{number}" for number in numbers]
     assert [white_columns(jpeg) for one in shown for jpeg in one.jpegs] == [number + 1 for number in numbers]
@@ -68,13 +68,13 @@ def test_the_missed_events_the_false_alarms_and_the_median_case_are_shown_by_the
 @pytest.mark.parametrize("name", ["median", "label", "site", "error", "case_id"])
 def test_a_model_from_outside_may_be_called_like_a_column(cases: dict[str, Case], name: str):
     rows = predictions(LABELS, RISKS).query("model == 'network'").assign(model=name)
-    caption = predicted_cases(rows, cases, ["CXR"])[0].caption
+    caption = show_predicted_cases(rows, cases, ["CXR"])[0].caption
     assert caption == f"c1, seoul: had the event; predicted risk: {name.replace('_', ' ')} 2.0 %"
 
 
 def test_at_most_five_of_an_endpoint_are_shown_and_nobody_twice(cases: dict[str, Case]):
     for count in range(1, 13):
-        shown = predicted_cases(predictions(LABELS[:count], RISKS[:count]), cases, ["CXR"])
+        shown = show_predicted_cases(predictions(LABELS[:count], RISKS[:count]), cases, ["CXR"])
         names = [one.caption.split(",")[0] for one in shown]
         assert 1 <= len(names) == len(set(names)) <= 5
 
@@ -82,7 +82,7 @@ def test_at_most_five_of_an_endpoint_are_shown_and_nobody_twice(cases: dict[str,
 def test_an_image_that_cannot_be_read_is_said_so_and_the_others_are_shown(cases: dict[str, Case]):
     path = cases["c1"].cxr.files[0]  # type: ignore[union-attr]
     path.write_bytes(path.read_bytes()[:-40])
-    shown = predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+    shown = show_predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
     assert (shown[0].jpegs, len(shown[1].jpegs)) == ((), 1)
     assert "its radiograph cannot be shown" in shown[0].caption
     assert "c1.png" in shown[0].caption
@@ -91,7 +91,7 @@ def test_an_image_that_cannot_be_read_is_said_so_and_the_others_are_shown(cases:
 
 def test_a_film_with_text_burned_in_is_not_shown_since_it_may_be_a_name(cases: dict[str, Case]):
     cases["c1"] = replace(cases["c1"], cxr=replace(cases["c1"].cxr, reasons=("burned_in",)))
-    shown = predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+    shown = show_predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
     assert [len(one.jpegs) for one in shown] == [0, 1, 1, 1, 1]
     assert "its radiograph is not shown: text is burned into the picture" in shown[0].caption
 
@@ -101,19 +101,19 @@ def test_ct_and_radiograph_stand_side_by_side_and_only_what_the_network_saw(tmp_
     ct = make_nifti_series(tmp_path / "ct.nii.gz", site="seoul", patient="1", units="hu")
     both = {"c1": Case("c1", "seoul", "p1", ct=ct, cxr=cases["c1"].cxr), "c2": Case("c2", "seoul", "p2")}
     rows = predictions([1, 0], [0.1, 0.0]).query("model == 'network'").replace({"c1": "c2", "c0": "c1"})
-    assert [len(one.jpegs) for one in predicted_cases(rows, both, ["CT", "CXR"])] == [2, 0]
-    assert [len(one.jpegs) for one in predicted_cases(rows, both, ["CT"])] == [1, 0]
-    assert "without an image" in predicted_cases(rows, both, ["CT"])[1].caption
-    assert predicted_cases(rows, both, []) == []
+    assert [len(one.jpegs) for one in show_predicted_cases(rows, both, ["CT", "CXR"])] == [2, 0]
+    assert [len(one.jpegs) for one in show_predicted_cases(rows, both, ["CT"])] == [1, 0]
+    assert "without an image" in show_predicted_cases(rows, both, ["CT"])[1].caption
+    assert show_predicted_cases(rows, both, []) == []
     both["c1"] = replace(both["c1"], further=(ct, ct))
-    captions = [predicted_cases(rows, both, kinds)[0].caption for kinds in (["CT"], ["CXR"])]
+    captions = [show_predicted_cases(rows, both, kinds)[0].caption for kinds in (["CT"], ["CXR"])]
     assert ["2 further images" in caption for caption in captions] == [True, False]
 
 
 def test_the_images_of_a_network_are_those_its_settings_show_it(tmp_path: Path):
     data = {"canonical_ct": None, "canonical_cxr": {"size": 128}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": data}))
-    assert modalities_of(tmp_path) == ["CXR"]
+    assert read_modalities(tmp_path) == ["CXR"]
 
 
 def test_the_report_of_an_outcome_run_shows_the_largest_error_or_says_why_not(tmp_path: Path):
@@ -139,7 +139,7 @@ def test_the_lowest_dice_and_the_median_are_shown_and_a_lost_picture_is_said_so(
             raise FileNotFoundError("c2.nii.gz")
         return [Image.new("L", (10 * int(case_id[1:]) + 10, 10))]
 
-    shown = segmented_cases(rows.sample(frac=1, random_state=0), picture, {})
+    shown = show_segmented_cases(rows.sample(frac=1, random_state=0), picture, {})
     widths = [[Image.open(io.BytesIO(jpeg)).width for jpeg in one.jpegs] for one in shown]
     assert widths == [[10], [20], [], [40], [50], [70]]
     assert "cannot be shown: FileNotFoundError: c2.nii.gz" in shown[2].caption
@@ -160,7 +160,7 @@ def test_a_segmented_image_with_text_in_it_is_not_shown(cases: dict[str, Case], 
     cases["c1"] = replace(cases["c1"], ct=named if modality == "CT" else None, cxr=named if modality == "CXR" else None)
     ids = ["c0", "c1", "c2"]
     rows = pd.DataFrame({"case_id": ids, "site": "seoul", "lesion_dice": [0.9, 0.1, 0.5], "modality": modality})
-    shown = {one.caption.split(",")[0]: one for one in segmented_cases(rows, picture, cases)}
+    shown = {one.caption.split(",")[0]: one for one in show_segmented_cases(rows, picture, cases)}
     assert (shown["c1"].jpegs, "c1" in asked) == ((), False)
     assert "not shown: text is burned into the picture" in shown["c1"].caption
     assert len(shown["c2"].jpegs) == 1

@@ -8,12 +8,12 @@ import pytest
 
 from kicc_ml.core.types import Volume
 from kicc_ml.severity.domain_shift import (
-    NotForThisModel,
+    UnsuitableImage,
     check_hounsfield,
     check_lung_fields,
     check_lungs,
-    involved_interval,
-    reference_of,
+    compute_involved_interval,
+    fit_reference_distribution,
 )
 from tests.support.box_chest import AFFINE_RAS, chest
 
@@ -62,7 +62,7 @@ def typical(**changes: float | None) -> Mapping[str, float | None]:
 def test_values_that_are_no_hounsfield_units_are_refused(change):
     volume, _ = chest()
     check_hounsfield(volume)
-    with pytest.raises(NotForThisModel, match="not Hounsfield units"):
+    with pytest.raises(UnsuitableImage, match="not Hounsfield units"):
         check_hounsfield(Volume(change(volume.array), AFFINE_RAS, "hu"))
 
 
@@ -71,18 +71,18 @@ def test_lung_fields_of_a_hundredth_of_an_image_are_none():
     lung[20:40, 10:60] = True
     check_lung_fields(lung)
     lung[:, 15:] = False
-    with pytest.raises(NotForThisModel, match="no lung fields were found"):
+    with pytest.raises(UnsuitableImage, match="no lung fields were found"):
         check_lung_fields(lung)
 
 
 def test_no_lungs_are_refused():
     check_lungs(4000)
-    with pytest.raises(NotForThisModel, match="no lungs were found"):
+    with pytest.raises(UnsuitableImage, match="no lungs were found"):
         check_lungs(120)
 
 
 def test_a_typical_scan_is_within():
-    assert reference_of(rows_of()).unlike(typical()) == ()
+    assert fit_reference_distribution(rows_of()).find_out_of_range(typical()) == ()
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_a_typical_scan_is_within():
     ids=str,
 )
 def test_a_scan_that_is_unlike_them_is_outside_and_the_reason_has_value_and_range(changes):
-    (unlike,) = reference_of(rows_of()).unlike(typical(**changes))
+    (unlike,) = fit_reference_distribution(rows_of()).find_out_of_range(typical(**changes))
     assert {unlike.feature: unlike.value} == changes
     assert unlike.low <= typical()[unlike.feature] <= unlike.high
     assert not unlike.low <= unlike.value <= unlike.high
 
 
 def test_what_is_not_known_is_not_held_against_a_scan():
-    assert reference_of(rows_of()).unlike(typical(slice_mm=None, pixel_mm=float("nan"))) == ()
+    assert fit_reference_distribution(rows_of()).find_out_of_range(typical(slice_mm=None, pixel_mm=float("nan"))) == ()
 
 
 def test_few_good_scans_of_held_out_hospitals_are_called_outside():
@@ -109,22 +109,22 @@ def test_few_good_scans_of_held_out_hospitals_are_called_outside():
     rows = rows_of(hospitals=10, each=20)
     flagged = []
     for site in rows["site"].unique():
-        reference = reference_of(rows[rows["site"] != site])
+        reference = fit_reference_distribution(rows[rows["site"] != site])
         held_out = rows[rows["site"] == site].drop(columns="site").to_dict("records")
-        flagged += [bool(reference.unlike(row)) for row in held_out]
+        flagged += [bool(reference.find_out_of_range(row)) for row in held_out]
     assert np.mean(flagged) <= 0.05
 
 
 def test_cases_of_which_no_feature_is_known_are_no_reference():
     """As in a run of an earlier version, or of scans in other units."""
-    assert reference_of(rows_of()[["site"]]) is None
-    assert reference_of(rows_of()[["site"]].assign(noise_hu=np.nan)) is None
-    assert reference_of(pd.DataFrame()) is None
+    assert fit_reference_distribution(rows_of()[["site"]]) is None
+    assert fit_reference_distribution(rows_of()[["site"]].assign(noise_hu=np.nan)) is None
+    assert fit_reference_distribution(pd.DataFrame()) is None
 
 
 def test_two_hospitals_cannot_say_what_a_third_looks_like():
-    assert reference_of(rows_of(hospitals=2)) is None
-    assert involved_interval(10, [5, 6], [5, 6], ["a", "b"]) is None
+    assert fit_reference_distribution(rows_of(hospitals=2)) is None
+    assert compute_involved_interval(10, [5, 6], [5, 6], ["a", "b"]) is None
 
 
 def test_the_interval_covers_nine_in_ten_of_new_hospitals_scans():
@@ -139,7 +139,7 @@ def test_the_interval_covers_nine_in_ten_of_new_hospitals_scans():
         predicted = np.clip(root, 0, None) ** 2
         held = sites == "h3"
         for percent, true in zip(predicted[held], truth[held], strict=True):
-            low, high = involved_interval(percent, predicted[~held], truth[~held], sites[~held])
+            low, high = compute_involved_interval(percent, predicted[~held], truth[~held], sites[~held])
             covered.append(low <= true <= high)
             widths.append(high - low)
     assert 0.85 <= np.mean(covered) <= 0.96
@@ -151,5 +151,5 @@ def test_a_large_hospital_does_not_outvote_the_others():
     predicted = np.array([9.0] * 1000 + [4.0] * 25)
     truth = np.full(1025, 9.0)
     sites = ["large"] * 1000 + [f"small{index % 5}" for index in range(25)]
-    low, high = involved_interval(9.0, predicted, truth, sites)
+    low, high = compute_involved_interval(9.0, predicted, truth, sites)
     assert high - low > 5

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kicc_ml.severity.grade import ZONES, change, grade, grade_radiograph, zone_points
+from kicc_ml.severity.grade import ZONES, compute_change, compute_zone_points, grade, grade_radiograph
 
 #: x to the patient's right, y to the front, z to the head; 2 x 2 x 3 mm.
 AFFINE_RAS = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -24,7 +24,7 @@ def two_lungs(shape: tuple[int, int, int] = (40, 20, 32)) -> dict[str, np.ndarra
     [(0, 0), (0.49, 0), (0.5, 1), (24.99, 1), (25, 2), (49.99, 2), (50, 3), (74.99, 3), (75, 4), (100, 4)],
 )
 def test_points_change_exactly_at_the_published_borders(percent: float, points: int) -> None:
-    assert zone_points(percent) == points
+    assert compute_zone_points(percent) == points
 
 
 def test_a_lesion_in_the_right_lower_zone_is_found_there_and_nowhere_else() -> None:
@@ -183,6 +183,6 @@ def test_change_is_after_less_before_and_unknown_where_one_is() -> None:
     before = grade(masks, AFFINE_RAS, spacing_known=False)
     masks["lesion"] |= masks["left_lung"]
     after = grade(masks, AFFINE_RAS)
-    assert change(before, after)["score"] == 12
-    assert change(after, before)["percent_involved"] == pytest.approx(-50)
-    assert change(before, after)["lesion_ml"] is None
+    assert compute_change(before, after)["score"] == 12
+    assert compute_change(after, before)["percent_involved"] == pytest.approx(-50)
+    assert compute_change(before, after)["lesion_ml"] is None

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kicc_ml.clinic.outputs import HeldOut, Model
+from kicc_ml.clinic.outputs import ModelProvenance, OofCases
 from kicc_ml.core.types import Series
 from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.index.build import index_sources
@@ -15,8 +15,8 @@ from kicc_ml.prediction.segmentation import severity_of
 from tests.support.phantom_files import write_radiograph, write_series
 from tests.support.phantoms import Grid, even_mm
 
-MODEL = Model("ab" * 32, {"model": "ab"})
-NOTHING = HeldOut(pd.DataFrame())
+MODEL = ModelProvenance("ab" * 32, {"model": "ab"})
+NOTHING = OofCases(pd.DataFrame())
 #: Of the chest: pixels on every side, and what they hold.
 WALL, SOFT_HU = 4, 40
 

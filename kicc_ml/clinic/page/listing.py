@@ -7,7 +7,7 @@ from pathlib import Path
 from kicc_ml.clinic.page.page import ZONE_FILL, read_page_template
 from kicc_ml.core.files import write_text
 from kicc_ml.core.types import SeverityMap
-from kicc_ml.severity.grade import ZONES, change
+from kicc_ml.severity.grade import ZONES, compute_change
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Entry:
 
     @property
     def change(self) -> dict[str, float | None]:
-        return change(self.previous, self.severity) if self.previous else {}
+        return compute_change(self.previous, self.severity) if self.previous else {}
 
     @property
     def fills(self) -> list[str]:
@@ -33,7 +33,7 @@ class Entry:
         return ["#eeeeee" if score is None else ZONE_FILL[score] for score in scores]
 
 
-def worst_first(entries: Sequence[Entry]) -> list[Entry]:
+def sort_worst_first(entries: Sequence[Entry]) -> list[Entry]:
     """By score, then by the share of lung involved; what has neither comes last."""
 
     def key(entry: Entry) -> tuple[float, float, str]:
@@ -47,6 +47,8 @@ def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
     """Write the list whole or not at all; returns its path."""
     followed = any(entry.previous for entry in entries)
     films = any(entry.severity.geographic_extent is not None for entry in entries)
-    html = read_page_template("listing.html.j2").render(entries=worst_first(entries), followed=followed, films=films)
+    html = read_page_template("listing.html.j2").render(
+        entries=sort_worst_first(entries), followed=followed, films=films
+    )
     write_text(path, html)
     return path

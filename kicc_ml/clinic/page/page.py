@@ -13,18 +13,18 @@ import jinja2
 from markupsafe import Markup, escape
 
 from kicc_ml.clinic.page.scan import DisplayScan
-from kicc_ml.clinic.page.words import WORDS
+from kicc_ml.clinic.page.words import TRANSLATIONS
 from kicc_ml.core.files import write_text
 from kicc_ml.core.pages import read_template
 from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, RadiographScore, Risk, SeverityMap
-from kicc_ml.severity.grade import SIDES, THIRDS, change
+from kicc_ml.severity.grade import SIDES, THIRDS, compute_change
 
 #: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
 ZONE_FILL = ("#ffffff", "#fee391", "#fe9929", "#cc4c02", "#7a2803")
 ZONE_INK = ("#1a1a1a", "#1a1a1a", "#1a1a1a", "#ffffff", "#ffffff")
 
-Standing = Literal["inside", "outside", "unchecked"]
-Doubt = Literal["usual", "unusual", "unknown"]
+DomainCheck = Literal["inside", "outside", "unchecked"]
+UncertaintyFlag = Literal["usual", "unusual", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class PatientPage:
     case_id: str
     scan: Scan
     previous: Scan | None = None
-    standing: Standing = "unchecked"
-    standing_because: tuple[OutOfRangeFeature, ...] = ()
-    doubt: Doubt = "unknown"
+    domain_check: DomainCheck = "unchecked"
+    out_of_range: tuple[OutOfRangeFeature, ...] = ()
+    uncertainty_flag: UncertaintyFlag = "unknown"
     risks: tuple[Risk, ...] = ()
     risks_from: str = ""
     scores: tuple[RadiographScore, ...] = ()
@@ -80,26 +80,26 @@ def write_page(path: Path, page: PatientPage) -> Path:
     html = read_page_template("page.html.j2").render(
         page=page,
         severity=page.scan.severity,
-        zones=zone_cells(page.scan.severity),
-        change=change(page.previous.severity, page.scan.severity) if page.previous else {},
-        payload=json.dumps([scan.display.payload() for scan in shown if scan.display]),
+        zones=make_zone_cells(page.scan.severity),
+        change=compute_change(page.previous.severity, page.scan.severity) if page.previous else {},
+        payload=json.dumps([scan.display.make_payload() for scan in shown if scan.display]),
     )
     write_text(path, html, private=bool(page.identity))
     return path
 
 
 def read_page_template(name: str) -> jinja2.Template:
-    """Read a template of this folder, which may call :func:`word`."""
-    return read_template("kicc_ml.clinic.page", name, functions={"word": word})
+    """Read a template of this folder, which may call :func:`translate`."""
+    return read_template("kicc_ml.clinic.page", name, functions={"word": translate})
 
 
-def word(name: str) -> Markup:
+def translate(name: str) -> Markup:
     """A word in both languages; the page shows one of them."""
-    english, korean = (escape(text) for text in WORDS[name])
+    english, korean = (escape(text) for text in TRANSLATIONS[name])
     return Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')
 
 
-def zone_cells(severity: SeverityMap) -> list[dict[str, object]]:
+def make_zone_cells(severity: SeverityMap) -> list[dict[str, object]]:
     """Zones as the diagram draws them: the patient's right at the left, from the top."""
     cells = []
     for column, side in enumerate(SIDES):

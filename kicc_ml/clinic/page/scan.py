@@ -22,16 +22,16 @@ KNOTS_HU = (-1024.0, -160.0, 240.0, 1200.0)
 LEVELS = (0.0, 110.0, 245.0, 255.0)
 
 #: Pixels of a radiograph in each direction: 0.4 mm, about what a screen shows of it.
-MOST_FILM_PIXELS = 1024
+MAX_RADIOGRAPH_PIXELS = 1024
 #: Voxels of the display grid. 384 pixels over the lungs of an adult are 0.9 mm; 200 slices are 1.6 mm.
-MOST_PIXELS = 384
-MOST_SLICES = 200
+MAX_PIXELS = 384
+MAX_SLICES = 200
 JPEG_QUALITY = 82
 
 #: Values of the map. A run is one little-endian uint16: the label in the upper two bits, the length below.
 UNCERTAIN = "uncertain"  # a map of its own, of zeros and ones
 LABELS = {"lung": 1, "lesion": 2, "consolidation": 3}
-LONGEST_RUN = (1 << 14) - 1
+MAX_RUN_LENGTH = (1 << 14) - 1
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ class DisplayScan:
     sides_because: str = "no_sides"
     burned_in: bool = False
 
-    def payload(self) -> dict[str, Any]:
+    def make_payload(self) -> dict[str, Any]:
         return {
             "slices": self.slices,
             "shape": self.label_zyx.shape,
-            "runs": runs_of(self.label_zyx),
-            "uncertain": None if self.uncertain_zyx is None else runs_of(self.uncertain_zyx),
+            "runs": encode_runs(self.label_zyx),
+            "uncertain": None if self.uncertain_zyx is None else encode_runs(self.uncertain_zyx),
             "spacing": self.spacing_mm,
             "sides": self.sides,
             "hounsfield": self.hounsfield,
             "knots": KNOTS_HU,
             "levels": LEVELS,
-            "involved": involved_percent(self.label_zyx),
+            "involved": compute_involved_percent(self.label_zyx),
         }
 
 
-def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan:
+def make_ct_display(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan:
     """Crop a scan to the lungs, thin it to the display grid and encode it.
 
     ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume`` (see ``core.regions.REGIONS``).
@@ -78,20 +78,20 @@ def display_scan(volume: Volume, masks: Mapping[str, np.ndarray]) -> DisplayScan
     image, layers = image[box], {name: layer[box] for name, layer in layers.items()}
     if not volume.spacing_known:  # slices are thicker than pixels, by how much nobody knows: as high as wide
         spacing_mm = np.array([1.0, 1.0, image.shape[0] / image.shape[2]])
-    grid = (MOST_PIXELS, MOST_PIXELS, MOST_SLICES)
+    grid = (MAX_PIXELS, MAX_PIXELS, MAX_SLICES)
     sides = volume.spacing_known and volume.orientation_known
-    display = _thinned(replace(volume, array=image), layers, spacing_mm, grid, sides)
+    display = _downsample(replace(volume, array=image), layers, spacing_mm, grid, sides)
     return replace(display, sides_because="no_orientation") if volume.spacing_known and not sides else display
 
 
-def display_film(volume: Volume, masks: Mapping[str, np.ndarray], sides: bool) -> DisplayScan:
+def make_radiograph_display(volume: Volume, masks: Mapping[str, np.ndarray], sides: bool) -> DisplayScan:
     """A radiograph and its masks ``[x, y, 1]``, whole, as one slice whose rows stand for those of an axial one."""
     layers = make_layers(masks) | {name: mask for name, mask in masks.items() if name == UNCERTAIN}
-    grid = (MOST_FILM_PIXELS, MOST_FILM_PIXELS, 1)
-    return _thinned(volume, layers, np.array(volume.spacing_mm), grid, sides)
+    grid = (MAX_RADIOGRAPH_PIXELS, MAX_RADIOGRAPH_PIXELS, 1)
+    return _downsample(volume, layers, np.array(volume.spacing_mm), grid, sides)
 
 
-def _thinned(
+def _downsample(
     volume: Volume,
     layers: Mapping[str, np.ndarray],
     spacing_mm: np.ndarray,
@@ -110,22 +110,22 @@ def _thinned(
         label_xyz[layers[name][thin]] = LABELS[name]
     unsure_xyz = layers[UNCERTAIN][thin].astype(np.uint8) if UNCERTAIN in layers else None
     thinned_mm = spacing_mm * image.shape / np.array(label_xyz.shape)
-    grey = _levels(image[:, :, levels], volume.units == "hu")
+    grey = _compute_grey_levels(image[:, :, levels], volume.units == "hu")
     return DisplayScan(
-        slices=tuple(_jpeg(grey[:, :, z].T, (len(columns), len(rows))) for z in range(len(levels))),
-        label_zyx=_as_slices(label_xyz),
+        slices=tuple(_encode_jpeg(grey[:, :, z].T, (len(columns), len(rows))) for z in range(len(levels))),
+        label_zyx=_to_slices(label_xyz),
         spacing_mm=(float(thinned_mm[0]), float(thinned_mm[1]), float(thinned_mm[2])),
         sides=sides,
         hounsfield=volume.units == "hu",
-        uncertain_zyx=None if unsure_xyz is None else _as_slices(unsure_xyz),
+        uncertain_zyx=None if unsure_xyz is None else _to_slices(unsure_xyz),
     )
 
 
-def _as_slices(array_xyz: np.ndarray) -> np.ndarray:
+def _to_slices(array_xyz: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array_xyz.transpose(2, 1, 0))
 
 
-def _levels(image: np.ndarray, hounsfield: bool) -> np.ndarray:
+def _compute_grey_levels(image: np.ndarray, hounsfield: bool) -> np.ndarray:
     """Grey levels of the page: HU companded, other units stretched between their percentiles."""
     if hounsfield:
         table = np.interp(np.arange(-1024, 1201), KNOTS_HU, LEVELS).round().astype(np.uint8)
@@ -134,7 +134,7 @@ def _levels(image: np.ndarray, hounsfield: bool) -> np.ndarray:
     return np.clip((image - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
 
 
-def _jpeg(grey_yx: np.ndarray, size: tuple[int, int]) -> str:
+def _encode_jpeg(grey_yx: np.ndarray, size: tuple[int, int]) -> str:
     picture = Image.fromarray(grey_yx)
     stream = io.BytesIO()
     (picture if picture.size == size else picture.resize(size, Image.Resampling.BOX)).save(
@@ -143,19 +143,19 @@ def _jpeg(grey_yx: np.ndarray, size: tuple[int, int]) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def runs_of(label_zyx: np.ndarray) -> str:
+def encode_runs(label_zyx: np.ndarray) -> str:
     """Runs of equal labels through the flattened map, base64."""
     flat = label_zyx.ravel()
     starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
     lengths = np.diff(np.append(starts, flat.size))
-    pieces = -(-lengths // LONGEST_RUN)
+    pieces = -(-lengths // MAX_RUN_LENGTH)
     labels = np.repeat(flat[starts].astype(np.uint16), pieces)
-    short = np.full(pieces.sum(), LONGEST_RUN, np.uint16)
-    short[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * LONGEST_RUN
+    short = np.full(pieces.sum(), MAX_RUN_LENGTH, np.uint16)
+    short[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * MAX_RUN_LENGTH
     return base64.b64encode((labels << 14 | short).astype("<u2").tobytes()).decode()
 
 
-def involved_percent(label_zyx: np.ndarray) -> list[float]:
+def compute_involved_percent(label_zyx: np.ndarray) -> list[float]:
     """Percent of the lung that is involved, slice by slice; 0 where there is no lung."""
     lung = (label_zyx > 0).sum(axis=(1, 2))
     lesion = (label_zyx > 1).sum(axis=(1, 2))

@@ -1,6 +1,6 @@
 """Every word of the page in English and Korean, under one name."""
 
-WORDS: dict[str, tuple[str, str]] = {
+TRANSLATIONS: dict[str, tuple[str, str]] = {
     "patients": ("Patients, worst first", "환자, 중증도 순"),
     "title": ("Severity of COVID-19 pneumonia on CT", "흉부 CT의 COVID-19 폐렴 중증도"),
     "research": (

@@ -7,7 +7,7 @@ import pytest
 
 from kicc_ml.clinic.page.listing import Entry, write_listing
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
-from kicc_ml.clinic.page.scan import LABELS, MOST_FILM_PIXELS, display_film
+from kicc_ml.clinic.page.scan import LABELS, MAX_RADIOGRAPH_PIXELS, make_radiograph_display
 from kicc_ml.core.types import OutOfRangeFeature, Volume
 from kicc_ml.severity.grade import grade_radiograph
 from tests.support.page_pixels import pixels
@@ -32,20 +32,22 @@ def page_of(film, hanging: str) -> PatientPage:
     volume, masks = film
     severity = grade_radiograph(masks, volume.affine_ras)
     severity = severity.without_sides if hanging == "otherwise" else severity
-    return PatientPage("seoul_17", Scan(display_film(volume, masks, hanging == "stated"), severity), hanging=hanging)
+    return PatientPage(
+        "seoul_17", Scan(make_radiograph_display(volume, masks, hanging == "stated"), severity), hanging=hanging
+    )
 
 
 def test_the_map_of_the_page_holds_the_opacity_in_the_right_lower_field(film):
-    display = display_film(*film, sides=True)
+    display = make_radiograph_display(*film, sides=True)
     assert display.label_zyx.shape == (1, 160, 200)  # the whole film
     np.testing.assert_array_equal(display.label_zyx[0] == LABELS["lesion"], film[1]["lesion"][..., 0].T)
 
 
 def test_a_large_film_is_thinned_and_keeps_its_proportion():
     large = Volume(np.zeros((3000, 2500, 1), np.float32), FRONTAL @ np.diag([0.1, 0.1, 0.1, 1]), "arbitrary")
-    display = display_film(large, {"lung": np.zeros(large.array.shape, bool)}, sides=False)
+    display = make_radiograph_display(large, {"lung": np.zeros(large.array.shape, bool)}, sides=False)
     _, rows, columns = display.label_zyx.shape
-    assert max(rows, columns) <= MOST_FILM_PIXELS
+    assert max(rows, columns) <= MAX_RADIOGRAPH_PIXELS
     assert columns * display.spacing_mm[0] == pytest.approx(300)
     assert rows * display.spacing_mm[1] == pytest.approx(250)
 
@@ -86,13 +88,13 @@ def test_sides_that_the_file_does_not_state_are_not_claimed(page_path, film, han
     page = page_of(film, hanging)
     html = write_page(page_path, page).read_text(encoding="utf-8")
     assert said in html
-    assert page.scan.display.payload()["sides"] is False
+    assert page.scan.display.make_payload()["sides"] is False
     assert ('<table class="thirds">' in html) == (hanging == "unstated")
 
 
 def test_a_film_unlike_the_others_says_by_what_in_both_languages(page_path, film):
     because = (OutOfRangeFeature("middle_grey", -23.6, -14.8, 70.3),)
-    odd = replace(page_of(film, "stated"), standing="outside", standing_because=because)
+    odd = replace(page_of(film, "stated"), domain_check="outside", out_of_range=because)
     html = write_page(page_path, odd).read_text(encoding="utf-8")
     for text in ("below 0: a negative", "반전된 사진", "-23.6", "-14.8 … 70.3"):
         assert text in html

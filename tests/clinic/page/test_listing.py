@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kicc_ml.clinic.page.listing import Entry, worst_first, write_listing
+from kicc_ml.clinic.page.listing import Entry, sort_worst_first, write_listing
 from kicc_ml.core.types import SeverityMap
 from kicc_ml.severity.grade import ZONES
 
@@ -14,7 +14,7 @@ def entry(name: str, score: int | None, percent: float | None) -> Entry:
 
 def test_order_is_by_score_then_by_share_and_unknown_comes_last():
     entries = [entry("a", None, None), entry("b", 6, 9.0), entry("c", 20, 60.0), entry("d", 6, 12.0)]
-    assert [one.case_id for one in worst_first(entries)] == ["c", "d", "b", "a"]
+    assert [one.case_id for one in sort_worst_first(entries)] == ["c", "d", "b", "a"]
 
 
 def test_every_patient_is_linked_and_unknown_figures_are_dashes(tmp_path: Path):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kicc_ml.clinic.page.page import PatientPage, Scan, write_page, zone_cells
-from kicc_ml.clinic.page.scan import display_scan
-from kicc_ml.clinic.page.words import WORDS
+from kicc_ml.clinic.page.page import PatientPage, Scan, make_zone_cells, write_page
+from kicc_ml.clinic.page.scan import make_ct_display
+from kicc_ml.clinic.page.words import TRANSLATIONS
 from kicc_ml.core.types import Risk
 from kicc_ml.severity.grade import grade
 from tests.support.page_pixels import pixels
@@ -21,7 +21,7 @@ CALIBRATION = {"slope": "-0.91 (-16.11 to 12.19)", "O:E": "1.10 (0.10 to 12.62)"
 def scan(chest) -> Scan:
     volume, masks = chest
     severity = grade(masks, volume.affine_ras, volume.array)
-    return Scan(display_scan(volume, masks), severity, involved_interval=(3.0, 9.0))
+    return Scan(make_ct_display(volume, masks), severity, involved_interval=(3.0, 9.0))
 
 
 def open_page(browser, path: Path, scan: Scan):
@@ -110,7 +110,7 @@ def test_every_word_is_there_in_both_languages_and_one_is_shown(opened):
     opened.click("text=한국어")
     assert opened.is_visible("text=중증도 점수")
     assert not opened.is_visible("text=Severity score")
-    assert all(english and korean for english, korean in WORDS.values())
+    assert all(english and korean for english, korean in TRANSLATIONS.values())
 
 
 def test_nothing_is_wider_than_the_window(opened):
@@ -154,7 +154,9 @@ def test_dots_mark_what_the_model_is_unsure_of_when_asked(browser, page_path: Pa
     volume, masks = chest
     unsure = {**masks, "uncertain": masks["left_lung"]}
     severity = grade(unsure, volume.affine_ras, volume.array)
-    write_page(page_path, PatientPage("seoul_17", Scan(display_scan(volume, unsure), severity), doubt="unusual"))
+    write_page(
+        page_path, PatientPage("seoul_17", Scan(make_ct_display(volume, unsure), severity), uncertainty_flag="unusual")
+    )
     page = browser.new_page()
     page.goto(page_path.as_uri())
     page.wait_for_selector(".viewer[data-ready=yes]")
@@ -178,7 +180,7 @@ def test_a_risk_stands_with_its_interval_the_model_beside_and_its_calibration(sh
 
 
 def test_the_zone_diagram_is_coloured_by_score(scan: Scan):
-    cells = {(cell["side"], cell["third"]): cell for cell in zone_cells(scan.severity)}
+    cells = {(cell["side"], cell["third"]): cell for cell in make_zone_cells(scan.severity)}
     assert cells["right", "lower"]["score"] == 1
     assert cells["left", "lower"]["score"] == 0
     assert cells["right", "lower"]["fill"] != cells["left", "lower"]["fill"]

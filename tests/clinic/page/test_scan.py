@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kicc_ml.clinic.page.scan import KNOTS_HU, LEVELS, MOST_PIXELS, MOST_SLICES, display_scan, involved_percent, runs_of
+from kicc_ml.clinic.page.scan import (
+    KNOTS_HU,
+    LEVELS,
+    MAX_PIXELS,
+    MAX_SLICES,
+    compute_involved_percent,
+    encode_runs,
+    make_ct_display,
+)
 from kicc_ml.core.types import Volume
 
 
@@ -28,12 +36,12 @@ def test_runs_give_back_every_voxel_even_of_runs_longer_than_one_number_holds():
     label = np.zeros((3, 200, 200), np.uint8)
     label[1, 50:60, 70:90] = 3
     label[2, :, :] = 1
-    np.testing.assert_array_equal(decoded_runs(runs_of(label), label.size), label.ravel())
+    np.testing.assert_array_equal(decoded_runs(encode_runs(label), label.size), label.ravel())
 
 
 def test_slices_run_from_head_to_foot_and_columns_to_the_patients_left(chest):
     volume, masks = chest
-    scan = display_scan(volume, masks)
+    scan = make_ct_display(volume, masks)
     z, _, x = np.nonzero(scan.label_zyx > 1)
     depth, _, columns = scan.label_zyx.shape
     assert z.mean() > depth * 2 / 3  # lower zone
@@ -45,15 +53,15 @@ def test_axes_do_not_depend_on_how_the_volume_is_stored(chest):
     flip = np.diag([-1.0, 1, -1, 1])
     flip[:3, 3] = [63, 0, 29]
     turned = Volume(volume.array[::-1, :, ::-1], volume.affine_ras @ flip, "hu")
-    one = display_scan(volume, masks)
-    other = display_scan(turned, {name: mask[::-1, :, ::-1] for name, mask in masks.items()})
+    one = make_ct_display(volume, masks)
+    other = make_ct_display(turned, {name: mask[::-1, :, ::-1] for name, mask in masks.items()})
     np.testing.assert_array_equal(one.label_zyx, other.label_zyx)
     assert one.slices == other.slices
 
 
 def test_both_windows_survive_the_picture(chest):
     volume, masks = chest
-    scan = display_scan(volume, masks)
+    scan = make_ct_display(volume, masks)
     middle = scan.label_zyx.shape[0] // 2
     hu = decoded_hu(scan.slices[middle])
     lung = scan.label_zyx[middle] == 1
@@ -63,8 +71,8 @@ def test_both_windows_survive_the_picture(chest):
 
 def test_a_large_scan_is_thinned_to_the_display_grid_and_keeps_its_size_in_millimetres():
     volume = Volume(np.zeros((400, 500, 230), np.int16), np.diag([-0.7, -0.7, 1.0, 1.0]), "hu")
-    scan = display_scan(volume, {"lung": np.zeros(volume.array.shape, bool)})
-    assert scan.label_zyx.shape == (MOST_SLICES, MOST_PIXELS, MOST_PIXELS)
+    scan = make_ct_display(volume, {"lung": np.zeros(volume.array.shape, bool)})
+    assert scan.label_zyx.shape == (MAX_SLICES, MAX_PIXELS, MAX_PIXELS)
     size_mm = np.array(scan.spacing_mm) * scan.label_zyx.shape[::-1]
     np.testing.assert_allclose(size_mm, [280, 350, 230])
 
@@ -72,11 +80,11 @@ def test_a_large_scan_is_thinned_to_the_display_grid_and_keeps_its_size_in_milli
 def test_a_scan_without_geometry_has_neither_sides_nor_hu(chest):
     _, masks = chest
     grey = Volume(np.arange(64 * 48 * 30, dtype=np.float32).reshape(64, 48, 30), np.eye(4), "arbitrary", False)
-    scan = display_scan(grey, masks)
+    scan = make_ct_display(grey, masks)
     assert (scan.sides, scan.hounsfield) == (False, False)
 
 
 def test_share_involved_is_of_the_lung_of_that_slice_and_zero_without_lung():
     label = np.zeros((2, 2, 4), np.uint8)
     label[0, 0] = [1, 1, 2, 3]
-    assert involved_percent(label) == [50.0, 0.0]
+    assert compute_involved_percent(label) == [50.0, 0.0]

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from kicc_ml.apps.cli import app
-from kicc_ml.clinic.new_scan import Clinic
+from kicc_ml.clinic.new_scan import NewScanPipeline
 from kicc_ml.cohort.doctor.report import examine
 from kicc_ml.core.errors import TargetError
 from kicc_ml.dicom.header.stated_tags import OPTIONAL, TYPE_2, find_faulty_tags
@@ -76,7 +76,7 @@ def test_objects_are_written_without_what_cannot_be_stated(tmp_path: Path, fault
         tags = {keyword: element(keyword, value) for keyword, value in faulty.items()}
         series, result = predicted(tmp_path, **stated | tags)
         warned.clear()  # what the writer of this test's files said
-        clinic = Clinic(NOTHING, MODEL, dicom=True)
+        clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
         clinic(series, result, tmp_path / "out" / "seoul_1")
     assert not clinic.without_objects
     written = objects_of(tmp_path / "out" / "seoul_1")
@@ -96,7 +96,7 @@ def test_objects_are_written_without_what_cannot_be_stated(tmp_path: Path, fault
 def test_tags_that_are_not_there_are_left_empty(tmp_path: Path):
     missing = ("StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyTime", "PatientBirthDate", "PatientSex")
     series, result = predicted(tmp_path, **dict.fromkeys(missing), FrameOfReferenceUID=None)
-    Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
+    NewScanPipeline(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
     for one in objects_of(tmp_path / "out" / "seoul_1").values():
         assert {name: one.get(name) for name in missing if one.get(name)} == {}
 
@@ -104,7 +104,7 @@ def test_tags_that_are_not_there_are_left_empty(tmp_path: Path):
 def test_values_that_can_be_stated_stay(tmp_path: Path):
     tags = {"PatientName": "Single_Component", "PatientSex": "O", "PatientBirthDate": "19600101", "StudyID": "1" * 16}
     series, result = predicted(tmp_path, **tags)
-    Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
+    NewScanPipeline(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
     for one in objects_of(tmp_path / "out" / "seoul_1").values():
         assert {name: str(one[name].value) for name in tags} == tags
 
@@ -114,7 +114,7 @@ def test_a_radiograph_with_a_faulty_tag_gets_its_report(tmp_path: Path):
     dataset = pydicom.dcmread(series.files[0])
     dataset.add(element("PatientSex", "U"))
     dataset.save_as(series.files[0])
-    Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "film")
+    NewScanPipeline(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "film")
     assert {one.get("PatientSex") for one in objects_of(tmp_path / "out" / "film").values()} <= {"", None}
 
 
@@ -124,7 +124,7 @@ def test_a_patient_is_not_lost_when_no_object_can_be_made(tmp_path: Path, monkey
 
     monkeypatch.setattr("kicc_ml.clinic.new_scan.deliver_dicom", refuse)
     series, result = predicted(tmp_path)
-    clinic = Clinic(NOTHING, MODEL, dicom=True)
+    clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
     clinic(series, result, tmp_path / "out" / "seoul_1")
     assert (tmp_path / "out" / "seoul_1" / "page.html").is_file()
     assert list(clinic.without_objects) == ["seoul_1"]
@@ -137,7 +137,7 @@ def test_a_full_disk_is_not_taken_for_a_faulty_tag(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("kicc_ml.clinic.new_scan.deliver_dicom", refuse)
     series, result = predicted(tmp_path)
     with pytest.raises(TargetError):
-        Clinic(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
+        NewScanPipeline(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
 
 
 @pytest.mark.usefixtures("cache_in_a_temporary_folder")
