@@ -1,7 +1,7 @@
-"""Whether a scan is one a model may be trusted on, and how far its share of lung involved may be off.
+"""Check an image for domain shift, and compute an interval for its share of lung involved.
 
-Both are judged against the cases of the training hospitals, each as it was predicted by the fold that held its
-hospital out: the same kind of prediction that a new hospital gets. Nothing of the scan's own hospital is used.
+Both use the out-of-fold predictions of the training hospitals: each case was predicted by the fold that did not train
+on its hospital, which is also how a new hospital is predicted. Nothing of the scan's own hospital is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,56 +15,74 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import OutOfRangeFeature, Volume
 from kicc_ml.severity.image_features import FEATURES, SIGNED, SOFT_HU
 
-#: A chest CT in HU holds air and soft tissue (``SOFT_HU``), and at least in these shares of its voxels.
+#: Range of air in HU, and the minimum shares of voxels that are air and soft tissue (``SOFT_HU``) in a chest CT.
 AIR_HU = (-1100.0, -700.0)
 MIN_AIR_SHARE = 0.03
 MIN_SOFT_SHARE = 0.05
-#: Lungs of an adult hold 1 to 7 litres; less than this is bowel gas, sinuses, or a sliver of lung.
+#: Minimum lung volume. Lungs of an adult hold 1 to 7 litres; less is bowel gas, a sinus, or a small part of a lung.
 MIN_LUNG_ML = 300.0
-#: Lung fields fill 13 to 44 % of 149 public frontal films, whole or cropped; less than this is bowel gas, or a shred.
+#: Minimum share of a radiograph that is lung field. It was 13 to 44 % in 149 public frontal radiographs, whole or
+#: cropped; less is bowel gas, or a small part of a lung field.
 MIN_FIELD_PERCENT = 4.0
 
-#: Of the training hospitals' own scans, each scored against the other hospitals, this share is within in all features.
+#: Share of the training hospitals' scans that are within the limits of all features. Each scan is compared with the
+#: other hospitals.
 WITHIN_SHARE = 0.99
-#: No limit is nearer than this many spreads, of which one is what nine in ten rows keep to: four standard deviations of
-#: a normal distribution. Quantiles of few rows fall short.
+#: Minimum limit in spreads. A spread is the 90th percentile of the absolute deviations, so 2.5 spreads are four
+#: standard deviations of a normal distribution. A minimum is needed because quantiles of few rows are too small.
 MIN_LIMIT = 2.5
-#: Room above the farthest of few scans: the quantile of a small sample falls short of the true one.
+#: Factor by which each limit exceeds the quantile of the sample, because the quantile of a small sample is too small.
 LIMIT_MARGIN = 1.25
-#: Fewer hospitals than this cannot say what a new one looks like.
+#: Minimum number of training hospitals; fewer do not show how much a new hospital may differ.
 MIN_HOSPITALS = 3
 
-#: Of the held-out scans this share is less uncertain than one that is called more uncertain than usual.
+#: A scan is unusually uncertain if it is more uncertain than this share of the out-of-fold scans. Fewer scans than
+#: ``MIN_SCANS`` do not determine that quantile.
 USUAL_SHARE, MIN_SCANS = 0.95, 20
 
-#: Coverage of the interval of the share of lung involved.
+#: Coverage of the interval for the share of lung involved.
 COVERAGE = 0.90
 
 
 class UnsuitableImage(UserError):
-    """A scan that cannot be judged at all; the message says why in plain words."""
+    """An image on which the model cannot be used; the message says why in plain words."""
 
 
 def check_hounsfield(volume: Volume) -> None:
-    """Raises NotForThisModel where the values cannot be Hounsfield units of a chest."""
+    """Check that the values of a CT can be Hounsfield units of a chest.
+
+    Raises:
+        UnsuitableImage: too few voxels have the values of air or of soft tissue.
+    """
     sample = volume.array[::3, ::3, :: max(1, volume.array.shape[2] // 40)]
     air = np.mean((sample >= AIR_HU[0]) & (sample <= AIR_HU[1]))
     soft = np.mean((sample >= SOFT_HU[0]) & (sample <= SOFT_HU[1]))
     if air < MIN_AIR_SHARE or soft < MIN_SOFT_SHARE:
         raise UnsuitableImage(
-            f"its values are not Hounsfield units of a chest: {100 * air:.0f} % lie where air is and "
-            f"{100 * soft:.0f} % where soft tissue is; give the original CT series"
+            f"its values are not Hounsfield units of a chest: {100 * air:.0f} % of the voxels have values of air and "
+            f"{100 * soft:.0f} % have values of soft tissue; give the original CT series"
         )
 
 
 def check_lungs(lung_ml: float | None) -> None:
-    """Raises NotForThisModel where there is no lung to speak of."""
+    """Check that a CT shows lungs.
+
+    Raises:
+        UnsuitableImage: the lungs hold less than ``MIN_LUNG_ML``. An unknown volume passes.
+    """
     if lung_ml is not None and lung_ml < MIN_LUNG_ML:
         raise UnsuitableImage(f"no lungs were found ({lung_ml:.0f} mL); is this a scan of the chest?")
 
 
 def check_lung_fields(lung: np.ndarray) -> None:
-    """Raises NotForThisModel where there is no lung to speak of on a radiograph, ``lung`` being its mask."""
+    """Check that a radiograph shows lung fields.
+
+    Args:
+        lung: bool mask of both lung fields, on the grid of the radiograph.
+
+    Raises:
+        UnsuitableImage: the lung fields are less than ``MIN_FIELD_PERCENT`` of the image.
+    """
     percent = 100 * lung.mean()
     if percent < MIN_FIELD_PERCENT:
         raise UnsuitableImage(
@@ -74,14 +92,17 @@ def check_lung_fields(lung: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class ReferenceDistribution:
-    """The scans of the training hospitals by feature: centre, spread and, in spreads, how far is too far."""
+    """Distribution of the image features at the training hospitals.
+
+    Each feature has a centre, a spread, and a limit: the maximum distance from the centre, in spreads.
+    """
 
     centre: Mapping[str, float]
     spread: Mapping[str, float]
     limit: Mapping[str, float]
 
     def find_out_of_range(self, features: Mapping[str, float | None]) -> tuple[OutOfRangeFeature, ...]:
-        """Why a scan is outside, the farthest feature first; empty for one within. Unknown features do not count."""
+        """Find the features of an image that are beyond their limits, the farthest first; unknown ones are skipped."""
         far = {name: distance / self.limit[name] for name, distance in _measure_distances(features, self).items()}
         outside = sorted((name for name in far if far[name] > 1), key=lambda name: -far[name])
         return tuple(
@@ -95,10 +116,16 @@ class ReferenceDistribution:
 
 
 def fit_reference_distribution(rows: pd.DataFrame) -> ReferenceDistribution | None:
-    """Fit to rows of ``site`` and ``FEATURES``; None where they are of fewer than :data:`MIN_HOSPITALS`, or unknown.
+    """Fit the reference distribution to the image features of the training hospitals.
 
-    The limit of a feature is a quantile of the rows' own distances, each hospital's from the others, that leaves the
-    :data:`WITHIN_SHARE` within in all features together (Bonferroni).
+    The limit of a feature is a quantile of the distances of each hospital's rows from the other hospitals. The quantile
+    is chosen so that :data:`WITHIN_SHARE` of the rows are within the limits of all features (Bonferroni).
+
+    Args:
+        rows: with the columns ``site`` and :data:`FEATURES`.
+
+    Returns:
+        None if the rows are of fewer than :data:`MIN_HOSPITALS` hospitals, or if no feature is known.
     """
     names = [name for name in FEATURES if name in rows and rows[name].notna().any()]
     rows = rows.dropna(subset=names, how="all") if names else rows.iloc[:0]
@@ -117,7 +144,7 @@ def fit_reference_distribution(rows: pd.DataFrame) -> ReferenceDistribution | No
 
 
 def _fit_centre_and_spread(rows: pd.DataFrame, names: Sequence[str]) -> ReferenceDistribution:
-    """Median over hospitals of their medians, and the deviation that nine in ten rows keep to; without limits."""
+    """Fit the median of the hospitals' medians, and the 90th percentile of the deviations from it; set no limits."""
     medians = rows.groupby("site")[list(names)].median().median().dropna()
     spread = {
         name: max(float((rows[name] - medians[name]).abs().quantile(0.9)), FEATURES[name]) for name in medians.index
@@ -130,7 +157,7 @@ def _is_known(value: float | None) -> bool:
 
 
 def _measure_distances(features: Mapping[Any, Any], reference: ReferenceDistribution) -> dict[str, float]:
-    """How many spreads each feature lies from the centre, as far as it is known of both."""
+    """Measure the distance of each known feature from the centre, in spreads."""
     return {
         name: abs(features[name] - centre) / reference.spread[name]
         for name, centre in reference.centre.items()
@@ -138,25 +165,39 @@ def _measure_distances(features: Mapping[Any, Any], reference: ReferenceDistribu
     }
 
 
-def is_unusual(uncertain_percent: float | None, held_out: Sequence[float]) -> bool | None:
-    """Whether the model is unsure of more of a scan than of :data:`USUAL_SHARE` of held-out ones.
+def is_unusual(uncertain_percent: float | None, oof_percent: Sequence[float]) -> bool | None:
+    """Decide whether an image is more uncertain than :data:`USUAL_SHARE` of the out-of-fold cases.
 
-    None where one of them is not known, or where they are too few for that share to be less than all.
+    Args:
+        uncertain_percent: share of the lung of which the model is uncertain; None if it is not known.
+        oof_percent: the same share of each out-of-fold case.
+
+    Returns:
+        None if the share is not known, or if there are fewer than :data:`MIN_SCANS` out-of-fold cases.
     """
-    if uncertain_percent is None or len(held_out) < MIN_SCANS:
+    if uncertain_percent is None or len(oof_percent) < MIN_SCANS:
         return None
-    return bool(uncertain_percent > np.quantile(held_out, USUAL_SHARE))
+    return bool(uncertain_percent > np.quantile(oof_percent, USUAL_SHARE))
 
 
 def compute_involved_interval(
     percent: float, predicted: Sequence[float], truth: Sequence[float], sites: Sequence[str], coverage: float = COVERAGE
 ) -> tuple[float, float] | None:
-    """Interval of the share of lung involved, in per cent, by conformal prediction on other hospitals' errors.
+    """Compute an interval for the share of lung involved by conformal prediction on the errors at other hospitals.
 
-    Errors are taken between square roots, where they do not grow with the share, and are weighted so that every
-    hospital counts alike. Design: held-out predictions of hospitals other than the scan's own; the coverage is
-    over hospitals like these (Vovk, Gammerman & Shafer 2005; weights by group as in Dunn et al. 2022).
-    None with fewer than :data:`MIN_HOSPITALS`.
+    Errors are differences of square roots, which do not grow with the share. They are weighted so that each hospital
+    has the same weight. The coverage is over hospitals like these (Vovk, Gammerman & Shafer 2005; weights by group as
+    in Dunn et al. 2022).
+
+    Args:
+        percent: predicted share of the scan.
+        predicted: predicted share, in per cent, of each out-of-fold case of the other hospitals.
+        truth: share of the reference masks of each of these cases, in per cent.
+        sites: hospital of each of these cases.
+        coverage: probability that the interval contains the share.
+
+    Returns:
+        low and high, in per cent; None with fewer than :data:`MIN_HOSPITALS` hospitals.
     """
     table = pd.DataFrame({"error": np.sqrt(truth) - np.sqrt(predicted), "site": list(sites)}).dropna()
     if table["site"].nunique() < MIN_HOSPITALS:
@@ -169,7 +210,7 @@ def compute_involved_interval(
 
 
 def _compute_weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """The value at which that share of the weight is reached, the farther neighbour at either end."""
+    """Compute a weighted quantile; of the two neighbouring values, take the one farther from the median."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
     if share < 0.5:

@@ -1,9 +1,10 @@
-"""How much of the lung is affected, and where.
+"""Grade the severity of pneumonia: how much of the lung is affected, and where.
 
-Six zones, right and left by thirds of each lung's own height (standing in for the carina and the inferior
-pulmonary vein), each scored 0 to 4 by its share of involved lung, 24 in total: Wang Y et al., Temporal
-changes of CT findings in 90 patients with COVID-19 pneumonia, Radiology 2020;296:E55. Beside the score the
-share of lung involved and consolidated, the volume (mL) and the weight (g) of the lesions.
+Each lung is divided by its height into thirds, which stand for the levels of the carina and of the inferior pulmonary
+vein.
+Each of the six zones scores 0 to 4 by its share of involved lung, 24 in total: Wang Y et al., Temporal changes of CT
+findings in 90 patients with COVID-19 pneumonia, Radiology 2020;296:E55. The grade also holds the shares of lung that
+are involved and consolidated, and the volume (mL) and the weight (g) of the lesions.
 """
 
 from collections.abc import Mapping
@@ -19,28 +20,28 @@ from kicc_ml.core.types import SeverityMap
 SIDES = ("right", "left")
 THIRDS = ("upper", "middle", "lower")
 
-#: Zones in reading order of a radiograph: the patient's right first, from the top.
+#: Zones in the order in which a radiograph is read: first the patient's right lung, from the top.
 ZONES = tuple(f"{side}_{third}" for side in SIDES for third in THIRDS)
 
-#: Involvement (percent of the zone) from which a zone scores 2, 3 and 4; anything present below is 1.
+#: Minimum involvement, in percent of the zone, for scores 2, 3 and 4; less involvement scores 1.
 ZONE_CUT_OFFS_PERCENT = (25.0, 50.0, 75.0)
 
-#: Less of a zone than this scores 0: a few stray voxels of a network are no finding. Ours, not Wang's, whose
-#: readers scored any visible lesion; 0.5 % of a zone is about 4 mL.
+#: Minimum involvement for score 1, because a few false-positive voxels of a network are no finding. This cut-off is
+#: ours; Wang's readers scored any visible lesion. 0.5 % of a zone is about 4 mL.
 MIN_ZONE_PERCENT = 0.5
 
-#: A level belongs to a lung's height if it holds this share of the voxels of its fullest level; bowel gas
-#: or a shred of trachea labelled as lung must not stretch the thirds.
+#: A level belongs to a lung's height if it holds at least this share of the voxels of the largest level. Without this
+#: rule, bowel gas or a piece of trachea that is labelled as lung would make the thirds too high.
 MIN_LEVEL_SHARE = 0.02
 
-#: Connected lesions smaller than this are not counted: 0.1 mL is a ball of 6 mm, about what a reader calls a
-#: nodule rather than a dot. Ours; there is no published cut-off for ground glass.
+#: Minimum volume of a connected component that is counted as a lesion: 0.1 mL is a sphere of 6 mm, about the size of a
+#: small nodule. This cut-off is ours; there is no published one for ground glass.
 MIN_LESION_ML = 0.1
 
-#: Why there is no figure of the lesion.
+#: Reason why values of the lesion are missing.
 NO_LESION = "neither the lesion nor both of its parts were segmented"
 
-#: More of the lesion than this outside the lungs is reported.
+#: Maximum share of the lesion outside the lungs that is not reported.
 MAX_UNREPORTED_OUTSIDE_PERCENT = 5.0
 
 
@@ -54,14 +55,14 @@ def grade(
 
     Args:
         masks: bool ``[x, y, z]`` by region (:data:`kicc_ml.core.regions.MASK_NAMES`), on one grid in any orientation.
-            The lesion may be given as its two parts. ``uncertain`` is what a model is unsure of.
-        affine_ras: 4 x 4; says where the head is.
-        hu_xyz: values of the scan on the same grid.
-        spacing_known: whether millimetres of ``affine_ras`` are those of the scan.
+            The lesion may be given as its two parts. ``uncertain`` marks the voxels of which a model is uncertain.
+        affine_ras: 4 x 4, from voxel indices to millimetres in RAS; it says where the head is.
+        hu_xyz: values of the scan in HU on the same grid; None if they are in other units.
+        spacing_known: whether the file states the voxel size in ``affine_ras``.
 
     Returns:
-        the severity. A lesion counts where there is lung. What cannot be computed is None with a reason
-        ``"field: why"``; where neither the lesion nor both of its parts were segmented, that is nearly all.
+        the severity. Only the part of a lesion inside the lungs counts. A value that cannot be computed is None, with a
+        reason ``"field: why"``. Nearly all are None if neither the lesion nor both of its parts were segmented.
     """
     lesion, lung = find_region(masks, "lesion"), find_region(masks, "lung")
     reasons: list[str] = []
@@ -121,14 +122,14 @@ def grade_radiograph(masks: Mapping[str, np.ndarray], affine_ras: np.ndarray) ->
 
 
 def compute_change(before: SeverityMap, after: SeverityMap) -> dict[str, float | None]:
-    """After less before of every figure that both scans have; None where one of them lacks it."""
+    """Compute the change of each value from the earlier to the later scan; None if one of them lacks the value."""
     names = ("score", "percent_involved", "percent_consolidated", "lesion_ml", "lesion_g")
     pairs = {name: (getattr(before, name), getattr(after, name)) for name in names}
     return {name: None if None in pair else float(pair[1] - pair[0]) for name, pair in pairs.items()}
 
 
 def compute_zone_points(percent: float) -> int:
-    """0 to 4 for one zone: nothing, (0, 25), [25, 50), [50, 75) or [75, 100] percent involved (Wang 2020)."""
+    """Compute the points of one zone: 0 to 4 for 0, (0, 25), [25, 50), [50, 75) or [75, 100] percent (Wang 2020)."""
     if percent < MIN_ZONE_PERCENT:
         return 0
     return 1 + sum(percent >= cut_off for cut_off in ZONE_CUT_OFFS_PERCENT)
@@ -137,7 +138,7 @@ def compute_zone_points(percent: float) -> int:
 def _grade_without_lesion(
     masks: Mapping[str, np.ndarray], lung: np.ndarray | None, voxel_ml: float | None, reasons: list[str]
 ) -> SeverityMap:
-    """What is known of a scan in which only lungs, or one part of the lesion, were segmented."""
+    """Grade a scan in which only the lungs, or only one part of the lesion, were segmented."""
     reasons += [f"percent_involved: {NO_LESION}", f"score, lesion_ml, lesion_g: {NO_LESION}"]
     return SeverityMap(
         zone_percent={},
@@ -176,7 +177,7 @@ def _compute_percent_consolidated(
 
 
 def _compute_lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -> dict[str, float | None]:
-    """Percent involved of the right and the left lung; empty where they are not told apart."""
+    """Compute the percent involved of the right and the left lung; empty if they were not segmented separately."""
     if not has_sides(masks):
         return {}
     lungs = {side: np.asarray(masks[f"{side}_lung"], bool) for side in SIDES}
@@ -184,7 +185,7 @@ def _compute_lung_percent(masks: Mapping[str, np.ndarray], lesion: np.ndarray) -
 
 
 def _measure_lesions_ml(lesion: np.ndarray, voxel_ml: float | None) -> np.ndarray | None:
-    """Volumes of the connected lesions (by faces) that count; None without a voxel size."""
+    """Measure the volumes of the lesions of at least ``MIN_LESION_ML`` (face-connected); None without a voxel size."""
     if voxel_ml is None:
         return None
     box = find_bounding_box(lesion)
@@ -229,13 +230,13 @@ def _share_by_third(lung: np.ndarray, lesion: np.ndarray, affine_ras: np.ndarray
 
 
 def _compute_height(shape: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
-    """Position towards the head of every voxel of a box, up to a constant; exact for oblique grids too."""
+    """Compute the height (towards the head, in mm) of each voxel of a box, up to a constant; grids may be oblique."""
     along = [affine_ras[2, axis] * np.arange(size, dtype=np.float32) for axis, size in enumerate(shape)]
     return (along[0][:, None, None] + along[1][:, None] + along[2]).astype(np.float32)
 
 
 def _find_lung_extent(height: np.ndarray, step: float) -> tuple[float, float]:
-    """Bottom and top edge of the unbroken stretch of levels, ``step`` high, in which most of a lung lies."""
+    """Find the bottom and top of the contiguous levels that hold most of a lung; a level is ``step`` mm high."""
     lowest = float(height.min())
     level = np.rint((height - lowest) / step).astype(int)
     voxels = np.bincount(level)
@@ -260,7 +261,7 @@ def _compute_voxel_ml(affine_ras: np.ndarray, spacing_known: bool, reasons: list
 def _compute_weight_g(
     lesion: np.ndarray, hu_xyz: np.ndarray | None, voxel_ml: float | None, reasons: list[str]
 ) -> float | None:
-    """(HU + 1000) / 1000 g/mL summed over the lesion; air and padding weigh nothing, not less."""
+    """Compute the weight of the lesion at (HU + 1000) / 1000 g/mL; air and padding weigh 0, never less."""
     if hu_xyz is None:
         reasons.append("lesion_g: the values are not Hounsfield units")
         return None

@@ -1,4 +1,4 @@
-"""What of a CT or a radiograph is compared with those of other hospitals: its grid, its grey values, its lungs."""
+"""Measure image features that are compared with those of other hospitals: the grid, the grey values, and the lungs."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,16 @@ from kicc_ml.core.regions import LUNG_SIDES, find_region
 from kicc_ml.core.types import Modality, Volume
 from kicc_ml.data.canonical import scale_by_percentiles
 
-#: Soft tissue, in HU.
+#: Range of soft tissue, in HU.
 SOFT_HU = (-150.0, 200.0)
-#: Pixels of a radiograph along its longer side when it is measured: files hold the same film at 0.1 to 1 mm.
+#: Maximum pixels along the longer side of a radiograph when it is measured. Files store the same radiograph at 0.1 to
+#: 1 mm per pixel, and features must not depend on that.
 MAX_RADIOGRAPH_PIXELS = 256
-#: Heart and spine: this share of a film's width, in the lower half of it. On a negative they are dark.
+#: Position of heart and spine: shares of a radiograph's width, in its lower half. On an inverted image they are dark.
 MEDIASTINUM = (0.42, 0.58)
 
-#: What is compared, and the spread below which a difference means nothing: fleets of one scanner would else have none.
+#: Features of a CT, and the minimum spread of each. Without a minimum, hospitals with the same scanner would have a
+#: spread of nearly 0, and any small difference would count as domain shift.
 CT_FEATURES: Mapping[str, float] = {
     "slice_mm": 1.0,
     "pixel_mm": 0.05,
@@ -39,15 +41,22 @@ RADIOGRAPH_FEATURES: Mapping[str, float] = {
     "heights_percent": 6.0,
     "side_percent": 4.0,
 }
+#: Features of both kinds of image.
 FEATURES = {**CT_FEATURES, **RADIOGRAPH_FEATURES}
-#: Of these alone a value below zero means something.
+#: Features that may be negative.
 SIGNED = ("lung_hu", "soft_hu", "middle_grey")
 
 
 def measure_features(volume: Volume, masks: Mapping[str, np.ndarray], modality: Modality) -> dict[str, float | None]:
-    """:data:`CT_FEATURES` or :data:`RADIOGRAPH_FEATURES`; none of a CT in other units than HU.
+    """Measure :data:`CT_FEATURES` or :data:`RADIOGRAPH_FEATURES` of an image.
 
-    ``masks`` are boolean ``[x, y, z]`` on the grid of ``volume``, which is one slice of a radiograph.
+    Args:
+        volume: the image ``[x, y, z]``; a radiograph is ``[x, y, 1]``.
+        masks: bool ``[x, y, z]`` by region, on the same grid.
+        modality: ``CT`` or ``CXR``.
+
+    Returns:
+        values by feature, None for a feature that is not known; empty for a CT in other units than HU.
     """
     if modality == "CXR":
         return measure_radiograph_features(volume, masks)
@@ -55,7 +64,7 @@ def measure_features(volume: Volume, masks: Mapping[str, np.ndarray], modality: 
 
 
 def measure_ct_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """:data:`CT_FEATURES` of one scan; None where a feature is not known (no spacing, no sides, no aerated lung)."""
+    """Measure :data:`CT_FEATURES` of one CT; None without a voxel size, separate lungs or aerated lung, as needed."""
     lung = find_lungs(masks)
     lesion = find_region(masks, "lesion")
     aerated = lung if lesion is None else lung & ~lesion
@@ -74,9 +83,9 @@ def measure_ct_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict
 
 
 def measure_radiograph_features(volume: Volume, masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """:data:`RADIOGRAPH_FEATURES` of one radiograph ``[x, y, 1]``; None where a feature is not known.
+    """Measure :data:`RADIOGRAPH_FEATURES` of one radiograph ``[x, y, 1]``; None for a feature that is not known.
 
-    Grey is in per cent from the black to the white of the film, as the network is given it.
+    Grey values are in per cent from black to white, scaled as for the network.
     """
     lung_xy = find_lungs(masks)[..., 0]
     box = find_bounding_box(lung_xy)
@@ -96,15 +105,15 @@ def measure_radiograph_features(volume: Volume, masks: Mapping[str, np.ndarray])
 
 
 def find_lungs(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Both lungs, however they were segmented; empty where they were not."""
+    """Find the mask of both lungs, from one mask or two; an empty mask if no lungs were segmented."""
     lung = find_region(masks, "lung")
     return np.zeros_like(next(iter(masks.values())), bool) if lung is None else lung
 
 
 def _measure_soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
-    """Median of soft tissue, and noise: the robust spread of differences between neighbours within it.
+    """Measure the median of soft tissue, and the noise: a robust SD of differences between neighbours within it.
 
-    A difference of two has sqrt(2) times the standard deviation.
+    The difference of two values has sqrt(2) times their standard deviation.
     """
     sample = array_xyz[:, :, :: max(1, array_xyz.shape[2] // 20)].astype(np.float32)
     soft = (sample >= SOFT_HU[0]) & (sample <= SOFT_HU[1])
@@ -116,11 +125,12 @@ def _measure_soft_tissue(array_xyz: np.ndarray) -> dict[str, float | None]:
 
 
 def _measure_field_grey(grey_xy: np.ndarray, lung_xy: np.ndarray) -> dict[str, float | None]:
-    """Grey of the lung fields and their grain: the robust deviation of each pixel from the mean of its four neighbours.
+    """Measure the median grey of the lung fields, and their grain.
 
-    Vessels and ribs hardly move it; of noise it is sqrt(5 / 4) of the standard deviation.
+    The grain is a robust SD of the difference of each pixel from the mean of its four neighbours. Vessels and ribs
+    hardly change it. For noise this difference has sqrt(5 / 4) times the standard deviation of the noise.
     """
-    if not lung_xy.any():  # a shred that is lost where the film is thinned
+    if not lung_xy.any():  # a small mask can vanish when it is downsampled
         return {"field_grey": None, "grain": None}
     neighbours = ndimage.convolve(grey_xy, np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4, mode="nearest")
     grain = _compute_robust_sd((grey_xy - neighbours)[lung_xy]) / np.sqrt(5 / 4)
@@ -128,26 +138,26 @@ def _measure_field_grey(grey_xy: np.ndarray, lung_xy: np.ndarray) -> dict[str, f
 
 
 def _measure_mediastinal_grey(grey_xy: np.ndarray) -> float:
-    """How much brighter than the whole film its ``MIDDLE`` is."""
+    """Measure how much brighter the ``MEDIASTINUM`` is than the whole radiograph."""
     columns, rows = grey_xy.shape
     left, right = (round(share * columns) for share in MEDIASTINUM)
     return float(np.median(grey_xy[left : right + 1, rows // 2 :]) - np.median(grey_xy))
 
 
 def _compute_robust_sd(differences: np.ndarray) -> np.floating:
-    """Standard deviation about 0 of a normal distribution with their median of absolute values: 0.6745 of it."""
+    """Compute a robust SD about 0: the median absolute value over 0.6745, which is the SD of a normal distribution."""
     return np.median(np.abs(differences)) / 0.6745
 
 
-def _downsample(film_xy: np.ndarray) -> np.ndarray:
-    """At most ``FILM_PIXELS`` along the longer side, each the mean of what it stands for; float32."""
-    ratio = min(1.0, MAX_RADIOGRAPH_PIXELS / max(film_xy.shape))
-    size = tuple(max(1, round(pixels * ratio)) for pixels in film_xy.shape)
-    return np.asarray(Image.fromarray(film_xy.T.astype(np.float32)).resize(size, Image.Resampling.BOX)).T
+def _downsample(radiograph_xy: np.ndarray) -> np.ndarray:
+    """Downsample to at most ``MAX_RADIOGRAPH_PIXELS`` along the longer side by means over boxes; float32."""
+    ratio = min(1.0, MAX_RADIOGRAPH_PIXELS / max(radiograph_xy.shape))
+    size = tuple(max(1, round(pixels * ratio)) for pixels in radiograph_xy.shape)
+    return np.asarray(Image.fromarray(radiograph_xy.T.astype(np.float32)).resize(size, Image.Resampling.BOX)).T
 
 
 def _compare_lung_heights(masks: Mapping[str, np.ndarray]) -> float | None:
-    """Height of the lower lung field of a radiograph in per cent of the higher one's."""
+    """Compute the height of the shorter lung field in per cent of the taller one; None without both lungs."""
     boxes = [find_bounding_box(masks[name]) for name in LUNG_SIDES if name in masks]
     heights = [measure_box(box)[1] for box in boxes if box]
     return 100 * min(heights) / max(heights) if len(heights) == 2 else None
@@ -160,7 +170,7 @@ def _compute_right_share(masks: Mapping[str, np.ndarray], lung: np.ndarray) -> f
 
 
 def _measure_cut_off_lung(lung_xyz: np.ndarray) -> float | None:
-    """The largest cross-section of lung on a face of the scan, in per cent of the largest one inside."""
+    """Measure the largest cross-section of lung on a face of the scan, in per cent of the largest one inside."""
     cut = []
     for axis in range(3):
         areas = lung_xyz.sum(axis=tuple({0, 1, 2} - {axis}))

@@ -1,4 +1,4 @@
-"""A severity map as plain values: the JSON of one case, one row of a table, features of outcome models; and back."""
+"""Convert a severity map to JSON, to a row of a table, or to features of outcome models, and read the JSON again."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,11 +19,11 @@ FIELD_OF_COLUMN: Mapping[str, str] = {
     "uncertain_percent": "uncertain_percent",
     "geographic_extent": "geographic_extent",
 }
-#: Columns of a predicted case: its severity, then what else of its image is compared with other hospitals.
+#: Columns of a predicted case: its severity, then the image features that are compared with other hospitals.
 CASE_COLUMNS = tuple(dict.fromkeys([*FIELD_OF_COLUMN, *FEATURES]))
-#: Begins the names of features of an outcome model that were measured on a CT.
+#: Prefix of the features of an outcome model that were measured on a CT.
 CT_FEATURE = "ct_"
-#: Ends the name of a column that holds the value of the reference masks.
+#: Suffix of a column that holds the value of the reference masks.
 REFERENCE = "_truth"
 #: In the JSON, beside the fields of the map: the seconds that each stage of the prediction took.
 SECONDS = "timing_s"
@@ -37,10 +37,10 @@ def severity_to_json(severity: SeverityMap, seconds: Mapping[str, float]) -> dic
 
 
 def severity_from_json(values: Mapping[str, Any]) -> tuple[SeverityMap, dict[str, float]]:
-    """Return the map and the seconds by stage that :func:`severity_to_json` wrote; no seconds where there are none.
+    """Return the map and the seconds by stage that :func:`severity_to_json` wrote; the seconds may be empty.
 
     Raises:
-        ValueError: a field is missing, unknown, or holds something else than it should. The message names the field.
+        ValueError: a field is missing, unknown, or holds a value of the wrong kind. The message names the field.
     """
     fields = {name: value for name, value in values.items() if name != SECONDS}
     seconds = values.get(SECONDS, {})
@@ -64,25 +64,25 @@ def severity_to_row(severity: SeverityMap) -> dict[str, Any]:
 def case_to_row(severity: SeverityMap, features: Mapping[str, float | None]) -> dict[str, Any]:
     """Return the columns of a predicted case: its severity, and its image features (:data:`FEATURES`).
 
-    The volume of the lungs belongs to both. The features state it from the same masks.
+    The volume of the lungs is in both, computed from the same masks.
     """
     return {**severity_to_row(severity), **features}
 
 
 def severity_to_ct_features(severity: SeverityMap) -> dict[str, float]:
-    """Return what is known of a CT's severity under the names that outcome models call it by."""
+    """Return the known severity values of a CT under the names of the features of outcome models."""
     row = severity_to_row(severity)
     return {f"{CT_FEATURE}{column}": value for column, value in row.items() if value is not None}
 
 
 def reference_to_row(severity: SeverityMap, modality: Modality) -> dict[str, Any]:
-    """Return the columns for the severity of reference masks: what is compared with the predicted severity."""
+    """Return the columns for the severity of the reference masks, which the predicted severity is compared with."""
     row, graded = severity_to_row(severity), "severity_score" if modality == "CT" else "geographic_extent"
     return {f"{column}{REFERENCE}": row[column] for column in (graded, "percent_involved")}
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a value is of the kind that a field of the map holds."""
+    """Decide whether a value is of the kind that a field of the map holds."""
     if name in SENTENCES:
         return isinstance(value, list) and all(isinstance(sentence, str) for sentence in value)
     if name in BY_PART:
