@@ -1,4 +1,4 @@
-"""What a sender should mend in the images of a source."""
+"""Findings about the images of a source."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from kicc_ml.dicom.index.summary import NOTES
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 
-#: A lesion of ground glass may be smaller than a slice this thick (Fleischner Society: 1.5 mm or thinner).
+#: Ground glass may be smaller than a slice of this thickness (Fleischner Society: 1.5 mm or thinner).
 THICK_MM = 5.0
-#: Reasons that say what was left out or told apart: no more than a note, whatever they are said of.
+#: Reasons for files that were left out or series that were split. They are only notes, with these remedies.
 HARMLESS = {
     "duplicate_slice": "send each image once",
     "dose_page": "leave dose pages and screenshots out: they often show the patient's name",
@@ -24,7 +24,7 @@ HARMLESS = {
     "linked_twice": "remove the link, or move the folder to the hospital that it belongs to",
     "split_kernel": "send each reconstruction as a series of its own",
 }
-#: What a header says of the person: how grave it is, in words, and what to do.
+#: Faults of the patient identity in a header: severity, stake, sentence and remedy.
 IDENTITY: Mapping[str, tuple[Severity, Stake, str, str]] = {
     "no_patient_id": (
         "must mend",
@@ -40,12 +40,17 @@ IDENTITY: Mapping[str, tuple[Severity, Stake, str, str]] = {
         "state the character set: ISO 2022 IR 149 or ISO_IR 192 for Korean",
     ),
 }
-#: What may show text, and is looked into for what it says of itself.
+#: Reasons of left-out images that may show text; the identity in their headers is checked too.
 PICTURES = {"dose_page", "secondary_capture"}
 
 
 def image_findings(found: SourceIndex, names_are_paths: bool) -> Iterator[Finding]:
-    """Of one indexed source; ``names_are_paths`` where its files lie in a folder, not in an archive."""
+    """Find faults in the images of one indexed source.
+
+    Args:
+        found: the index of the source.
+        names_are_paths: whether its files are in a folder, not in an archive.
+    """
     yield from _lost_patients(found)
     codes = {code for one in found.series for code in one.reasons} | {row.reason for row in found.file_rows}
     for code in sorted(codes - {"burned_in"}):
@@ -81,7 +86,7 @@ def _of_reason(found: SourceIndex, code: str) -> Iterator[Finding]:
 
 
 def _why(refused: Series) -> list[str]:
-    """The reasons that cost a series; what was only left out of it counts where there is no other."""
+    """Select the reasons why a series was refused: those with a remedy, else all. Notes never count."""
     reasons = [code for code in refused.reasons if code not in NOTES]
     return [code for code in reasons if code in REMEDIES] or reasons
 
@@ -96,7 +101,7 @@ def _refused(found: SourceIndex, code: str, refused: Sequence[Series]) -> Findin
 
 
 def _left_out_or_said(found: SourceIndex, code: str) -> Iterator[Finding]:
-    """Of a reason that has cost no series: files in none, or something said of series that can be used."""
+    """Report a reason that made no series unusable: it concerns left-out files or usable series."""
     files = [row.path for row in found.file_rows if row.reason == code]
     said = [one.files[0] for one in found.series if one.usable and code in one.reasons]
     paths, what = (
@@ -122,7 +127,7 @@ def _how_many_missing(code: str, refused: Sequence[Series]) -> str:
 
 
 def _of_identity(found: SourceIndex) -> Iterator[Finding]:
-    """What the first file of each series, and each picture left out, says of the person."""
+    """Report faults of the patient identity, from the first file of each series and each left-out picture."""
     looked_at = [one.files[0] for one in found.series]
     looked_at += [row.path for row in found.file_rows if row.reason in PICTURES]
     held = defaultdict(list)
@@ -137,7 +142,7 @@ def _of_identity(found: SourceIndex) -> Iterator[Finding]:
 
 
 def _of_faulty_tags(found: SourceIndex) -> Iterator[Finding]:
-    """Tags of patient and study that objects made from a series have to leave empty, by its first file."""
+    """Report invalid patient and study tags, from each series' first file. Objects made from the series omit them."""
     faulty = {one.files[0]: tags for one in found.series if one.usable and (tags := find_faulty_tags(one.files[0]))}
     if faulty:
         keywords = ", ".join(sorted({keyword for tags in faulty.values() for keyword in tags}))

@@ -1,4 +1,4 @@
-"""What a sender should mend in the masks that lie beside the images."""
+"""Findings about the masks that a source holds beside its images."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ BAD = "save each region as a mask of two values on the grid of its image; kicc-m
 
 
 def mask_findings(found: SourceIndex) -> Iterator[Finding]:
-    """Masks that belong to nothing, that are none, or that lie beside their image. Reads images that have masks."""
+    """Find masks that match no image, cannot be used or are misplaced. Images that have masks are read."""
     yield from _misplaced(found)
     files = mask_folders(found.root, found.key)
     faults = [fault for series in found.series if series.usable for fault in _faults(series, files.get(series.uid, {}))]
@@ -38,7 +38,7 @@ def _misplaced(found: SourceIndex) -> Iterator[Finding]:
 
 
 def _faults(series: Series, files: Mapping[str, Path]) -> Sequence[tuple[str, str]]:
-    """Where a mask of a series lies, under its pseudonym, and why it cannot be used."""
+    """List the place of each unusable mask of a series (under its pseudonym), with the reason."""
     volume: Volume | None = None
     faults = []
     for region, path in files.items():

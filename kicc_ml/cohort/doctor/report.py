@@ -1,4 +1,4 @@
-"""What a hospital should mend before it sends its data: images and clinical table, in plain words, worst first."""
+"""Report of what a hospital should mend before it sends its data, in plain words, the worst first."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ from kicc_ml.dicom.index.build import SourceIndex, read_index
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What can be used of a source, and what is to be mended, worst first."""
+    """The result of an examination: the number of usable series and patients, and the findings, the worst first."""
 
     ct_series: int
     radiographs: int
@@ -27,6 +27,7 @@ class Diagnosis:
     findings: Sequence[Finding]
 
     def as_dict(self) -> dict[str, Any]:
+        """Convert the diagnosis to a dictionary for JSON."""
         return asdict(self)
 
 
@@ -34,9 +35,9 @@ def examine(source: str, *, decode: bool = False, true_paths: bool = False) -> D
     """Examine a folder, a zip file or a DICOMweb service.
 
     Args:
-        source: path or address.
-        decode: decode every image too.
-        true_paths: call the examples by where they lie, which may tell whose they are.
+        source: the path or address of the source.
+        decode: whether to decode every image too.
+        true_paths: whether to show the real paths of the examples, which may identify patients.
 
     Raises:
         UserError: there is nothing to examine.
@@ -65,7 +66,7 @@ def _diagnosis(found: SourceIndex, findings: Sequence[Finding]) -> Diagnosis:
 
 
 def in_one_line(diagnosis: Diagnosis) -> str:
-    """What can be used and how much there is to mend; notes in words where there is nothing else."""
+    """Summarise a diagnosis in one line: usable images and the number of faults; notes only if there are no faults."""
     used = (
         f"{format_count(diagnosis.ct_series, 'CT series', 'CT series')} and "
         f"{format_count(diagnosis.radiographs, 'radiograph')} of "
@@ -79,7 +80,7 @@ def in_one_line(diagnosis: Diagnosis) -> str:
 
 
 def table(diagnosis: Diagnosis) -> Table:
-    """For the terminal: how grave, and in turn what, where for example, and what to do."""
+    """Make a table of the findings for the terminal: severity, sentence, example and remedy."""
     shown = Table(box=None, show_header=False, pad_edge=False)
     shown.add_column(no_wrap=True)
     shown.add_column(overflow="fold")

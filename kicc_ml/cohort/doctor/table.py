@@ -1,4 +1,4 @@
-"""What a sender should mend in the clinical table of a source, by itself and beside the images."""
+"""Findings about the clinical table of a source, alone and compared with the images."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.index.build import SourceIndex
 
-#: What a clinical table is saved as by mistake.
+#: File names under which a clinical table is saved by mistake.
 OTHER_TABLES = ("clinical.ods", "clinical.txt", "clinical.tsv")
 
 
 def table_findings(found: SourceIndex) -> Iterator[Finding]:
-    """Of the table beside the images of a folder; a bad one is joined as far as its cells can be read."""
+    """Find faults in the clinical table of a folder; an invalid table is still compared with the images if readable."""
     path = clinical_path(found.root)
     if not path.is_file():
         if others := [name for name in OTHER_TABLES if (found.root / name).is_file()]:
@@ -63,7 +63,7 @@ def _unusable(error: TableError) -> Finding:
 
 
 def _of_cells(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
-    """Of a table that can be used."""
+    """Find faults in a valid table."""
     if count := int(table["age_years"].isna().sum()):
         row = table.index[table["age_years"].isna()][0]
         sentence = f"{format_count(count, 'patient')} without an age in the table"
@@ -81,7 +81,7 @@ def _of_cells(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
 
 
 def _of_units(table: pd.DataFrame) -> Iterator[Finding]:
-    """Of each column and hospital whose values lie a factor away from the others'."""
+    """Report columns whose values at one hospital differ by a large factor from those of the other hospitals."""
     for one in units_apart(table):
         remedy = (
             f"ask for the unit, and state it in columns.yaml: {one.column}: {{column: {one.column}, "
@@ -94,9 +94,9 @@ def _of_units(table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _of_dates(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
-    """Images that no model can use, since their days do not fit the table's, by the windows that training begins with.
+    """Report images whose days do not fit the table, by the default windows of training.
 
-    Named where they are half of the images of their patients or more: single late images are no mistake.
+    They are reported only if they are at least half of the images: a few late images are not an error.
     """
     left_out, images = Counter[str](), 0
     of_patient = defaultdict(list)
@@ -114,7 +114,7 @@ def _of_dates(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
 
 
 def _without_partner(cells: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
-    folders = {normalize("NFC", one.site): one.site for one in found.series}  # a Mac takes Hangul apart
+    folders = {normalize("NFC", one.site): one.site for one in found.series}  # macOS decomposes Hangul
     row_of = {
         make_pseudonym(found.key, folders.get(normalize("NFC", site), site), patient): line
         for line, site, patient in cells[["site", "patient_id"]].dropna().itertuples()

@@ -1,4 +1,4 @@
-"""AIforCOVID: patients of Italian hospitals, the table of admission, the first radiograph, the course.
+"""AIforCOVID: a cohort of Italian inpatients with a table of admission, the first radiograph and the outcome.
 
 Source:
     Soda P et al., Med Image Anal 2021;74:102216; after registration at aiforcovid.radiomica.it, Zenodo 5760978.
@@ -29,14 +29,14 @@ from kicc_ml.dicom.index.build import index_repository
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, make_radiograph_series
 
 FOLDER = "aiforcovid"
-#: The releases, and else the two parts of the challenge's copy, which holds the same patients.
+#: The tables of the releases. Without them, the two tables of the challenge's copy, which holds the same patients.
 RELEASES = ("AIforCOVID.xlsx", "AIforCOVID_r2.xlsx", "AIforCOVID_r3.xlsx")
 CHALLENGE = ("trainClinData.xls", "testClinData.xls", "trainClinData.xlsx", "testClinData.xlsx")
 
-#: 0 is a man: two thirds of the patients and of those who died are, and red blood cells agree.
+#: 0 means a man: two thirds of the patients, and of those who died, have 0, and the red blood cell counts agree.
 SEX = {"0": 1.0, "1": 0.0, "m": 1.0, "f": 0.0}
-#: Columns of admission, with the ranges outside of which no patient's value lies. Not used: ``RespiratoryFailure``,
-#: since it is not said whether it came before or with the disease; ``Row_number``.
+#: Columns of admission, with their plausible ranges. Not used: ``RespiratoryFailure``, because the authors do not
+#: state whether it came before the disease; ``Row_number``.
 COLUMNS: dict[str, Measured | Coded] = {
     "Age": Measured("age_years", 0, 120),
     "Sex": Coded("sex", SEX),
@@ -71,14 +71,14 @@ COLUMNS: dict[str, Measured | Coded] = {
     "Cancer": Coded("cancer", YES_NO),
     "ChronicKidneyDisease": Coded("chronic_kidney_disease", YES_NO),
     "Obesity": Coded("obesity", YES_NO),
-    "Position": Coded("film_position_1", YES_NO),  # what 0 and 1 are is not said in the table
+    "Position": Coded("film_position_1", YES_NO),  # the authors do not state the meaning of 0 and 1
 }
-#: Severe is ventilation that is not invasive, intensive care or death.
+#: Severe means non-invasive ventilation, intensive care or death.
 ENDPOINTS: dict[str, Measured | Coded] = {
     "Prognosis": Coded("severe", {"severe": 1.0, "mild": 0.0}),
     "Death": Coded("death", YES_NO),
 }
-#: Not stated by the hospitals, and told by their medians. Usual ones: of inpatients of the first wave, rounded.
+#: Quantities without a stated unit; hospital medians identify the unit. Usual medians: first-wave inpatients, rounded.
 UNITS = {
     "crp_mg_l": Unstated(60, {"mg/L": 1, "mg/dL": 10}, low=0.1, high=700),
     "pct_ng_ml": Unstated(0.13, {"ng/mL": 1, "pg/mL": 0.001}, low=0.005, high=200),
@@ -88,16 +88,16 @@ UNITS = {
 
 
 def aiforcovid(root: str | Path | None) -> Cohort:
-    """Patients of AIforCOVID, their hospital the site; endpoints ``severe`` and ``death``.
+    """Read the patients of AIforCOVID. The hospital is the site; the endpoints are ``severe`` and ``death``.
 
-    Of the folder the tables of all releases are read, or else those of the challenge's copy. A patient whose
-    radiograph does not lie there stays, with the clinical part.
+    The tables of all releases in the folder are read; without any, those of the challenge's copy. A patient without a
+    radiograph in the folder has clinical data only.
 
     Args:
-        root: the folder of tables and images, or one that holds it as ``aiforcovid``.
+        root: the folder of tables and images, or a folder that contains it as ``aiforcovid``.
 
     Raises:
-        UserError: no table, or one without the columns of the set.
+        UserError: there is no table, or it lacks the columns of the set.
     """
     folder, flow = folder_of(root, FOLDER), Flow()
     tables = _tables(folder)
@@ -111,12 +111,12 @@ def aiforcovid(root: str | Path | None) -> Cohort:
 
 
 def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The columns of the set, however the release spells them. Raises UserError where those of every release lack."""
+    """Select the columns of the set in any release's spelling. Raises UserError if a required column is missing."""
     return spelt(cells, path, ["ImageFile", "Hospital", *COLUMNS, *ENDPOINTS], ["ImageFile", "Hospital", "Age", "Sex"])
 
 
 def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
-    """Patients without images, of rows whose columns are spelt as here; units are told by all rows of a hospital."""
+    """Make patients without images from a table in our spelling. All rows of a hospital together identify its units."""
     flow.rows = len(cells)
     distinct = cells.drop_duplicates(ignore_index=True)
     if repeated := len(cells) - len(distinct):
@@ -135,7 +135,7 @@ def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
 
 
 def with_film(case: Case, film: Series | None) -> Case:
-    """The case with its radiograph, if there is one, as one of its hospital."""
+    """Add a radiograph to a case, under the case's site and person; without a radiograph the case is unchanged."""
     return case if film is None else replace(case, cxr=replace(film, site=case.site, patient=case.person))
 
 
@@ -147,7 +147,7 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _films(folder: Path) -> dict[str, Series]:
-    """Radiographs below the folder by the name of their file without suffix: DICOM, and PNG as in the challenge."""
+    """Find the radiographs (DICOM, or PNG as in the challenge) below a folder, by file name without suffix."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     found = {
         path.stem: make_radiograph_series(path, site="", patient=path.stem)

@@ -1,4 +1,4 @@
-"""What of a public set lies in a folder, beside what was published."""
+"""Comparison of the files of a public set in a folder with the published numbers."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from kicc_ml.cohort.public.nifti_files import LFS_REMEDY, NOT_DATA, is_lfs_point
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.shown import format_count
 
-#: Whether there is less or more than was published, or as much; "unknown" where no number was published.
+#: The number found compared with the published number; "unknown" if no number was published.
 State = Literal["complete", "missing", "partial", "more", "unknown"]
-#: What the tables of a set are called among its parts.
+#: The name of the part of a set that consists of its tables.
 TABLES = "tables"
 #: A Git LFS pointer has about 130 bytes.
 MAX_POINTER_BYTES = 1024
@@ -22,7 +22,7 @@ MAX_POINTER_BYTES = 1024
 
 @dataclass(frozen=True)
 class Counted:
-    """How many of something were found, beside the numbers published."""
+    """The number of things found (``what``), with the published numbers."""
 
     what: str
     found: int
@@ -30,6 +30,7 @@ class Counted:
 
     @property
     def state(self) -> State:
+        """Comparison of the number found with the published numbers."""
         expected = _numbers(self.published)
         if not expected:
             return "unknown" if self.found else "missing"
@@ -41,27 +42,34 @@ class Counted:
 
     @property
     def published_in_words(self) -> str:
+        """The published numbers in words, with the name of each release."""
         expected = _numbers(self.published)
         return ", ".join(f"{number:,} ({name})" if name else f"{number:,}" for name, number in expected.items())
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a folder holds of a set; ``faults`` are what is wrong with files that are there, each with its remedy."""
+    """The contents of a folder compared with a set.
+
+    Attributes:
+        counts: the number found of each part of the set.
+        faults: one sentence for each fault of the files that are present, with its remedy.
+    """
 
     counts: tuple[Counted, ...]
     faults: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
+        """Whether no file is faulty and no part is missing or partial."""
         return not self.faults and all(one.state not in ("missing", "partial") for one in self.counts)
 
 
 def check_files(known: KnownSet, folder: Path) -> Checked:
-    """Count the files of each part of a set below a folder; nothing but the beginning of small files is read.
+    """Count the files of each part of a set below a folder; only the first bytes of small files are read.
 
     Raises:
-        UserError: the folder is not there, or holds nothing of the set; the error says of which set it may be.
+        UserError: the folder does not exist, or holds no file of the set; the message names the set that it may be.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the one into which {known.title} was unpacked")
@@ -76,13 +84,13 @@ def check_files(known: KnownSet, folder: Path) -> Checked:
 
 
 def find_tables(known: KnownSet, folder: Path) -> list[str]:
-    """Paths below a folder of the tables of a set."""
+    """List the paths of the set's tables below a folder."""
     parts = [part for part in known.parts if part.what == TABLES]
     return [file for part in parts for found in _found(part, list(_files_below(folder))).values() for file in found]
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    """Paths below a folder without hidden files and folders; links to folders are not followed."""
+    """List paths below a folder. Hidden files and folders are skipped; links to folders are not followed."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in NOT_DATA)
         inside = Path(place).relative_to(folder)
@@ -90,7 +98,7 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _found(part: Part, files: Sequence[str]) -> dict[str, list[str]]:
-    """Files of a part by what is counted of them."""
+    """Group the files of a part by the value of the group ``counted`` of its pattern, else by file."""
     pattern = re.compile(part.path)
     found: dict[str, list[str]] = {}
     for file in files:
@@ -100,7 +108,7 @@ def _found(part: Part, files: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _faults(known: KnownSet, folder: Path, files: Sequence[str]) -> Iterator[str]:
-    """Files of a set that hold nothing, or a Git LFS pointer."""
+    """List the faults of a set's files: empty files and Git LFS pointers."""
     of_set = sorted({file for part in known.parts for found in _found(part, files).values() for file in found})
     sizes = {file: (folder / file).stat().st_size for file in of_set if (folder / file).is_file()}
     empty = [file for file, size in sizes.items() if size == 0]

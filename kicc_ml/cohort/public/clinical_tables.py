@@ -1,7 +1,7 @@
 """Public clinical tables without images as cohorts of mortality; README says where to get them.
 
-``root`` of each function is the folder that ``KICC_DATA`` names. Nothing that was decided or measured after the moment
-of prediction becomes a feature: length of stay, treatments, laboratory values of later days.
+``root`` of each function is the folder in ``KICC_DATA``. Nothing that was decided or measured after the time of
+prediction is a feature: no length of stay, no treatments, no laboratory values of later days.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 
 CATANZARO = Path("clinical/catanzaro_527.csv")
-#: Its columns that are known on admission. Not used: ``los`` and treatments, since they follow the course; ``statin``
-#: and ``diuretics``, since at home or on the ward is not said; ``who``, since it is not said of which day.
+#: Columns that are known on admission. Not used: ``los`` and treatments, because they follow the course; ``statin`` and
+#: ``diuretics``, because the authors do not state whether they were taken at home; ``who``, because its day is unknown.
 CATANZARO_YES_NO = (
     *("dyspnea", "oncology", "htn", "cvdnothtn", "neuro", "stroke", "dm", "cpulmonary", "copd", "asthma"),
     *("ckd", "obesity", "vaccine"),
@@ -23,7 +23,7 @@ CATANZARO_YES_NO = (
 CATANZARO_COLUMNS = {"idpatient": "patient_id", "wave": "site", "age": "age_years", "sex": "sex", "death": "death"}
 
 WUHAN = Path("clinical/wuhan_labs_375_timeseries.csv")
-#: The analytes used, common on admission, under names with their units.
+#: The laboratory values used, which are common on admission, under names with their units.
 WUHAN_LABS = {
     "lymphocyte count": "lymphocyte_1e9_l",
     "neutrophils count": "neutrophil_1e9_l",
@@ -39,20 +39,20 @@ WUHAN_LABS = {
     "D-D dimer": "d_dimer_ug_ml",
 }
 WUHAN_TIMES = {"RE_DATE": "drawn", "Admission time": "admitted", "Discharge time": "left"}
-#: When the prediction is made. What was drawn later is not known then, and who has left or died is not asked about.
+#: The time of prediction. Later values are unknown then; patients who left or died before then are excluded.
 LANDMARK = pd.Timedelta(hours=24)
 
 
 def catanzaro(root: str | Path | None) -> Cohort:
-    """Patients admitted to Catanzaro from March 2020 to June 2022; the wave (a to d) is the site.
+    """Read patients admitted to Catanzaro from March 2020 to June 2022. The wave (a to d) is the site.
 
-    In-hospital death from age, sex, comorbidities, dyspnoea and vaccination.
+    The endpoint is in-hospital death; features are age, sex, comorbidities, dyspnoea and vaccination.
 
     Source:
         github.com/MassimoBorelli/MovingTargetsCovid19.
 
     Raises:
-        UserError: file or columns missing.
+        UserError: the file or columns are missing.
     """
     table = _read(root, CATANZARO, [*CATANZARO_COLUMNS, *CATANZARO_YES_NO]).rename(columns=CATANZARO_COLUMNS)
     table["sex"] = table["sex"].map({"male": 1.0, "female": 0.0})
@@ -61,17 +61,18 @@ def catanzaro(root: str | Path | None) -> Cohort:
 
 
 def wuhan(root: str | Path | None) -> Cohort:
-    """Patients of Tongji Hospital, January and February 2020: death from age, sex and the laboratory of the first day.
+    """Read patients of Tongji Hospital in January and February 2020. The endpoint is death.
 
-    The landmark is 24 hours after admission: of each analyte the first value drawn until then. Who left or died before
-    it is left out; who had nothing drawn by then stays, with all of it unknown. Half of them died, more than anywhere
-    else: the set was gathered by outcome, so that a probability learnt here is none of another hospital.
+    Features are age, sex and the laboratory values of the first day: for each, the first value within 24 hours after
+    admission. Patients who left or died within 24 hours are excluded. Patients without a laboratory value in that time
+    stay, with all of them unknown. The set was selected by outcome and half of the patients died, so a probability
+    learnt here does not hold at another hospital.
 
     Source:
         Yan L et al., Nat Mach Intell 2020;2:283; the copy of github.com/HAIRLAB/Pre_Surv_COVID_19.
 
     Raises:
-        UserError: file or columns missing.
+        UserError: the file or columns are missing.
     """
     drawn = _read(root, WUHAN, ["PATIENT_ID", "age", "gender", "outcome", *WUHAN_TIMES, *WUHAN_LABS])
     drawn = drawn.rename(columns={"PATIENT_ID": "patient_id", **WUHAN_TIMES, **WUHAN_LABS})
@@ -93,7 +94,7 @@ def wuhan(root: str | Path | None) -> Cohort:
 
 
 def first_day(drawn: pd.DataFrame) -> pd.DataFrame:
-    """The first value of each analyte drawn from admission to the landmark, by patient; negative ones are codes."""
+    """Select each patient's first value of each laboratory test within 24 hours; negative values become NaN."""
     after = drawn["drawn"] - drawn["admitted"]
     of_first_day = drawn[(after >= pd.Timedelta(0)) & (after <= LANDMARK)].sort_values("drawn")
     values = of_first_day[list(WUHAN_LABS.values())].apply(pd.to_numeric, errors="coerce")

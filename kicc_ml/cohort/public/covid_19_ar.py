@@ -1,4 +1,4 @@
-"""COVID-19-AR: patients of rural Arkansas with radiographs and CT, comorbidities, intensive care and death.
+"""COVID-19-AR: a cohort from rural Arkansas with radiographs, CT, comorbidities, intensive care and death.
 
 Source:
     Desai S et al., Sci Data 2020;7:414; TCIA, doi 10.7937/tcia.2020.py71-5978, CC BY 4.0.
@@ -35,7 +35,7 @@ from kicc_ml.core.types import Case
 FOLDER = "covid_19_ar"
 SITE = "arkansas"
 TABLES = ("COVID_19_AR_ClinicalCorrelates_July202020.xlsx", "COVID_19_AR_ClinicalCorrelates_July202020.csv")
-#: As published, the first line holds titles of groups of columns; copies without it have their names there.
+#: The line that names the columns. The first line of the published table names groups of columns; some copies lack it.
 HEADER_LINES = (2, 1)
 
 COLUMNS: dict[str, Measured | Coded] = {
@@ -50,17 +50,17 @@ ENDPOINTS: dict[str, Measured | Coded] = {
 
 
 def covid_19_ar(root: str | Path | None) -> Cohort:
-    """Patients of COVID-19-AR, one site; endpoints ``icu`` and ``death``.
+    """Read the patients of COVID-19-AR as one site. The endpoints are ``icu`` and ``death``.
 
-    Beside age, sex and body mass index every column of yes and no is taken for a comorbidity, but one that is named
-    like what comes later. Images below the folder are joined by their PatientID; their days are not related to an
-    admission, so that the first of a patient is taken.
+    Features are age, sex, body mass index, and every column of yes and no that is not named like a later event.
+    PatientID joins the images below the folder to the patients. The day of admission is unknown, so the first image is
+    taken.
 
     Args:
-        root: the folder of the table and the DICOM files, or one that holds it as ``covid_19_ar``.
+        root: the folder of the table and the DICOM files, or a folder that contains it as ``covid_19_ar``.
 
     Raises:
-        UserError: no table, or one without the columns of the set.
+        UserError: there is no table, or it lacks the columns of the set.
     """
     folder, flow = folder_of(root, FOLDER), Flow()
     path = require_file(folder, TABLES)
@@ -92,7 +92,7 @@ def covid_19_ar(root: str | Path | None) -> Cohort:
 
 
 def _cells(path: Path) -> pd.DataFrame:
-    """The cells of the table, by the line that names the columns. Raises UserError where none does."""
+    """Read the cells of the table below the line that names the columns. Raises UserError if there is no such line."""
     for line in HEADER_LINES:
         with suppress(TableError):
             if "PATIENT_ID" in (cells := read_cells(path, line)):
@@ -101,7 +101,7 @@ def _cells(path: Path) -> pd.DataFrame:
 
 
 def comorbidities(cells: pd.DataFrame) -> dict[str, Measured | Coded]:
-    """Further columns whose every filled cell is yes or no, under their own names in small letters."""
+    """Find other columns in which every filled cell is yes or no, under their own names in small letters."""
     known = {loose(name) for name in (*COLUMNS, *ENDPOINTS, "PATIENT_ID", "# ICU admits")}
     found: dict[str, Measured | Coded] = {}
     for column in map(str, cells):

@@ -1,7 +1,7 @@
-"""Public CT sets with masks of lesions as NIfTI, by the layout in which each is published.
+"""Public CT sets with lesion masks as NIfTI, in their published layouts.
 
-``root`` of each function is the folder into which the set was unpacked, or one above it. Files are found by their names
-wherever below it they lie. Case ids are the names that the files were published under.
+``root`` of each function is the folder into which the set was unpacked, or a folder above it. Files are found by name
+at any depth. Case ids are the published file names.
 """
 
 import logging
@@ -21,33 +21,34 @@ CHALLENGE = re.compile(r"volume-covid19-.+_(ct|seg)", re.IGNORECASE)
 MOSMED = re.compile(r"study_\d+(_mask)?", re.IGNORECASE)
 MASK_SUFFIX = "_mask"
 MEDSEG_LABELS = {1: "ground_glass", 2: "consolidation", 3: "pleural_effusion"}
-#: One value, or one for each lung.
+#: The lung mask has one value, or one value for each lung.
 MEDSEG_LUNG_LABELS = {1: "lung", 2: "lung"}
 
-#: HU of the grey values 0 and 255 of the scans of Radiopaedia in COVID-19-CT-Seg, which were saved in a lung window.
+#: HU of the grey values 0 and 255 of the Radiopaedia scans in COVID-19-CT-Seg, which were saved in a lung window.
 RADIOPAEDIA_WINDOW_HU = (-1250.0, 250.0)
-#: What the values of ``Lung_Mask`` stand for; lesions within a lung are part of it.
+#: The meaning of the values in ``Lung_Mask``; a lesion within a lung has the value of that lung.
 LUNG_LABELS = {1: "left_lung", 2: "right_lung"}
-#: Names of its files, and of the copy of Kaggle (``coronacases_org_001``,
-#: ``radiopaedia_org_covid-19-pneumonia-10_85902_1-dcm``). Of Radiopaedia the first number is one per patient.
+#: File names of the set, and of the copy on Kaggle (``coronacases_org_001``,
+#: ``radiopaedia_org_covid-19-pneumonia-10_85902_1-dcm``). The first number of a Radiopaedia name identifies the
+#: patient.
 CORONACASES = re.compile(r"coronacases(?:_org)?_(\d+)", re.IGNORECASE)
 RADIOPAEDIA = re.compile(r"radiopaedia_(?:org_covid-19-pneumonia-)?(\d+)_(\d+)_(\d+)(?:-dcm)?", re.IGNORECASE)
 
 
 def covid19_ct_seg(root: str | Path | None) -> Cohort:
-    """COVID-19-CT-Seg: twenty scans of coronacases.org and Radiopaedia with masks of both lungs and of lesions.
+    """Read COVID-19-CT-Seg: twenty scans of coronacases.org and Radiopaedia with masks of both lungs and of lesions.
 
-    Read from scans ``coronacases_NNN.nii.gz`` and ``radiopaedia_*.nii.gz``, and files of the same names in the folders
-    ``Lung_Mask`` (1 left lung, 2 right lung) and ``Infection_Mask`` (lesion). ``Lung_and_Infection_Mask`` repeats
-    these and is not read. Scans of coronacases are in HU; those of Radiopaedia are grey values of a lung window, read
-    as HU from -1250 to 250, beyond which they were cut off. The source is the site; scans of Radiopaedia under one
-    number are of one person.
+    Scans are ``coronacases_NNN.nii.gz`` and ``radiopaedia_*.nii.gz``; masks have the same names in the folders
+    ``Lung_Mask`` (1 left lung, 2 right lung) and ``Infection_Mask`` (lesion). ``Lung_and_Infection_Mask`` repeats them
+    and is not read. Coronacases scans are in HU. Radiopaedia scans are grey values of a lung window; they are read as
+    HU from -1250 to 250, and values beyond the window are lost. The source is the site. Radiopaedia scans with the same
+    number belong to one person.
 
     Source:
         Ma J et al., COVID-19 CT lung and infection segmentation dataset, Zenodo 3757476 (CC BY 4.0).
 
     Raises:
-        UserError: the folder is not there, or holds no scan with masks.
+        UserError: the folder does not exist, or holds no scan with masks.
     """
     folder = existing_folder(root, "covid19_ct_seg")
     found = [path for path in nifti_below(folder) if _ct_seg_name(path)]
@@ -79,7 +80,7 @@ def _ct_seg_scan(name: str, path: Path, files: Mapping[str, Mapping[str, Path]])
 
 
 def _ct_seg_name(path: Path) -> str:
-    """The name under which a scan or mask was published; "" for a file of another set."""
+    """Parse the published name of a scan or mask; "" for a file of another set."""
     if found := CORONACASES.fullmatch(strip_suffix(path)):
         return f"coronacases_{found[1]}"
     if found := RADIOPAEDIA.fullmatch(strip_suffix(path)):
@@ -88,28 +89,28 @@ def _ct_seg_name(path: Path) -> str:
 
 
 def _is_mask(path: Path, root: Path, kind: str = "") -> bool:
-    """Whether a file lies in a folder of masks, or in that of one kind: ``Lung_Mask``, ``lung masks``."""
+    """Tell whether a file is in a folder of masks, or in one of the given kind: ``Lung_Mask``, ``lung masks``."""
     folders = [_plain(part) for part in path.relative_to(root).parts[:-1]]
     return f"{kind}mask" in folders if kind else any(folder.endswith("mask") for folder in folders)
 
 
 def _plain(name: str) -> str:
-    """A name without case, blanks, lines and a plural."""
+    """Reduce a name to lower case letters and digits without a plural s."""
     return re.sub(r"[\W_]+", "", name.lower()).removesuffix("s")
 
 
 def covid19_20(root: str | Path | None) -> Cohort:
-    """The COVID-19-20 challenge: 199 scans with masks of lesions, and 50 without, which are left out.
+    """Read the COVID-19-20 challenge: 199 scans with lesion masks. The 50 scans without masks are left out.
 
-    Read from ``volume-covid19-A-NNNN_ct.nii.gz`` in HU with ``volume-covid19-A-NNNN_seg.nii.gz`` beside it (0 and 1,
-    the lesion). Hospitals are not published: the source is the site. The patients are those of TCIA's collection
+    Scans are ``volume-covid19-A-NNNN_ct.nii.gz`` in HU; masks are ``volume-covid19-A-NNNN_seg.nii.gz`` (0 and 1, the
+    lesion). Hospitals are not published, so the source is the site. The patients are those of TCIA's collection
     ``CT Images in COVID-19`` (August 2020).
 
     Source:
         Roth HR et al., Med Image Anal 2022;82:102605; covid-segmentation.grand-challenge.org.
 
     Raises:
-        UserError: the folder is not there, or holds no scan with a mask.
+        UserError: the folder does not exist, or holds no scan with a mask.
     """
     folder = existing_folder(root, "covid19_20")
     found = nifti_below(folder)
@@ -136,23 +137,23 @@ def _challenge_name(path: Path) -> str:
 
 
 def _challenge_kind(path: Path) -> str:
-    """``ct`` or ``seg``; "" for a file of another set."""
+    """Parse the kind of a file, ``ct`` or ``seg``; "" for a file of another set."""
     found = CHALLENGE.fullmatch(strip_suffix(path))
     return found[1].lower() if found else ""
 
 
 def mosmed(root: str | Path | None) -> Cohort:
-    """MosMedData: the 50 of 1,110 studies of Moscow's hospitals that have a mask of lesions; the others are counted.
+    """Read MosMedData: the 50 of 1,110 studies from Moscow that have a lesion mask. The others are counted.
 
-    Read from ``study_NNNN.nii.gz`` in HU, in folders ``CT-0`` (no findings) to ``CT-4`` (over three quarters of the
-    lung involved), and ``study_NNNN_mask.nii.gz`` (0 and 1: ground glass and consolidation, the lesion). Hospitals are
-    not published: the source is the site.
+    Scans are ``study_NNNN.nii.gz`` in HU, in folders ``CT-0`` (no findings) to ``CT-4`` (over three quarters of the
+    lung involved); masks are ``study_NNNN_mask.nii.gz`` (0 and 1: ground glass and consolidation, the lesion).
+    Hospitals are not published, so the source is the site.
 
     Source:
         Morozov SP et al., MosMedData, arXiv 2005.06465 (CC BY-NC-ND 3.0).
 
     Raises:
-        UserError: the folder is not there, or holds no scan with a mask.
+        UserError: the folder does not exist, or holds no scan with a mask.
     """
     folder = existing_folder(root, "mosmed")
     found = [path for path in nifti_below(folder) if MOSMED.fullmatch(strip_suffix(path))]
@@ -177,17 +178,17 @@ def _mosmed_study(path: Path) -> str:
 
 
 def medseg(root: str | Path | None) -> Cohort:
-    """MedSeg: nine scans of Radiopaedia with masks of ground glass, consolidation and lungs.
+    """Read MedSeg: nine scans of Radiopaedia with masks of ground glass, consolidation and lungs.
 
-    Read from ``rp_im/N.nii.gz`` in HU, ``rp_msk/N.nii.gz`` (1 ground glass, 2 consolidation, 3 pleural effusion, which
-    is no lesion of the lung) and ``rp_lung_msk/N.nii.gz``. Hospitals are not published: Radiopaedia is the site. Its
-    scans may be those of ``covid19_ct_seg``.
+    Scans are ``rp_im/N.nii.gz`` in HU; masks are ``rp_msk/N.nii.gz`` (1 ground glass, 2 consolidation, 3 pleural
+    effusion, which is not a lesion of the lung) and ``rp_lung_msk/N.nii.gz``. Hospitals are not published, so
+    Radiopaedia is the site. Some scans may be those of ``covid19_ct_seg``.
 
     Source:
         MedSeg, medicalsegmentation.com/covid19; figshare 13521488 (CC0).
 
     Raises:
-        UserError: the folder is not there, or holds no scan with masks.
+        UserError: the folder does not exist, or holds no scan with masks.
     """
     folder = existing_folder(root, "medseg")
     found = nifti_below(folder)

@@ -1,4 +1,4 @@
-"""DICOM files that lie beside a public table in whatever folders an archive made: joined by what their headers say."""
+"""DICOM files in any folders beside a public table; their headers join them to patients."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -14,9 +14,12 @@ from kicc_ml.dicom.index.build import read_index
 
 
 def series_by_patient(folder: Path, patient_ids: Collection[str]) -> dict[str, list[Series]]:
-    """The usable series of each patient below a folder, by the PatientID of the headers; none where it has no folders.
+    """Find the usable series of each patient below a folder, by the PatientID in the headers.
 
-    What was read of headers is kept in the user's cache folder.
+    The index of the headers is kept in the user's cache folder.
+
+    Returns:
+        The series by patient id; empty if the folder has no subfolders.
     """
     if not any(entry.is_dir() for entry in folder.iterdir()):
         return {}
@@ -36,9 +39,14 @@ def series_by_patient(folder: Path, patient_ids: Collection[str]) -> dict[str, l
 def with_images(
     case: Case, images: Sequence[Series], days: Mapping[str, date | float | None], rule: IndexRule, flow: Flow
 ) -> Case:
-    """The case with its index CT and radiograph, as images of its hospital; ``flow`` counts them, and why not others.
+    """Add the index CT and the index radiograph to a case, under the case's site and person.
 
-    ``days`` holds ``admission_date``, endpoints and their ``*_date`` as far as they are known.
+    Args:
+        case: the case without images.
+        images: all usable series of the patient.
+        days: ``admission_date``, endpoints and their ``*_date``, as far as known.
+        rule: the rule that chooses the index image.
+        flow: receives the kinds of images of the case, and the reasons for images that were not chosen.
     """
     taken = {}
     for modality in ("CT", "CXR"):

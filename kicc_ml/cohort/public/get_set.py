@@ -1,7 +1,7 @@
-"""Download of a public collection, series by series, by a client that its archive maintains.
+"""Download of a public collection, series by series, with a client that its archive maintains.
 
-A series lies under its final name only when all of its files are there, so that a download that was stopped goes on
-where it was: ``<folder>/<PatientID>/<StudyInstanceUID>/<SeriesInstanceUID>/``.
+A series gets its final folder only when all of its files are complete:
+``<folder>/<PatientID>/<StudyInstanceUID>/<SeriesInstanceUID>/``. Therefore an interrupted download can continue.
 """
 
 import logging
@@ -25,7 +25,7 @@ LOCK = ".kicc-download.lock"
 
 @dataclass(frozen=True)
 class Remote:
-    """A series of an archive, and how many images it has."""
+    """A series in an archive; ``images`` is the number of its images."""
 
     patient: str
     study: str
@@ -34,17 +34,17 @@ class Remote:
 
 
 class Client(Protocol):
-    """What an archive's client does for a download."""
+    """A client of an archive, as far as a download uses it."""
 
     def series_of(self, collection: str) -> Sequence[Remote]:
-        """All series of a collection."""
+        """List all series of a collection."""
 
     def fetch(self, series: Remote, folder: Path) -> None:
         """Download the files of a series into a folder, at any depth."""
 
 
 class IdcClient:
-    """The Imaging Data Commons, by idc-index."""
+    """A client of the Imaging Data Commons that uses idc-index."""
 
     def __init__(self) -> None:
         try:
@@ -72,7 +72,7 @@ class IdcClient:
 
 
 class TciaClient:
-    """The Cancer Imaging Archive, by tcia-utils."""
+    """A client of The Cancer Imaging Archive that uses tcia-utils."""
 
     def __init__(self) -> None:
         try:
@@ -93,10 +93,13 @@ class TciaClient:
 
 
 def client_for(known: KnownSet) -> tuple[Client, str]:
-    """A client of the archive of a set, and the collection's name there.
+    """Make a client of the archive that holds a set.
+
+    Returns:
+        The client, and the name of the collection in that archive.
 
     Raises:
-        UserError: no client has the set, with what to do by hand; the client is not installed.
+        UserError: no client has the set (the message says how to get it by hand), or the client is not installed.
     """
     if known.idc:
         return IdcClient(), known.idc
@@ -107,10 +110,12 @@ def client_for(known: KnownSet) -> tuple[Client, str]:
 
 
 def download(client: Client, collection: str, folder: Path) -> dict[str, str]:
-    """Download what of a collection is not in the folder yet.
+    """Download those series of a collection that the folder does not hold yet.
+
+    A series that fails does not stop the others.
 
     Returns:
-        SeriesInstanceUID -> reason of what could not be downloaded; the others go on.
+        The reason for each series that could not be downloaded, by SeriesInstanceUID.
 
     Raises:
         UserError: the archive has no such collection, or another process downloads into the folder.
@@ -130,7 +135,7 @@ def download(client: Client, collection: str, folder: Path) -> dict[str, str]:
 
 
 def _download_series(client: Client, series: Remote, folder: Path) -> str:
-    """Download a series unless it is there; why it cannot be, or ""."""
+    """Download a series unless its folder exists. Return the reason of a failure, "" for success."""
     try:
         target = resolve_subfolder(folder, series.patient, "PatientID")
         target = resolve_subfolder(target, series.study, "StudyInstanceUID")

@@ -1,4 +1,7 @@
-"""A training cohort in HU where no lesion masks in HU are public: grey values anchored, with synthetic scans beside."""
+"""A training cohort in HU: public scans with grey values mapped to HU, and synthetic scans.
+
+It is for users who have no public scans in HU with lesion masks.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +18,28 @@ from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.series.image_files import make_nifti_series, read_nifti, write_nifti
 from kicc_ml.synthetic.repository import synthesize
 
-#: What grey values are tied to: about the HU of healthy lung at full breath, and of muscle. Ours, and rough.
+#: The HU to which grey values are mapped: about healthy lung at full inspiration, and muscle. Rough values of our own.
 LUNG_HU, MUSCLE_HU = -850.0, 50.0
 
-#: Voxels outside the lungs as bright as this share of the range are body, not air; muscle is most of them.
+#: Voxels outside the lungs with at least this share of the highest grey value are body; most of them are muscle.
 BODY_SHARE = 0.4
 
 
 def hu_ct(root: str | Path | None, folder: str | Path, patients: int, sites: int, seed: int) -> Cohort:
-    """The public lesion masks with their scans anchored to HU, and synthetic scans, true HU with both sides.
+    """Read the public scans with lesion masks, mapped to HU, and add synthetic scans in true HU.
 
-    Each volume of :func:`kicc_ml.cohort.public.images.covid_ct_seg` is mapped by the straight line that puts its
-    healthy lung at ``LUNG_HU`` and its muscle at ``MUSCLE_HU``; the equalisation that it went through is not undone.
-    Copies and the synthetic repository (preset ``demo`` of ``patients`` at ``sites`` hospitals) are written below
-    ``folder`` once.
+    Each volume of :func:`kicc_ml.cohort.public.images.covid_ct_seg` is mapped linearly: its healthy lung becomes
+    ``LUNG_HU``, its muscle ``MUSCLE_HU``. The histogram equalisation of the published files is not undone.
+
+    Args:
+        root: the folder of public data.
+        folder: the folder for the mapped copies and the synthetic repository (preset ``demo``); both are written once.
+        patients: the number of synthetic patients.
+        sites: the number of synthetic hospitals.
+        seed: the seed of the synthetic repository.
 
     Raises:
-        UserError: see ``covid_ct_seg`` and ``synthesize``; a volume without healthy lung.
+        UserError: see ``covid_ct_seg`` and ``synthesize``; or a volume has no healthy lung.
     """
     real = covid_ct_seg(root)
     anchored = [_anchored(case, Path(folder) / "anchored") for case in track(real, "anchoring", len(real))]
@@ -40,10 +48,10 @@ def hu_ct(root: str | Path | None, folder: str | Path, patients: int, sites: int
 
 
 def written_hu_ct(root: str | Path | None, folder: str | Path) -> Cohort:
-    """The same, of a ``folder`` that :func:`hu_ct` has written; nothing is written.
+    """Read the cohort that :func:`hu_ct` wrote into ``folder``; write nothing.
 
     Raises:
-        UserError: see ``covid_ct_seg``; a copy is not there.
+        UserError: see ``covid_ct_seg``; or a copy is missing.
     """
     anchored = [_read_copy(case, Path(folder) / "anchored") for case in covid_ct_seg(root)]
     return _with_synthetic(anchored, Path(folder))
@@ -56,7 +64,7 @@ def _with_synthetic(anchored: list[Case], folder: Path) -> Cohort:
 
 
 def _read_copy(case: Case, folder: Path) -> Case:
-    """The case with the copy of its scan in HU."""
+    """Replace the scan of a case with its copy in HU. Raises UserError if the copy is missing."""
     assert case.ct is not None
     (path,) = case.ct.files
     if not (copy := folder / path.name).is_file():
@@ -67,7 +75,7 @@ def _read_copy(case: Case, folder: Path) -> Case:
 
 
 def _anchored(case: Case, folder: Path) -> Case:
-    """The case with a copy of its scan in HU, written unless it is there."""
+    """Replace the scan of a case with its copy in HU; write the copy first if it is missing."""
     if case.ct is None or not case.ct.usable:
         raise UserError(f"{case.case_id}: its scan cannot be read as a volume; is the file whole?")
     (path,) = case.ct.files
@@ -83,9 +91,18 @@ def _anchored(case: Case, folder: Path) -> Case:
 
 
 def anchored_hu(grey_xyz: np.ndarray, lung_xyz: np.ndarray, lesion_xyz: np.ndarray) -> np.ndarray:
-    """Grey values as int16 HU: healthy lung (median) at ``LUNG_HU``, muscle (median of the body) at ``MUSCLE_HU``.
+    """Map grey values to HU: median healthy lung to ``LUNG_HU``, median body outside the lung to ``MUSCLE_HU``.
 
-    Raises UserError where the lung is not the darker of the two, or one of them is not there.
+    Args:
+        grey_xyz: grey values.
+        lung_xyz: mask of the lungs.
+        lesion_xyz: mask of the lesions.
+
+    Returns:
+        int16 HU ``[x, y, z]``.
+
+    Raises:
+        UserError: the scan has no healthy lung or no body, or its lung is not darker than its body.
     """
     healthy = grey_xyz[lung_xyz & ~lesion_xyz]
     body = grey_xyz[~lung_xyz & (grey_xyz > BODY_SHARE * grey_xyz.max())]

@@ -1,6 +1,6 @@
-"""Public research sets as cohorts; README says where to get them. They keep their own ids as case ids.
+"""Public research sets of images as cohorts. The sets' own ids are the case ids; README says where to get the sets.
 
-``root`` of each function is the folder that ``KICC_DATA`` names, laid out as described there.
+``root`` of each function is the folder in ``KICC_DATA``, in the layout that README describes.
 """
 
 import glob
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 COVID_CT_SEG = Path("ct_volumes/covid_seg_u8")
 CT_SUFFIX = "_ct.nii.gz"
 COVID_CXR = Path("cxr")
-#: Columns of the CXR table that hold an endpoint.
+#: The column of the CXR table for each endpoint.
 ENDPOINT_COLUMNS = {
     "oxygen": "supplemental_o2",
     "ventilation": "intubated",
@@ -40,27 +40,27 @@ CXR_COLUMNS = {
     *("is_frontal", *NUMBERS, *ENDPOINT_COLUMNS.values()),
 }
 READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
-#: Findings that together are the lesion.
+#: The findings whose union is the lesion.
 OPACITIES = ("ggo", "consolidation")
 NO_FINDING = "No Finding"
 SCORE_COLUMNS = ("geographic_extent", "opacity", *READERS)
-#: "AP Supine" and "AP erect" are AP.
+#: "AP Supine" and "AP erect" are read as AP.
 PROJECTION = re.compile(r"^(AP|PA)\b")
-#: "early 40s" is taken as 42, "mid 50s" as 55, "late 60s" as 68; "50+" as 50.
+#: "early 40s" is read as 42, "mid 50s" as 55, "late 60s" as 68, "50+" as 50.
 PART_OF_DECADE_YEARS = {"early": 2, "mid": 5, "late": 8}
 
 
 def covid_ct_seg(root: str | Path | None) -> Cohort:
-    """CT volumes of coronacases and radiopaedia with expert masks of lung and lesion; each source is a site.
+    """Read the CT volumes of coronacases and radiopaedia with expert masks of lung and lesion. Each source is a site.
 
-    Read from ``<root>/ct_volumes/covid_seg_u8/<id>_{ct,lung,lesion}.nii.gz``. Grey values are 8 bit and
-    equalised, not HU, and the spacing is not known.
+    Files: ``<root>/ct_volumes/covid_seg_u8/<id>_{ct,lung,lesion}.nii.gz``. Grey values are 8 bit and equalised, not HU,
+    and the spacing is unknown.
 
     Source:
         Ma J et al., COVID-19 CT lung and infection segmentation dataset, Zenodo 3757476.
 
     Raises:
-        UserError: the folder is not there or holds no volume, or a mask is missing.
+        UserError: the folder is missing or holds no volume, or a mask is missing.
     """
     folder = _folder(root, COVID_CT_SEG)
     found = {path: path.name.removesuffix(CT_SUFFIX) for path in sorted(folder.glob(f"*{CT_SUFFIX}"))}
@@ -82,28 +82,28 @@ def _ct_case(path: Path, name: str) -> Case:
 
 
 def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop") -> Cohort:
-    """Frontal radiographs of COVID-19 patients with a known outcome (ICU or death); the country is the site.
+    """Read frontal radiographs of COVID-19 patients with a known outcome (ICU or death). The country is the site.
 
-    Read from ``<root>/cxr/metadata.csv`` and ``<root>/cxr/images/<image_id>.jpg``. One case per person: the
-    earliest image by ``offset_days`` (unknown ones last) that is not known to be taken in or after intensive
-    care (the day of admission there counts as before) or after death. Persons are those of ``person_group``,
-    joined where images are near-duplicates; what is stated on one image of a person holds for all.
+    Files: ``<root>/cxr/metadata.csv`` and ``<root>/cxr/images/<image_id>.jpg``. Each person is one case, with the
+    earliest image by ``offset_days`` (unknown ones last). Images taken in or after intensive care, or after death, are
+    excluded; an image from the day of ICU admission is allowed. ``person_group`` identifies persons, and near-duplicate
+    images join them. An outcome stated for one image of a person holds for all images of that person.
 
     Args:
-        root: the folder named by ``KICC_DATA``.
-        person_conflict: a person with images from two countries: "refuse", or keep the country of the
-            earliest image ("drop").
+        root: the folder in ``KICC_DATA``.
+        person_conflict: the rule for a person with images from two countries. "refuse" raises an error, "drop" keeps
+            the country of the earliest image.
 
     Returns:
-        cases in order of person, with ``age_years``, ``sex`` (1 for men) and endpoints; NaN for unknown.
-        The case id is the id of the image.
+        Cases in order of person, with ``age_years``, ``sex`` (1 for men) and endpoints; NaN for unknown. The case id is
+        the id of the image.
 
     Source:
         Cohen JP et al., COVID-19 image data collection, arXiv 2006.11988; COVID-19 image repository, Hannover
         Medical School.
 
     Raises:
-        UserError: folder, table or columns missing; no image left; a conflict that is to be refused.
+        UserError: the folder, the table or columns are missing; no image is left; a person conflict is refused.
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
@@ -130,19 +130,20 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
 
 
 def covid_cxr_severity(root: str | Path | None) -> Cohort:
-    """Frontal radiographs that radiologists scored, whatever the disease and the day; the country is the site.
+    """Read frontal radiographs with severity scores of radiologists, for any disease and day. The country is the site.
 
-    Read as :func:`covid_cxr` does, persons joined alike. One case per image, so that a person may have several.
+    Files and persons are those of :func:`covid_cxr`. Each image is one case, so a person may have several cases.
 
     Returns:
-        cases whose ``endpoints`` are the scores of ``records.CXR_SCORES`` as shares of the most they can be, NaN where
-        not given. ``brixia`` is the mean of two readers, each of whom stands beside it.
+        Cases whose ``endpoints`` are the scores of ``records.CXR_SCORES`` divided by the highest possible score, NaN if
+        not given. ``brixia`` is the mean of two readers; ``brixia_reader_1`` and ``brixia_reader_2`` are their own
+        scores.
 
     Source:
-        as of :func:`covid_cxr`; Brixia: Signoroni A et al., Med Image Anal 2021;71:102046.
+        See :func:`covid_cxr`; Brixia: Signoroni A et al., Med Image Anal 2021;71:102046.
 
     Raises:
-        UserError: folder, table or columns missing; no scored image.
+        UserError: the folder, the table or columns are missing; no image has a score.
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
@@ -159,19 +160,19 @@ def covid_cxr_severity(root: str | Path | None) -> Cohort:
 
 
 def covid_cxr_masks(root: str | Path | None) -> Cohort:
-    """Frontal radiographs with masks of the lungs or of opacities, whatever the disease; the country is the site.
+    """Read frontal radiographs with masks of the lungs or of opacities, for any disease. The country is the site.
 
-    Read as :func:`covid_cxr` does, persons joined alike, with ``<root>/cxr/lung_masks/<image_id>.png`` and
-    ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``, whose union is the lesion. An image is known to
-    have none if it has any other finding mask, is said to be without finding, or has 0 Brixia points from both readers.
-    The lungs among the finding masks (``__left_lung``, ``__right_lung``) are empty and not used. One case per image, so
-    that a person may have several.
+    Images and persons are those of :func:`covid_cxr`. Each image is one case, so a person may have several cases. The
+    lung mask is ``<root>/cxr/lung_masks/<image_id>.png``. The lesion is the union of
+    ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``. An image is known to have no lesion if it has only
+    other finding masks, if its finding is "No Finding", or if both readers gave 0 Brixia points. The published finding
+    masks of the lungs (``__left_lung``, ``__right_lung``) are empty and are not used.
 
     Source:
-        as of :func:`covid_cxr`; masks: Figure 1 and GeneralBlockchain's covid-19-chest-xray-segmentations-dataset.
+        See :func:`covid_cxr`; masks: Figure 1 and GeneralBlockchain's covid-19-chest-xray-segmentations-dataset.
 
     Raises:
-        UserError: folder, table or columns missing; no image with a mask.
+        UserError: the folder, the table or columns are missing; no image has a mask.
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
@@ -211,14 +212,14 @@ def _cxr_masks(folder: Path, image_id: str, no_lesion: bool) -> dict[str, tuple[
 
 
 def _shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores of each image in 0..1: those of ``CXR_SCORES`` and each reader's Brixia."""
+    """Compute the scores of each image as shares from 0 to 1: those of ``CXR_SCORES`` and the Brixia of each reader."""
     points = table[list(SCORE_COLUMNS)].apply(pd.to_numeric, errors="coerce").rename(columns=READERS)
     points["brixia"] = points[list(READERS.values())].mean(axis=1)
     return points / [CXR_SCORES[score.split("_reader_")[0]] for score in points]
 
 
 def _folder(root: str | Path | None, inside: Path) -> Path:
-    """The data set's folder, or what to do about its absence."""
+    """Find the folder of a set. Raises UserError, with the remedy, if it is missing."""
     if root is None or not str(root):
         raise UserError(
             f"no folder of public data is given: set KICC_DATA=DIR (or cohort.root=DIR), with {inside} in it"
@@ -233,12 +234,12 @@ def _folder(root: str | Path | None, inside: Path) -> Path:
 
 
 def _read_metadata(path: Path, flow: Flow, columns: Collection[str] = CXR_COLUMNS) -> pd.DataFrame:
-    """The CXR table with persons joined over near-duplicates and the columns used turned into numbers.
+    """Read the CXR table: join persons over near-duplicate images, and convert the used columns to numbers.
 
-    ``flow`` gets the number of its rows, and of those without a usable id, which are left out with a warning.
+    ``flow`` receives the number of rows, and the number of rows left out because their id is unusable.
     """
     try:
-        # damaged accents in free text are of no concern: nothing is looked up by them
+        # damaged accents in free text do no harm: no lookup uses these columns
         table = pd.read_csv(path, dtype=str, encoding_errors="replace")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; lay the set's table there") from error
@@ -253,12 +254,12 @@ def _read_metadata(path: Path, flow: Flow, columns: Collection[str] = CXR_COLUMN
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
     outcomes = {name: pd.to_numeric(table[column], errors="coerce") for name, column in ENDPOINT_COLUMNS.items()}
     table = table.assign(**numbers, person=table["person_group"].to_numpy()[first])
-    # What is stated on any image of a person holds for the person, an event above "none recorded".
+    # An outcome stated for any image of a person holds for the person; an event outranks "no event".
     return table.assign(**pd.DataFrame(outcomes).groupby(table["person"]).transform("max"))
 
 
 def _warn_of_ids(place: Path, ids: Sequence[str], flow: Flow) -> None:
-    """Images are left out whose id could not be the name of a folder of results; it may be meant to lead elsewhere."""
+    """Warn of images left out because their id cannot be a folder name; such an id could lead outside the folder."""
     if ids:
         example = make_printable(ids[0])[:MAX_BYTES]
         logger.warning(
@@ -272,13 +273,13 @@ def _warn_of_ids(place: Path, ids: Sequence[str], flow: Flow) -> None:
 
 
 def _after_outcome(images: pd.DataFrame) -> pd.Series:
-    """Taken in or after intensive care, or after death. Offsets count from the image."""
+    """Flag images taken in or after intensive care, or after death. Offsets count days from the image."""
     in_icu = images["in_icu_at_image"] == 1
     return in_icu | (images["icu_admission_offset"] < 0) | (images["death_offset"] < 0)
 
 
 def _cxr_case(folder: Path, images: pd.DataFrame) -> Case:
-    """The case of a person in one country; ``images`` in order of time."""
+    """Make the case of a person in one country from the first of ``images``, which are in order of time."""
     index = images.iloc[0]
     projection = PROJECTION.match(str(index["view"]))
     series = make_radiograph_series(
@@ -301,7 +302,7 @@ def _cxr_case(folder: Path, images: pd.DataFrame) -> Case:
 
 
 def age_years(stated: object) -> float:
-    """An age in years from a number or from words (``50+``, ``early 40s``); NaN where none is to be read."""
+    """Parse an age in years from a number or from words (``50+``, ``early 40s``); NaN if it cannot be parsed."""
     if pd.isna(stated):  # type: ignore[call-overload] # a cell of a table
         return math.nan
     found = re.fullmatch(r"(?:(early|mid|late) )?(\d+(?:\.\d+)?)(?:\+|s)?", str(stated).strip().lower())

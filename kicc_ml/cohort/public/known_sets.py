@@ -1,4 +1,4 @@
-"""The public sets that are known here, from ``datasets.yaml`` beside this file."""
+"""The public sets that the software knows, read from ``datasets.yaml`` beside this file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,16 @@ from kicc_ml.core.received import read_yaml
 
 FILE = Path(__file__).with_name("datasets.yaml")
 
-#: A number, or one of each release.
+#: One number, or one number for each release.
 Published = int | Mapping[str, int] | None
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something that lies in the folder of a set: ``path`` is a regular expression of paths in small letters.
+    """A part of a set's files: ``path`` is a regular expression that matches paths in small letters.
 
-    What its group ``counted`` holds is counted, each once; without that group the files are.
+    With a group ``counted`` in the expression, the distinct values of that group are counted; else the files are
+    counted.
     """
 
     what: str
@@ -30,7 +31,7 @@ class Part:
 
 @dataclass(frozen=True)
 class KnownSet:
-    """Facts of one set; see the head of ``datasets.yaml``."""
+    """The facts about one set; the head of ``datasets.yaml`` explains them."""
 
     name: str
     title: str
@@ -49,7 +50,7 @@ class KnownSet:
 
 @dataclass(frozen=True)
 class SharedPatients:
-    """Two sets that hold the same patients, and what follows where both are used; ``site`` is where they are from."""
+    """Two sets that share patients, and the rule for using both; ``site`` is the shared source."""
 
     sets: tuple[str, str]
     rule: Literal["refuse", "one_side", "note"]
@@ -59,18 +60,18 @@ class SharedPatients:
 
 @cache
 def known_sets() -> Mapping[str, KnownSet]:
-    """All sets by name."""
+    """Read all sets, by name."""
     return {name: _known_set(name, facts) for name, facts in _facts()["sets"].items()}
 
 
 @cache
 def shared_patients() -> tuple[SharedPatients, ...]:
-    """All pairs of sets that hold the same patients."""
+    """Read all pairs of sets that share patients."""
     return tuple(SharedPatients(**{**one, "sets": tuple(one["sets"])}) for one in _facts()["shared"])
 
 
 def known_set(name: str) -> KnownSet:
-    """The set of a name. Raises UserError that names those there are."""
+    """Look up a set by name. Raises UserError, with a list of the names, if there is none."""
     sets = known_sets()
     if name not in sets:
         close = get_close_matches(name, sets, n=1)
@@ -80,7 +81,7 @@ def known_set(name: str) -> KnownSet:
 
 
 def shared_with(name: str) -> list[tuple[str, str]]:
-    """Names of other sets that hold patients of this one, and what is known of that."""
+    """List the other sets that share patients with this one, each with the reason."""
     pairs = [(one, one.sets) for one in shared_patients() if name in one.sets]
     return [(next(other for other in sets if other != name), one.why) for one, sets in pairs]
 

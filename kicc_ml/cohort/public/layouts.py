@@ -1,4 +1,4 @@
-"""Clinical tables as public sets are published, told by their columns: for patients to predict."""
+"""Clinical tables of patients to predict, in the layouts of public sets; columns identify the layout."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,13 @@ from kicc_ml.core.types import Case
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table of a public set becomes patients, and the columns by which it is told."""
+    """A layout of a public table.
+
+    Attributes:
+        columns: the column names that identify the layout.
+        spell: the function that renames the columns to our spelling.
+        patients: the function that makes cases from the renamed table.
+    """
 
     columns: Sequence[str]
     spell: Callable[[pd.DataFrame, Path], pd.DataFrame]
@@ -30,13 +36,16 @@ LAYOUTS = (
 
 
 def published_patients(path: Path) -> list[Case] | None:
-    """Patients of a table as AIforCOVID or COVID-19-NY-SBU publish theirs; None for any other table.
+    """Read patients from a table in the layout of AIforCOVID or COVID-19-NY-SBU.
 
-    They are those of ``cohort=aiforcovid`` and ``cohort=nysbu``: the same ids, features and units.
+    Ids, features and units are those of ``cohort=aiforcovid`` and ``cohort=nysbu``.
+
+    Returns:
+        The patients without images; None if the table has another layout or a ``columns.yaml`` describes it.
 
     Raises:
-        TableError: the file is no table.
-        UserError: a column holds what it cannot.
+        TableError: the file is not a table.
+        UserError: a column holds no known value.
     """
     if columns_file(path):
         return None

@@ -1,4 +1,4 @@
-"""Annotations as MD.ai exports them: one JSON file of a project, outlines by SOPInstanceUID."""
+"""Annotations in an MD.ai export: one JSON file per project, with outlines by SOPInstanceUID."""
 
 import math
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.received import read_json_object
 from kicc_ml.dicom.series.polygons import MIN_CORNERS, fill_polygon
 
-#: MD.ai counts from the corner of the first pixel, so that its centre is at one half.
+#: MD.ai counts from the corner of the first pixel: the centre of that pixel is at 0.5.
 PIXEL_CENTRE = 0.5
 OUTLINES = ("freeform", "polygon")
 REMEDY = "download the annotations again"
@@ -21,7 +21,7 @@ REMEDY = "download the annotations again"
 
 @dataclass(frozen=True)
 class Outline:
-    """One closed outline: ``corners_n2`` are (column, row) in MD.ai's count, ``label`` in small letters."""
+    """One closed outline: ``corners_n2`` are (column, row) in MD.ai's coordinates, ``label`` is in small letters."""
 
     sop_uid: str
     label: str
@@ -31,20 +31,25 @@ class Outline:
 
 @dataclass(frozen=True)
 class Annotations:
-    """The outlines by SeriesInstanceUID, and how many annotations are none, by reason."""
+    """The annotations of an export.
+
+    Attributes:
+        outlines: the outlines by SeriesInstanceUID.
+        not_used: the number of annotations that are not outlines, by reason.
+    """
 
     outlines: Mapping[str, list[Outline]]
     not_used: Counter[str] = field(default_factory=Counter)
 
 
 def read_annotations(path: Path) -> Annotations:
-    """Outlines of all series of an export.
+    """Read the outlines of all series of an export.
 
-    A label has another id in each group of labels: they are joined by name. Annotations of a whole study or series,
-    and those without an outline, are counted in ``not_used``.
+    A label has a different id in each group of labels, so labels are compared by name. Annotations of a whole study or
+    series, and annotations without an outline, are counted in ``not_used``.
 
     Raises:
-        UserError: the file cannot be read, or is no export of MD.ai.
+        UserError: the file cannot be read, or is not an export of MD.ai.
     """
     export = read_json_object(path, REMEDY)
     names = {label.get("id"): str(label.get("name", "")).strip().lower() for label in _labels(export)}
@@ -72,7 +77,7 @@ def _labels(export: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _fault(one: Mapping[str, Any], names: Mapping[Any, str]) -> str:
-    """Why an annotation is no outline on a slice; "" where it is one."""
+    """Explain why an annotation is not an outline on a slice; "" if it is one."""
     if not one.get("SOPInstanceUID") or not isinstance(one.get("SeriesInstanceUID"), str):
         return "annotations of a whole study or series"
     if one.get("labelId") not in names:
@@ -100,16 +105,17 @@ def _outline(one: Mapping[str, Any], names: Mapping[Any, str]) -> Outline:
 def mask_of(
     outlines: Sequence[Outline], labels: Collection[str], slice_of: Mapping[str, int], shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """The voxels that at least half of a series' annotators drew one of these labels on.
+    """Make a mask of the voxels that at least half of a series' annotators outlined with one of the labels.
 
     Args:
-        outlines: all of the series, whatever their label: who drew anything on it has looked at it.
-        labels: in small letters.
-        slice_of: number of the slice of each SOPInstanceUID; outlines on others are passed over.
-        shape: of the series, ``(x, y, z)``.
+        outlines: all outlines of the series, with any label. Every annotator in them counts, also one who used other
+            labels.
+        labels: the labels to include, in small letters.
+        slice_of: the slice number of each SOPInstanceUID; outlines on other slices are ignored.
+        shape: the shape of the series, ``(x, y, z)``.
 
     Returns:
-        bool ``[x, y, z]``: x counts columns, y rows.
+        bool ``[x, y, z]``: x is the column, y is the row.
     """
     annotators = sorted({one.annotator for one in outlines})
     votes = np.zeros(shape, np.uint8)

@@ -32,7 +32,7 @@ from kicc_ml.dicom.index.build import read_index
 FOLDER = "nccid"
 IMAGES = ("ct", "xray", "mri")
 
-#: Of admission. Not used: the severity that a radiologist gave a radiograph, since its day is not said.
+#: Columns of admission. Not used: the severity score of a radiograph, because its day is not stated.
 COLUMNS: dict[str, Measured | Coded] = {
     "Age": Measured("age_years", 0, 120),
     "Sex": Coded("sex", {**SEX, "1": 1.0, "0": 0.0}),
@@ -51,16 +51,17 @@ DAYS = {"Date of ITU admission": "icu_date", "Date of death": "death_date", "Dat
 
 
 def nccid(root: str | Path | None) -> Cohort:
-    """Patients of NCCID with confirmed COVID-19, their submitting centre the site; ``ventilation``, ``icu``, ``death``.
+    """Read NCCID patients with confirmed COVID-19. Their centre is the site.
 
-    Of each patient the latest ``data_*.json`` counts; who has ``status_*.json`` alone tested negative, and is left out.
-    An image later than the day of an endpoint is not used.
+    The endpoints are ``ventilation``, ``icu`` and ``death``. Each patient's latest ``data_*.json`` is read; a patient
+    with only ``status_*.json`` tested negative and is left out. An image from after the day of an endpoint is not used.
 
     Args:
-        root: the folder that holds ``data``, ``ct`` and ``xray``, or one that holds it as ``training`` or ``nccid``.
+        root: the folder that contains ``data``, ``ct`` and ``xray``, or one that contains it as ``training`` or
+            ``nccid``.
 
     Raises:
-        UserError: no such folder, or no patient in it.
+        UserError: there is no such folder, or no patient in it.
     """
     folder, flow = folder_of(folder_of(root, FOLDER), "training"), Flow(unit="patients with a folder of data")
     if not (folder / "data").is_dir():
@@ -85,7 +86,7 @@ def nccid(root: str | Path | None) -> Cohort:
 
 
 def _positive(folder: Path, flow: Flow) -> pd.DataFrame:
-    """A row per patient with positive data, whose columns are those of the latest file and ``PID``."""
+    """Read one row per patient with confirmed COVID-19: the columns of the latest file and ``PID``."""
     found = []
     for place in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
         flow.rows += 1
@@ -102,7 +103,7 @@ def _positive(folder: Path, flow: Flow) -> pd.DataFrame:
 
 
 def _text(value: object) -> str | None:
-    """A value of JSON as a cell; nothing where it is empty, or no plain value."""
+    """Convert a JSON value to the text of a cell; None if it is empty or not a plain value."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, int | float):
@@ -111,7 +112,7 @@ def _text(value: object) -> str | None:
 
 
 def _images(folder: Path, patients: set[str]) -> dict[str, list[Series]]:
-    """The usable series by the folder ``<PID>`` that they lie in."""
+    """Find the usable series of each patient, by the folder ``<PID>`` in their path."""
     found: dict[str, list[Series]] = defaultdict(list)
     places = [folder / kind for kind in IMAGES if (folder / kind).is_dir() and any((folder / kind).iterdir())]
     for index in read_index(places, cached=True) if places else ():

@@ -1,4 +1,4 @@
-"""NIfTI files of a downloaded set: found below its folder whatever lies above them, and made into cases."""
+"""NIfTI files of a downloaded set: they are found at any depth below its folder and made into cases."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,10 +14,10 @@ from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, strip_suffix
 
 logger = logging.getLogger(__name__)
 
-#: How a file begins that Git LFS has left in the place of the real one.
+#: The first bytes of a Git LFS pointer, which can lie in the place of the real file.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LFS_REMEDY = "Git LFS has left pointers in their place; fetch the files themselves: git lfs pull"
-#: Folders that macOS puts beside what it packs.
+#: Folders that macOS adds to an archive.
 NOT_DATA = frozenset({"__MACOSX"})
 
 NO_HOSPITALS = "cases whose hospital is not published: their source is the site"
@@ -25,7 +25,7 @@ NO_HOSPITALS = "cases whose hospital is not published: their source is the site"
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan and its masks, before it is a case; ``person`` is the case id unless several scans are of one person."""
+    """A scan with its masks, from which a case is made; ``person`` is empty if it has the same value as the case id."""
 
     case_id: str
     site: str
@@ -36,7 +36,7 @@ class Scan:
 
 
 def existing_folder(root: str | Path | None, name: str) -> Path:
-    """The folder of a set. Raises UserError where there is none."""
+    """Return the folder of a set. Raises UserError if it does not exist."""
     if root is None or not str(root) or not Path(root).is_dir():
         given = f"{root} is not a folder" if root else "no folder is given"
         raise UserError(f"{given}; say where {name} lies: cohort.root=DIR (kicc-ml datasets says how to get it)")
@@ -44,7 +44,7 @@ def existing_folder(root: str | Path | None, name: str) -> Path:
 
 
 def nifti_below(root: Path) -> list[Path]:
-    """All NIfTI files below a folder in order of their paths, without hidden ones."""
+    """List all NIfTI files below a folder, sorted by path, without hidden ones."""
     return sorted(path for path in root.rglob("*") if _is_nifti(path.relative_to(root)) and path.is_file())
 
 
@@ -54,7 +54,7 @@ def _is_nifti(inside: Path) -> bool:
 
 
 def by_name(paths: Iterable[Path], name_of: Callable[[Path], str] = strip_suffix) -> dict[str, Path]:
-    """Files by name, by default without suffix. Raises UserError where one name lies in two places."""
+    """Index files by name, by default without suffix. Raises UserError if two files have the same name."""
     found: dict[str, Path] = {}
     for path in paths:
         if (other := found.setdefault(name_of(path), path)) != path:
@@ -63,19 +63,19 @@ def by_name(paths: Iterable[Path], name_of: Callable[[Path], str] = strip_suffix
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is a Git LFS pointer to the real one."""
+    """Tell whether a file is a Git LFS pointer to the real file."""
     with path.open("rb") as file:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def cohort_of(scans: Iterable[Scan], flow: Flow, root: Path, layout: str) -> Cohort:
-    """The cases of those scans that are there and have masks.
+    """Make cases from those scans that have masks and are complete files.
 
     Args:
-        scans: all that were found, whether or not they have masks.
-        flow: gets what is left out, and why; its ``rows`` are set by the caller.
-        root: the folder of the set, for errors.
-        layout: what should lie there, for the error where nothing does.
+        scans: all scans that were found, with or without masks.
+        flow: receives the number of scans left out, by reason; the caller has set its ``rows``.
+        root: the folder of the set, for error messages.
+        layout: the expected files, for the error message if no scan is left.
 
     Raises:
         UserError: no scan with a mask is left.
@@ -92,7 +92,7 @@ def cohort_of(scans: Iterable[Scan], flow: Flow, root: Path, layout: str) -> Coh
 
 
 def without_hospitals(cohort: Cohort) -> Cohort:
-    """A cohort of a set whose hospitals are not published, with that said in its flow."""
+    """Record in the flow of a cohort that the hospitals of its set are not published."""
     cohort.flow.counts[NO_HOSPITALS] = len(cohort)
     return cohort
 

@@ -1,4 +1,4 @@
-"""COVID-19-NY-SBU: inpatients and emergency visits of Stony Brook University, table of admission, radiographs and CT.
+"""COVID-19-NY-SBU: a cohort of inpatients and emergency visits at Stony Brook University, with radiographs and CT.
 
 Source:
     Saltz J et al., Stony Brook University COVID-19 Positive Cases, TCIA 2021, doi 10.7937/TCIA.BBAG-2923.
@@ -32,18 +32,19 @@ FOLDER = "clinical"
 SITE = "stony_brook"
 TABLES = ("nysbu.csv", "deidentified_overlap_tcia.csv.cleaned.csv_20210806.csv")
 
-#: Ages are published as bands, and taken as the middle of each.
+#: Ages are published as bands; the middle of the band is used.
 AGE_BANDS = {"[18,59]": 38.5, "(59,74]": 66.5, "(74,90]": 82.0}
-#: A column of a value begins with its LOINC code; one that ends in ``.1`` repeats another.
+#: The name of a measured column begins with its LOINC code; a name that ends with ``.1`` repeats another column.
 LOINC = re.compile(r"^(\d+-\d)_(?!.*\.1$)")
 
-#: Known on admission. Not used, since known only later: days of ventilation and stay, kidney and liver injury during
-#: the stay, kidney replacement, anticoagulants, the kind of visit. Nor are the yes-and-no columns made from the values
-#: (``BMI.over30``), nor lipids and urine, which one patient in four has.
+#: Columns that are known on admission. Not used, because they are known only later: days of ventilation and stay,
+#: kidney and liver injury during the stay, kidney replacement, anticoagulants, the kind of visit. Also not used: the
+#: yes-and-no columns made from the values (``BMI.over30``), and lipids and urine, which one patient in four has.
 COLUMNS: dict[str, Measured | Coded] = {
     "age.splits": Coded("age_years", AGE_BANDS),
-    # Sex was removed where few had the same age and outcome: in one half of the set of all who died under 60, and of
-    # hardly any other. Its absence gives the outcome away, and is taken for a man, the commoner.
+    # The authors removed the sex where few patients had the same age and outcome: in one half of the set, of all who
+    # died under 60 and of hardly anyone else. A missing sex would reveal the outcome, so it is read as male, the
+    # commoner.
     "gender_concept_name": Coded("sex", SEX, empty=1.0),
     "kidney_transplant": Coded("kidney_transplant", YES_NO, empty=0.0),
     "htn_v": Coded("hypertension", YES_NO),
@@ -92,14 +93,14 @@ COLUMNS: dict[str, Measured | Coded] = {
     "75241-0": Measured("pct_ng_ml", 0, 500),
     "48058-2": Measured("d_dimer_ddu_ng_ml", 10, 200_000),
     "2276-4": Measured("ferritin_ng_ml", 1, 100_000),
-    "1988-5": Measured("crp_mg_l", 0.1, 700, factor=10),  # published in mg/dL, by their size
+    "1988-5": Measured("crp_mg_l", 0.1, 700, factor=10),  # published in mg/dL, judged by their size
     "4548-4": Measured("hba1c_percent", 3, 20),
     "39156-5": Measured("bmi_kg_m2", 10, 80),
     "33254-4": Measured("arterial_ph", 6.5, 8),
     "30341-2": Measured("esr_mm_h", 0, 150),
     "2345-7": Measured("glucose_mg_dl", 20, 1500),
 }
-#: None follows from another: some were ventilated outside of an intensive care unit.
+#: No endpoint follows from another: some patients were ventilated outside an intensive care unit.
 ENDPOINTS: dict[str, Measured | Coded] = {
     "last.status": Coded("death", {"deceased": 1.0, "discharged": 0.0}),
     "is_icu": Coded("icu", YES_NO),
@@ -108,15 +109,15 @@ ENDPOINTS: dict[str, Measured | Coded] = {
 
 
 def nysbu(root: str | Path | None) -> Cohort:
-    """Patients of COVID-19-NY-SBU, one site; endpoints ``death``, ``icu`` and ``ventilation``.
+    """Read the patients of COVID-19-NY-SBU as one site. The endpoints are ``death``, ``icu`` and ``ventilation``.
 
-    Images below the folder are joined by their PatientID; without any the cases are clinical alone.
+    PatientID joins the images below the folder to the patients; without images the cases have clinical data only.
 
     Args:
-        root: the folder of the table, or one that holds it as ``clinical``.
+        root: the folder of the table, or a folder that contains it as ``clinical``.
 
     Raises:
-        UserError: no table, or one without the columns of the set.
+        UserError: there is no table, or it lacks the columns of the set.
     """
     folder, flow = folder_of(root, FOLDER), Flow()
     path = require_file(folder, TABLES)
@@ -131,14 +132,14 @@ def nysbu(root: str | Path | None) -> Cohort:
 
 
 def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The columns of the set, values by their LOINC code. Raises UserError where id, age or an endpoint lacks."""
+    """Select the columns of the set, measured ones by LOINC code. Raises UserError if the id or the age is missing."""
     by_code = {column: found[1] for column in map(str, cells) if (found := LOINC.match(column))}
     wanted = ["to_patient_id", "covid19_statuses", "visit_start_datetime", *COLUMNS, *ENDPOINTS]
     return spelt(cells.rename(columns=by_code), path, wanted, ["to_patient_id", "age.splits"])
 
 
 def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
-    """Patients without images, of rows whose columns are spelt as here."""
+    """Make patients without images from a table in our spelling."""
     flow.rows = len(cells)
     rows = known_ids(cells, "to_patient_id", flow)
     if "covid19_statuses" in rows:
@@ -162,7 +163,7 @@ def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
 
 
 def us_day(cell: object) -> date | None:
-    """The day of a date as written in the United States, month first, or in ISO; None for what is none."""
+    """Parse the day of a date in United States format (month first) or ISO format; None if it is not a date."""
     for form in ("%m/%d/%Y", "%Y-%m-%d"):
         try:
             return datetime.strptime(str(cell).split()[0], form).date()

@@ -1,4 +1,4 @@
-"""Several public CT sets as one cohort; what two of them share (``datasets.yaml``) stays on one side of every split."""
+"""Several public CT sets as one cohort; patients that two sets share stay on one side of every split."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from kicc_ml.core.types import Case, index_by_id
 
 logger = logging.getLogger(__name__)
 
-#: Sets of CT with masks that can be pooled. Regions that a set does not mark stay unknown in its cases.
+#: CT sets with masks that can be pooled. A region that a set does not mark is unknown in its cases.
 CT_SETS: Mapping[str, Callable[..., Cohort]] = {
     "covid19_20": covid19_20,
     "covid19_ct_seg": covid19_ct_seg,
@@ -28,19 +28,19 @@ CT_SETS: Mapping[str, Callable[..., Cohort]] = {
 
 
 def pooled(root: str | Path | None, sets: Sequence[str], index_cache: str | Path | None = None) -> Cohort:
-    """The cases of several public CT sets.
+    """Read the cases of several public CT sets as one cohort.
 
     Args:
-        root: the folder that holds them: each in a folder of its name, or all of them anywhere below.
+        root: the folder of the sets. Each set has a folder of its own name, or all sets are anywhere below ``root``.
         sets: names in ``CT_SETS``.
-        index_cache: where the index of DICOM files keeps what it has read.
+        index_cache: the parquet file that caches the DICOM index.
 
     Returns:
-        The cases of one set after those of another. Where two sets may hold the same patients, all cases of the source
-        that they share count as one person, so that they stay on one side of every split.
+        The cases, set after set. If two sets may share patients (``datasets.yaml``), all cases of the shared source
+        count as one person, so they stay on one side of every split.
 
     Raises:
-        UserError: fewer than two sets, an unknown one, or two that hold the same scans.
+        UserError: fewer than two sets, an unknown set, or two sets with the same scans.
     """
     folder = existing_folder(root, "each set")
     _check_sets(sets)

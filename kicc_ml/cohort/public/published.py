@@ -1,7 +1,7 @@
-"""A public table as its authors published it: found by its names, spellings forgiven, values in our units or unknown.
+"""Reading of a public table as its authors published it: columns are found by name, values are converted to our units.
 
-What a cell may hold is said by a :class:`Measured` or :class:`Coded` column. A cell that holds something else becomes
-unknown and is counted in the flow, since the authors of a public table cannot be asked to correct it.
+A :class:`Measured` or :class:`Coded` column states what a cell may hold. A cell that holds something else becomes NaN
+and is counted in the flow, because a user cannot ask the authors of a public table to correct it.
 """
 
 import os
@@ -18,24 +18,29 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import find_name_fault
 from kicc_ml.core.shown import make_printable
 
-#: Words for yes and no, as tables of several programs write them.
+#: Words for yes and no, as different programs write them.
 YES_NO: Mapping[str, float] = {
     **dict.fromkeys(("1", "1.0", "yes", "y", "true", "si", "sì"), 1.0),
     **dict.fromkeys(("0", "0.0", "no", "n", "false"), 0.0),
 }
-#: As in the clinical table of a repository: 1 for men.
+#: Words for the sex, with the codes of the clinical table of a repository: 1 for men.
 SEX: Mapping[str, float] = {
     **dict.fromkeys(("m", "male", "man"), 1.0),
     **dict.fromkeys(("f", "female", "woman"), 0.0),
 }
-#: What stands for an empty cell beside those of :func:`kicc_ml.cohort.table_file.read_cells`.
+#: Words for an empty cell, in addition to those of :func:`kicc_ml.cohort.table_file.read_cells`.
 EMPTY = frozenset({"", "none", "null", "unknown", "not known", "missing", "n/a", "nd", "-", "."})
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A column of numbers: our ``name``, which ends in our unit, the plausible range in that unit, and by what a
-    published number is multiplied to come to it.
+    """A published column of numbers.
+
+    Attributes:
+        name: our name for the column; it ends with our unit.
+        low: the lowest plausible value, in our unit.
+        high: the highest plausible value, in our unit.
+        factor: the factor that converts a published number to our unit.
     """
 
     name: str
@@ -46,9 +51,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Coded:
-    """A column of words: our ``name``, what each word (in small letters) stands for, and what an empty cell does.
+    """A published column of words.
 
-    ``empty`` is 0 where a set marks those alone who have something.
+    Attributes:
+        name: our name for the column.
+        codes: the number for each word, in small letters.
+        empty: the number for an empty cell. It is 0 if the authors fill a cell only for patients who have the
+            condition.
     """
 
     name: str
@@ -57,10 +66,10 @@ class Coded:
 
 
 def folder_of(root: str | Path | None, inside: str) -> Path:
-    """The folder of a set: the one given, or ``inside`` of it where the user's folder of all public data is given.
+    """Find the folder of a set: ``root`` itself, or the folder ``inside`` in it if there is one.
 
     Raises:
-        UserError: nothing is given, or it is no folder.
+        UserError: no folder is given, or the path is not a folder.
     """
     if root is None or not str(root):
         raise UserError(f"no folder of the set is given: cohort.root=DIR, or KICC_DATA=DIR with {inside} in it")
@@ -71,7 +80,7 @@ def folder_of(root: str | Path | None, inside: str) -> Path:
 
 
 def find_file(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of ``names`` that lies in the folder or one below it, whatever its capitals; None where none does."""
+    """Find the first of ``names`` that exists in a folder or its subfolders, in any capitals; None if none exists."""
     found: dict[str, Path] = {}
     for place in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
         for path in sorted(place.iterdir()) if os.access(place, os.R_OK | os.X_OK) else ():
@@ -81,7 +90,11 @@ def find_file(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def require_file(folder: Path, names: Sequence[str]) -> Path:
-    """The same; raises UserError that names what should lie there."""
+    """Find the first of ``names`` that exists in a folder or its subfolders, in any capitals.
+
+    Raises:
+        UserError: none of the files exists; the message lists them.
+    """
     path = find_file(folder, names)
     if path is None:
         raise UserError(
@@ -91,15 +104,24 @@ def require_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def loose(name: str) -> str:
-    """A column name without what differs between releases: capitals, blanks, ``_``, ``-`` and other signs."""
+    """Reduce a column name to its letters and digits in lower case, because releases differ in the other characters."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def spelt(cells: pd.DataFrame, path: Path, columns: Collection[str], required: Collection[str]) -> pd.DataFrame:
-    """The table with those of ``columns`` that it has, under the names given there however they are spelt in it.
+    """Select the known columns of a table and rename them to our spelling.
+
+    Args:
+        cells: the table as it was read.
+        path: the file, for error messages.
+        columns: the column names to select. A column of the table matches in any capitals and punctuation.
+        required: the column names that must be present.
+
+    Returns:
+        The rows of ``cells`` with those of ``columns`` that are present, under the names in ``columns``.
 
     Raises:
-        UserError: a ``required`` column is not there, or two columns are spellings of one.
+        UserError: a required column is missing, or two columns match the same name.
     """
     meant = {loose(name): name for name in columns}
     found: dict[str, str] = {}
@@ -115,13 +137,21 @@ def spelt(cells: pd.DataFrame, path: Path, columns: Collection[str], required: C
 
 
 def decoded(cells: pd.DataFrame, columns: Mapping[str, Measured | Coded], path: Path, flow: Flow) -> pd.DataFrame:
-    """Values of ``columns`` (by published name) as numbers under our names, NaN where unknown; absent ones are absent.
+    """Convert the cells of published columns to numbers.
 
-    Values that are no number or no known word, and numbers outside their plausible range, become unknown; ``flow``
-    counts them.
+    A cell without a number or a known word, and a number outside its plausible range, become NaN.
+
+    Args:
+        cells: the table under its published column names.
+        columns: the description of each column, by published name. Columns that the table lacks are skipped.
+        path: the file, for error messages.
+        flow: receives the number of values that became NaN, by reason.
+
+    Returns:
+        One column per description, under our name, NaN where unknown.
 
     Raises:
-        UserError: a column holds values, and not one that is known: it is another column, or coded otherwise.
+        UserError: a column of words has filled cells, but none of them is a known word.
     """
     found = {}
     for published, column in columns.items():
@@ -151,7 +181,7 @@ def _coded(text: pd.Series, column: Coded) -> pd.Series:
 
 
 def _measured(text: pd.Series, column: Measured, flow: Flow) -> pd.Series:
-    """Numbers in our unit. A comma is a decimal point, and what is beyond a detection limit (``<5``) is that limit."""
+    """Parse numbers and convert them to our unit. A comma is a decimal point; ``<5`` is read as 5."""
     plain = text.map(lambda cell: cell.replace(",", ".").lstrip("<>≤≥ "), na_action="ignore")
     numbers = pd.to_numeric(plain, errors="coerce").astype(float) * column.factor
     implausible = numbers.notna() & ~numbers.between(column.low, column.high)
@@ -165,12 +195,12 @@ def _measured(text: pd.Series, column: Measured, flow: Flow) -> pd.Series:
 
 
 def records(values: pd.DataFrame) -> list[dict[str, float]]:
-    """The rows of a decoded table, as a case holds them."""
+    """Convert a decoded table to one dictionary per row."""
     return [{str(name): float(value) for name, value in row.items()} for row in values.to_dict("records")]
 
 
 def known_ids(cells: pd.DataFrame, column: str, flow: Flow) -> pd.DataFrame:
-    """The rows with an id that can name a folder of results; the others are left out, and counted."""
+    """Select the rows with an id that can be the name of a results folder; count the others in the flow."""
     usable = cells[column].map(lambda cell: isinstance(cell, str) and not find_name_fault(cell)).astype(bool)
     if not usable.all():
         flow.excluded["no usable id"] += int((~usable).sum())

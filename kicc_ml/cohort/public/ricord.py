@@ -1,4 +1,4 @@
-"""MIDRC-RICORD-1A: public CT in HU of four hospitals, with outlines of lesions; as TCIA or IDC lay it out."""
+"""MIDRC-RICORD-1A: public CT in HU from four hospitals, with outlines of lesions, in the layout of TCIA or IDC."""
 
 import hashlib
 import json
@@ -26,32 +26,33 @@ logger = logging.getLogger(__name__)
 
 PATIENT = re.compile(r"MIDRC-RICORD-1A-(\w+)-\d+", re.IGNORECASE)
 ANNOTATIONS = "*annotations*.json"
-#: Labels, in small letters, that are the lesion.
+#: Labels of lesion outlines, in small letters.
 LESION = ("infectious opacity", "infectious tib/micronodules")
-#: Other labels of outlines; all that is none of these is said to be unknown.
+#: Other published labels. A label that is in neither list is reported as unknown.
 OTHER = ("infectious cavity", "atelectasis", "other noninfectious opacity", "noninfectious nodule/mass")
-#: Part of the name of each cached mask: raise it when outlines become voxels in another way.
+#: A part of the name of each cached mask: raise it when the conversion of outlines to voxels changes.
 MASK_VERSION = 1
-#: Last digits of a SeriesInstanceUID by which TCIA names folders.
+#: TCIA names folders by this many last digits of the SeriesInstanceUID.
 UID_DIGITS = 5
 
 
 def ricord1a(root: str | Path | None, index_cache: str | Path | None = None) -> Cohort:
-    """One case per annotated CT series; the hospital is the middle part of PatientID.
+    """Read one case per annotated CT series. The hospital is the middle part of the PatientID.
 
-    Read from DICOM in any nesting and one ``*annotations*.json`` of MD.ai. The lesion is what at least half of the
-    annotators of a series outlined as infectious opacity or infectious TIB/micronodules; a series with other outlines
-    alone is known to have none. Lungs are not marked. Masks are made once and kept in the user's cache folder.
+    The folder holds DICOM files at any depth and one ``*annotations*.json`` of MD.ai. A voxel is lesion if at least
+    half of the annotators of its series outlined it as infectious opacity or infectious TIB/micronodules. A series with
+    only other outlines is known to have no lesion. Lungs are not marked. Masks are made once and kept in the user's
+    cache folder.
 
     Args:
-        root: the folder that holds images and annotations.
-        index_cache: where the index keeps what it has read.
+        root: the folder of images and annotations.
+        index_cache: the parquet file that caches the DICOM index.
 
     Source:
         Tsai EB et al., Radiology 2021;299:E204; TCIA 10.7937/VTW4-X588 (CC BY-NC 4.0).
 
     Raises:
-        UserError: folder or annotations missing, or no annotated series is a usable volume.
+        UserError: the folder or the annotations are missing, or no annotated series is a usable volume.
     """
     folder = existing_folder(root, "ricord1a")
     annotations = read_annotations(_annotation_file(folder))
@@ -79,7 +80,7 @@ def ricord1a(root: str | Path | None, index_cache: str | Path | None = None) -> 
 
 
 def _one_per_uid(series: Sequence[Series]) -> list[Series]:
-    """Of the acquisitions that one SeriesInstanceUID holds, the one with most slices."""
+    """Select the acquisition with the most slices for each SeriesInstanceUID."""
     return list({one.uid: one for one in sorted(series, key=lambda one: one.slices)}.values())
 
 
@@ -99,7 +100,7 @@ def _is_annotations(path: Path) -> bool:
 
 
 def _count_labels(annotations: Annotations, flow: Flow, folder: Path) -> None:
-    """Say what of the annotations is not used."""
+    """Count the annotations that are not used in the flow; warn of unpublished labels."""
     labels = Counter(one.label for outlines in annotations.outlines.values() for one in outlines)
     if unknown := sorted(set(labels) - set(LESION) - set(OTHER)):
         logger.warning("%s: labels that are not published, taken for no lesion: %s", folder, ", ".join(unknown))
@@ -116,7 +117,7 @@ def _case(series: Series, uid: str, outlines: Sequence[Outline]) -> Case:
 
 
 def _mask(series: Series, outlines: Sequence[Outline]) -> Path:
-    """The mask of a series in the cache, made unless it is there."""
+    """Return the path of the cached mask of a series; make the mask first if it is missing."""
     path = get_cache_folder() / "masks" / "ricord1a" / f"{_digest(series, outlines)}.nii.gz"
     if path.is_file():
         return path
@@ -132,7 +133,7 @@ def _mask(series: Series, outlines: Sequence[Outline]) -> Path:
 
 
 def _digest(series: Series, outlines: Sequence[Outline]) -> str:
-    """Names a mask by all that shapes it."""
+    """Compute a file name for a mask from everything that determines its voxels."""
     states = [(str(path), (state := path.stat()).st_size, state.st_mtime_ns) for path in series.files]
     identity = [MASK_VERSION, LESION, [astuple(one) for one in outlines], states]
     return hashlib.sha256(json.dumps(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""STOIC2021, public part: a CT of each of 2,000 patients suspected of COVID-19, severe course within a month.
+"""STOIC2021, public part: a CT of each of 2,000 patients with suspected COVID-19, and the course within a month.
 
 Source:
     Revel MP et al., Radiology 2021;301:E361; registry of open data, stoic2021-training, CC BY-NC 4.0.
@@ -31,10 +31,10 @@ SITE = "stoic"
 TABLES = ("reference.csv", "stoic_reference_age_sex.csv")
 
 COLUMNS: dict[str, Measured | Coded] = {
-    "PatientAge": Measured("age_years", 0, 120),  # bands of ten years, by their middle
+    "PatientAge": Measured("age_years", 0, 120),  # bands of ten years; the middle of the band is used
     "PatientSex": Coded("sex", SEX),
 }
-#: Of a patient without COVID-19 ``probSevere`` is 0 and means nothing.
+#: For a patient without COVID-19, ``probSevere`` is 0 and has no meaning.
 ENDPOINTS: dict[str, Measured | Coded] = {
     "probCOVID": Coded("covid", YES_NO),
     "probSevere": Coded("severe", YES_NO),
@@ -42,16 +42,16 @@ ENDPOINTS: dict[str, Measured | Coded] = {
 
 
 def stoic(root: str | Path | None) -> Cohort:
-    """Patients of STOIC2021, one site, since the hospital is not published; endpoint ``severe``.
+    """Read the patients of STOIC2021 as one site, because hospitals are not published. The endpoint is ``severe``.
 
-    Severe is intubation or death within a month. Who had no COVID-19 stays, with an unknown course. Age and sex are
-    those of the header of the CT, or of columns of the table.
+    Severe means intubation or death within a month. A patient without COVID-19 stays in the cohort with an unknown
+    outcome. Age and sex are read from columns of the table, or else from the header of the CT.
 
     Args:
-        root: the folder that holds ``metadata`` and ``data``, or one that holds it as ``stoic2021-training``.
+        root: the folder that contains ``metadata`` and ``data``, or one that contains it as ``stoic2021-training``.
 
     Raises:
-        UserError: no table, or one without the columns of the set.
+        UserError: there is no table, or it lacks the columns of the set.
     """
     folder, flow = folder_of(folder_of(root, FOLDER), "stoic2021-training"), Flow()
     path = require_file(folder, TABLES)
@@ -64,13 +64,13 @@ def stoic(root: str | Path | None) -> Cohort:
 
 
 def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The columns of the set; age and sex where the table has them, as ``age`` and ``sex`` too."""
+    """Select the columns of the set. Age and sex may be missing, and may be called ``age`` and ``sex``."""
     named = cells.rename(columns={"age": "PatientAge", "sex": "PatientSex"})
     return spelt(named, path, ["PatientID", *COLUMNS, *ENDPOINTS], ["PatientID", "probCOVID", "probSevere"])
 
 
 def patients_of(cells: pd.DataFrame, path: Path, flow: Flow, scans: dict[str, Path]) -> list[Case]:
-    """Patients of rows whose columns are spelt as here, with the CT of their number among ``scans``."""
+    """Make patients from a table in our spelling, each with the CT of the same number in ``scans``."""
     flow.rows = len(cells)
     rows = known_ids(cells, "PatientID", flow)
     if "PatientAge" in rows:
@@ -97,7 +97,7 @@ def patients_of(cells: pd.DataFrame, path: Path, flow: Flow, scans: dict[str, Pa
 
 
 def _with_headers(cells: pd.DataFrame, scans: dict[str, Path]) -> pd.DataFrame:
-    """Age and sex of the headers of those scans that lie there, where the table has none."""
+    """Add age and sex from the headers of the scans to a table that lacks them."""
     if "PatientAge" in cells:
         return cells
     headers = [read_mha_header(scans[one]) if one in scans else {} for one in cells["PatientID"]]

@@ -1,8 +1,8 @@
-"""Laboratory values whose unit hospitals did not state: told by each hospital's own median, never by an outcome.
+"""Laboratory values whose unit a hospital did not state: the unit is inferred from the hospital's median.
 
-A unit is told by where the middle of a hospital's values lies. Units of one quantity are a factor of ten or more apart,
-while medians of hospitals with inpatients of one disease differ by two or three, so that of the units in use only one
-brings the median near to what such patients have.
+The units in use for one quantity differ by a factor of ten or more. The medians of hospitals that treat the same
+disease differ by a factor of two or three. Therefore only one unit gives a median near the usual one. Outcomes are
+never used.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,19 @@ import pandas as pd
 
 from kicc_ml.cohort.flow import Flow
 
-#: From so many values on a hospital's median tells its unit.
+#: A hospital needs at least this many values; with fewer its unit is not inferred.
 LEAST_VALUES = 10
 
 
 @dataclass(frozen=True)
 class Unstated:
-    """A quantity whose unit is not stated: the ``usual`` median of inpatients and the plausible range, both in our
-    unit, and by what values are multiplied to come to it, by the unit they are in.
+    """A quantity whose unit is not stated in the table.
+
+    Attributes:
+        usual: the usual median of inpatients, in our unit.
+        factors: for each possible unit, the factor that converts a value from that unit to our unit.
+        low: the lowest plausible value, in our unit.
+        high: the highest plausible value, in our unit.
     """
 
     usual: float
@@ -29,16 +34,25 @@ class Unstated:
     high: float
 
     def unit_of(self, values: pd.Series) -> str:
-        """The unit whose factor brings the median of a hospital's values nearest to the usual one, by ratio."""
+        """Choose the unit that brings the median of the hospital's values nearest to the usual median, by ratio."""
         median = float(values.median())
         return min(self.factors, key=lambda unit: abs(np.log(median * self.factors[unit] / self.usual)))
 
 
 def in_our_units(values: pd.DataFrame, site: pd.Series, quantities: Mapping[str, Unstated], flow: Flow) -> pd.DataFrame:
-    """The table with each hospital's values of ``quantities`` in our units.
+    """Convert the values of ``quantities`` to our units, hospital by hospital.
 
-    Where a hospital has fewer than ``LEAST_VALUES`` of one its unit cannot be told, and they become unknown, as do
-    values that are implausible in the unit told. ``flow`` counts what was done, by hospital.
+    A hospital with fewer than ``LEAST_VALUES`` positive values of a quantity has an unknown unit; its values become
+    NaN. Values outside the plausible range of the inferred unit become NaN too.
+
+    Args:
+        values: one row per patient, one column per quantity.
+        site: the hospital of each row.
+        quantities: the quantities without a stated unit, by column name.
+        flow: receives the number of converted and removed values, by hospital.
+
+    Returns:
+        A copy of ``values`` in our units, NaN where unknown.
     """
     told = values.copy()
     for name in (name for name in quantities if name in values):
@@ -48,7 +62,7 @@ def in_our_units(values: pd.DataFrame, site: pd.Series, quantities: Mapping[str,
 
 
 def _told(own: pd.Series, what: str, quantity: Unstated, flow: Flow) -> pd.Series:
-    """The values of one hospital in our unit."""
+    """Convert the values of one quantity at one hospital to our unit."""
     known = own[own > 0]
     if len(known) < LEAST_VALUES:
         if count := int(own.notna().sum()):
