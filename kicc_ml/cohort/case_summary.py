@@ -1,4 +1,4 @@
-"""Table 1 of the cases of a run: what went into the models, whatever the cohort was read from."""
+"""Table 1 of the cases of a run: the data that the models used, for any cohort."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,10 +12,13 @@ SEX_NAMES = {1.0: "M", 0.0: "F"}
 
 
 def summarise_cases(cases: Iterable[Case]) -> dict[str, Any]:
-    """As :func:`kicc_ml.cohort.summary.summarise`; images are the index images, at most one of a kind for each case.
+    """Summarise cases like :func:`kicc_ml.cohort.summary.summarise`; only index images are counted.
 
-    Values that the temporal guard took away count as unknown. Beside it ``features``, overall and by site: of each
-    further column ``{known, count}`` where it is 0 or 1, else ``{known, median, low, high}`` with the quartiles.
+    Values that the temporal guard removed count as unknown.
+
+    Returns:
+        The summary, with an additional key ``features``, overall and by site. For each other clinical column it holds
+        ``{known, count}`` if the column has only 0 and 1, else ``{known, median, low, high}`` with the quartiles.
     """
     cases = list(cases)
     values = [{"age_years": None, "sex": None, **case.clinical, **case.endpoints} for case in cases]
@@ -32,7 +35,7 @@ def summarise_cases(cases: Iterable[Case]) -> dict[str, Any]:
 
 
 def _features(rows: pd.DataFrame, columns: list[str], like: pd.DataFrame | None = None) -> dict[str, dict[str, Any]]:
-    """``like`` says what is yes or no, so that a number that happens to be 0 or 1 stays a number."""
+    """Describe each column of ``rows``. ``like`` decides which columns are 0/1, so one site cannot change the kind."""
     of_all = rows if like is None else like
     return {name: _feature(rows[name].dropna(), set(of_all[name].dropna()) <= {0.0, 1.0}) for name in columns}
 

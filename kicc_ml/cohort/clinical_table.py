@@ -1,17 +1,16 @@
-"""The clinical table of a repository: read, checked cell by cell, typed.
+"""The clinical table of a repository: it is read, checked cell by cell, and converted to types.
 
-What a column holds follows from its name, so that a hospital may add its own:
+The name of a column determines its content, so a hospital may add its own columns:
 
 - ``site``, ``patient_id``, ``person_id``: identifiers, always text (leading zeros are part of them);
 - ``age_years`` 0-120; ``sex`` ``M``/``F``; ``ct_scans``, ``cxr_images``: whole numbers;
-- ``oxygen``, ``ventilation``, ``icu``, ``death``: endpoints, 0/1; ``*_date``: an ISO date, of the column that is named
-  before it (:mod:`kicc_ml.cohort.temporal_guard`);
-- a name that ends in a unit (``crp_mg_l``): a number of at least 0;
-- any other column is 0/1 where most of its filled cells are, else a number where most are numbers,
-  else text, which is set aside with a warning, as are numbers of persons and telephones (``hospital_no``).
+- ``oxygen``, ``ventilation``, ``icu``, ``death``: endpoints, 0/1; ``*_date``: the ISO date of the column with the same
+  name without ``_date`` (:mod:`kicc_ml.cohort.temporal_guard`);
+- a name that ends with a unit (``crp_mg_l``): a number of at least 0;
+- any other column: 0/1 if at least half of its filled cells are 0 or 1, else a number if at least half are numbers,
+  else text. Text columns and register numbers such as telephone numbers (``hospital_no``) are left out with a warning.
 
-Every cell but site, patient_id and what a source has no word for may be empty (``NA`` and ``nan``, as R and
-pandas write it, count as empty).
+Every cell except site and patient_id may be empty; ``NA`` and ``nan``, as R and pandas write them, count as empty.
 """
 
 import logging
@@ -84,15 +83,15 @@ def read_clinical(path: Path, sites: Collection[str] | None = None, endpoints: C
 
     Args:
         path: the table.
-        sites: the hospital folders that exist; none skips that check (a repository of tables only). A hospital of at
-            least five patients may have none, where each folder is named in the table.
-        endpoints: columns of 0/1 that are endpoints beside ``ENDPOINTS`` and ``FURTHER_ENDPOINTS``.
+        sites: the hospital folders that exist. None skips the check of hospital names (a repository of tables only). A
+            hospital of at least five patients may lack a folder, if every folder is named in the table.
+        endpoints: additional 0/1 columns that are endpoints, beside ``ENDPOINTS`` and ``FURTHER_ENDPOINTS``.
 
     Returns:
-        one row per patient; identifiers as text, ``sex`` as ``M``/``F``/None, dates as ``date`` or None,
-        every other column float with NaN for empty; text columns and numbers of persons are left out. The index is the
-        line or row. ``attrs["converted"]`` counts values that ``columns.yaml`` had converted, in words;
-        ``attrs["endpoints"]`` are the endpoints of the table.
+        One row per patient: identifiers as text, ``sex`` as ``M``/``F``/None, dates as ``date`` or None, every other
+        column float with NaN for empty. Text columns and register numbers are left out. The index is the line or row of
+        the file. ``attrs["converted"]`` holds the number of values converted by ``columns.yaml``, by description;
+        ``attrs["endpoints"]`` holds the endpoints of the table.
 
     Raises:
         TableError: the file is missing, empty, not UTF-8, lacks a required column, or has bad cells.
@@ -120,7 +119,7 @@ def read_clinical(path: Path, sites: Collection[str] | None = None, endpoints: C
 
 
 def read_clinical_cells(path: Path) -> pd.DataFrame:
-    """The cells of a clinical table as text, under our names where a ``columns.yaml`` lies beside it.
+    """Read the cells of a clinical table as text, under our column names if a ``columns.yaml`` is beside it.
 
     Raises TableError as :func:`read_clinical`.
     """
@@ -129,7 +128,7 @@ def read_clinical_cells(path: Path) -> pd.DataFrame:
 
 
 def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:
-    """Names of hospitals and columns stand in reports and tables; those of patients are pseudonyms there."""
+    """Refuse control characters in names of hospitals and columns, because these names are printed in reports."""
     if found := next((name for name in names if any(map(is_control_character, name))), None):
         raise TableError(
             f"{path}: the name {make_printable(found)!r} of a hospital or column holds a line break, a control "
@@ -138,19 +137,19 @@ def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:
 
 
 def feature_names(table: pd.DataFrame) -> list[str]:
-    """Columns to predict from: age, sex, and every number or 0/1 that is no endpoint, image count or later column."""
+    """List the feature columns: age, sex, and numbers or 0/1 that are not endpoints, image counts or later columns."""
     left_out = {*REQUIRED, *endpoint_columns(table), *IMAGE_COUNTS, *later_columns(table)}
     others = [str(column) for column in table.select_dtypes("number") if column not in left_out]
     return ["age_years", "sex", *others]
 
 
 def endpoint_columns(table: pd.DataFrame) -> list[str]:
-    """The endpoints of a table of :func:`read_clinical`; those that it may have of any other."""
+    """List the endpoints of a table that :func:`read_clinical` read; for any other table, all known endpoints."""
     return table.attrs.get("endpoints", [*ENDPOINTS, *FURTHER_ENDPOINTS])
 
 
 def is_register(name: str, cells: pd.Series) -> bool:
-    """Whether the numbers of a column stand for persons, telephones or addresses, by its name or their size."""
+    """Tell whether a column holds register or telephone numbers, by its name or by the size of its numbers."""
     if REGISTER.search(name):
         return True
     if UNIT_AT_END.search(name) or not pd.api.types.is_numeric_dtype(cells):
@@ -159,13 +158,13 @@ def is_register(name: str, cells: pd.Series) -> bool:
 
 
 def later_columns(table: pd.DataFrame) -> list[str]:
-    """Columns that are named like a treatment or like what came later (``LATER_WORDS``)."""
+    """List the columns whose name contains a treatment or a later event (``LATER_WORDS``)."""
     numbers = [str(column) for column in table.select_dtypes("number") if column not in endpoint_columns(table)]
     return [column for column in numbers if LATER_WORDS & set(column.lower().split("_"))]
 
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of :func:`feature_names` as float; ``sex`` is 1 for men, 0 for women; NaN for unknown."""
+    """Select the columns of :func:`feature_names` as float; ``sex`` is 1 for men, 0 for women; NaN for unknown."""
     return table.assign(sex=table["sex"].map({"M": 1.0, "F": 0.0}))[feature_names(table)].astype(float)
 
 
@@ -188,7 +187,7 @@ def _kind(column: str, cells: pd.Series) -> Kind:
 
 
 def _is_allowed(kind: Kind, cells: pd.Series, sites: Collection[str] | None) -> pd.Series:
-    """Which of the filled cells are allowed."""
+    """Tell for each filled cell whether it is allowed."""
     if kind == "site":
         return cells.isin(list(sites)) if sites is not None else cells.notna()
     if kind == "sex":
@@ -232,7 +231,7 @@ def _refuse_bad_cells(path: Path, cells: pd.DataFrame, kinds: dict[str, Kind], s
 
 
 def _bad_cells(path: Path, failures: pd.DataFrame, kinds: dict[str, Kind], table: pd.DataFrame) -> TableError:
-    """One line per bad cell: where it is, what it holds, what is allowed."""
+    """Make an error with one line per bad cell: its place, its content and the allowed values."""
     doubled = failures["check"] == ONCE
     failures = failures[~doubled | (failures["column"] == "patient_id")]  # pandera repeats the row per column
     unit = row_word(path)
@@ -254,7 +253,7 @@ def _allowed(failure: dict, kinds: dict[str, Kind], table: pd.DataFrame, unit: s
 
 
 def _lines_of_patient(table: pd.DataFrame, line: int) -> str:
-    """All lines of the patient of one: ``2, 7 and 9``."""
+    """List all lines of the patient on one line: ``2, 7 and 9``."""
     own = table.loc[line, ["site", "patient_id"]]
     lines = table.index[(table[["site", "patient_id"]] == own).all(axis=1)]
     shown, more = list(map(str, lines[:SHOWN_LINES])), len(lines) - SHOWN_LINES

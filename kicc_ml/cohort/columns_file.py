@@ -1,6 +1,6 @@
-"""``columns.yaml`` beside a clinical table: from a hospital's column names, units and codes to ours.
+"""``columns.yaml`` beside a clinical table: it maps a hospital's column names, units and codes to ours.
 
-Each entry is one of our columns, with the hospital's behind it::
+Each entry begins with one of our columns, followed by the hospital's column::
 
     patient_id: Fallnummer
     site: {value: Heidelberg}
@@ -9,7 +9,7 @@ Each entry is one of our columns, with the hospital's behind it::
     crp_mg_l: {column: CRP, unit: mg/dL}
     creatinine_mg_dl: {column: Krea, unit: {Heidelberg: µmol/L, Mannheim: mg/dL}}
 
-Where there is such a file, only the columns that it names are taken.
+If the file exists, columns that it does not name are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,14 @@ WORDS_OF = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
 
 @dataclass(frozen=True)
 class Source:
-    """Where one of our columns comes from: a ``column`` of the table, or one ``value`` for all.
+    """The source of one of our columns: a ``column`` of the table, or one ``value`` for all patients.
 
-    ``unit`` is that of its numbers, or that of each hospital; ``codes`` says what its words stand for, ``date`` how its
-    days are written (``%d.%m.%Y``).
+    Attributes:
+        column: the name of the hospital's column.
+        value: one value for all patients.
+        unit: the unit of the numbers, or the unit of each hospital.
+        codes: our value for each word of the hospital.
+        date: the format of the hospital's dates (``%d.%m.%Y``).
     """
 
     column: str | None = None
@@ -46,13 +50,13 @@ class Source:
 
 
 def columns_file(table: Path) -> Path | None:
-    """The file beside a table that says what its columns are; None where there is none."""
+    """Find the ``columns.yaml`` beside a table; None if there is none."""
     path = table.parent / NAME
     return path if path.is_file() else None
 
 
 def read_sources(path: Path) -> dict[str, Source]:
-    """Our columns and where each comes from. Raises TableError for an entry that cannot be meant, by its name."""
+    """Read the source of each of our columns. Raises TableError, with the column's name, for an invalid entry."""
     content = read_yaml(path, f"write it as README ('Your own hospitals') shows, or take {NAME} away")
     if not isinstance(content, dict) or not content:
         raise TableError(f"{path} names no columns; write one line for each, for example crp_mg_l: CRP")
@@ -84,7 +88,7 @@ def _text(value: object) -> str:
 
 
 def _words(codes: Mapping[Any, Any]) -> dict[str, str]:
-    """What each word stands for, the words in small letters."""
+    """Map each word, in small letters, to our value."""
     found: dict[str, str] = {}
     for word, meaning in codes.items():
         words = WORDS_OF[word] if isinstance(word, bool) else (str(word).strip().casefold(),)
@@ -93,13 +97,14 @@ def _words(codes: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def mapped(cells: pd.DataFrame, table: Path, file: Path) -> pd.DataFrame:
-    """The cells of a table under our names, with our codes, days in ISO and numbers in our units.
+    """Convert the cells of a table to our column names, codes, ISO dates and units.
 
-    ``attrs["converted"]`` of the result counts the values that were converted, in words.
+    Returns:
+        The converted cells as text. ``attrs["converted"]`` holds the number of converted values, by description.
 
     Raises:
-        TableError: the file names a column that the table does not have, a word that stands for nothing, a day written
-            otherwise, or a unit that cannot be converted.
+        TableError: the file names a column that the table lacks, or a cell has a word without a code, a date in another
+            format, or a unit that cannot be converted.
     """
     sources = read_sources(file)
     wanted = {source.column for source in sources.values() if source.column}
@@ -123,7 +128,7 @@ def mapped(cells: pd.DataFrame, table: Path, file: Path) -> pd.DataFrame:
 
 
 def _spelt(column: pd.Series, name: str, source: Source, table: Path) -> pd.Series:
-    """The column with our codes and ISO days."""
+    """Convert a column to our codes and ISO dates."""
     told: list[str | None]
     if source.codes is not None:
         codes = source.codes
@@ -137,7 +142,7 @@ def _spelt(column: pd.Series, name: str, source: Source, table: Path) -> pd.Seri
 
 
 def _require(column: pd.Series, told: Sequence[str | None], name: str, table: Path, allowed: str) -> pd.Series:
-    """What was told of a column; raises TableError for filled cells of which nothing was."""
+    """Return the converted column. Raises TableError if a filled cell could not be converted."""
     meant = pd.Series(list(told), column.index, dtype=object)
     if (lost := column.notna() & meant.isna()).any():
         bad = [(f"{row_word(table)} {row}, {name}", column[row]) for row in column.index[lost]]
@@ -151,7 +156,7 @@ def _require(column: pd.Series, told: Sequence[str | None], name: str, table: Pa
 
 
 def _iso_day(cell: str, form: str) -> str | None:
-    """A day in ISO; Excel gives days so, whatever they look like there."""
+    """Convert a date to ISO format. Excel dates arrive in ISO format, in any display format."""
     for one in (form, "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"):
         try:
             return datetime.strptime(cell, one).date().isoformat()
@@ -163,7 +168,7 @@ def _iso_day(cell: str, form: str) -> str | None:
 def _in_our_unit(
     found: pd.DataFrame, name: str, unit: str | Mapping[str, str], file: Path, notes: dict[str, int]
 ) -> pd.Series:
-    """A column of numbers as text in our unit; what is no number stays for the table's own check to name."""
+    """Convert a column of numbers to our unit, as text. Other cells stay; the later check of the table reports them."""
     plain = found[name].map(lambda cell: cell.replace(",", ".") if isinstance(cell, str) else cell)
     numbers = pd.to_numeric(plain, errors="coerce").astype(float)
     told = found[name].copy()

@@ -1,4 +1,4 @@
-"""Clinical table and masks of an exported repository: pseudonyms for identifiers, dates moved with the images'."""
+"""Export of a repository's clinical table and masks: identifiers become pseudonyms, dates shift like those of images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,20 +29,23 @@ from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.volume.read import read_volume
 
 TABLE, SUFFIX = "clinical.csv", ".nii.gz"
-#: These are replaced.
+#: Columns whose values are replaced by pseudonyms.
 IDENTIFIERS = ("patient_id", "person_id")
 
 
 def read_tables(found: Sequence[SourceIndex]) -> list[tuple[SourceIndex, pd.DataFrame]]:
-    """The clinical tables of those sources that have one. Raises UserError for a bad one."""
+    """Read the clinical tables of those sources that have one. Raises UserError for an invalid table."""
     with_table = [source for source in found if clinical_path(source.root).is_file()]
     return [(one, read_clinical(clinical_path(one.root), hospitals(one.root))) for one in with_table]
 
 
 def export_tables(tables: Sequence[tuple[SourceIndex, pd.DataFrame]], exported: ExportResult, copy: CopyFolder) -> int:
-    """Write ``clinical.csv`` with the rows of all patients of the exported sites; how many there are.
+    """Write ``clinical.csv`` with the rows of all patients of the exported sites.
 
-    Without a row there is none, also where an earlier export wrote one.
+    If there is no row, no file is written, and the file of an earlier export is removed.
+
+    Returns:
+        The number of rows written.
     """
     parts = []
     for source, table in tables:
@@ -66,10 +69,14 @@ def _remove(path: Path) -> None:
 
 
 def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None = None) -> pd.DataFrame:
-    """A table of :func:`kicc_ml.cohort.clinical_table.read_clinical` without what identifies: see the module.
+    """Replace the identifiers of a clinical table by pseudonyms and shift its dates.
 
-    ``names`` are those of the folders of sites, where they are others. Birth dates and register numbers are left out,
-    and the oldest patients are of one age.
+    Birth dates and register numbers are left out. Ages are limited to ``MAX_AGE_YEARS``.
+
+    Args:
+        table: a table of :func:`kicc_ml.cohort.clinical_table.read_clinical`.
+        key: the key of the pseudonyms.
+        names: the new site names, by site, if the exported folders have other names.
     """
     patients = [make_pseudonym(key, *pair) for pair in zip(table["site"], table["patient_id"], strict=True)]
     copy = table.drop(columns=[name for name in map(str, table) if _identifies(name, table[name])])
@@ -92,9 +99,13 @@ def _identifies(name: str, cells: pd.Series) -> bool:
 
 
 def export_masks(exported: ExportResult, copy: CopyFolder) -> int:
-    """Write the masks of the exported series anew, under the UIDs of the copies and with plain headers; how many.
+    """Write the masks of the exported series under the UIDs of the copies and with plain headers.
 
-    A mask that cannot be read is set aside in ``exported``; masks of series that are not there any more are taken away.
+    A mask that cannot be read is recorded in ``exported.set_aside``. Masks of series that are no longer exported are
+    removed.
+
+    Returns:
+        The number of mask files in the copy.
     """
     planned: dict[str, tuple[SourceIndex, Series, dict[str, Path]]] = {}
     for source in {id(source): source for source, _ in exported.written}.values():
@@ -112,7 +123,7 @@ def export_masks(exported: ExportResult, copy: CopyFolder) -> int:
 
 
 def _read_mask(path: Path, region: str, series: Series) -> PlacedMask:
-    """A mask where its file places it; of one in DICOM its image is read too."""
+    """Read a mask with its affine. For a mask in DICOM, the image is read too."""
     if path.suffix.lower() != DICOM_SUFFIX:
         return read_mask(path)
     return read_placed_masks({region: path}, {}, series, read_volume(series))[region]
@@ -129,6 +140,6 @@ def _copy_mask(
         return Entry(digest, state, target.stat().st_size)
     except TargetError:
         raise
-    except (UserError, OSError):  # their words name the folder, which is a UID of the source
+    except (UserError, OSError):  # an error message names the folder, which is a UID of the source
         exported.set_aside[f"mask {region} of series {series.uid}"] = "cannot be read as a mask"
         return None

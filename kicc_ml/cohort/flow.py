@@ -1,4 +1,4 @@
-"""What became of rows, images and values on the way to a cohort: the participant flow of a report."""
+"""The participant flow of a cohort: counts of rows, cases and unused data."""
 
 import logging
 from collections import Counter
@@ -13,10 +13,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Flow:
-    """Rows of the table, those that became no case by reason, cases, and further counts under plain words.
+    """Counts of a cohort: the rows of the table, the excluded rows by reason, and the cases.
 
-    ``rows`` less ``excluded`` are the ``cases``; ``unit`` says what a row is. Of ``counts`` those that begin with
-    ``cases`` describe the cases, the others are what of them was not used.
+    Attributes:
+        rows: the number of rows.
+        cases: the number of cases: ``rows`` minus the sum of ``excluded``.
+        counts: other counts, by description. A description that begins with ``cases`` counts cases; any other counts
+            data that was converted or not used.
+        excluded: the number of rows that became no case, by reason.
+        unit: the meaning of a row, in words.
     """
 
     rows: int = 0
@@ -26,17 +31,18 @@ class Flow:
     unit: str = "rows of the table"
 
     def log(self) -> None:
+        """Log all counts."""
         logger.info("cohort: %d %s, %d cases", self.rows, self.unit, self.cases)
         for what, count in [*self.excluded.items(), *sorted(self.counts.items())]:
             logger.info("cohort: %s: %d", what, count)
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, what was counted in the order in which it was met."""
+        """Convert to a dictionary for JSON; counts keep the order in which they were first met."""
         return vars(self) | {"counts": dict(self.counts), "excluded": dict(self.excluded)}
 
 
 class Cohort(list[Case]):
-    """The cases, and how they came to be these: a list to whoever asks for no more."""
+    """A list of cases that also holds the ``flow`` by which they were chosen."""
 
     def __init__(self, cases: Iterable[Case], flow: Flow) -> None:
         super().__init__(cases)

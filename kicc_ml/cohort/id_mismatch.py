@@ -1,4 +1,4 @@
-"""Why a row of a table and the images of its patient do not find each other: what spreadsheets do to numbers."""
+"""Causes of patient ids that differ between the table and the images, such as changes by spreadsheets."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -7,7 +7,7 @@ import pandas as pd
 
 from kicc_ml.core.pseudonym import make_pseudonym
 
-#: Leading zeros that a hospital's numbers may have.
+#: The highest number of leading zeros that are tried.
 MAX_ZEROS = 12
 ZEROS = "leading zeros were lost: have the spreadsheet keep patient_id as text"
 POINT = "a spreadsheet added '.0': have it keep patient_id as text"
@@ -17,12 +17,15 @@ _EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 
 
 def likely_cause(rows: pd.DataFrame, strangers: Collection[str], key: bytes) -> str:
-    """In words, why rows do not find their images; "" where no cause is known.
+    """Find the likely cause why rows of a table match no images.
 
     Args:
         rows: columns ``site`` and ``patient_id`` as text; the index is the line of the table.
-        strangers: pseudonyms of patients that have images and no row.
-        key: of the pseudonyms.
+        strangers: pseudonyms of patients that have images but no row.
+        key: the key of the pseudonyms.
+
+    Returns:
+        The cause and the remedy in words; "" if no known cause applies.
     """
     for line, site, patient_id in rows[["site", "patient_id"]].dropna().itertuples():
         if strangers and _EXPONENT.fullmatch(patient_id):
@@ -34,7 +37,15 @@ def likely_cause(rows: pd.DataFrame, strangers: Collection[str], key: bytes) -> 
 
 
 def differs_by(patient_id: str, known: Collection[str]) -> str:
-    """As :func:`likely_cause`, for one patient's ID as the images have it and those of a table; "" where none."""
+    """Find the likely cause why the patient id of an image is not among those of a table, as :func:`likely_cause` does.
+
+    Args:
+        patient_id: the patient id in the headers of the images.
+        known: the patient ids of the table.
+
+    Returns:
+        The cause and the remedy in words; "" if no known cause applies.
+    """
     for one in known:
         if _EXPONENT.fullmatch(one):
             return EXPONENT
@@ -45,7 +56,7 @@ def differs_by(patient_id: str, known: Collection[str]) -> str:
 
 
 def variants(patient_id: str) -> Iterator[tuple[str, str]]:
-    """IDs that may have been meant, each with what would have changed it."""
+    """List ids that ``patient_id`` may have had before a change, each with the cause of the change."""
     plain = patient_id.removesuffix(".0")
     if plain != patient_id:
         yield plain, POINT

@@ -1,10 +1,10 @@
-"""Which of a patient's images may be used to predict, and which of those is taken.
+"""Choice of the index image: the image of a patient from which an outcome is predicted.
 
-The index image is the first usable one (or, where asked for, the latest) within a window around admission that was
-taken no later than the day of any guarded endpoint (a table states days, not minutes); where serial images are pooled,
-the others count beside it. Without an admission date any usable one counts. Among several CT series of the chosen
-study one is taken by :mod:`kicc_ml.cohort.ct_ranking`, and the others are logged with why not; among radiographs of one
-moment a PA comes before an AP.
+The index image is the first usable image (or, on request, the latest) in a window around admission. It must not be
+later than the day of any guarded endpoint, because tables state days, not minutes. Without an admission date any usable
+image is allowed. Among several CT series of the chosen study, :mod:`kicc_ml.cohort.ct_ranking` chooses one and the
+others are logged with the reason; among radiographs of the same moment PA precedes AP. If serial images are pooled, the
+other images in the window are used in addition.
 """
 
 import logging
@@ -34,8 +34,14 @@ PROJECTIONS_PREFERRED = ("PA", "AP", "")
 
 @dataclass(frozen=True)
 class IndexRule:
-    """Windows in days from admission (None: any day), the endpoints an image must not be later than, the criteria by
-    which one of several CT series of a study is taken, and which of several studies is.
+    """The rule that chooses the index image.
+
+    Attributes:
+        ct_window_days, cxr_window_days: the first and last allowed day from admission; None allows any day.
+        guard_endpoints: the endpoints that an image must not be later than.
+        ct_ranking: the criteria that choose one of several CT series of a study.
+        serial: which of a patient's images is chosen.
+        own_endpoints: additional guarded endpoints, under the table's own names.
     """
 
     ct_window_days: Sequence[int] | None = WINDOW_DAYS
@@ -57,7 +63,7 @@ class IndexRule:
 
     @property
     def guards(self) -> Sequence[str]:
-        """Every endpoint that an image or a dated value must not be later than."""
+        """All endpoints that an image or a dated value must not be later than."""
         return (*self.guard_endpoints, *self.own_endpoints)
 
     def window_days(self, modality: str) -> Sequence[int] | None:
@@ -67,11 +73,16 @@ class IndexRule:
 def index_image(
     modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
 ) -> tuple[Series | None, Counter[str]]:
-    """The image of ``modality`` to predict from, or None; and why the others may not be used, counted.
+    """Choose the image of ``modality`` to predict from.
 
     Args:
+        modality: ``CT`` or ``CXR``.
         images: the usable series of one patient.
-        row: the patient's row: ``admission_date``, endpoints and their dates, as far as they are known.
+        row: the patient's row: ``admission_date``, endpoints and their dates, as far as known.
+        rule: the rule of choice.
+
+    Returns:
+        The index image, or None; and the number of images that may not be used, by reason.
     """
     candidates, obstacles = _usable(modality, images, row, rule)
     if not candidates:
@@ -84,8 +95,9 @@ def index_image(
 
 
 def further_images(modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule) -> tuple[Series, ...]:
-    """What counts beside the index image where serial images are pooled, in order of time: of CTs one of each other
-    study, of radiographs one of each other moment.
+    """List the images used in addition to the index image if serial images are pooled, in order of time.
+
+    For CT it is one series of each other study, for radiographs one of each other moment.
     """
     if rule.serial != "pooled":
         return ()
@@ -101,7 +113,7 @@ def further_images(modality: str, images: Sequence[Series], row: Mapping, rule: 
 def _usable(
     modality: str, images: Sequence[Series], row: Mapping, rule: IndexRule
 ) -> tuple[list[Series], Counter[str]]:
-    """The images that may be used, and why the others may not, counted."""
+    """Select the images that may be used; also return the number of the other images, by reason."""
     last_day = last_guarded_day(row, rule.guards)
     obstacles, candidates = Counter[str](), []
     for image in images:
@@ -120,7 +132,7 @@ def _taken(modality: str, images: Sequence[Series], rule: IndexRule) -> Series:
 
 
 def _study(images: Sequence[Series], serial: Serial) -> str:
-    """The study that is taken; one without a time only where no other has one."""
+    """Choose the study; a study without a time is chosen only if no study has one."""
     if serial == "latest":
         return max(images, key=lambda image: (_latest(image), image.study)).study
     return min(images, key=lambda image: (image.acquired or datetime.max, image.study)).study
@@ -131,7 +143,7 @@ def _latest(image: Series) -> datetime:
 
 
 def last_guarded_day(row: Mapping, endpoints: Collection[str]) -> date | None:
-    """The day of the first guarded endpoint that happened (or may have: unknown, but dated)."""
+    """Find the day of the first guarded endpoint that happened, or may have: unknown, but with a date."""
     days = [row.get(f"{name}_date") for name in endpoints if row.get(name) != 0]
     return min((day for day in days if day is not None), default=None)
 
@@ -139,7 +151,7 @@ def last_guarded_day(row: Mapping, endpoints: Collection[str]) -> date | None:
 def _obstacle(
     acquired: datetime | None, admitted: date | None, last_day: date | None, window_days: Sequence[int] | None
 ) -> str:
-    """Why an image of that time may not be the index image; empty if it may."""
+    """Explain why an image of that time may not be the index image; "" if it may."""
     window = window_days if admitted else None
     if acquired is None:
         return NO_DAY if window or last_day else ""
@@ -152,7 +164,7 @@ def _obstacle(
 
 
 def dates_do_not_fit(left_out: Mapping[str, int]) -> str:
-    """The likely cause and the remedy, in words, for images left out by their days: how many by why."""
+    """Explain in words, with a remedy, why images do not fit the dates; ``left_out`` counts the images by reason."""
     counts = "; ".join(f"{why}: {count}" for why, count in sorted(left_out.items()))
     return (
         f"the days of images and the dates of the table do not fit ({counts}); an anonymiser may have removed or "
@@ -169,5 +181,5 @@ def _ct_of_study(images: Sequence[Series], criteria: Sequence[str]) -> Series:
 
 
 def _moment_and_projection(image: Series) -> tuple:
-    """Sorts the radiograph to take first; the uid breaks a tie."""
+    """Make the sort key that puts the radiograph to choose first; the uid breaks a tie."""
     return (image.acquired or datetime.max, PROJECTIONS_PREFERRED.index(image.projection), image.uid)

@@ -1,7 +1,7 @@
-"""Masks laid beside the images of a repository: ``masks/<SeriesInstanceUID>/<region>.nii.gz``, or DICOM in that place.
+"""Masks beside the images of a repository: ``masks/<SeriesInstanceUID>/<region>.nii.gz``, or DICOM files there.
 
-A DICOM Segmentation or RT Structure Set (``.dcm``, of any name) holds the regions that its segments or structures are
-called; a NIfTI of a region comes before it.
+A DICOM Segmentation or RT Structure Set (``.dcm``, any file name) holds the regions that its segments or structures
+name. A NIfTI file of a region takes precedence.
 """
 
 import logging
@@ -32,14 +32,14 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Misplaced:
-    """Something in the folder of masks that is not used; ``where`` holds pseudonyms in place of UIDs and names."""
+    """An entry of the masks folder that is not used; ``where`` holds pseudonyms in place of UIDs and names."""
 
     where: str
     why: str
 
 
 def checked_labels(labels: Labels) -> Labels:
-    """Raises UserError where a value is no whole number above 0, or stands for something that is no region."""
+    """Return the labels unchanged. Raises UserError if a value is not a whole number above 0, or a name is no region."""
     for value, region in labels.items():
         if not isinstance(value, int) or value < 1 or region not in MASK_NAMES:
             raise UserError(
@@ -50,22 +50,22 @@ def checked_labels(labels: Labels) -> Labels:
 
 
 def mask_folders(root: Path, key: bytes, labels: Labels = NO_LABELS) -> dict[str, Mapping[str, Path]]:
-    """Files of masks by the pseudonym of the series (or radiograph) they belong to, then by region.
+    """Find the mask files, by pseudonym of the series or radiograph, then by region.
 
-    Where ``labels`` are stated, a region without a file of its own is read from ``labels.nii.gz``, or from the only
-    file of its folder.
+    If ``labels`` are stated, a region without a file of its own is read from ``labels.nii.gz``, or from the only file
+    of its folder.
     """
     return {make_pseudonym(key, folder.name): _files(folder, labels) for folder in _folders(root)}
 
 
 def warn_of_masks_without_partner(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> None:
-    """Log what of the folder of masks is not used, and the remedy."""
+    """Log the entries of the masks folder that are not used, and the remedy."""
     for why, count in Counter(one.why for one in misplaced_masks(root, series, key, labelled)).items():
         logger.warning("%s: %d not used: %s; %s", root / FOLDER, count, why, REMEDY)
 
 
 def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> Iterator[Misplaced]:
-    """Folders that belong to no series, and files whose name is no region."""
+    """List the mask folders that match no series, and the files whose name is not a region."""
     uids = {one.uid for one in series}
     for folder in _folders(root):
         name = make_pseudonym(key, folder.name)
@@ -107,8 +107,8 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _regions_of_dicom(path: Path, labels: Labels) -> dict[str, Path]:
-    """The regions of a Segmentation or RT Structure Set. One that cannot be read stands for the lesion: whoever reads
-    the case sets it aside with the reason.
+    """Read the regions in a Segmentation or RT Structure Set. An unreadable file counts as a lesion mask, so that the
+    reader of the case sets the case aside with the reason.
     """
     from kicc_ml.dicom.results.drawn_masks import read_header  # highdicom takes a second to import
 

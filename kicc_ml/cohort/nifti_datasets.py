@@ -1,7 +1,7 @@
 """Training folders of nnU-Net and of the Medical Segmentation Decathlon (MSD) as cohorts.
 
-``dataset.json`` says what is what; case ids are the names that the folder uses. Hospitals are said by ``sites.csv``
-beside it (columns ``case_id``, ``site``, and perhaps ``person_id``), or by a pattern of the case ids.
+``dataset.json`` describes the folder. Case ids are those of the folder. The hospitals are read from ``sites.csv``
+beside it (columns ``case_id``, ``site`` and optionally ``person_id``), or from a pattern of the case ids.
 """
 
 import logging
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 DATASET, SITES = "dataset.json", "sites.csv"
 REMEDY = "lay the dataset.json of nnU-Net or MSD there"
 BACKGROUND = ("background", "ignore")
-#: What stands for values that are another region, or none.
+#: The name for values that are another region, or none.
 OTHER = "other"
-#: How nnU-Net numbers channels in file names.
+#: File names of nnU-Net end with the channel number.
 CHANNEL = re.compile(r"(.+)_(\d{4})")
-#: The part of a pattern of case ids that is the hospital.
+#: The part of a case id pattern that matches the hospital.
 SITE_PART = "{site}"
 MAX_STARS = 3
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A scan of a data set and the file of its labels."""
+    """A scan of a data set and its label file."""
 
     case_id: str
     image: Path
@@ -52,22 +52,22 @@ def nnunet(
     mask_labels: Labels = NO_LABELS,
     spacing_known: bool = True,
 ) -> Cohort:
-    """The training cases of an nnU-Net data set: ``imagesTr/<case>_0000.nii.gz`` and ``labelsTr/<case>.nii.gz``.
+    """Read the training cases of an nnU-Net data set: ``imagesTr/<case>_0000.nii.gz`` and ``labelsTr/<case>.nii.gz``.
 
-    ``dataset.json`` of nnU-Net 1 and 2 is read: ``channel_names`` or ``modality``, ``labels`` (regions of several
-    values too), ``file_ending``, and the list ``dataset`` where there is one. The channel ``CT`` is in HU; another is
-    taken for grey values without units. Names of labels are matched with this project's regions (infection, GGO, left
-    lung, ...); those that are none of them are left out and said. Where the lung has one value, lesions are part of it.
+    ``dataset.json`` of nnU-Net 1 or 2 is read: ``channel_names`` or ``modality``, ``labels`` (also regions of several
+    values), ``file_ending``, and the mapping ``dataset`` if present. The channel ``CT`` is in HU; any other channel is
+    read as grey values without units. Label names are matched with this project's regions (infection, GGO, left lung,
+    ...); other labels are left out with a warning. If the lung has a single value, lesions are part of the lung.
 
     Args:
-        root: the folder ``DatasetNNN_Name``, or one with nothing but that in it.
-        site_pattern: the hospital within a case id, where ``sites.csv`` does not say it: ``{site}_*`` takes what
-            stands before the first underscore; ``*`` is any text.
-        mask_labels: what the values of the label files stand for, in place of the names in ``dataset.json``.
-        spacing_known: False where the files state 1 mm because nobody knew it.
+        root: the folder ``DatasetNNN_Name``, or a folder that contains only that one.
+        site_pattern: the place of the hospital in a case id, for a folder without ``sites.csv``: ``{site}_*`` takes the
+            text before the first underscore; ``*`` is any text.
+        mask_labels: the meaning of the values of the label files, in place of the names in ``dataset.json``.
+        spacing_known: False if the files state 1 mm because the true spacing is unknown.
 
     Raises:
-        UserError: no data set there, no label that is a region, a case without a hospital.
+        UserError: there is no data set, no label is a region, or a case has no hospital.
     """
     folder = _dataset_folder(existing_folder(root, "the data set"))
     facts = read_json_object(folder / DATASET, REMEDY)
@@ -85,9 +85,9 @@ def msd(
     mask_labels: Labels = NO_LABELS,
     spacing_known: bool = True,
 ) -> Cohort:
-    """The training cases of an MSD task: the pairs of ``image`` and ``label`` that ``training`` in its JSON lists.
+    """Read the training cases of an MSD task: the pairs of ``image`` and ``label`` that ``training`` in its JSON lists.
 
-    Everything else as of :func:`nnunet`; a case id is the name of the file of labels without its suffix.
+    Arguments and labels are those of :func:`nnunet`. A case id is the name of the label file without its suffix.
     """
     folder = _dataset_folder(existing_folder(root, "the data set"))
     facts = read_json_object(folder / DATASET, REMEDY)
@@ -120,7 +120,7 @@ def _objects(facts: Mapping[str, Any], name: str, folder: Path) -> list[dict[str
 
 
 def _inside(folder: Path, stated: Any) -> Path:
-    """A file that ``dataset.json`` names, which lies below its folder."""
+    """Return the path of a file that ``dataset.json`` names. Raises UserError if it is not below the folder."""
     path = PurePosixPath(str(stated or ""))
     if not path.name or path.is_absolute() or ".." in path.parts:
         raise UserError(f"{folder / DATASET}: {stated!r} is no file below {folder}; correct the list")
@@ -128,7 +128,7 @@ def _inside(folder: Path, stated: Any) -> Path:
 
 
 def _channel(facts: Mapping[str, Any], folder: Path) -> tuple[int, Units]:
-    """Number of the channel that is read, and its units: CT where there is one, else the only one."""
+    """Find the number of the channel to read, and its units: CT if there is one, else the only channel."""
     stated = facts.get("channel_names", facts.get("modality", {"0": "CT"}))
     channels = stated if isinstance(stated, dict) else {}
     names = {str(number): str(name).strip().lower() for number, name in channels.items()}
@@ -142,7 +142,7 @@ def _channel(facts: Mapping[str, Any], folder: Path) -> tuple[int, Units]:
 
 
 def _listed_by_nnunet(facts: Mapping[str, Any], folder: Path, channel: int) -> list[Pair]:
-    """Pairs of the mapping ``dataset`` of nnU-Net 2, where there is one."""
+    """List the pairs in the mapping ``dataset`` of nnU-Net 2, if present."""
     listed = facts.get("dataset", {})
     if not isinstance(listed, dict):
         raise UserError(f"{folder / DATASET}: dataset is no mapping of cases to images and label; {REMEDY}")
@@ -166,7 +166,7 @@ def _found_by_nnunet(folder: Path, channel: int, ending: str) -> list[Pair]:
 
 
 def _labels_of_regions(facts: Mapping[str, Any], folder: Path, stated: Labels) -> dict[str, Labels]:
-    """For each region of the label files what their values stand for."""
+    """Map each region to the meaning of the values in its label files."""
     if stated:
         named = dict(checked_labels(stated))
         return dict.fromkeys([region for region in MASK_NAMES if region in named.values()], named)
@@ -182,14 +182,14 @@ def _labels_of_regions(facts: Mapping[str, Any], folder: Path, stated: Labels) -
         )
     if others := sorted(name for name in names if not find_named_region(name)):
         logger.warning("%s: labels that are no region are left out: %s", folder / DATASET, ", ".join(others))
-    if len(values.get("lung", ())) == 1:  # one value for each voxel: what is a lesion is no lung there
+    if len(values.get("lung", ())) == 1:  # a voxel has one value, so a lesion voxel would not count as lung
         values["lung"] |= {value for region in with_parts("lesion") for value in values.get(region, ())}
     everything = {value for marked in names.values() for value in marked}
     return {region: {one: region if one in own else OTHER for one in everything} for region, own in values.items()}
 
 
 def _values_of_names(facts: Mapping[str, Any], folder: Path) -> dict[str, tuple[int, ...]]:
-    """Values by name: ``{"lesion": 1, "lung": [1, 2]}`` of nnU-Net 2, ``{"1": "lesion"}`` of nnU-Net 1 and MSD."""
+    """Read the values by label: ``{"lesion": 1, "lung": [1, 2]}`` (nnU-Net 2) or ``{"1": "lesion"}`` (nnU-Net 1, MSD)."""
     labels = facts.get("labels")
     found: dict[str, tuple[int, ...]] = {}
     for key, value in labels.items() if isinstance(labels, dict) else ():
@@ -238,7 +238,7 @@ def _cohort(
 
 
 def _sites(cases: Sequence[str], folder: Path, pattern: str | None) -> dict[str, tuple[str, str]]:
-    """Hospital and person of each case by ``sites.csv``, else by the pattern; without either the folder is the site."""
+    """Find hospital and person of each case in ``sites.csv``, else by the pattern, else the folder is the site."""
     if (folder / SITES).is_file():
         return _sites_of_table(cases, folder / SITES)
     if pattern is None:
@@ -260,7 +260,7 @@ def _sites_of_table(cases: Iterable[str], path: Path) -> dict[str, tuple[str, st
     found = {
         case: (site, person if isinstance(person, str) else "")
         for case, site, person in rows
-        if isinstance(case, str) and isinstance(site, str)  # an empty cell is no text
+        if isinstance(case, str) and isinstance(site, str)  # an empty cell is not a str
     }
     if strange := [case for case in cases if case not in found]:
         raise UserError(f"{path} has no hospital of {_some(strange)}; add a line for each case")
@@ -268,7 +268,7 @@ def _sites_of_table(cases: Iterable[str], path: Path) -> dict[str, tuple[str, st
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """A pattern of case ids as a regular expression, which no pattern makes slow."""
+    """Convert a pattern of case ids to a regular expression; every allowed pattern matches in short time."""
     if pattern.count(SITE_PART) != 1 or pattern.count("*") > MAX_STARS:
         raise UserError(
             f"cohort.site_pattern={pattern}: write {SITE_PART} once and * at most {MAX_STARS} times, for example "

@@ -1,4 +1,4 @@
-"""The clinical rows of patients to predict, found by the patient ID of their scans."""
+"""Clinical values of patients to predict, looked up by the patient id of their scans."""
 
 import logging
 from collections.abc import Mapping
@@ -21,14 +21,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PatientTable:
-    """Features by (site, patient ID), as the hospital writes them; they stay in memory."""
+    """The features of patients, by site and patient id as the hospital writes them; they stay in memory."""
 
     values: Mapping[tuple[str, str], Mapping[str, float]]
 
     def of(self, path: Path, patient_id: str) -> Mapping[str, float]:
-        """The features of a patient, none where the table has no such row. The ID is enough where it is at one site.
+        """Look up the features of a patient; none if the table has no such row.
 
-        Raises UserError where the ID is at several sites and the scan's ``path`` runs through the folder of none.
+        An id that occurs at one site only is enough to find the row. If it occurs at several sites, the site is the
+        part of the scan's ``path`` that names one of them.
+
+        Raises UserError if the id occurs at several sites and ``path`` names none of them.
         """
         rows = {where: row for (where, one), row in self.values.items() if one == patient_id}
         site = next((part for part in path.parts if part in rows), "")
@@ -49,10 +52,10 @@ class PatientTable:
 
 
 def read_patients(path: Path) -> PatientTable:
-    """A table as a repository has it, less what was dated too late (:mod:`kicc_ml.cohort.temporal_guard`), or as a
-    public set is published (:mod:`kicc_ml.cohort.public.layouts`).
+    """Read a clinical table of a repository, or of a public set in a known layout.
 
-    Raises TableError for a missing column or a bad cell.
+    Values of a repository's table that are dated too late are removed (:mod:`kicc_ml.cohort.temporal_guard`). Layouts
+    are those of :mod:`kicc_ml.cohort.public.layouts`. Raises TableError for a missing column or an invalid cell.
     """
     published = published_patients(path)
     if published is not None:
@@ -61,9 +64,9 @@ def read_patients(path: Path) -> PatientTable:
 
 
 def read_table_cases(path: Path) -> list[Case]:
-    """The patients of such a table as cases without images, their ids as those of the cohort.
+    """Read the patients of a clinical table as cases without images; case ids are those of the cohort.
 
-    Pseudonyms are under the key of the folder that the table lies in, as of a repository there.
+    Pseudonyms use the key of the folder of the table, as for a repository in that folder.
     """
     published = published_patients(path)
     if published is not None:
@@ -77,7 +80,7 @@ def read_table_cases(path: Path) -> list[Case]:
 
 
 def _values(path: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Features by site and patient ID."""
+    """Read the features by site and patient id."""
     table = read_clinical(path)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     values: list[Any] = features(table).to_dict("records")

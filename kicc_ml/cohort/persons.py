@@ -1,4 +1,4 @@
-"""Who is the same person: what links cases, and what to do with one person at two hospitals."""
+"""Identity of persons: traces that link cases, and a policy for a person at two hospitals."""
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Sequence
@@ -17,17 +17,17 @@ PersonConflict = Literal["refuse", "drop"]
 
 
 class PersonConflictError(UserError):
-    """One person is a patient of two hospitals, and the policy is to refuse."""
+    """One person is a patient of two hospitals, and the policy is to refuse that."""
 
 
 def link_persons(traces: Sequence[Collection[Hashable]]) -> list[int]:
-    """Group what shares a trace (a person id, a study, a near-duplicate image), also through a third.
+    """Group cases that share a trace (a person id, a study, a near-duplicate image), directly or through other cases.
 
     Args:
-        traces: per case, whatever points to its person.
+        traces: for each case, the traces of its person.
 
     Returns:
-        per case, the position of the first case of the same person.
+        For each case, the position of the first case of the same person.
     """
     holders = defaultdict(list)
     for position, of_case in enumerate(traces):
@@ -43,14 +43,14 @@ def link_persons(traces: Sequence[Collection[Hashable]]) -> list[int]:
 def resolve_conflicts(cases: Sequence[Case], policy: PersonConflict) -> tuple[list[Case], int]:
     """Apply the policy to persons with cases at several sites.
 
-    Under ``drop`` the site of the earliest known admission keeps its cases of the person, between equals the
-    one that comes first in ``cases``: the later stay knows the outcome of the earlier one.
+    Under ``drop``, the site of the earliest known admission keeps its cases of the person, because a later stay knows
+    the outcome of the earlier one. Between equals, the first in ``cases`` is kept.
 
     Returns:
-        the cases kept, in order, and how many were dropped.
+        The cases kept, in order, and the number of cases dropped.
 
     Raises:
-        PersonConflictError: the policy is ``refuse`` and somebody is a patient of two sites.
+        PersonConflictError: the policy is ``refuse`` and a person has cases at two sites.
     """
     if policy not in ("refuse", "drop"):
         raise UserError(f"person_conflict={policy} is unknown; choose refuse or drop")

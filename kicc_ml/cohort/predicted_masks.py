@@ -1,4 +1,4 @@
-"""Masks that somebody else predicted: which file is of which case, and what it says on the grid of the CT."""
+"""Masks that other software predicted: files are matched with cases, and masks are read on the grid of the CT."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +22,11 @@ SEGMENTATION_SUFFIX = ".dcm"
 
 
 def files_by_case(folder: Path, cases: Mapping[str, Case]) -> list[tuple[str, Path]]:
-    """Case id and file of every mask below ``folder``; a file of no case comes with its own name.
+    """List every mask file below ``folder`` with its case id; a file of no case has its own name in place of the id.
 
-    A NIfTI is named ``<case_id>.nii.gz``. So may a DICOM Segmentation be (``.dcm``), or its folder; else it is of the
-    case whose CT it refers to. Raises UserError that names all segments which are no region.
+    A NIfTI file is named ``<case_id>.nii.gz``. A DICOM Segmentation (``.dcm``), or its folder, may be named so too;
+    else the CT that it refers to determines the case. Raises UserError, with all names, if segments are no known
+    region.
     """
     nifti = [
         (strip_suffix(path), path) for path in _files(folder.glob("*")) if path.name.lower().endswith(NIFTI_SUFFIXES)
@@ -38,9 +39,10 @@ def files_by_case(folder: Path, cases: Mapping[str, Case]) -> list[tuple[str, Pa
 
 
 def predicted_masks(case: Case, path: Path, volume: Volume) -> dict[str, np.ndarray]:
-    """Regions by name, bool ``[x, y, z]`` on the grid of ``volume``, the CT of a case; a NIfTI holds the lesion.
+    """Read predicted regions as bool ``[x, y, z]`` on the grid of ``volume``, the CT of the case.
 
-    Raises UserError for a file on another grid, with other values than 0 and one more, or without a lesion.
+    A NIfTI file holds the lesion only. Raises UserError for a file on another grid, with other values than 0 and one
+    more, or without a lesion.
     """
     if path.suffix.lower() != SEGMENTATION_SUFFIX:
         return _from_nifti(case, path, volume)

@@ -1,4 +1,4 @@
-"""From a repository to cases: the rows of the table joined with the index images."""
+"""Cases of a repository: the rows of its clinical table are joined with the index images."""
 
 import hashlib
 import logging
@@ -49,7 +49,7 @@ SITE_IN_ID = 80
 
 
 class NoHospitalsError(UserError):
-    """A repository without hospital folders: nothing to train on, but a table can be summarised."""
+    """The repository has no hospital folders: it cannot be trained on, but its table can be summarised."""
 
 
 def repository(
@@ -68,34 +68,35 @@ def repository(
     mask_labels: Labels = NO_LABELS,
     endpoints: Sequence[str] = (),
 ) -> Cohort:
-    """The cases of a repository laid down as ``root/<site>/**`` DICOM and ``root/clinical.csv`` (or parquet, or Excel).
+    """Read the cases of a repository: DICOM files in ``root/<site>/**`` and ``root/clinical.csv`` (or parquet, Excel).
 
-    Hospitals may be without images, or all of them.
+    Some or all hospitals may have no images.
 
     Args:
         root: the repository.
         ct_window_days, cxr_window_days: first and last day, from admission, of an index image; None: any day.
         guard_endpoints: an image or a dated value later than the day of one of these is not used; empty for a
             task that predicts no outcome, such as segmentation.
-        person_conflict: one person at two hospitals is an error ("refuse"), or only the case of the earliest
-            admission is kept, else of the first row ("drop").
-        index_cache: where the index keeps what it has read.
-        gaps, tilt: what becomes of a CT with gaps or uneven spacing, and of one of a tilted gantry
+        person_conflict: "refuse" raises an error for a person at two hospitals; "drop" keeps only the case of the
+            earliest admission, else of the first row.
+        index_cache: the parquet file that caches the DICOM index.
+        gaps, tilt: the treatment of a CT with gaps or uneven spacing, and of a CT with a tilted gantry
             (:class:`kicc_ml.dicom.series.geometry.GeometryPolicy`).
-        ct_ranking: criteria by which one of several CT series of a study is taken, the weightiest first
+        ct_ranking: the criteria that choose one of several CT series of a study, the most important first
             (:mod:`kicc_ml.cohort.ct_ranking`).
-        serial: which of a patient's images within the window is taken: the first, or the latest before an endpoint; or
-            "pooled": outcome models learn from the first and predict from all.
-        composites: further endpoints by name, each of which is met where any of those listed is.
-        mask_labels: what the values of mask files of several labels stand for.
-        endpoints: columns of the table that are endpoints by their own names (0/1), for example ``niv_or_death``; they
-            guard images and values as those of ``guard_endpoints`` do, if any do.
+        serial: which of a patient's images in the window is chosen: "first", or "latest" before an endpoint; with
+            "pooled", outcome models learn from the first and predict from all.
+        composites: additional endpoints by name; each is 1 if any of its listed endpoints is 1.
+        mask_labels: the meaning of the values in mask files of several labels.
+        endpoints: additional 0/1 columns that are endpoints, for example ``niv_or_death``. They guard images and values
+            like ``guard_endpoints``, unless ``guard_endpoints`` is empty.
 
     Returns:
-        one case per row of the table, in its order; a row without images is kept as a clinical-only case.
+        One case per row of the table, in its order; a row without images becomes a case with clinical data only.
 
     Raises:
-        UserError: no hospitals, no table or a bad one, one person at two hospitals, a composite of unknown endpoints.
+        UserError: no hospitals, no table or an invalid one, one person at two hospitals, a composite of unknown
+            endpoints.
     """
     root = Path(root)
     folders = hospitals_with_images(root)
@@ -118,7 +119,7 @@ def repository(
 
 
 def hospitals(root: Path) -> list[str]:
-    """Names of the hospital folders of a repository.
+    """List the names of the hospital folders of a repository.
 
     Raises:
         UserError: there is no such folder.
@@ -134,7 +135,7 @@ def hospitals(root: Path) -> list[str]:
 
 
 def hospitals_with_images(root: Path) -> list[str]:
-    """The same, none for a folder that holds a clinical table alone."""
+    """List the names of the hospital folders; an empty list for a folder that holds only a clinical table."""
     try:
         return hospitals(root)
     except NoHospitalsError:
@@ -144,7 +145,7 @@ def hospitals_with_images(root: Path) -> list[str]:
 
 
 def clinical_path(root: Path) -> Path:
-    """The first of ``TABLES`` that lies in a repository, else ``clinical.csv``."""
+    """Find the first of ``TABLES`` that exists in a repository, else ``clinical.csv``."""
     return next((root / name for name in TABLES if (root / name).exists()), root / TABLES[0])
 
 
@@ -156,7 +157,7 @@ def join(
     masks: Mapping[str, Mapping[str, Path]],
     person_conflict: PersonConflict,
 ) -> tuple[list[Case], Flow]:
-    """The core of :func:`repository`: rows of a read clinical table and the index of images, by pseudonym."""
+    """Join the rows of a clinical table with the index of images, by pseudonym; the core of :func:`repository`."""
     flow = Flow(rows=len(table))
     flow.counts.update(table.attrs.get("converted", {}))
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
@@ -183,12 +184,12 @@ def join(
 
 
 def case_id(site: str, patient: str) -> str:
-    """``<site>_<patient pseudonym>``, safe as a file name and on a command line."""
+    """Make a case id ``<site>_<patient pseudonym>`` that is safe as a file name and on a command line."""
     return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)[:SITE_IN_ID]}_{patient}"
 
 
 def warn_of_dates(root: Path, flow: Flow) -> None:
-    """Say it where images are left out because their days do not fit the dates of the table: half of them or more."""
+    """Warn if the days of images do not fit the table: that excludes at least as many images as there are cases with one."""
     left_out = {why: n for why, n in flow.counts.items() if why.endswith((NO_DAY, OUTSIDE_WINDOW))}
     used = sum(n for what, n in flow.counts.items() if what.startswith("cases with ") and not what.endswith("no image"))
     if left_out and sum(left_out.values()) >= used:
@@ -196,7 +197,7 @@ def warn_of_dates(root: Path, flow: Flow) -> None:
 
 
 def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
-    """Further endpoints: 1 where any of the parts is, 0 where all are 0, unknown otherwise."""
+    """Add composite endpoints: 1 if any of the parts is 1, 0 if all are 0, unknown otherwise."""
     if unknown := sorted({part for parts in composites.values() for part in parts} - set(case.endpoints)):
         raise UserError(f"composites: {', '.join(unknown)} unknown; there are {', '.join(case.endpoints)}")
     met = {name: [case.endpoints[part] for part in parts] for name, parts in composites.items()}
@@ -205,7 +206,7 @@ def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case
 
 
 def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow, cause: str) -> dict[str, list[Series]]:
-    """Usable series per patient of the table; the others are counted, strangers with a warning and its ``cause``."""
+    """Group usable series by patient of the table; count the others, and warn of series without a row."""
     images: dict[str, list[Series]] = {patient: [] for patient in patients}
     strangers = Counter(one.site for one in series if one.usable and one.patient not in images)
     if strangers:
@@ -222,15 +223,15 @@ def _images_of(patients: Sequence[str], series: Sequence[Series], flow: Flow, ca
 
 
 def _traces(row: Mapping, images: Sequence[Series], key: bytes) -> set[tuple[str, str]]:
-    """What reveals the person: the stated id, and a study or series filed at two hospitals."""
+    """Collect the traces of a person: the stated id, and the studies and series, which two hospitals may share."""
     stated = {("person", make_pseudonym(key, row["person_id"]))} if row.get("person_id") else set()
     return stated | {("study", one.study) for one in images} | {("series", one.uid) for one in images}
 
 
 def _copies(cases: Sequence[Case]) -> dict[str, set[tuple[str, str]]]:
-    """Per person, digests of what the index images show, for those of a size that another hospital has too.
+    """Compute digests of index images, by person, if an image of another hospital has the same size.
 
-    The middle slice stands for a CT: two people never share one to the last bit.
+    The digest of a CT is that of its middle slice: two people never have one that is equal to the last bit.
     """
     images = [(case, image) for case in cases for image in (case.ct, case.cxr) if image]
     sites_of_size = defaultdict(set)
@@ -244,7 +245,7 @@ def _copies(cases: Sequence[Case]) -> dict[str, set[tuple[str, str]]]:
 
 
 def _pixel_trace(path: Path) -> set[tuple[str, str]]:
-    """Digest of the decoded values, whatever their compression; none if blank or past decoding."""
+    """Compute the digest of the decoded pixel values, for any compression; none if the image is blank or unreadable."""
     try:
         stored = read_image(path).stored
     except UserError:

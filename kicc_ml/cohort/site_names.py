@@ -1,4 +1,4 @@
-"""Names of hospitals in a table beside those of the folders of their images."""
+"""Comparison of hospital names in a clinical table with the names of the image folders."""
 
 import logging
 import unicodedata
@@ -11,12 +11,12 @@ from kicc_ml.core.shown import make_printable
 
 logger = logging.getLogger(__name__)
 
-#: So many patients of a hospital without a folder are no misspelling of another one.
+#: A hospital without a folder that has at least this many patients is not a misspelling of another one.
 LEAST_WITHOUT_FOLDER = 5
 
 
 def spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
-    """Korean folder names from a Mac are decomposed (NFD), tables composed (NFC): spell like the folder."""
+    """Replace a hospital name by the folder name that differs only in Unicode form (macOS decomposes Hangul)."""
     folders = {unicodedata.normalize("NFC", folder): folder for folder in sites or ()}
     return site.map(
         lambda name: folders.get(unicodedata.normalize("NFC", name), name) if isinstance(name, str) else None
@@ -24,7 +24,7 @@ def spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Ser
 
 
 def known_sites(path: Path, site: pd.Series, folders: Collection[str] | None) -> Collection[str] | None:
-    """What a cell of ``site`` may be: a folder, or a hospital without images that is too large for a misspelling."""
+    """List the allowed hospital names: the folders, and hospitals without a folder that have enough patients."""
     if not folders:
         return None
     patients = site.value_counts()

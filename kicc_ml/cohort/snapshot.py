@@ -1,7 +1,7 @@
-"""The cases of a cohort as a file of plain values, and back: what one process has read, others need not read again.
+"""A file of the cases of a cohort, so that other processes need not read the cohort again.
 
-The file holds paths and clinical values. It is for the user's own folder, never for a run folder. Dates are not in it:
-once the cases are chosen nothing needs them.
+The file holds paths and clinical values. It belongs in the user's own folder, never in a run folder. It holds no dates,
+because nothing needs them once the cases are chosen.
 """
 
 import json
@@ -17,9 +17,9 @@ from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.core.files import write_bytes
 from kicc_ml.core.types import Case, Series
 
-#: What stays behind: true dates.
+#: True dates, which are not written.
 DATES_OF_SERIES, DATES_OF_CASE = ("acquired",), ("admitted",)
-#: Of a series as JSON: the folder that its files lie in, each file being named from there.
+#: The key for the folder of a series; file paths in JSON are relative to it.
 FOLDER = "folder"
 TUPLES_OF_SERIES = ("reasons", "frames")
 
@@ -29,8 +29,8 @@ def write_snapshot(path: Path, cohort: Cohort, read_by: str) -> None:
 
     Args:
         path: the file.
-        cohort: the cases, and how they came to be these.
-        read_by: digest of the settings that the cohort was read by.
+        cohort: the cases and their flow.
+        read_by: the digest of the settings of the cohort.
 
     Raises:
         TargetError: the file cannot be written.
@@ -40,10 +40,10 @@ def write_snapshot(path: Path, cohort: Cohort, read_by: str) -> None:
 
 
 def read_snapshot(path: Path, read_by: str) -> Cohort | None:
-    """Read the cohort of :func:`write_snapshot`.
+    """Read the cohort that :func:`write_snapshot` wrote.
 
     Returns:
-        the cohort; None where there is no such file, or one of other settings or of another version.
+        The cohort; None if there is no such file, or if it has other settings or another version.
     """
     try:
         kept = json.loads(path.read_bytes())
@@ -100,7 +100,7 @@ def _series_from_json(kept: Mapping[str, Any]) -> Series:
 
 
 def _numbers_to_json(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Numbers by name; None for what is unknown, since NaN is no JSON."""
+    """Convert numbers by name to JSON; None for unknown values, because JSON has no NaN."""
     return {name: None if isnan(value) else float(value) for name, value in values.items()}
 
 

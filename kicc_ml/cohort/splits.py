@@ -1,8 +1,8 @@
-"""Who is trained on, who selects, who is judged: folds over hospitals or patients, saved once and read back.
+"""Folds over hospitals or patients: the cases to train on, to validate on and to test on; saved as JSON.
 
-Every function takes the cases of a cohort and gives the folds, or the one named ``fold``. Persons are never
-shared: the cases of a tested person are in no other part of that fold, whatever their hospital. A fold
-depends on the cases, the parameters and the seed alone, not on which other folds are asked for.
+Every function takes the cases of a cohort and returns all folds, or only the fold named ``fold``. A person is never on
+two sides: other cases of a tested person are left out of that fold, at any hospital. A fold depends only on the cases,
+the parameters and the seed, not on the other requested folds.
 """
 
 import logging
@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 ALL = "all"
 POOLED = "other"
-#: Whole hospitals are held back for validation where at least this many are on the training side: with
-#: fewer, the model would see two at most, and unseen hospitals are what it is for.
+#: From this many training hospitals on, whole hospitals are held back for validation. With fewer, at most two would
+#: be left to train on, and the aim of the model is to work at unseen hospitals.
 SITES_TO_VALIDATE_BY_SITE = 4
 
 
@@ -42,10 +42,10 @@ def leave_one_site_out(
     min_patients: int = 1,
     fold: str | None = None,
 ) -> list[Split]:
-    """One fold per site, tested on it; sites with fewer than ``min_patients`` cases are one fold ``other``.
+    """Make one fold per site, which is tested; sites with fewer than ``min_patients`` cases form the fold ``other``.
 
     Raises:
-        UserError: fewer than two groups of sites, nobody left to train on, no fold of that name.
+        UserError: fewer than two groups of sites, no case left to train on, or no fold of that name.
     """
     site_of = _pool_small_sites(cases, min_patients)
     sites = sorted(set(site_of.values()))
@@ -66,10 +66,10 @@ def site_kfold(
     seed: int = 0,
     fold: str | None = None,
 ) -> list[Split]:
-    """``folds`` folds of whole sites, of about equal numbers of cases.
+    """Make ``folds`` folds whose test sides are whole sites, with about equal numbers of cases.
 
     Raises:
-        UserError: fewer sites than folds, nobody left to train on, no fold of that name.
+        UserError: fewer sites than folds, no case left to train on, or no fold of that name.
     """
     sites = [case.site for case in cases]
     if len(set(sites)) < folds or folds < 2:
@@ -89,13 +89,13 @@ def site_pairs(
     seed: int = 0,
     fold: str | None = None,
 ) -> list[Split]:
-    """A fold for every two of ``groups`` groups of whole sites, ``without-1-2`` and so on, trained on the others.
+    """Make one fold for each pair of ``groups`` groups of whole sites (``without-1-2`` ...), trained on the other groups.
 
-    For any two sites there is a fold that saw neither. Each case is tested once: group 1 by ``without-1-2``, group 2 by
-    ``without-2-3`` and the last by the one without it and the first.
+    For any two sites there is a fold whose model saw neither. Each case is tested once: group 1 in ``without-1-2``,
+    group 2 in ``without-2-3``, and the last group in the fold without the first and the last group.
 
     Raises:
-        UserError: fewer sites than groups or fewer than three groups, no fold of that name.
+        UserError: fewer sites than groups, fewer than three groups, or no fold of that name.
     """
     sites = [case.site for case in cases]
     if groups < 3 or len(set(sites)) < groups:
@@ -118,7 +118,7 @@ def _without(
     val_fraction: float,
     seed: int,
 ) -> Split:
-    """Neither group of the pair is trained on; one of them is tested if the pair is the one that tests it."""
+    """Make a fold that trains on neither group of the pair; one of the groups is tested if this pair tests it."""
     first, second = pair
     tested = second if (first, second) == (0, len(members) - 1) else first if second == first + 1 else None
     test = [] if tested is None else members[tested]
@@ -135,10 +135,10 @@ def patient_kfold(
     seed: int = 0,
     fold: str | None = None,
 ) -> list[Split]:
-    """``folds`` folds of persons, every site spread over them: how well a model does at hospitals it knows.
+    """Make ``folds`` folds of persons, with every site spread over all folds, to test a model at hospitals it knows.
 
     Raises:
-        UserError: fewer persons than folds, nobody left to train on, no fold of that name.
+        UserError: fewer persons than folds, no case left to train on, or no fold of that name.
     """
     persons = [case.person for case in cases]
     if len(set(persons)) < folds or folds < 2:
@@ -148,7 +148,7 @@ def patient_kfold(
         )
     sites = [case.site for case in cases]
     largest = max(sorted(set(sites)), key=sites.count)
-    # A site with fewer cases than folds cannot be in each of them; it is spread as part of the largest.
+    # A site with fewer cases than folds cannot be in every fold; it is spread as a part of the largest site.
     strata = [site if sites.count(site) >= folds else largest for site in sites]
     parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(cases, strata, persons)
     return _splits(cases, _numbered(cases, parts), val_fraction, seed, fold)
@@ -157,10 +157,10 @@ def patient_kfold(
 def all_cases(
     cases: Sequence[Case], *, val_fraction: float = 0.1, seed: int = 0, fold: str | None = None
 ) -> list[Split]:
-    """One fold ``all`` without a test: a model for use elsewhere, trained on all but a small part.
+    """Make one fold ``all`` without a test side: a model for use elsewhere that is trained on almost all cases.
 
-    With ``val_fraction`` 0 it is trained on all there is, and its last weights are kept: where cases are few, one more
-    to learn from is worth more than one to select on.
+    With ``val_fraction`` 0 it trains on all cases, and its last weights are kept: if cases are few, one more case to
+    learn from is more useful than one to select on.
     """
     if val_fraction == 0:
         ordered = sorted(index_by_id(cases).values(), key=lambda case: case.case_id)
@@ -169,15 +169,15 @@ def all_cases(
 
 
 def write_splits(path: Path, splits: Sequence[Split]) -> None:
-    """Save folds as JSON; the file is there whole or not at all."""
+    """Write folds as JSON; the file is complete or absent."""
     write_json(path, {"folds": [asdict(split) for split in splits]})
 
 
 def read_splits(path: Path) -> list[Split]:
-    """Read the folds of :func:`write_splits`.
+    """Read the folds that :func:`write_splits` wrote.
 
     Raises:
-        UserError: the file is missing, is no such file, or shares a person between two sides.
+        UserError: the file is missing, is not a split file, or has a person on two sides.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; it is written when a training starts")
@@ -194,7 +194,7 @@ def _from_json(one: Mapping) -> Split:
 
 
 def _pool_small_sites(cases: Sequence[Case], min_patients: int) -> dict[str, str]:
-    """The fold each site belongs to: its own, or the pooled one of small sites."""
+    """Map each site to its fold: its own fold, or the pooled fold of small sites."""
     sizes = Counter(case.site for case in cases)
     own = {site: _fold_name(site) for site, size in sizes.items() if size >= min_patients}
     pooled = POOLED if POOLED not in own.values() else f"{POOLED}-sites"
@@ -206,7 +206,7 @@ def _pool_small_sites(cases: Sequence[Case], min_patients: int) -> dict[str, str
 
 
 def _fold_name(site: str) -> str:
-    """A fold is a folder and a word on the command line: letters of any script, digits, ``_.-``."""
+    """Make a fold name that is safe as a folder and on a command line: letters of any script, digits, ``_.-``."""
     return re.sub(r"[^\w.-]", "-", site)
 
 
@@ -229,7 +229,7 @@ def _splits(
 
 
 def _named(folds: Mapping[str, T], fold: str | None) -> Mapping[str, T]:
-    """All folds, or the one of that name."""
+    """Select the fold of that name, or all folds if ``fold`` is None."""
     if fold is not None and fold not in folds:
         raise UserError(f"there is no fold {fold}; this split has: {', '.join(folds)}")
     return folds if fold is None else {fold: folds[fold]}
@@ -258,7 +258,7 @@ def _ids(cases: Iterable[Case]) -> tuple[str, ...]:
 
 
 def _hold_back(cases: Sequence[Case], val_fraction: float, rng: np.random.Generator) -> set[str]:
-    """Persons to validate on: of whole sites where enough are left, else one by one; never everybody."""
+    """Choose the persons to validate on: whole sites if there are enough of them, else single persons; never everyone."""
     by_site = len({case.site for case in cases}) >= SITES_TO_VALIDATE_BY_SITE
     group_of = {case.case_id: case.site if by_site else case.person for case in cases}
     chosen = _draw_groups(Counter(group_of.values()), val_fraction * len(cases), rng)
@@ -268,7 +268,7 @@ def _hold_back(cases: Sequence[Case], val_fraction: float, rng: np.random.Genera
 
 
 def _draw_groups(sizes: Mapping[str, int], target: float, rng: np.random.Generator) -> set[str]:
-    """Take groups in random order while that brings their total nearer to the target; at least one."""
+    """Choose groups in random order while each brings the total size nearer to the target; at least one group."""
     chosen, total = set(), 0
     for group in rng.permutation(sorted(sizes)).tolist():
         if abs(total + sizes[group] - target) < abs(total - target):

@@ -16,14 +16,14 @@ from kicc_ml.dicom.index.build import index_repository
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """From when a laboratory value counts as a finding. KICC-19 published none: settings, in common use."""
+    """Limits from which a laboratory value counts as a finding. KICC-19 published none; these are in common use."""
 
     lymphocyte_below_1e9_l: float = 1.0
     platelet_below_1e9_l: float = 150.0
     crp_from_mg_l: float = 10.0
 
 
-#: The columns a value is counted from, where it is not from images.
+#: The columns that an item is computed from, for items not computed from images.
 NEEDS = {
     **{item: ("sex",) for item in ("men", "women")},
     **{item: ("age_years",) for item in ("age_mean", "age_min", "age_max")},
@@ -45,17 +45,17 @@ def summary(
 ) -> dict[str, Any]:
     """Summarise a repository.
 
-    Images are counted from the index where hospital folders hold any, else from the columns ``ct_scans`` and
-    ``cxr_images`` of the table. A scan is a study with a usable CT, a radiograph a usable image.
+    Images are counted from the index if hospital folders hold any, else from the columns ``ct_scans`` and
+    ``cxr_images`` of the table. A CT scan is a study with a usable CT; a radiograph is a usable image.
 
     Returns:
-        the keys of ``SUMMARY_ITEMS``, ``known`` (of how many patients a count is), ``missing`` (empty cells a column),
-        ``images_from`` (``index``, ``table`` or None), ``disagreement`` (where the table states another number of
-        images), ``reason`` (why a key is None), and the same keys under ``by_site.<site>``. Counts are over the
-        known cells.
+        The keys of ``SUMMARY_ITEMS``, ``known`` (the number of patients with a known value, by item), ``missing`` (the
+        number of empty cells, by column), ``images_from`` (``index``, ``table`` or None), ``disagreement`` (items for
+        which the table states another number of images), ``reason`` (the reason for each None), and the same keys under
+        ``by_site.<site>``. Counts include known cells only.
 
     Raises:
-        UserError: ``root`` is no folder; no table, or a bad one.
+        UserError: ``root`` is not a folder; there is no table, or it is invalid.
     """
     root = Path(root)
     sites, series = _images(root, Path(index_cache) if index_cache else None)
@@ -65,7 +65,7 @@ def summary(
 
 
 def summarise(table: pd.DataFrame, counted: pd.DataFrame | None, cutoffs: Cutoffs) -> dict[str, Any]:
-    """The summary of a read table; ``counted`` is of :func:`image_counts`, or None without images."""
+    """Summarise a clinical table; ``counted`` is the result of :func:`image_counts`, or None without images."""
     by_site = {
         str(site): _describe(rows, None if counted is None else counted.loc[rows.index], cutoffs)
         for site, rows in table.groupby("site")
@@ -74,7 +74,7 @@ def summarise(table: pd.DataFrame, counted: pd.DataFrame | None, cutoffs: Cutoff
 
 
 def image_counts(table: pd.DataFrame, series: Iterable[Series], key: bytes) -> pd.DataFrame:
-    """``ct_scans`` and ``cxr_images`` per row of the table, from the usable series of an index."""
+    """Count the usable CT scans and radiographs of each row: columns ``ct_scans`` and ``cxr_images``."""
     usable = pd.DataFrame(
         [(one.patient, one.modality, one.study, len(one.files)) for one in series if one.usable],
         columns=["patient", "modality", "study", "files"],
@@ -108,7 +108,7 @@ def _describe(table: pd.DataFrame, counted: pd.DataFrame | None, cutoffs: Cutoff
 
 
 def _ages(ages: pd.Series) -> dict[str, float | None]:
-    """Mean to the digit that is printed; whole years as such."""
+    """Compute mean, minimum and maximum age; the mean is rounded to one decimal, whole years are ints."""
     if ages.empty:
         return dict.fromkeys(("age_mean", "age_min", "age_max"))
     return {
@@ -121,7 +121,7 @@ def _ages(ages: pd.Series) -> dict[str, float | None]:
 
 
 def _findings(table: pd.DataFrame, cutoffs: Cutoffs) -> dict[str, pd.Series]:
-    """Per item 1.0, 0.0 or NaN for each patient; all NaN where the column is absent."""
+    """Compute 1.0, 0.0 or NaN for each item and patient; all NaN if the column is absent."""
 
     def column(name: str) -> pd.Series:
         return table[name] if name in table else pd.Series(float("nan"), table.index)
@@ -141,7 +141,7 @@ def _findings(table: pd.DataFrame, cutoffs: Cutoffs) -> dict[str, pd.Series]:
 
 
 def _imaged(images: pd.DataFrame | None, rows: pd.Index) -> dict[str, pd.Series]:
-    """Numbers of images, and who has which, per patient; NaN where nothing is known of images."""
+    """Compute the number of images and the kinds of images of each patient; NaN if images are unknown."""
     known = images if images is not None else pd.DataFrame(float("nan"), rows, list(IMAGE_COUNTS))
     ct, cxr = known["ct_scans"], known["cxr_images"]
     unknown = ct.isna() & cxr.isna()
@@ -165,7 +165,7 @@ def _stated_counts(table: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _disagreement(table: pd.DataFrame, counted: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Where the table states another number of images than the index found, with how many patients differ."""
+    """List the items whose number differs between the table and the index, with the number of patients concerned."""
     if counted is None:
         return []
     stated = table[[item for item in IMAGE_COUNTS if item in table]]
@@ -183,7 +183,7 @@ def _disagreement(table: pd.DataFrame, counted: pd.DataFrame | None) -> list[dic
 
 
 def _reason(item: str) -> str:
-    """Why a value is null."""
+    """Explain why an item is None."""
     needs = NEEDS.get(item, ())
     if not needs:
         return f"no image under the hospital folders, and no {' and '.join(IMAGE_COUNTS)} in the table"
@@ -191,7 +191,7 @@ def _reason(item: str) -> str:
 
 
 def _images(root: Path, cache: Path | None) -> tuple[list[str] | None, list[Series]]:
-    """Hospital folders and index; None and no series for a repository of tables only."""
+    """Find the hospital folders and index their images; None and no series for a repository of tables only."""
     try:
         sites = hospitals(root)
     except NoHospitalsError:

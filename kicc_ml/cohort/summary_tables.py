@@ -1,4 +1,4 @@
-"""A summary shown: as tables in the terminal, and as a frame for CSV."""
+"""Output of a summary: tables for the terminal, and a frame for CSV."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from rich.table import Table
 from kicc_ml.core.shown import escape_markup
 from kicc_ml.core.types import SUMMARY_ITEMS
 
-#: Shown without a percentage of the patients.
+#: Items shown without a percentage of the patients.
 NOT_SHARES = {"patients", "sites", "age_mean", "age_min", "age_max", "ct_scans", "cxr_images"}
 FOR_SITES = ("patients", "men", "age_mean", "oxygen_or_ventilation", "icu", "died", "ct_scans", "cxr_images")
 
 
 def to_frame(summarised: Mapping[str, Any]) -> pd.DataFrame:
-    """For CSV: a row per key of ``SUMMARY_ITEMS``, then of missing cells; columns item, overall, each hospital."""
+    """Make a frame for CSV: rows are ``SUMMARY_ITEMS`` and missing cells; columns are item, overall and hospitals."""
     columns = {"overall": summarised, **summarised["by_site"]}
     rows = {item: [one[item] for one in columns.values()] for item in SUMMARY_ITEMS}
     missing = {f"missing {name}": [one["missing"][name] for one in columns.values()] for name in summarised["missing"]}
@@ -25,7 +25,7 @@ def to_frame(summarised: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def render(summarised: Mapping[str, Any]) -> Group:
-    """For the terminal: the whole cohort, the hospitals side by side, and where table and images disagree."""
+    """Make tables for the terminal: the whole cohort, the hospitals side by side, and disagreements about images."""
     disagreement = [
         f"The table states {one['table']} {escape_markup(one['item'])}, the index found {one['index']}; "
         f"{one['patients']} patient(s) differ"
@@ -35,14 +35,14 @@ def render(summarised: Mapping[str, Any]) -> Group:
 
 
 def _cohort_table(summarised: Mapping[str, Any]) -> Table:
-    """Count, share and missing cells of the whole cohort."""
+    """Make a table of count, percentage and missing cells of the whole cohort."""
     overall = Table("", "n", "%", title="Cohort")
     for item, words in SUMMARY_ITEMS.items():
         value = summarised[item]
         share = "" if value is None or item in NOT_SHARES else f"{100 * value / summarised['patients']:.1f}"
         overall.add_row(words, _shown(value), share)
     for item, count in summarised["missing"].items():
-        if count and not item.endswith("_date"):  # most patients have no event, and so no date of one
+        if count and not item.endswith("_date"):  # most patients have no event and therefore no date
             overall.add_row(
                 f"  empty: {escape_markup(item)}", str(count), f"{100 * count / summarised['patients']:.1f}"
             )

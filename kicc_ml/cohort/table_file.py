@@ -1,4 +1,4 @@
-"""The cells of a table file as text, each with the line it stands on; what they mean is another matter."""
+"""Reading of table files: cells as text, each with its line; their meaning is not interpreted here."""
 
 import codecs
 import csv
@@ -17,14 +17,14 @@ from kicc_ml.core.shown import make_printable, restore_formulas
 logger = logging.getLogger(__name__)
 
 EXCEL_SUFFIXES = (".xlsx", ".xlsm", ".xls")
-#: What a table of any consortium takes, unpacked; a workbook of more is no table, or made to fill the memory.
+#: The highest size of an unpacked workbook; a larger one is not a consortium's table, or is made to fill the memory.
 MAX_EXCEL_BYTES = 2**28
 
 
 class TableError(UserError):
-    """The clinical table cannot be used; the message lists every reason at once.
+    """The clinical table cannot be used; the message lists every reason.
 
-    ``bad_cells`` are pairs of where a cell stands ("line 4, sex") and what is allowed there, without what it holds.
+    ``bad_cells`` are pairs of the place of a cell ("line 4, sex") and the allowed values, without the cell's content.
     """
 
     def __init__(self, message: str, bad_cells: Sequence[tuple[str, str]] = ()):
@@ -33,17 +33,17 @@ class TableError(UserError):
 
 
 def read_cells(path: Path, header_line: int = 1) -> pd.DataFrame:
-    """Every cell of a CSV, parquet or Excel table as stripped text or None.
+    """Read every cell of a CSV, parquet or Excel table as stripped text or None.
 
-    Rows are indexed by the line of the file, or the row of the sheet (of parquet the number of the row). An apostrophe
-    that keeps a spreadsheet from running a cell (``core.shown.escape_formulas``) is none of it.
+    The index is the line of the file or the row of the sheet (for parquet the number of the row). The apostrophe that
+    prevents a spreadsheet from running a cell (``core.shown.escape_formulas``) is removed.
 
     Args:
-        path: the table; of a workbook its first sheet.
-        header_line: which line that is not blank names the columns; those before it are left out. Not for parquet.
+        path: the table; for a workbook, its first sheet is read.
+        header_line: which line, blank ones not counted, names the columns; earlier lines are left out. Not for parquet.
 
     Raises:
-        TableError: it is not there, or no such table.
+        TableError: the file does not exist, or is not such a table.
     """
     if not path.is_file():
         raise TableError(f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')")
@@ -57,7 +57,7 @@ def read_cells(path: Path, header_line: int = 1) -> pd.DataFrame:
 
 
 def row_word(path: Path) -> str:
-    """What a row of a table file is called where a place in it is named."""
+    """Return the word for a row of this kind of file in messages: ``row`` or ``line``."""
     return "row" if path.suffix.lower() in (".parquet", *EXCEL_SUFFIXES) else "line"
 
 
@@ -77,7 +77,7 @@ def _read_csv(path: Path, header_line: int) -> pd.DataFrame:
 
 
 def _as_table(path: Path, rows: Sequence[tuple[int, list[str]]]) -> pd.DataFrame:
-    """Numbered rows as a table; the first names the columns."""
+    """Make a table from numbered rows; the first row names the columns."""
     if not rows:
         raise TableError(f"{path} is empty; the first line names the columns")
     columns = [name.strip() for name in rows[0][1]]
@@ -92,7 +92,7 @@ def _as_table(path: Path, rows: Sequence[tuple[int, list[str]]]) -> pd.DataFrame
 
 
 def _likely_encoding(path: Path) -> str:
-    """What a table that is no UTF-8 was probably written in: Excel in Korea writes CP949, its 'Unicode text' UTF-16."""
+    """Guess the encoding of a table that is not UTF-8: Excel in Korea writes CP949, its 'Unicode text' is UTF-16."""
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "probably UTF-16"
@@ -104,7 +104,7 @@ def _likely_encoding(path: Path) -> str:
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Non-blank records with the line they start on; ``utf-8-sig`` drops the byte order mark of Excel."""
+    """Read non-blank records with their first line number; ``utf-8-sig`` drops the byte order mark of Excel."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         start = 1
@@ -115,7 +115,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Rows of the first sheet that are not blank, with their numbers; cells beside every named column are left out."""
+    """Read the non-blank rows of the first sheet with their numbers; empty columns at the right are left out."""
     _refuse_huge(path)
     try:
         with CalamineWorkbook.from_path(path) as book:
@@ -132,7 +132,7 @@ def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _refuse_huge(path: Path) -> None:
-    """Raises TableError for a workbook that would not fit into memory; an ``.xls`` is as large as it looks."""
+    """Raise TableError for a workbook that would not fit into memory; an ``.xls`` file is not compressed."""
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as parts:
@@ -142,12 +142,12 @@ def _refuse_huge(path: Path) -> None:
 
 
 def _excel_text(cell: object) -> str:
-    """A cell as a CSV would hold it: whole numbers without ``.0``, yes and no as 1 and 0, days in ISO."""
+    """Convert a cell to text as in a CSV: whole numbers without ``.0``, yes and no as 1 and 0, dates in ISO."""
     if isinstance(cell, bool):
         return str(int(cell))
     if isinstance(cell, float):
         return repr(int(cell)) if cell.is_integer() else repr(cell)
-    if isinstance(cell, date):  # and times of a day
+    if isinstance(cell, date):  # also a datetime
         return cell.isoformat().removesuffix("T00:00:00")
     return str(cell).strip()
 
@@ -158,7 +158,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise TableError(f"{path} cannot be read as parquet: {error}") from error
     typed.index = pd.RangeIndex(1, len(typed) + 1)
-    # A whole number beside empty cells is stored as float: a patient must not become "7.0".
+    # pandas stores whole numbers beside empty cells as float: patient 7 must not become "7.0".
     return typed.convert_dtypes().apply(
         lambda column: (
             column.dt.strftime("%Y-%m-%d")

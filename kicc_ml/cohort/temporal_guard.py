@@ -1,10 +1,9 @@
-"""Which values of a row were there when the prediction is made.
+"""Removal of clinical values that were not known at the time of prediction.
 
-A column ``crp_mg_l`` may have its date beside it, ``crp_mg_l_date``. A value dated later than the day of any guarded
-endpoint, or than the last day on which an index image may be taken, is not known when the prediction is made: it
-becomes unknown, and is counted. A column without dates is taken as known at admission, which no program can check;
-columns that are named like a treatment or like what comes later are no features at all
-(:data:`kicc_ml.cohort.clinical_table.LATER_WORDS`).
+A column ``crp_mg_l`` may have a column ``crp_mg_l_date`` with its dates. A value becomes unknown, and is counted, if
+its date is later than the day of any guarded endpoint or the last day allowed for an index image. A column without
+dates is assumed to be known at admission, which no program can check. Columns whose name contains a treatment or a
+later event are never features (:data:`kicc_ml.cohort.clinical_table.LATER_WORDS`).
 """
 
 from collections import Counter
@@ -17,9 +16,15 @@ UNKNOWN = float("nan")
 
 
 def guarded(values: Mapping[str, float], row: Mapping, rule: IndexRule) -> tuple[dict[str, float], Counter[str]]:
-    """The features of a row less those that came too late (now NaN), and why they are not used, counted.
+    """Remove the values of a row that were dated too late.
 
-    ``row`` holds ``admission_date``, endpoints and every ``*_date``, as far as they are known.
+    Args:
+        values: the features of the row.
+        row: ``admission_date``, endpoints and every ``*_date``, as far as known.
+        rule: the guarded endpoints and the windows of index images.
+
+    Returns:
+        The features, with NaN for removed values; and the number of removed values, by reason.
     """
     endpoint_day = last_guarded_day(row, rule.guards)
     window_day = last_window_day(row.get("admission_date"), rule)
@@ -35,7 +40,7 @@ def guarded(values: Mapping[str, float], row: Mapping, rule: IndexRule) -> tuple
 
 
 def last_window_day(admitted: date | None, rule: IndexRule) -> date | None:
-    """The last day on which an index image may be taken; None where any day is allowed or admission is not known."""
+    """Compute the last day allowed for an index image; None if any day is allowed or the admission is unknown."""
     windows = [days for days in (rule.ct_window_days, rule.cxr_window_days) if days is not None]
     if admitted is None or not windows:
         return None

@@ -1,4 +1,4 @@
-"""Units of the clinical table: from the one that a hospital states to the one in which our columns are named."""
+"""Conversion of clinical values from the unit that a hospital states to the unit in the name of our column."""
 
 import re
 from functools import cache
@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-#: What the end of a column's name means, as pint writes it.
+#: The unit for the end of a column name, as pint writes it.
 UNIT_OF_ENDING = {
     "1e9_l": "1e9/L",
     "1e12_l": "1e12/L",
@@ -32,7 +32,7 @@ UNIT_OF_ENDING = {
        for volume, liquid in (("l", "L"), ("dl", "dL"), ("ml", "mL"))},
     **{f"{amount}_l": f"{amount}/L" for amount in ("mmol", "umol")},
 }  # fmt: skip
-#: Grams per mole of what laboratories give as mass and as amount, by the name before the unit (CRC Handbook).
+#: Grams per mole of substances that laboratories report as mass or as amount, by name without unit (CRC Handbook).
 MOLAR_MASS = {
     "creatinine": 113.12,
     "urea": 60.06,
@@ -42,11 +42,11 @@ MOLAR_MASS = {
     "bilirubin": 584.66,
     "lactate": 90.08,
     "cholesterol": 386.65,
-    "hemoglobin": 16114.0,  # one chain, as laboratories count
+    "hemoglobin": 16114.0,  # one chain, as laboratories report it
     "calcium": 40.08,
     "iron": 55.85,
 }
-#: How hospitals write units, in small letters, turned into what pint reads, in this order.
+#: Hospital spellings of units, in small letters, with their replacements for pint, applied in this order.
 SPELLINGS = (
     (r"[µμ]", "u"),
     (r"\s+", ""),
@@ -66,11 +66,11 @@ SPELLINGS = (
     (r"(?<=/)h$", "hour"),
     (r"(?<=/)m(?:\^|\*\*)?2$", "m**2"),
 )
-#: Cells are counted in giga per litre too, which are no grams.
+#: Cell counts are also written in giga per litre, which must not be read as grams.
 COUNTED = {"1e9/L": {"g/L": "1e9/L", "t/L": "1e12/L"}, "1e12/L": {"g/L": "1e9/L", "t/L": "1e12/L"}}
-#: With a zero of their own: a number in them is no multiple of one.
+#: Units with their own zero point: a number in them is not a multiple of the unit.
 WITH_OFFSET = ("degC", "degF")
-#: What a unit looks like then; a parser is shown nothing else, since ``9**9**9`` would keep it for ever.
+#: The form of a unit after replacement. Nothing else reaches the parser, because ``9**9**9`` would block it forever.
 FORM = re.compile(r"(?:1(?:e\d{1,2})?|[A-Za-z]{1,13})(?:/[A-Za-z]{1,4}(?:\*\*2)?)?")
 
 
@@ -78,17 +78,17 @@ UNKNOWN = "is no unit that is known; write it as mg/dL, mmol/L, 10^9/L, /µL, U/
 
 
 class UnitError(ValueError):
-    """A unit that is none, or of another quantity; the message says which."""
+    """A unit that is unknown or belongs to another quantity; the message says which."""
 
 
 def unit_in_name(column: str) -> str | None:
-    """The unit at the end of a column's name, as pint writes it; None where it has none."""
+    """Find the unit at the end of a column name, as pint writes it; None if there is none."""
     endings = [ending for ending in UNIT_OF_ENDING if column.endswith(f"_{ending}")]
     return UNIT_OF_ENDING[max(endings, key=len)] if endings else None
 
 
 def converted(values: pd.Series, column: str, stated: str) -> pd.Series:
-    """Numbers in a ``stated`` unit as numbers in that of the column's name. Raises UnitError where that cannot be."""
+    """Convert numbers from a ``stated`` unit to the unit in the column name. Raises UnitError if that is impossible."""
     ours = unit_in_name(column)
     if ours is None:
         raise UnitError(f"the name {column} ends in no unit, so nothing is converted to it; leave unit out")
@@ -104,12 +104,12 @@ def converted(values: pd.Series, column: str, stated: str) -> pd.Series:
         return pd.Series(_to(quantity, column, ours, pint.DimensionalityError), values.index)
     except pint.DimensionalityError as error:
         raise UnitError(f"{stated!r} cannot become {ours}: it is of another quantity") from error
-    except Exception as error:  # what a parser of units makes of any text
+    except Exception as error:  # the parser can raise any exception for arbitrary text
         raise UnitError(f"{stated!r} {UNKNOWN}") from error
 
 
 def _spelt(stated: str, ours: str) -> str:
-    """A unit as pint reads it."""
+    """Rewrite a unit in the spelling of pint."""
     text = stated.strip().casefold()[:50]
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
@@ -117,7 +117,7 @@ def _spelt(stated: str, ours: str) -> str:
 
 
 def _to(quantity: Any, column: str, ours: str, of_another_kind: type[Exception]) -> Any:
-    """The numbers of a quantity in our unit; of a known substance an amount becomes a mass, and the other way round."""
+    """Convert a quantity to our unit, also between mass and amount of a known substance."""
     count, _, volume = ours.partition("/")
     if count.startswith("1e"):  # pint knows no unit with a factor
         return quantity.to(f"1/{volume}").magnitude / float(count)
@@ -133,7 +133,7 @@ def _to(quantity: Any, column: str, ours: str, of_another_kind: type[Exception])
 
 @cache
 def _registry() -> tuple[Any, Any]:
-    """The units of pint and its errors; loaded where a table states units, since that takes a second."""
+    """Load the unit registry of pint and the module; only when needed, because that takes a second."""
     import pint
 
     return pint.UnitRegistry(), pint

@@ -1,4 +1,4 @@
-"""Laboratory values of one hospital that lie a factor away from those of the others: most often another unit."""
+"""Laboratory values of one hospital that differ by a large factor from the others, most often due to another unit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import pandas as pd
 
 from kicc_ml.cohort.clinical_table import UNIT_AT_END
 
-#: From so many values on a hospital's distribution is compared.
+#: A hospital needs at least this many values to be compared.
 LEAST_VALUES = 10
-#: Medians of hospitals with patients of one disease differ by two or three; units of one quantity by more.
+#: Medians of hospitals with the same disease differ by a factor of two or three; units of one quantity differ by more.
 LEAST_FACTOR = 5.0
 
 
 @dataclass(frozen=True)
 class Apart:
-    """Values of ``column`` at ``site`` are about ``factor`` times those of the other hospitals."""
+    """A column at one hospital whose values are about ``factor`` times those of the other hospitals."""
 
     column: str
     site: str
@@ -25,15 +25,16 @@ class Apart:
 
     @property
     def in_words(self) -> str:
+        """The finding in words."""
         return f"{self.column}: the values of {self.site} are about {self.factor:.2g} times those of other hospitals"
 
 
 def units_apart(table: pd.DataFrame) -> Iterator[Apart]:
-    """Columns with a unit in their name, and the hospitals whose values lie a factor away from the others'.
+    """Find hospitals whose values of a column with a unit differ by a large factor from those of the other hospitals.
 
-    So it is where the hospital's median is ``LEAST_FACTOR`` times that of the other hospitals' medians, or that part of
-    it, and the middle halves of both do not overlap. Of two hospitals alone nobody can say which is wrong: the one of
-    fewer values is named.
+    A hospital is reported if its median is at least ``LEAST_FACTOR`` times the median of the other hospitals' medians,
+    or at most the inverse of that, and the interquartile ranges do not overlap. If only two hospitals are compared, the
+    one with fewer values is reported, because the wrong one is unknown.
     """
     for column in (str(column) for column in table.select_dtypes("number") if UNIT_AT_END.search(str(column))):
         positive = table[column].where(table[column] > 0)
@@ -45,11 +46,11 @@ def units_apart(table: pd.DataFrame) -> Iterator[Apart]:
 
 
 def _apart(column: str, site: str, quartiles: pd.DataFrame, counts: pd.Series) -> Apart | None:
-    """What is to be said of one hospital beside the others; None where there is nothing."""
+    """Compare one hospital with the others; None if there is nothing to report."""
     own, others = quartiles.loc[site], quartiles.drop(index=site)
     if others.empty:
         return None
-    middle = others.median()  # a second hospital in another unit moves it little
+    middle = others.median()  # the median of medians changes little if a second hospital has another unit
     factor = float(own[0.5] / middle[0.5])
     disjoint = own[0.25] > middle[0.75] or own[0.75] < middle[0.25]
     far = abs(np.log(factor)) >= np.log(LEAST_FACTOR)
