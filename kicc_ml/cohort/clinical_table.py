@@ -38,7 +38,7 @@ Kind = Literal["site", "key", "identifier", "age", "sex", "count", "yes_no", "da
 REQUIRED = ("site", "patient_id", "age_years", "sex")
 #: How many images a patient has, as the hospital states it: for the summary, not a feature.
 IMAGE_COUNTS = ("ct_scans", "cxr_images")
-#: Named in INTERFACES as 0/1; a word in them is a mistake, not a text column.
+#: Columns that are always 0 or 1: a word in them is a mistake and does not make them text.
 YES_NO = ("underlying_disease", "fever", "cough", *ENDPOINTS)
 UNIT_AT_END = re.compile(
     r"_(1e9_l|1e12_l|[munp]?g_(m|d)?l|i?u_l|[mu]mol_l|mmhg|kpa|percent|seconds|hours|days|years|kg|kg_m2|cm"

@@ -28,7 +28,7 @@ FURTHER_ENDPOINTS = ("severe",)
 #: R, Radiol Med 2020;125:509).
 CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
 
-#: Keys of a cohort's summary (Table 1) in words, in the order they are shown; INTERFACES relies on the keys.
+#: Keys of a cohort's summary (Table 1) in words, in the order in which they are shown; scripts of users read the keys.
 SUMMARY_ITEMS = {
     "patients": "Patients",
     "sites": "Hospitals",
