@@ -1,4 +1,4 @@
-"""Page and DICOM of a run's own cases, each as the fold predicted it that held its hospital out."""
+"""Write the page and the DICOM results of a run's own cases from their out-of-fold predictions."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -44,10 +44,10 @@ RISKS_FROM = {
 
 @dataclass(frozen=True)
 class OofCase:
-    """A case of a run as the fold predicted it that held its hospital out, from the files of that prediction.
+    """The out-of-fold prediction of a case of a run: the fold that predicted it did not train on its hospital.
 
-    ``outcomes`` are the predictions of an outcome run on the same cohort, if there is one; ``modality`` is that of the
-    image that was predicted.
+    ``folder`` holds the files of that prediction. ``outcomes`` holds the predictions of an outcome run on the same
+    cohort, if there is one. ``modality`` is that of the predicted image.
     """
 
     case: Case
@@ -62,7 +62,11 @@ class OofCase:
         return series
 
     def load_result(self) -> Result:
-        """Raises UserError where the scan can no longer be read."""
+        """Load the prediction, and read its image again.
+
+        Raises:
+            UserError: the image or a file of the prediction can no longer be read.
+        """
         volume = read_volume(self.series)
         masks = read_masks(self.folder, volume)
         severity, hanging = read_severity(self.folder), hanging_of(self.series)
@@ -72,20 +76,23 @@ class OofCase:
             self.case.case_id, volume, masks, severity, hanging=hanging, features=features, burned_in=burned_in
         )
 
-    def write_page(self, held_out: OofCases, model: ModelProvenance) -> None:
-        """The page, judged by the other hospitals alone."""
-        write_page(self.folder / PAGE, self._make_page(self.load_result(), held_out, model))
+    def write_page(self, oof_cases: OofCases, model: ModelProvenance) -> None:
+        """Write the page; the case is compared with the other hospitals only."""
+        write_page(self.folder / PAGE, self._make_page(self.load_result(), oof_cases, model))
 
-    def write_dicom(self, held_out: OofCases, model: ModelProvenance, out: Path) -> list[Path]:
-        """Page, sheet and DICOM into ``out``; without a Parametric Map: a run keeps masks and no probabilities."""
-        result = replace(self.load_result(), burned_in=False)  # it goes back to where the image is from
-        page = self._make_page(result, held_out, model)
+    def write_dicom(self, oof_cases: OofCases, model: ModelProvenance, out: Path) -> list[Path]:
+        """Write page, sheet and DICOM results into ``out``, and return the DICOM files.
+
+        There is no Parametric Map, because a run keeps masks and no probabilities.
+        """
+        result = replace(self.load_result(), burned_in=False)  # the results return to the hospital that made the image
+        page = self._make_page(result, oof_cases, model)
         out.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         write_case_outputs(out, result, page)
         return write_dicom_results(out, result, page, self.series, model)
 
-    def _make_page(self, result: Result, held_out: OofCases, model: ModelProvenance) -> PatientPage:
-        page = make_patient_page(result, held_out.drop_site(self.case.site), model)
+    def _make_page(self, result: Result, oof_cases: OofCases, model: ModelProvenance) -> PatientPage:
+        page = make_patient_page(result, oof_cases.drop_site(self.case.site), model)
         risks = self.outcomes.of_case(self.case.case_id)
         return replace(
             page,
@@ -96,10 +103,10 @@ class OofCase:
 
 
 def read_masks(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
-    """The masks of a predicted case, boolean ``[x, y, z]``, by region.
+    """Read the masks of a predicted case: bool ``[x, y, z]`` by region.
 
     Raises:
-        UserError: a mask cannot be read, or has other numbers of voxels than its scan ``volume``.
+        UserError: a mask cannot be read, or its shape differs from that of its scan ``volume``.
     """
     paths = {path.name.removesuffix(REGION_SUFFIX): path for path in sorted(folder.glob(f"*{REGION_SUFFIX}"))}
     masks = {region: read_mask(path)[0] for region, path in paths.items()}
@@ -111,15 +118,15 @@ def read_masks(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
 
 
 def make_private_folder(out: Path, run: Path) -> Path:
-    """The folder for files that identify patients: outside of the run, which is handed over, and open to nobody else.
+    """Make the folder for files that identify patients: outside of the run, and closed to other users.
 
     Raises:
-        UserError: it lies in the run folder, or holds files that other users can read.
+        UserError: it lies in the run folder, which is given to others, or other users can enter it.
         TargetError: it cannot be made.
     """
     if out.resolve().is_relative_to(run.resolve()):
         raise UserError(
-            f"{out} lies in the run folder {run}, which is handed to others; name a folder outside of it with -o"
+            f"{out} lies in the run folder {run}, which is given to others; name a folder outside of it with -o"
         )
     try:
         out.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
@@ -129,38 +136,48 @@ def make_private_folder(out: Path, run: Path) -> Path:
     except OSError as error:
         raise make_target_error(out, error) from error
     if open_to_others:
-        raise UserError(f"{out} is open to other users, and what is written there identifies patients: chmod 700 {out}")
+        raise UserError(
+            f"{out} is open to other users, and the files written there identify patients; close it: chmod 700 {out}"
+        )
     return out
 
 
 def export_run(
     folds: Sequence[Fold],
     cases: Mapping[str, Case],
-    held_out: OofCases,
+    oof_cases: OofCases,
     outcomes: OutcomeRecord,
     out: Path,
     push: str,
 ) -> tuple[int, dict[str, str]]:
-    """DICOM of every held-out scan of a run's folds into ``out/<case_id>/dicom``.
+    """Write the DICOM results of every out-of-fold case of a run into ``out/<case_id>/dicom``.
+
+    Args:
+        folds: the folds of the run.
+        cases: the cases of the cohort by id.
+        oof_cases: the out-of-fold cases of the run, with which each case is compared.
+        outcomes: predictions of an outcome run on the same cohort.
+        out: the folder that is written.
+        push: address of a DICOMweb service that takes the objects; "" for none.
 
     Returns:
-        how many were written, and why the others were not.
+        how many cases were written, and the reason for each other case.
 
     Raises:
         TargetError: ``out`` cannot be written.
     """
     written, set_aside = 0, {}
     for fold in folds:
-        model = describe_model([fold], held_out)
+        model = describe_model([fold], oof_cases)
         rows = read_predictions(fold.folder)
         for case_id in track(rows["case_id"].tolist(), description=f"export {fold.folder.name}"):
             try:
                 severity = case_folder(fold.folder.parent, case_id)
-                held = OofCase(cases[case_id], severity, outcomes, fold.canonical.modality)
-                objects = held.write_dicom(held_out, model, resolve_subfolder(out, case_id, "the case id"))
+                oof_case = OofCase(cases[case_id], severity, outcomes, fold.canonical.modality)
+                objects = oof_case.write_dicom(oof_cases, model, resolve_subfolder(out, case_id, "the case id"))
                 if push:
                     send(push, objects)
-            except Exception as error:  # foreign headers fail in many ways, and one must not stop hundreds
+            except Exception as error:  # foreign headers fail in many ways, and one case must not stop hundreds
                 if fault := find_target_error(error, out):
                     raise fault from error
                 set_aside[case_id] = describe_error(error, name_case_files(cases[case_id]) if case_id in cases else {})
@@ -170,33 +187,33 @@ def export_run(
 
 
 def read_oof_cases(run: Path) -> OofCases:
-    """The held-out cases of a run that was evaluated (its ``cases.csv``); empty for one fold or without."""
+    """Read the out-of-fold cases of a run from its ``cases.csv``; empty if the run was not evaluated."""
     return OofCases(read_cases(run))
 
 
-def describe_model(folds: Sequence[Fold], held_out: OofCases) -> ModelProvenance:
-    """The model of a run: a hash over the weights of its folds, its training hospitals and how it was validated."""
+def describe_model(folds: Sequence[Fold], oof_cases: OofCases) -> ModelProvenance:
+    """Describe the model of a run: a hash of its weights, its training hospitals, and its validation."""
     weights = _hash_weights(folds)
     provenance = {
         "software": f"kicc_ml {version('kicc_ml')}",
         "run": _describe_run(folds),
         "weights (SHA-256)": weights[:16],
         "training hospitals": _list_sites(folds),
-        "validation": _describe_validation(held_out.rows),
+        "validation": _describe_validation(oof_cases.rows),
     }
     return ModelProvenance(weights, provenance)
 
 
 def add_run(model: ModelProvenance, label: str, folds: Sequence[TrainedFold]) -> ModelProvenance:
-    """The same with a further run, such as ``outcome run``: another model, so other objects in a PACS."""
+    """Add a further run to a model, such as ``outcome run``. The hash changes, so a PACS receives different objects."""
     weights = _hash_weights(folds)
-    said = f"{_describe_run(folds)}, weights {weights[:16]}, training hospitals {_list_sites(folds)}"
+    description = f"{_describe_run(folds)}, weights {weights[:16]}, training hospitals {_list_sites(folds)}"
     both = hashlib.sha256((model.weights + weights).encode()).hexdigest()
-    return ModelProvenance(both, {**model.provenance, label: said})
+    return ModelProvenance(both, {**model.provenance, label: description})
 
 
 def _hash_weights(folds: Sequence[TrainedFold]) -> str:
-    """Of the networks, and of the models in plain numbers beside them."""
+    """Hash the weights of the networks, and the stored regression models beside them."""
     digest = hashlib.sha256()
     for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL, ZONE_RIDGES)):
         if path.is_file():
@@ -213,12 +230,12 @@ def _list_sites(folds: Sequence[TrainedFold]) -> str:
 
 
 def _describe_validation(rows: pd.DataFrame) -> str:
-    """What the run's held-out cases say, in a sentence."""
+    """Describe the results of the out-of-fold cases in a sentence."""
     if "lesion_dice" not in rows or rows["lesion_dice"].isna().all():
-        return "none beside these weights"
-    said = [f"lesion Dice {rows['lesion_dice'].mean():.2f}"]
+        return "not evaluated"
+    results = [f"lesion Dice {rows['lesion_dice'].mean():.2f}"]
     if {"severity_score", "severity_score_truth"} <= set(rows):
         known = rows.dropna(subset=["severity_score", "severity_score_truth"])
-        off = (known["severity_score"] - known["severity_score_truth"]).abs()
-        said.append(f"score within 2 points in {100 * (off <= 2).mean():.0f} %")
-    return f"{', '.join(said)} ({len(rows)} scans of {rows['site'].nunique()} hospitals, each held out)"
+        error = (known["severity_score"] - known["severity_score_truth"]).abs()
+        results.append(f"score within 2 points in {100 * (error <= 2).mean():.0f} %")
+    return f"{', '.join(results)} ({len(rows)} scans of {rows['site'].nunique()} hospitals, each held out)"

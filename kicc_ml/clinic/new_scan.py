@@ -1,4 +1,4 @@
-"""What becomes of the scans of a hospital that asks: refused in plain words, or delivered with a word on trust."""
+"""Process the new scans of a hospital: refuse unsuitable ones, and write pages and DICOM results of the others."""
 
 import logging
 from collections.abc import Mapping
@@ -58,13 +58,17 @@ SCORES_FILE = "scores.json"
 
 @dataclass(frozen=True)
 class OutcomePredictor:
-    """Predicts the outcome of a new patient: by which model, and with what clinical table if there is one."""
+    """Predicts the outcome of a new patient by a model, with a clinical table if there is one."""
 
     model: OutcomeModel
     patients: PatientTable | None = None
 
     def of(self, series: Series, result: Result) -> tuple[tuple[Risk, ...], str]:
-        """The risks, and what they were predicted from. Raises UserError where the table is ambiguous."""
+        """Predict the risks of a patient, and describe what they were predicted from.
+
+        Raises:
+            UserError: it is ambiguous which row of the clinical table belongs to the scan.
+        """
         values = self.patients.of(series.files[0].resolve(), read_patient_id(series)) if self.patients else {}
         image = {{"CT": "ct", "CXR": "cxr"}[series.modality]: result.volume}
         known = dict(values) | (severity_to_ct_features(result.severity) if series.modality == "CT" else {})
@@ -72,28 +76,32 @@ class OutcomePredictor:
 
 
 def load_outcomes(run: Path | None, table: Path | None) -> OutcomePredictor | None:
-    """None without an outcome run. Raises UserError for a table without one, which would be of no use."""
+    """Load the predictor of outcomes; None without an outcome run.
+
+    Raises:
+        UserError: there is a clinical table but no outcome run, or the run needs a table and there is none.
+    """
     if run is None:
         if table is not None:
-            raise UserError("--clinical is for predicting outcomes: give the run that does, with --outcome-run")
+            raise UserError("--clinical needs a run that predicts outcomes; name it with --outcome-run")
         return None
     model = outcome_model(run)
     if table is None and not model.folds:
-        raise UserError(f"{run} predicts from the clinical table alone: give it with --clinical")
+        raise UserError(f"{run} predicts from the clinical table alone; name the table with --clinical")
     return OutcomePredictor(model, read_patients(table) if table else None)
 
 
 @dataclass(frozen=True)
 class NewScanPipeline:
-    """Finishes a new scan: checks it, then writes its page and DICOM for its PACS, as far as asked.
+    """Checks a predicted scan, and writes its page and its DICOM results for the PACS, as requested.
 
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
-    DICOMweb service that takes the objects. ``scans`` are those predicted together, by case id: the patient's previous
-    one is shown beside. ``intake_s`` is the time in which each was found and judged. ``without_objects`` says of which
-    cases no DICOM could be made, and why: their masks are written all the same.
+    DICOMweb service that takes the objects. ``scans`` are the scans predicted together, by case id; a page shows the
+    patient's prior scan beside the new one. ``intake_s`` is the time, in seconds, to find and check one scan.
+    ``without_objects`` holds the reason for each case whose DICOM results could not be made; its masks are written.
     """
 
-    held_out: OofCases
+    oof_cases: OofCases
     model: ModelProvenance
     report: bool = False
     dicom: bool = False
@@ -110,13 +118,22 @@ class NewScanPipeline:
         return self.dicom
 
     def is_whole(self, series: Series, folder: Path) -> bool:
-        wanted = [PAGE] * (self.report or self.dicom)
-        wanted += [f"{DICOM}/report.dcm"] * (self.dicom and not _explain_missing_study(series))
-        wanted += [OUTCOME_FILE] * (self.outcomes is not None) + [SCORES_FILE] * (self.score_model is not None)
-        return all((folder / name).exists() for name in wanted)
+        """Decide whether a folder holds every file that is written for this scan."""
+        wanted = {
+            PAGE: self.report or self.dicom,
+            f"{DICOM}/report.dcm": self.dicom and not _explain_missing_study(series),
+            OUTCOME_FILE: self.outcomes is not None,
+            SCORES_FILE: self.score_model is not None,
+        }
+        return all((folder / name).exists() for name, is_wanted in wanted.items() if is_wanted)
 
     def __call__(self, series: Series, result: Result, folder: Path) -> None:
-        """Raises NotForThisModel for values that are no HU and for a scan without lungs."""
+        """Check a predicted scan, and write its files into ``folder``.
+
+        Raises:
+            UnsuitableImage: the values are not HU of a chest, or no lungs were found.
+            TargetError: ``folder`` cannot be written.
+        """
         if result.volume.units == "hu":
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
@@ -144,13 +161,13 @@ class NewScanPipeline:
 
     def _make_page(self, series: Series, result: Result, own: StudyStamp | None, out: Path) -> PatientPage:
         identity = read_patient_identity(series.files[0]) if self.identified and is_dicom(series) else {}
-        page = make_patient_page(result, self.held_out, self.model, identity)
+        page = make_patient_page(result, self.oof_cases, self.model, identity)
         before = find_latest_prior(own, read_study_stamps(out)) if own else None
         previous = self._make_prior_scan(own, before, out) if own and before else None
         return replace(page, previous=previous, seconds=dict(result.stages.seconds))
 
     def _make_prior_scan(self, own: StudyStamp, before: StudyStamp, out: Path) -> Scan:
-        """The earlier scan with its map where its files are at hand, else its figures and where its page lies."""
+        """Make the prior scan: with its map if its files are present, else only its values and the link to its page."""
         folder, series = out / before.case_id, self.scans.get(before.case_id)
         display = self._make_display(series, folder) if series else None
         link = f"../{make_link(Path(before.case_id) / PAGE)}" if (folder / PAGE).is_file() else ""
@@ -162,18 +179,20 @@ class NewScanPipeline:
         return make_display(scan, read_masks(folder, scan), hanging_of(series), burned_in=hidden)
 
     def _is_hidden(self, series: Series) -> bool:
-        """Whether a scan is left out of pictures: text in it may be a name, which only an identified page may show."""
+        """Decide whether the image is hidden: burned-in text may be a name, which only an identified page may show."""
         return has_burned_in_text(series) and not self.identified
 
     def _write_for_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
         if not self.dicom:
             return
         if because := _explain_missing_study(series):
-            logger.warning("%s %s: there is no study its results could be returned to", result.case_id, because)
+            logger.warning("%s %s, so there is no study to which its results can be added", result.case_id, because)
             return
         try:
             written = write_dicom_results(folder, result, page, series, self.model)
-        except Exception as error:  # headers are wrong in many ways, and no patient is lost for one
+        except (
+            Exception
+        ) as error:  # headers are wrong in many ways, and the other results of a patient are still written
             if fault := find_target_error(error, folder):
                 raise fault from error
             self.without_objects[result.case_id] = (
@@ -186,27 +205,28 @@ class NewScanPipeline:
 
 
 def _explain_missing_study(series: Series) -> str:
-    """Why DICOM objects cannot refer to a scan; "" where they can."""
+    """Explain why DICOM objects cannot refer to a scan; "" if they can."""
     if not is_dicom(series):
-        return "is no DICOM"
+        return "is not DICOM"
     return "has a SeriesInstanceUID for each slice" if "uid_per_slice" in series.reasons else ""
 
 
 def list_patients(out: Path) -> Path:
-    """Write the list of all patients of a folder of predictions (or of a run), worst first; returns its path.
+    """Write the list of all patients of a folder of predictions (or of a run), worst first, and return its path.
 
-    Raises UserError where there is no prediction.
+    Raises:
+        UserError: the folder holds no prediction.
     """
     folders = sorted(path.parent for path in out.rglob(SEVERITY_FILE) if path.is_file())
     if not folders:
         raise UserError(f"{out} holds no prediction (no {SEVERITY_FILE}); run kicc-ml predict, or give a run folder")
-    history = {one.case_id: one for one in read_study_stamps(out)}
-    return write_listing(out / LISTING, [_make_entry(folder, out, history) for folder in folders])
+    stamps = {stamp.case_id: stamp for stamp in read_study_stamps(out)}
+    return write_listing(out / LISTING, [_make_entry(folder, out, stamps) for folder in folders])
 
 
-def _make_entry(folder: Path, out: Path, history: Mapping[str, StudyStamp]) -> Entry:
-    page, own = folder / PAGE, history.get(folder.name)
-    before = find_latest_prior(own, history.values()) if own else None
+def _make_entry(folder: Path, out: Path, stamps: Mapping[str, StudyStamp]) -> Entry:
+    page, own = folder / PAGE, stamps.get(folder.name)
+    before = find_latest_prior(own, stamps.values()) if own else None
     return Entry(
         folder.name,
         read_severity(folder),
@@ -216,7 +236,7 @@ def _make_entry(folder: Path, out: Path, history: Mapping[str, StudyStamp]) -> E
 
 
 def make_risk_table(out: Path) -> pd.DataFrame:
-    """The risks of all patients of a folder: ``case_id endpoint probability low high clinical``."""
+    """Make the table of the risks of all patients of a folder: ``case_id endpoint probability low high clinical``."""
     rows = [
         {"case_id": path.parent.name, **risk}
         for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))

@@ -1,6 +1,6 @@
-"""What a clinician gets of a predicted scan: page, montage, sheet and, for the PACS, DICOM; all of a case or none.
+"""Write the outputs of a predicted scan: page, montage, summary sheet and DICOM; all files of a case or none.
 
-A radiograph has no sheet: its page prints on one.
+A radiograph has no summary sheet, because its page prints on one sheet.
 """
 
 from collections.abc import Mapping
@@ -25,35 +25,38 @@ from kicc_ml.severity.domain_shift import compute_involved_interval, fit_referen
 PAGE = "page.html"
 SHEET = "summary.pdf"
 DICOM = "dicom"
-#: Columns of held-out rows that the interval is made from.
+#: Columns of the out-of-fold cases from which the interval is computed.
 PREDICTED, REFERENCE = "percent_involved", "percent_involved_truth"
 UNCERTAIN = "uncertain_percent"
 
 
 @dataclass(frozen=True)
 class OofCases:
-    """A run's cases, each as the fold predicted it that held its hospital out.
+    """The out-of-fold cases of a run: each was predicted by the fold that did not train on its hospital.
 
-    Columns are ``site``, the features of :mod:`kicc_ml.severity.image_features`, and the share of lung involved,
-    predicted and true. Empty where there is no such run.
+    Columns are ``site``, the features of :mod:`kicc_ml.severity.image_features`, and the share of lung involved, both
+    predicted and of the reference masks. Empty without an evaluated run.
     """
 
     rows: pd.DataFrame
 
     def drop_site(self, site: str) -> "OofCases":
-        """The other hospitals: what a case of that hospital may be judged against."""
+        """Drop the cases of a hospital; a case of that hospital is compared with the remaining ones."""
         return OofCases(self.rows[self.rows["site"] != site] if "site" in self.rows else self.rows)
 
     def check_domain(self, features: Mapping[str, float | None]) -> tuple[DomainCheck, tuple[OutOfRangeFeature, ...]]:
-        """Whether an image with such features is like these hospitals', and why not; unchecked with none in common."""
+        """Compare the features of an image with these hospitals, and return those out of range.
+
+        The check is ``unchecked`` if there are too few hospitals, or if no feature is known of both.
+        """
         reference = fit_reference_distribution(self.rows)
         if reference is None or not any(features.get(name) is not None for name in reference.centre):
             return "unchecked", ()
-        unlike = reference.find_out_of_range(features)
-        return ("outside" if unlike else "inside"), unlike
+        out_of_range = reference.find_out_of_range(features)
+        return ("outside" if out_of_range else "inside"), out_of_range
 
     def compute_interval(self, percent: float | None) -> tuple[float, float] | None:
-        """The interval of the share of lung involved; None where the truth is known of too few hospitals."""
+        """Compute the interval for the share of lung involved; None if too few hospitals have reference masks."""
         if percent is None or REFERENCE not in self.rows:
             return None
         known = self.rows.dropna(subset=[PREDICTED, REFERENCE])
@@ -61,15 +64,17 @@ class OofCases:
         return compute_involved_interval(percent, predicted, truth, sites)
 
     def flag_uncertainty(self, uncertain_percent: float | None) -> UncertaintyFlag:
-        """How much of the lung the model is unsure of, beside what it was unsure of at these hospitals."""
+        """Compare the uncertain share of the lung with that of the cases of these hospitals."""
         known = self.rows.dropna(subset=[UNCERTAIN]) if UNCERTAIN in self.rows else pd.DataFrame()
         unusual = is_unusual(uncertain_percent, known[UNCERTAIN].tolist() if len(known) else [])
-        return "unknown" if unusual is None else "unusual" if unusual else "usual"
+        if unusual is None:
+            return "unknown"
+        return "unusual" if unusual else "usual"
 
 
 @dataclass(frozen=True)
 class ModelProvenance:
-    """The model behind a result: a hash of its weights, and what is said of it on every output."""
+    """The model behind a result: a hash of its weights, and the lines that describe it on every output."""
 
     weights: str
     provenance: Mapping[str, str]
@@ -78,7 +83,7 @@ class ModelProvenance:
 def make_display(
     volume: Volume, masks: Mapping[str, np.ndarray], hanging: DisplayOrientation | None, *, burned_in: bool = False
 ) -> DisplayScan:
-    """The scan as its page shows it; of one with text ``burned_in`` the map alone, since the text may be a name."""
+    """Make the scan that a page shows; of a scan with ``burned_in`` text only the map, because it may be a name."""
     shown = without_image(volume) if burned_in else volume
     display = make_radiograph_display(shown, masks, hanging == "stated") if hanging else make_ct_display(shown, masks)
     return replace(display, burned_in=burned_in)
@@ -86,13 +91,20 @@ def make_display(
 
 def make_patient_page(
     result: Result,
-    held_out: OofCases,
+    oof_cases: OofCases,
     model: ModelProvenance,
     identity: Mapping[str, str] | None = None,
 ) -> PatientPage:
-    """The content of a case's page; ``identity`` only where it stays inside the hospital."""
-    standing, because = held_out.check_domain(result.features)
-    interval = held_out.compute_interval(result.severity.percent_involved)
+    """Make the content of a case's page.
+
+    Args:
+        result: the prediction of the case.
+        oof_cases: the out-of-fold cases with which it is compared.
+        model: the model behind the result.
+        identity: label to value; give it only if the page stays inside the hospital.
+    """
+    domain_check, out_of_range = oof_cases.check_domain(result.features)
+    interval = oof_cases.compute_interval(result.severity.percent_involved)
     return PatientPage(
         case_id=result.case_id,
         scan=Scan(
@@ -101,18 +113,18 @@ def make_patient_page(
             interval,
         ),
         hanging=result.hanging,
-        domain_check=standing,
-        out_of_range=because,
-        uncertainty_flag=held_out.flag_uncertainty(result.severity.uncertain_percent),
+        domain_check=domain_check,
+        out_of_range=out_of_range,
+        uncertainty_flag=oof_cases.flag_uncertainty(result.severity.uncertain_percent),
         provenance=model.provenance,
         identity=identity or {},
     )
 
 
 def write_case_outputs(folder: Path, result: Result, page: PatientPage) -> None:
-    """Write montage, page and, of a CT, sheet into the folder of a case, whole or not at all.
+    """Write montage, page and, for a CT, the summary sheet into the folder of a case; all of them or none.
 
-    Where the page says whose it is, nobody but the user can enter the folder or read them.
+    If the page identifies the patient, only the user can enter the folder and read the files.
     """
     private = bool(page.identity)
     with remove_new_on_failure(folder):
@@ -120,13 +132,13 @@ def write_case_outputs(folder: Path, result: Result, page: PatientPage) -> None:
         draw(result, folder / MONTAGE, private=private)
         if not result.hanging:
             write_bytes(folder / SHEET, make_summary_pdf(page, folder / MONTAGE), private=private)
-        write_page(folder / PAGE, page)  # last, since a case with a page counts as one with all of these
+        write_page(folder / PAGE, page)  # last, because a case with a page counts as complete
 
 
 def write_dicom_results(
     folder: Path, result: Result, page: PatientPage, series: Series, model: ModelProvenance
 ) -> list[Path]:
-    """Write ``folder/dicom`` for the PACS that ``series`` came from; returns its files."""
+    """Write ``folder/dicom`` for the PACS from which ``series`` came, and return its files."""
     findings = ScanFindings(
         result.volume,
         result.masks,

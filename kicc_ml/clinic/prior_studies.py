@@ -1,4 +1,4 @@
-"""Scans of one patient at several times, told by what lies beside each result: pseudonyms and moved days."""
+"""Find the prior studies of a patient by the pseudonyms and shifted days that are stored beside each result."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,10 +20,11 @@ SCAN_FILE = "scan.json"
 
 @dataclass(frozen=True)
 class StudyStamp:
-    """Whose scan a result is of, and when: pseudonyms, and a time whose day is moved alike for all of a patient's.
+    """Pseudonyms of the patient and study of a result, and its shifted time.
 
-    The time is cut off to the hour: to the second it would find its row in the log of a PACS. ``key`` is the
-    fingerprint of the key of these pseudonyms, "" where an earlier version wrote the file.
+    All days of one patient are shifted by the same number. The time is cut off to the hour, because the exact second
+    would identify the scan in the log of a PACS. ``key`` is the fingerprint of the key of these pseudonyms; it is "" if
+    an earlier version wrote the file.
     """
 
     case_id: str
@@ -39,8 +40,9 @@ class StudyStamp:
 
 
 def make_study_stamp(case_id: str, series: Series, out: Path) -> StudyStamp | None:
-    """None where the scan says neither whose nor when it is. Pseudonyms are under the key of ``out``, so that scans of
-    one patient from several folders meet.
+    """Make the stamp of a scan; None if the scan states no patient or no time.
+
+    The pseudonyms use the key of ``out``, so that scans of one patient from several input folders match.
     """
     patient_id = read_patient_id(series)
     if not patient_id or series.acquired is None:
@@ -52,55 +54,65 @@ def make_study_stamp(case_id: str, series: Series, out: Path) -> StudyStamp | No
 
 
 def check_stamp_keys(out: Path) -> None:
-    """Raises UserError where scans lie in a folder of results under another key than its own: they would not meet."""
-    for fingerprint in {one.key for one in read_study_stamps(out)} - {""}:
+    """Check that the results of a folder use the folder's own key, because other pseudonyms would never match.
+
+    Raises:
+        UserError: a result was written under another key.
+    """
+    for fingerprint in {stamp.key for stamp in read_study_stamps(out)} - {""}:
         check_key(fingerprint, load_repository_key(out), out)
 
 
 def read_patient_id(series: Series) -> str:
-    """The ID as the hospital writes it, or the name of another file less its suffix; it stays in memory."""
+    """Read the hospital's patient ID, or for other files the name without suffix; it is never written to disk."""
     if is_dicom(series):
         return read_patient_identity(series.files[0]).get("ID", "")
     return series.patient
 
 
 def is_dicom(series: Series) -> bool:
+    """Decide by the file name whether a scan is DICOM."""
     return not series.files[0].name.lower().endswith((*NIFTI_SUFFIXES, *RADIOGRAPH_SUFFIXES))
 
 
-def write_study_stamp(folder: Path, one: StudyStamp) -> None:
-    write_json(folder / SCAN_FILE, asdict(one))
+def write_study_stamp(folder: Path, stamp: StudyStamp) -> None:
+    """Write the stamp beside the result in ``folder``."""
+    write_json(folder / SCAN_FILE, asdict(stamp))
 
 
 def read_study_stamps(out: Path) -> list[StudyStamp]:
-    """All that lie beside the results of a folder."""
+    """Read the stamps of all results of a folder.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     return [_read_study_stamp(path) for path in sorted(out.glob(f"*/{SCAN_FILE}"))]
 
 
 def _read_study_stamp(path: Path) -> StudyStamp:
-    kept = read_json_object(path, PREDICT_AGAIN)
+    values = read_json_object(path, PREDICT_AGAIN)
     try:
-        one = StudyStamp(**kept)
-        fits = all(isinstance(word, str) for word in kept.values()) and one.time.tzinfo is None
+        stamp = StudyStamp(**values)
+        fits = all(isinstance(value, str) for value in values.values()) and stamp.time.tzinfo is None
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}") from error
-    if not fits or find_name_fault(one.case_id):  # the id is followed as a folder
+    if not fits or find_name_fault(stamp.case_id):  # the id is used as the name of a folder
         raise UserError(f"{path} does not say whose scan it is of, and when; {PREDICT_AGAIN}")
-    return one
+    return stamp
 
 
-def find_latest_prior(one: StudyStamp, history: Iterable[StudyStamp]) -> StudyStamp | None:
-    """The latest earlier scan of the patient, of another study and the same kind."""
+def find_latest_prior(own: StudyStamp, stamps: Iterable[StudyStamp]) -> StudyStamp | None:
+    """Find the latest earlier scan of the same patient and modality in another study."""
     earlier = [
         other
-        for other in history
-        if (other.patient, other.modality) == (one.patient, one.modality)
-        and other.study != one.study
-        and other.time < one.time
+        for other in stamps
+        if (other.patient, other.modality) == (own.patient, own.modality)
+        and other.study != own.study
+        and other.time < own.time
     ]
     return max(earlier, key=lambda other: other.time, default=None)
 
 
 def sort_earliest_first(series: Mapping[str, Series]) -> dict[str, Series]:
-    """In the order in which they were taken, those without a time first: a scan finds what is predicted before it."""
+    """Sort scans by acquisition time, those without a time first, so that a prior scan is predicted before the next."""
     return dict(sorted(series.items(), key=lambda item: item[1].acquired or datetime.min))

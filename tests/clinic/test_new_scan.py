@@ -128,7 +128,7 @@ def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path
     series = make_nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
     clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
     clinic(series, result, tmp_path / "out")
-    assert "is no DICOM" in caplog.text
+    assert "is not DICOM" in caplog.text
     assert not (tmp_path / "out" / "dicom").exists()
     assert clinic.is_whole(series, tmp_path / "out")
 
@@ -158,7 +158,7 @@ def test_a_radiograph_gets_page_picture_and_dicom_with_the_opacity_where_it_lies
     series, result = film(tmp_path)
     clinic, folder = NewScanPipeline(NOTHING, MODEL, dicom=True), tmp_path / "out"
     clinic(series, result, folder)
-    assert "Film and map" in (folder / "page.html").read_text(encoding="utf-8")
+    assert "Radiograph and map" in (folder / "page.html").read_text(encoding="utf-8")
     assert {path.name for path in folder.iterdir() if path.is_file()} >= {"page.html", "montage.png"}
     assert not (folder / "summary.pdf").exists()
     assert {path.name for path in (folder / "dicom").iterdir()} == {"report.dcm", "picture.dcm"}

@@ -1,4 +1,4 @@
-"""All patients of a folder on one page, worst first, each with a link to its own."""
+"""Write the list of all patients of a folder as one page, worst first, with links to their own pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from kicc_ml.severity.grade import ZONES, compute_change
 
 @dataclass(frozen=True)
 class Entry:
-    """A patient in the list; ``link`` is the page's address as seen from the list, "" where there is none.
+    """A patient in the list; ``link`` is the address of the page relative to the list, or "" if there is no page.
 
-    ``previous`` is the patient's scan before this one, if there is one.
+    ``previous`` is the severity of the patient's prior scan, if there is one.
     """
 
     case_id: str
@@ -34,7 +34,7 @@ class Entry:
 
 
 def sort_worst_first(entries: Sequence[Entry]) -> list[Entry]:
-    """By score, then by the share of lung involved; what has neither comes last."""
+    """Sort by score, then by the share of lung involved; patients with neither come last."""
 
     def key(entry: Entry) -> tuple[float, float, str]:
         score, share = entry.severity.score, entry.severity.percent_involved
@@ -44,7 +44,7 @@ def sort_worst_first(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def write_listing(path: Path, entries: Sequence[Entry]) -> Path:
-    """Write the list whole or not at all; returns its path."""
+    """Write the list as a whole or not at all, and return its path."""
     followed = any(entry.previous for entry in entries)
     films = any(entry.severity.geographic_extent is not None for entry in entries)
     html = read_page_template("listing.html.j2").render(

@@ -1,6 +1,6 @@
-"""One self-contained HTML file per patient: what a radiologist reads first, then the scan with the map on it.
+"""Write one self-contained HTML file per patient: what a radiologist reads first, then the scan with its map.
 
-It opens from disk, asks for nothing from anywhere, and needs a canvas but no WebGL.
+The file opens from disk, requests nothing from a network, and needs a canvas but no WebGL.
 """
 
 import json
@@ -19,7 +19,8 @@ from kicc_ml.core.pages import read_template
 from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, RadiographScore, Risk, SeverityMap
 from kicc_ml.severity.grade import SIDES, THIRDS, compute_change
 
-#: Fills of a zone by its score, light to dark: ColorBrewer YlOrBr, told apart by colour-blind readers and in grey.
+#: Colours of a zone by its score, light to dark: ColorBrewer YlOrBr. Colour-blind readers and grey prints distinguish
+#: them. ``ZONE_INK`` is the colour of the text on each.
 ZONE_FILL = ("#ffffff", "#fee391", "#fe9929", "#cc4c02", "#7a2803")
 ZONE_INK = ("#1a1a1a", "#1a1a1a", "#1a1a1a", "#ffffff", "#ffffff")
 
@@ -29,9 +30,9 @@ UncertaintyFlag = Literal["usual", "unusual", "unknown"]
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan to show, its severity, and the interval of the share involved where one is known.
+    """A scan to show, its severity, and the interval for the share of lung involved if it is known.
 
-    ``display`` is None for an earlier scan whose files are not at hand; ``link`` is then the address of its own page.
+    ``display`` is None for a prior scan whose files are not present; ``link`` is then the address of its own page.
     """
 
     display: DisplayScan | None
@@ -43,14 +44,14 @@ class Scan:
 
 @dataclass(frozen=True)
 class PatientPage:
-    """Everything on a page.
+    """The content of a page.
 
-    ``standing`` says whether the scan is like those the model was validated on, ``standing_because`` why not; ``doubt``
-    whether the model is unsure of more of it than of other scans. ``risks_from`` names what the risks were predicted
-    from; ``scores`` are those of a radiologist, predicted of a film. ``seconds`` is the time that each stage took.
-    ``hanging`` says how a radiograph lies, and is None of a CT.
-    ``identity`` (label to value) is shown only where the page stays in the hospital; ``provenance`` names model,
-    training sites and validation figures.
+    ``domain_check`` says whether the scan is like those on which the model was validated; ``out_of_range`` lists the
+    features that differ. ``uncertainty_flag`` says whether the model is uncertain of more of it than of other scans.
+    ``risks_from`` names the inputs of the risks. ``scores`` are a radiologist's scores, predicted from a radiograph.
+    ``seconds`` is the time of each stage. ``hanging`` is the orientation of a radiograph, and None for a CT.
+    ``identity`` (label to value) is set only if the page stays in the hospital. ``provenance`` describes the model, its
+    training hospitals and its validation.
     """
 
     case_id: str
@@ -69,13 +70,13 @@ class PatientPage:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Why a figure is missing; not of those that the page of a radiograph does not have."""
+        """Reasons for missing values, without those that the page of a radiograph does not show."""
         unasked = ("score,", "percent_consolidated") if self.hanging else ()
         return tuple(reason for reason in self.scan.severity.reasons if not reason.startswith(unasked))
 
 
 def write_page(path: Path, page: PatientPage) -> Path:
-    """Write a page whole or not at all, one that says whose it is for the user alone; returns its path."""
+    """Write a page as a whole or not at all, and return its path. Only the user can read a page with an identity."""
     shown = [scan for scan in (page.scan, page.previous) if scan and scan.display]
     html = read_page_template("page.html.j2").render(
         page=page,
@@ -89,18 +90,18 @@ def write_page(path: Path, page: PatientPage) -> Path:
 
 
 def read_page_template(name: str) -> jinja2.Template:
-    """Read a template of this folder, which may call :func:`translate`."""
+    """Read a template of this folder, which may call :func:`translate` as ``word``."""
     return read_template("kicc_ml.clinic.page", name, functions={"word": translate})
 
 
 def translate(name: str) -> Markup:
-    """A word in both languages; the page shows one of them."""
+    """Return a text in both languages, of which the page shows one."""
     english, korean = (escape(text) for text in TRANSLATIONS[name])
     return Markup(f'<span lang="en">{english}</span><span lang="ko">{korean}</span>')
 
 
 def make_zone_cells(severity: SeverityMap) -> list[dict[str, object]]:
-    """Zones as the diagram draws them: the patient's right at the left, from the top."""
+    """Make the zones of the diagram, from the top; the patient's right is on the left."""
     cells = []
     for column, side in enumerate(SIDES):
         for row, third in enumerate(THIRDS):

@@ -1,4 +1,4 @@
-"""The summary of a patient's page on one sheet of A4, for the archive and for paper."""
+"""Draw the summary of a patient's page on one A4 sheet, for the archive and for printing."""
 
 import io
 import textwrap
@@ -19,13 +19,13 @@ from kicc_ml.pictures.fonts import list_font_families
 from kicc_ml.severity.grade import compute_change
 
 A4_INCHES = (8.27, 11.69)
-#: Left edges of what stands behind an endpoint, as shares of the sheet's width.
+#: Left edges of the columns after the endpoint, as shares of the sheet's width.
 RISK_COLUMNS = (0.24, 0.355, 0.455)
 DOMAIN_CHECK_INK = {"inside": "#0072b2", "outside": "#b04a00", "unchecked": "#555555"}
 
 
 def make_summary_pdf(page: PatientPage, montage: Path) -> bytes:
-    """One sheet with the figures, the zones and the montage (a PNG) of a patient's page, in English."""
+    """Draw one sheet with the values, the zones and the montage (a PNG) of a patient's page, in English."""
     with rc_context({"font.family": list_font_families(), "pdf.fonttype": 42}):
         figure = Figure(figsize=A4_INCHES)
         _draw_head(figure, page)
@@ -48,14 +48,14 @@ def _get_word(name: str) -> str:
 def _draw_head(figure: Figure, page: PatientPage) -> None:
     figure.text(0.06, 0.95, _get_word("title"), size=15, weight="bold")
     identity = [f"{label}: {value}" for label, value in page.identity.items()]
-    said = "   ".join([f"{_get_word('case')} {page.case_id}", *identity])
-    figure.text(0.06, 0.928, escape_for_plot(said), size=9.5)
+    heading = "   ".join([f"{_get_word('case')} {page.case_id}", *identity])
+    figure.text(0.06, 0.928, escape_for_plot(heading), size=9.5)
     figure.text(0.06, 0.91, _get_word("research"), size=8.5, color="#8a3b00")
     ink = DOMAIN_CHECK_INK[page.domain_check]
     figure.text(0.06, 0.884, _get_word(f"trust_{page.domain_check}"), size=10.5, weight="bold", color=ink)
-    for line, unlike in enumerate(page.out_of_range[:3]):
-        usual = f"{_get_word('in_training')} {unlike.low:.3g} … {unlike.high:.3g}"
-        reason = f"– {_get_word(unlike.feature)}: {unlike.value:.3g} ({usual})"
+    for line, feature in enumerate(page.out_of_range[:3]):
+        usual = f"{_get_word('in_training')} {feature.low:.3g} … {feature.high:.3g}"
+        reason = f"– {_get_word(feature.feature)}: {feature.value:.3g} ({usual})"
         figure.text(0.07, 0.868 - 0.015 * line, reason, size=8.5, color=ink)
 
 
@@ -96,7 +96,7 @@ def _make_rows(page: PatientPage) -> list[tuple[str, str]]:
 
 
 def _draw_outcome(figure: Figure, page: PatientPage) -> None:
-    """A line for each endpoint: risk, interval, what the clinical model says, calibration at held-out hospitals."""
+    """Draw a line for each endpoint: risk, interval, risk of the clinical model, calibration at held-out hospitals."""
     if not page.risks:
         return
     figure.text(0.06, 0.302, _get_word("outcome"), size=9.5, weight="bold")
@@ -106,8 +106,8 @@ def _draw_outcome(figure: Figure, page: PatientPage) -> None:
     for risk in page.risks[:5]:
         height -= 0.0155
         figure.text(0.06, height, _get_word(risk.endpoint), size=9)
-        for left, said, size in zip(RISK_COLUMNS, _format_risk(risk), (9, 9, 7), strict=True):
-            figure.text(left, height, said, size=size)
+        for left, text, size in zip(RISK_COLUMNS, _format_risk(risk), (9, 9, 7), strict=True):
+            figure.text(left, height, text, size=size)
     figure.text(
         0.06,
         height - 0.0135,
@@ -118,7 +118,7 @@ def _draw_outcome(figure: Figure, page: PatientPage) -> None:
 
 
 def _format_risk(risk: Risk) -> tuple[str, str, str]:
-    """Risk with interval, risk by the clinical model, calibration."""
+    """Format the risk with its interval, the risk of the clinical model, and the calibration."""
     interval = "" if risk.low is None or risk.high is None else f" ({100 * risk.low:.0f}–{100 * risk.high:.0f})"
     clinical = "–" if risk.clinical is None else f"{100 * risk.clinical:.0f} %"
     calibration = [f"{name} {value}" for name, value in risk.calibration.items() if name != "held_out"]
@@ -130,7 +130,7 @@ def _format_value(value: float | None, unit: str, sign: str = "") -> str:
 
 
 def _draw_zones(axes: Axes, severity: SeverityMap) -> None:
-    """Six boxes, the patient's right at the left, coloured by score."""
+    """Draw six boxes, coloured by score; the patient's right is on the left."""
     axes.set_axis_off()
     axes.set_xlim(0, 2.1)
     axes.set_ylim(3.25, -0.25)

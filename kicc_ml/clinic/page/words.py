@@ -1,4 +1,4 @@
-"""Every word of the page in English and Korean, under one name."""
+"""All texts of the page in English and Korean, by name."""
 
 TRANSLATIONS: dict[str, tuple[str, str]] = {
     "patients": ("Patients, worst first", "환자, 중증도 순"),
@@ -23,7 +23,7 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "not_available": ("not available", "산출 불가"),
     "zones": ("Zones", "구역별 침범"),
     "zone_note": (
-        "Score 0–4 and per cent involved of each third of each lung. The patient's right is on the left.",
+        "Score (0–4) and percentage involved of each third of each lung. The patient's right is on the left.",
         "각 폐를 높이에 따라 삼등분한 구역의 점수(0–4)와 침범 비율. 환자의 오른쪽이 그림의 왼쪽.",
     ),
     "right": ("R", "R"),
@@ -31,10 +31,13 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "upper": ("upper", "상부"),
     "middle": ("middle", "중부"),
     "lower": ("lower", "하부"),
-    "trust_inside": ("Within what this model was validated on", "모델이 검증된 범위 안의 검사"),
-    "trust_outside": ("Outside what this model was validated on", "모델이 검증된 범위를 벗어난 검사"),
+    "trust_inside": ("This scan is within the range on which the model was validated", "모델이 검증된 범위 안의 검사"),
+    "trust_outside": (
+        "This scan is outside the range on which the model was validated",
+        "모델이 검증된 범위를 벗어난 검사",
+    ),
     "trust_unchecked": (
-        "Not compared with the images this model was validated on",
+        "This scan was not compared with the scans on which the model was validated",
         "모델이 검증된 검사들과 비교하지 않음",
     ),
     "in_training": ("at the training hospitals", "학습 병원"),
@@ -49,13 +52,16 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "lungs_mm": ("width across both lungs, mm", "양쪽 폐의 너비(mm)"),
     "lungs_wide_percent": ("width across both lungs, % of their height", "폐 높이에 대한 양쪽 폐의 너비(%)"),
     "middle_grey": (
-        "how much brighter than the film heart and spine are, % (below 0: a negative)",
+        "brightness of heart and spine minus that of the whole radiograph, % (below 0: inverted image)",
         "사진 전체보다 심장과 척추가 밝은 정도(%, 0 미만: 반전된 사진)",
     ),
     "field_percent": ("share of the image that is lung, %", "영상에서 폐야가 차지하는 비율(%)"),
     "field_grey": ("grey of the lungs, % from black to white", "폐야의 밝기(검정 0 %, 흰색 100 %)"),
     "grain": ("noise or sharpness of detail, %", "잡음 또는 선예도(%)"),
-    "heights_percent": ("height of the lower lung beside the higher one, %", "높은 쪽 폐에 대한 낮은 쪽 폐의 높이(%)"),
+    "heights_percent": (
+        "height of the shorter lung field, % of the taller one",
+        "높은 쪽 폐에 대한 낮은 쪽 폐의 높이(%)",
+    ),
     "outcome": ("Predicted outcome", "예측된 경과"),
     "oxygen": ("oxygen", "산소 치료"),
     "ventilation": ("mechanical ventilation", "기계 환기"),
@@ -69,8 +75,8 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "intercept": ("intercept", "절편"),
     "risks_from": ("Predicted from", "예측에 쓰인 자료"),
     "risk_note": (
-        "Interval of the risk, not of the outcome: spread of the fold models, and how exactly the calibration at "
-        "held-out hospitals is known. Ideal calibration: slope 1, intercept 0, O:E 1.",
+        "The interval is for the risk, not for the outcome. It includes the differences between the fold models and "
+        "the uncertainty of the calibration at held-out hospitals. Ideal calibration: slope 1, intercept 0, O:E 1.",
         "경과가 아닌 위험도의 구간: 교차검증 모델 간 차이와, 학습에서 제외된 병원에서의 보정의 불확실성. "
         "이상적 보정: 기울기 1, 절편 0, O:E 1.",
     ),
@@ -82,12 +88,12 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "soft_window": ("mediastinal window", "종격동창"),
     "map": ("map", "지도"),
     "uncertainty": ("uncertainty", "불확실성"),
-    "uncertain": ("the model is unsure", "모델이 확신하지 못함"),
+    "uncertain": ("the model is uncertain", "모델이 확신하지 못함"),
     "uncertain_of_film": ("of the lung fields uncertain", "폐야 중 불확실"),
     "uncertain_of": ("of the lung uncertain", "폐 중 불확실"),
     "doubt_usual": ("as in other held-out cases", "다른 검증 검사들과 비슷함"),
     "doubt_unusual": (
-        "more than in 19 of 20 held-out cases: look at the map with care",
+        "more than in 19 of 20 held-out cases: check the map with care",
         "검증 검사의 95 %보다 많음: 지도를 주의해서 볼 것",
     ),
     "doubt_unknown": ("not compared with other cases", "다른 검사와 비교하지 않음"),
@@ -118,14 +124,14 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
         "파일에 따르면 영상 안에 글자가 새겨져 있고 이름일 수 있어, 영상은 표시하지 않습니다.",
     ),
     "no_sides": (
-        "The file states no geometry: sides are not known, and no volume can be given.",
+        "The file states no geometry: right and left are not known, and no volume can be computed.",
         "파일에 기하 정보가 없어 좌우와 용적을 알 수 없음.",
     ),
     "no_orientation": (
         "The file does not state how the scan lies: right, left, upper and lower are not known.",
         "파일에 영상의 방향이 명시되지 않음: 좌우와 상하를 알 수 없음.",
     ),
-    "grey_only": ("Grey values are not HU: one window only.", "HU가 아닌 회색값: 창 전환 불가."),
+    "grey_only": ("The grey values are not HU, so there is only one window.", "HU가 아닌 회색값: 창 전환 불가."),
     "method": (
         "Score: six zones, each 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
         "(Wang Y et al., Radiology 2020). Weight: (HU + 1000) / 1000 g/mL.",
@@ -138,43 +144,43 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "involved_film": ("of the lung fields with opacity", "폐야 중 음영 부위"),
     "thirds": ("Where", "부위별 음영"),
     "thirds_note": (
-        "Per cent with opacity, of each third of each lung field's height and of each lung field.",
+        "Percentage with opacity in each third (by height) of each lung field, and in each whole lung field.",
         "각 폐야를 높이에 따라 삼등분한 부위와 폐야 전체에서 음영이 차지하는 비율(%).",
     ),
     "both_thirds": ("whole", "전체"),
     "stated": (
-        "The file states how the film lies: the patient's right is on the left.",
+        "The file states the orientation of the radiograph: the patient's right is on the left.",
         "파일에 촬영 방향이 명시됨: 환자의 오른쪽이 사진의 왼쪽.",
     ),
     "unstated": (
-        "Side not stated by the file: right and left are those of a film as it usually hangs, right on the left.",
+        "The file does not state the sides: the usual orientation is assumed, with the patient's right on the left.",
         "파일에 좌우가 명시되지 않음: 통상적인 방향(환자의 오른쪽이 사진의 왼쪽)으로 간주.",
     ),
     "otherwise": (
-        "The file says that the film does not lie as usual: right and left are not told.",
+        "The file states an unusual orientation of the radiograph: right and left are not shown.",
         "파일에 따르면 통상적인 방향이 아님: 좌우를 표시하지 않음.",
     ),
     "scores": ("A radiologist's scores, predicted", "영상의학과 의사의 점수 예측"),
     "points": ("points", "점수"),
     "mae": ("mean error", "평균 오차"),
-    "films": ("films", "사진 수"),
+    "films": ("radiographs", "사진 수"),
     "score_geographic_extent": ("geographic extent", "침범 범위"),
     "score_opacity": ("opacity", "음영 정도"),
     "score_brixia": ("Brixia", "Brixia"),
     "scores_note": (
-        "From grey and detail of the whole film, not from the map. r and mean error: against radiologists, on films "
-        "held out; – where the model was not evaluated.",
+        "The scores are predicted from the grey values and details of the whole radiograph, not from the map. r and "
+        "mean error compare them with radiologists on held-out radiographs. A dash: the model was not evaluated.",
         "음영 지도가 아닌 사진 전체의 밝기와 세부로 예측함. r과 평균 오차: 학습에서 제외된 사진에서 "
         "영상의학과 의사의 점수와 비교; –: 평가되지 않은 모델.",
     ),
-    "viewer_film": ("Film and map", "X선 사진과 음영 지도"),
+    "viewer_film": ("Radiograph and map", "X선 사진과 음영 지도"),
     "lesion_film": ("opacity", "음영"),
     "lung_film": ("outline of the lung fields", "폐야 윤곽"),
     "keys_film": ("Keys: M map, U uncertainty.", "단축키: M 지도, U 불확실성."),
     "method_film": (
-        "Lung fields and opacity were outlined by a model trained at the hospitals named here. They are shadows: "
-        "nothing is said of the lung behind heart and diaphragm, of volume, or of the cause of an opacity. Geographic "
-        "extent: each lung field 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
+        "A model trained at the hospitals named here outlined the lung fields and the opacity. A radiograph is a "
+        "projection: it does not show the lung behind heart and diaphragm, the volume, or the cause of an opacity. "
+        "Geographic extent: each lung field 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
         "(Wong HYF et al., Radiology 2020).",
         "폐야와 음영은 위 병원들의 자료로 학습한 모델이 표시함. "
         "음영은 그림자이므로 심장과 횡격막 뒤의 폐, 용적, 음영의 원인은 알 수 없음. "

@@ -83,7 +83,9 @@ def test_the_film_is_shown_with_its_figures_and_no_controls_of_a_ct(browser, pag
     page.close()
 
 
-@pytest.mark.parametrize(("hanging", "said"), [("unstated", "Side not stated"), ("otherwise", "not lie as usual")])
+@pytest.mark.parametrize(
+    ("hanging", "said"), [("unstated", "does not state the sides"), ("otherwise", "an unusual orientation")]
+)
 def test_sides_that_the_file_does_not_state_are_not_claimed(page_path, film, hanging: str, said: str):
     page = page_of(film, hanging)
     html = write_page(page_path, page).read_text(encoding="utf-8")
@@ -96,7 +98,7 @@ def test_a_film_unlike_the_others_says_by_what_in_both_languages(page_path, film
     because = (OutOfRangeFeature("middle_grey", -23.6, -14.8, 70.3),)
     odd = replace(page_of(film, "stated"), domain_check="outside", out_of_range=because)
     html = write_page(page_path, odd).read_text(encoding="utf-8")
-    for text in ("below 0: a negative", "반전된 사진", "-23.6", "-14.8 … 70.3"):
+    for text in ("below 0: inverted image", "반전된 사진", "-23.6", "-14.8 … 70.3"):
         assert text in html
 
 

@@ -120,7 +120,7 @@ def test_nothing_is_wider_than_the_window(opened):
 
 
 def test_the_summary_is_above_the_fold(shown):
-    for text in ("of 24", "of the lung involved", "Not compared with the images", "Predicted outcome"):
+    for text in ("of 24", "of the lung involved", "not compared with the scans", "Predicted outcome"):
         box = shown.locator(f"text={text}").first.bounding_box()
         assert box["y"] + box["height"] < 900
 

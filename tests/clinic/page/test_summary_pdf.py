@@ -44,7 +44,7 @@ def test_it_is_one_pdf_sheet_with_the_figures_of_the_page(scan: Scan, montage: P
     for expected in (
         "seoul_17",
         "Research use only",
-        "Not compared",
+        "not compared",
         "31 (22–43) %",
         "18 %",
         "CT, 5 of 7",
