@@ -1,7 +1,7 @@
-"""TRIPOD+AI and CLAIM filled in as far as a run knows itself, and what its authors have to add.
+"""Fill in the TRIPOD+AI and CLAIM checklists from the facts of a run, and say what its authors have to add.
 
-The items, in our own words, and the sentences that answer them are data: ``checklist.yaml``. A sentence stands only
-where every fact in it is known; what is left is said to be beyond the run.
+The items, in our own words, and the sentences that answer them are in ``checklist.yaml``. A sentence is written only
+if every fact in it is known; otherwise the answer says that the run cannot know it.
 """
 
 import string
@@ -14,18 +14,25 @@ import yaml
 from kicc_ml.evaluation.text import capitalize
 from kicc_ml.report import facts
 
-#: What is written where an item cannot be answered from a run.
+#: Answer to an item that cannot be answered from a run.
 UNKNOWN = "cannot be known from the run"
 
-#: How far an item is answered.
+#: States of an item.
 STATED, IN_PART, NOT_KNOWN = "stated", "in part", "not known"
 
 
 def fill_checklists(summary: Mapping[str, Any], run: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each standard that concerns the run: ``standard version counts items``; of an item its ``state`` and ``answer``.
+    """Fill in each standard that concerns the run.
 
-    TRIPOD+AI concerns runs that predict outcomes, CLAIM those with images; where the settings are not known, as of
-    predictions made elsewhere, images are taken to have been used.
+    TRIPOD+AI concerns runs that predict outcomes, CLAIM those with images. If the settings are not known, as for
+    predictions made elsewhere, images are assumed to have been used.
+
+    Args:
+        summary: that of :func:`kicc_ml.evaluation.summary.summarise`.
+        run: that of :func:`kicc_ml.report.report.write_report`.
+
+    Returns:
+        a dictionary ``standard version counts items`` for each standard; each item has a ``state`` and an ``answer``.
     """
     known = facts.collect_facts(summary, run)
     standards = yaml.safe_load((files("kicc_ml.report") / "checklist.yaml").read_text(encoding="utf-8"))
@@ -43,18 +50,22 @@ def _fill_checklist(standard: Mapping[str, Any], known: Mapping[str, str]) -> di
 
 
 def answer_item(item: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
-    """One item: the sentence with its facts, and what the authors have to add."""
+    """Answer one item: the sentence with its facts, and what the authors have to add."""
     sentence = item.get("known", "")
     needed = {name for _, name, _, _ in string.Formatter().parse(sentence) if name} | set(item.get("needs", ()))
-    says = capitalize(sentence.format_map(known).rstrip(".")) if sentence and needed <= set(known) else ""
-    ask = item.get("ask") or ("" if says else item["topic"][:1].lower() + item["topic"][1:])
-    rest = f"{UNKNOWN}: {ask}" if ask else ""
-    state = NOT_KNOWN if not says else IN_PART if ask else STATED
-    answer = ". ".join(part for part in (says, capitalize(rest)) if part)
+    statement = capitalize(sentence.format_map(known).rstrip(".")) if sentence and needed <= set(known) else ""
+    ask = item.get("ask", "")
+    if not statement and not ask:
+        ask = item["topic"][:1].lower() + item["topic"][1:]
+    request = capitalize(f"{UNKNOWN}: {ask}") if ask else ""
+    state = NOT_KNOWN
+    if statement:
+        state = IN_PART if ask else STATED
+    answer = ". ".join(part for part in (statement, request) if part)
     return {
         "item": str(item["item"]),
         "topic": item["topic"],
         "state": state,
         "answer": f"{answer}.",
-        "see": item.get("see", "") if says else "",
+        "see": item.get("see", "") if statement else "",
     }

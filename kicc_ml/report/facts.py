@@ -1,6 +1,7 @@
-"""What a run knows of itself, as short phrases by name, for the reporting checklists.
+"""Collect the facts of a run as short phrases by name, for the reporting checklists.
 
-A fact that is not known is left out, never guessed: what a set of settings means is said only where they are given.
+A fact that is not known is left out and never guessed. Facts about the method are stated only if the settings are
+known.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,15 +11,20 @@ from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, make_label
 
-#: Columns of a table that are named among the missing; the others are counted.
+#: Maximum number of columns with missing values that are named; the others are counted.
 MAX_MISSING_NAMED = 8
 
-#: Keys of the settings that say what training was.
+#: Keys of the settings that describe the training, and their names in the checklist.
 TRAINING_LIMITS = {"max_time": "time limit", "max_epochs": "epochs", "max_steps": "steps", "precision": "precision"}
 
 
 def collect_facts(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[str, str]:
-    """Facts by name. ``run`` is that of :func:`kicc_ml.report.report.write_report`; its ``config`` are settings."""
+    """Collect the known facts by name.
+
+    Args:
+        summary: that of :func:`kicc_ml.evaluation.summary.summarise`.
+        run: that of :func:`kicc_ml.report.report.write_report`; its ``config`` holds the settings.
+    """
     facts = {
         **_describe_participants(summary),
         **_describe_results(summary),
@@ -30,20 +36,24 @@ def collect_facts(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[st
 
 
 def parse_settings(run: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The settings of each part of a run; none where they are not known."""
+    """Parse the settings of each part of a run; an empty list if they are not known."""
     return parse_yaml_documents(run["config"]) if "config" in run else []
 
 
 def list_concerns(summary: Mapping[str, Any], run: Mapping[str, str]) -> set[str]:
-    """``outcome`` where outcomes were predicted, ``images`` where images went in, as far as that can be told."""
+    """List what a run is about: ``outcome`` if outcomes were predicted, ``images`` unless it surely used no images."""
     settings = parse_settings(run)
-    with_images = any(_uses_images(one) for one in settings) if settings else True
-    return {name for name, is_so in (("outcome", _list_endpoints(summary)), ("images", with_images)) if is_so}
+    concerns = set()
+    if _list_endpoints(summary):
+        concerns.add("outcome")
+    if not settings or any(_uses_images(part) for part in settings):
+        concerns.add("images")
+    return concerns
 
 
 def _describe_participants(summary: Mapping[str, Any]) -> dict[str, str]:
     sites = list(summary["sites"])
-    flows = [one["flow"] for one in summary.get("flow", [])]
+    flows = [run["flow"] for run in summary.get("flow", [])]
     return {
         "cases": f"{summary['n']} cases",
         "sites": f"{len(sites)} {'hospital' if len(sites) == 1 else 'hospitals'}",
@@ -71,10 +81,17 @@ def _describe_missing(missing: Mapping[str, int]) -> str:
 def _describe_results(summary: Mapping[str, Any]) -> dict[str, str]:
     endpoints, regions = _list_endpoints(summary), _list_regions(summary)
     segmented, predicted = ", ".join(map(make_label, regions)), ", ".join(map(make_label, endpoints))
-    tasks = [f"Segmentation of {segmented}"] * bool(regions) + [f"Prediction of {predicted}"] * bool(endpoints)
+    tasks, references, metrics = [], [], []
+    if regions:
+        tasks.append(f"Segmentation of {segmented}")
+        references.append("Masks stored with the images")
+        metrics.append("Dice, surface Dice, HD95, volume error, lesion-wise detection")
+    if endpoints:
+        tasks.append(f"Prediction of {predicted}")
+        references.append("Outcomes as the table states them")
+        metrics.append("AUC, average precision, Brier, calibration, net benefit")
     first = {endpoint: next(iter(summary["outcome"][endpoint].values())) for endpoint in endpoints}
     groupings = list(dict.fromkeys(make_label(row["grouping"]) for row in summary["subgroups"]))
-    unjudged = len(summary["not_evaluable"])
     return {
         "task": "; ".join(tasks),
         "models": ", ".join(
@@ -82,28 +99,31 @@ def _describe_results(summary: Mapping[str, Any]) -> dict[str, str]:
         ),
         "events": "; ".join(f"{make_label(name)}: {_format_events(figures)}" for name, figures in first.items()),
         "regions": segmented,
-        "reference": "; ".join(
-            ["Masks laid beside the images"] * bool(regions) + ["Outcomes as the table states them"] * bool(endpoints)
-        ),
-        "metrics": "; ".join(
-            ["Dice, surface Dice, HD95, volume error, lesion-wise detection"] * bool(regions)
-            + ["AUC, average precision, Brier, calibration, net benefit"] * bool(endpoints)
-        ),
+        "reference": "; ".join(references),
+        "metrics": "; ".join(metrics),
         "performance": "; ".join([*_list_dice(summary, regions), *_list_aucs(summary, endpoints)]),
         "heterogeneity": "; ".join(_list_heterogeneity(summary)),
         "subgroups": f"Figures by {', '.join(groupings)}" if groupings else "",
         "acquisition": _describe_acquisition(summary),
-        "not_evaluable": f"in {format_count(unjudged, 'instance')} a hospital cannot be judged for something"
-        if unjudged
-        else "Every hospital could be judged",
-        "verdict": " ".join(found["comparison"] for found in summary.get("verdict", {}).values()),
+        "not_evaluable": _describe_not_evaluable(len(summary["not_evaluable"])),
+        "verdict": " ".join(verdict["comparison"] for verdict in summary.get("verdict", {}).values()),
         "failures": _describe_failures(summary),
     }
 
 
+def _describe_not_evaluable(count: int) -> str:
+    if not count:
+        return "Every hospital could be judged"
+    return f"in {format_count(count, 'instance')} a hospital cannot be judged for something"
+
+
 def _list_endpoints(summary: Mapping[str, Any]) -> list[str]:
-    """Endpoints for which any model has a figure."""
-    return [name for name, models in summary["outcome"].items() if any("n" in one["brier"] for one in models.values())]
+    """List the endpoints for which any model has results."""
+    return [
+        name
+        for name, models in summary["outcome"].items()
+        if any("n" in metrics["brier"] for metrics in models.values())
+    ]
 
 
 def _list_regions(summary: Mapping[str, Any]) -> list[str]:
@@ -135,8 +155,8 @@ def _list_heterogeneity(summary: Mapping[str, Any]) -> Iterable[str]:
             yield f"{make_label(endpoint)}: {pooled['reason']}"
         else:
             new = {"low": pooled["predicted_low"], "high": pooled["predicted_high"]}
-            said = pooled["reason"] if new["low"] is None else f"AUC at a new hospital {format_bounds(new)}"
-            yield f"{make_label(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {said}"
+            auc = pooled["reason"] if new["low"] is None else f"AUC at a new hospital {format_bounds(new)}"
+            yield f"{make_label(endpoint)}: I² {100 * pooled['i_squared']:.0f} %, {auc}"
 
 
 def _describe_acquisition(summary: Mapping[str, Any]) -> str:
@@ -145,18 +165,21 @@ def _describe_acquisition(summary: Mapping[str, Any]) -> str:
 
 
 def _describe_failures(summary: Mapping[str, Any]) -> str:
-    shown = ["Worst and median cases are shown as pictures"] * bool(summary.get("shown"))
-    set_aside = len(summary.get("quarantined", {}))
-    return "; ".join(shown + [f"{set_aside} cases set aside, with the reason"] * ("quarantined" in summary))
+    failures = []
+    if summary.get("shown"):
+        failures.append("Worst and median cases are shown as pictures")
+    if "quarantined" in summary:
+        failures.append(f"{len(summary['quarantined'])} cases set aside, with the reason")
+    return "; ".join(failures)
 
 
 def _describe_leakage(leakage: Mapping[str, Any]) -> dict[str, str]:
     if not leakage:
         return {}
     flagged = [probe["features"] for probe in leakage["site_probe"] if probe["flagged"]]
-    told = f"the hospital can be told from {', '.join(flagged)}" if flagged else "no probe tells the hospital"
+    probe = f"the hospital can be predicted from {', '.join(flagged)}" if flagged else "no probe predicts the hospital"
     copies = len(leakage["duplicates"])
-    return {"leakage": f"{told}; {copies} pairs of persons with the same or nearly the same image"}
+    return {"leakage": f"{probe}; {copies} pairs of persons with the same or nearly the same image"}
 
 
 def _describe_software(run: Mapping[str, str]) -> dict[str, str]:
@@ -169,12 +192,12 @@ def _describe_software(run: Mapping[str, str]) -> dict[str, str]:
 
 
 def _describe_settings(settings: list[dict[str, Any]]) -> dict[str, str]:
-    """Facts that the settings imply by what the code does with them."""
+    """Describe what the software does under the settings of a run."""
     if not settings:
         return {}
     each = [_describe_part(part) for part in settings]
     joined = {name: "; ".join(dict.fromkeys(part[name] for part in each if part[name])) for name in each[0]}
-    return joined | {"settings": "yes", "disjoint": "The person: nobody is on two sides of a fold"}
+    return joined | {"settings": "yes", "disjoint": "The person: nobody is in two subsets of a fold"}
 
 
 def _describe_part(part: Mapping[str, Any]) -> dict[str, str]:
@@ -203,9 +226,12 @@ def _describe_guard(part: Mapping[str, Any]) -> str:
 def _describe_preparation(part: Mapping[str, Any]) -> str:
     data = part.get("data") or {}
     ct, cxr = data.get("canonical") or data.get("canonical_ct"), data.get("canonical_cxr")
-    said = [f"CT within {ct.get('window_hu')} HU at {ct.get('spacing_mm') or 'its own'} mm"] if ct else []
-    said += [f"radiographs to {cxr.get('size')} pixels"] if cxr else []
-    return " and ".join(said) or "Values of the table as they are"
+    steps = []
+    if ct:
+        steps.append(f"CT within {ct.get('window_hu')} HU at {ct.get('spacing_mm') or 'its own'} mm")
+    if cxr:
+        steps.append(f"radiographs to {cxr.get('size')} pixels")
+    return " and ".join(steps) or "Values of the table as they are"
 
 
 def _describe_model(part: Mapping[str, Any]) -> str:
@@ -215,10 +241,13 @@ def _describe_model(part: Mapping[str, Any]) -> str:
 
 
 def _describe_training(part: Mapping[str, Any]) -> str:
+    if not part.get("network"):
+        return ""
     trainer = part.get("trainer") or {}
-    limits = [f"{name} {trainer[key]}" for key, name in TRAINING_LIMITS.items() if trainer.get(key) not in (None, -1)]
-    rate = (part.get("model") or {}).get("learning_rate")
-    return ", ".join(([f"learning rate {rate}"] if rate else []) + limits) if part.get("network") else ""
+    facts = [f"{name} {trainer[key]}" for key, name in TRAINING_LIMITS.items() if trainer.get(key) not in (None, -1)]
+    if rate := (part.get("model") or {}).get("learning_rate"):
+        facts.insert(0, f"learning rate {rate}")
+    return ", ".join(facts)
 
 
 def _uses_images(part: Mapping[str, Any]) -> bool:
@@ -227,5 +256,5 @@ def _uses_images(part: Mapping[str, Any]) -> bool:
 
 
 def _name_target(part: Mapping[str, Any]) -> str:
-    """The last name of a ``_target_``, as words."""
+    """Return the last part of a ``_target_`` as a label."""
     return make_label(str(part["_target_"]).rsplit(".", 1)[-1])

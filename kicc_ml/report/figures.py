@@ -1,4 +1,4 @@
-"""Figures of the report. As SVG they print sharply and need no file beside the page."""
+"""Draw the figures of the report as SVG, which prints sharply and needs no separate files."""
 
 import io
 import re
@@ -18,15 +18,15 @@ from kicc_ml.evaluation.rows import BinaryOutcomes, choose_plotted_models, make_
 from kicc_ml.evaluation.text import QUESTION_NAMES
 from kicc_ml.pictures.fonts import list_font_families
 
-#: Okabe & Ito's palette, told apart by colour-blind readers; with a marker each, also in grey print.
+#: Palette of Okabe & Ito, which colour-blind readers distinguish. Each model also has a marker, for grey prints.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
 PURPLE, YELLOW, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 MODEL_STYLE: dict[str, tuple[str, str]] = {"network": (BLUE, "o"), "clinical": (ORANGE, "s")}
 
-#: Of models with other names, as in a benchmark of somebody's predictions.
+#: Styles of models with other names, such as predictions made elsewhere.
 OTHER_STYLES = ((GREEN, "^"), (PURPLE, "v"), (YELLOW, "P"), (SKY, "X"))
 
-#: Groups of a calibration plot; fewer where a model gives fewer distinct probabilities.
+#: Number of groups of equal size in a calibration plot.
 CALIBRATION_GROUPS = 8
 
 STYLE: Any = {
@@ -39,12 +39,13 @@ STYLE: Any = {
 
 
 def draw_dice_by_site(cases: pd.DataFrame, region: str, figures: Mapping[str, dict[str, Any]]) -> Figure:
-    """Every case as a dot, the mean of each hospital with its interval beside it.
+    """Draw the Dice of a region: each case as a dot, and the mean of each hospital with its interval.
 
-    ``figures`` maps a hospital to ``{mean, low, high}``, as ``multisite.site_figures`` gives it.
+    ``figures`` maps a hospital to ``{mean, low, high, n}``; see
+    :func:`kicc_ml.evaluation.multisite.collect_site_figures`.
     """
     axes = _make_axes(5.2, 0.9 + 0.3 * len(figures))
-    generator = np.random.default_rng(0)  # only spreads dots so that they do not hide each other
+    generator = np.random.default_rng(0)  # spreads the dots so that they do not cover each other
     for row, (site, figure) in enumerate(figures.items()):
         dots = cases.loc[cases["site"].astype(str) == site, f"{region}_dice"].dropna().to_numpy(float)
         axes.scatter(dots, row + generator.uniform(-0.22, 0.22, dots.size), s=9, color=GREY, alpha=0.6, lw=0)
@@ -59,9 +60,13 @@ def draw_forest(
     by_model: Mapping[str, Mapping[str, dict[str, Any]]],
     overall: Mapping[str, dict[str, Any]],
 ) -> Figure:
-    """AUC of each hospital with interval, by model; below the line the three answers for all of them.
+    """Draw the AUC of each hospital with its interval, by model; below the line, the three answers for all hospitals.
 
-    ``overall`` maps a model to its ``auroc`` of the summary. The prediction interval of a new hospital is dashed.
+    The prediction interval of a new hospital is dashed.
+
+    Args:
+        by_model: metrics of each hospital by model.
+        overall: ``auroc`` of the summary by model.
     """
     sites = sorted({site for figures in by_model.values() for site in figures})
     axes = _make_axes(6.4, 1.3 + 0.3 * (len(sites) + 3))
@@ -88,15 +93,16 @@ def draw_forest(
 
 
 def draw_calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Observed against predicted risk of one endpoint: smooth curves, groups of equal size, and how risks spread.
+    """Draw observed against predicted risk of one endpoint: smooth curves, groups of equal size, and single risks.
 
-    Ticks above the axis are the risks of those with the event, below it of those without, of the first model.
+    The upper ticks are the risks of patients with the event, the lower ticks those of patients without it, both by the
+    first model.
     """
     axes = _make_axes(3.6, 3.5)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
     known = predictions.dropna(subset=["label", "probability"])
     shown = assign_styles(choose_plotted_models(list(dict.fromkeys(known["model"]))))
-    for place, (model, (colour, marker)) in enumerate(shown.items()):
+    for position, (model, (colour, marker)) in enumerate(shown.items()):
         rows = make_binary_outcomes(known[known["model"] == model])
         groups = np.array_split(np.argsort(rows.probability_n, kind="stable"), CALIBRATION_GROUPS)
         points = [(rows.probability_n[group].mean(), rows.label_n[group].mean()) for group in groups if group.size]
@@ -105,7 +111,7 @@ def draw_calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str
         axes.plot(
             curve["predicted"], curve["observed"], color=colour, lw=1.6, label=escape_for_plot(model.replace("_", " "))
         )
-        if place == 0:
+        if position == 0:
             _draw_risk_ticks(axes, rows, colour)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.14, 1.02), xlabel="predicted risk", ylabel="observed share")
     if shown:
@@ -114,7 +120,7 @@ def draw_calibration(predictions: pd.DataFrame, curves: Mapping[str, Mapping[str
 
 
 def draw_decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Net benefit over the threshold of one endpoint, with its interval, beside treating all and treating none."""
+    """Draw the net benefit by threshold for one endpoint, with its interval, and those of treating all and none."""
     axes = _make_axes(3.9, 3.5)
     shown = {model: curves[model] for model in choose_plotted_models(list(curves)) if curves[model]["threshold"]}
     for (model, curve), (colour, _) in zip(shown.items(), assign_styles(list(shown)).values(), strict=True):
@@ -139,7 +145,7 @@ def draw_decision_curve(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def draw_bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapping[str, Any]) -> Figure:
-    """Difference against mean of graded and true value, with bias and limits of agreement and their intervals."""
+    """Draw the difference of predicted and reference values against their mean, with bias, limits and intervals."""
     known = cases[[column, f"{column}_truth"]].apply(pd.to_numeric).dropna()
     axes = _make_axes(4.2, 3.3)
     difference = known[column] - known[f"{column}_truth"]
@@ -161,7 +167,7 @@ def draw_bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapp
 
 
 def draw_agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> Figure:
-    """Graded against true value, one dot per case, with the line of identity."""
+    """Draw predicted against reference values, a dot for each case, with the line of identity."""
     known = cases[[column, f"{column}_truth"]].apply(pd.to_numeric).dropna()
     axes = _make_axes(3.4, 3.3)
     axes.plot([0, top], [0, top], color=GREY, lw=0.8, ls="--")
@@ -193,7 +199,7 @@ def _name_rows(axes: Axes, names: list[str]) -> None:
 
 
 def assign_styles(models: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker by model: the two that are compared have their own, others one each in order."""
+    """Assign a colour and a marker to each model; ``network`` and ``clinical`` always have the same."""
     others = cycle(OTHER_STYLES)
     return {model: MODEL_STYLE.get(model) or next(others) for model in models}
 
@@ -216,16 +222,16 @@ def _get_figure(axes: Axes) -> Figure:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as a file of its own, the same each time."""
+    """Convert a figure to the text of an SVG file; the same figure always gives the same text."""
     text = io.StringIO()
-    for words in figure.findobj(Text):  # those that were made outside of the style have the fonts of the library
-        assert isinstance(words, Text)
-        words.set_fontfamily(STYLE["font.family"])
+    for label in figure.findobj(Text):  # labels that were made outside of the style have matplotlib's default fonts
+        assert isinstance(label, Text)
+        label.set_fontfamily(STYLE["font.family"])
     with mpl.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
     return text.getvalue()
 
 
 def strip_for_html(svg: str) -> str:
-    """The figure without prologue and name spaces, which HTML does without."""
+    """Remove the prologue and the name spaces of an SVG file, which HTML does not need."""
     return re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :])

@@ -1,4 +1,4 @@
-"""The participant flow of a run as a figure: from the rows of the table to the folds that held the cases out."""
+"""Draw the participant flow of a run: from the rows of the table to the folds that predicted the cases."""
 
 import textwrap
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from kicc_ml.report.figures import GREY, STYLE
 
 #: Inches; as wide as an A4 page within its margins.
 WIDTH, LEFT_WIDTH, GAP, LINE, PADDING = 7.2, 3.2, 0.35, 0.165, 0.09
-#: Characters that fit a box of the left and of the right side at the font size below.
+#: Maximum characters in a line of a box on the left and on the right, at this font size.
 MAX_LEFT_CHARACTERS, MAX_RIGHT_CHARACTERS, FONT = 46, 53, 8
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
-#: Counts that begin so describe the cases; the others are what of them was not used.
+#: Prefix of counts that describe the cases; the others count images or values that were not used.
 DESCRIBES_CASES = "cases "
 
 
 @dataclass(frozen=True)
 class Step:
-    """A box of the chart, and what leaves it to the side (dashed where cases stay and only images or values go)."""
+    """A box of the chart, and what was left out at its side (dashed if cases stay and only images or values leave)."""
 
     lines: list[str]
     aside: list[str]
@@ -35,7 +35,13 @@ class Step:
 def make_flow_steps(
     flow: Mapping[str, Any], set_aside: int = 0, held_out: Mapping[str, int] | None = None
 ) -> list[Step]:
-    """The boxes of a cohort's ``flow.json``, the cases set aside later, and the cases that each fold held out."""
+    """Make the boxes of the chart.
+
+    Args:
+        flow: the content of a cohort's ``flow.json``.
+        set_aside: number of cases that were set aside later.
+        held_out: number of cases that each fold held out.
+    """
     counts = {what: count for what, count in flow["counts"].items() if count}
     excluded = {what: count for what, count in flow.get("excluded", {}).items() if count}
     described = [f"{count} {what}" for what, count in counts.items() if what.startswith(DESCRIBES_CASES)]
@@ -45,17 +51,20 @@ def make_flow_steps(
         Step([f"{flow['cases']} cases", *described], unused, cases_stay=True),
     ]
     left_out = flow["cases"] - sum(held_out.values()) - set_aside if held_out else 0
-    gone = [f"{set_aside} set aside, named at the end"] * (set_aside > 0)
-    gone += [f"{left_out} without what this task needs (image, mask, outcome)"] * (left_out > 0)
-    if gone:
-        steps.append(Step(["Cases of this task"], gone))
+    aside = []
+    if set_aside > 0:
+        aside.append(f"{set_aside} set aside, named at the end")
+    if left_out > 0:
+        aside.append(f"{left_out} without what this task needs (image, mask, outcome)")
+    if aside:
+        steps.append(Step(["Cases of this task"], aside))
     if held_out:
         steps.append(Step(_list_folds(held_out), []))
     return steps
 
 
 def draw_flow_chart(steps: list[Step]) -> Figure:
-    """Boxes from top to bottom, what was left out beside them."""
+    """Draw the boxes from top to bottom, with what was left out beside them."""
     steps = [
         Step(_wrap(step.lines, MAX_LEFT_CHARACTERS), _wrap(step.aside, MAX_RIGHT_CHARACTERS), step.cases_stay)
         for step in steps
@@ -67,11 +76,11 @@ def draw_flow_chart(steps: list[Step]) -> Figure:
     axes.set(xlim=(0, WIDTH), ylim=(0, total))
     axes.axis("off")
     top = total - 0.05
-    for place, (step, height) in enumerate(zip(steps, heights, strict=True)):
+    for position, (step, height) in enumerate(zip(steps, heights, strict=True)):
         _draw_step(axes, step, top, height)
-        if place + 1 < len(steps):
+        if position + 1 < len(steps):
             below = top - height / 2 - _compute_height(step.lines) / 2
-            next_top = top - height - GAP - (heights[place + 1] - _compute_height(steps[place + 1].lines)) / 2
+            next_top = top - height - GAP - (heights[position + 1] - _compute_height(steps[position + 1].lines)) / 2
             _draw_arrow(axes, (LEFT_WIDTH / 2, below), (LEFT_WIDTH / 2, next_top))
         top -= height + GAP
     figure = axes.get_figure()
@@ -113,9 +122,9 @@ def _draw_box(axes: Axes, left: float, width: float, middle: float, lines: list[
     height = _compute_height(lines)
     corner = (left, middle - height / 2)
     axes.add_patch(mpl.patches.Rectangle(corner, width, height, fill=False, ls=style, lw=0.9, ec="black"))
-    for place, line in enumerate(lines):
-        weight = "bold" if place == 0 and line[:1].isdigit() and style == "-" else "normal"
-        y = middle + height / 2 - PADDING - LINE * (place + 0.5)
+    for position, line in enumerate(lines):
+        weight = "bold" if position == 0 and line[:1].isdigit() and style == "-" else "normal"
+        y = middle + height / 2 - PADDING - LINE * (position + 0.5)
         axes.text(left + PADDING, y, escape_for_plot(line), fontsize=FONT, va="center", weight=weight)
 
 

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that can be sent, printed and read without a network."""
+"""Write the report of a run: one HTML page that can be sent, printed and read without a network."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from kicc_ml.report.checklist import fill_checklists
 from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
 from kicc_ml.report.table_one import make_table_one, split_by_width
 
-#: Graded quantities that have a true value beside them: their name in figures and the top of the axis.
+#: Quantities that are compared with the reference masks: their name in figures, and the maximum of the axis.
 GRADED_QUANTITIES = {"severity_score": ("severity score", 24.0), "percent_involved": ("% of lung involved", 100.0)}
 
 
@@ -57,13 +57,13 @@ SECTION_NAMES = {
     "environment": "Environment",
 }
 
-#: Figures of all cases, as the report puts them together; the AUC has a table of its own.
+#: Metrics over all cases, as grouped into tables; the AUC has its own table.
 OUTCOME_TABLES = (
     ("auroc_pooled", "auprc", "brier", "scaled_brier"),
     ("observed_expected", "calibration_slope", "calibration_intercept"),
 )
 
-#: Held while a report is written; not that of a fold, which may lie in the same folder.
+#: Lock that is held while a report is written. A fold in the same folder has its own lock.
 LOCK = ".report.lock"
 
 DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", "site_other"]
@@ -71,8 +71,9 @@ DUPLICATE_COLUMNS = ["image", "kind", "similarity", "one", "other", "site_one", 
 
 @dataclass(frozen=True)
 class ShownCase:
-    """A case in pictures (``jpegs``; none where they cannot be had, which ``caption`` then says), under the heading of
-    what was ``predicted``: ``segmentation`` or an endpoint.
+    """Pictures of a case, as JPEG; if there are none, ``caption`` says why.
+
+    ``predicted`` is the heading under which they appear: ``segmentation`` or an endpoint.
     """
 
     predicted: str
@@ -88,25 +89,31 @@ def write_report(
     run: Mapping[str, str],
     shown: Sequence[ShownCase] = (),
 ) -> Path:
-    """Write the page, its numbers and figures into ``folder``: ``report.html``; return its path.
+    """Write the page ``report.html`` with its numbers and figures into ``folder``, and return the path of the page.
 
-    Beside it ``cases.csv summary.json summary.csv checklist.csv figures/*.svg`` and, of what is known, ``table_1.csv
-    duplicates.csv``.
+    The other files are ``cases.csv summary.json summary.csv checklist.csv figures/*.svg`` and, if they are known,
+    ``table_1.csv duplicates.csv``. Every file is written as a whole or not at all.
 
-    ``summary`` is that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables. ``run`` holds
-    ``name``, ``description`` (what was done and how it was validated, in words), ``config`` (shown as a
-    block) and anything else worth telling (versions, seed, commit ...), each a line under "Environment".
-    ``shown`` are together by what was predicted, worst first. Every file appears whole or not at all.
+    Args:
+        folder: the folder of the report.
+        summary: that of :func:`kicc_ml.evaluation.summary.summarise` over the two tables.
+        cases: a row for each case.
+        predictions: a row for each case, endpoint and model.
+        run: ``name``, ``description`` (what was done and how it was validated, in sentences), ``config`` (shown as a
+            block), and any other facts (versions, seed, commit), each of which is a line under "Environment".
+        shown: cases in pictures, grouped by what was predicted, worst first.
 
     Raises:
         UserError: a link in the place of ``figures`` leads out of the folder; nothing is written then.
     """
     pictures = resolve_subfolder(folder, "figures", "the folder of figures")
-    filled = fill_checklists(summary | {"shown": [one.caption for one in shown if one.jpegs]}, run)
+    filled = fill_checklists(summary | {"shown": [case.caption for case in shown if case.jpegs]}, run)
     drawn = draw_figures(summary, cases, predictions)
     file_names = make_distinct_path_names(drawn)
     page = render_page(summary, cases, predictions, run, shown, drawn, filled)
-    with hold(make_folder(folder) / LOCK, f"the report in {folder}", wait=True):  # two evaluations never mix
+    with hold(
+        make_folder(folder) / LOCK, f"the report in {folder}", wait=True
+    ):  # files of two evaluations must not mix
         write_table(folder / "cases.csv", cases)
         write_text(folder / "summary.json", format_summary(summary))
         write_table(folder / "summary.csv", list_numbers(summary))
@@ -127,7 +134,7 @@ def render_page(
     drawn: Mapping[str, str],
     filled: Sequence[Mapping[str, Any]],
 ) -> str:
-    """The page as text: CSS, figures and pictures inside, nothing requested from anywhere."""
+    """Render the page as text with its CSS, figures and pictures, so that it requests nothing from a network."""
     filters: dict[str, Callable[..., str]] = {
         "figure": format_estimate,
         "bounds": format_bounds,
@@ -157,7 +164,7 @@ def render_page(
         subgroup_metrics=SUBGROUP_METRICS,
         metric_names=METRIC_NAMES,
         drawings={name: Markup(figures.strip_for_html(svg)) for name, svg in drawn.items()},
-        shown=[(one.predicted, one.caption, [_make_data_uri(jpeg) for jpeg in one.jpegs]) for one in shown],
+        shown=[(case.predicted, case.caption, [_make_data_uri(jpeg) for jpeg in case.jpegs]) for case in shown],
         table_one=split_by_width(make_table_one(summary["table_1"])) if "table_1" in summary else [],
         checklists=filled,
         section_names=SECTION_NAMES,
@@ -165,24 +172,24 @@ def render_page(
 
 
 def _list_scored_endpoints(predictions: pd.DataFrame) -> list[str]:
-    """Of the endpoints that were predicted, those of which the outcome of anybody is known."""
+    """List the predicted endpoints for which at least one outcome is known."""
     known = predictions.dropna(subset=["label"]) if "label" in predictions else predictions
     return list_endpoints(known)
 
 
 def make_tables(summary: dict[str, Any], filled: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
-    """What is in the page as a table and not in ``summary.csv``, by the name of its file."""
-    items = [{"standard": one["standard"]} | item for one in filled for item in one["items"]]
-    found = {"checklist": pd.DataFrame(items, columns=["standard", "item", "topic", "state", "answer", "see"])}
+    """Make the tables of the page that are not in ``summary.csv``, by the name of their file."""
+    items = [{"standard": checklist["standard"]} | item for checklist in filled for item in checklist["items"]]
+    tables = {"checklist": pd.DataFrame(items, columns=["standard", "item", "topic", "state", "answer", "see"])}
     if "table_1" in summary:
-        found["table_1"] = make_table_one(summary["table_1"])
+        tables["table_1"] = make_table_one(summary["table_1"])
     if "leakage" in summary:
-        found["duplicates"] = pd.DataFrame(summary["leakage"]["duplicates"], columns=DUPLICATE_COLUMNS)
-    return found
+        tables["duplicates"] = pd.DataFrame(summary["leakage"]["duplicates"], columns=DUPLICATE_COLUMNS)
+    return tables
 
 
 def make_site_table(summary: dict[str, Any]) -> Table:
-    """The same table of hospitals for the terminal."""
+    """Make the table of hospitals for the terminal."""
     table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     header, rows = _make_site_columns(summary)
     for position, column in enumerate(header):
@@ -193,7 +200,7 @@ def make_site_table(summary: dict[str, Any]) -> Table:
 
 
 def count_participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per hospital: cases, cases with reference masks, and ``events / known`` of each endpoint."""
+    """Count, for each hospital, cases, cases with reference masks, and ``events / known`` of each endpoint."""
     counted = []
     for site in list_sites(cases, predictions):
         segmented, predicted = select_site(cases, site), select_site(predictions, site)
@@ -211,7 +218,7 @@ def _count_with_masks(cases: pd.DataFrame) -> int:
 
 
 def _list_scored_models(summary: dict[str, Any]) -> dict[str, list[str]]:
-    """Per endpoint the models that stand side by side, of those that have a figure."""
+    """List, for each endpoint, the models that are shown side by side and have results."""
     judged = {
         endpoint: choose_plotted_models([name for name in models if models[name]["brier"]["value"] is not None])
         for endpoint, models in summary["outcome"].items()
@@ -220,7 +227,7 @@ def _list_scored_models(summary: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _make_site_columns(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of hospitals, without columns in which no hospital has anything."""
+    """Make the header and the rows of the table of hospitals, without columns that are empty for all hospitals."""
     judged = _list_scored_models(summary)
     aucs = [f"{make_label(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in judged.items()]
     header = ["hospital", "n", "lesion Dice", "severity ±2", *aucs]
@@ -248,31 +255,31 @@ def _get_auroc(models: dict[str, Any], model: str) -> float | None:
 
 
 def draw_figures(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:
-    """Every figure as SVG by name: ``dice_<region>``, ``forest_<endpoint>`` and so on."""
-    found = {
+    """Draw every figure as SVG, by name: ``dice_<region>``, ``forest_<endpoint>`` and so on."""
+    drawn = {
         f"dice_{region}": figures.draw_dice_by_site(
             cases, region, collect_site_figures(summary, "segmentation", region, "dice")
         )
         for region in list_regions(cases)
     }
-    for one in summary.get("flow", []):
-        steps = make_flow_steps(one["flow"], len(summary.get("quarantined", {})), one["held_out"])
-        found[f"flow_{one['name']}"] = draw_flow_chart(steps)
+    for run in summary.get("flow", []):
+        steps = make_flow_steps(run["flow"], len(summary.get("quarantined", {})), run["held_out"])
+        drawn[f"flow_{run['name']}"] = draw_flow_chart(steps)
     for endpoint in _list_scored_endpoints(predictions):
         rows = predictions[predictions["endpoint"] == endpoint]
-        found[f"forest_{endpoint}"] = _draw_forest(summary, endpoint, list_models(rows))
-        found[f"calibration_{endpoint}"] = figures.draw_calibration(rows, summary["calibration_curve"][endpoint])
-        found[f"decision_{endpoint}"] = figures.draw_decision_curve(summary["decision_curve"][endpoint])
+        drawn[f"forest_{endpoint}"] = _draw_forest(summary, endpoint, list_models(rows))
+        drawn[f"calibration_{endpoint}"] = figures.draw_calibration(rows, summary["calibration_curve"][endpoint])
+        drawn[f"decision_{endpoint}"] = figures.draw_decision_curve(summary["decision_curve"][endpoint])
     for column, (label, top) in GRADED_QUANTITIES.items():
         both = [column, f"{column}_truth"]
         if set(both) <= set(cases.columns) and not cases[both].dropna().empty:
-            found[f"agreement_{column}"] = figures.draw_agreement(cases, column, label, top)
-    if "agreement_percent_involved" in found:
+            drawn[f"agreement_{column}"] = figures.draw_agreement(cases, column, label, top)
+    if "agreement_percent_involved" in drawn:
         limits = summary["severity"]["percent_involved"]["bland_altman"]
-        found["bland_altman"] = figures.draw_bland_altman(
+        drawn["bland_altman"] = figures.draw_bland_altman(
             cases, "percent_involved", GRADED_QUANTITIES["percent_involved"][0], limits
         )
-    return {name: figures.to_svg(figure) for name, figure in found.items()}
+    return {name: figures.to_svg(figure) for name, figure in drawn.items()}
 
 
 def _draw_forest(summary: dict[str, Any], endpoint: str, models: list[str]) -> Figure:

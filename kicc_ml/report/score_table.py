@@ -1,4 +1,4 @@
-"""Radiologists' scores of images, predicted, as a table for the terminal."""
+"""Print the predicted radiologists' scores of radiographs as a table in the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,10 @@ COLUMNS = ("pearson", "mae", "mae_less_mean", "icc")
 
 
 def make_score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Of :func:`kicc_ml.evaluation.score_figures.compute_score_figures`, in the order of ``HEADINGS``."""
+    """Make the rows, in the order of ``HEADINGS``.
+
+    ``image_scores`` is that of :func:`kicc_ml.evaluation.score_figures.compute_score_figures`.
+    """
     return [
         [make_heading(score), make_label(model), str(figures["mae"]["n"])]
         + [format_estimate(figures.get(column)) for column in COLUMNS]
@@ -24,6 +27,7 @@ def make_score_rows(image_scores: Mapping[str, Mapping[str, Any]]) -> list[list[
 
 
 def make_radiograph_score_table(image_scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Make the table for the terminal."""
     table = Table(*HEADINGS, title="Scores of radiographs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for row in make_score_rows(image_scores):
         table.add_row(*map(escape_markup, row))

@@ -1,4 +1,4 @@
-"""What a report says of a study beside its figures: flow, Table 1, leakage, and where it was run."""
+"""Describe a study for its report: participant flow, Table 1, leakage, and the environment of the run."""
 
 import platform
 import subprocess
@@ -22,17 +22,24 @@ from kicc_ml.runs.tables import read_predictions
 
 PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
 
-#: Side of the picture whose mean greys the site probe is given: what a plate, a field of view or a dose leaves behind.
+#: Side, in pixels, of the coarse image whose mean grey values the site probe gets. They show traces of the detector,
+#: the field of view and the dose.
 PROBE_PIXELS = 8
 
-#: How a division is called in ``config.yaml``, for the gap between two runs.
+#: Names of two kinds of split in ``config.yaml``, for the gap between two runs.
 PATIENT_LEVEL, UNSEEN_SITES = "patient_kfold", "leave_one_site_out"
 
 
 def describe_study(
     folds: Sequence[Path], cases: Mapping[str, Case], gap: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """``flow table_1 leakage`` of a run for its ``summary.json``; ``gap`` is of :func:`compute_gap`."""
+    """Describe a study by ``flow table_1 leakage`` for its ``summary.json``.
+
+    Args:
+        folds: the folders of the folds.
+        cases: the cases of the cohort by id.
+        gap: the rows of :func:`compute_gap`.
+    """
     of_cases = {
         "table_1": summarise_cases(cases.values()),
         "leakage": check_leakage(list(cases.values())) | {"validation_gap": list(gap)},
@@ -41,12 +48,12 @@ def describe_study(
 
 
 def read_flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
-    """Of each run among ``folds`` its ``flow.json`` and how many cases each fold held out."""
+    """Read the ``flow.json`` of each run among ``folds``, and count the cases that each fold held out."""
     runs = dict.fromkeys(fold.parent for fold in folds)
     return [
         {
             "name": run.name,
-            "flow": read_json_object(run / FLOW, "remove it: the report does without"),
+            "flow": read_json_object(run / FLOW, "remove it, and the report is written without it"),
             "held_out": {fold.name: _count_cases(fold / PREDICTIONS) for fold in folds if fold.parent == run},
         }
         for run in runs
@@ -59,9 +66,12 @@ def _count_cases(predictions: Path) -> int:
 
 
 def check_leakage(cases: Sequence[Case]) -> dict[str, Any]:
-    """``site_probe``, a row per kind of feature, ``duplicates``, and how many pictures could be compared.
+    """Probe whether features predict the hospital, and find images that two persons share.
 
-    The probe is given the clinical features, and each index image as mean greys less its own mean and spread.
+    The probe gets the clinical features, and the mean grey values of each index image, standardised by image.
+
+    Returns:
+        ``site_probe`` (a row for each kind of feature), ``duplicates``, and ``pictures`` (number of images compared).
     """
     images = {"CT": [case.ct for case in cases], "radiograph": [case.cxr for case in cases]}
     thumbnails = {kind: _make_thumbnails(series) for kind, series in images.items() if any(series)}
@@ -73,12 +83,14 @@ def check_leakage(cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "site_probe": [probe for probe in probes if probe],
         "duplicates": [row for found in copies for row in found],
-        "pictures": {kind: int(np.isfinite(one).all((1, 2)).sum()) for kind, one in thumbnails.items()},
+        "pictures": {
+            kind: int(np.isfinite(thumbnail_nxy).all((1, 2)).sum()) for kind, thumbnail_nxy in thumbnails.items()
+        },
     }
 
 
 def _make_thumbnails(images: Sequence[Series | None]) -> np.ndarray:
-    """``[n, x, y]``; NaN where there is no image or it cannot be read, which whoever trains on it says."""
+    """Make the thumbnails ``[n, x, y]``; NaN without a readable image, which is reported where it is trained on."""
     return np.stack([_make_thumbnail(series) for series in images])
 
 
@@ -91,7 +103,7 @@ def _make_thumbnail(series: Series | None) -> np.ndarray:
 
 
 def _compute_coarse_greys(thumbnail_nxy: np.ndarray) -> np.ndarray:
-    """Features ``[n, PROBE_PIXELS ** 2]`` with mean 0 and spread 1 for each image."""
+    """Compute features ``[n, PROBE_PIXELS ** 2]`` with mean 0 and SD 1 within each image."""
     part = thumbnail_nxy.shape[1] // PROBE_PIXELS
     coarse_nxy = thumbnail_nxy.reshape(-1, PROBE_PIXELS, part, PROBE_PIXELS, part).mean(axis=(2, 4))
     feature_nf = coarse_nxy.reshape(len(coarse_nxy), -1)
@@ -104,7 +116,7 @@ def _make_clinical_features(cases: Sequence[Case]) -> np.ndarray:
 
 
 def _probe_features(features: str, feature_nf: np.ndarray, cases: Sequence[Case]) -> dict[str, Any] | None:
-    """The probe of those who have any of the features; None where nobody has."""
+    """Probe the cases that have any of the features; None if no case has."""
     known_n = np.isfinite(feature_nf).any(axis=1)
     if not known_n.any():
         return None
@@ -119,15 +131,15 @@ def _find_copies(kind: str, thumbnail_nxy: np.ndarray, cases: Sequence[Case]) ->
     known_n = np.isfinite(feature_nf).all(axis=1)
     rows = pd.DataFrame({name: [getattr(case, name) for case in cases] for name in ("case_id", "site", "person")})
     rows["digest"] = [
-        sha256(one_f.tobytes()).hexdigest() if known and np.ptp(one_f) else ""
-        for known, one_f in zip(known_n, feature_nf, strict=True)
+        sha256(image_f.tobytes()).hexdigest() if known and np.ptp(image_f) else ""
+        for known, image_f in zip(known_n, feature_nf, strict=True)
     ]
     found = find_duplicates(rows, feature_nf).to_dict("records")
     return [{"image": kind, **{str(name): value for name, value in row.items()}} for row in found]
 
 
 def compute_gap(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.DataFrame]) -> list[dict[str, Any]]:
-    """Patient-level against leave-one-site-out validation, where ``divisions`` of the runs hold one of each."""
+    """Compute the gap between patient-level and leave-one-site-out validation; empty unless there is a run of each."""
     of_kind = {division: run for run, division in divisions.items() if len(predictions[run])}
     if not {PATIENT_LEVEL, UNSEEN_SITES} <= set(of_kind):
         return []
@@ -135,13 +147,13 @@ def compute_gap(divisions: Mapping[Path, str], predictions: Mapping[Path, pd.Dat
 
 
 def read_division(fold: Path) -> str:
-    """How the run of a fold divided its cases, as its settings call it."""
+    """Read the kind of split of a fold from its settings."""
     settings = read_fold_settings(fold)
     return settings.require(settings.division, "split._target_")
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions, commit and machine, a line each for the report."""
+    """Describe versions, commit and machine, each a line of the report."""
     return {
         "kicc_ml": version("kicc_ml"),
         **({"commit": commit} if (commit := _read_commit()) else {}),
@@ -153,7 +165,7 @@ def describe_environment() -> dict[str, str]:
 
 
 def _read_commit() -> str:
-    """Of the checkout this package lies in; "" where it was installed from elsewhere, or git is not there."""
+    """Read the commit of the checkout that holds this package; "" if there is no checkout or no git."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return ""
@@ -165,7 +177,7 @@ def _read_commit() -> str:
 
 
 def _read_processor() -> str:
-    """The model as Linux names it, else what Python knows."""
+    """Read the model of the processor as Linux names it, or else as Python names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

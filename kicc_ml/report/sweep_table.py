@@ -1,4 +1,4 @@
-"""One table of several cross-validations that differ in their settings: the headline figures of each."""
+"""Make one table of the main results of several cross-validations that differ in their settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ DICE, AUC = "lesion_dice", "auc_"
 
 
 def make_headline(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Lesion Dice, and the AUC of every endpoint by the network or else the first baseline, each with its interval.
+    """Collect the lesion Dice, and the AUC of every endpoint by the network or else the first baseline.
 
     Args:
-        summary: what ``summary.json`` of a run holds.
+        summary: the content of ``summary.json`` of a run.
 
     Returns:
-        ``lesion_dice``, ``model``, ``auc_<endpoint>``, and the bounds as ``<name>_low`` and ``<name>_high``; only what
-        the run has figures of.
+        ``lesion_dice``, ``model``, ``auc_<endpoint>``, and the bounds as ``<name>_low`` and ``<name>_high``; results
+        that the run does not have are left out.
     """
     found: dict[str, Any] = {}
     dice = summary["segmentation"].get("lesion", {}).get("dice")
@@ -40,17 +40,17 @@ def make_headline(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def warn_of_selection(tried: int) -> str:
-    """What picking one of several settings means for its figures; empty where there was nothing to pick."""
+    """Warn that the best of several settings looks better than it is; "" if fewer than two were tried."""
     if tried < 2:
         return ""
     return (
         f"{tried} settings were tried on the same folds. The best of them looks better than it is, because it is "
-        "picked by the figures that are shown: report how many were tried, and judge the one picked on other patients."
+        "selected by the same results. Report how many were tried, and evaluate the selected one on other patients."
     )
 
 
 def make_sweep_table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
-    """The rows for the terminal: ``keys`` are the settings in which they differ."""
+    """Make the table for the terminal; ``keys`` are the settings in which the rows differ."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     figures = [name for name in columns if name not in (*keys, "run_dir") and not name.endswith(("_low", "_high"))]
     table = Table(*map(escape_markup, [*keys, *map(_make_column_heading, figures)]), box=SIMPLE_HEAD, pad_edge=False)

@@ -1,4 +1,4 @@
-"""Table 1 as cells: a row per characteristic, a column for all and for each hospital."""
+"""Make Table 1: a row for each characteristic, a column for all cases and one for each hospital."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 from kicc_ml.core.types import SUMMARY_ITEMS
 from kicc_ml.evaluation.text import make_heading
 
-#: Rows of counts, in this order; a row that is None everywhere, or of nobody, is left out.
+#: Rows of counts, in this order; a row that is unknown or 0 for all cases is left out.
 COUNTS = (
     "men",
     "underlying_disease",
@@ -26,18 +26,21 @@ COUNTS = (
     "cxr_only",
 )
 
-#: Ends of the names of laboratory columns (see ``kicc_ml.cohort.clinical_table``), as they are printed.
+#: Suffixes of laboratory columns (see ``kicc_ml.cohort.clinical_table``), and the unit that is printed for each.
 UNITS = {"_1e9_l": "10⁹/L", "_mg_l": "mg/L", "_u_l": "U/L", "_iu_l": "IU/L", "_umol_l": "µmol/L", "_g_dl": "g/dL"}
 
-#: Letters of an abbreviation: CRP, LDH, AST.
+#: Maximum letters of an abbreviation, such as CRP, LDH, AST.
 MAX_ABBREVIATION_LETTERS = 3
 
-#: Hospitals beside each other in one table: as many as a printed page is wide.
+#: Maximum hospitals beside each other in one table, by the width of a printed page.
 MAX_HOSPITALS_BESIDE = 7
 
 
 def make_table_one(summarised: Mapping[str, Any]) -> pd.DataFrame:
-    """Strings, from :func:`kicc_ml.cohort.case_summary.summarise_cases`: ``characteristic``, ``all``, each hospital."""
+    """Make the table of strings with the columns ``characteristic``, ``all`` and each hospital.
+
+    ``summarised`` is that of :func:`kicc_ml.cohort.case_summary.summarise_cases`.
+    """
     columns = {"all": summarised, **summarised["by_site"]}
     rows = [
         {"characteristic": name} | {column: cell for column, cell in zip(columns, cells, strict=True)}
@@ -48,26 +51,26 @@ def make_table_one(summarised: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def split_by_width(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """The table in parts that fit a page, ``all`` in each."""
+    """Split the table into parts that fit the width of a page, each with the column ``all``."""
     hospitals = list(table.columns[2:])
     starts = range(0, max(len(hospitals), 1), MAX_HOSPITALS_BESIDE)
     return [table[[*table.columns[:2], *hospitals[start : start + MAX_HOSPITALS_BESIDE]]] for start in starts]
 
 
 def _make_rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
-    yield "Cases", [str(one["patients"]) for one in columns]
-    yield "Age in years, mean (range)", [_format_age(one) for one in columns]
+    yield "Cases", [str(column["patients"]) for column in columns]
+    yield "Age in years, mean (range)", [_format_age(column) for column in columns]
     for item in COUNTS:
         if columns[0][item]:
-            yield SUMMARY_ITEMS[item], [_format_share(one[item], one["known"][item]) for one in columns]
+            yield SUMMARY_ITEMS[item], [_format_share(column[item], column["known"][item]) for column in columns]
     shown = {"fever", "cough", "underlying_disease"}
     for feature in columns[0].get("features", {}):
         if feature not in shown:
-            yield _name_feature(feature), [_format_feature(one["features"][feature]) for one in columns]
+            yield _name_feature(feature), [_format_feature(column["features"][feature]) for column in columns]
 
 
-def _format_age(one: Mapping[str, Any]) -> str:
-    return "–" if one["age_mean"] is None else f"{one['age_mean']} ({one['age_min']}–{one['age_max']})"
+def _format_age(column: Mapping[str, Any]) -> str:
+    return "–" if column["age_mean"] is None else f"{column['age_mean']} ({column['age_min']}–{column['age_max']})"
 
 
 def _format_share(count: int | None, known: int) -> str:
@@ -81,7 +84,7 @@ def _format_feature(feature: Mapping[str, Any]) -> str:
 
 
 def _name_feature(feature: str) -> str:
-    """``crp_mg_l`` is "CRP, mg/L": what is measured in short words stands in capitals."""
+    """Name a feature with its unit; a short name is an abbreviation in capitals: ``crp_mg_l`` is "CRP, mg/L"."""
     for end, unit in UNITS.items():
         if feature.endswith(end):
             analyte = feature.removesuffix(end)

@@ -1,4 +1,4 @@
-"""Answers and comparisons as tables for the terminal."""
+"""Make the tables of results and comparisons for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from kicc_ml.evaluation.text import METRIC_NAMES, QUESTION_NAMES, format_bounds,
 
 
 def make_answer_table(summary: Mapping[str, Any]) -> Table | None:
-    """The three answers on the AUC of every model; None where no outcome was predicted."""
+    """Make the table of the three answers on the AUC of every model; None if no outcome was predicted."""
     rows = [
         (make_label(endpoint), make_label(model), scored["auroc"])
         for endpoint, models in summary["outcome"].items()
@@ -28,8 +28,8 @@ def make_answer_table(summary: Mapping[str, Any]) -> Table | None:
         pad_edge=False,
     )
     for endpoint, model, auroc in rows:
-        said = (endpoint, model, *(_format_answer(auroc[name], name) for name in QUESTION_NAMES))
-        table.add_row(*map(escape_markup, said))
+        cells = (endpoint, model, *(_format_answer(auroc[name], name) for name in QUESTION_NAMES))
+        table.add_row(*map(escape_markup, cells))
     return table if rows else None
 
 
@@ -41,12 +41,12 @@ def _format_answer(answer: Mapping[str, Any], question: str) -> str:
 
 
 def make_comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of :func:`kicc_ml.evaluation.comparison.compare_runs` for the terminal."""
+    """Make the table of the rows of :func:`kicc_ml.evaluation.comparison.compare_runs`."""
     headings = ("what", "model", "against", "by", "cases", "difference", "where", "p", "p (Holm)", "better")
     table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         named = (make_label(row["endpoint"]), row["model"], row["against"], METRIC_NAMES[row["metric"]], str(row["n"]))
         where = QUESTION_NAMES.get(row["question"], "")
-        said = (*named, format_estimate(row, 3), where, format_p(row["p"]), format_p(row["p_holm"]), row["better"])
-        table.add_row(*map(escape_markup, said))
+        cells = (*named, format_estimate(row, 3), where, format_p(row["p"]), format_p(row["p_holm"]), row["better"])
+        table.add_row(*map(escape_markup, cells))
     return table

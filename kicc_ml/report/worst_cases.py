@@ -1,4 +1,4 @@
-"""The worst cases of a report and a median one, in pictures."""
+"""Show the worst cases of a report and a median one in pictures."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,14 +21,15 @@ from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.report.report import ShownCase
 from kicc_ml.runs.folder import read_fold_settings
 
-#: Cases with the lowest lesion Dice; of an endpoint the events of lowest risk, and as many others of highest.
+#: Maximum number of cases with the lowest lesion Dice, and, for each endpoint, of events with the lowest risk and of
+#: non-events with the highest risk.
 MAX_SEGMENTED_SHOWN = 5
 MAX_SHOWN_EACH_WAY = 2
 
-#: Grey tiles and thin outlines: below this their edges ring, above it a report of four endpoints outgrows an e-mail.
+#: Below this quality thin outlines show artefacts; above it a report of four endpoints is too large for an e-mail.
 JPEG_QUALITY = 80
 
-#: Before the names of models, which may be any word, where they are columns.
+#: Prefix of columns named by a model, because the name of a model may be that of another column.
 RISK = "risk by "
 
 IMAGE_NAMES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
@@ -37,10 +38,12 @@ IMAGE_NAMES: Mapping[Modality, str] = {"CT": "CT", "CXR": "radiograph"}
 def show_segmented_cases(
     rows: pd.DataFrame, pictures_of: Callable[[str], Iterable[Image.Image]], cases: Mapping[str, Case]
 ) -> list[ShownCase]:
-    """The cases of ``cases.csv`` with the lowest lesion Dice (below the median) and the median one, worst first.
+    """Show the cases with the lowest lesion Dice (below the median) and the median one, worst first.
 
-    ``pictures_of`` a case id may raise what damaged files raise: the caption then says so. An image of ``cases`` with
-    burned-in text is not shown.
+    Args:
+        rows: rows of ``cases.csv``.
+        pictures_of: draws the pictures of a case id. If it raises an exception, the caption says why.
+        cases: the cases of the cohort by id. An image with burned-in text is not shown.
     """
     known = rows.dropna(subset=["lesion_dice"]) if "lesion_dice" in rows else rows.iloc[:0]
     if known.empty:
@@ -48,17 +51,17 @@ def show_segmented_cases(
     worse, median = _rank_by_error(known.assign(error=-known["lesion_dice"].astype(float)))
     shown = []
     for row in pd.concat([worse.head(MAX_SEGMENTED_SHOWN), median]).to_dict("records"):
-        said = f"{row['case_id']}, {row['site']}: lesion Dice {row['lesion_dice']:.2f}{row['median']}"
+        caption = f"{row['case_id']}, {row['site']}: lesion Dice {row['lesion_dice']:.2f}{row['median']}"
         case_id, modality = str(row["case_id"]), row.get("modality", "CT")
         jpegs, remark = _encode_segmented(partial(pictures_of, case_id), cases.get(case_id), modality)
-        shown.append(ShownCase("segmentation", said + remark, jpegs))
+        shown.append(ShownCase("segmentation", caption + remark, jpegs))
     return shown
 
 
 def _encode_segmented(
     pictures: Callable[[], Iterable[Image.Image]], case: Case | None, modality: Modality
 ) -> tuple[tuple[bytes, ...], str]:
-    """The pictures of a segmented image (JPEG), and what is to be said of them."""
+    """Encode the pictures of a segmented image as JPEG, and return a remark for the caption."""
     image = case.image(modality) if case else None
     if image and "burned_in" in image.reasons:  # it may be a name, and a report is sent
         return (), f"; not shown: {REASONS['burned_in']}"
@@ -71,10 +74,13 @@ def _encode_segmented(
 def show_predicted_cases(
     predictions: pd.DataFrame, cases: Mapping[str, Case], modalities: Sequence[Modality]
 ) -> list[ShownCase]:
-    """Of each endpoint the cases of which the first model that is drawn (the network) erred most, and the median one.
+    """Show, for each endpoint, the cases with the largest errors of the first plotted model, and the median case.
 
-    Events of the lowest risk, others of the highest, each of an error above the median, with the risks of the models it
-    is compared with and the images of ``modalities``. Nothing without predictions or modalities.
+    They are events of the lowest and non-events of the highest risk, all with errors above the median. A caption lists
+    the risks by all plotted models. The pictures are the images of ``modalities``.
+
+    Returns:
+        empty without predictions or modalities.
     """
     if predictions.empty or not modalities:
         return []
@@ -91,7 +97,7 @@ def show_predicted_cases(
 
 
 def _make_captions(rows: pd.DataFrame) -> dict[str, str]:
-    """The cases of one endpoint that are shown, by id: outcome and the risks of the models that are drawn."""
+    """Choose the cases of one endpoint, and make their captions by case id: the outcome and the risks by model."""
     models = choose_plotted_models(rows["model"])
     first = RISK + models[0]
     risks = rows.pivot(index="case_id", columns="model", values="probability")[models].add_prefix(RISK)
@@ -103,7 +109,10 @@ def _make_captions(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _rank_by_error(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows before the median one, the largest ``error`` first, and that one; ``median`` is how a caption ends."""
+    """Rank rows by ``error``; return the rows above the median, largest first, and the median row.
+
+    The column ``median`` holds the end of the caption.
+    """
     ranked = rows.sort_values("error", ascending=False, kind="stable")
     middle = len(ranked) // 2
     return ranked.iloc[:middle].assign(median=""), ranked.iloc[middle : middle + 1].assign(median=", the median case")
@@ -116,7 +125,7 @@ def _make_caption(row: pd.Series, models: Sequence[str]) -> str:
 
 
 def _encode_images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[bytes, ...], str]:
-    """The images that a case was predicted from (JPEG), and what is to be said of them."""
+    """Encode the images from which a case was predicted as JPEG, and return a remark for the caption."""
     jpegs, remarks = [], []
     for modality in modalities:
         if (series := case.image(modality)) is None:
@@ -127,7 +136,7 @@ def _encode_images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[by
         try:
             picture = draw_case_picture(case.case_id, read_volume(series), {}, hanging_of(series))
             jpegs.append(encode_jpeg(picture))
-        except Exception as error:  # foreign files fail in many ways, and a report does without a picture
+        except Exception as error:  # foreign files fail in many ways, and a report is useful without a picture
             remarks.append(
                 f"; its {IMAGE_NAMES[modality]} cannot be shown: {describe_error(error, name_series_files(series))}"
             )
@@ -139,14 +148,14 @@ def _encode_images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[by
 
 
 def encode_jpeg(picture: Image.Image) -> bytes:
-    """Small enough for a page that is sent."""
+    """Encode a picture as JPEG, small enough for a page that is sent by e-mail."""
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
     return stream.getvalue()
 
 
 def read_modalities(fold: Path) -> list[Modality]:
-    """The images that the outcome network of a fold was given, by its settings."""
+    """Read from the settings of a fold which images its outcome network gets."""
     settings = read_fold_settings(fold)
     shown: dict[Modality, object] = {"CT": settings.canonical_ct, "CXR": settings.canonical_cxr}
     return [modality for modality, canonical in shown.items() if canonical is not None]
