@@ -162,7 +162,7 @@ def draw_bland_altman(cases: pd.DataFrame, column: str, label: str, limits: Mapp
                 va="center",
                 fontsize=8,
             )
-    axes.set(xlabel=f"mean of both, {label}", ylabel="predicted less true")
+    axes.set(xlabel=f"mean of both, {label}", ylabel="predicted minus reference")
     return _get_figure(axes)
 
 
@@ -172,7 +172,7 @@ def draw_agreement(cases: pd.DataFrame, column: str, label: str, top: float) -> 
     axes = _make_axes(3.4, 3.3)
     axes.plot([0, top], [0, top], color=GREY, lw=0.8, ls="--")
     axes.scatter(known[f"{column}_truth"], known[column], s=14, color=BLUE, alpha=0.6, lw=0)
-    axes.set(xlabel=f"{label}, true masks", ylabel=f"{label}, predicted", aspect="equal")
+    axes.set(xlabel=f"{label}, reference masks", ylabel=f"{label}, predicted", aspect="equal")
     axes.set(xlim=(-0.03 * top, 1.03 * top), ylim=(-0.03 * top, 1.03 * top))
     return _get_figure(axes)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation.text import format_estimate, make_heading, make_label
 
-HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "less that of the mean", "ICC")
+HEADINGS = ("score", "model", "n", "Pearson r", "MAE, points", "minus that of the mean", "ICC")
 COLUMNS = ("pearson", "mae", "mae_less_mean", "icc")
 
 

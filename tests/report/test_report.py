@@ -161,7 +161,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_former_report_as_it_was(
     [
         (case_rows(), NO_ROWS, "Outcome prediction was not part of this run"),
         (NO_ROWS, prediction_rows(), "Segmentation was not part of this run"),
-        (NO_ROWS, NO_ROWS, "No case has both a graded and a true severity"),
+        (NO_ROWS, NO_ROWS, "No case has both a predicted and a reference severity"),
     ],
 )
 def test_a_section_without_data_says_so(
