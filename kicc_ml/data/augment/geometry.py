@@ -1,8 +1,8 @@
-"""Flips, rotation and scaling of a batch as one resampling pass: image linear, masks nearest.
+"""Flips, rotation and scaling of a batch in one resampling pass: image linear, masks nearest.
 
-``torch.nn.functional.grid_sample`` does the same one voxel at a time, on as many cores as there are samples.
-Written as gathers from one flat image, with indices computed once for image and masks, it took a sixth of the
-time on two cores; the results are those of ``grid_sample`` (``reflection``, ``align_corners=False``).
+The results are those of ``torch.nn.functional.grid_sample`` (``reflection``, ``align_corners=False``), which computes
+one voxel at a time on as many cores as there are samples. Here, values are gathered from one flat image, with indices
+computed once for image and masks, in a sixth of the time on two cores.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,12 @@ import torch
 
 @dataclass(frozen=True)
 class SourceVoxels:
-    """Where each voxel of a moved batch comes from, for images and masks alike.
+    """The source of each voxel of a moved batch, for images and masks alike.
 
-    ``lower`` (int32) are indices into a flat batch; along each axis with more than one voxel the upper neighbour
-    lies ``strides`` further on, and the source ``weights`` of the way to it.
+    Attributes:
+        lower: int32 indices of the lower neighbours in a flat batch.
+        strides: for each axis with more than one voxel, the distance in the flat batch to the upper neighbour.
+        weights: for each of these axes, the distance of the source from its lower neighbour, from 0 to 1.
     """
 
     lower: torch.Tensor
@@ -24,9 +26,11 @@ class SourceVoxels:
     weights: Sequence[torch.Tensor]
 
     def linear(self, image_bxyz: torch.Tensor) -> torch.Tensor:
+        """Interpolate an image linearly at the source voxels."""
         return _between(image_bxyz.reshape(-1), self.lower, self.strides, self.weights).view_as(image_bxyz)
 
     def nearest(self, bits_bxyz: torch.Tensor) -> torch.Tensor:
+        """Take the region bits of the nearest source voxel."""
         voxel = self.lower.clone()
         for stride, weight in zip(self.strides, self.weights, strict=True):
             voxel.add_(weight.round().int(), alpha=stride)
@@ -34,9 +38,15 @@ class SourceVoxels:
 
 
 def source_voxels(index_map_b33: torch.Tensor, shape_xyz: Sequence[int]) -> SourceVoxels:
-    """The source of each voxel by ``index_map_b33``, which maps offsets from the centre, in voxels, to the source's.
+    """Compute the source of each voxel. Outside the volume the image is mirrored.
 
-    Beyond the edge the picture is mirrored; more than its own width beyond, the edge holds.
+    Args:
+        index_map_b33: for each sample, the matrix that maps an offset from the centre, in voxels, to the source's
+        offset.
+        shape_xyz: the number of voxels along each axis.
+
+    Returns:
+        The source voxels. Farther outside than the width of the volume, the value at the edge is repeated.
     """
     size_x, size_y, size_z = shape_xyz
     stride_of = (size_y * size_z, size_z, 1)
@@ -52,13 +62,13 @@ def source_voxels(index_map_b33: torch.Tensor, shape_xyz: Sequence[int]) -> Sour
 
 
 def _neighbours(row_b3: torch.Tensor, axis: int, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The lower neighbour (int32) along one source axis of each voxel of the result, and how far it lies above it."""
+    """Compute, along one source axis, the lower neighbour (int32) of each voxel and the distance from it."""
     size = shape[axis]
     x, y, z = (
         row_b3[:, to, None] * (torch.arange(n, device=row_b3.device) - (n - 1) / 2) for to, n in enumerate(shape)
     )
     from_face_bxyz = (x[:, :, None] + y[:, None, :] + size / 2)[..., None] + z[:, None, None, :]
-    from_other_bxyz = from_face_bxyz.abs_().sub_(size).abs_()  # mirrored about both outer faces
+    from_other_bxyz = from_face_bxyz.abs_().sub_(size).abs_()  # mirrored at both outer faces
     position = from_other_bxyz.neg_().add_(size - 0.5).clamp_(0, size - 1)
     lower = position.floor().clamp_(max=size - 2)
     return lower.int(), position.sub_(lower)
@@ -67,7 +77,7 @@ def _neighbours(row_b3: torch.Tensor, axis: int, shape: Sequence[int]) -> tuple[
 def _between(
     flat: torch.Tensor, lower: torch.Tensor, strides: Sequence[int], weights: Sequence[torch.Tensor], offset: int = 0
 ) -> torch.Tensor:
-    """Linear interpolation along the first axis between two that are interpolated along the others."""
+    """Interpolate linearly along the first axis between two results of interpolation along the other axes."""
     if not strides:
         return flat[offset:].index_select(0, lower)
     near = _between(flat, lower, strides[1:], weights[1:], offset)

@@ -1,7 +1,7 @@
-"""Noise, blur, low resolution, brightness, contrast and gamma of a batch; in place where it can be.
+"""Noise, blur, low resolution, brightness, contrast and gamma of a batch, in place if possible.
 
-Blur and low resolution are linear and separable, so together they are one matrix per axis and sample: three
-matrix products, whatever the width of the blur.
+Blur and low resolution are linear and separable, so both together are one matrix per axis and sample: three matrix
+products for any width of the blur.
 """
 
 import torch
@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 
 def which(chosen_b: torch.Tensor) -> slice | list[int]:
-    """An index of the chosen samples; where it is all of them one that copies nothing."""
+    """Index the chosen samples of a batch; if all are chosen, return a slice, which copies nothing."""
     return slice(None) if chosen_b.all() else chosen_b.nonzero().flatten().tolist()
 
 
 def add_noise(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, seed_b: torch.Tensor) -> None:
-    """Gaussian noise, in place; each sample's from a seed of its own, so that it does not depend on the batch."""
+    """Add Gaussian noise in place. Each sample has its own seed, so its noise does not depend on the batch."""
     generator = torch.Generator(image_bxyz.device)
     for sample in sigma_b.nonzero().flatten().tolist():
         generator.manual_seed(int(seed_b[sample]))
@@ -23,9 +23,9 @@ def add_noise(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, seed_b: torch.Ten
 
 
 def smooth(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, zoom_b: torch.Tensor) -> None:
-    """Gaussian blur (``sigma_b`` voxels, 0 for none), then low resolution (``zoom_b`` of the voxels per axis).
+    """Blur (``sigma_b`` voxels, 0 for none), then reduce the resolution to ``zoom_b`` of the voxels per axis, in place.
 
-    In place. Low resolution keeps the nearest voxel of each coarse one and interpolates linearly back.
+    Low resolution keeps the nearest voxel of each coarse voxel and interpolates linearly back.
     """
     chosen_b = (sigma_b > 0) | (zoom_b < 1)
     if not chosen_b.any():
@@ -43,7 +43,7 @@ def smooth(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, zoom_b: torch.Tensor
 
 
 def _smoothing_matrix(size: int, sigma: float, zoom: float) -> torch.Tensor:
-    """``(to, from)`` along an axis of ``size`` voxels; rows add up to 1, also at the edge."""
+    """Compute the matrix ``(to, from)`` along an axis of ``size`` voxels; rows add up to 1, also at the edge."""
     matrix = torch.eye(size)
     if sigma > 0:
         distance = torch.arange(size) - torch.arange(size)[:, None]
@@ -56,7 +56,7 @@ def _smoothing_matrix(size: int, sigma: float, zoom: float) -> torch.Tensor:
 
 
 def stretch(image_bxyz: torch.Tensor, brightness_b: torch.Tensor, contrast_b: torch.Tensor) -> None:
-    """``brightness_b`` added, then contrast about the mean, in place: one multiplication and one addition."""
+    """Add ``brightness_b``, then scale the contrast around the mean by ``contrast_b``, in place."""
     if not (brightness_b.any() or (contrast_b != 1).any()):
         return
     contrast = _per_sample(contrast_b, image_bxyz)
@@ -65,7 +65,7 @@ def stretch(image_bxyz: torch.Tensor, brightness_b: torch.Tensor, contrast_b: to
 
 
 def bend(image_bxyz: torch.Tensor, gamma_b: torch.Tensor) -> None:
-    """Clipped to 0..1 and raised to the power ``gamma_b``, in place."""
+    """Clip to 0..1 and raise to the power ``gamma_b``, in place."""
     image_bxyz.clamp_(0, 1)
     if (gamma_b != 1).any():
         image_bxyz.pow_(_per_sample(gamma_b, image_bxyz))

@@ -1,8 +1,8 @@
-"""Augmentation of a whole batch on the device it lies on: parameters are drawn, then applied.
+"""Augmentation of a whole batch on its device: parameters are drawn first, then applied.
 
-Draw and apply are apart, so that any batch can be replayed. All geometry (flips, rotation, scaling) is one
-resampling pass over image and masks together; noise, blur, low resolution, brightness, contrast and gamma follow.
-Drawing is done on the CPU and decides what runs, so that applying never waits for the device.
+Drawing and applying are separate, so any batch can be replayed. All geometry (flips, rotation, scaling) is one
+resampling pass over image and masks; noise, blur, low resolution, brightness, contrast and gamma follow. The parameters
+are drawn on the CPU and decide which steps run, so that no step waits for the device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ from kicc_ml.data.augment.geometry import source_voxels
 from kicc_ml.data.augment.intensity import add_noise, bend, smooth, stretch, which
 from kicc_ml.data.region_bits import with_sides_exchanged
 
-#: Seeds of the noise, one per sample: below 2**31, which every generator takes.
+#: Seeds of the noise, one per sample, are below 2**31, which every generator accepts.
 SEED_LIMIT = 2**31 - 1
 
-#: Samples worked on at a time by a processor: the intermediate values of one patch stay in its cache, those of a
-#: batch do not, and were ten times as slow. A GPU takes the whole batch.
+#: The number of samples that a CPU augments at a time: the intermediate values of one patch fit into its cache; those
+#: of a batch do not and were ten times as slow. A GPU augments the whole batch.
 SAMPLES_AT_ONCE_ON_CPU = 1
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Probabilities per sample and ranges (low, high); images are taken to lie in 0..1.
+    """Probabilities per sample and ranges (low, high), for images with values from 0 to 1.
 
-    ``spacing_mm`` (only its proportions count) keeps rotations rigid where voxels are longer along one axis.
-    ``tilt_degrees`` is about the x and y axes, ``rotate_degrees`` in the axial plane (the only one of a
-    radiograph). ``scale`` above 1 enlarges. ``low_resolution_zoom`` is the share of voxels kept along each axis.
+    ``spacing_mm`` (only its proportions matter) keeps rotations rigid for voxels of unequal sides. ``tilt_degrees`` is
+    about the x and y axes; ``rotate_degrees`` is in the axial plane (the only one of a radiograph). ``scale`` above 1
+    enlarges. ``low_resolution_zoom`` is the share of voxels kept along each axis.
     """
 
     flip_xyz: tuple[float, float, float] = (0.5, 0.0, 0.0)
@@ -57,9 +57,9 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class AugmentParameters:
-    """What is done to each sample of a batch; CPU tensors. Neutral where nothing is to be done.
+    """The parameters of each sample of a batch, as CPU tensors; neutral values for steps that do not apply.
 
-    ``index_map_b33`` maps an offset from the centre of the result, in voxels, to one in the source.
+    ``index_map_b33`` maps an offset from the centre of the result, in voxels, to an offset in the source.
     """
 
     index_map_b33: torch.Tensor
@@ -73,12 +73,12 @@ class AugmentParameters:
     gamma_b: torch.Tensor
 
     def of(self, samples: slice) -> "AugmentParameters":
-        """The parameters of some samples of the batch."""
+        """Select the parameters of some samples of the batch."""
         return AugmentParameters(**{field.name: getattr(self, field.name)[samples] for field in fields(self)})
 
 
 def draw(generator: torch.Generator, batch: int, config: AugmentConfig) -> AugmentParameters:
-    """Parameters for ``batch`` samples from a CPU generator."""
+    """Draw parameters for ``batch`` samples from a CPU generator."""
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.empty(batch).uniform_(low, high, generator=generator)
@@ -107,7 +107,7 @@ def draw(generator: torch.Generator, batch: int, config: AugmentConfig) -> Augme
 
 
 def _rotation(radians_b3: torch.Tensor) -> torch.Tensor:
-    """Rotation about x, then y, then z."""
+    """Compute the rotation matrices about x, then y, then z."""
     (cx, cy, cz), (sx, sy, sz) = radians_b3.cos().T, radians_b3.sin().T
     rows = [
         [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
@@ -136,7 +136,7 @@ def apply(
 
 
 def _augment(image_bxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameters: AugmentParameters) -> None:
-    """In place. What does nothing to any of the samples is passed over."""
+    """Augment in place; steps that change no sample are skipped."""
     moved_b = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1)
     if moved_b.any():
         moved = which(moved_b)
@@ -154,17 +154,17 @@ def _augment(image_bxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameter
 
 
 def swap_known_sides(known_bc: torch.Tensor, parameters: AugmentParameters) -> torch.Tensor:
-    """What is known of left and right lung, exchanged in the mirrored samples of a batch."""
+    """Exchange, in the mirrored samples, whether the left and the right lung are labelled (bool ``[b, region]``)."""
     return torch.where(parameters.swap_sides_b.to(known_bc.device)[:, None], known_bc[:, MIRROR_CHANNELS], known_bc)
 
 
 class BatchAugmentd(Randomizable, MapTransform):
-    """Batch augmentation in MONAI's form: a batch dict in, the same dict with new image and masks out.
+    """Batch augmentation as a MONAI transform: it takes a batch dict and returns it with new image and masks.
 
-    ``keys`` is the image (``bcxyz`` or ``bcxy``, one channel) and, where there are masks, their region bits
-    (:mod:`kicc_ml.data.region_bits`). ``known_key`` names the bool tensor ``[b, len(REGIONS)]`` that says which
-    regions are labelled; it follows a swap of the lungs. Seeded by ``set_random_state``, also through ``Compose``.
-    ``parameters`` are the last ones drawn.
+    ``keys`` are the image (``bcxyz`` or ``bcxy``, one channel) and optionally its region bits
+    (:mod:`kicc_ml.data.region_bits`). ``known_key`` is the key of the bool tensor ``[b, len(REGIONS)]`` that states
+    which regions are labelled; it follows an exchange of the lungs. ``set_random_state`` sets the seed, also through
+    ``Compose``. ``parameters`` are the last ones drawn.
     """
 
     def __init__(self, keys: KeysCollection, config: AugmentConfig, known_key: str = "mask_known_bc") -> None:

@@ -1,4 +1,4 @@
-"""The clinical model of a fold in plain numbers, as a run folder keeps it: no code, and of no library's version."""
+"""The clinical model of a fold as plain numbers in a run folder, without code and independent of library versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from kicc_ml.models.baselines.recalibration import Recalibration
 
 @dataclass(frozen=True)
 class ClinicalModel:
-    """The risk of one endpoint from the clinical table, the recalibrated logistic regression ``clinical``.
+    """A recalibrated logistic regression that predicts the risk of one endpoint from the clinical table (``clinical``).
 
-    Over ``features``: ``median_f`` stands in for what is missing. Inputs of the regression are these and then a mark of
-    absence for each column of ``marked``: made symmetric by Yeo & Johnson's ``power_i``, standardised by ``mean_i`` and
-    ``spread_i``, weighed by ``weight_i``. ``shift`` and ``slope`` recalibrate the log odds.
+    ``median_f`` replaces missing values of ``features``. The inputs of the regression are these values, and one
+    indicator of missingness for each column in ``marked``. The inputs are transformed with the powers ``power_i`` of
+    Yeo & Johnson, standardised with ``mean_i`` and ``spread_i``, and multiplied by ``weight_i``. ``shift`` and
+    ``slope`` recalibrate the log odds.
     """
 
     features: Sequence[str]
@@ -33,11 +34,18 @@ class ClinicalModel:
 
     @property
     def inputs(self) -> int:
-        """Columns of the table that it takes."""
+        """The number of columns of the table that the model takes."""
         return len(self.features)
 
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
-        """Risks of patients by a table of ``features``, NaN where missing."""
+        """Predict the risk of each patient.
+
+        Args:
+            table_bf: (patient, feature) values of ``features``, NaN where missing.
+
+        Returns:
+            (patient,) risks from 0 to 1.
+        """
         missing_bf = np.isnan(table_bf)
         input_bi = np.hstack([np.where(missing_bf, self.median_f, table_bf), missing_bf[:, self.marked]])
         columns = zip(input_bi.T, self.power_i, strict=True)
@@ -47,7 +55,7 @@ class ClinicalModel:
 
 
 def in_numbers(fitted: Fitted, features: Sequence[str]) -> ClinicalModel:
-    """What :func:`kicc_ml.models.baselines.tabular.logistic_regression` has learnt of the columns ``features``."""
+    """Convert a fitted :func:`kicc_ml.models.baselines.tabular.logistic_regression` to plain numbers."""
     assert fitted.prepare is not None  # a logistic regression has one
     imputer, symmetric, standard = (step for _, step in fitted.prepare.steps)
     return ClinicalModel(

@@ -1,4 +1,4 @@
-"""Choose, recalibrate and set a threshold by patients that a model was not fitted on, all within the training side."""
+"""Selection, recalibration and threshold of a model on training patients that it was not fitted on (inner folds)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,16 +12,16 @@ from sklearn.model_selection import GroupKFold
 from kicc_ml.core.types import Case
 from kicc_ml.models.baselines.recalibration import EDGE, Recalibration, fit_blend, fit_recalibration, operating_point
 
-#: Inner folds; fewer where there are fewer groups.
+#: The number of inner folds; fewer if there are fewer groups.
 INNER_FOLDS = 5
 
-#: From this many training hospitals on, whole hospitals are held out: with two, a model would be fitted on one.
+#: From this many training hospitals on, inner folds hold out whole hospitals: with two, a fold would train on one only.
 LEAST_SITES = 3
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is fitted on a table first, and the classifiers the inner folds choose from; scikit-learn's."""
+    """A scikit-learn transformer for the table, and the candidate classifiers among which the inner folds choose."""
 
     prepare: TransformerMixin | None
     candidates: Sequence[ClassifierMixin]
@@ -29,9 +29,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What prepares the table and one classifier, fitted on the same rows; called with a table it gives risks.
+    """A transformer and a classifier that are fitted on the same rows; a call with a table returns risks.
 
-    A table without rows, which scikit-learn refuses, has no risks: a model of all cases holds out nobody.
+    A table without rows, which scikit-learn refuses, gives no risks: a model of all cases has no test patients.
     """
 
     prepare: TransformerMixin | None
@@ -47,10 +47,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Of one model and endpoint: probabilities of the tested, and the threshold chosen inside the fold (or NaN).
+    """The predictions of one model for one endpoint.
 
-    ``inner_n`` are probabilities of the patients of the training side, each by a model not fitted on them, NaN where
-    there is none: what models are weighed by. ``fitted`` is the model itself where a table is all that it needs.
+    Attributes:
+        probability_b: the probability of each test patient.
+        operating_point: the threshold chosen inside the fold, or NaN.
+        inner_n: the probability of each training patient, by a model that was not fitted on this patient; NaN if there
+            is none. The weights of a blend of models are fitted on these.
+        fitted: the model itself, if the table is its only input.
     """
 
     probability_b: np.ndarray
@@ -60,7 +64,7 @@ class Predicted:
 
 
 def inner_groups(cases: Sequence[Case]) -> np.ndarray:
-    """What inner folds keep together: hospitals where there are at least ``LEAST_SITES`` of them, else persons."""
+    """Find the group of each case, which inner folds keep together: hospitals from ``LEAST_SITES`` on, else persons."""
     by_site = len({case.site for case in cases}) >= LEAST_SITES
     return np.array([case.site if by_site else case.person for case in cases], dtype=str)
 
@@ -68,9 +72,14 @@ def inner_groups(cases: Sequence[Case]) -> np.ndarray:
 def nested_prediction(
     model: Model, train_bf: np.ndarray, label_b: np.ndarray, group_b: np.ndarray, test_bf: np.ndarray
 ) -> Predicted:
-    """The test rows by the candidate of least log loss on inner folds, refitted on all training rows, recalibrated.
+    """Choose the candidate with the least log loss on inner folds, refit and recalibrate it, and predict the test rows.
 
-    ``label_b`` is 0/1, with both classes among the training rows; ``group_b`` is of :func:`inner_groups`.
+    Args:
+        model: the transformer and the candidates.
+        train_bf: (patient, feature) training rows, NaN where missing.
+        label_b: 0 or 1 of each training row; both must occur.
+        group_b: the group of each training row, from :func:`inner_groups`.
+        test_bf: (patient, feature) test rows.
     """
     inner_cb = _held_out(model, train_bf, label_b, group_b)
     chosen = int(np.argmin([log_loss(label_b, np.clip(one_b, EDGE, 1 - EDGE)) for one_b in inner_cb]))
@@ -82,9 +91,11 @@ def nested_prediction(
 
 
 def blended(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
-    """Models together: log odds weighed by the training side's patients that every one predicts without having seen.
+    """Combine models as a weighted sum of log odds, with weights fitted on training patients that all models predict.
 
-    ``label_n`` is of all patients of the training side, NaN where unknown.
+    Args:
+        models: the predictions of each model; ``inner_n`` are those for training patients not fitted on.
+        label_n: the label of each training patient, NaN where unknown.
     """
     inner_mn = np.stack([model.inner_n for model in models])
     weigh = fit_blend(inner_mn, label_n)
@@ -97,9 +108,9 @@ def blended(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
 
 
 def _held_out(model: Model, train_bf: np.ndarray, label_b: np.ndarray, group_b: np.ndarray) -> np.ndarray:
-    """(candidate, training row) probabilities, each row predicted without its group.
+    """Predict each training row without its group: (candidate, training row) probabilities.
 
-    The prevalence where there is no other group, or the others have one class.
+    It is the prevalence if there is no other group, or if the others have only one class.
     """
     probability_cb = np.full((len(model.candidates), len(label_b)), label_b.mean())
     groups = len(np.unique(group_b))
@@ -116,7 +127,7 @@ def _held_out(model: Model, train_bf: np.ndarray, label_b: np.ndarray, group_b: 
 def _fitted(
     model: Model, train_bf: np.ndarray, label_b: np.ndarray, candidates: Sequence[ClassifierMixin]
 ) -> list[Fitted]:
-    """Each candidate on a table prepared once for all; the prevalence where no column is left to fit on."""
+    """Fit each candidate on the transformed table; use the prevalence if no column is left to fit on."""
     prepare = None if model.prepare is None else clone(model.prepare).fit(train_bf)
     prepared_bf = train_bf if prepare is None else prepare.transform(train_bf)
     usable = candidates if prepared_bf.shape[1] else [DummyClassifier(strategy="prior")] * len(candidates)

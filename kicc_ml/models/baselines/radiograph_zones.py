@@ -1,7 +1,7 @@
-"""Severity of a radiograph from the grey of its zones: what a network has to beat where images are a hundred.
+"""A severity score of a radiograph from the grey values of its zones: a baseline for networks on small cohorts.
 
-Aerated lung is dark and full of fine vessels, opacified lung is light and blurred, whoever reads it. Thirty-six zones
-over the whole picture stand in for the six of a reader, since no lung has been found yet.
+Aerated lung is dark and full of fine vessels; opacified lung is light and blurred. Thirty-six zones of the whole
+picture replace the six zones of a human reader, because the lungs have not been segmented.
 """
 
 from collections.abc import Sequence
@@ -19,27 +19,31 @@ from torch import nn
 
 from kicc_ml.models.baselines.nested import INNER_FOLDS
 
-#: Zones along each axis.
+#: The number of zones along each axis.
 ZONES = 6
 
-#: What lies between two neighbours is a band of detail, from single pixels to a sixth of the picture. Of an image of
-#: about 128 pixels a side.
+#: Widths of smoothing in pixels, for images of about 128 pixels a side. The difference of two neighbours is one band of
+#: detail, from single pixels to a sixth of the picture.
 SMOOTHING_PIXELS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 #: Added to detail (grey in 0..1) before its logarithm: about a quarter of a grey level of 8 bit.
 LEAST_DETAIL = 1e-3
 
-#: Grey and five bands, each of half the zones: both sides are one.
+#: Grey and five bands of detail, for half of the zones, because left and right are averaged.
 ZONE_FEATURES = len(SMOOTHING_PIXELS) * ZONES * ZONES // 2
 
-#: Strengths of the ridge; which one serves, the inner folds decide.
+#: Ridge penalties, among which the inner folds choose.
 RIDGES = np.logspace(0, 5, 11)
 
 
 def zone_features(image_xy: np.ndarray) -> np.ndarray:
-    """Grey and, in five bands, the logarithm of detail of each zone; the mean of both sides, (ZONE_FEATURES,).
+    """Compute the features of a radiograph: mean grey, and log detail in five bands, of each zone.
 
-    ``image_xy`` is a radiograph in 0..1, first axis left to right.
+    Args:
+        image_xy: grey values from 0 to 1; the first axis runs from left to right.
+
+    Returns:
+        (ZONE_FEATURES,) features; left and right zones are averaged.
     """
     smooth = [gaussian_filter(image_xy.astype(np.float32), pixels, mode="nearest") for pixels in SMOOTHING_PIXELS]
     detail = [np.log(_means(np.abs(fine - coarse)) + LEAST_DETAIL) for fine, coarse in pairwise(smooth)]
@@ -48,21 +52,21 @@ def zone_features(image_xy: np.ndarray) -> np.ndarray:
 
 
 def _means(image_xy: np.ndarray) -> np.ndarray:
-    """Mean of each zone, (ZONES, ZONES)."""
+    """Compute the mean of each zone, (ZONES, ZONES)."""
     image_cxy = torch.from_numpy(np.asarray(image_xy, np.float32))[None]
     return nn.functional.adaptive_avg_pool2d(image_cxy, ZONES)[0].numpy()
 
 
 @dataclass(frozen=True)
 class ZoneRidge:
-    """A score in 0..1 from :func:`zone_features` in plain numbers, as a run folder keeps it."""
+    """A linear model of a score from 0 to 1 on :func:`zone_features`, in plain numbers as a run folder stores it."""
 
     weight_f: Sequence[float]
     intercept: float
 
     @property
     def inputs(self) -> int:
-        """Columns of the table that it takes."""
+        """The number of columns of the table that the model takes."""
         return ZONE_FEATURES
 
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
@@ -70,9 +74,12 @@ class ZoneRidge:
 
 
 def zone_ridge(train_bf: np.ndarray, score_b: np.ndarray, person_b: np.ndarray) -> ZoneRidge:
-    """A ridge regression of a score, its strength chosen on inner folds of persons.
+    """Fit a ridge regression of a score; inner folds of persons choose its penalty.
 
-    ``score_b`` is in 0..1 or NaN (row left out). Of one person the mean is learnt, of nobody NaN.
+    Args:
+        train_bf: (image, feature) training rows.
+        score_b: the score of each row from 0 to 1; rows with NaN are left out.
+        person_b: the person of each row. With one person the model predicts the mean score, with none NaN.
     """
     known_b = ~np.isnan(score_b)
     train_bf, score_b, person_b = train_bf[known_b], score_b[known_b], person_b[known_b]

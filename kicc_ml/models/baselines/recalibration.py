@@ -1,4 +1,4 @@
-"""Recalibration, weights of models and operating point, all fitted on patients held out inside the fold."""
+"""Recalibration, model weights and operating point, all fitted on patients held out inside the training side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.metrics import roc_curve
 
-#: Standard deviation of normal priors on shift and slope about no change: ours. Twenty events outweigh them, two
-#: do not, so that a rare endpoint is left nearly as it was rather than bent to noise.
+#: Standard deviation of the normal priors, which favour no change of shift and slope. Our own choice: twenty events
+#: outweigh the priors, two do not, so a rare endpoint is hardly changed instead of fitted to noise.
 PRIOR_SD = 0.5
 
-#: Probabilities are kept this far from 0 and 1, so that their log odds exist.
+#: Probabilities are clipped to this distance from 0 and 1, so that their log odds are finite.
 EDGE = 1e-6
 
 
 @dataclass(frozen=True)
 class Recalibration:
-    """New log odds are ``intercept + slope x`` the old ones (Cox, Biometrika 1958;45:562)."""
+    """A linear change of log odds: ``intercept + slope * log odds`` (Cox, Biometrika 1958;45:562)."""
 
     intercept: float = 0.0
     slope: float = 1.0
@@ -28,14 +28,17 @@ class Recalibration:
 
 
 def log_odds(probability_b: np.ndarray) -> np.ndarray:
+    """Compute the log odds of probabilities, clipped by ``EDGE``."""
     return logit(np.clip(probability_b, EDGE, 1 - EDGE))
 
 
 def fit_recalibration(probability_b: np.ndarray, label_b: np.ndarray) -> Recalibration:
-    """The likeliest intercept and slope given the priors; nothing changes where no label is known (all NaN).
+    """Fit intercept and slope by maximum a posteriori; the result changes nothing if all labels are NaN.
 
-    A label may be a share of a scale instead of 0 or 1 (fractional logistic regression: Papke & Wooldridge, J Appl
-    Econom 1996;11:619).
+    Args:
+        probability_b: the predicted probability of each patient.
+        label_b: 0 or 1, or NaN if unknown. A label may also be a share of a scale (fractional logistic regression:
+            Papke & Wooldridge, J Appl Econom 1996;11:619).
     """
     blend = fit_blend(probability_b[None], label_b, least=-np.inf)
     return Recalibration(blend.intercept, blend.weight_m[0])
@@ -43,7 +46,7 @@ def fit_recalibration(probability_b: np.ndarray, label_b: np.ndarray) -> Recalib
 
 @dataclass(frozen=True)
 class Blend:
-    """Log odds of several models together: ``intercept`` and the sum of ``weight`` times each one's."""
+    """A weighted sum of the log odds of several models: ``intercept`` plus ``weight_m`` times their log odds."""
 
     intercept: float
     weight_m: Sequence[float]
@@ -53,11 +56,18 @@ class Blend:
 
 
 def fit_blend(probability_mb: np.ndarray, label_b: np.ndarray, least: float = 0.0) -> Blend:
-    """The likeliest intercept and weights of at least ``least``, given priors about the models' mean.
+    """Fit intercept and weights of a blend by maximum a posteriori, with priors around the mean of the models.
 
-    Stacking (Breiman, Mach Learn 1996;24:49: weights must not be negative), with the priors of ``PRIOR_SD`` again, so
-    that a rare endpoint is predicted by little else than the mean. Cases without label or without a probability of
-    every model are left out; where none remains, it is the mean.
+    This is stacking (Breiman, Mach Learn 1996;24:49: weights must not be negative) with priors of width ``PRIOR_SD``,
+    so that a rare endpoint is predicted by almost the mean of the models.
+
+    Args:
+        probability_mb: (model, patient) probabilities.
+        label_b: 0 or 1, or NaN if unknown. Patients without a label or without the probability of a model are left out.
+        least: the lowest allowed weight.
+
+    Returns:
+        The blend; the mean of the models if no patient is left.
     """
     known_b = ~np.isnan(label_b) & ~np.isnan(probability_mb).any(axis=0)
     models = len(probability_mb)
@@ -65,7 +75,7 @@ def fit_blend(probability_mb: np.ndarray, label_b: np.ndarray, least: float = 0.
         return Blend(0.0, [1 / models] * models)
     odds_mb, label_b = log_odds(probability_mb[:, known_b]), label_b[known_b]
     mean_b, centre_m = odds_mb.mean(axis=0), odds_mb.mean(axis=1)
-    # A weight turns about the middle, else it would do the intercept's work too.
+    # Log odds are centred, so that a change of a weight does not act as a change of the intercept.
     about_centre_mb = odds_mb - centre_m[:, None]
 
     def loss(change: np.ndarray) -> float:
@@ -79,11 +89,13 @@ def fit_blend(probability_mb: np.ndarray, label_b: np.ndarray, least: float = 0.
 
 
 def operating_point(probability_b: np.ndarray, label_b: np.ndarray) -> float:
-    """The probability from which on a patient counts as positive: the largest sensitivity + specificity.
+    """Choose the threshold with the largest sum of sensitivity and specificity (Youden, Cancer 1950;3:32).
 
-    Youden, Cancer 1950;3:32. Patients without a label, or without a prediction, are left out; NaN where not both
-    classes are left. A choice for tables, not a recommendation: what a false alarm costs against a miss is for the
-    clinic to say, and decision curves show it.
+    Patients without a label or without a prediction are left out. The threshold is for tables, it is not a
+    recommendation: only the clinic can weigh a false alarm against a miss, and decision curves show the balance.
+
+    Returns:
+        The lowest probability that counts as positive; NaN if fewer than two classes are left.
     """
     known_b = ~np.isnan(label_b) & ~np.isnan(probability_b)
     if len(np.unique(label_b[known_b])) < 2:

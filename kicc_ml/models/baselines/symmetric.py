@@ -1,4 +1,4 @@
-"""Skewed columns made symmetric, at the cost of those alone that can be."""
+"""A transformer that makes skewed columns symmetric and leaves columns of two values as they are."""
 
 import numpy as np
 from scipy.stats import yeojohnson
@@ -6,10 +6,11 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 
 class Symmetric(TransformerMixin, BaseEstimator):
-    """Yeo & Johnson's power of each column, the likeliest (Biometrika 2000;87:954), as scikit-learn's PowerTransformer.
+    """A scikit-learn transformer: each column's maximum likelihood power of Yeo & Johnson (Biometrika 2000;87:954).
 
-    A column of two values (yes and no, a mark of absence) has power 1, which leaves it as it is: standardised
-    afterwards, it is the same whatever its power, and to search one takes most of the time that a model does.
+    It does the same as scikit-learn's PowerTransformer, except that a column of two values (yes and no, an indicator of
+    missingness) has power 1. After standardisation such a column is the same with any power, and the search for a power
+    takes most of the time of a fit.
     """
 
     def fit(self, table_bf: np.ndarray, y: object = None) -> "Symmetric":

@@ -1,9 +1,9 @@
-"""The models a network has to beat, fitted on the same fold.
+"""Baseline models that a network must outperform, fitted on the same fold.
 
-``prevalence``, ``age_sex``, ``clinical`` (the table), ``extent`` (on CT, with age and sex), ``clinical_extent`` (both)
-are ridge-penalised logistic regressions, ``boosting`` is gradient boosting of trees on everything. Imputation, scaling,
-penalty, recalibration and operating point are fitted on the fold's own training side, what needs held-out predictions
-on those of inner folds (:mod:`kicc_ml.models.baselines.nested`).
+``prevalence``, ``age_sex``, ``clinical`` (the table), ``extent`` (on CT, with age and sex) and ``clinical_extent``
+(both) are ridge-penalised logistic regressions; ``boosting`` is gradient boosting of trees on all features. Imputation,
+scaling, penalty, recalibration and operating point are fitted on the training side of the fold; steps that need
+held-out predictions use inner folds (:mod:`kicc_ml.models.baselines.nested`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from kicc_ml.models.baselines.symmetric import Symmetric
 
 AGE_SEX = ("age_years", "sex")
 
-#: What a segmentation says of a CT (:class:`kicc_ml.core.types.SeverityMap`), under these names among the features.
+#: The features of a segmented CT (:class:`kicc_ml.core.types.SeverityMap`), under their names in the table.
 EXTENT = (
     "ct_severity_score",
     "ct_percent_involved",
@@ -33,18 +33,21 @@ EXTENT = (
     "ct_lesion_g",
 )
 
-#: Inverse strengths of the ridge; which one serves, the inner folds decide. With 21 events among 20 columns little is
-#: to be had from weaker ones.
+#: Inverse ridge penalties, among which the inner folds choose. With 21 events and 20 columns, weaker penalties gain
+#: little.
 RIDGES = (0.01, 0.1, 1.0)
 
 
 def logistic_regression(marks: bool) -> Model:
-    """Median imputation, laboratory values made symmetric, logistic regression with a ridge.
+    """Build a logistic regression: median imputation, symmetric laboratory values, ridge penalty.
 
-    With ``marks`` of absence an unmeasured value tells something of the patient. What is measured is a custom of a
-    hospital too: of several hospitals the marks tell these apart, and at a further one they say nothing or mislead.
-    CRP or the extent of lesions is skewed, and its hundredth milligram tells less than its first: Yeo & Johnson,
-    Biometrika 2000;87:954, then standardised. ``RIDGES`` are scikit-learn's ``C``.
+    CRP and the extent of lesions are skewed, and an increase matters more at low values; therefore columns are
+    transformed (Yeo & Johnson, Biometrika 2000;87:954) and standardised. ``RIDGES`` are scikit-learn's ``C``.
+
+    Args:
+        marks: whether to add indicators of missingness. A missing value carries information about the patient, but also
+            about the habits of the hospital: in a cohort of several hospitals the indicators identify the hospital, and
+            they mislead at a new one.
     """
     prepare = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=marks, keep_empty_features=True),
@@ -55,18 +58,18 @@ def logistic_regression(marks: bool) -> Model:
 
 
 def boosting() -> Model:
-    """Shallow trees in small steps, for hundreds of patients; what is missing takes its own way at each split."""
+    """Build gradient boosting of shallow trees in small steps, for hundreds of patients; no imputation is needed."""
     trees = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.05, max_depth=3, l2_regularization=1.0)
     return Model(ColumnTransformer([("known", "passthrough", _known_columns)]), [trees])
 
 
 def _known_columns(table_bf: np.ndarray) -> np.ndarray:
-    """Columns that any row has; trees cannot be grown on one that none has."""
+    """Find the columns that are known for any row; trees cannot use a column without values."""
     return np.flatnonzero(~np.isnan(table_bf).all(axis=0))
 
 
 def columns_of(features: Sequence[str]) -> dict[str, list[int]]:
-    """The columns each baseline is fitted on. One whose features the table lacks is absent."""
+    """List the columns of each baseline. A baseline whose features the table lacks is absent."""
     place = {name: column for column, name in enumerate(features)}
     extent = [place[name] for name in EXTENT if name in place]
     age_sex = [place[name] for name in AGE_SEX] if set(AGE_SEX) <= set(place) else []
@@ -85,12 +88,18 @@ def baseline_predictions(
     features: Sequence[str],
     marks: bool = True,
 ) -> dict[str, Predicted]:
-    """Every baseline of one endpoint for each test row, fitted on the training rows alone.
+    """Fit every baseline of one endpoint on the training rows, and predict the test rows.
 
-    ``label_b`` is 0/1 or NaN (row left out); ``group_b`` is of
-    :func:`kicc_ml.models.baselines.nested.inner_groups`; ``marks`` is that of :func:`logistic_regression`, for
-    training rows of one hospital. With one class among the training labels, or
-    none, there is nothing to learn: no baseline then predicts anything, and all probabilities are NaN.
+    Args:
+        train_bf: (patient, feature) training rows, NaN where missing.
+        label_b: 0 or 1 of each training row; rows with NaN are left out.
+        group_b: the group of each training row, from :func:`kicc_ml.models.baselines.nested.inner_groups`.
+        test_bf: (patient, feature) test rows, NaN where missing.
+        features: the names of the columns.
+        marks: see :func:`logistic_regression`; meant for training rows of one hospital.
+
+    Returns:
+        The predictions by baseline. If the labels do not have both classes, all probabilities are NaN.
     """
     known_b = ~np.isnan(label_b)
     train_bf, label_b, group_b = train_bf[known_b], label_b[known_b], group_b[known_b]
@@ -109,19 +118,19 @@ def baseline_predictions(
 
 
 def _at(known_n: np.ndarray, value_b: np.ndarray) -> np.ndarray:
-    """Values of the known rows in their places among all; NaN elsewhere."""
+    """Place the values of the known rows among all rows; NaN elsewhere."""
     value_n = np.full(len(known_n), np.nan)
     value_n[known_n] = value_b
     return value_n
 
 
 def clinical_bf(cases: Sequence[Case], features: Sequence[str]) -> np.ndarray:
-    """The clinical table of cases as (case, feature), NaN where missing."""
+    """Build the clinical table of cases: (case, feature), NaN where missing."""
     return _table([case.clinical for case in cases], features)
 
 
 def endpoints_be(cases: Sequence[Case], endpoints: Sequence[str]) -> np.ndarray:
-    """The outcomes of cases as (case, endpoint): 0, 1, or NaN where unknown."""
+    """Build the table of outcomes of cases: (case, endpoint), 0, 1, or NaN where unknown."""
     return _table([case.endpoints for case in cases], endpoints)
 
 
