@@ -18,7 +18,7 @@ LESION = REGIONS.index("lesion")
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stack tensors, list everything else."""
+    """Stack tensors, and collect all other values in lists."""
     columns = {key: [sample[key] for sample in samples] for key in samples[0]}
     return {
         key: torch.stack(values) if isinstance(values[0], torch.Tensor) else values for key, values in columns.items()
@@ -27,7 +27,7 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A stored volume and whose it is. Not the whole case: its hundreds of file paths would go to every worker."""
+    """A stored volume with its case id and site, but without the file paths of the case, which workers do not need."""
 
     case_id: str
     site: str
@@ -35,16 +35,16 @@ class Labelled:
 
     @property
     def is_empty(self) -> bool:
-        """A scan that is known to have no lesion."""
+        """Whether the scan is known to have no lesion."""
         return bool(self.volume.mask_known_c[LESION]) and not len(self.volume.lesion_index)
 
 
 @dataclass(frozen=True)
 class TrainPatches(Dataset):
-    """Patches at (epoch, index); reads only the patch from the store, and leaves it packed as it lies there.
+    """Patches at (epoch, index), read from the store as stored, without unpacking.
 
-    ``region_bits_bxyz`` is unpacked on the device, where a batch is augmented. ``empty`` are the scans without a
-    lesion (see :func:`kicc_ml.data.sampling.in_turn`); ``lesion_share`` of the others' patches lie about a lesion.
+    ``region_bits_bxyz`` is unpacked on the device, where a batch is augmented. ``empty`` are the scans without a lesion
+    (see :func:`kicc_ml.data.sampling.in_turn`). ``lesion_share`` is the share of patches around a lesion voxel.
     """
 
     others: Sequence[Labelled]
@@ -95,7 +95,7 @@ class WholeVolumes(Dataset):
 
 @dataclass(frozen=True)
 class Patients(Dataset):
-    """One sample per case; ``place`` is (epoch, index) in training, an index otherwise."""
+    """One sample per case; the index is (epoch, index) in training, else a number."""
 
     cases: Sequence[Case]
     features: Sequence[str]
@@ -131,7 +131,7 @@ class Patients(Dataset):
 def _image(
     volumes: Mapping[str, StoredVolume], case: Case, shape: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The image of a case and that it is known; zeros where it has none."""
+    """Read the image of a case and a True flag; zeros and False if it has no image."""
     volume = volumes.get(case.case_id)
     if volume is None:
         return torch.zeros((1, *shape)), torch.tensor(False)
@@ -143,9 +143,9 @@ def _row(values: Mapping[str, float], names: Sequence[str]) -> torch.Tensor:
 
 
 def loader(dataset: Dataset, batch_size: int, num_workers: int, sampler: Sampler | None = None) -> DataLoader:
-    """A loader whose batches are those of :func:`collate`; workers stay alive from epoch to epoch.
+    """Make a data loader that uses :func:`collate`; its workers stay alive from epoch to epoch.
 
-    A generator of its own keeps it from drawing from the global one, on which the rest of a training depends.
+    It has its own random generator, because the rest of a training depends on the global one.
     """
     return DataLoader(
         dataset,

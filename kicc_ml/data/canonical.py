@@ -1,7 +1,7 @@
-"""From the scanner's grid to the network's, and back: orientation, voxel size, grey values.
+"""Conversion from the scanner's grid to the network's grid, and back: orientation, voxel size, grey values.
 
-The canonical orientation is LPS by index: x grows to the patient's left, y to the back, z to the head. The
-volume keeps its own axes (the nearest ones are permuted and flipped), so an oblique scan is not turned.
+The canonical orientation is LPS by index: x grows to the patient's left, y to the back, z to the head. Axes are only
+permuted and flipped to the nearest directions, so an oblique scan is not rotated.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -18,23 +18,23 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Modality, Volume
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 
-#: An image without units is stretched between these percentiles of its own values: a bright marker or
-#: a few dead pixels must not set the scale.
+#: An image without units is scaled between these percentiles of its values, so that a bright marker or a few dead
+#: pixels do not determine the scale.
 PERCENTILES = (0.5, 99.5)
 
-#: Share of a canonical voxel that a region must fill, by linear interpolation, to own it.
+#: A canonical voxel belongs to a region if the region fills more than this share of it, by linear interpolation.
 MASK_SHARE = 0.5
 
-#: Voxels of the scan that are scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
+#: The number of voxels scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
 SLAB_VOXELS = 1_000_000
 
-#: Largest distance, in voxels, between the corners of a mask's grid and of its image's grid.
+#: Largest distance, in voxels, between the corners of the grids of a mask and its image.
 SAME_GRID_VOXELS = 0.1
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie: ``affine_ras`` of index ``[x, y, z]`` and the number of voxels along each axis."""
+    """The positions of voxels: ``affine_ras`` of index ``[x, y, z]``, and the number of voxels along each axis."""
 
     affine_ras: np.ndarray
     shape: tuple[int, ...]
@@ -42,14 +42,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Canonical:
-    """An image as a network sees it: ``image_cxyz`` float32 in 0..1, 0 = air."""
+    """An image in the form that a network takes: ``image_cxyz`` float32 from 0 to 1, 0 = air."""
 
     image_cxyz: torch.Tensor
     affine_ras: np.ndarray
 
 
 def lps_grid(affine_ras: np.ndarray, shape: Sequence[int]) -> Grid:
-    """The same voxels in LPS order: axes permuted and flipped to the nearest, nothing interpolated."""
+    """Reorder a grid to LPS: axes are permuted and flipped to the nearest directions, nothing is interpolated."""
     own = nib.orientations.io_orientation(affine_ras)
     turn = nib.orientations.ornt_transform(own, nib.orientations.axcodes2ornt("LPS"))
     to_affine = affine_ras @ nib.orientations.inv_ornt_aff(turn, tuple(shape))
@@ -58,7 +58,7 @@ def lps_grid(affine_ras: np.ndarray, shape: Sequence[int]) -> Grid:
 
 
 def rescaled_grid(grid: Grid, shape: Sequence[int], voxel_ratio: Sequence[float]) -> Grid:
-    """A grid about the same centre with voxels ``voxel_ratio`` times as large along each axis."""
+    """Make a grid with the same centre and voxels ``voxel_ratio`` times as large along each axis."""
     index_map = np.diag([*voxel_ratio, 1.0])
     centre, to_centre = (np.asarray(grid.shape) - 1) / 2, (np.asarray(shape) - 1) / 2
     index_map[:3, 3] = centre - np.asarray(voxel_ratio) * to_centre
@@ -66,7 +66,7 @@ def rescaled_grid(grid: Grid, shape: Sequence[int], voxel_ratio: Sequence[float]
 
 
 def scale_to_unit(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Clip to ``low..high`` and map to float32 0..1. NaN becomes 0; a constant image is all 0."""
+    """Clip to ``low..high`` and scale to float32 0..1. NaN becomes 0; a constant image becomes 0."""
     unit = array.astype(np.float32)
     if np.issubdtype(array.dtype, np.floating):
         np.nan_to_num(unit, copy=False, nan=low)
@@ -77,12 +77,12 @@ def scale_to_unit(array: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def scale_by_percentiles(array: np.ndarray) -> np.ndarray:
-    """0..1 between ``PERCENTILES`` of the finite values of the image itself."""
+    """Scale an image to 0..1 between ``PERCENTILES`` of its finite values."""
     return scale_to_unit(array, *percentile_limits(array))
 
 
 def percentile_limits(array: np.ndarray) -> tuple[float, float]:
-    """``PERCENTILES`` of the finite values of an image. Raises UserError where there is none."""
+    """Compute ``PERCENTILES`` of the finite values of an image. Raises UserError if it has none."""
     finite = array[np.isfinite(array)] if np.issubdtype(array.dtype, np.floating) else array
     if finite.size == 0:
         raise UserError("the image holds no finite value; export it again")
@@ -92,13 +92,12 @@ def percentile_limits(array: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class CanonicalCT:
-    """CT to LPS orientation, ``spacing_mm`` and 0..1.
+    """A converter of CT to LPS orientation, ``spacing_mm`` and values from 0 to 1.
 
-    ``spacing_mm`` None, or a file that states no spacing, keeps the voxels as they are. An entry of
-    ``matrix`` (x, y, z) sets the number of voxels over the whole extent of that axis and wins over the
-    spacing; None leaves the axis to the spacing. HU are clipped to ``window_hu`` *before* interpolation, so
-    that padding values such as -3024 do not bleed into the skin; other units are stretched between
-    ``PERCENTILES``. Beyond the field of view is air (0).
+    ``spacing_mm`` None, or a file without spacing, keeps the voxel size. An entry of ``matrix`` (x, y, z) sets the
+    number of voxels over the whole extent of that axis and overrides the spacing; None leaves the axis to the spacing.
+    HU are clipped to ``window_hu`` *before* interpolation, so that padding values such as -3024 do not blur into the
+    skin; other units are scaled between ``PERCENTILES``. Voxels beyond the field of view are air (0).
     """
 
     modality: ClassVar[Modality] = "CT"
@@ -124,7 +123,7 @@ class CanonicalCT:
         return Canonical(image_cxyz, grid.affine_ras)
 
     def grid(self, volume: Volume) -> Grid:
-        """The canonical grid of a volume, from its geometry alone."""
+        """Compute the canonical grid of a volume from its geometry."""
         own = lps_grid(volume.affine_ras, volume.array.shape)
         wanted = self.matrix or (None, None, None)
         ratio, shape = [1.0] * 3, list(own.shape)
@@ -138,29 +137,29 @@ class CanonicalCT:
         return rescaled_grid(own, shape, ratio)
 
     def mask(self, mask_xyz: np.ndarray, mask_affine_ras: np.ndarray, volume: Volume) -> np.ndarray:
-        """One mask of ``volume`` as uint8 0/1 on the canonical grid: 1 where its share passes ``MASK_SHARE``.
+        """Resample a mask of ``volume`` to the canonical grid: uint8, 1 where its share exceeds ``MASK_SHARE``.
 
-        The mask may be stored in another orientation. Raises UserError when it is not on the volume's grid.
+        The mask may be stored in another orientation. Raises UserError if it is not on the grid of the volume.
         """
-        if not volume.spacing_known:  # then an image counts in voxels, whatever its file says
+        if not volume.spacing_known:  # then sizes are counted in voxels, and the affine of the file is ignored
             mask_affine_ras = mask_affine_ras @ np.diag([*1 / np.linalg.norm(mask_affine_ras[:3, :3], axis=0), 1])
         require_same_grid(mask_xyz.shape, mask_affine_ras, volume)
         return _mask_on(self.grid(volume), mask_xyz, mask_affine_ras)
 
     def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
-        """Masks by name, each (array ``[x, y, z]``, affine_ras), put on the canonical grid of ``volume``."""
+        """Resample masks by name, each (array ``[x, y, z]``, affine_ras), to the canonical grid of ``volume``."""
         return {name: self.mask(array, affine, volume) for name, (array, affine) in masks.items()}
 
 
 def _mask_on(grid: Grid, mask_xyz: np.ndarray, affine_ras: np.ndarray) -> np.ndarray:
-    """uint8 0/1: 1 where the share of a voxel that the mask fills passes ``MASK_SHARE``."""
+    """Resample a mask to a grid: uint8, 1 where the share of a voxel that the mask fills exceeds ``MASK_SHARE``."""
     share = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.float32))[None]
     share = resample(share, affine_ras, grid.affine_ras, grid.shape, padding="zeros")[0]
     return (share > MASK_SHARE).numpy().astype(np.uint8)
 
 
 def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, volume: Volume) -> None:
-    """Refuse a mask whose voxels, whatever their order, are not those of the image."""
+    """Raise UserError if a mask and an image do not have the same voxels, in any order of axes."""
     mask = lps_grid(mask_affine_ras, mask_shape)
     image = lps_grid(volume.affine_ras, volume.array.shape)
     if mask.shape != image.shape:
@@ -174,7 +173,7 @@ def require_same_grid(mask_shape: Sequence[int], mask_affine_ras: np.ndarray, vo
 
 @dataclass(frozen=True)
 class CanonicalCXR:
-    """A radiograph ``[x, y, 1]`` to ``(1, size, size, 1)`` in 0..1 between ``PERCENTILES`` of its own values.
+    """A converter of a radiograph ``[x, y, 1]`` to ``(1, size, size, 1)``, scaled to 0..1 between ``PERCENTILES``.
 
     The aspect is kept: the shorter side is padded with 0 (black) on both sides.
     """
@@ -189,23 +188,23 @@ class CanonicalCXR:
         return Canonical(image_cxyz.contiguous(), grid.affine_ras)
 
     def grid(self, volume: Volume) -> Grid:
-        """The canonical grid of a radiograph: ``size`` pixels along its longer side, one slice."""
+        """Compute the canonical grid of a radiograph: ``size`` pixels along its longer side, one slice."""
         own = Grid(volume.affine_ras, volume.array.shape)
         ratio = max(own.shape) / self.size
         return rescaled_grid(own, (self.size, self.size, 1), (ratio, ratio, 1.0))
 
     def masks(self, masks: Mapping[str, tuple[np.ndarray, np.ndarray]], volume: Volume) -> dict[str, np.ndarray]:
-        """Masks by name, each (array ``[x, y, 1]`` on the pixels of ``volume``, its affine_ras), as uint8 0/1."""
+        """Resample masks by name, each (array ``[x, y, 1]`` on the pixels of ``volume``, affine_ras), to uint8 0/1."""
         grid = self.grid(volume)
         return {name: _mask_on(grid, array, affine) for name, (array, affine) in masks.items()}
 
 
 class Canonicald(MapTransform):
-    """Canonical images in a MONAI pipeline: takes what ``LoadImaged`` gives, leaves plain tensors.
+    """Canonical images as a MONAI transform: it takes the output of ``LoadImaged`` and returns plain tensors.
 
-    ``canonical`` is a :class:`CanonicalCT` or :class:`CanonicalCXR`; keys in ``mask_keys`` are treated as
-    masks (CT only). Units are read from the metadata key ``units`` and are ``units`` where a reader states
-    none. The canonical affine is left under ``<key>_affine_ras``.
+    ``canonical`` is a :class:`CanonicalCT` or :class:`CanonicalCXR`; keys in ``mask_keys`` are masks (CT only). Units
+    are read from the metadata key ``units``, else they are ``units``. The canonical affine is stored under
+    ``<key>_affine_ras``.
     """
 
     def __init__(
@@ -236,7 +235,7 @@ class Canonicald(MapTransform):
         return result
 
     def _volume(self, image: Any) -> Volume:
-        """A MetaTensor, with or without a leading channel of one, as a Volume; a flat image as one slice."""
+        """Convert a MetaTensor, with or without a leading channel of one, to a Volume; a flat image gets one slice."""
         array = np.asarray(image.as_tensor())
         if array.ndim == 4:
             array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array[..., 0]
@@ -244,7 +243,7 @@ class Canonicald(MapTransform):
             array = (array if array.ndim == 2 else array[0])[..., None]
         units = str(image.meta.get("units", self.units))
         affine_ras = np.eye(4)
-        affine = np.asarray(image.affine, dtype=float)  # 3 x 3 where MONAI takes the image for a flat one
+        affine = np.asarray(image.affine, dtype=float)  # 3 x 3 if MONAI treats the image as 2-D
         affine_ras[: len(affine) - 1, : len(affine) - 1] = affine[:-1, :-1]
         affine_ras[: len(affine) - 1, 3] = affine[:-1, -1]
         return Volume(

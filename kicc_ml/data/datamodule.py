@@ -1,11 +1,11 @@
-"""Batches of plain tensors for the two tasks. Constructors store; work begins in ``prepare_data``.
+"""Batches of plain tensors for the two tasks. Constructors only store values; work begins in ``prepare_data``.
 
-As a task gets them; the training loader itself gives patches as the store holds them, small and packed
-(float16, ``region_bits_bxyz``), and ``on_after_batch_transfer`` augments and unpacks them on the device:
+These are the tensors that a task receives. The training loader itself gives patches as the store holds them, small and
+packed (float16, ``region_bits_bxyz``); ``on_after_batch_transfer`` augments and unpacks them on the device:
 
 Segmentation   image_bcxyz float32, mask_bcxyz float32 (channels: REGIONS), mask_known_bc bool
 Outcome        ct_bcxyz, ct_known_b, cxr_bcxy, cxr_known_b, clinical_bf (NaN = missing), endpoints_be,
-               endpoints_known_be; keys of a modality that no case is asked for are absent
+               endpoints_known_be; the keys of a modality are absent if the configuration leaves it out
 Both           case_id, site, sample_seed: lists of one entry per sample
 """
 
@@ -34,13 +34,12 @@ logger = logging.getLogger(__name__)
 
 
 class PatchDataModule(pl.LightningDataModule):
-    """Segmentation: random patches to train on, whole volumes (batch of one) to select on.
+    """Data of segmentation: random patches to train on, whole volumes (batch of one) to validate on.
 
-    ``lesion_share`` of the patches are centred on a lesion voxel, in cases that have one. Cases go round in
-    ever new orders, so that each is seen equally often; ``empty_share`` gives those that are known to have no
-    lesion that share of the patches instead. Only cases with an image and a known region take part. Where more than
-    ``most_val_cases`` are held back, that many are selected on, hospitals taking turns. With several processes,
-    ``batch_size`` is that of each.
+    Only cases with an image and a known region are used. ``lesion_share`` of the patches are centred on a lesion voxel,
+    in cases that have one. Cases are shuffled again in each round, so each is seen equally often; ``empty_share`` gives
+    cases known to have no lesion that share of the patches instead. At most ``most_val_cases`` held-back cases are
+    validated on, taken from the hospitals in turn. With several processes, ``batch_size`` is that of each.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.quarantined = self.store.prepare(_of_fold(self.cases, self.split), self.canonical)
 
     def setup(self, stage: str | None = None) -> None:
-        """Look up the prepared volumes. Raises UserError where no case can be trained on."""
+        """Look up the prepared volumes. Raises UserError if no case can be trained on."""
         cases = index_by_id(self.cases)
         self.volumes = self.store.load(_of_fold(self.cases, self.split), self.canonical)
         labelled = {case_id for case_id, volume in self.volumes.items() if volume.mask_known_c.any()}
@@ -128,7 +127,7 @@ class PatchDataModule(pl.LightningDataModule):
         return [Labelled(case.case_id, case.site, self.volumes[case.case_id]) for case in cases]
 
     def _augmentation(self, config: AugmentConfig) -> AugmentConfig:
-        """As configured; mirrored along every axis where a CT states no geometry, so could lie in any way."""
+        """Return the configured augmentation, with flips along every axis if the orientation of a CT is unknown."""
         if self.canonical.modality == "CXR" or all(
             self.volumes[case.case_id].spacing_known for case in self.train_cases
         ):
@@ -137,12 +136,12 @@ class PatchDataModule(pl.LightningDataModule):
 
 
 class PatientDataModule(pl.LightningDataModule):
-    """Outcome: one sample per patient with whatever the configuration asks for and the patient has.
+    """Data of outcome prediction: one sample per patient with the configured modalities that the patient has.
 
-    ``canonical_ct`` or ``canonical_cxr`` None leaves that modality out; ``features`` None takes every
-    clinical column, () none; ``endpoints`` None takes all that the cohort has, else those named that it has. CTs must
-    come out in one shape: give ``matrix`` three numbers. ``setup`` fills ``features`` in the order of ``clinical_bf``.
-    A training epoch is every case once. Further images are prepared too, for prediction from all ``views`` of a case.
+    ``canonical_ct`` or ``canonical_cxr`` None leaves that modality out. ``features`` None takes every clinical column,
+    () none; ``setup`` fills it in the order of ``clinical_bf``. ``endpoints`` None takes all endpoints of the cohort,
+    else those named that it has. All CTs must have one shape: give ``matrix`` three numbers. A training epoch is every
+    case once. Additional images are prepared too, for prediction from all ``views`` of a case.
     """
 
     def __init__(
@@ -187,7 +186,7 @@ class PatientDataModule(pl.LightningDataModule):
             self.quarantined |= self.store.prepare(cases, self.canonical_cxr)
 
     def setup(self, stage: str | None = None) -> None:
-        """Look up the prepared images. A patient whose image was quarantined stays, without it."""
+        """Look up the prepared images. A patient with a quarantined image stays, without the image."""
         wanted = _of_fold(self.cases, self.split)
         cases = index_by_id(wanted)
         known = {case.case_id for case in wanted if any(case.endpoints.get(e, nan) >= 0 for e in self.endpoints)}
@@ -207,7 +206,7 @@ class PatientDataModule(pl.LightningDataModule):
             self.cxr = self.store.load(_views(wanted), self.canonical_cxr)
 
     def dataset(self, cases: Sequence[Case]) -> Patients:
-        """Samples of any cases of the fold, for whoever predicts."""
+        """Make the samples of any cases of the fold, for prediction."""
         return Patients(
             [
                 replace(case, ct=None, cxr=None, masks={}, further=()) for case in cases
@@ -241,7 +240,7 @@ class PatientDataModule(pl.LightningDataModule):
 
 
 def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
-    """The cases of all three sides: the fold's own predictions need the test images too."""
+    """Select the cases of all three sides, because the predictions of the fold need the test images too."""
     found = index_by_id(cases)
     if unknown := [case_id for case_id in (*split.train, *split.val, *split.test) if case_id not in found]:
         raise UserError(
@@ -252,7 +251,7 @@ def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
 
 
 def _in_turn(cases: Sequence[Case], most: int | None) -> list[Case]:
-    """At most ``most`` of the cases, each hospital's first before any hospital's second."""
+    """Select at most ``most`` cases: the first case of each hospital before the second case of any."""
     turns: Counter[str] = Counter()
     turn = {}
     for case in cases:
@@ -266,9 +265,9 @@ def _views(cases: Sequence[Case]) -> list[Case]:
 
 
 def _sampler(module: pl.LightningDataModule, length: int, batch_size: int) -> EpochSampler:
-    """The sampler of this process, which follows Lightning's count of batches; a checkpoint brings that back.
+    """Make the sampler of this process, which follows Lightning's count of batches; a checkpoint restores that count.
 
-    Not its count of epochs: a checkpoint written at the end of one counts it twice when ``max_steps`` is set.
+    It does not follow the count of epochs: with ``max_steps``, a checkpoint at the end of an epoch counts it twice.
     """
     trainer = module.trainer
     if trainer is None:
@@ -282,7 +281,7 @@ def _is_training(module: pl.LightningDataModule) -> bool:
 
 
 def _augmented(batch: Mapping[str, Any], keys: tuple[str, ...], config: AugmentConfig) -> dict[str, Any]:
-    """Augment a batch with parameters that depend on its own samples only."""
+    """Augment a batch with parameters that depend only on its own samples."""
     transform = BatchAugmentd(keys, config)
     transform.set_random_state(batch["sample_seed"][0])
     return transform(batch)

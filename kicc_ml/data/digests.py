@@ -1,4 +1,4 @@
-"""Content digests of source files, remembered so that seventeen folds do not read everything each time."""
+"""Content digests of source files, stored so that not every fold reads every file."""
 
 import json
 import logging
@@ -14,17 +14,17 @@ from kicc_ml.core.files import PRIVATE_FILE, write_text
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of the hash that stands for a path in the list.
+#: The number of bytes of the hash that replaces a path in the list.
 PATH_BYTES = 16
 
 
 class Digests:
-    """BLAKE2b of files, kept in ``<root>/digests.json``, which only its owner may read.
+    """BLAKE2b digests of files, stored in ``<root>/digests.json``, which only its owner may read.
 
-    A path is written down as its hash alone, since folders may be called after patients. A remembered digest counts
-    only while size, modification and change time of the file are the same; the change time cannot be set back by
-    hand. What in the list is none of this is dropped. Several processes may write the list: the last one wins,
-    which costs the others a second reading and nothing else.
+    A path is stored as a hash only, because folders may have the names of patients. A stored digest is valid only while
+    size, modification time and change time of the file are the same; nobody can set the change time back by hand.
+    Invalid entries of the list are dropped. If several processes write the list, the last one wins; then the others
+    must read some files again, which does no other harm.
     """
 
     def __init__(self, root: Path) -> None:
@@ -50,7 +50,7 @@ class Digests:
             self._save()
 
     def of(self, path: Path) -> str:
-        """Digest of a file's bytes, in hexadecimal."""
+        """Compute the digest of a file's bytes, in hexadecimal."""
         state = os.stat(path)
         seen = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         key = blake2b(os.fsencode(path.absolute()), digest_size=PATH_BYTES).hexdigest()
@@ -66,12 +66,12 @@ class Digests:
     def _save(self) -> None:
         try:
             write_text(self._path, json.dumps(self._known), private=True)
-        except TargetError as error:  # the list only saves time; a store that cannot be written says so itself
+        except TargetError as error:  # the list only saves time; a store that cannot be written reports that itself
             logger.debug("digests are not remembered: %s", error)
 
 
 def _is_entry(key: str, entry: Any) -> bool:
-    """Whether this is the hash of a path with size, two times and a digest."""
+    """Tell whether an entry is the hash of a path with a size, two times and a digest."""
     if not (isinstance(entry, list) and len(entry) == 4 and len(key) == 2 * PATH_BYTES):
         return False
     *state, digest = entry

@@ -1,4 +1,4 @@
-"""Which endpoints are learnt of a cohort."""
+"""Choice of the endpoints that a model learns from a cohort."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from kicc_ml.core.types import ENDPOINTS, FURTHER_ENDPOINTS, Case
 
 
 def endpoints_of(cases: Sequence[Case], named: Sequence[str] | None) -> tuple[str, ...]:
-    """The endpoints that a cohort has, or those of them that are ``named``.
+    """Select the endpoints of a cohort: all of them, or those that are ``named``.
 
-    Of those named that many cohorts have (``ENDPOINTS``, ``FURTHER_ENDPOINTS``) this one may lack some. Raises
-    UserError where it lacks all, or another one.
+    Of the common endpoints (``ENDPOINTS``, ``FURTHER_ENDPOINTS``), a named one that the cohort lacks is left out.
+    Raises UserError if the cohort lacks all named endpoints, or one that is not common.
     """
     met = dict.fromkeys(name for case in cases for name in case.endpoints)
     found = [*(name for name in ENDPOINTS if name in met), *(name for name in met if name not in ENDPOINTS)]

@@ -1,4 +1,4 @@
-"""What a fold's training cases look like, before anything is resampled: the ground of its plan."""
+"""Statistics of a fold's training cases before resampling, from which a training is planned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,24 @@ from kicc_ml.data.canonical import lps_grid
 from kicc_ml.data.masks import read_masks
 from kicc_ml.dicom.volume.read import read_volume
 
-#: Cases that are read, spread evenly over the fold's own: medians need no more, and each takes about a second.
+#: The number of cases that are read, evenly chosen: medians need no more, and each case takes about a second.
 CASES_READ = 20
 
-#: Grey values kept per case, so that a large scan counts no more than a small one.
+#: The number of grey values kept per case, so that a large scan counts no more than a small one.
 VALUES_PER_CASE = 20_000
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Medians over the cases that were read, x to the left, y to the back, z to the head.
+    """Medians over the cases that were read; axes are x to the left, y to the back, z to the head.
 
-    ``spacing_mm`` is None where no file states one, and ``foreground_hu`` (percentiles 0.5, 50, 99.5 of the grey values
-    in any mask) where none is in HU or none has a mask. ``lesion_voxels`` of the scans that have a lesion mask.
+    Attributes:
+        cases: the number of cases read.
+        shape: the number of voxels along each axis.
+        spacing_mm: the voxel size in mm; None if no file states one.
+        foreground_hu: percentiles 0.5, 50 and 99.5 of the grey values in any mask; None if no case has HU and a mask.
+        lesion_voxels: the number of lesion voxels of the scans that have a lesion; None if none has.
+        lesion_free: the number of scans known to have no lesion.
     """
 
     cases: int
@@ -44,9 +49,9 @@ class _Look:
 
 
 def fingerprint(cases: Sequence[Case]) -> Fingerprint:
-    """The fingerprint of the cases handed over, and of no others; a case that cannot be read is passed over.
+    """Compute the fingerprint of exactly these cases; a case that cannot be read is skipped.
 
-    Raises UserError where none can be read.
+    Raises UserError if no case can be read.
     """
     with_ct = [case for case in cases if case.ct is not None]
     chosen = (
@@ -74,7 +79,7 @@ def _look(case: Case) -> _Look | None:
         volume = read_volume(case.ct)
         masks = {region: array for region, (array, _) in read_masks(case, volume).items()}
     except (UserError, OSError, ValueError, RuntimeError):
-        return None  # the store will say why, once, when it prepares the case
+        return None  # the store reports the reason once, when it prepares the case
     grid = lps_grid(volume.affine_ras, volume.array.shape)
     spacing_mm = np.linalg.norm(grid.affine_ras[:3, :3], axis=0) if volume.spacing_known else None
     lesion_voxels = int(masks["lesion"].astype(bool).sum()) if "lesion" in masks else None
@@ -82,7 +87,7 @@ def _look(case: Case) -> _Look | None:
 
 
 def _foreground_hu(volume: Volume, masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Grey values inside any mask, evenly thinned; empty where they are no HU."""
+    """Select grey values inside any mask, evenly thinned; empty if they are not HU."""
     if volume.units != "hu" or not masks:
         return np.zeros(0)
     on_grid = [mask.astype(bool) for mask in masks.values() if mask.shape == volume.array.shape]

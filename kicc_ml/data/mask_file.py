@@ -1,8 +1,9 @@
-"""Which voxels a mask file marks. A file that does not say so beyond doubt is refused: nothing is guessed.
+"""Reading of mask files; a file that does not state beyond doubt which voxels it marks is refused.
 
-A mask has two values, 0 and one more (1, 255, ...), up to rounding; NaN marks nothing. A file of several labels is read
-where the user states what each label is (setting ``masks.labels``, for example ``{1: lesion, 2: consolidation}``).
-Everything else is refused by name: a mask that was interpolated, the image itself, the labels of other organs.
+A mask has two values, 0 and one other (1, 255, ...), except for rounding; NaN marks nothing. A file with several labels
+is read if the user states the meaning of each (setting ``masks.labels``, for example
+``{1: lesion, 2: consolidation}``). Everything else is refused with a description: an interpolated mask, the image
+itself, labels of other organs.
 """
 
 from collections.abc import Mapping
@@ -19,15 +20,15 @@ from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_nifti, re
 Labels = Mapping[int, str]
 NO_LABELS: Labels = MappingProxyType({})
 
-#: A mask, bool ``[x, y, z]`` (of a flat radiograph ``[x, y]``), and its affine_ras (4 x 4).
+#: A mask, bool ``[x, y, z]`` (``[x, y]`` of a flat radiograph), and its affine_ras (4 x 4).
 PlacedMask = tuple[np.ndarray, np.ndarray]
 
-#: How names of masks in DICOM end.
+#: The suffix of masks in DICOM.
 DICOM_SUFFIX = ".dcm"
 
-#: Share of the largest value by which two values may differ and be one: masks of floats carry rounding.
+#: Two values that differ by less than this share of the largest value count as equal: float masks have rounding errors.
 ROUNDING = 1e-3
-#: How many of the values of a refused file the error names.
+#: The number of values that the error message of a refused file shows.
 NAMED_VALUES = 5
 
 
@@ -36,14 +37,14 @@ def read_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> tuple
 
     Args:
         path: a NIfTI file.
-        region: what the mask is of; a file of that name may have any two values.
-        labels: what each value of a file of several labels stands for.
+        region: the region of the mask. A file with this name may have any two values.
+        labels: the meaning of each value in a file with several labels.
 
     Returns:
         bool ``[x, y, z]`` and the RAS affine (4 x 4).
 
     Raises:
-        UserError: the file cannot be read, or does not say which voxels are marked.
+        UserError: the file cannot be read, or does not state which voxels are marked.
     """
     array_xyz, affine_ras = read_nifti(path)
     return marked(array_xyz, path, region, labels), affine_ras
@@ -55,13 +56,13 @@ def read_placed_masks(
     """Read mask files of a CT by region: NIfTI, DICOM Segmentation or RT Structure Set.
 
     Args:
-        files: a file for each region; one may hold several.
-        labels: for each region what the values (segments, structures) of its file stand for, where that was stated.
-        series: the CT, by which masks in DICOM are known to be its own.
-        volume: what was read from it.
+        files: the file of each region; one file may hold several regions.
+        labels: for each region, the stated meaning of the values (segments, structures) of its file.
+        series: the CT, to check that masks in DICOM belong to it.
+        volume: the volume read from the CT.
 
     Raises:
-        UserError: a file cannot be read, or holds no such region.
+        UserError: a file cannot be read, or lacks the region.
     """
     in_dicom = {path: region for region, path in files.items() if path.suffix.lower() == DICOM_SUFFIX}
     drawn = {
@@ -81,12 +82,12 @@ def read_placed_masks(
 def _read_drawn(path: Path, labels: Labels, series: Series | None, volume: Volume) -> dict[str, np.ndarray]:
     from kicc_ml.dicom.results.drawn_masks import read_drawn_masks  # highdicom takes a second to import
 
-    assert series is not None  # whoever has masks in DICOM has the CT that they were drawn on
+    assert series is not None  # a case with masks in DICOM has the CT on which they were drawn
     return read_drawn_masks(path, labels, series, volume)
 
 
 def read_flat_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:
-    """Read the mask of a radiograph, bool ``[x, y]``, from NIfTI, PNG or JPEG; raises as :func:`read_mask`."""
+    """Read the mask of a radiograph, bool ``[x, y]``, from NIfTI, PNG or JPEG. Raises as :func:`read_mask`."""
     if path.name.lower().endswith(RADIOGRAPH_SUFFIXES):
         return marked(read_radiograph(path), path, region, labels)
     mask_xyz, _ = read_mask(path, region, labels)
@@ -94,7 +95,7 @@ def read_flat_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> 
 
 
 def marked(values: np.ndarray, path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:
-    """Where ``values``, of any shape, mark ``region``, as bool; see the module for what is refused."""
+    """Find where ``values``, of any shape, mark ``region``, as bool; the module says which values are refused."""
     values = np.nan_to_num(values) if values.dtype.kind == "f" else values
     two = _two_values(values)
     if two is not None and (not labels or strip_suffix(path) == region):
@@ -109,7 +110,7 @@ def marked(values: np.ndarray, path: Path, region: str = "", labels: Labels = NO
 
 
 def _two_values(values: np.ndarray) -> np.ndarray | None:
-    """Where the higher of two values is; None where there are others, or none that is 0."""
+    """Find where the higher of two values is; None if there are other values, or no 0."""
     top = float(values.max(initial=0))
     tolerance = ROUNDING * top
     inside = values >= top - tolerance if top > 0 else np.zeros(values.shape, bool)

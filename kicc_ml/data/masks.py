@@ -39,7 +39,7 @@ def read_masks(case: Case, volume: Volume, modality: Modality = "CT") -> dict[st
 
 
 def _find_placed(masks: Mapping[str, PlacedMask], region: str) -> PlacedMask:
-    """:func:`find_region` of masks that say where they lie."""
+    """Find a region like :func:`find_region`, among masks with an affine."""
     if region in masks:
         return masks[region]
     one, other = DERIVED_REGIONS[region]
@@ -67,7 +67,7 @@ def reference_masks(case: Case, volume: Volume, modality: Modality = "CT") -> di
 
 
 def _on_grid(mask_xyz: np.ndarray, affine_ras: np.ndarray, volume: Volume) -> np.ndarray:
-    """The same voxels in the order of the image: flips and permutations alone, since the grids are the same."""
+    """Reorder the voxels of a mask like the image: only flips and permutations, because the grids are the same."""
     require_same_grid(mask_xyz.shape, affine_ras, volume)
     mask_cxyz = torch.from_numpy(np.ascontiguousarray(mask_xyz, dtype=np.uint8))[None]
     return resample(mask_cxyz, affine_ras, volume.affine_ras, volume.array.shape, mode="nearest")[0].numpy() > 0

@@ -1,4 +1,4 @@
-"""A frontal radiograph as it hangs: what is marked on it, and whether its file says that it hangs so."""
+"""Masks and display orientation of a frontal radiograph."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +12,13 @@ from kicc_ml.data.mask_file import Labels, read_flat_mask
 from kicc_ml.dicom.header.views import read_display_orientation
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES
 
-#: A piece of lung smaller than this share of the largest is a shred of drawing; the lung behind a large heart is more.
+#: A piece smaller than this share of the largest piece of lung is a drawing error; a lung behind a large heart is
+#: larger.
 LEAST_PIECE_SHARE = 0.1
 
 
 def hanging_of(series: Series) -> DisplayOrientation | None:
-    """How a radiograph lies; None of a CT."""
+    """Read the display orientation of a radiograph; None for a CT."""
     if series.modality != "CXR":
         return None
     return (
@@ -28,12 +29,12 @@ def hanging_of(series: Series) -> DisplayOrientation | None:
 
 
 def flat_masks(case: Case, shape_xy: Sequence[int]) -> dict[str, np.ndarray]:
-    """What is marked on the radiograph of a case, by region: bool ``[x, y]`` on its pixels, whatever affine a file has.
+    """Read the masks of a case's radiograph by region: bool ``[x, y]`` on its pixels; affines of the files are ignored.
 
-    Where lungs are marked together they are told apart if their mask falls into two pieces.
+    A mask of both lungs is divided into sides if it consists of two pieces.
 
     Raises:
-        UserError: a mask of another size than the radiograph.
+        UserError: a mask has another size than the radiograph.
     """
     masks = {region: _union(paths, shape_xy, region, case.mask_labels) for region, paths in case.cxr_masks.items()}
     if "lung" in masks and not {"left_lung", "right_lung"} & set(masks):
@@ -42,7 +43,7 @@ def flat_masks(case: Case, shape_xy: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def sides(lung_xy: np.ndarray) -> Mapping[str, np.ndarray]:
-    """``right_lung`` and ``left_lung`` of a mask in two pieces, the right one on the picture's left; else nothing."""
+    """Divide a lung mask of two pieces into ``right_lung`` (left in the picture) and ``left_lung``; else return {}."""
     pieces_xy, count = ndimage.label(lung_xy)
     sizes = np.bincount(pieces_xy.ravel(), minlength=count + 1)[1:]
     whole = 1 + np.flatnonzero(sizes >= LEAST_PIECE_SHARE * sizes.max(initial=0))

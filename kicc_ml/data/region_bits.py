@@ -1,6 +1,6 @@
-"""Masks of all regions in one byte per voxel: bit ``c`` is ``REGIONS[c]``.
+"""Masks of all regions in one byte per voxel: bit ``c`` belongs to ``REGIONS[c]``.
 
-A fifth of the memory of one channel per region, on disk, between processes and through the augmentation.
+They take a fifth of the memory of one channel per region, on disk, between processes and in the augmentation.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from kicc_ml.core.regions import MIRROR_CHANNELS, REGIONS
 
 
 def pack(mask_cxyz: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """uint8 ``bits_xyz`` from 0/1 masks in the order of REGIONS."""
+    """Pack 0/1 masks in the order of REGIONS into uint8 ``bits_xyz``."""
     bits_xyz = np.zeros(mask_cxyz[0].shape, np.uint8)
     for channel, mask_xyz in enumerate(mask_cxyz):
         bits_xyz |= (mask_xyz > 0).astype(np.uint8) << channel
@@ -20,7 +20,7 @@ def pack(mask_cxyz: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 
 
 def unpack(bits_bxyz: torch.Tensor) -> torch.Tensor:
-    """float32 0/1 ``mask_bcxyz`` (``bcxy`` from ``bxy``) in the order of REGIONS, on the same device."""
+    """Unpack bits to float32 0/1 ``mask_bcxyz`` (``bcxy`` from ``bxy``) in the order of REGIONS, on the same device."""
     shape = (len(bits_bxyz), len(REGIONS), *bits_bxyz.shape[1:])
     mask_bcxyz = torch.empty(shape, device=bits_bxyz.device)
     for channel in range(len(REGIONS)):
@@ -29,12 +29,12 @@ def unpack(bits_bxyz: torch.Tensor) -> torch.Tensor:
 
 
 def unpack_array(bits_xyz: np.ndarray) -> np.ndarray:
-    """uint8 0/1 ``mask_cxyz`` in the order of REGIONS."""
+    """Unpack bits to uint8 0/1 ``mask_cxyz`` in the order of REGIONS."""
     return np.stack([(bits_xyz >> channel) & 1 for channel in range(len(REGIONS))])
 
 
 def with_sides_exchanged(bits_bxyz: torch.Tensor) -> torch.Tensor:
-    """Left lung called right and right lung called left; every other region as it is."""
+    """Exchange the bits of the left and the right lung; other regions stay."""
     exchanged = [
         _pack_bits([(bits >> channel) & 1 for channel in MIRROR_CHANNELS]) for bits in range(1 << len(REGIONS))
     ]

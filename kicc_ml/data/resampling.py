@@ -1,7 +1,7 @@
-"""One affine resampling for every change of grid: to the network's and back to the scanner's.
+"""Affine resampling for every change of grid: to the network's grid and back to the scanner's.
 
-Indices are voxel centres; a voxel reaches half an index to either side, and the outermost value holds up to
-that face (the convention of ITK's linear interpolator).
+Indices are voxel centres; a voxel extends half an index to either side, and the outermost value is constant up to
+its outer face (the convention of ITK's linear interpolator).
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ import torch.nn.functional as F
 
 from kicc_ml.core.boxes import Box
 
-#: A target voxel larger than this many source voxels is averaged first: above it, linear interpolation skips
-#: source voxels altogether and thin structures alias.
+#: A target voxel larger than this many source voxels is averaged first. Without that, linear interpolation would skip
+#: source voxels and thin structures would alias.
 AVERAGE_ABOVE = 1.5
 
-#: Drift, in source voxels over the whole grid, below which an axis counts as parallel and a position as
-#: a voxel centre; affines in files are rounded to single precision.
+#: Drift, in source voxels over the whole grid, below which an axis counts as parallel and a position as a voxel
+#: centre; affines in files are rounded to single precision.
 SAME_PLACE_VOXELS = 1e-3
 
-#: Target voxels worked on at a time where whole intermediate copies would cost gigabytes.
+#: The number of target voxels computed at a time where whole intermediate copies would take gigabytes.
 SLAB_VOXELS = 4_000_000
 
 
@@ -33,14 +33,22 @@ def resample(
     mode: Literal["trilinear", "nearest"] = "trilinear",
     padding: Literal["border", "zeros"] = "border",
 ) -> torch.Tensor:
-    """``image_cxyz`` on the grid ``to_affine_ras``, ``to_shape``; same dtype and device.
+    """Resample ``image_cxyz`` to the grid ``to_affine_ras``, ``to_shape``; dtype and device stay the same.
 
-    Trilinear mode needs a floating dtype and averages blocks of voxels first where the new voxels are more
-    than ``AVERAGE_ABOVE`` times as large. Beyond the outer faces the image continues (``border``) or is 0.
-    Grids with parallel axes are interpolated axis by axis, and exactly copied when only flips, permutations
-    or crops lie between them; all others go through ``grid_sample``.
+    Trilinear mode needs a floating dtype. It averages blocks of voxels first if the new voxels are more than
+    ``AVERAGE_ABOVE`` times as large. Beyond the outer faces the image is extended (``border``) or 0 (``zeros``). Grids
+    with parallel axes are interpolated axis by axis, and copied exactly if they differ only by flips, permutations or
+    crops; all others are resampled by ``grid_sample``.
+
+    Args:
+        image_cxyz: the image, ``[c, x, y, z]``.
+        affine_ras: its affine (4 x 4).
+        to_affine_ras: the affine of the target grid.
+        to_shape: the number of voxels of the target grid along x, y, z.
+        mode: the interpolation.
+        padding: the values beyond the outer faces.
     """
-    index_map = np.linalg.inv(affine_ras) @ to_affine_ras  # index on the new grid -> index on the old
+    index_map = np.linalg.inv(affine_ras) @ to_affine_ras  # index on the new grid -> index on the old grid
     if mode == "trilinear":
         image_cxyz, index_map = _average_blocks(image_cxyz, index_map)
     if _is_parallel(index_map, to_shape):
@@ -49,34 +57,34 @@ def resample(
 
 
 def source_box(affine_ras: np.ndarray, shape: Sequence[int], to_affine_ras: np.ndarray, to_shape: Sequence[int]) -> Box:
-    """The part of a grid that :func:`resample` needs for a target grid: whole blocks, and one more on every side."""
+    """Find the part of a grid that :func:`resample` needs for a target grid: whole blocks and one more on each side."""
     index_map = np.linalg.inv(affine_ras) @ to_affine_ras
     block = _blocks(index_map, shape)
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in to_shape])).reshape(3, -1)
     places = index_map[:3, :3] @ corners + index_map[:3, 3:]
     first = np.floor(places.min(axis=1) / block - 1).astype(int) * block
     last = np.ceil(places.max(axis=1) / block + 2).astype(int) * block
-    # at least one whole block is kept: of less than one, the mean would be over fewer voxels than in the whole
+    # keep at least one whole block: in a part of a block, the mean would differ from that in the whole volume
     first = np.clip(first, 0, np.maximum(np.array(shape) // block - 1, 0) * block)
     last = np.clip(last, np.minimum(first + block, shape), shape)
     return tuple(slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
 
 
 def moved_origin(affine_ras: np.ndarray, first_voxel: Sequence[int]) -> np.ndarray:
-    """The affine of the part of a grid that begins at ``first_voxel``."""
+    """Compute the affine of the part of a grid that begins at ``first_voxel``."""
     shift = np.eye(4)
     shift[:3, 3] = first_voxel
     return affine_ras @ shift
 
 
 def _blocks(index_map: np.ndarray, shape: Sequence[int] | np.ndarray) -> np.ndarray:
-    """How many source voxels along each axis are averaged to one."""
+    """Compute the number of source voxels that are averaged to one, along each axis."""
     step = np.linalg.norm(index_map[:3, :3], axis=1)
     return np.where(step > AVERAGE_ABOVE, np.minimum(np.rint(step), shape), 1).astype(int)
 
 
 def _average_blocks(image_cxyz: torch.Tensor, index_map: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-    """Average whole blocks of source voxels along axes where the step of the target is long."""
+    """Average whole blocks of source voxels along axes where the target voxels are large."""
     sizes = np.array(image_cxyz.shape[1:])
     block = _blocks(index_map, sizes)
     if (block == 1).all():
@@ -98,7 +106,7 @@ def _resample_by_axis(
 ) -> torch.Tensor:
     source_axes = np.abs(index_map[:3, :3]).argmax(axis=0).tolist()
     image_cxyz = image_cxyz.permute(0, *(1 + axis for axis in source_axes))
-    # the last axis is the slow one to gather along, so it comes while the image is small
+    # gathering along the last axis is slow, so that axis is first, while the image is small
     for axis, source_axis in reversed(list(enumerate(source_axes))):
         position = index_map[source_axis, axis] * np.arange(to_shape[axis]) + index_map[source_axis, 3]
         image_cxyz = _interpolate_axis(image_cxyz, 1 + axis, position, mode, padding)
@@ -108,7 +116,7 @@ def _resample_by_axis(
 def _interpolate_axis(
     image_cxyz: torch.Tensor, axis: int, position: np.ndarray, mode: str, padding: str
 ) -> torch.Tensor:
-    """Values along one axis at fractional indices ``position``."""
+    """Interpolate along one axis at fractional indices ``position``."""
     last = image_cxyz.shape[axis] - 1
     outside = (position < -0.5 - SAME_PLACE_VOXELS) | (position > last + 0.5 + SAME_PLACE_VOXELS)
     if mode == "nearest" or np.abs(position - np.rint(position)).max() < SAME_PLACE_VOXELS:
@@ -122,9 +130,9 @@ def _interpolate_axis(
 
 
 def _between(image_cxyz: torch.Tensor, axis: int, lower: np.ndarray, weight: np.ndarray) -> torch.Tensor:
-    """Values ``weight`` of the way from index ``lower`` to the next; the next is fetched in small pieces.
+    """Interpolate between index ``lower`` and the next with weight ``weight``; the next is fetched in small pieces.
 
-    Enlarged probabilities of a whole CT take gigabytes: one copy of them, not two.
+    Enlarged probabilities of a whole CT take gigabytes, so only one copy of them is made.
     """
     index = torch.from_numpy(lower).to(image_cxyz.device)
     result = image_cxyz.index_select(axis, index)
@@ -164,12 +172,12 @@ def _sample_slab(
     sizes = torch.tensor(image_cxyz.shape[1:], device=image_cxyz.device)
     axes = [torch.arange(r.start, r.stop, device=image_cxyz.device) for r in (x_range, *map(range, to_shape[1:]))]
     x, y, z = axes[0][:, None, None, None], axes[1][:, None, None], axes[2][:, None]
-    # the sum is taken in double precision: single would lose 1e-4 voxel far from the origin
+    # the sum is in double precision: single precision would lose 1e-4 voxel far from the origin
     index_xyz3 = x * matrix[:3, 0] + y * matrix[:3, 1] + z * matrix[:3, 2] + matrix[:3, 3]
     unit_xyz3 = ((2 * index_xyz3 + 1) / sizes - 1).float()
     sampled = F.grid_sample(
         image_cxyz[None].float(),
-        unit_xyz3.flip(-1)[None],  # grid_sample counts the last array axis first
+        unit_xyz3.flip(-1)[None],  # grid_sample expects the last array axis first
         mode="bilinear" if mode == "trilinear" else "nearest",
         padding_mode="border",
         align_corners=False,

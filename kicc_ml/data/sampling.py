@@ -1,6 +1,6 @@
-"""What is drawn depends on (seed, epoch, index) alone: not on workers, batches or what was drawn before.
+"""Random sampling that depends only on (seed, epoch, index), not on workers, batches or earlier draws.
 
-So a training that goes on after an interruption needs no state but its place.
+Therefore an interrupted training can continue with its position as the only state.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,12 @@ Source = TypeVar("Source")
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index), so that a dataset without state can draw for that place in the training.
+    """A sampler that yields (epoch, index), so that a stateless dataset can draw for this position in the training.
 
-    The place follows from ``batches_done``, the batches of ``batch_size`` that a process has trained on since the
-    very beginning: an interrupted training goes on within its epoch. With several processes each takes every
-    ``world``-th index, all equally many, so that none waits for another at the end: ``length`` is rounded up.
+    The position follows from ``batches_done``, the number of batches of ``batch_size`` that a process has trained on
+    since the very beginning, so an interrupted training continues within its epoch. With several processes, each takes
+    every ``world``-th index. All take the same number, so that none waits for another at the end: ``length`` is rounded
+    up.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def shuffled(count: int, seed: int, epoch: int, index: int) -> int:
-    """The ``index``-th of ``count`` things in an epoch that goes round them in ever new orders."""
+    """Return the item at position ``index`` if ``count`` items are repeated in rounds, each shuffled anew."""
     lap, place = divmod(index, count)
     return int(np.random.default_rng([seed, epoch, lap]).permutation(count)[place])
 
@@ -53,10 +54,11 @@ def shuffled(count: int, seed: int, epoch: int, index: int) -> int:
 def in_turn(
     others: Sequence[Source], empty: Sequence[Source], empty_share: float | None, seed: int, epoch: int, index: int
 ) -> Source:
-    """The source of the ``index``-th patch of an epoch.
+    """Choose the source of the patch at position ``index`` of an epoch.
 
-    ``empty_share`` of all places, evenly spread, go round ``empty``; the rest round ``others``. Where it is None or
-    one of the two has none, they go round all of them, each equally often.
+    ``empty_share`` of all positions, evenly spread, take the sources of ``empty`` in turn; the others take those of
+    ``others`` in turn. If it is None or one of the two is empty, all sources are taken in turn, each equally often. The
+    order is shuffled in each round.
     """
     if empty_share is None or not others or not empty:
         everything = [*others, *empty]
@@ -70,13 +72,13 @@ def in_turn(
 def patch_start(
     shape: tuple[int, ...], size: tuple[int, ...], lesion_index: np.ndarray, rng: np.random.Generator
 ) -> tuple[int, ...]:
-    """First voxel of a patch: about a voxel of ``lesion_index`` if there is any, else anywhere.
+    """Draw the first voxel of a patch: around a voxel of ``lesion_index`` if there is any, else anywhere.
 
-    The patch stays inside the volume where the volume is large enough, and is centred on it otherwise.
+    The patch stays inside the volume if the volume is large enough; else it is centred on the volume.
     """
     room = np.array(shape) - np.array(size)
     share = np.zeros(len(shape))
-    share[np.array(shape) > 1] = rng.random(sum(n > 1 for n in shape))  # of a single slice there is nothing to draw
+    share[np.array(shape) > 1] = rng.random(sum(n > 1 for n in shape))  # a single slice leaves no choice
     start = np.floor(share * (np.maximum(room, 0) + 1)).astype(int)
     if len(lesion_index):
         start = lesion_index[rng.integers(len(lesion_index))] - np.array(size) // 2

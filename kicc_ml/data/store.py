@@ -1,16 +1,16 @@
-"""Canonical volumes on disk: written once for all folds, read a patch at a time.
+"""Canonical volumes on disk: written once for all folds, read patch by patch.
 
-One folder per image, named by the content of its source files and everything that shaped the result, so that
-a renamed repository is recognised and a changed window, spacing or file is not::
+Each image has one folder, whose name is a digest of its source files and of everything that determines the result. A
+renamed repository keeps its folders; a changed window, spacing or file leads to a new one::
 
     <root>/<key>/image.npy         float16 [c, x, y, z] in 0..1 (about 1 HU of a 1600 HU window)
-                 regions.npy       uint8 [x, y, z], a bit per region; absent where none is known
+                 regions.npy       uint8 [x, y, z], a bit per region; absent if no region is known
                  lesion_index.npy  int32 [n, 3], up to MAX_LESION_VOXELS voxels of the lesion
-                 meta.json         affine, shape, which regions are known, the parameters, size and checksum of
+                 meta.json         affine, shape, the known regions, the parameters, size and checksum of
                                    each array
 
-A volume is checked (:mod:`kicc_ml.data.volume_check`) before its first use in a process. One that is damaged or not
-whole is moved aside and prepared again.
+A volume is checked (:mod:`kicc_ml.data.volume_check`) before its first use in a process. A damaged or incomplete one is
+moved aside and prepared again.
 """
 
 import json
@@ -41,34 +41,37 @@ from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
 
-#: Part of every key: raise it when reading or writing changes what a stored volume holds.
+#: A part of every key: raise it when a change of reading or writing changes the stored volumes.
 FORMAT_VERSION = 4
 
-#: Enough to centre patches all over a lesion, small enough (48 KiB) to read with each patch.
+#: Enough voxels to centre patches all over a lesion, and few enough (48 KiB) to read with each patch.
 MAX_LESION_VOXELS = 4096
 
-#: A full CT takes about 1.5 GB while it is resampled; more processes than this would not fit a workstation.
+#: A full CT takes about 1.5 GB while it is resampled; more processes would not fit a workstation.
 MAX_PROCESSES = 4
 
-#: Below this many volumes the start of the processes (seconds each) costs more than they save.
+#: With fewer volumes, starting the processes (seconds each) takes longer than they save.
 SERIAL_BELOW = 24
 
 
 class StoreError(TargetError):
-    """The store itself cannot be written (full disk, no permission): every further case would fail too."""
+    """The store cannot be written (full disk, no permission), so every other case would fail too."""
 
 
 @dataclass(frozen=True)
 class VolumeStore:
-    """Prepared volumes below ``root``, shared by all folds, runs and processes."""
+    """A store of prepared volumes below ``root``, shared by all folds, runs and processes."""
 
     root: Path
 
     def prepare(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, str]:
-        """Write what is not there yet, and what is damaged again. Returns the quarantined cases: case id -> reason.
+        """Write the volumes that are missing or damaged.
 
-        Cases without an image of that modality are passed over. A case that cannot be read does not stop the others; a
+        Cases without an image of that modality are skipped. A case that cannot be read does not stop the others; a
         store that cannot be written raises StoreError.
+
+        Returns:
+            The reason for each case that is left out (quarantined), by case id.
         """
         _make(Path(self.root))
         folders, quarantined = self._folders(cases, canonical)
@@ -85,9 +88,9 @@ class VolumeStore:
         return quarantined
 
     def load(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, StoredVolume]:
-        """Case id -> prepared image; without what was not prepared, was quarantined or does not exist.
+        """Load the prepared images by case id; cases that were not prepared or were quarantined are absent.
 
-        Raises UserError where a volume is damaged, which :meth:`prepare` would have mended.
+        Raises UserError if a volume is damaged; :meth:`prepare` would have repaired it.
         """
         folders, _ = self._folders(cases, canonical)
         there = {case_id: folder for case_id, (folder, _) in folders.items() if folder.is_dir()}
@@ -98,7 +101,7 @@ class VolumeStore:
     def _folders(
         self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR
     ) -> tuple[dict[str, tuple[Path, Case]], dict[str, str]]:
-        """Where each case belongs, and why not for those whose files cannot be read."""
+        """Find the folder of each case, and the reason for each case whose files cannot be read."""
         folders: dict[str, tuple[Path, Case]] = {}
         unreadable: dict[str, str] = {}
         with Digests(Path(self.root)) as digests:
@@ -137,7 +140,7 @@ def _mask_digests(case: Case, canonical: CanonicalCT | CanonicalCXR, digests: Di
 
 
 def _make(root: Path) -> None:
-    """Make the folder and take away what killed runs left."""
+    """Make the folder, and remove what killed processes left in it."""
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -146,7 +149,7 @@ def _make(root: Path) -> None:
 
 
 def _write_all(todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR) -> Iterator[tuple[Path, str]]:
-    """Folder and reason of what failed."""
+    """Prepare all images; yield folder and reason of each failure."""
     if not todo:
         return
     processes = 1 if len(todo) < SERIAL_BELOW else min(os.cpu_count() or 1, MAX_PROCESSES)
@@ -158,10 +161,10 @@ def _write_all(todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR)
 
 
 def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[Path, str]:
-    """Prepare one image; the reason of a failure, or an empty string."""
+    """Prepare one image. Return its folder and the reason of a failure, "" for success."""
     try:
         arrays, meta = _content(case, canonical)
-    except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
+    except Exception as error:  # files of other programs fail in many ways, and one must not stop hundreds
         if fault := find_target_error(error, folder):  # the cache of a DICOMweb service is full
             raise fault from error
         logger.debug("%s failed", case.case_id, exc_info=True)
@@ -195,7 +198,7 @@ def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[st
 
 
 def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
-    """Up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3]; always the same ones."""
+    """Select up to MAX_LESION_VOXELS voxels of a mask, int32 [n, 3]; always the same ones."""
     if mask_xyz is None:
         return np.zeros((0, 3), np.int32)
     index = np.argwhere(mask_xyz).astype(np.int32)
@@ -206,7 +209,7 @@ def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
 
 
 def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping) -> None:
-    """All files or none. What lies there is left where it is whole, by whichever process, and moved aside where not."""
+    """Write all files or none. An existing complete folder stays; a damaged one is moved aside."""
     try:
         with suppress(FileExistsError), whole_folder(folder) as partial:
             for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""One prepared image on disk, of which only the part that is asked for is read."""
+"""A prepared image on disk, of which only the requested part is read."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from kicc_ml.data.region_bits import unpack_array
 
 @dataclass(frozen=True)
 class Patch:
-    """A box cut out of a stored volume: float16 image, uint8 region bits; 0 beyond the volume."""
+    """A box of a stored volume: float16 image and uint8 region bits; 0 beyond the volume."""
 
     image_cxyz: np.ndarray
     bits_xyz: np.ndarray
@@ -22,25 +22,28 @@ class Patch:
 
 @dataclass(frozen=True)
 class StoredVolume:
-    """One prepared image. Arrays are memory maps: only what is indexed is read."""
+    """A prepared image. Arrays are memory maps: only the indexed part is read."""
 
     folder: Path
 
     @cached_property
     def meta(self) -> dict:
+        """The contents of ``meta.json``."""
         return json.loads((self.folder / "meta.json").read_text())
 
     @property
     def affine_ras(self) -> np.ndarray:
+        """The affine (4 x 4) of index ``[x, y, z]``."""
         return np.array(self.meta["affine_ras"])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels along x, y, z."""
+        """The number of voxels along x, y, z."""
         return tuple(self.meta["shape"])
 
     @property
     def spacing_known(self) -> bool:
+        """Whether the file of the image states its voxel size."""
         return bool(self.meta["spacing_known"])
 
     @property
@@ -50,11 +53,12 @@ class StoredVolume:
 
     @property
     def image_cxyz(self) -> np.ndarray:
+        """The image as float16 ``[c, x, y, z]`` from 0 to 1."""
         return np.load(self.folder / "image.npy", mmap_mode="r")
 
     @property
     def bits_xyz(self) -> np.ndarray:
-        """uint8: the bits of the regions a voxel lies in (:mod:`kicc_ml.data.region_bits`); 0 where none is known."""
+        """uint8 ``[x, y, z]``: region bits of each voxel (:mod:`kicc_ml.data.region_bits`); 0 if none is known."""
         if not self.meta["regions"]:
             return np.broadcast_to(np.uint8(0), self.shape)
         return np.load(self.folder / "regions.npy", mmap_mode="r")
@@ -66,11 +70,11 @@ class StoredVolume:
 
     @property
     def lesion_index(self) -> np.ndarray:
-        """int32 [n, 3]: voxels to centre patches on; n = 0 where there is no lesion or none is known."""
+        """int32 [n, 3]: voxels on which patches are centred; n = 0 if there is no lesion or none is known."""
         return np.load(self.folder / "lesion_index.npy", mmap_mode="r")
 
     def patch(self, start_xyz: Sequence[int], size_xyz: Sequence[int]) -> Patch:
-        """The box of ``size_xyz`` voxels from ``start_xyz`` (which may lie outside: 0 there)."""
+        """Read the box of ``size_xyz`` voxels from ``start_xyz``; voxels outside the volume are 0."""
         return Patch(
             _cut(self.image_cxyz, start_xyz, size_xyz),
             _cut(self.bits_xyz[None], start_xyz, size_xyz)[0],

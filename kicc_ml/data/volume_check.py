@@ -1,8 +1,8 @@
-"""Whether a stored volume is still what was written: size and checksum of each of its files.
+"""Check that a stored volume is still as it was written: size and checksum of each of its files.
 
-The checksum is CRC-32 (zlib): at 6 GB/s it takes half a percent of preparing a CT and less than reading it at the start
-of each process; BLAKE2b takes 3 to 4 %. It is against damage by disk, network and power cut. Against malice no digest
-helps that lies beside what it guards.
+The checksum is CRC-32 (zlib): at 6 GB/s it takes half a percent of the time to prepare a CT, and less than reading the
+CT at the start of each process; BLAKE2b takes 3 to 4 %. It detects damage by disk, network and power failure. It cannot
+detect malicious changes; no digest beside the data can.
 """
 
 import json
@@ -17,26 +17,26 @@ from kicc_ml.core.progress import track
 
 META = "meta.json"
 CHUNK_BYTES = 2**20
-#: Checksums are computed and files are read without Python's lock; a disk has enough with this many.
+#: Checksums and reading run without Python's global lock; this many threads saturate a disk.
 THREADS = 4
 
-#: Folders that this process has found sound, each with the state its files had.
+#: Folders that this process has found undamaged, each with the state of its files.
 _sound: dict[Path, tuple] = {}
 
 
 class DamagedVolume(Exception):
-    """A stored volume that is not what was written; the message says which file, and in what."""
+    """A stored volume is not as it was written; the message names the file and the difference."""
 
 
 def with_digests(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """``meta`` with size and checksum of each array of ``folder``, and a checksum of ``meta`` itself."""
+    """Add size and checksum of each array of ``folder``, and a checksum of ``meta`` itself, to ``meta``."""
     arrays = {path.name: [path.stat().st_size, _crc32_of(path)] for path in sorted(folder.glob("*.npy"))}
     guarded = {**meta, "arrays": arrays}
     return {**guarded, "crc32": _crc32_of_meta(guarded)}
 
 
 def damaged(folders: Iterable[Path]) -> dict[Path, str]:
-    """What is wrong with each of these folders that is not whole; a folder is read once in a process."""
+    """Describe the damage of each damaged folder, by folder; a folder is read once per process."""
     every = list(dict.fromkeys(folders))
     if not every:
         return {}
@@ -59,7 +59,7 @@ def _fault_of(folder: Path) -> str:
 
 
 def _state(folder: Path) -> tuple:
-    """Changes whenever a file is written, even by one of its size and date."""
+    """Compute a value that changes whenever a file is written, even with the same size and date."""
     with os.scandir(folder) as entries:
         files = [(entry.name, entry.stat()) for entry in entries]
     return tuple(sorted((name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in files))
