@@ -1,4 +1,4 @@
-"""Averaged weights: those a fold is judged by are the mean over its last steps, not the last one."""
+"""Averaged weights: a fold is tested with the mean weights over its last steps, not with those of the last step."""
 
 from functools import partial
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def averaged_weights(decay: float) -> WeightAveraging:
-    """Lightning's callback with an exponential moving average that forgets faster while it is young.
+    """Make Lightning's callback for an exponential moving average of the weights that forgets faster in early steps.
 
-    The n-th step counts ``1 - min(decay, (1 + n) / (10 + n))``, so that a training of few steps is not weighed down by
-    the weights it began with (Tarvainen and Valpola, NeurIPS 2017, Mean Teacher). Statistics of batch normalisation are
-    averages already and are taken as they are. Average and current weights both lie in the checkpoint: what is resumed
-    equals what was not interrupted.
+    The weight of step n is ``1 - min(decay, (1 + n) / (10 + n))``, so in a short training the initial weights have
+    little influence (Tarvainen and Valpola, NeurIPS 2017, Mean Teacher). Statistics of batch normalisation are averages
+    already and are copied. The checkpoint holds both average and current weights, so a resumed training equals an
+    uninterrupted one.
     """
     return WeightAveraging(avg_fn=partial(_mixed, decay))
 
 
 def _mixed(decay: float, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-    """Not within the function above: with several processes it is sent to each of them."""
+    """Mix one weight into the average. A module function, because with several processes it is pickled."""
     kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
     return kept * average + (1 - kept) * current

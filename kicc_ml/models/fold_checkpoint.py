@@ -1,4 +1,4 @@
-"""Checkpoints of one fold: whole files that say whose they are, and that no other fold takes up."""
+"""Checkpoints of one fold: complete files that record their fold, so that no other fold can load them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,16 +11,20 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.files import whole_file
 
-#: Under which name a checkpoint keeps whose it is.
+#: The key under which a checkpoint stores its mark.
 MARK = "kicc_ml_fold"
-#: In place of the folder of the checkpoints, where Lightning would write its whole path.
+#: This text replaces the path of the checkpoint folder, which Lightning would store.
 HERE = "<checkpoints>"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Whose a checkpoint is: the ``fold`` by name, digests of its ``settings`` and of its ``split`` (who is trained on,
-    selected on, tested).
+    """The identity of a checkpoint.
+
+    Attributes:
+        fold: the name of the fold.
+        settings: the digest of the settings.
+        split: the digest of the cases that are trained on, validated on and tested on.
     """
 
     fold: str
@@ -29,11 +33,12 @@ class Mark:
 
 
 class FoldCheckpoints(TorchCheckpointIO):
-    """Writes and reads the checkpoints of a training, Lightning's own included, in the name of one fold.
+    """A plugin that writes and reads all checkpoints of a training, Lightning's own included, for one fold only.
 
     Args:
-        folder: where they lie; paths within it are kept without what lies above, which is of this machine alone.
-        mark: of the fold that is trained.
+        folder: the folder of the checkpoints; stored paths are relative to it, because its path is valid on this
+            machine only.
+        mark: the identity of the fold that is trained.
     """
 
     def __init__(self, folder: Path, mark: Mark) -> None:
@@ -42,18 +47,18 @@ class FoldCheckpoints(TorchCheckpointIO):
         self.mark = mark
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint whole or not at all."""
+        """Write a checkpoint; the file is complete or absent."""
         marked = _with_texts(checkpoint, lambda text: text.replace(str(self.folder), HERE)) | {MARK: asdict(self.mark)}
         with whole_file(Path(path)) as partial, partial.open("wb") as stream:
-            torch.save(marked, stream)  # given a path, it says of a full disk only words
+            torch.save(marked, stream)  # given a path, torch raises no OSError for a full disk
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint of this fold, tensors and plain values alone.
+        """Read a checkpoint of this fold; only tensors and plain values are loaded.
 
         Raises:
-            UserError: it is damaged, of another fold, of other settings, or of another program.
+            UserError: the checkpoint is damaged, or belongs to another fold, other settings or another program.
         """
         checkpoint = read_checkpoint(Path(path))
         refuse_foreign(checkpoint.pop(MARK, None), self.mark, Path(path))
@@ -62,14 +67,14 @@ class FoldCheckpoints(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds. Raises UserError, with how to go on, where it is none."""
+    """Read the contents of a checkpoint. Raises UserError, with the remedy, if it is not one."""
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         if not isinstance(checkpoint, dict):
             raise UserError("it holds no training")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; leave ckpt_path out to begin the fold anew") from None
-    except Exception as error:  # what was cut off fails in many ways
+    except Exception as error:  # a truncated file fails in many ways
         reason = describe_error(error).splitlines()[0]
         raise UserError(
             f"{path} cannot be read as a checkpoint, it may be cut off ({reason}); go on from another with "
@@ -79,7 +84,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def refuse_foreign(kept: Any, mark: Mark, path: Path) -> None:
-    """Raises UserError unless a checkpoint is of the fold, the cases and the settings of ``mark``."""
+    """Raise UserError unless a checkpoint has the fold, the cases and the settings of ``mark``."""
     anew = "leave ckpt_path out to begin the fold anew"
     if not isinstance(kept, Mapping) or set(kept) != set(asdict(mark)):
         raise UserError(f"{path} does not say of which fold it is, so it is not taken up; {anew}")
@@ -95,7 +100,7 @@ def refuse_foreign(kept: Any, mark: Mark, path: Path) -> None:
 
 
 def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Plain containers with every text in them changed; tensors are left as they are."""
+    """Apply a change to every text in plain containers; tensors stay as they are."""
     if isinstance(value, str):
         return change(value)
     if type(value) is dict:

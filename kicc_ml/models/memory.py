@@ -1,4 +1,4 @@
-"""What a training step will take in memory, found without taking it."""
+"""Estimate of the memory that a training step needs, without allocating it."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -12,21 +12,26 @@ from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.segmentation import training_loss
 
-#: Copies of every weight: itself, its gradient, AdamW's two moments, the moving average, and half of one in bf16.
+#: Copies of every weight: itself, its gradient, AdamW's two moments, the moving average, and half a copy in bf16.
 WEIGHT_COPIES = 5.5
 
-#: Times a batch (image and masks, float32) is held at once while it is cut, augmented and handed over.
+#: The number of copies of a batch (image and masks, float32) that exist while it is cut, augmented and transferred.
 BATCH_COPIES = 3
 
-#: What allocators keep beyond what is asked for: freed blocks of sizes that do not fit the next request.
+#: Allocators keep more than is requested: freed blocks whose sizes do not fit the next request.
 SLACK = 1.15
 
 
 def training_bytes(network: nn.Module, batch_size: int, patch_size: Sequence[int]) -> int:
-    """Peak bytes of training ``network`` on patches (x, y, z), above what the process and its data hold before.
+    """Estimate the peak memory in bytes of training ``network``, in addition to what the process and its data hold.
 
-    The step is rehearsed on tensors without content: what it keeps for the way back is summed, and the gradients of
-    the two largest of them added, which exist at once at the worst moment.
+    The step runs on tensors without content. The tensors saved for the backward pass are summed; the gradients of the
+    two largest are added, because they exist at the same time at the peak.
+
+    Args:
+        network: the network.
+        batch_size: the number of patches in a batch.
+        patch_size: the number of voxels along x, y, z.
     """
     rehearsed = deepcopy(network).train()
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
@@ -54,7 +59,7 @@ def training_bytes(network: nn.Module, batch_size: int, patch_size: Sequence[int
 
 
 def _empty(network: nn.Module, mode: FakeTensorMode) -> None:
-    """Leave of a network's weights their shapes only."""
+    """Replace the weights of a network by tensors that have only shapes."""
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(mode.from_tensor(parameter.detach())))

@@ -34,24 +34,24 @@ def build_network(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.M
     return NETWORKS[name](**parameters, **sizes)
 
 
-#: Parts without weights (activations, dropout, containers) that a network may have for each of its tensors.
+#: The number of parts without weights (activations, dropout, containers) that a network may have for each tensor.
 PARTS_FOR_A_TENSOR = 50
 
 
 def tensor_shapes(
     settings: Mapping[str, Any], sizes: Mapping[str, int], max_tensors: int, max_values: int
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of ``build_network(settings, sizes)`` by name, found without allocating them.
+    """Find the shapes of the tensors of ``build_network(settings, sizes)`` by name, without allocating them.
 
     Args:
-        settings, sizes: those of :func:`build_network`.
-        max_tensors, max_values: how many tensors, and values in all of them, the network may have.
+        settings, sizes: the arguments of :func:`build_network`.
+        max_tensors, max_values: the highest number of tensors, and of values in all of them.
 
     Returns:
-        shapes of what is in its ``state_dict``.
+        The shapes of the tensors in its ``state_dict``.
 
     Raises:
-        UserError: it would be larger; building ends where that is known.
+        UserError: the network would be larger; building stops at that point.
     """
     with torch.device("meta"), _counted(max_tensors, max_values):
         network = build_network(settings, sizes)
@@ -60,7 +60,7 @@ def tensor_shapes(
 
 @contextmanager
 def _counted(max_tensors: int, max_values: int) -> Iterator[None]:
-    """Raise UserError as soon as more is registered in any module than a network may have."""
+    """Raise UserError as soon as modules register more tensors or values than allowed."""
     parts, values = 0, 0
 
     def count_tensor(module: nn.Module, name: str, tensor: Tensor | None) -> None:

@@ -1,4 +1,4 @@
-"""Outcome prediction from CT, radiograph and clinical table, any of which a patient may lack."""
+"""Outcome prediction from CT, radiograph and clinical table, any of which may be missing for a patient."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,9 +14,9 @@ from kicc_ml.models.schedule import decayed
 
 
 class ClinicalEncoder(nn.Module):
-    """Imputes with the median, standardises, marks what was missing; all of it fitted on training patients alone.
+    """An encoder that imputes medians, standardises and adds indicators of missingness, fitted on training data.
 
-    What is fitted lies in buffers, so it is saved with the weights and can be fitted only once per fold.
+    The fitted values are buffers, so they are saved with the weights.
     """
 
     def __init__(self, features: int, width: int):
@@ -31,16 +31,16 @@ class ClinicalEncoder(nn.Module):
     scale_f: Tensor
 
     def fit(self, clinical_bf: Tensor) -> None:
-        """Take median, mean and standard deviation from training patients; a feature nobody has stays at zero."""
+        """Fit median, mean and standard deviation on training patients; a feature without values gets zero."""
         lower_f, upper_f = clinical_bf.nanmedian(dim=0).values, -(-clinical_bf).nanmedian(dim=0).values
-        self.median_f = ((lower_f + upper_f) / 2).nan_to_num(0.0)  # torch's median is the lower of the middle two
+        self.median_f = ((lower_f + upper_f) / 2).nan_to_num(0.0)  # torch's median is the lower one of the middle two
         filled_bf = self._imputed(clinical_bf)
         self.mean_f = filled_bf.mean(0)
         spread_f = (filled_bf - self.mean_f).square().mean(0).sqrt()
         self.scale_f = torch.where(spread_f > 0, spread_f, torch.ones_like(spread_f))
 
     def standardised(self, clinical_bf: Tensor) -> Tensor:
-        """Standardised values and one column of missing-marks per feature: (batch, 2 x features)."""
+        """Standardise the values and add one indicator of missingness per feature: (batch, 2 x features)."""
         value_bf = (self._imputed(clinical_bf) - self.mean_f) / self.scale_f
         return torch.cat([value_bf, clinical_bf.isnan().to(value_bf.dtype)], dim=1)
 
@@ -52,9 +52,9 @@ class ClinicalEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Strided convolutions, then mean and maximum over space: (batch, 1, ...) -> (batch, width).
+    """An encoder of strided convolutions, then mean and maximum over space: (batch, 1, ...) -> (batch, width).
 
-    The mean sees how much of a lung is affected, the maximum a finding that is small.
+    The mean shows how much of the lung is affected; the maximum shows a small finding.
     """
 
     def __init__(self, spatial_dims: int, channels: Sequence[int], width: int):
@@ -73,15 +73,15 @@ class ImageEncoder(nn.Module):
 
 
 class OutcomeNetwork(nn.Module):
-    """One token per modality, a learned token where it is missing, and a linear path from the clinical table.
+    """A network with one token per modality, a learned token for a missing one, and a linear path from the table.
 
-    The linear path starts as the logistic regression that small cohorts support; the fused tokens add to it. Both start
-    at nothing, so that the first prediction is the prevalence. In training each modality is withheld now and then
-    (``dropout``), the table too, so that a patient without it is a patient seen before. A table of which every cell is
-    missing is a missing table.
+    The linear path is a logistic regression, which small cohorts support; the fused tokens are added to it. Both start
+    at zero, so the first prediction is the prevalence. In training each modality, the table included, is withheld at
+    random (``dropout``), so the network learns to predict without it. A table with only missing cells is a missing
+    table.
 
     ``forward`` takes a batch with ``clinical_bf`` and, as configured, ``ct_bcxyz`` + ``ct_known_b`` and
-    ``cxr_bcxy`` + ``cxr_known_b``; it returns one logit per endpoint, recalibrated unless in training.
+    ``cxr_bcxy`` + ``cxr_known_b``; it returns one logit per endpoint, recalibrated except in training.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class OutcomeNetwork(nn.Module):
         return logits_be if self.training else self.intercept_e + self.slope_e * logits_be
 
     def _known(self, name: str, batch: Mapping[str, Tensor]) -> Tensor:
-        """Who has the modality; in training some are taken for patients who lack it."""
+        """Tell which patients have the modality; in training some are treated as if they lacked it."""
         known_b = ~batch["clinical_bf"].isnan().all(1) if name == "clinical" else batch[f"{name}_known_b"]
         if self.training:
             known_b = known_b & (torch.rand(len(known_b), device=known_b.device) >= self.modality_dropout)
         return known_b
 
     def _token(self, name: str, batch: Mapping[str, Tensor], known_b: Tensor) -> Tensor:
-        """The modality's token, or the learned one where it is missing."""
+        """Encode the modality as a token, or take the learned token if it is missing."""
         if name == "clinical":
             token_bw = self.clinical(batch["clinical_bf"])
         else:
@@ -138,26 +138,26 @@ class OutcomeNetwork(nn.Module):
 
     @torch.no_grad()
     def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None:
-        """Fit what is fitted before the first step: the clinical scaling, and the bias at the training prevalence."""
+        """Fit the clinical scaling, and set the bias to the training prevalence, before the first training step."""
         self.clinical.fit(clinical_bf)
         self.fuse[-1].bias.copy_(torch.logit(prevalence_e.clamp(0.01, 0.99)))  # type: ignore[operator]
 
     @torch.no_grad()
     def set_recalibration(self, intercept_e: Sequence[float], slope_e: Sequence[float]) -> None:
-        """Further to any that is set: new logits are ``intercept + slope x`` what ``forward`` gave so far."""
+        """Add a recalibration to the present one: new logits are ``intercept + slope`` times the present logits."""
         intercept, slope = (torch.tensor(one, device=self.slope_e.device) for one in (intercept_e, slope_e))
         self.intercept_e.copy_(intercept + slope * self.intercept_e)
         self.slope_e.mul_(slope)
 
 
 def masked_cross_entropy(logits_be: Tensor, endpoints_be: Tensor, known_be: Tensor) -> Tensor:
-    """Binary cross-entropy over the known endpoints alone; unweighted, since class weights wreck calibration."""
+    """Compute binary cross-entropy over known endpoints, unweighted, because class weights destroy calibration."""
     entropy_be = nn.functional.binary_cross_entropy_with_logits(logits_be, endpoints_be, reduction="none")
     return (entropy_be * known_be).sum() / known_be.sum().clamp(min=1)
 
 
 class OutcomeTask(pl.LightningModule):
-    """Trains an :class:`OutcomeNetwork` on several endpoints at once; unknown ones do not count."""
+    """A training task for an :class:`OutcomeNetwork` with several endpoints; unknown ones do not count."""
 
     monitor, monitor_mode = (
         "val/loss",

@@ -1,7 +1,7 @@
-"""A training that was interrupted goes on as if it had not been: random states, metrics, when to save.
+"""Support for continuing an interrupted training: random states, metrics, and when to save.
 
-Weights, optimizer, schedule and progress lie in Lightning's checkpoint already; what is drawn of the data depends
-on the place in the training alone (:mod:`kicc_ml.data.sampling`).
+Lightning's checkpoint already holds weights, optimizer, schedule and progress. What is drawn from the data depends only
+on the position in the training (:mod:`kicc_ml.data.sampling`).
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from pytorch_lightning.loggers import CSVLogger
 
 from kicc_ml.models.fold_checkpoint import read_checkpoint
 
-#: An interruption costs at most this much work; a checkpoint takes about a second to write.
+#: The most work that an interruption can cost; writing a checkpoint takes about a second.
 SAVE_EVERY = timedelta(minutes=5)
 
 METRICS = "metrics.csv"
 
 
 class RandomStates(Callback):
-    """Keeps torch's random states in the checkpoint: dropout and the like draw from them."""
+    """A callback that stores torch's random states in the checkpoint, because dropout draws from them."""
 
     def __init__(self) -> None:
         self.loaded: Mapping[str, Any] | None = None
@@ -37,7 +37,7 @@ class RandomStates(Callback):
         self.loaded = checkpoint.get("random_states")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Not earlier: setting up may draw as well."""
+        """Restore the random states; not earlier, because the setup may draw random numbers too."""
         if self.loaded is None:
             return
         torch.set_rng_state(self.loaded["cpu"].cpu())
@@ -47,16 +47,16 @@ class RandomStates(Callback):
 
 
 def last_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Writes ``last.ckpt`` every ``SAVE_EVERY``, also within an epoch."""
+    """Make a callback that writes ``last.ckpt`` every ``SAVE_EVERY``, also within an epoch."""
     return ModelCheckpoint(folder, filename="last", train_time_interval=SAVE_EVERY, enable_version_counter=False)
 
 
 def metrics_logger(folder: Path, ckpt_path: str | Path | None) -> CSVLogger:
-    """Writes ``metrics.csv``; after an interruption, on from the rows that the checkpoint has behind it."""
+    """Make a logger that writes ``metrics.csv``; a resumed training keeps the rows from before its checkpoint."""
     kept = _rows_before(folder / METRICS, ckpt_path)
     logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     if kept:
-        logger.experiment.metrics = kept  # making the experiment has deleted the old file
+        logger.experiment.metrics = kept  # creating the experiment has deleted the old file
         logger.save()
     return logger
 

@@ -1,4 +1,4 @@
-"""A learning rate that follows the budget, whichever is spent first: steps, or minutes."""
+"""A learning rate schedule over the training budget: steps, epochs or minutes, whichever is spent first."""
 
 import pytorch_lightning as pl
 import torch
@@ -8,12 +8,12 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from kicc_ml.core.shown import format_count
 
 WARM_UP = 0.03  # share of the budget over which the rate rises from zero
-FIRST_STEP = 0.001  # so that the first step is not lost to a rate of zero
+FIRST_STEP = 0.001  # so that the rate of the first step is not zero
 POWER = 0.9  # polynomial decay as in nnU-Net (Isensee et al., Nat Methods 2021)
 
 
 def budget_spent(trainer: pl.Trainer) -> float:
-    """Share of the training budget that is spent, 0..1: the larger of steps, epochs and (``max_time``) minutes."""
+    """Compute the spent share of the training budget, 0..1: the largest of steps, epochs and (``max_time``) minutes."""
     shares = [0.0]
     if trainer.max_steps and trainer.max_steps > 0:
         shares.append(trainer.global_step / trainer.max_steps)
@@ -29,7 +29,7 @@ def budget_spent(trainer: pl.Trainer) -> float:
 
 
 def budget_in_words(trainer: pl.Trainer) -> str:
-    """What :func:`budget_spent` counts, for whoever watches the training."""
+    """Describe the training budget in words, for the user."""
     limits = {what: getattr(trainer, f"max_{what}s") or 0 for what in ("step", "epoch")}
     parts = [format_count(count, what) for what, count in limits.items() if count > 0]
     if (timer := _clock(trainer)) is not None:
@@ -39,18 +39,18 @@ def budget_in_words(trainer: pl.Trainer) -> str:
 
 
 def _clock(trainer: pl.Trainer) -> Timer | None:
-    """The timer that ends a training under ``max_time``, if there is one."""
+    """Find the timer that ends a training under ``max_time``; None if there is none."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     timer = next((one for one in callbacks if isinstance(one, Timer)), None)
     return None if timer is None or timer.time_remaining() is None else timer
 
 
 def rate_factor(spent: float) -> float:
-    """Linear warm-up, then polynomial decay to zero, as a factor of the peak rate."""
+    """Compute the rate as a factor of the peak rate: linear warm-up, then polynomial decay to zero."""
     return min((spent + FIRST_STEP) / WARM_UP, 1.0) * (1.0 - spent) ** POWER
 
 
 def decayed(optimizer: torch.optim.Optimizer, task: pl.LightningModule) -> OptimizerLRSchedulerConfig:
-    """What ``configure_optimizers`` returns: the optimizer with the budget's schedule, stepped every batch."""
+    """Build the result of ``configure_optimizers``: the optimizer and its schedule, updated every batch."""
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: rate_factor(budget_spent(task.trainer)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""Lesion segmentation: one logit per region, trained on whatever regions each case has labelled."""
+"""Lesion segmentation: one logit per region, trained on the labelled regions of each case."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +13,22 @@ from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
 from kicc_ml.models.sliding_window import blended_probabilities
 
-#: Keeps the Dice of an empty reference finite; about one voxel, so that a lone false positive still costs.
+#: Keeps the Dice of an empty reference finite; about one voxel, so a single false positive voxel still costs.
 DICE_SMOOTHING = 1.0
 
 
 def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
-    """Soft Dice (over the batch, per region) + binary cross-entropy, over the labelled (case, region) pairs alone.
+    """Compute soft Dice (over the batch, per region) plus binary cross-entropy over labelled (case, region) pairs.
 
-    Returns a scalar; zero, with gradient, where nothing is labelled. Milletari et al., 3DV 2016 (V-Net Dice).
+    Milletari et al., 3DV 2016 (V-Net Dice).
+
+    Args:
+        logits_bcxyz: one logit per region and voxel.
+        mask_bcxyz: the reference, 0 or 1.
+        known_bc: whether each region of each case is labelled.
+
+    Returns:
+        A scalar; zero, with gradient, if nothing is labelled.
     """
     space = tuple(range(2, logits_bcxyz.ndim))
     known = known_bc.to(logits_bcxyz.dtype)
@@ -35,10 +43,10 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
 
 
 def training_loss(logits: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
-    """The loss of what a network in training answers: ``bcxyz``, or several heads ``bhcxyz`` (deep supervision).
+    """Compute the loss of a network output: ``bcxyz``, or several heads ``bhcxyz`` (deep supervision).
 
-    Heads are enlarged to the size of the first, as MONAI's DynUNet gives them; each counts half as much as the one
-    above it, as in nnU-Net. Where fewer slices are answered than there are, they are the middle ones.
+    Heads must have the size of the first, as in MONAI's DynUNet; each head has half the weight of the one before, as in
+    nnU-Net. If the output has fewer slices than the mask, they are the middle ones.
     """
     first = (mask_bcxyz.shape[-1] - logits.shape[-1]) // 2
     mask_bcxyz = mask_bcxyz[..., first : first + logits.shape[-1]]
@@ -49,11 +57,11 @@ def training_loss(logits: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tenso
 
 
 class SegmentationTask(pl.LightningModule):
-    """Trains a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per entry of ``REGIONS``.
+    """A training task for a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per region in ``REGIONS``.
 
-    A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``: patches to train on,
-    whole volumes to validate on, one at a time, which are seen through windows of ``patch_size``. A network in training
-    mode may give several heads, stacked along a second axis.
+    A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``: patches to train on, and
+    single whole volumes to validate on, which are predicted in windows of ``patch_size``. A network in training mode
+    may return several heads, stacked along a second axis.
     """
 
     monitor, monitor_mode = "val/dice", "max"
@@ -88,7 +96,7 @@ class SegmentationTask(pl.LightningModule):
         self._overlap.append(torch.stack([overlap_c, size_c, batch["mask_known_bc"][0].cpu()], dim=-1))
 
     def on_validation_epoch_end(self) -> None:
-        """Dice per case, then the mean over cases that have the region or were given one; unlabelled ones left out."""
+        """Compute the mean Dice over cases with reference or predicted voxels; unlabelled cases are left out."""
         overlap, size, known = torch.stack(self._overlap).double().unbind(-1)
         self._overlap.clear()
         counted = (known > 0) & (size > 0)
@@ -105,7 +113,7 @@ class SegmentationTask(pl.LightningModule):
 
 
 def _culprits(logits: Tensor, batch: Mapping[str, Any]) -> list[str]:
-    """The cases whose own logits or image are no numbers; the whole batch where none stands out."""
+    """Find the cases whose logits or image are not finite; all cases of the batch if none is found."""
     sound_b = torch.stack([part.flatten(1).isfinite().all(1) for part in (logits, batch["image_bcxyz"])]).all(0)
     return [case_id for case_id, sound in zip(batch["case_id"], sound_b.tolist(), strict=True) if not sound] or list(
         batch["case_id"]

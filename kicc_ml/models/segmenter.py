@@ -1,4 +1,4 @@
-"""From a scan to masks on its own grid, in bounded memory: lungs first, lesions only where lungs are."""
+"""Segmentation of a scan into masks on its own grid, in bounded memory: lungs first, then lesions near the lungs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ from kicc_ml.models.sliding_window import TWO_LOOKS, Look, blended_probabilities
 THRESHOLD = 0.5
 LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
 
-#: A smaller volume is looked at whole: finding its lungs first would take as long as it saves.
+#: A smaller volume is segmented whole: finding its lungs first would take as long as it saves.
 LUNGS_FIRST_VOXELS = 1_000_000
 
-#: Voxels of the halved volume about the lungs that are looked at too: lungs found coarsely end a little early, and
-#: with less than some 20 voxels about them the answers within differ (lesion Dice 0.99 of those of the whole volume).
+#: The margin around the lungs, in voxels of the halved volume: lungs found at low resolution end a little early. With
+#: a margin of less than about 20 full voxels, the results change (lesion Dice 0.99 with those of the whole volume).
 LUNG_MARGIN = (11, 11, 3)
 
-#: Between these mean probabilities the networks and their looks say of a lung voxel neither that it is lesion nor that
-#: it is not. Ours; the mean over folds and mirror images holds their disagreement, and no single one has to be kept.
+#: Lesion probabilities in this range are uncertain. Our own choice; the mean over folds and mirror images reflects
+#: their disagreement, so single results need not be stored.
 UNSURE = (0.2, 0.8)
 
-#: Voxels of the scan's own grid that are decided on at a time.
+#: The number of voxels of the scan's own grid that are processed at a time.
 SLAB_VOXELS = 200_000
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Trained networks (one, or the folds of a run, averaged), and how they want to see a CT or radiograph.
+    """Trained networks (one, or the averaged folds of a run) and the conversion of a scan to their input.
 
-    ``looks`` are mirrorings to average over; every one takes as long as the first. ``companions`` are folds of the same
-    run whose plan sees a CT in other voxels; their probabilities count by their number of networks.
+    ``looks`` are the mirrored copies to average over; each takes as long as the first. ``companions`` are folds of the
+    same run with other voxel sizes; their probabilities are weighted by their number of networks.
     """
 
     networks: Sequence[nn.Module]
@@ -56,9 +56,9 @@ class Segmenter:
     companions: Sequence["Segmenter"] = ()
 
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
-        """Masks (bool, ``[x, y, z]``) of the learnt regions on the grid of ``volume``.
+        """Segment the learnt regions: bool masks ``[x, y, z]`` by region on the grid of ``volume``.
 
-        Raises UserError where its values are not of the kind the networks learnt from.
+        Raises UserError if its units are not those that the networks were trained on.
         """
         return self.segment_keeping(volume, {}, StageTimer())
 
@@ -66,9 +66,13 @@ class Segmenter:
     def segment_keeping(
         self, volume: Volume, kept: Mapping[str, np.ndarray], stages: StageTimer
     ) -> dict[str, np.ndarray]:
-        """As :meth:`segment`; the probability of a region in ``kept`` is written into its array ``[x, y, z]``.
+        """Segment like :meth:`segment`, and write probabilities into the arrays ``[x, y, z]`` in ``kept``.
 
-        So is ``uncertain`` (bool): lung whose lesion probability lies within ``UNSURE``.
+        Args:
+            volume: the scan.
+            kept: by region, the array for its probability. The key ``uncertain`` (bool) receives the lung voxels whose
+                lesion probability is within ``UNSURE``.
+            stages: the timer of the stages.
         """
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
@@ -85,7 +89,11 @@ class Segmenter:
             return self._on_grid(probability_cxyz, affine_ras, volume, kept)
 
     def probabilities(self, image_cxyz: Tensor) -> Tensor:
-        """``probability_cxyz`` (float16) of the learnt regions, in their order, of a canonical image or part of it."""
+        """Predict the probabilities of the learnt regions, in their order, for a canonical image or a part of it.
+
+        Returns:
+            float16 ``[c, x, y, z]``.
+        """
         channels = [REGIONS.index(region) for region in self.regions]
         found_cxyz = blended_probabilities(self.networks, image_cxyz, self.patch_size, channels, self.looks)
         if "lung" in self.regions:
@@ -93,13 +101,13 @@ class Segmenter:
         return found_cxyz
 
     def _looked_at(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
-        """``probability_cxyz`` about the lungs and its affine; the image, as large as the scan, is held no longer."""
+        """Predict ``probability_cxyz`` around the lungs, with its affine; the canonical image is freed on return."""
         image_cxyz, affine_ras = self._around_lungs(volume, stages)
         with stages("lesions"):
             return self.probabilities(image_cxyz), affine_ras
 
     def _around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
-        """The canonical image (float16) and its affine; of a large scan the part about its lungs alone."""
+        """Convert a scan to the canonical image (float16) and its affine; a large scan is cut to its lungs."""
         with stages("to the networks' grid"):
             canonical = self.canonical(volume)
         with stages("lungs"):
@@ -107,7 +115,7 @@ class Segmenter:
         return canonical.image_cxyz[:, *box].half(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
 
     def _lung_box(self, image_cxyz: Tensor) -> Box:
-        """Where the lungs are, found by the first network in voxels twice as large; everything where none are."""
+        """Find the box of the lungs with the first network at half resolution; the whole volume if there are none."""
         whole = make_whole_box(image_cxyz.shape[1:])
         if "lung" not in self.regions or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS:
             return whole
@@ -119,9 +127,9 @@ class Segmenter:
     def _on_grid(
         self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, kept: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Masks on the grid of the scan, a slab at a time, so that no enlarged probabilities are held.
+        """Resample probabilities to the grid of the scan and decide masks, one slab at a time to limit memory.
 
-        What lies away from the lungs is never touched, and takes no memory.
+        Voxels away from the lungs are never written, and so take no memory.
         """
         masks = {region: np.zeros(volume.array.shape, bool) for region in self.regions}
         reached = source_box(volume.affine_ras, volume.array.shape, affine_ras, probability_cxyz.shape[1:])
@@ -138,7 +146,7 @@ class Segmenter:
 
 
 def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab: Box) -> np.ndarray:
-    """Probabilities (float32) in a part of the scan's own grid; 0 where nothing was looked at."""
+    """Resample probabilities (float32) to a part of the scan's own grid; 0 where nothing was predicted."""
     to_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in slab])
     to_shape = measure_box(slab)
     box = source_box(affine_ras, probability_cxyz.shape[1:], to_affine_ras, to_shape)
@@ -148,7 +156,7 @@ def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab
 
 
 def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD) -> dict[str, np.ndarray]:
-    """Masks that fit together: a lung voxel has one side, a lesion lies in the lungs, consolidation in a lesion."""
+    """Decide consistent masks: a lung voxel has one side, a lesion is in the lungs, consolidation is in a lesion."""
     mask = {
         region: array > (lesion_threshold if region == "lesion" else THRESHOLD) for region, array in probability.items()
     }
@@ -164,7 +172,7 @@ def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRE
 
 
 def uncertain(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarray]) -> np.ndarray | bool:
-    """Lung (bool) of which the lesion's probability is within ``UNSURE``; nowhere where no lesion was learnt."""
+    """Find lung voxels (bool) whose lesion probability is within ``UNSURE``; False if no lesion was learnt."""
     if "lesion" not in probability:
         return False
     unsure = (probability["lesion"] > UNSURE[0]) & (probability["lesion"] < UNSURE[1])
@@ -172,25 +180,25 @@ def uncertain(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarr
 
 
 def without_shreds(mask_xyz: np.ndarray) -> np.ndarray:
-    """Without pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
+    """Remove pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
     pieces_xyz, count = ndimage.label(mask_xyz)
-    # Counted plane by plane: all at once they would be copied into numbers of eight bytes.
+    # Counted plane by plane, because all at once would need a copy with eight bytes per voxel.
     sizes = np.sum([np.bincount(plane.ravel(), minlength=count + 1) for plane in pieces_xyz], axis=0)
     sizes[0] = 0
     return (sizes >= max(1, LEAST_PIECE_SHARE * sizes.max()))[pieces_xyz]
 
 
 def _drop_shreds(probability_xyz: np.ndarray) -> None:
-    """Set to 0 what passes ``THRESHOLD`` but is a shred; what lies below stays, so that edges are interpolated."""
+    """Set voxels above ``THRESHOLD`` in small pieces to 0; lower values stay, so that edges can be interpolated."""
     found_xyz = probability_xyz > THRESHOLD
     probability_xyz[found_xyz & ~without_shreds(found_xyz)] = 0
 
 
 def _box_around(halved_xyz: np.ndarray, whole: Box, patch_size: Sequence[int]) -> Box:
-    """Find the bounding box of a mask of half the resolution, in voxels of the full one, with ``LUNG_MARGIN``.
+    """Find the bounding box of a mask of half resolution, in voxels of full resolution, with ``LUNG_MARGIN``.
 
-    It begins where strides divide, so that networks see what they would see in the whole volume. ``whole`` where
-    nothing is marked.
+    It begins at a multiple of the network's strides, so that the results equal those of the whole volume. Returns
+    ``whole`` for an empty mask.
     """
     box = find_bounding_box(halved_xyz)
     if box is None:

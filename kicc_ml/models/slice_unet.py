@@ -1,4 +1,4 @@
-"""A U-Net that looks at a volume slice by slice, each with its neighbours: what two CPU cores can train."""
+"""A 2-D U-Net that segments a volume slice by slice, each with its neighbours; two CPU cores can train it."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class SliceUNet(nn.Module):
-    """MONAI's residual 2-D U-Net over axial slices; ``neighbours`` slices on either side are further channels.
+    """MONAI's residual 2-D U-Net over axial slices, with ``neighbours`` slices on either side as additional channels.
 
-    Takes and gives volumes like a 3-D network: (batch, in_channels, x, y, z) -> (batch, out_channels, x, y, z). Beyond
-    the first and last slice the outermost one is repeated; in training, where these are the ends of a patch and not of
-    a scan, they are context alone, and only the slices between them are answered. x and y must be multiples of the
-    product of ``strides``. Batch normalisation, so that a voxel's answer depends on its surroundings alone, not on how
-    much of the body is looked at: lungs can be cut out first.
+    It maps volumes like a 3-D network: (batch, in_channels, x, y, z) -> (batch, out_channels, x, y, z). Outside
+    training, the outermost slice is repeated beyond the ends of the volume. In training, the ends of a patch are not
+    the ends of a scan: its outer ``neighbours`` slices are context only, and the output has only the slices between
+    them. x and y must be multiples of the product of ``strides``. With batch normalisation, the result of a voxel
+    depends only on its surroundings, not on the size of the input, so lungs can be cut out first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A volume through networks, window by window: probabilities blended by Gaussian weights."""
+"""Sliding-window prediction of a volume: probabilities of windows are blended with Gaussian weights."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -10,25 +10,25 @@ from torch import Tensor, nn
 from kicc_ml.core.regions import MIRROR_CHANNELS
 from kicc_ml.models.precision import fast_autocast
 
-#: Share of a window by which neighbours overlap; with Gaussian weights, more of it costs more than it gains. Of thin
-#: windows at least two voxels, so that what is the last slice of one lies within another.
+#: The overlap of neighbouring windows as a share of a window; with Gaussian weights, more costs more than it gains.
+#: At least two voxels, so that the last slice of a thin window is inside another window.
 WINDOW_OVERLAP, LEAST_OVERLAP = 0.25, 2
 
-#: Voxels looked at in one pass: five slices about the lungs in 1 mm voxels, a hundred MiB in the networks built here.
+#: Voxels predicted in one pass: five slices around the lungs in 1 mm voxels, a hundred MiB in the networks built here.
 VOXELS_AT_ONCE = 500_000
 
-#: Windows keep sizes that a network can halve as often as its patch; none halves more often than this.
+#: Networks halve the resolution at most this often; window sizes stay divisible as often as the patch size is.
 MOST_HALVINGS = 4
 
-#: Weights fall off from the middle of a window with this share of its size as standard deviation (as in nnU-Net), no
-#: lower than this along each axis: half precision could not hold less. A floor on their product, as MONAI has it, would
-#: weigh all windows alike wherever they are thin.
+#: Weights decrease from the middle of a window; this share of its size is the standard deviation (as in nnU-Net). The
+#: lowest weight is per axis, because half precision cannot hold smaller ones. MONAI limits their product instead, which
+#: would give all voxels of a thin window the same weight.
 WEIGHT_SIGMA, LEAST_WEIGHT = 0.125, 0.03
 
 Look = tuple[int, ...]
-#: As it lies, and left and right exchanged: networks are trained on both.
+#: The original and its left-right mirror image: networks are trained on both.
 TWO_LOOKS: tuple[Look, ...] = ((), (0,))
-#: Front and back as well, for files that state no geometry.
+#: Mirror images along the front-back axis as well, for files that state no geometry.
 FOUR_LOOKS: tuple[Look, ...] = (*TWO_LOOKS, (1,), (0, 1))
 
 
@@ -40,18 +40,27 @@ def blended_probabilities(
     channels: Sequence[int],
     looks: Sequence[Look] = ((),),
 ) -> Tensor:
-    """Mean probability over networks and looks of the regions at ``channels``: float16 (channel, x, y, z) in 0..1.
+    """Predict the regions at ``channels``: the mean probability over networks and looks, blended over windows.
 
-    A look is the axes (0 = x) along which the volume is mirrored first. The volume is seen through windows of
-    ``patch_size``; larger ones, as ``VOXELS_AT_ONCE`` allows, where that does not change what a network says. Only the
-    logits of one pass are held.
+    Windows have the size ``patch_size``, or larger up to ``VOXELS_AT_ONCE`` if that does not change the output of the
+    networks. Only the logits of one pass are held in memory.
+
+    Args:
+        networks: the networks.
+        image_cxyz: the canonical image.
+        patch_size: the number of voxels of a training patch along x, y, z.
+        channels: the channels of the regions.
+        looks: for each look, the axes (0 = x) along which the volume is mirrored.
+
+    Returns:
+        float16 (channel, x, y, z) from 0 to 1.
     """
     shape = image_cxyz.shape[1:]
     fixed = any(map(depends_on_window, networks))
     window = tuple(map(int, patch_size)) if fixed else window_size(shape, patch_size)
     along_x, along_y, along_z = _weights(shape, window)
     weight_xyz = along_x[:, None, None] * along_y[:, None] * along_z
-    total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest thing there is
+    total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest tensor of all
     every_place, at_once = list(_places(shape, window, not fixed)), max(1, VOXELS_AT_ONCE // prod(window))
     for first in range(0, len(every_place), at_once):
         places = every_place[first : first + at_once]
@@ -65,7 +74,7 @@ def blended_probabilities(
 
 
 def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: Sequence[Look]) -> Tensor:
-    """Mean of the sigmoid over networks and looks, each mirrored back with its sides exchanged, one at a time."""
+    """Compute the mean sigmoid over networks and looks; each look's output is mirrored back, its sides exchanged."""
     device = next(iter(networks[0].parameters()), image_bcxyz).device
     image_bcxyz = image_bcxyz.to(device, torch.float32)
     mean: Tensor | None = None
@@ -81,16 +90,16 @@ def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: 
 
 
 def depends_on_window(network: nn.Module) -> bool:
-    """Whether a network normalises by all that it is shown, so that it knows windows of its patch size alone."""
+    """Tell whether a network normalises over its whole input, so that it only works on windows of its patch size."""
     kinds = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm)
     return any(isinstance(module, kinds) for module in network.modules())
 
 
 def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, ...]:
-    """The patch, grown along each axis to the whole volume while a window stays below ``VOXELS_AT_ONCE``.
+    """Enlarge the patch along each axis to the whole volume while a window stays below ``VOXELS_AT_ONCE``.
 
-    Along z it grows as far as that allows. A network that was trained on a size can take any multiple of the powers of
-    two in it.
+    Along z it grows as far as that allows. A network that was trained on a patch size accepts sizes that are divisible
+    by the same powers of two.
     """
     window = [int(size) for size in patch_size]
     for axis, (length, step) in enumerate(zip(shape, strides_divide(patch_size), strict=True)):
@@ -104,12 +113,12 @@ def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, .
 
 
 def strides_divide(patch_size: Sequence[int]) -> list[int]:
-    """Along each axis, steps that the strides of a network which takes such patches divide."""
+    """Compute, for each axis, a step that is divisible by the strides of a network that takes such patches."""
     return [gcd(int(size), 2**MOST_HALVINGS) for size in patch_size]
 
 
 def _weights(shape: Sequence[int], window: Sequence[int]) -> list[Tensor]:
-    """How much the voxels of a window count along each axis; alike along an axis that one window covers."""
+    """Compute the weights of a window along each axis; equal weights along an axis that one window covers."""
     along = []
     for length, size in zip(shape, window, strict=True):
         away = (torch.arange(size) - (size - 1) / 2) / (WEIGHT_SIGMA * size)
@@ -118,7 +127,7 @@ def _weights(shape: Sequence[int], window: Sequence[int]) -> list[Tensor]:
 
 
 def _divide_by_weights(total_cxyz: Tensor, window: Sequence[int], places: Sequence[tuple[int, ...]]) -> Tensor:
-    """The weighted mean from the weighted sum, in place. Windows stand in rows, so weights divide axis by axis."""
+    """Divide the weighted sum by the weights, in place. Windows form a grid, so this is done axis by axis."""
     shape = total_cxyz.shape[1:]
     for axis, along in enumerate(_weights(shape, window)):
         sums = torch.zeros(max(place[axis] for place in places) + window[axis])
@@ -129,17 +138,17 @@ def _divide_by_weights(total_cxyz: Tensor, window: Sequence[int], places: Sequen
 
 
 def _places(shape: Sequence[int], window: Sequence[int], aligned: bool) -> Iterator[tuple[int, ...]]:
-    """First voxels of windows that cover a volume, overlapping by at least ``WINDOW_OVERLAP``.
+    """List the first voxels of windows that cover a volume and overlap by at least ``WINDOW_OVERLAP``.
 
-    ``aligned`` begins them in steps that strides divide, the last one reaching beyond the volume by less than a step: a
-    network with strides answers otherwise when what it sees is moved by less.
+    With ``aligned``, windows begin at multiples of the network's strides, and the last one extends beyond the volume by
+    less than a step: a network with strides gives another result if its input moves by less than a stride.
     """
     steps = strides_divide(window) if aligned else [1, 1, 1]
     return product(*(window_starts(*axis) for axis in zip(shape, window, steps, strict=True)))
 
 
 def window_starts(length: int, size: int, step: int) -> list[int]:
-    """First voxels of the windows of ``size`` that cover an axis: multiples of ``step``, halved where it is long."""
+    """List the first voxels of windows of ``size`` that cover an axis: multiples of ``step``, halved if it is long."""
     while step > max(1, WINDOW_OVERLAP * size):
         step //= 2
     overlap = max(WINDOW_OVERLAP * size, LEAST_OVERLAP)
@@ -149,7 +158,7 @@ def window_starts(length: int, size: int, step: int) -> list[int]:
 
 
 def _cut(image_cxyz: Tensor, place: Sequence[int], window: Sequence[int]) -> Tensor:
-    """One window; beyond the end of a smaller volume is air (0)."""
+    """Cut one window; voxels beyond the end of the volume are air (0)."""
     part = image_cxyz[:, *(slice(start, start + size) for start, size in zip(place, window, strict=True))]
     short = [size - n for size, n in zip(window, part.shape[1:], strict=True)]
     return nn.functional.pad(part, [0, short[2], 0, short[1], 0, short[0]]) if any(short) else part
