@@ -1,4 +1,4 @@
-"""The risks of a patient whom no fold of an outcome run has seen, from whatever there is: an image, a clinical row."""
+"""Risks of a patient whom no fold of an outcome run has seen, from an image, clinical values, or both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ EMPTY_VOXELS = 32
 
 @dataclass(frozen=True)
 class OutcomeModel:
-    """The folds of an outcome run, asked together, and what is known of their risks.
+    """The folds of an outcome run, whose risks are averaged, and the record of their held-out predictions.
 
-    ``folds`` have networks; there are none in a run of baselines alone, whose ``clinical`` models then speak.
+    ``folds`` have networks. A run of baselines only has none; then the risks are those of its ``clinical`` models.
     """
 
     folds: Sequence[Fold]
@@ -48,11 +48,15 @@ class OutcomeModel:
 
     @property
     def features(self) -> Sequence[str]:
+        """The names of the features, in the order of the clinical table."""
         return self.trained[0].about.features
 
     def risks(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> tuple[Risk, ...]:
-        """One per endpoint, less those that the patient has nothing for. ``images`` has ``ct`` or ``cxr`` or neither;
-        ``values`` the features that are known.
+        """Predict one risk per endpoint; endpoints without any usable input are left out.
+
+        Args:
+            images: the images of the patient, by ``ct`` or ``cxr``; may be empty.
+            values: the known features.
         """
         clinical = self._by_clinical(values)
         shown = self._by_network(images, values) if self.folds else clinical
@@ -62,7 +66,7 @@ class OutcomeModel:
         )
 
     def basis(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> str:
-        """What the risks of a patient are predicted from, and which model the run lacks."""
+        """Describe the inputs from which the risks of a patient are predicted, and which model the run lacks."""
         seen = [kind.upper() for kind in images if self._canonical(kind)] or ["no image"]
         known = sum(bool(np.isfinite(values.get(name, np.nan))) for name in self.features)
         said = [f"{seen[0]}, {known} of {len(self.features)} values of the table"]
@@ -71,14 +75,14 @@ class OutcomeModel:
         return "; ".join(said)
 
     def _canonical(self, kind: str) -> CanonicalCT | CanonicalCXR | None:
-        """How the networks were shown images of a kind; None where they were not."""
+        """Return the conversion of a kind of image to the input of the networks; None if they do not use it."""
         if not self.folds:
             return None
         settings = self.folds[0].settings
         return settings.canonical_ct if kind == "ct" else settings.canonical_cxr
 
     def _by_clinical(self, values: Mapping[str, float]) -> dict[str, list[float]]:
-        """Of each endpoint the risks by the folds' clinical models; none for a patient of whom they know no value."""
+        """Predict risks by endpoint with the folds' clinical models; none for a patient without any known value."""
         risks: dict[str, list[float]] = {}
         for fold in self.clinical:
             for endpoint, model in fold.models.items():
@@ -88,7 +92,7 @@ class OutcomeModel:
         return risks
 
     def _by_network(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> dict[str, list[float]]:
-        """Of each endpoint the risks by the networks of the folds that learnt it."""
+        """Predict risks by endpoint with the networks of those folds that learnt the endpoint."""
         risks: dict[str, list[float]] = {}
         for fold, probability_e in zip(self.folds, self._probabilities(images, values), strict=True):
             for endpoint, probability in zip(fold.about.endpoints, probability_e.tolist(), strict=True):
@@ -97,7 +101,7 @@ class OutcomeModel:
         return risks
 
     def _seen(self, kind: str, volume: Volume | None) -> Tensor | None:
-        """An image as the networks were shown it, half precision of the store included; None where it is not used."""
+        """Convert an image as in training, with the half precision of the store; None if the networks do not use it."""
         canonical = self._canonical(kind)
         if volume is None or canonical is None:
             return None
@@ -106,7 +110,7 @@ class OutcomeModel:
 
     @torch.inference_mode()
     def _probabilities(self, images: Mapping[str, Volume], values: Mapping[str, float]) -> np.ndarray:
-        """(fold model, endpoint)."""
+        """Predict probabilities: (fold model, endpoint)."""
         empty = {"ct": torch.zeros(1, 1, *[EMPTY_VOXELS] * 3), "cxr": torch.zeros(1, 1, *[EMPTY_VOXELS] * 2)}
         batch = {"clinical_bf": torch.from_numpy(clinical_row(values, self.features)).float()}
         for kind, key in IMAGE_KEYS.items():
@@ -117,12 +121,12 @@ class OutcomeModel:
 
 
 def clinical_row(values: Mapping[str, float], features: Sequence[str]) -> np.ndarray:
-    """A table of one patient, (1, feature), NaN where missing."""
+    """Make a table of one patient, (1, feature), NaN where missing."""
     return np.array([[values.get(name, np.nan) for name in features]], dtype=float)
 
 
 def outcome_model(run: Path) -> OutcomeModel:
-    """The networks and clinical models of a run's folds. Raises UserError where it has neither."""
+    """Load the networks and clinical models of a run's folds. Raises UserError if it has neither."""
     folders = fold_folders(run)
     clinical = [fold for folder in folders if (fold := load_plain(folder, CLINICAL_MODEL, ClinicalModel))]
     with_network = any((folder / WEIGHTS).is_file() for folder in folders)

@@ -1,4 +1,4 @@
-"""What a radiologist would score on a new film, by the ridges of a severity run, and how near that run came."""
+"""Severity scores of a new radiograph by the ridge regressions of a severity run, with the run's accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,12 @@ from kicc_ml.runs.tables import figures_of
 
 @dataclass(frozen=True)
 class ScoreModel:
-    """The folds of a severity run, asked together; ``canonical`` is how they were shown films, ``figures`` the
-    ``image_scores`` of the run's summary, empty where it was not evaluated.
+    """The folds of a severity run, whose scores are averaged.
+
+    Attributes:
+        folds: the ridge regressions of each fold.
+        canonical: the conversion of radiographs to their input.
+        figures: ``image_scores`` of the run's summary; empty if the run was not evaluated.
     """
 
     folds: Sequence[ZoneFold]
@@ -26,7 +30,7 @@ class ScoreModel:
     figures: Mapping[str, Mapping[str, Any]]
 
     def scores(self, film: Volume) -> tuple[RadiographScore, ...]:
-        """Each score that a fold has learnt, the mean over folds. ``film`` is ``[x, y, 1]``."""
+        """Predict every score that a fold has learnt, as the mean over folds; ``film`` is ``[x, y, 1]``."""
         image_xy = self.canonical(film).image_cxyz[0, ..., 0].half().numpy()  # as the store keeps it
         table_1f = zone_features(image_xy)[None]
         return tuple(
@@ -43,7 +47,10 @@ class ScoreModel:
 
 
 def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
-    """None without a run. Raises UserError for scans that are no radiographs, and where a fold keeps no ridge."""
+    """Load the score model of a run; None without a run.
+
+    Raises UserError if the scans are not radiographs, or if a fold has no ridge regression.
+    """
     if run is None:
         return None
     if modality != "CXR":

@@ -1,4 +1,4 @@
-"""Outcome probabilities of the patients a fold held out: its network and the baselines side by side."""
+"""Outcome probabilities of the held-out patients of a fold, by its network and by the baselines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,15 +31,17 @@ COLUMNS = ["case_id", "site", "fold", "endpoint", "model", "probability", "label
 def held_out_outcome(
     network: nn.Module | None, about: About, data: PatientDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Probabilities of the fold's test patients, by the network if there is one, by every baseline, and by ``blend``.
+    """Predict probabilities of the fold's test patients, by the network if there is one, every baseline, and ``blend``.
 
-    The blend is of the models ``BLENDED``, weighed by the fold's validation patients.
+    The blend combines the models ``BLENDED``, with weights fitted on the fold's validation patients.
 
-    One row per prediction with the columns ``COLUMNS``; an unknown label is empty, and so is an operating point that
-    could not be chosen inside the fold. So is the probability of an endpoint of which not both outcomes are known on
-    the training side: nothing was learnt there, and a constant would pass for a risk. The baselines are fitted on
-    training and validation patients together, since these select nothing for them. The clinical model is kept in the
-    fold's folder, for new patients.
+    The baselines are fitted on training and validation patients together, because the validation patients select
+    nothing for them. The clinical model is saved in the fold's folder, for new patients.
+
+    Returns:
+        One row per prediction with the columns ``COLUMNS``, and no quarantined cases. Cells are empty for an unknown
+        label, for an operating point that could not be chosen inside the fold, and for the probability of an endpoint
+        without both outcomes on the training side: nothing was learnt, and a constant could be mistaken for a risk.
     """
     test, fitting = (cases_on(data, sides) for sides in (("test",), ("train", "val")))
     of_network = [] if network is None else network_predictions(network, data, test)
@@ -63,7 +65,7 @@ def _with_baselines(
     test: Sequence[Case],
     features: Sequence[str],
 ) -> dict[str, Predicted]:
-    """The models of an endpoint with every baseline beside, and with ``blend`` where there is a network."""
+    """Add every baseline to the models of an endpoint, and ``blend`` if there is a network."""
     label_b = endpoints_be(fitting, [endpoint])[:, 0]
     fitting_bf, test_bf = clinical_bf(fitting, features), clinical_bf(test, features)
     groups, marks = inner_groups(fitting), len({case.site for case in fitting}) == 1
@@ -74,14 +76,17 @@ def _with_baselines(
 
 
 def _learnable(label_b: np.ndarray) -> bool:
-    """Whether both outcomes are known of somebody."""
+    """Tell whether both outcomes occur among the known labels."""
     return not find_one_class_reason(label_b[~np.isnan(label_b)])
 
 
 def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
-    """Save the fold's clinical model of every endpoint, of those in ``predicted`` (endpoint, model), that has one.
+    """Save the clinical model of each endpoint in the fold's folder; that of an earlier training is removed.
 
-    Of a fold that is trained anew nothing is left of before.
+    Args:
+        folder: the fold's folder.
+        about: the description of the fold, with its features.
+        predicted: the predictions by endpoint, then by model. An endpoint without a fitted clinical model is left out.
     """
     (folder / CLINICAL_MODEL).unlink(missing_ok=True)
     features = [about.features[column] for column in columns_of(about.features).get("clinical", ())]
@@ -92,8 +97,10 @@ def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[st
 
 
 def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> list[Predicted]:
-    """One per endpoint; the operating point is chosen on the fold's validation patients, the only ones of the training
-    side that the network predicts without having learnt from them.
+    """Predict with the network; return one result per endpoint.
+
+    The operating point is chosen on the fold's validation patients, the only patients of the training side whom the
+    network did not learn from.
     """
     train, val = (cases_on(data, (side,)) for side in ("train", "val"))
     val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
@@ -112,9 +119,9 @@ def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequ
 
 @torch.inference_mode()
 def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
-    """(case, endpoint) probabilities of a fold's network; of a case with further images the mean of the log odds.
+    """Compute (case, endpoint) probabilities of a fold's network; log odds are averaged over the images of a case.
 
-    It is computed where the network lies.
+    The computation runs on the device of the network.
     """
     network.eval()
     placed = [(place, view) for place, case in enumerate(cases) for view in _readable_views(case, data)]
@@ -127,14 +134,14 @@ def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Se
 
 
 def _readable_views(case: Case, data: PatientDataModule) -> list[Case]:
-    """The case and its views, without those whose image could not be prepared."""
+    """Select the case and its other views, without views whose image could not be prepared."""
     return [view for view in case.views if view is case or view.case_id not in data.quarantined]
 
 
 def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
     """Fit the network's recalibration on the fold's validation patients, on whom no weight was trained.
 
-    They selected the checkpoint, one among a few, which flatters their loss a little.
+    They selected the checkpoint, one among a few, so their loss is slightly too low.
     """
     val = cases_on(data, ("val",))
     val_be, label_be = outcome_probabilities(network, data, val), endpoints_be(val, data.endpoints)
@@ -143,7 +150,7 @@ def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
 
 
 def cases_on(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
-    """The cases of some sides (``train``, ``val``, ``test``) of a fold, in its order."""
+    """Select the cases on some sides (``train``, ``val``, ``test``) of a fold, in its order."""
     cases = index_by_id(data.cases)
     return [cases[case_id] for side in sides for case_id in getattr(data.split, side)]
 

@@ -1,4 +1,4 @@
-"""Radiologists' scores of the radiographs a fold held out: its network, the zones and the mean side by side."""
+"""Radiologists' scores of the held-out radiographs of a fold, predicted by its network, by zones and by the mean."""
 
 from pathlib import Path
 
@@ -20,11 +20,14 @@ COLUMNS = ["case_id", "site", "person", "fold", "score", "model", "predicted", "
 def held_out_severity(
     network: nn.Module | None, about: About, data: PatientDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Scores in points of the fold's test images, by the network if there is one, from the zones and by the mean.
+    """Predict scores of the fold's test images in points, by the network if there is one, by zones and by the mean.
 
-    One row per prediction with the columns ``COLUMNS``; an unknown reference is empty. Where two readers scored, the
-    second stands as a model against the first. Zones and mean are fitted on training and validation images together,
-    since these select nothing for them. The ridges on zones are kept in the fold's folder, for new films.
+    The zones and the mean are fitted on training and validation images together, because the validation images select
+    nothing for them. The ridge regressions on zones are saved in the fold's folder, for new radiographs.
+
+    Returns:
+        One row per prediction with the columns ``COLUMNS``, and no quarantined cases. An unknown reference is empty. If
+        two readers scored, the second is listed as a model, with the first as the reference.
 
     Raises:
         UserError: the experiment has no radiographs.

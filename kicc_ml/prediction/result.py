@@ -1,4 +1,4 @@
-"""One predicted scan, and its findings as a picture."""
+"""The result of one predicted scan, and a picture of its findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,19 @@ MONTAGE = "montage.png"
 
 @dataclass(frozen=True)
 class Result:
-    """One predicted scan. ``probability_xyz`` is that of the lesion, where it was kept; ``stages`` goes on counting;
-    ``hanging`` says how a radiograph lies, and is None of a CT. ``features`` is what it is judged by
-    (:mod:`kicc_ml.severity.image_features`). ``burned_in`` says that text is burned into the image, which is then left
-    out of pictures.
+    """The result of one predicted scan.
+
+    Attributes:
+        case_id: the case id.
+        volume: the scan.
+        masks: bool ``[x, y, z]`` by region, on the grid of the scan.
+        severity: the severity of the findings.
+        probability_xyz: the probability of the lesion, if it was kept.
+        stages: the timer of the stages, which is still running.
+        hanging: the display orientation of a radiograph; None for a CT.
+        features: the image features that are compared with those of the training cases
+            (:mod:`kicc_ml.severity.image_features`).
+        burned_in: whether text is burned into the image; then the image is left out of pictures.
     """
 
     case_id: str
@@ -34,7 +43,7 @@ class Result:
 
 
 def draw(result: Result, path: Path, *, private: bool = False) -> None:
-    """The findings as a picture (PNG); ``private`` is that of :func:`kicc_ml.core.files.whole_file`."""
+    """Draw the findings as a PNG; ``private`` is that of :func:`kicc_ml.core.files.whole_file`."""
     sheet = draw_case_picture(
         result.case_id,
         result.volume,
@@ -47,5 +56,5 @@ def draw(result: Result, path: Path, *, private: bool = False) -> None:
 
 
 def has_burned_in_text(series: Series) -> bool:
-    """Whether the file of an image says that text, which may be a name, is part of the picture."""
+    """Tell whether the file of an image states that text, which may be a name, is burned into the picture."""
     return "burned_in" in series.reasons

@@ -1,4 +1,4 @@
-"""What an outcome run knows of its own risks: how exactly, and how they came out at hospitals it had not seen."""
+"""Uncertainty of the risks of an outcome run, and their calibration at hospitals that the models had not seen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,31 +24,41 @@ FIGURES = {"calibration_slope": "slope", "calibration_intercept": "intercept", "
 
 @dataclass(frozen=True)
 class OutcomeRecord:
-    """The held-out predictions of a run, of the columns ``site endpoint model case_id probability label``, and its
-    ``outcome`` in ``summary.json``. Empty for a run that has not been evaluated.
+    """The held-out predictions of a run, with its figures; both are empty for a run that was not evaluated.
+
+    Attributes:
+        rows: the predictions, with columns ``site endpoint model case_id probability label``.
+        figures: ``outcome`` of the run's ``summary.json``.
     """
 
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def without(self, site: str) -> "OutcomeRecord":
-        """The other hospitals' predictions; the figures stay those of all."""
+        """Leave out the predictions of one hospital; the figures stay those of all hospitals."""
         return replace(self, rows=self.rows[self.rows["site"] != site]) if len(self.rows) else self
 
     @property
     def shown(self) -> str:
-        """Whose risk is shown: the network's, or the clinical model's in a run that trained no network."""
+        """The name of the model whose risk is shown: the network, or the clinical model in a run without a network."""
         return NETWORK if NETWORK in set(self.rows.get("model", ())) else CLINICAL
 
     def risk(self, endpoint: str, probability_m: Sequence[float], clinical_m: Sequence[float] = ()) -> Risk:
-        """The mean risk of one or several fold models with its interval; beside it that of the clinical models."""
+        """Compute the mean risk of the fold models with its interval, and the mean risk of the clinical models.
+
+        Args:
+            endpoint: the endpoint.
+            probability_m: the probability of each fold model.
+            clinical_m: the probability of each fold's clinical model, if any.
+        """
         low, high = self._interval(endpoint, np.asarray(probability_m, float)) or (None, None)
         clinical = mean_risk(clinical_m) if len(clinical_m) else None
         return Risk(endpoint, mean_risk(probability_m), low, high, self._calibration(endpoint), clinical)
 
     def of_case(self, case_id: str) -> tuple[Risk, ...]:
-        """The risks of a case of the run itself, judged by the other hospitals; none where it was not predicted, or of
-        an endpoint that nobody is known of: no model learnt it.
+        """Compute the risks of a case of the run, with intervals from the predictions of the other hospitals.
+
+        An endpoint is left out if the case was not predicted, or if no case has a known label: no model learnt it then.
         """
         if "probability" not in self.rows:
             return ()
@@ -76,7 +86,7 @@ class OutcomeRecord:
         return risk_interval(probability_m, *held_out)
 
     def _calibration(self, endpoint: str) -> dict[str, str]:
-        """Slope, intercept and O:E of the run's summary with their intervals; empty where there is none."""
+        """Describe slope, intercept and O:E of the run's summary with their intervals; empty if there are none."""
         figures = self.figures.get(endpoint, {}).get(self.shown, {})
         said = {word: format_estimate(figures[name]) for name, word in FIGURES.items() if _known(figures, name)}
         if said:
@@ -86,24 +96,31 @@ class OutcomeRecord:
 
 
 def outcome_record(run: Path) -> OutcomeRecord:
-    """The record of a run's folds; without figures where it was not evaluated. Raises UserError where it is no run."""
+    """Read the record of a run; without figures if it was not evaluated. Raises UserError if it is not a run."""
     rows, _ = held_out_tables(run)
     return OutcomeRecord(rows, figures_of(run, "outcome"))
 
 
 def mean_risk(probability_m: Sequence[float] | np.ndarray) -> float:
-    """Of fold models together: the mean of their log odds, as of the images of one patient."""
+    """Combine the probabilities of fold models by the mean of their log odds, as for several images of one patient."""
     return float(expit(log_odds(np.asarray(probability_m, float)).mean()))
 
 
 def risk_interval(
     probability_m: np.ndarray, probability_n: np.ndarray, label_n: np.ndarray, site_n: np.ndarray
 ) -> tuple[float, float]:
-    """90 % interval of the risk of patients like this one at hospitals like the held-out ones.
+    """Compute the 90 % interval of the risk of patients like this one at hospitals like the held-out ones.
 
-    On log odds two uncertainties add up: the spread of the fold models (``probability_m``) and that of the
-    recalibration which the held-out predictions (``_n``) suggest, with t(hospitals - 1). The interval is about the
-    recalibrated risk, and reaches to the predicted one where that lies outside.
+    The variances of two uncertainties add up on log odds: the spread of the fold models, and the uncertainty of a
+    recalibration on the held-out predictions. Its quantile is that of t with (hospitals - 1) degrees of freedom. The
+    interval is centred on the recalibrated risk, and extended to the predicted risk if that is outside.
+
+    Args:
+        probability_m: the probability of each fold model for this patient.
+        probability_n, label_n, site_n: probability, label and hospital of each held-out patient.
+
+    Returns:
+        The lower and the upper limit, from 0 to 1.
     """
     fitted = fit_recalibration(probability_n.astype(float), label_n.astype(float))
     own_m, middle = log_odds(probability_m), float(log_odds(probability_n.astype(float)).mean())
@@ -117,9 +134,11 @@ def risk_interval(
 
 
 def _covariances(probability_n: np.ndarray, label_n: np.ndarray, site_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of shift and slope of the recalibration: that of independent cases (the inverse information, prior included) and
-    that of hospitals as clusters (Liang & Zeger, Biometrika 1986;73:13). The larger counts: with few events the second
-    is an estimate from next to nothing.
+    """Compute two covariances of intercept and slope of the recalibration.
+
+    The first is for independent cases (the inverse information with the prior), the second for hospitals as clusters
+    (Liang & Zeger, Biometrika 1986;73:13). The caller uses the larger variance, because with few events the second is
+    unreliable.
     """
     probability_n, label_n = probability_n.astype(float), label_n.astype(float)
     odds_n, mean_n = log_odds(probability_n), fit_recalibration(probability_n, label_n)(probability_n)

@@ -1,4 +1,4 @@
-"""From a scan to probabilities on its own grid, masks, a severity score; one case at a time."""
+"""Segmentation of scans, case by case: probabilities on the scan's own grid, masks and a severity score."""
 
 import logging
 import time
@@ -48,14 +48,14 @@ PREDICT_AGAIN = "remove its folder and predict it again"
 
 
 class Finish(Protocol):
-    """What a new scan gets beside its masks, or is refused by (UserError), before they are written."""
+    """A step after the prediction of a new scan: it adds files beside the masks, or refuses the scan (UserError)."""
 
     @property
     def keeps_probability(self) -> bool:
-        """Whether the probability of the lesion is wanted on the grid of the scan: 4 bytes a voxel."""
+        """Whether the lesion probability is needed on the grid of the scan, which takes 4 bytes per voxel."""
 
     def is_whole(self, series: Series, folder: Path) -> bool:
-        """Whether a case that was predicted before has all of it."""
+        """Tell whether an earlier prediction of a case has all files of this step."""
 
     def __call__(self, series: Series, result: Result, folder: Path) -> None: ...
 
@@ -68,7 +68,7 @@ def write_case(
     features: Mapping[str, float | None],
     stages: StageTimer,
 ) -> None:
-    """Write the masks as NIfTI (uint8 0/1) on the scan's grid, the features and, last, ``severity.json``."""
+    """Write the masks as NIfTI (uint8 0/1) on the scan's grid, then the features, and last ``severity.json``."""
     make_folder(folder)
     with stages("masks as NIfTI"):
         for region, mask_xyz in masks.items():
@@ -79,7 +79,7 @@ def write_case(
 
 
 def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
-    """Of masks on the grid of ``volume``, which is one slice of a radiograph."""
+    """Grade the severity from masks on the grid of ``volume``, which has one slice for a radiograph."""
     if modality == "CXR":
         return grade_radiograph(masks, volume.affine_ras)
     hu_xyz = volume.array if volume.units == "hu" else None
@@ -91,12 +91,15 @@ def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str =
 def predict_series(
     segmenter: Segmenter, series: Mapping[str, Series], out: Path, finish: Finish | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Segment scans by case id into ``out/<case_id>/``; a bad case is set aside with its reason, the rest go on.
+    """Segment scans by case id into ``out/<case_id>/``; a case that fails is set aside, the others go on.
 
-    A case that is there whole is kept. Returns one row per case, and the reasons by case id.
+    A case that is already complete is kept.
+
+    Returns:
+        One row per case, and the reason for each case that was set aside, by case id.
 
     Raises:
-        TargetError: ``out`` cannot be written; each further case would fail in the same way.
+        TargetError: ``out`` cannot be written; every other case would fail too.
     """
     rows, quarantined = [], {}
     make_folder(out)
@@ -119,9 +122,10 @@ def predict_series(
 
 
 def results_folder(out: Path, case_id: str) -> Path:
-    """Where the results of a case lie: directly in ``out``, under its id.
+    """Return the folder for the results of a case: directly in ``out``, with the case id as its name.
 
-    Raises UserError where the id is no name for a folder, or one of a file beside the cases, or a link leads elsewhere.
+    Raises UserError if the id cannot be the name of a folder, is the name of another file in ``out``, or is a link that
+    leads out of ``out``.
     """
     if case_id.casefold() in BESIDE_CASES:
         raise UserError(f"a scan cannot be called {case_id}: the results have a file of that name; rename it")
@@ -131,7 +135,7 @@ def results_folder(out: Path, case_id: str) -> Path:
 def predict_one(
     segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
 ) -> dict[str, Any]:
-    """Predict one scan into its folder; its severity and features as columns. A radiograph gets a picture too."""
+    """Predict one scan into its folder and return its severity and features as columns; a radiograph gets a picture."""
     stages = StageTimer()
     with stages("reading"):
         volume = read_volume(series)
@@ -157,24 +161,24 @@ def predict_one(
 
 
 def finished_row(folder: Path) -> dict[str, Any] | None:
-    """The columns of a case predicted before, or None; ``severity.json`` is written last."""
+    """Read the columns of a case that was predicted earlier; None if it is incomplete (no ``severity.json``)."""
     if not (folder / SEVERITY_FILE).is_file():
         return None
     return case_to_row(read_severity(folder), read_features(folder))
 
 
 def read_features(folder: Path) -> dict[str, float | None]:
-    """What a predicted case is compared by (:mod:`kicc_ml.severity.image_features`)."""
+    """Read the image features of a predicted case (:mod:`kicc_ml.severity.image_features`)."""
     return read_json_object(folder / FEATURES_FILE, PREDICT_AGAIN)
 
 
 def read_severity(folder: Path) -> SeverityMap:
-    """The severity of a predicted case."""
+    """Read the severity of a predicted case."""
     return _read_case(folder)[0]
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
-    """What each stage of a case took; empty for one predicted by an earlier version."""
+    """Read the seconds of each stage of a case; empty for a case that was predicted by an earlier version."""
     return _read_case(folder)[1]
 
 
@@ -187,10 +191,10 @@ def _read_case(folder: Path) -> tuple[SeverityMap, dict[str, float]]:
 
 
 def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
-    """One segmenter from the folds of a run: their probabilities are averaged. ``fast`` leaves mirror images out.
+    """Make one segmenter from the folds of a run; their probabilities are averaged. ``fast`` omits mirror images.
 
-    Folds whose plans see a CT differently are asked apart. Raises UserError where the run is no segmentation run, or
-    the device is not there.
+    Folds whose plans have other voxel sizes become companions. Raises UserError if the run is not a segmentation run,
+    or if the device does not exist.
     """
     first = folds[0]
     if not first.about.regions:
@@ -228,17 +232,17 @@ def _segmenter(
 
 
 def _looks(about: About, canonical: CanonicalCT | CanonicalCXR) -> Sequence[Look]:
-    """Mirror images as the networks saw them in training: up and down too where a CT does not state how it lies."""
+    """Choose the mirror images that the networks saw in training; also front-back if the geometry of CTs is unknown."""
     return TWO_LOOKS if about.spacing_known or canonical.modality == "CXR" else FOUR_LOOKS
 
 
 @torch.inference_mode()
 def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule) -> About:
-    """``about`` with the threshold of highest lesion Dice on the fold's validation cases, one of ``LESION_THRESHOLDS``.
+    """Set the lesion threshold of ``about`` to the one of ``LESION_THRESHOLDS`` with the highest validation Dice.
 
-    Of CT the mean over cases with a lesion. Of radiographs that of all pixels together, clear ones included: there are
-    few, and among the ill alone the lowest threshold wins, which paints healthy lungs. Left as it is where none has a
-    lesion.
+    For CT the Dice is the mean over cases with a lesion. For radiographs it is computed over all pixels together, with
+    cases without a lesion, because cases are few, and with ill patients only, the lowest threshold would win and mark
+    healthy lungs. Without any lesion, ``about`` is returned unchanged.
     """
     network.eval()
     flat = data.canonical.modality == "CXR"
@@ -261,7 +265,7 @@ def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModul
 def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Masks and severity of the fold's test cases under ``run_dir/severity/<case_id>/``; one row per case."""
+    """Predict masks and severity of the fold's test cases into ``run_dir/severity/<case_id>/``, one row per case."""
     segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about, data.canonical))
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew

@@ -1,4 +1,4 @@
-"""The risks of patients of whom there is a clinical table and no image."""
+"""Risks of patients who have clinical values but no image."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ NOTHING_KNOWN = "no value of the table that the models take is known of this pat
 
 
 def predict_table(model: OutcomeModel, cases: Sequence[Case]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A row of ``COLUMNS`` for each patient and endpoint, and by case id why a patient has none."""
+    """Predict a row of ``COLUMNS`` per patient and endpoint; also return the reason for each patient without a risk."""
     rows, without = [], {}
     for case in cases:
         risks = model.risks({}, case.clinical)
