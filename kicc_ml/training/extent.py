@@ -1,12 +1,11 @@
 """Extent of disease on CT as features of outcome models, cross-fitted by hospital.
 
-A case that a segmenter was trained on is segmented better than one it never saw, and a tested hospital that it was
-trained on is no longer a new one. So an outcome fold takes each case's features from a segmenter that saw neither the
-case's hospital nor the fold's tested ones: four groups of hospitals, a segmenter for each pair of groups left out
-(:func:`kicc_ml.cohort.splits.site_pairs`), six in all whatever the number of hospitals. The outcome model is then
-fitted on features as good, and as bad, as those it will get of a new hospital. Estimand: the value of extent to a
-hospital that adopts a segmenter trained on about half of the others. Trained on all of them it would be somewhat
-better.
+A segmenter is better on a case that it was trained on than on a new one, and a tested hospital that it was trained on
+is no longer new. Therefore an outcome fold takes the features of each case from a segmenter that saw neither the case's
+hospital nor the tested hospitals of the fold. Hospitals form four groups, and there is one segmenter for each pair of
+groups left out (:func:`kicc_ml.cohort.splits.site_pairs`): six, for any number of hospitals. So the outcome model is
+fitted on features of the same quality as those of a new hospital. Estimand: the value of extent for a hospital that
+adopts a segmenter trained on about half of the others. A segmenter trained on all of them would be somewhat better.
 """
 
 import shutil
@@ -36,7 +35,7 @@ EXTENT_WORDS = ("case_id", "series")
 
 @dataclass(frozen=True)
 class ExtentFold:
-    """The features that one segmenter made, by case, and the hospitals it was trained or selected on."""
+    """The features that one segmenter made, by case, and the hospitals in its training and validation."""
 
     seen: frozenset[str]
     rows: Mapping[str, Mapping]
@@ -45,7 +44,7 @@ class ExtentFold:
 def held_out_extent(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """What :func:`held_out_segmentation` gives, and ``extent.csv`` of everybody whose hospital was not trained on."""
+    """Predict as :func:`held_out_segmentation`, and write ``extent.csv`` of all cases of hospitals not trained on."""
     rows, quarantined = held_out_segmentation(network, about, data, run_dir)
     folder = fold_folder(run_dir, data.split.fold)
     shutil.rmtree(folder / "held_out", ignore_errors=True)  # a fold that is trained anew is predicted anew
@@ -61,18 +60,18 @@ def held_out_extent(
 
 
 def outside(cases: Sequence[Case], split: Split) -> list[Case]:
-    """Cases of hospitals that are not on the training side."""
+    """Select the cases of hospitals that are not on the training side."""
     sites = index_by_id(cases)
     seen = {sites[case_id].site for case_id in (*split.train, *split.val)}
     return [case for case in cases if case.site not in seen]
 
 
 def with_extent(cases: Sequence[Case], split: Split, run: Path) -> list[Case]:
-    """The cases with ``EXTENT`` among their clinical features, where they have a CT that could be segmented.
+    """Add ``EXTENT`` to the clinical features of those cases that have a segmented CT.
 
     Raises:
-        UserError: the run holds no such features, or of other cases or CTs, or none that no tested hospital helped
-            to make.
+        UserError: the run holds no such features, or those of other cases or CTs, or only features of segmenters that
+            were trained on a tested hospital.
     """
     folds = [read_fold(folder, cases) for folder in fold_folders(run)]
     tested = {case.site for case in cases if case.case_id in set(split.test)}
@@ -80,6 +79,11 @@ def with_extent(cases: Sequence[Case], split: Split, run: Path) -> list[Case]:
 
 
 def read_fold(folder: Path, cases: Sequence[Case]) -> ExtentFold:
+    """Read the features of a fold of an extent run.
+
+    Raises:
+        UserError: the features or a column are missing, or the fold was trained on a case that ``cases`` lacks.
+    """
     if not (folder / EXTENT_TABLE).is_file():
         raise UserError(f"{folder} holds no {EXTENT_TABLE}; make features with python train.py experiment=extent")
     (split,) = read_splits(folder / SPLIT)

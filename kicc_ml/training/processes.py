@@ -1,4 +1,4 @@
-"""Which process of a training does what: on one machine, and as tasks of a Slurm job."""
+"""The processes of a training: on one machine, or as tasks of a Slurm job."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ TASKS, TASK = "SLURM_NTASKS", "SLURM_PROCID"
 
 
 def environment_for(processes: int) -> ClusterEnvironment:
-    """The environment of Lightning for a training on so many processes.
+    """Choose Lightning's environment for a training with this number of processes.
 
-    Lightning would choose Slurm's whenever it finds itself in a job, and with it write checkpoints into the working
-    directory on a signal and resume any it finds there. Slurm's is chosen only where Slurm has started one task for
-    each process of the training (``hydra.launcher.tasks_per_node=2`` with ``trainer.devices=2``), without requeueing:
-    a training that was stopped is started again by its user. Else Lightning starts the processes itself.
+    Inside a Slurm job, Lightning would always choose its Slurm environment. That one writes checkpoints into the
+    working directory on a signal, and resumes any that it finds there. Here it is chosen only if Slurm has started one
+    task for each process of the training (``hydra.launcher.tasks_per_node=2`` with ``trainer.devices=2``), and without
+    requeueing: the user restarts a stopped training. Otherwise Lightning starts the processes itself.
     """
     if processes > 1 and os.environ.get(TASKS) == str(processes):
         try:
@@ -30,13 +30,13 @@ def environment_for(processes: int) -> ClusterEnvironment:
 
 
 def strategy_in(environment: ClusterEnvironment, trainer: Mapping[str, Any]) -> dict[str, str]:
-    """The strategy to train by where Slurm has started the processes: one that starts none itself."""
+    """Choose the strategy ``ddp``, which starts no processes, if Slurm has started them; else keep the settings."""
     started = isinstance(environment, SLURMEnvironment) and trainer.get("strategy") == "ddp_spawn"
     return {"strategy": "ddp"} if started else {}
 
 
 def processes_of(trainer: Mapping[str, Any]) -> int:
-    """How many processes the settings of a Lightning trainer ask for."""
+    """Compute the number of processes that the settings of a Lightning trainer ask for."""
     devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
     if isinstance(devices, Sequence) and not isinstance(devices, str):
         return len(devices) * nodes
@@ -46,5 +46,5 @@ def processes_of(trainer: Mapping[str, Any]) -> int:
 
 
 def is_first_process(processes: int) -> bool:
-    """Whether this process is the one that holds the fold and writes its results."""
+    """Tell whether this process holds the fold and writes its results."""
     return isinstance(environment_for(processes), LightningEnvironment) or os.environ.get(TASK, "0") == "0"

@@ -1,10 +1,10 @@
-"""The bar of a training in the terminal."""
+"""The progress bar of a training in the terminal."""
 
 from pytorch_lightning.callbacks import RichProgressBar
 
 
 class TrainingProgressBar(RichProgressBar):
-    """Lightning's bar; where a training has no last epoch (``max_epochs: -1``) it names none, in place of ``3/-2``."""
+    """Lightning's progress bar, without ``3/-2`` in a training without a last epoch (``max_epochs: -1``)."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         if (self.trainer.max_epochs or -1) > 0:
