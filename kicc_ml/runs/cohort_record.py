@@ -1,8 +1,8 @@
-"""``cohort.json`` of a run: digests of its cases as they were read, by which a cohort that has changed is told.
+"""``cohort.json`` of a run: digests of its cases as they were read, to detect a changed cohort.
 
-A run folder is handed on, so it holds no value of a patient. Of clinical values a digest alone would be found by
-trying all that are possible; those here are made under the key of the repository's pseudonyms, which stays with the
-consortium. A cohort without such a key has none.
+A run folder is shared, so it holds no value of a patient. A plain digest of clinical values could be reversed by trying
+all possible values. Therefore digests of clinical values use the key of the repository's pseudonyms, which stays with
+the consortium. A cohort without such a key has no digests of clinical values.
 """
 
 import hashlib
@@ -30,17 +30,17 @@ MISSING, NEW = "not there any more", "new"
 
 
 def record_of(cases: Sequence[Case], key: bytes | None) -> dict[str, dict[str, str]]:
-    """Digests of each case, by its id and by the part that they are of.
+    """Compute digests of each case, by case id and then by part of the case.
 
     Args:
-        cases: of the cohort.
-        key: of the repository's pseudonyms. Without it there is no digest of clinical values and endpoints.
+        cases: the cases of the cohort.
+        key: the key of the repository's pseudonyms. Without it there is no digest of clinical values and endpoints.
     """
     return {case.case_id: _parts_of(case, key) for case in cases}
 
 
 def read_record(run: Path) -> Record | None:
-    """The digests in a run folder; None where it has none, as runs of earlier versions.
+    """Read the digests in a run folder; None if it has none, as in runs of earlier versions.
 
     Raises:
         UserError: the file is damaged.
@@ -59,7 +59,7 @@ def read_record(run: Path) -> Record | None:
 
 
 def differences(before: Record, now: Record) -> dict[str, str]:
-    """What differs between two records, in words, by case id. Parts that only one of them states count as equal."""
+    """Describe the differences between two records, by case id. A part that only one of them has counts as equal."""
     found = {case_id: MISSING for case_id in before if case_id not in now}
     found |= {case_id: NEW for case_id in now if case_id not in before}
     for case_id in before.keys() & now.keys():
@@ -70,7 +70,7 @@ def differences(before: Record, now: Record) -> dict[str, str]:
 
 
 def describe_differences(found: Mapping[str, str], count: int) -> str:
-    """Return how many of ``count`` cases differ, and of the first ones what differs."""
+    """Describe how many of ``count`` cases differ, and the differences of the first ones."""
     shown = [f"{case_id} ({what})" for case_id, what in list(found.items())[:SHOWN_CASES]]
     more = [f"and {len(found) - SHOWN_CASES} more"] if len(found) > SHOWN_CASES else []
     return f"{len(found)} of {format_count(count, 'case')} differ: {', '.join([*shown, *more])}"
@@ -102,6 +102,6 @@ def _digest(value: Any) -> str:
 
 
 def _keyed(key: bytes, case_id: str, values: Mapping[str, float]) -> str:
-    """The id is part of it, so that two patients with the same values have two digests."""
+    """Compute the digest of values under the key. The case id is included, so equal values have different digests."""
     known = {name: float(value) for name, value in sorted(values.items()) if not isnan(value)}
     return make_pseudonym(key, "values of a case", case_id, json.dumps(known))

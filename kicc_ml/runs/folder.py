@@ -1,4 +1,4 @@
-"""The run folder, the hand-over from researcher to evaluator: tensors, plain YAML and CSV, never code."""
+"""The run folder, which a researcher shares with an evaluator: tensors, plain YAML and CSV, no code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -44,13 +44,16 @@ NOT_FOLDS |= {"duplicates.csv", "index.parquet", COHORT}
 
 @dataclass(frozen=True)
 class About:
-    """What the weights were trained on, kept inside their file.
+    """A description of the training of the weights, stored in their file.
 
-    ``sizes`` are the network's parameters that the data decided; ``regions`` those it learnt to segment;
-    ``features`` and ``endpoints`` the columns of the outcome network, in order, ``unlearnt`` the endpoints of which
-    not both outcomes were known among training cases; ``sites`` the training hospitals;
-    ``units`` and ``spacing_known`` those of the images it learnt to segment; ``lesion_threshold`` is fitted inside the
-    fold.
+    Attributes:
+        sizes: the parameters of the network that depend on the data.
+        sites: the training hospitals.
+        regions: the regions that the network learnt to segment.
+        features, endpoints: the columns of the outcome network, in order.
+        units, spacing_known: units of the images, and whether a voxel size was known, in a segmentation training.
+        lesion_threshold: the threshold fitted inside the fold.
+        unlearnt: the endpoints without both outcomes among the training cases.
     """
 
     sizes: Mapping[str, int]
@@ -66,7 +69,7 @@ class About:
 
 @dataclass(frozen=True)
 class Fold:
-    """A finished fold read back: its network in evaluation mode, its settings with the plan filled in."""
+    """A finished fold that was loaded: its network in evaluation mode, and its settings with the plan filled in."""
 
     folder: Path
     network: nn.Module
@@ -75,19 +78,20 @@ class Fold:
 
     @property
     def canonical(self) -> CanonicalCT | CanonicalCXR:
-        """How this fold's network wants to see a CT, or a radiograph if it segments those."""
+        """The conversion of an image to the input of this fold's network, for a network that segments."""
         if (canonical := self.settings.canonical) is None:
             raise self.settings.not_stated("data.canonical")
         return canonical
 
     @property
     def patch_size(self) -> Sequence[int]:
+        """The number of voxels of a patch along x, y, z."""
         return self.settings.require(self.settings.patch_size, "data.patch_size")
 
 
 @dataclass(frozen=True)
 class PlainFold(Generic[Plain]):
-    """The models in plain numbers of a finished fold, by endpoint; one that could not be fitted is absent."""
+    """The models of a finished fold in plain numbers, by endpoint; one that could not be fitted is absent."""
 
     folder: Path
     about: About
@@ -99,39 +103,39 @@ ZoneFold = PlainFold[ZoneRidge]
 
 
 def fold_folder(run_dir: str | Path, fold: str) -> Path:
-    """Where a fold of a run lies; what a file name cannot hold becomes ``-``."""
+    """Return the folder of a fold in a run; characters that a file name cannot hold become ``-``."""
     return Path(run_dir) / fold_name(fold)
 
 
 def fold_name(fold: str) -> str:
-    """The name of a fold's folder: as it is called, or beside what the run keeps under that name."""
+    """Return the name of a fold's folder: the fold's name, with a prefix if the run needs that name itself."""
     name = make_path_name(fold)
     return f"fold-{name}" if name.casefold() in NOT_FOLDS else name
 
 
 def case_folder(run_dir: str | Path, case_id: str) -> Path:
-    """Where the masks and the severity of a case lie within a run.
+    """Return the folder of the masks and the severity of a case in a run.
 
-    Raises UserError where that would be elsewhere: the id is no name, or a link leads out of the run.
+    Raises UserError if it would be outside the run: the id is not a name, or a link leads out of the run.
     """
     severity = resolve_subfolder(Path(run_dir), SEVERITY, "the folder of results")
     return resolve_subfolder(severity, case_id, "the case id")
 
 
 def finished_folds(run: Path) -> list[Path]:
-    """Folders of the folds that are finished: the run folder itself, or those beneath it."""
+    """List the folders of the finished folds: the run folder itself, or those below it."""
     return [path.parent for path in sorted(run.rglob(PREDICTIONS)) if (path.parent / CONFIG).is_file()]
 
 
 def fold_folders(run: str | Path) -> list[Path]:
-    """The finished folds of a run. Raises UserError, with what is missing, where there is none."""
+    """List the folders of the finished folds. Raises UserError, with what is missing, if there is none."""
     if not (found := finished_folds(Path(run))):
         raise UserError(f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py")
     return found
 
 
 def about_data(data: PatchDataModule | PatientDataModule) -> About:
-    """What a fold's training cases decide: the network's sizes, and the meaning of what goes in and comes out."""
+    """Describe what a fold's training cases determine: the network's sizes, and the meaning of inputs and outputs."""
     sites = sorted({case.site for case in data.train_cases})
     if isinstance(data, PatchDataModule):
         known_c = np.any([data.volumes[case.case_id].mask_known_c for case in data.train_cases], axis=0)
@@ -154,9 +158,9 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
 
 
 def save_network(folder: Path, network: nn.Module, about: About, settings: Mapping[str, Any]) -> None:
-    """Write ``weights.safetensors`` whole or not at all; ``about`` travels in its header.
+    """Write ``weights.safetensors``, complete or not at all; its header holds ``about``.
 
-    ``settings`` are those of the fold with its plan filled in, of which a digest is kept there too.
+    ``settings`` are those of the fold with its plan filled in; the header holds their digest too.
     """
     write_weights(folder / WEIGHTS, network, vars(about), digest_of(settings))
 
@@ -186,7 +190,7 @@ def load_fold(folder: Path) -> Fold:
 
 
 def read_fold_settings(folder: Path) -> RunSettings:
-    """The settings of a fold, checked, its plan filled in. Raises UserError where they cannot be read."""
+    """Read and check the settings of a fold, with its plan filled in. Raises UserError if they cannot be read."""
     values = read_settings(folder / CONFIG)
     if (folder / PLAN).is_file():
         plan = read_settings(folder / PLAN)
@@ -198,7 +202,7 @@ def read_fold_settings(folder: Path) -> RunSettings:
 
 
 def about_of(kept: Any) -> About:
-    """What a file says of its weights. Raises UserError where it is no such thing."""
+    """Parse the description in a weights file. Raises UserError if it is invalid."""
     try:
         about = About(**kept)
         names = (about.sites, about.regions, about.features, about.endpoints, about.unlearnt)
@@ -214,20 +218,20 @@ def about_of(kept: Any) -> About:
 
 
 def load_folds(run: Path) -> list[Fold]:
-    """The finished folds of a run. Raises UserError where there is none, or one cannot be read."""
+    """Load the finished folds of a run. Raises UserError if there is none, or if one cannot be read."""
     return [load_fold(folder) for folder in fold_folders(run)]
 
 
 def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain]) -> None:
-    """Write the file ``name`` (``clinical.json``, ``zones.json``): numbers and names, the models by endpoint."""
+    """Write the models by endpoint as numbers and names to the file ``name`` (``clinical.json``, ``zones.json``)."""
     by_endpoint = {endpoint: asdict(model) for endpoint, model in models.items()}
     write_json(folder / name, {"about": vars(about), "models": by_endpoint})
 
 
 def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] | None:
-    """Read them back; None where a fold has none: nothing to fit one on, or saved before they were kept.
+    """Load the models that :func:`save_plain` wrote; None if the fold has none, as in runs of earlier versions.
 
-    Raises UserError for a file that is no such thing.
+    Raises UserError for an invalid file.
     """
     path = folder / name
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Before anything is trained: the folder of each fold with its settings and its division, one writer at a time."""
+"""Preparation of a training: a folder for each fold with its settings and its split, with one writer at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,12 +31,12 @@ def lay_down(
     Args:
         run_dir: the run folder.
         splits: the folds.
-        settings: those of each fold, by its name.
+        settings: the settings of each fold, by name.
         record: digests of the cases of the cohort (:mod:`kicc_ml.runs.cohort_record`).
 
     Raises:
-        Busy: another process trains one of the folds, or was started to.
-        UserError: the run folder holds finished folds with other settings, other cases or another division: two runs
+        Busy: another process trains one of the folds, or was started to train it.
+        UserError: the run folder holds finished folds with other settings, other cases or another split: two runs
             must not mix. Nothing is written then.
     """
     check_distinct(settings, "the folds", fold_name)
@@ -61,7 +61,7 @@ def lay_down(
 
 
 def take_over_left_locks(folder: Path) -> None:
-    """Take away the locks in a finished fold whose process was killed. Raises Busy where it still runs."""
+    """Remove the locks of killed processes from a finished fold. Raises Busy if such a process still runs."""
     for lock in (folder / STARTED, folder / LOCK):
         if lock.exists():
             with hold(lock, f"fold {folder.name} of {folder.parent}"):
@@ -69,7 +69,7 @@ def take_over_left_locks(folder: Path) -> None:
 
 
 def refuse_other_settings(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises UserError unless a finished fold was trained with these settings."""
+    """Raise UserError unless a finished fold was trained with these settings."""
     kept, (division,) = read_settings(folder / CONFIG), read_splits(folder / SPLIT)
     now = settings.get(division.fold) or _renamed(next(iter(settings.values())), division.fold)
     if changed := [key for key in now if kept.get(key) != now[key]]:
@@ -77,14 +77,14 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Mapping[str, Any]
 
 
 def refuse_other_division(folder: Path, splits: Sequence[Split]) -> None:
-    """Raises UserError unless a finished fold was trained on this division of the cases."""
+    """Raise UserError unless a finished fold was trained on the same split of the cases."""
     (division,) = read_splits(folder / SPLIT)
     if any(split.fold == division.fold and split != division for split in splits):
         raise _two_runs(folder, "a finished fold with another division of the cases")
 
 
 def refuse_changed_cohort(run_dir: Path, record: Record) -> None:
-    """Raises UserError, which names the cases that differ, unless finished folds were trained on this cohort."""
+    """Raise UserError, with the cases that differ, unless finished folds were trained on this cohort."""
     before = read_record(run_dir)
     if before is not None and (found := differences(before, record)):
         raise _two_runs(run_dir, f"finished folds of another cohort: {describe_differences(found, len(before))}")
@@ -95,16 +95,16 @@ def _two_runs(folder: Path, what: str) -> UserError:
 
 
 def _renamed(settings: Mapping[str, Any], fold: str) -> dict[str, Any]:
-    """The settings that a fold would have which is not among those to train now."""
+    """Make the settings of a fold that is not among those to train now."""
     return {**settings, "split": {**settings["split"], "fold": fold}}
 
 
 @contextmanager
 def hold_started(run_dir: Path, folds: Sequence[str]) -> Iterator[None]:
-    """Be the one process that was started to train these folds. Raises Busy with who else was.
+    """Hold the locks of the only process that was started to train these folds. Raises Busy with the other process.
 
-    Two that were started together would otherwise divide the folds between them: each would be told that the other
-    trains one, and neither would come to the report.
+    Without these locks, two processes that start at the same time would divide the folds between them: each would stop
+    at a fold of the other, and neither would reach the report.
     """
     with ExitStack() as held:
         for fold in dict.fromkeys(folds):
@@ -114,14 +114,14 @@ def hold_started(run_dir: Path, folds: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def hold_fold(run_dir: Path, fold: str) -> Iterator[Path]:
-    """Be the one process that writes into the folder of a fold, and give that folder. Raises Busy with who else is."""
+    """Hold the lock of the only writer of a fold and yield the fold's folder. Raises Busy with the other process."""
     folder = make_folder(fold_folder(run_dir, fold))
     with hold(folder / LOCK, f"fold {fold} of {run_dir}"):
         yield folder
 
 
 def refuse_changed(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Raises UserError where another start of the run has laid down other settings since this one did."""
+    """Raise UserError if another start of the run has written other settings since this one began."""
     if read_settings(folder / CONFIG) != settings:
         raise UserError(
             f"{folder / CONFIG} states other settings than this training was started with: another was started into "

@@ -1,7 +1,7 @@
-"""A plan for each fold, from its own training cases: voxel size, window, depth, patch and batch within a memory.
+"""A plan for each fold, from its training cases: voxel size, window, depth, patch and batch for a given memory.
 
-A setting whose value is the word ``planned`` is decided here; any other value is kept. In the manner of nnU-Net
-(Isensee et al., Nat Methods 2021), except that planning sees the fold's training cases alone.
+A setting with the value ``planned`` is determined here; any other value is kept. The rules follow nnU-Net (Isensee et
+al., Nat Methods 2021), except that a plan uses only the training cases of the fold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,14 +67,20 @@ REHEARSED = ((64, 64, 16), (64, 64, 64))
 
 
 def planned_fields(settings: Mapping[str, Any]) -> list[str]:
-    """Names of the fields whose value is the word ``planned``."""
+    """List the fields with the value ``planned``."""
     return [name for name, key in FIELDS.items() if _at(settings, key) == PLANNED]
 
 
 def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float) -> dict[str, Any]:
-    """Values for the fields of ``settings`` that are ``planned``: plain lists and numbers, by name.
+    """Plan the fields of ``settings`` that are ``planned``: plain lists and numbers, by name of the field.
 
-    Raises UserError where not even the smallest patch fits into ``memory_gib``.
+    Args:
+        found: statistics of the training cases.
+        settings: the settings of the fold.
+        memory_gib: the memory for a training step.
+
+    Raises:
+        UserError: even the smallest patch does not fit into ``memory_gib``.
     """
     wanted = planned_fields(settings)
     plan: dict[str, Any] = {}
@@ -98,7 +104,7 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
 
 
 def filled(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """``settings`` with the values of a plan in their places."""
+    """Fill the values of a plan into a copy of ``settings``."""
     result = deepcopy(dict(settings))
     for name, value in plan.items():
         *path, last = FIELDS[name].split(".")
@@ -110,7 +116,7 @@ def filled(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, An
 
 
 def predicted_gib(settings: Mapping[str, Any]) -> float:
-    """Peak memory of training with these settings on a CPU, above what the process holds before it begins."""
+    """Estimate the peak memory in GiB of a training on a CPU, in addition to what the process holds before."""
     network = build_network(settings["network"], {"in_channels": 1, "out_channels": len(REGIONS)})
     return training_bytes(network, settings["data"]["batch_size"], settings["data"]["patch_size"]) / GIB
 
@@ -123,7 +129,7 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
 
 
 def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
-    """Voxels of a whole batch that a training step may hold: memory grows in a straight line with them."""
+    """Compute the number of voxels of a whole batch that fits into memory, which grows linearly with the voxels."""
     network = build_network(settings["network"], {"in_channels": 1, "out_channels": len(REGIONS)})
     few, many = (training_bytes(network, 1, patch) for patch in REHEARSED)
     fewest, most = map(prod, REHEARSED)
@@ -137,7 +143,7 @@ def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
 
 
 def _spacing_mm(found: Fingerprint, voxels: int) -> list[float]:
-    """The median of the cases, its shortest side made longer until a patch sees ``LEAST_SEEN`` of a scan."""
+    """Take the median voxel size; its shortest side grows until a patch covers ``LEAST_SEEN`` of a scan."""
     if found.spacing_mm is None:
         return UNKNOWN_SPACING_MM
     step = SPACING_STEP_MM
@@ -149,7 +155,7 @@ def _spacing_mm(found: Fingerprint, voxels: int) -> list[float]:
 
 
 def _window_hu(found: Fingerprint) -> list[float]:
-    """From the lowest to the highest grey value that masks cover, in whole steps; at least ``LEAST_WINDOW_HU``."""
+    """Choose the range of the grey values in masks, rounded to whole steps and at least ``LEAST_WINDOW_HU``."""
     low, high = LEAST_WINDOW_HU
     if found.foreground_hu is not None:
         low = min(low, np.floor(found.foreground_hu[0] / WINDOW_STEP_HU) * WINDOW_STEP_HU)
@@ -158,7 +164,7 @@ def _window_hu(found: Fingerprint) -> list[float]:
 
 
 def _target_grid(found: Fingerprint, spacing_mm: Sequence[float] | None) -> tuple[Sequence[float], list[float]]:
-    """Voxel size and median shape of the canonical volumes; voxels count as cubes where no file states their size."""
+    """Compute voxel size and median shape of the canonical volumes; unknown voxel sizes count as cubes."""
     if found.spacing_mm is None or spacing_mm is None:
         return found.spacing_mm or (1.0, 1.0, 1.0), list(found.shape)
     sizes = zip(found.shape, found.spacing_mm, spacing_mm, strict=True)
@@ -166,7 +172,7 @@ def _target_grid(found: Fingerprint, spacing_mm: Sequence[float] | None) -> tupl
 
 
 def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequence[float]) -> dict[str, Any]:
-    """Strides, kernels and channels, level by level, of those that are planned."""
+    """Plan strides, kernels and channels, level by level; return those that are ``planned``."""
     strides: list[list[int]] = []
     kernels: list[list[int]] = []
     spacing, left = np.array(spacing_mm, float), np.array(shape, float)
@@ -191,7 +197,7 @@ def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequ
 
 
 def _is_flat(settings: Mapping[str, Any]) -> bool:
-    """Whether the network goes slice by slice."""
+    """Tell whether the network works slice by slice."""
     return bool(settings["network"]["_target_"].endswith("SliceUNet"))
 
 
@@ -200,14 +206,14 @@ def _one_slice(shape: Sequence[float], network: Mapping[str, Any]) -> list[float
 
 
 def _steps(network: Mapping[str, Any]) -> list[int]:
-    """What a patch must be a multiple of along each axis: the product of the network's strides."""
+    """Compute, for each axis, the step that must divide the patch size: the product of the network's strides."""
     strides = [[s, s, 1 if network["_target_"].endswith("SliceUNet") else s] if isinstance(s, int) else s
                for s in network.get("strides", [2] * MOST_HALVINGS)]  # fmt: skip
     return [prod(level[axis] for level in strides) for axis in range(3)]
 
 
 def _patch_size(shape: Sequence[float], steps: Sequence[int], voxels: int) -> list[int]:
-    """As much of a scan as ``voxels`` allow: the whole, shortened step by step along its relatively longest axis."""
+    """Choose the largest patch within ``voxels``: the whole scan, shortened step by step along its longest axis."""
     count = [max(1, round(size / step)) for size, step in zip(shape, steps, strict=True)]
     while prod(n * step for n, step in zip(count, steps, strict=True)) > voxels and max(count) > 1:
         longest = max((axis for axis in range(3) if count[axis] > 1), key=lambda axis: count[axis] * steps[axis])

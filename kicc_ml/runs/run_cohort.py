@@ -1,7 +1,8 @@
-"""The cohort of a run: read once for all its folds, and again by whoever judges it, from where they say it lies.
+"""The cohort of a run: it is read once for all folds, and again for evaluation from a place that the user names.
 
-A run folder is data from somebody. Of its cohort settings only those count that select cases; where the cohort lies is
-said by the user (``cohort.root=DIR``), or by the note that training left with this user, never by the run folder.
+A run folder may come from anyone. Of its cohort settings, only those that select cases are used. The place of the
+cohort is named by the user (``cohort.root=DIR``) or by the note that training left for this user, never by the run
+folder.
 """
 
 import hashlib
@@ -62,7 +63,7 @@ OF_DATA_SET = ("site_pattern", "mask_labels", "spacing_known")
 
 @dataclass(frozen=True)
 class Reader:
-    """How a kind of cohort is read again: by a function that writes nothing, and the settings that it may be given."""
+    """A function that reads a kind of cohort again without writing, and the settings and places that it accepts."""
 
     read: Callable[..., Cohort]
     settings: tuple[str, ...] = ()
@@ -110,14 +111,14 @@ class RunCohort:
     as_trained: bool = False
 
     def read(self, settings: RunSettings, run: Path) -> Cohort:
-        """The cases of the run's cohort. Those that differ from the ones the run was trained on are named in a warning.
+        """Read the cases of the run's cohort. A warning names the cases that differ from those of the training.
 
         Args:
-            settings: of a fold, of whose ``cohort`` only what selects cases is used.
+            settings: the settings of a fold; of its ``cohort`` only those that select cases are used.
             run: the run folder.
 
         Raises:
-            UserError: nobody says where the cohort lies, or it cannot be read by these settings.
+            UserError: the place of the cohort is unknown, or it cannot be read with these settings.
         """
         cohort, config = settings.require(settings.cohort, "cohort"), settings.path
         reader = READERS.get(str(cohort.get("_target_")))
@@ -156,15 +157,15 @@ class RunCohort:
 
 
 def note_cohort(run: Path, cohort: Mapping[str, Any], cases: Cohort) -> None:
-    """Remember with the user who trains a run where its cohort lies, and the cases that it was laid down for."""
+    """Store the place of a run's cohort and its cases in the user's own folder."""
     note_places(run, cohort)
     note_cases(run, cohort, cases)
 
 
 def note_places(run: Path, cohort: Mapping[str, Any]) -> None:
-    """Remember with the user where the cohort of a run lies that this user trains.
+    """Store the place of a run's cohort in the user's own folder.
 
-    A home folder that cannot be written costs ``cohort.root=DIR`` later, nothing now.
+    If that folder cannot be written, the user must name ``cohort.root=DIR`` later; nothing else fails.
     """
     places = {name: os.path.abspath(cohort[name]) for name in PLACES if cohort.get(name)}
     with suppress(TargetError):
@@ -172,7 +173,7 @@ def note_places(run: Path, cohort: Mapping[str, Any]) -> None:
 
 
 def read_note(run: Path) -> dict[str, Any]:
-    """What :func:`note_places` remembered of a run folder; empty where this user did not train it."""
+    """Read the places that :func:`note_places` stored for a run folder; empty if this user did not train it."""
     if not _note(run).is_file():
         return {}
     kept = read_json_object(_note(run), "remove it, and give cohort.root=DIR")
@@ -180,31 +181,31 @@ def read_note(run: Path) -> dict[str, Any]:
 
 
 def note_cases(run: Path, cohort: Mapping[str, Any], cases: Cohort) -> None:
-    """Remember with the user the cases of a run as they were read, so that its folds need not read the cohort again.
+    """Store the cases of a run, as they were read, in the user's own folder, so that folds need not read them again.
 
-    They lie in the user's own folder, since they hold values of patients. Where that cannot be written, each fold
-    reads the cohort itself.
+    They are not in the run folder, because they hold values of patients. If they cannot be written, each fold reads the
+    cohort itself.
     """
     with suppress(TargetError):
         write_snapshot(_noted_cases(run), cases, _read_by(cohort))
 
 
 def read_noted_cases(run: Path, cohort: Mapping[str, Any]) -> Cohort | None:
-    """The cases that :func:`note_cases` remembered; None where there are none, or not those of the run's digests."""
+    """Read the cases that :func:`note_cases` stored; None if there are none, or if the run's digests differ."""
     noted = read_snapshot(_noted_cases(run), _read_by(cohort))
     return noted if noted is not None and record_of_cohort(cohort, noted) == read_record(run) else None
 
 
 def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort]) -> Cohort:
-    """The cases that a run was laid down for: those that were noted, or where they are not at hand, read again.
+    """Return the cases of a run: those that were stored, or else the cohort is read again.
 
     Args:
         run: the run folder.
-        cohort: settings of the cohort, places included.
-        read: reads the cohort.
+        cohort: the settings of the cohort, with its places.
+        read: the function that reads the cohort.
 
     Raises:
-        UserError: the cohort is read again, and has changed since the run was started. The message names the cases.
+        UserError: the cohort was read again and has changed since the run was started. The message names the cases.
     """
     if (noted := read_noted_cases(run, cohort)) is not None:
         return noted
@@ -216,12 +217,12 @@ def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort
 
 
 def record_of_cohort(cohort: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, dict[str, str]]:
-    """Digests of the cases of a cohort for ``cohort.json``; ``cohort`` are its settings, places included."""
+    """Compute the digests of a cohort's cases for ``cohort.json``; ``cohort`` are its settings, with its places."""
     return record_of(cases, key_of(READERS.get(str(cohort.get("_target_"))), cohort))
 
 
 def warn_of_changes(run: Path, now: Record) -> None:
-    """Name the cases of a cohort that are not as the run was trained on them."""
+    """Warn of the cases of a cohort that differ from those that the run was trained on."""
     before = read_record(run)
     if before is not None and (found := differences(before, now)):
         said = describe_differences(found, len(before))
@@ -229,19 +230,19 @@ def warn_of_changes(run: Path, now: Record) -> None:
 
 
 def key_of(reader: Reader | None, places: Mapping[str, Any]) -> bytes | None:
-    """The key of a repository's pseudonyms; None of a cohort that has none."""
+    """Load the key of a repository's pseudonyms; None for a cohort without one."""
     return load_repository_key(Path(places["root"])) if reader is not None and reader.read is repository else None
 
 
 def without_places(cohort: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a cohort as a run folder holds them."""
+    """Remove the places from the settings of a cohort, as a run folder holds them."""
     return {key: value for key, value in cohort.items() if key not in PLACES}
 
 
 def key_of_cohort(cohort: Mapping[str, Any]) -> dict[str, str]:
-    """Of a repository the fingerprint of the key by which its cases are named, as a setting; of others nothing.
+    """Return the fingerprint of a repository's pseudonym key as a setting; an empty dictionary for other cohorts.
 
-    Raises UserError where the key is none that protects anybody.
+    Raises UserError if the key is too weak to protect anyone.
     """
     reader = READERS.get(str(cohort.get("_target_")))
     if reader is None or reader.read is not repository:
@@ -250,9 +251,9 @@ def key_of_cohort(cohort: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check_key(fingerprint: Any, root: Path, run: Path) -> None:
-    """Raises UserError, with which key is needed, where the cases of a run have other names than those of ``root``.
+    """Raise UserError, with the key that is needed, if the case ids of a run use another key than those of ``root``.
 
-    A run of an earlier version does not say; its cases are compared all the same.
+    A run of an earlier version states no key; its cases are compared anyway.
     """
     if not root.is_dir() or not re.fullmatch("[0-9a-f]{12}", str(fingerprint)):
         return
@@ -276,12 +277,12 @@ def _noted_cases(run: Path) -> Path:
 
 
 def _read_by(cohort: Mapping[str, Any]) -> str:
-    """One digest for the settings of a cohort, whatever way its places are written."""
+    """Compute one digest of the settings of a cohort; relative and absolute places give the same digest."""
     places = {name: os.path.abspath(cohort[name]) for name in PLACES if cohort.get(name)}
     chosen = {name: value for name, value in without_places(cohort).items() if name != KEY}
     return digest_of([chosen, places])
 
 
 def _name_of(folder: Path) -> str:
-    """One name for a folder, whatever way it is written."""
+    """Compute one name for a folder; relative and absolute paths give the same name."""
     return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]

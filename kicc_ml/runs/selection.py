@@ -1,11 +1,11 @@
-"""What each setting may be by which the cases of a cohort are selected: nothing else of a received run is obeyed."""
+"""The allowed values of the settings that select cases; other settings of a received run are ignored."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 
 def fault_of_selection(chosen: Mapping[str, Any]) -> str:
-    """Which of the settings that select cases is of no use, in words; "" where all are."""
+    """Describe the first invalid setting among those that select cases; "" if all are valid."""
     for key, value in chosen.items():
         if not FITTING[key](value):
             return f"{key}={value!r} is no such setting"

@@ -1,4 +1,4 @@
-"""Settings of a run folder, parsed and checked once: nothing in them is resolved, called or believed unchecked."""
+"""Settings of a run folder, parsed and checked once; no setting is resolved, called or trusted without a check."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ ASK_AGAIN = "ask whoever trained the run for the folder as it was written, or tr
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in ``config.yaml`` of a fold. Raises UserError where it is no such file."""
+    """Read the settings in ``config.yaml`` of a fold. Raises UserError if it is not such a file."""
     settings = read_yaml(path, ASK_AGAIN)
     if not isinstance(settings, dict):
         raise UserError(f"{path} cannot be read: it holds no settings; {ASK_AGAIN}")
@@ -34,18 +34,18 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings of a fold. What a file does not state is None; what it states was checked.
+    """The checked settings of a fold. A setting that the file does not state is None.
 
     Attributes:
-        path: the file, for errors.
-        values: all that it states, as plain values: for digests, and to be shown in a report.
-        cohort: settings of the cohort. :mod:`kicc_ml.runs.run_cohort` checks what it takes of them.
-        division: name of the function that divided the cases, for example ``leave_one_site_out``.
-        network: settings of the network. :mod:`kicc_ml.models.networks` checks them.
-        canonical: how images are shown to a network that segments.
-        canonical_ct, canonical_cxr: how they are shown to an outcome network.
-        patch_size: voxels (x, y, z) of a patch.
-        seed: of the training.
+        path: the file, for error messages.
+        values: all settings as plain values, for digests and for reports.
+        cohort: the settings of the cohort. :mod:`kicc_ml.runs.run_cohort` checks those that it uses.
+        division: the name of the function that split the cases, for example ``leave_one_site_out``.
+        network: the settings of the network. :mod:`kicc_ml.models.networks` checks them.
+        canonical: the conversion of images to the input of a network that segments.
+        canonical_ct, canonical_cxr: the conversions of images to the input of an outcome network.
+        patch_size: the number of voxels (x, y, z) of a patch.
+        seed: the seed of the training.
     """
 
     path: Path
@@ -60,25 +60,25 @@ class RunSettings:
     seed: int | None = None
 
     def require(self, value: Value | None, key: str) -> Value:
-        """Return the ``value`` of a setting. Raises UserError, which names its ``key``, where it is not stated."""
+        """Return the ``value`` of a setting. Raises UserError, with its ``key``, if it is not stated."""
         if value is None:
             raise self.not_stated(key)
         return value
 
     def not_stated(self, key: str) -> UserError:
-        """Make the error for a setting that is needed and not there."""
+        """Make the error for a required setting that is not stated."""
         return UserError(f"{self.path} does not state {key}; {ASK_AGAIN}")
 
 
 def parse_settings(values: Mapping[str, Any], path: Path) -> RunSettings:
-    """Check the settings of a fold, in which nothing is ``planned`` any more.
+    """Check the settings of a fold, after its plan was filled in.
 
     Args:
-        values: plain values, as the file holds them.
-        path: the file, for errors.
+        values: plain values, as in the file.
+        path: the file, for error messages.
 
     Raises:
-        UserError: a setting is not what it should be, or one that no chest fits into any memory by.
+        UserError: a setting is invalid, or so large that no chest would fit into memory.
     """
     data = _mapping(values, "data", path) or {}
     split = _mapping(values, "split", path) or {}
@@ -102,12 +102,12 @@ def parse_settings(values: Mapping[str, Any], path: Path) -> RunSettings:
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their names; the same after a way through YAML or JSON."""
+    """Compute the SHA-256 of plain values; the order of names does not matter, nor does storage as YAML or JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _mapping(values: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any] | None:
-    """Settings that have names of their own, if they are stated."""
+    """Return a group of settings; None if it is not stated."""
     node = values.get(key)
     if node is not None and not isinstance(node, Mapping):
         raise UserError(f"{path}: {key} holds no settings by name; {ASK_AGAIN}")
@@ -115,7 +115,7 @@ def _mapping(values: Mapping[str, Any], key: str, path: Path) -> Mapping[str, An
 
 
 def _canonical(node: Any) -> CanonicalCT | CanonicalCXR | None:
-    """How images are shown, by whichever of the two kinds the settings name."""
+    """Parse the conversion of images, of CT or of radiographs as the settings name it."""
     if node is None:
         return None
     flat = isinstance(node, Mapping) and str(node.get("_target_")).endswith(CanonicalCXR.__name__)
@@ -123,7 +123,7 @@ def _canonical(node: Any) -> CanonicalCT | CanonicalCXR | None:
 
 
 def _canonical_of(kind: type[Kind], node: Any) -> Kind:
-    """Raises ValueError where it is no such setting, or one that no chest fits into any memory by."""
+    """Make a conversion of images. Raises ValueError if a setting is invalid or no chest would fit into memory."""
     if not isinstance(node, Mapping):
         raise ValueError(f"{kind.__name__} cannot be made of {node!r}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in node.items()}
@@ -137,7 +137,7 @@ def _canonical_of(kind: type[Kind], node: Any) -> Kind:
 
 
 def _patch_size(patch: Any) -> tuple[int, ...] | None:
-    """Raises ValueError where it is no patch, or one that is larger than any memory."""
+    """Parse a patch size. Raises ValueError if it is invalid or larger than any memory."""
     if patch is None:
         return None
     if not isinstance(patch, list) or len(patch) != 3 or not all(_is_count(size) for size in patch):

@@ -1,4 +1,4 @@
-"""What a command works with, in one line that is said when it starts: device, number format, network, patch, time."""
+"""One line at the start of a command: device, number format, network, patch and time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from kicc_ml.runs.plan import predicted_gib
 
 
 def describe_training(settings: Mapping[str, Any], trainer: pl.Trainer) -> str:
-    """Return what a fold is trained with, and for how long.
+    """Describe how a fold is trained, and for how long.
 
     Args:
-        settings: of the fold, with its plan filled in.
-        trainer: that will train it.
+        settings: the settings of the fold, with its plan filled in.
+        trainer: the trainer of the fold.
     """
     device = describe_device(trainer.strategy.root_device.type, str(trainer.precision))
     words = f"{describe_network(settings)}, on {device}; the learning rate follows {budget_in_words(trainer)}"
@@ -27,7 +27,7 @@ def describe_training(settings: Mapping[str, Any], trainer: pl.Trainer) -> str:
 
 
 def describe_prediction(segmenter: Segmenter) -> str:
-    """Return what scans are predicted with: the networks, the patch, mirror images and the device."""
+    """Describe how scans are predicted: the networks, the patch, mirror images and the device."""
     networks = [*segmenter.networks, *(network for other in segmenter.companions for network in other.networks)]
     device = device_of(networks[0]).type
     parts = [format_count(len(networks), type(networks[0]).__name__), _patches(segmenter.patch_size)]
@@ -36,7 +36,7 @@ def describe_prediction(segmenter: Segmenter) -> str:
 
 
 def describe_network(settings: Mapping[str, Any]) -> str:
-    """Return the network, the patch and the batch that the settings of a fold state, as far as they state them."""
+    """Describe the network, the patch and the batch of a fold, as far as its settings state them."""
     network, data = settings.get("network"), settings.get("data")
     parts = [str(network.get("_target_")).rsplit(".", 1)[-1] if isinstance(network, Mapping) else "no network"]
     if isinstance(data, Mapping) and isinstance(network, Mapping):
@@ -46,7 +46,7 @@ def describe_network(settings: Mapping[str, Any]) -> str:
 
 
 def describe_device(kind: str, precision: str = "32-true") -> str:
-    """Return a device with the precision of its training, and the format of convolutions where that is another."""
+    """Describe a device with the precision of its training, and the format of convolutions if that is another."""
     words = f"{kind} in {precision}"
     return f"{words} (convolutions in bf16)" if fast_bf16(kind) and not precision.startswith("bf16") else words
 

@@ -1,4 +1,4 @@
-"""Tables and figures of a run folder, read as what they are: data that anybody may have written."""
+"""Reading of tables and figures in a run folder, with checks, because anyone may have written them."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ TRAIN_AGAIN = "train the fold again"
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
-    """``predictions.csv`` of a fold.
+    """Read ``predictions.csv`` of a fold.
 
     Raises:
-        UserError: it is no table, holds something else than numbers where numbers belong, a probability or label
-            outside 0..1, or a row twice, or lacks probabilities of some cases.
+        UserError: the file is not a table, a number is invalid, a probability or label is outside 0..1, a row occurs
+            twice, or a model lacks probabilities of some cases.
     """
     path = folder / PREDICTIONS
     table = read_numbers(path, TRAIN_AGAIN)
@@ -55,10 +55,10 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 
 def _require_every_case_or_none(table: pd.DataFrame, path: Path, what: str, value: str) -> None:
-    """Refuse a table in which a model has predicted an endpoint or score of some cases alone.
+    """Refuse a table in which a model has predicted an endpoint or score for some cases only.
 
-    What has learnt it predicts it of every case. Where the training side knows one outcome alone, nothing is learnt and
-    all are empty: :func:`require_learnt` looks at these.
+    A model that learnt an endpoint predicts it for every case. If the training side has one outcome only, nothing is
+    learnt and all cells are empty: :func:`require_learnt` checks these.
     """
     if not {what, "model", value} <= set(table):
         return
@@ -75,12 +75,12 @@ def require_learnt(table: pd.DataFrame, folder: Path, cases: Mapping[str, Case])
     """Refuse a fold's table without any probability of an endpoint that its training side could teach.
 
     Args:
-        table: of :func:`read_predictions`.
-        folder: of the fold.
+        table: the table of :func:`read_predictions`.
+        folder: the folder of the fold.
         cases: the cohort by case id.
 
     Raises:
-        UserError: a model has no probability, and both outcomes are known of the cases that all models are fitted on.
+        UserError: a model has no probability although the training cases have both outcomes.
     """
     if not {"endpoint", "model", "probability"} <= set(table) or not (folder / SPLIT).is_file():
         return
@@ -95,10 +95,10 @@ def require_learnt(table: pd.DataFrame, folder: Path, cases: Mapping[str, Case])
 
 
 def require_whole(table: pd.DataFrame, folder: Path) -> None:
-    """Refuse a fold's table that lacks cases which the fold held out: the hard ones may have been taken away.
+    """Refuse a fold's table that lacks held-out cases, because someone may have removed difficult ones.
 
-    Where the folder has no ``split.json`` nobody can tell, which is logged. Scores of radiographs are left alone: not
-    every case of theirs has a radiograph, and not every radiograph a second reader.
+    Without ``split.json`` this cannot be checked, which is logged. Scores of radiographs are not checked: not every
+    case has a radiograph, and not every radiograph has a second reader.
 
     Raises:
         UserError: a case of the split is missing for an endpoint and model, and was not set aside.
@@ -125,7 +125,7 @@ def _set_aside(path: Path) -> Mapping[str, Any]:
 
 
 def quarantined(folds: Sequence[Path]) -> dict[str, str]:
-    """Cases that were set aside, on intake or on prediction, with the reason."""
+    """Read the cases that were set aside, at intake or at prediction, with the reason."""
     files = {place / QUARANTINE for folder in folds for place in (folder, folder.parent)}
     return {
         case_id: reason
@@ -136,7 +136,7 @@ def quarantined(folds: Sequence[Path]) -> dict[str, str]:
 
 
 def read_cases(run: Path) -> pd.DataFrame:
-    """``cases.csv`` of a run; an empty table where it was not evaluated. Raises UserError where it is no such table."""
+    """Read ``cases.csv`` of a run; an empty table if it was not evaluated. Raises UserError for an invalid table."""
     path = run / CASES
     return (
         read_numbers(path, f"evaluate the run again: python evaluate.py runs={run}")
@@ -146,9 +146,9 @@ def read_cases(run: Path) -> pd.DataFrame:
 
 
 def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Outcome predictions of a run's folds, and its ``cases.csv``; an empty table for what it has not.
+    """Read outcome predictions of a run's folds, and its ``cases.csv``; an empty table for a missing one.
 
-    Raises UserError where there is no finished run, or a table is damaged.
+    Raises UserError if there is no finished run, or if a table is damaged.
     """
     tables = [read_predictions(folder) for folder in fold_folders(run)]
     outcomes = [table for table in tables if "probability" in table]
@@ -156,10 +156,10 @@ def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def figures_of(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
-    """A part of a run's ``summary.json``, ``outcome`` or ``image_scores``; empty where the run was not evaluated.
+    """Read a part of a run's ``summary.json``, ``outcome`` or ``image_scores``; empty if the run was not evaluated.
 
     Raises:
-        UserError: the file cannot be read, or its figures are not where they belong.
+        UserError: the file cannot be read, or is not nested as expected.
     """
     path, remedy = run / SUMMARY, f"evaluate the run again: python evaluate.py runs={run}"
     found = read_json_object(path, remedy).get(part) or {} if path.is_file() else {}
@@ -169,16 +169,16 @@ def figures_of(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _is_nested(value: Any, depth: int) -> bool:
-    """Whether a value is an object of objects, ``depth`` deep: endpoint, model, figure."""
+    """Tell whether a value is an object of objects, ``depth`` deep: endpoint, model, figure."""
     if not isinstance(value, Mapping):
         return False
     return depth == 1 or all(_is_nested(one, depth - 1) for one in value.values() if one is not None)
 
 
 def read_numbers(path: Path, remedy: str, words: tuple[str, ...] = ("case_id", "site", "fold")) -> pd.DataFrame:
-    """A CSV whose columns are numbers, but for ``words`` and those in ``WORDS``, which stay text.
+    """Read a CSV of numbers; the columns in ``words`` and ``WORDS`` stay text.
 
-    Raises UserError, with the ``remedy``, where it is no such table.
+    Raises UserError, with the ``remedy``, if it is not such a table.
     """
     check_regular(path, remedy)
     try:
@@ -198,7 +198,7 @@ def read_numbers(path: Path, remedy: str, words: tuple[str, ...] = ("case_id", "
 
 
 def _first_of(table: pd.DataFrame, wrong: pd.Series) -> str:
-    """The first row that is wrong, by its line and what it is of."""
+    """Describe the first wrong row by its line and its keys."""
     place = int(wrong.to_numpy().argmax())
     row = table.iloc[place]
     return f"line {place + 2} ({', '.join(str(row[key]) for key in KEYS if key in table)})"

@@ -1,4 +1,4 @@
-"""How well the folds of a run did on the patients held back to select on, as their ``metrics.csv`` says."""
+"""Results of the folds of a run on validation patients, from their ``metrics.csv``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ SELECTED_BY = {"val/dice": True, "val/loss": False}
 
 @dataclass(frozen=True)
 class Validation:
-    """A mean over folds of the best ``value`` of a ``metric``; None where no fold has one."""
+    """The mean over folds of the best ``value`` of a ``metric``; None if no fold has one."""
 
     metric: str | None
     value: float | None
 
 
 def validation_score(folds: Sequence[Path]) -> Validation:
-    """The mean over folds of the best mean Dice on validation patients, or else of the lowest loss."""
+    """Compute the mean over folds of the best mean Dice on validation patients, or else of the lowest loss."""
     found = [path for fold in folds if (path := fold / METRICS).is_file()]
     tables = [pd.read_csv(path) for path in found]
     for metric, more_is_better in SELECTED_BY.items():

@@ -1,4 +1,4 @@
-"""Weights as a file: tensors without pickle, and in its header what they are, with a digest of every byte."""
+"""Weights as a file: tensors without pickle, with a header that describes them and holds a digest of every byte."""
 
 import hashlib
 import json
@@ -23,8 +23,13 @@ HEADER = "kicc_ml"
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the tensors: ``about`` them, digests of the ``settings`` they were trained with and of the
-    ``tensors`` themselves, and the shape of each.
+    """The header of a weights file.
+
+    Attributes:
+        about: a description of the weights.
+        settings: the digest of the settings of the training.
+        tensors: the digest of the tensors.
+        shapes: the shape of each tensor, by name.
     """
 
     about: Mapping[str, Any]
@@ -34,13 +39,13 @@ class Header:
 
 
 def write_weights(path: Path, network: nn.Module, about: Mapping[str, Any], settings: str) -> None:
-    """Write the tensors of a network whole or not at all.
+    """Write the tensors of a network; the file is complete or absent.
 
     Args:
         path: the file.
-        network: whose ``state_dict`` is written.
-        about: plain values that say what the weights are; they travel in the header.
-        settings: digest of the settings that they were trained with.
+        network: the network whose ``state_dict`` is written.
+        about: plain values that describe the weights; the header holds them.
+        settings: the digest of the settings of the training.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     header = {"about": about, "settings": settings, "tensors": digest_of_tensors(tensors)}
@@ -51,7 +56,7 @@ def write_weights(path: Path, network: nn.Module, about: Mapping[str, Any], sett
 
 
 def read_header(path: Path) -> Header:
-    """The header alone. Raises whatever a file raises that is none."""
+    """Read the header only. Raises the error of the reader for a file that is not one."""
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -82,7 +87,7 @@ def load_network(path: Path, header: Header, settings: Mapping[str, Any], sizes:
 
 
 def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and values."""
+    """Compute the SHA-256 over names, types, shapes and values of tensors."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
