@@ -1,4 +1,4 @@
-"""Export of a repository's clinical table and masks: identifiers become pseudonyms, dates shift like those of images."""
+"""Export of a repository's clinical table and masks: identifiers become pseudonyms, dates shift with the images."""
 
 from collections.abc import Sequence
 from pathlib import Path

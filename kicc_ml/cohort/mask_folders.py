@@ -39,7 +39,7 @@ class Misplaced:
 
 
 def checked_labels(labels: Labels) -> Labels:
-    """Return the labels unchanged. Raises UserError if a value is not a whole number above 0, or a name is no region."""
+    """Return the labels unchanged. Raises UserError if a value is no whole number above 0, or a name no region."""
     for value, region in labels.items():
         if not isinstance(value, int) or value < 1 or region not in MASK_NAMES:
             raise UserError(

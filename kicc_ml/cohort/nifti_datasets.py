@@ -189,7 +189,7 @@ def _labels_of_regions(facts: Mapping[str, Any], folder: Path, stated: Labels) -
 
 
 def _values_of_names(facts: Mapping[str, Any], folder: Path) -> dict[str, tuple[int, ...]]:
-    """Read the values by label: ``{"lesion": 1, "lung": [1, 2]}`` (nnU-Net 2) or ``{"1": "lesion"}`` (nnU-Net 1, MSD)."""
+    """Read the values by label: ``{"lesion": 1, "lung": [1, 2]}`` (nnU-Net 2), ``{"1": "lesion"}`` (nnU-Net 1, MSD)."""
     labels = facts.get("labels")
     found: dict[str, tuple[int, ...]] = {}
     for key, value in labels.items() if isinstance(labels, dict) else ():

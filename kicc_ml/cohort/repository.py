@@ -189,7 +189,7 @@ def case_id(site: str, patient: str) -> str:
 
 
 def warn_of_dates(root: Path, flow: Flow) -> None:
-    """Warn if the days of images do not fit the table: that excludes at least as many images as there are cases with one."""
+    """Warn if days exclude at least as many images as there are cases with one: the table may hold wrong dates."""
     left_out = {why: n for why, n in flow.counts.items() if why.endswith((NO_DAY, OUTSIDE_WINDOW))}
     used = sum(n for what, n in flow.counts.items() if what.startswith("cases with ") and not what.endswith("no image"))
     if left_out and sum(left_out.values()) >= used:

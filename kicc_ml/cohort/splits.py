@@ -89,7 +89,7 @@ def site_pairs(
     seed: int = 0,
     fold: str | None = None,
 ) -> list[Split]:
-    """Make one fold for each pair of ``groups`` groups of whole sites (``without-1-2`` ...), trained on the other groups.
+    """Make one fold for each pair of ``groups`` groups of whole sites (``without-1-2`` ...), trained on the others.
 
     For any two sites there is a fold whose model saw neither. Each case is tested once: group 1 in ``without-1-2``,
     group 2 in ``without-2-3``, and the last group in the fold without the first and the last group.
@@ -258,7 +258,7 @@ def _ids(cases: Iterable[Case]) -> tuple[str, ...]:
 
 
 def _hold_back(cases: Sequence[Case], val_fraction: float, rng: np.random.Generator) -> set[str]:
-    """Choose the persons to validate on: whole sites if there are enough of them, else single persons; never everyone."""
+    """Choose the persons to validate on: whole sites if there are enough, else single persons; never everyone."""
     by_site = len({case.site for case in cases}) >= SITES_TO_VALIDATE_BY_SITE
     group_of = {case.case_id: case.site if by_site else case.person for case in cases}
     chosen = _draw_groups(Counter(group_of.values()), val_fraction * len(cases), rng)

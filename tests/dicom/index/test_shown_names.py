@@ -40,7 +40,7 @@ def everything_said(source: Path, out: Path) -> str:
         ["doctor", str(source), "--json"],
     ]
     said = [CliRunner().invoke(app, run).output for run in runs]
-    table = make_index_table(read_index([source])).to_json(force_ascii=False)
+    table = make_index_table(read_index([source])).to_json(force_ascii=False, date_format="iso")
     return "\n".join([*said, (out / "i.html").read_text(), (out / "i.parquet").read_bytes().decode("latin-1"), table])
 
 
@@ -195,8 +195,10 @@ class TestOutputs:
         assert list(page.parent.iterdir()) == [page]
 
     def test_a_kept_header_tells_the_same(self, source: Path):
-        first, second = (make_index_table(read_index([source], cached=True)).to_json() for _ in range(2))
-        assert first == second == make_index_table(read_index([source])).to_json()
+        first, second = (
+            make_index_table(read_index([source], cached=True)).to_json(date_format="iso") for _ in range(2)
+        )
+        assert first == second == make_index_table(read_index([source])).to_json(date_format="iso")
 
     def test_files_of_a_service_stay_the_pseudonyms_that_they_are(self):
         root = find_cache_folder("https://pacs.example")
