@@ -121,7 +121,8 @@ def read_clinical(path: Path, sites: Collection[str] | None = None, endpoints: C
 def read_clinical_cells(path: Path) -> pd.DataFrame:
     """Read the cells of a clinical table as text, under our column names if a ``columns.yaml`` is beside it.
 
-    Raises TableError as :func:`read_clinical`.
+    Raises:
+        TableError: as for :func:`read_clinical`.
     """
     cells, file = read_cells(path), columns_file(path)
     return cells if file is None else mapped(cells, path, file)

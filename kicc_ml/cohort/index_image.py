@@ -67,6 +67,7 @@ class IndexRule:
         return (*self.guard_endpoints, *self.own_endpoints)
 
     def window_days(self, modality: str) -> Sequence[int] | None:
+        """Return the window of ``CT`` or ``CXR`` in days from admission; None allows any day."""
         return self.ct_window_days if modality == "CT" else self.cxr_window_days
 
 

@@ -31,7 +31,8 @@ class PatientTable:
         An id that occurs at one site only is enough to find the row. If it occurs at several sites, the site is the
         part of the scan's ``path`` that names one of them.
 
-        Raises UserError if the id occurs at several sites and ``path`` names none of them.
+        Raises:
+            UserError: the id occurs at several sites and ``path`` names none of them.
         """
         rows = {where: row for (where, one), row in self.values.items() if one == patient_id}
         site = next((part for part in path.parts if part in rows), "")

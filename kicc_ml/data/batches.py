@@ -41,7 +41,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class TrainPatches(Dataset):
-    """Patches at (epoch, index), read from the store as stored, without unpacking.
+    """A data set of training patches with the index (epoch, index), which reads only the patch and leaves it packed.
 
     ``region_bits_bxyz`` is unpacked on the device, where a batch is augmented. ``empty`` are the scans without a lesion
     (see :func:`kicc_ml.data.sampling.in_turn`). ``lesion_share`` is the share of patches around a lesion voxel.
@@ -74,7 +74,7 @@ class TrainPatches(Dataset):
 
 @dataclass(frozen=True)
 class WholeVolumes(Dataset):
-    """Whole stored volumes with their masks, in the order of the cases."""
+    """A data set of whole stored volumes with their masks, in the order of the cases."""
 
     sources: Sequence[Labelled]
 
@@ -95,7 +95,7 @@ class WholeVolumes(Dataset):
 
 @dataclass(frozen=True)
 class Patients(Dataset):
-    """One sample per case; the index is (epoch, index) in training, else a number."""
+    """A data set with one sample per case; the index is (epoch, index) in training, else a number."""
 
     cases: Sequence[Case]
     features: Sequence[str]

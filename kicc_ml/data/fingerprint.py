@@ -51,7 +51,8 @@ class _Look:
 def fingerprint(cases: Sequence[Case]) -> Fingerprint:
     """Compute the fingerprint of exactly these cases; a case that cannot be read is skipped.
 
-    Raises UserError if no case can be read.
+    Raises:
+        UserError: no case can be read.
     """
     with_ct = [case for case in cases if case.ct is not None]
     chosen = (

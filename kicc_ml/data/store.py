@@ -90,7 +90,8 @@ class VolumeStore:
     def load(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, StoredVolume]:
         """Load the prepared images by case id; cases that were not prepared or were quarantined are absent.
 
-        Raises UserError if a volume is damaged; :meth:`prepare` would have repaired it.
+        Raises:
+            UserError: a volume is damaged; :meth:`prepare` would have repaired it.
         """
         folders, _ = self._folders(cases, canonical)
         there = {case_id: folder for case_id, (folder, _) in folders.items() if folder.is_dir()}
@@ -164,7 +165,7 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
     """Prepare one image. Return its folder and the reason of a failure, "" for success."""
     try:
         arrays, meta = _content(case, canonical)
-    except Exception as error:  # files of other programs fail in many ways, and one must not stop hundreds
+    except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
         if fault := find_target_error(error, folder):  # the cache of a DICOMweb service is full
             raise fault from error
         logger.debug("%s failed", case.case_id, exc_info=True)

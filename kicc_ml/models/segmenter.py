@@ -58,7 +58,8 @@ class Segmenter:
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
         """Segment the learnt regions: bool masks ``[x, y, z]`` by region on the grid of ``volume``.
 
-        Raises UserError if its units are not those that the networks were trained on.
+        Raises:
+            UserError: its units are not those that the networks were trained on.
         """
         return self.segment_keeping(volume, {}, StageTimer())
 

@@ -49,7 +49,8 @@ class ScoreModel:
 def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
     """Load the score model of a run; None without a run.
 
-    Raises UserError if the scans are not radiographs, or if a fold has no ridge regression.
+    Raises:
+        UserError: the scans are not radiographs, or if a fold has no ridge regression.
     """
     if run is None:
         return None

@@ -124,8 +124,9 @@ def predict_series(
 def results_folder(out: Path, case_id: str) -> Path:
     """Return the folder for the results of a case: directly in ``out``, with the case id as its name.
 
-    Raises UserError if the id cannot be the name of a folder, is the name of another file in ``out``, or is a link that
-    leads out of ``out``.
+    Raises:
+        UserError: the id cannot be the name of a folder, is the name of another file in ``out``, or is a link that
+            leads out of ``out``.
     """
     if case_id.casefold() in BESIDE_CASES:
         raise UserError(f"a scan cannot be called {case_id}: the results have a file of that name; rename it")

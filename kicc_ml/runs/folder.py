@@ -116,7 +116,8 @@ def fold_name(fold: str) -> str:
 def case_folder(run_dir: str | Path, case_id: str) -> Path:
     """Return the folder of the masks and the severity of a case in a run.
 
-    Raises UserError if it would be outside the run: the id is not a name, or a link leads out of the run.
+    Raises:
+        UserError: it would be outside the run: the id is not a name, or a link leads out of the run.
     """
     severity = resolve_subfolder(Path(run_dir), SEVERITY, "the folder of results")
     return resolve_subfolder(severity, case_id, "the case id")
@@ -231,7 +232,8 @@ def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain
 def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] | None:
     """Load the models that :func:`save_plain` wrote; None if the fold has none, as in runs of earlier versions.
 
-    Raises UserError for an invalid file.
+    Raises:
+        UserError: the file is invalid.
     """
     path = folder / name
     if not path.is_file():

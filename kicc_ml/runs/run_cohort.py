@@ -99,7 +99,7 @@ READERS: Mapping[str, Reader] = {
 
 @dataclass(frozen=True)
 class RunCohort:
-    """Where the cohort of a run lies, as far as the user says so; else where this user's own training had it.
+    """The place of the cohort of a run: as the user names it, else as in this user's own training.
 
     ``root`` is the folder of the cohort, ``folder`` that of the copies of ``cohort=hu_ct``. ``as_trained`` takes the
     cases as this user's training has read them just now; without it the cohort is read as it is now.
@@ -242,7 +242,8 @@ def without_places(cohort: Mapping[str, Any]) -> dict[str, Any]:
 def key_of_cohort(cohort: Mapping[str, Any]) -> dict[str, str]:
     """Return the fingerprint of a repository's pseudonym key as a setting; an empty dictionary for other cohorts.
 
-    Raises UserError if the key is too weak to protect anyone.
+    Raises:
+        UserError: the key is too weak to protect anyone.
     """
     reader = READERS.get(str(cohort.get("_target_")))
     if reader is None or reader.read is not repository:

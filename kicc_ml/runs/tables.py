@@ -148,7 +148,8 @@ def read_cases(run: Path) -> pd.DataFrame:
 def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read outcome predictions of a run's folds, and its ``cases.csv``; an empty table for a missing one.
 
-    Raises UserError if there is no finished run, or if a table is damaged.
+    Raises:
+        UserError: there is no finished run, or if a table is damaged.
     """
     tables = [read_predictions(folder) for folder in fold_folders(run)]
     outcomes = [table for table in tables if "probability" in table]
@@ -178,7 +179,8 @@ def _is_nested(value: Any, depth: int) -> bool:
 def read_numbers(path: Path, remedy: str, words: tuple[str, ...] = ("case_id", "site", "fold")) -> pd.DataFrame:
     """Read a CSV of numbers; the columns in ``words`` and ``WORDS`` stay text.
 
-    Raises UserError, with the ``remedy``, if it is not such a table.
+    Raises:
+        UserError: it is not such a table; the message has the ``remedy``.
     """
     check_regular(path, remedy)
     try:

@@ -94,7 +94,7 @@ def blended(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
     """Combine models as a weighted sum of log odds, with weights fitted on training patients that all models predict.
 
     Args:
-        models: the predictions of each model; ``inner_n`` are those for training patients not fitted on.
+        models: the predictions of each model; the weights are fitted on their ``inner_n``.
         label_n: the label of each training patient, NaN where unknown.
     """
     inner_mn = np.stack([model.inner_n for model in models])

@@ -8,9 +8,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 class Symmetric(TransformerMixin, BaseEstimator):
     """A scikit-learn transformer: each column's maximum likelihood power of Yeo & Johnson (Biometrika 2000;87:954).
 
-    It does the same as scikit-learn's PowerTransformer, except that a column of two values (yes and no, an indicator of
-    missingness) has power 1. After standardisation such a column is the same with any power, and the search for a power
-    takes most of the time of a fit.
+    The powers are those of scikit-learn's PowerTransformer, except that a column of two values (yes and no, an
+    indicator of missingness) has power 1. After standardisation such a column is the same with any power, and the
+    search for a power takes most of the time of a fit.
     """
 
     def fit(self, table_bf: np.ndarray, y: object = None) -> "Symmetric":
