@@ -17,7 +17,7 @@ from kicc_ml.runs.tables import figures_of, held_out_tables
 
 NETWORK, CLINICAL = "network", "clinical"
 COVERAGE = 0.90
-#: Calibration is said of hospitals, and fewer have no spread.
+#: Calibration is estimated over hospitals; fewer hospitals show no spread.
 LEAST_HOSPITALS = 3
 FIGURES = {"calibration_slope": "slope", "calibration_intercept": "intercept", "observed_expected": "O:E"}
 

@@ -9,7 +9,7 @@ from kicc_ml.prediction.new_patient import OutcomeModel
 
 COLUMNS = ("case_id", "site", "endpoint", "probability", "low", "high", "clinical")
 
-#: Why a patient of a table has no risk.
+#: The reason why a patient of a table has no risk.
 NOTHING_KNOWN = "no value of the table that the models take is known of this patient"
 
 

@@ -19,12 +19,12 @@ from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Case, Series
 from kicc_ml.runs.folder import COHORT
 
-#: Parts of a case that are told apart, by how they are called in a message.
+#: Digests by case id, then by part of the case, under the name that messages use for the part.
 Record = Mapping[str, Mapping[str, str]]
-#: Cases that a message names; of the others it gives the number.
+#: The number of cases that a message names; the other cases are only counted.
 SHOWN_CASES = 5
 DIGITS = 12
-#: What to do with a record that cannot be read.
+#: The remedy for a record that cannot be read.
 WITHOUT = "remove it: whether the cohort has changed is then not told"
 MISSING, NEW = "not there any more", "new"
 

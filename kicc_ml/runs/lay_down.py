@@ -16,7 +16,7 @@ from kicc_ml.runs.folder import COHORT, CONFIG, SPLIT, finished_folds, fold_fold
 from kicc_ml.runs.settings import read_settings
 
 LOCK = ".lock"
-#: Held for a fold by the process that was asked to train the run, which may leave the training to others.
+#: The lock of a fold for the process that was started to train the run; other processes may do the training.
 STARTED = ".started.lock"
 
 
@@ -65,7 +65,7 @@ def take_over_left_locks(folder: Path) -> None:
     for lock in (folder / STARTED, folder / LOCK):
         if lock.exists():
             with hold(lock, f"fold {folder.name} of {folder.parent}"):
-                pass  # releasing it takes it away
+                pass  # its release removes it
 
 
 def refuse_other_settings(folder: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:

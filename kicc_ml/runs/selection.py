@@ -34,7 +34,7 @@ def _is_one_of(*words: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in words
 
 
-#: What each setting that selects cases may be.
+#: For each setting that selects cases, the test of its allowed values.
 FITTING: Mapping[str, Callable[[Any], bool]] = {
     "ct_window_days": _is_window,
     "cxr_window_days": _is_window,

@@ -24,11 +24,11 @@ SUMMARY = "summary.json"
 
 #: Columns that hold words; all others hold numbers.
 WORDS = frozenset({"case_id", "site", "fold", "person", "modality", "endpoint", "model", "score", "distance_unit"})
-#: How the names of columns end that say why a figure is not known.
+#: The suffix of columns that state why a figure is unknown.
 REASON = "_reason"
 #: Columns of probabilities and of outcomes, which may be shares of a scale.
 SHARES = ("probability", "label", "operating_point")
-#: What one row is of.
+#: The columns that identify a row.
 KEYS = ("case_id", "endpoint", "score", "model")
 TRAIN_AGAIN = "train the fold again"
 
@@ -187,7 +187,7 @@ def read_numbers(path: Path, remedy: str, words: tuple[str, ...] = ("case_id", "
         table = read_table(path, words)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {remedy}") from None
-    except (OSError, ValueError) as error:  # of pandas too: no table, no UTF-8, a cell too large
+    except (OSError, ValueError) as error:  # pandas raises these too: no table, not UTF-8, a cell too large
         raise UserError(f"{path} is no table: {str(error).splitlines()[0]}; {remedy}") from error
     for name in set(table) - {*WORDS, *words} if len(table) else ():
         if str(name).endswith(REASON):

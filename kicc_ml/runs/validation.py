@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 METRICS = "metrics.csv"
-#: What weights are selected by, and whether more is better; lesions are asked for first.
+#: The metrics that select weights, with True if a higher value is better; the Dice of lesions comes first.
 SELECTED_BY = {"val/dice": True, "val/loss": False}
 
 

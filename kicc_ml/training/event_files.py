@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-#: ``events.out.tfevents.<second>.<host>.<process>.<number>``; a host may hold dots.
+#: ``events.out.tfevents.<second>.<host>.<process>.<number>``; a host name may contain dots.
 NAMED_AFTER_HOST = re.compile(r"(events\.out\.tfevents\.\d+)\..+\.(\d+\.\d+)")
 
 

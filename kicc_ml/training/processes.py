@@ -9,7 +9,7 @@ from lightning_fabric.plugins.environments import ClusterEnvironment, LightningE
 
 from kicc_ml.core.errors import UserError
 
-#: Set by Slurm for each task of a job step: how many tasks there are, and the number of this one.
+#: Slurm sets these for each task of a job step: the number of tasks, and the index of this task.
 TASKS, TASK = "SLURM_NTASKS", "SLURM_PROCID"
 
 
@@ -24,7 +24,7 @@ def environment_for(processes: int) -> ClusterEnvironment:
     if processes > 1 and os.environ.get(TASKS) == str(processes):
         try:
             return SLURMEnvironment(auto_requeue=False)
-        except RuntimeError as error:  # it refuses a way of starting tasks, and says which to take
+        except RuntimeError as error:  # Slurm refuses some ways of starting tasks, and names the right one
             raise UserError(str(error)) from error
     return LightningEnvironment()
 
@@ -42,7 +42,7 @@ def processes_of(trainer: Mapping[str, Any]) -> int:
         return len(devices) * nodes
     if str(devices).isdecimal():
         return int(devices) * nodes
-    return max(1, torch.cuda.device_count()) * nodes  # "auto" and -1 are all there are
+    return max(1, torch.cuda.device_count()) * nodes  # "auto" and -1 mean all devices
 
 
 def is_first_process(processes: int) -> bool:

@@ -9,5 +9,5 @@ class TrainingProgressBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         if (self.trainer.max_epochs or -1) > 0:
             return super()._get_train_description(current_epoch)
-        # as long as the other bar's, so that neither moves when they take turns
+        # as wide as the validation bar, so that neither moves when they alternate
         return f"Epoch {current_epoch}".ljust(len(self.validation_description))

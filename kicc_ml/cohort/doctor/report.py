@@ -50,7 +50,7 @@ def examine(source: str, *, decode: bool = False, true_paths: bool = False) -> D
 
 
 def _read(source: str, decode: bool) -> SourceIndex:
-    """The index of a source; without images where it is a folder of a clinical table alone."""
+    """Read the index of a source; a folder with only a clinical table has an index without images."""
     root = Path(source)
     if clinical_path(root).is_file() and not hospitals_with_images(root):
         return SourceIndex(root, load_repository_key(root), (), ())
