@@ -3,6 +3,7 @@
 import resource
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -102,22 +103,27 @@ def test_words_that_a_library_quotes_from_a_file_are_none_of_the_target(tmp_path
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
+@contextmanager
 def files_of_at_most_4096_bytes() -> Iterator[None]:
+    """The system refuses to write more of a file; pytest writes its own only after the block."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("files_of_at_most_4096_bytes")
 @pytest.mark.parametrize("whole", [whole_file, whole_folder])
 def test_an_array_that_numpy_could_not_write_whole_is_a_fault_of_the_target(tmp_path: Path, whole: Callable):
     def write() -> None:
         with whole(tmp_path / "a.npy") as partial:
             np.save(partial / "b.npy" if partial.is_dir() else partial, np.zeros(100_000))
 
-    with pytest.raises(TargetError, match=r"a\.npy cannot be written: File too large"):
+    with (
+        pytest.raises(TargetError, match=r"a\.npy cannot be written: File too large"),
+        files_of_at_most_4096_bytes(),
+    ):
         write()
     assert list(tmp_path.iterdir()) == []
 
