@@ -1,4 +1,4 @@
-"""What a run predicted goes to the archives as DICOM, and never into the run folder."""
+"""Predictions of a run are exported as DICOM for the archives, and never into the run folder."""
 
 import stat
 from pathlib import Path
@@ -42,19 +42,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return run
 
 
-def export(run: Path, *options: str) -> Result:
+def export_results(run: Path, *options: str) -> Result:
     return CliRunner().invoke(app, ["export", str(run), *options])
 
 
-def contents(folder: Path) -> dict[Path, bytes]:
+def read_contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_objects_lie_outside_of_the_run_closed_to_others_and_that_is_said(run: Path, tmp_path: Path):
-    before, out = contents(run), tmp_path / "to the archive"
-    ran = export(run, "-o", str(out))
+    before, out = read_contents(run), tmp_path / "to the archive"
+    ran = export_results(run, "-o", str(out))
     assert ran.exit_code == 0, ran.output
-    assert contents(run) == before
+    assert read_contents(run) == before
     objects = sorted((out / "seoul_1" / "dicom").iterdir())
     assert [path.name for path in objects] == ["picture.dcm", "report.dcm", "segmentation.dcm", "summary.dcm"]
     assert {str(pydicom.dcmread(path).PatientName) for path in objects} == {NAME}
@@ -66,23 +66,23 @@ def test_objects_lie_outside_of_the_run_closed_to_others_and_that_is_said(run: P
 
 def test_a_second_export_takes_the_place_of_the_first(run: Path, tmp_path: Path):
     for _ in range(2):
-        assert export(run, "-o", str(tmp_path / "out")).exit_code == 0
+        assert export_results(run, "-o", str(tmp_path / "out")).exit_code == 0
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 4
 
 
 def test_export_without_a_folder_is_the_users_error(run: Path):
-    ran = export(run)
+    ran = export_results(run)
     assert ran.exit_code == 2
     assert "-o" in ran.output
 
 
 @pytest.mark.parametrize("out", [".", "severity", "new/deep"])
 def test_the_run_folder_is_no_place_for_them(run: Path, out: str):
-    before = contents(run)
-    ran = export(run, "-o", str(run / out))
+    before = read_contents(run)
+    ran = export_results(run, "-o", str(run / out))
     assert isinstance(ran.exception, UserError)
     assert "lies in the run folder" in str(ran.exception)
-    assert contents(run) == before
+    assert read_contents(run) == before
 
 
 def test_a_folder_in_use_that_others_can_open_is_refused(run: Path, tmp_path: Path):
@@ -90,7 +90,7 @@ def test_a_folder_in_use_that_others_can_open_is_refused(run: Path, tmp_path: Pa
     out.mkdir()
     out.chmod(0o755)
     (out / "mine.txt").write_text("mine")
-    ran = export(run, "-o", str(out))
+    ran = export_results(run, "-o", str(out))
     assert isinstance(ran.exception, UserError)
     assert f"chmod 700 {out}" in str(ran.exception)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]

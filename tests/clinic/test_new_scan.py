@@ -1,4 +1,4 @@
-"""Scans of a hospital that asks: refused in plain words, or delivered with page and DICOM; listed worst first."""
+"""New scans are refused in plain words, or get a page and DICOM results; the list of patients is worst first."""
 
 import html
 import json
@@ -49,7 +49,7 @@ def test_a_page_is_pseudonymous_and_an_identified_one_names_the_patient(tmp_path
     assert "홍 길동" in (tmp_path / "named" / "page.html").read_text(encoding="utf-8")
 
 
-def modes_of(folder: Path) -> dict[str, int]:
+def read_modes(folder: Path) -> dict[str, int]:
     paths = [folder, *(path for path in folder.iterdir() if path.is_file())]
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
 
@@ -58,12 +58,12 @@ def test_what_says_whose_it_is_can_be_read_by_its_user_alone(tmp_path: Path):
     series, result = predicted(tmp_path, **KOREAN)
     (tmp_path / "named").mkdir(mode=0o755)
     NewScanPipeline(NOTHING, MODEL, report=True, identified=True)(series, result, tmp_path / "named")
-    modes = modes_of(tmp_path / "named")
+    modes = read_modes(tmp_path / "named")
     assert {modes.pop(name) for name in ("page.html", "summary.pdf", "montage.png")} == {0o600}
     assert modes["named"] == 0o700
 
 
-def slices_on(page: Path) -> list[str]:
+def read_slices(page: Path) -> list[str]:
     return re.findall(r'"slices": \[(.*?)\]', html.unescape(page.read_text(encoding="utf-8")))
 
 
@@ -78,12 +78,12 @@ def test_of_a_scan_with_text_burned_in_only_the_map_is_shown(tmp_path: Path, of:
         page = (tmp_path / f"{number}" / "page.html").read_text(encoding="utf-8")
         assert ("text is burned into it" in page) == (one is named)
         picture = (tmp_path / f"{number}" / "montage.png").read_bytes()
-        shown[number] = (slices_on(tmp_path / f"{number}" / "page.html"), picture)
+        shown[number] = (read_slices(tmp_path / f"{number}" / "page.html"), picture)
     assert shown[0] == shown[1]  # nobody can tell one image from the other
     assert shown[2][0] != shown[3][0]
     assert shown[2][1] != shown[3][1]
     NewScanPipeline(NOTHING, MODEL, report=True, identified=True)(named, result, tmp_path / "inside")
-    assert slices_on(tmp_path / "inside" / "page.html") == shown[2][0]
+    assert read_slices(tmp_path / "inside" / "page.html") == shown[2][0]
 
 
 def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):
@@ -112,7 +112,7 @@ def test_without_a_report_a_scan_is_checked_and_nothing_else(tmp_path: Path):
     assert not NewScanPipeline(NOTHING, MODEL, report=True).is_whole(series, tmp_path / "out")
 
 
-def test_slices_with_a_series_each_get_no_dicom_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_slices_with_a_series_each_get_a_warning_and_no_dicom(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     series, result = predicted(tmp_path)
     apart = replace(series, reasons=("uid_per_slice",))
     clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
@@ -122,7 +122,7 @@ def test_slices_with_a_series_each_get_no_dicom_and_that_is_said(tmp_path: Path,
     assert clinic.is_whole(apart, tmp_path / "out")
 
 
-def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_nifti_gets_a_warning_and_no_dicom_because_it_has_no_study(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     _, result = predicted(tmp_path)
     write_nifti(tmp_path / "scan.nii.gz", result.volume.array, result.volume.affine_ras)
     series = make_nifti_series(tmp_path / "scan.nii.gz", site="", patient="scan", units="hu")
@@ -134,7 +134,7 @@ def test_a_nifti_has_no_study_to_return_dicom_to_and_that_is_said(tmp_path: Path
 
 
 @pytest.mark.parametrize("case_id", ["javascript:alert(1)", "a#1", "50%41", "q?x=1", "환자 7", "<b>", '"onload="x'])
-def test_a_patient_of_any_name_is_linked_to_the_own_page_and_to_nothing_else(tmp_path: Path, case_id: str):
+def test_a_patient_of_any_name_is_linked_to_the_own_page_only(tmp_path: Path, case_id: str):
     _, result = predicted(tmp_path, **KOREAN)
     folder = tmp_path / "out" / case_id
     write_case(folder, result.masks, result.volume, result.severity, {}, StageTimer())
@@ -225,7 +225,7 @@ def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
         load_outcomes(None, tmp_path / "clinical.csv")
 
 
-def test_a_run_of_the_clinical_model_alone_asks_for_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_run_of_the_clinical_model_alone_needs_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     alone = OutcomeModel((), (ClinicalFold(tmp_path, About({}, ["seoul"]), {}),), OutcomeRecord())
     monkeypatch.setattr("kicc_ml.clinic.new_scan.outcome_model", lambda run: alone)
     with pytest.raises(UserError, match="--clinical"):

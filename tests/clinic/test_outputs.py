@@ -1,4 +1,4 @@
-"""A result is judged by other hospitals than its own, and is delivered whole or not at all."""
+"""A result is compared with other hospitals than its own, and all of its files are written or none."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def result() -> Result:
     return Result("seoul_1", volume, masks, grade(masks, volume.affine_ras, volume.array), features=features)
 
 
-def held_out(result: Result, **changes: float) -> OofCases:
+def make_oof_cases(result: Result, **changes: float) -> OofCases:
     """Five hospitals with ten scans like the result's own, but for the changes; predictions a little off."""
     features = dict(result.features) | changes
     rng = np.random.default_rng(1)
@@ -60,23 +60,23 @@ def held_out(result: Result, **changes: float) -> OofCases:
 
 
 def test_a_scan_like_the_others_is_inside_and_has_an_interval(result: Result):
-    page = make_patient_page(result, held_out(result), MODEL)
+    page = make_patient_page(result, make_oof_cases(result), MODEL)
     assert (page.domain_check, page.out_of_range) == ("inside", ())
     low, high = page.scan.involved_interval
     assert low < result.severity.percent_involved < high
 
 
 def test_a_scan_unlike_them_is_outside_and_says_why(result: Result):
-    page = make_patient_page(result, held_out(result, noise_hu=70.0), MODEL)
+    page = make_patient_page(result, make_oof_cases(result, noise_hu=70.0), MODEL)
     assert page.domain_check == "outside"
     assert page.out_of_range[0].feature == "noise_hu"
 
 
 def test_more_doubt_than_of_nineteen_in_twenty_held_out_scans_is_unusual(result: Result):
-    known = OofCases(held_out(result).rows.assign(uncertain_percent=np.linspace(0, 10, 50)))
+    known = OofCases(make_oof_cases(result).rows.assign(uncertain_percent=np.linspace(0, 10, 50)))
     assert [known.flag_uncertainty(percent) for percent in (3.0, 9.8, None)] == ["usual", "unusual", "unknown"]
     assert OofCases(known.rows[:10]).flag_uncertainty(9.8) == "unknown"
-    assert held_out(result).flag_uncertainty(9.8) == "unknown"
+    assert make_oof_cases(result).flag_uncertainty(9.8) == "unknown"
 
 
 def test_without_held_out_cases_nothing_is_claimed(result: Result):
@@ -85,26 +85,26 @@ def test_without_held_out_cases_nothing_is_claimed(result: Result):
 
 
 def test_an_image_with_nothing_in_common_with_them_is_not_called_inside(result: Result):
-    others = OofCases(held_out(result).rows.drop(columns="noise_hu"))
+    others = OofCases(make_oof_cases(result).rows.drop(columns="noise_hu"))
     for features in ({}, {"noise_hu": 15.0}, {"soft_hu": None}):
         assert others.check_domain(features) == ("unchecked", ())
 
 
 def test_a_hospital_whose_name_is_a_number_is_not_judged_by_its_own_scans(result: Result, tmp_path: Path):
-    rows = held_out(result).rows
+    rows = make_oof_cases(result).rows
     rows.assign(site=rows["site"].str.replace("h", "10")).to_csv(tmp_path / "cases.csv", index=False)
     assert set(read_oof_cases(tmp_path).drop_site("101").rows["site"]) == {"100", "102", "103", "104"}
 
 
 def test_a_hospital_is_not_judged_by_its_own_scans(result: Result):
-    rows = held_out(result).rows
+    rows = make_oof_cases(result).rows
     own = rows.assign(site="own", noise_hu=70.0)
     both = OofCases(pd.concat([rows, own], ignore_index=True))
     assert set(both.drop_site("own").rows["site"]) == set(rows["site"])
 
 
 def test_montage_page_and_sheet_lie_in_the_folder_of_the_case(result: Result, tmp_path: Path):
-    write_case_outputs(tmp_path / "case", result, make_patient_page(result, held_out(result), MODEL))
+    write_case_outputs(tmp_path / "case", result, make_patient_page(result, make_oof_cases(result), MODEL))
     assert {path.name for path in (tmp_path / "case").iterdir()} == {MONTAGE, PAGE, SHEET}
     assert "training hospitals" in (tmp_path / "case" / PAGE).read_text(encoding="utf-8")
 
@@ -115,7 +115,7 @@ def test_a_sheet_that_fails_leaves_no_page(result: Result, tmp_path: Path, monke
 
     monkeypatch.setattr("kicc_ml.clinic.outputs.summary_pdf", broken)
     with pytest.raises(OSError, match="disk full"):
-        write_case_outputs(tmp_path / "case", result, make_patient_page(result, held_out(result), MODEL))
+        write_case_outputs(tmp_path / "case", result, make_patient_page(result, make_oof_cases(result), MODEL))
     assert not (tmp_path / "case").exists()
 
 

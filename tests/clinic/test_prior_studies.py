@@ -1,4 +1,4 @@
-"""Scans of one patient find each other by pseudonyms and moved days; nothing true is written."""
+"""Scans of one patient are matched by pseudonyms and shifted days; no true ID or date is written."""
 
 import json
 from datetime import datetime
@@ -26,7 +26,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KICC_KEYS", str(tmp_path / "keys"))
 
 
-def ct(folder: Path, day: int, patient: str = "P7", study: str = "a", known: bool = True) -> Series:
+def make_ct(folder: Path, day: int, patient: str = "P7", study: str = "a", known: bool = True) -> Series:
     write_series(folder, Grid(even_mm(3)), PatientID=patient)
     acquired = datetime(2020, 3, day, 9, 30) if known else None
     return Series(
@@ -41,9 +41,9 @@ def test_the_latest_earlier_scan_of_another_study_is_the_previous_one(tmp_path: 
     takes = {"first": (1, "a"), "second": (4, "b"), "same study": (8, "c"), "now": (9, "c")}
     for name, (day, study) in takes.items():
         (out / name).mkdir(parents=True)
-        write_study_stamp(out / name, make_study_stamp(name, ct(tmp_path / name, day, study=study), out))  # type: ignore[arg-type]
+        write_study_stamp(out / name, make_study_stamp(name, make_ct(tmp_path / name, day, study=study), out))  # type: ignore[arg-type]
     (out / "other").mkdir()
-    write_study_stamp(out / "other", make_study_stamp("other", ct(tmp_path / "o", 5, "P8", "d"), out))  # type: ignore[arg-type]
+    write_study_stamp(out / "other", make_study_stamp("other", make_ct(tmp_path / "o", 5, "P8", "d"), out))  # type: ignore[arg-type]
     history = {one.case_id: one for one in read_study_stamps(out)}
     before = find_latest_prior(history["now"], history.values())
     assert before is not None
@@ -54,7 +54,7 @@ def test_the_latest_earlier_scan_of_another_study_is_the_previous_one(tmp_path: 
 
 def test_neither_patient_nor_day_can_be_read_from_what_is_written(tmp_path: Path):
     (tmp_path / "out").mkdir()
-    one = make_study_stamp("case", ct(tmp_path / "scan", 9), tmp_path / "out")
+    one = make_study_stamp("case", make_ct(tmp_path / "scan", 9), tmp_path / "out")
     assert isinstance(one, StudyStamp)
     write_study_stamp(tmp_path / "out", one)
     text = (tmp_path / "out" / "scan.json").read_text()
@@ -63,7 +63,7 @@ def test_neither_patient_nor_day_can_be_read_from_what_is_written(tmp_path: Path
 
 
 def test_the_time_of_day_is_written_to_the_hour(tmp_path: Path):
-    one = make_study_stamp("case", ct(tmp_path / "scan", 9), tmp_path)
+    one = make_study_stamp("case", make_ct(tmp_path / "scan", 9), tmp_path)
     assert one is not None
     assert (one.time.hour, one.time.minute, one.time.second) == (9, 0, 0)
 
@@ -71,7 +71,7 @@ def test_the_time_of_day_is_written_to_the_hour(tmp_path: Path):
 def test_results_of_another_key_are_refused(tmp_path: Path):
     out = tmp_path / "out"
     (out / "case").mkdir(parents=True)
-    write_study_stamp(out / "case", make_study_stamp("case", ct(tmp_path / "scan", 9), out))  # type: ignore[arg-type]
+    write_study_stamp(out / "case", make_study_stamp("case", make_ct(tmp_path / "scan", 9), out))  # type: ignore[arg-type]
     check_stamp_keys(out)
     moved = out.rename(tmp_path / "moved")
     with pytest.raises(UserError, match=f"{moved} was written under another key"):
@@ -87,20 +87,20 @@ def test_results_of_a_version_that_noted_no_key_are_read(tmp_path: Path):
 
 
 def test_a_scan_without_time_or_patient_has_no_history(tmp_path: Path):
-    assert make_study_stamp("case", ct(tmp_path / "timeless", 9, known=False), tmp_path) is None
-    assert make_study_stamp("case", ct(tmp_path / "nameless", 9, patient=""), tmp_path) is None
+    assert make_study_stamp("case", make_ct(tmp_path / "timeless", 9, known=False), tmp_path) is None
+    assert make_study_stamp("case", make_ct(tmp_path / "nameless", 9, patient=""), tmp_path) is None
 
 
 def test_scans_are_predicted_in_the_order_they_were_taken(tmp_path: Path):
     series = {
-        "late": ct(tmp_path / "l", 9),
-        "early": ct(tmp_path / "e", 2),
-        "never": ct(tmp_path / "n", 1, known=False),
+        "late": make_ct(tmp_path / "l", 9),
+        "early": make_ct(tmp_path / "e", 2),
+        "never": make_ct(tmp_path / "n", 1, known=False),
     }
     assert list(sort_earliest_first(series)) == ["never", "early", "late"]
 
 
-def said(**other: object) -> str:
+def make_stamp_text(**other: object) -> str:
     words = {"case_id": "a", "modality": "CT", "patient": "b", "study": "c", "moved": "2012-03-01T09:30:00"}
     return json.dumps(words | other)
 
@@ -108,8 +108,15 @@ def said(**other: object) -> str:
 @pytest.mark.parametrize(
     "content",
     [
-        *("{", "[1]", "{}", said(moved="never"), said(moved=3), said(moved="2012-03-01T09:30:00+09:00")),
-        *(said(patient=None), said(case_id="../../elsewhere"), said(command="true")),
+        *(
+            "{",
+            "[1]",
+            "{}",
+            make_stamp_text(moved="never"),
+            make_stamp_text(moved=3),
+            make_stamp_text(moved="2012-03-01T09:30:00+09:00"),
+        ),
+        *(make_stamp_text(patient=None), make_stamp_text(case_id="../../elsewhere"), make_stamp_text(command="true")),
     ],
 )
 def test_a_damaged_file_of_earlier_scans_is_one_sentence(tmp_path: Path, content: str):

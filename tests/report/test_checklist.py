@@ -1,4 +1,4 @@
-"""The reporting checklist is filled by what is known, and never beyond it."""
+"""The reporting checklist states known facts only."""
 
 import yaml
 

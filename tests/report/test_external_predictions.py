@@ -1,4 +1,4 @@
-"""Predictions made without this project, scored against a cohort."""
+"""Predictions made elsewhere are scored against a cohort."""
 
 import json
 import re
@@ -19,13 +19,13 @@ from kicc_ml.report.external_predictions import evaluate_predictions, name_model
 AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])
 
 
-def lesion(number: int) -> np.ndarray:
+def make_lesion(number: int) -> np.ndarray:
     mask = np.zeros((16, 16, 8), np.uint8)
     mask[3 : 8 + number % 4, 4:9, 2:6] = 1
     return mask
 
 
-def cohort(folder: Path) -> dict[str, Case]:
+def make_cohort(folder: Path) -> dict[str, Case]:
     """Nine patients of three hospitals, each with a CT, a lesion and an endpoint."""
     folder.mkdir()
     cases = {}
@@ -33,36 +33,36 @@ def cohort(folder: Path) -> dict[str, Case]:
         case_id, site = f"c{number}", ("busan", "jeju", "seoul")[number % 3]
         image, mask = folder / f"{case_id}_ct.nii.gz", folder / f"{case_id}_lesion.nii.gz"
         nib.save(nib.Nifti1Image(np.zeros((16, 16, 8), np.int16), AFFINE), image)
-        nib.save(nib.Nifti1Image(lesion(number), AFFINE), mask)
+        nib.save(nib.Nifti1Image(make_lesion(number), AFFINE), mask)
         ct = replace(make_nifti_series(image, site=site, patient=case_id, units="hu"), vendor="Siemens")
         endpoints = {"icu": float(number // 3 == 1)}
         cases[case_id] = Case(case_id, site, f"p{number}", ct=ct, endpoints=endpoints, masks={"lesion": mask})
     return cases
 
 
-def masks(folder: Path, cases: dict[str, Case], shift: int) -> Path:
+def write_masks(folder: Path, cases: dict[str, Case], shift: int) -> Path:
     folder.mkdir()
     for number, case_id in enumerate(cases):
-        moved = np.roll(lesion(number), shift, axis=0)
+        moved = np.roll(make_lesion(number), shift, axis=0)
         nib.save(nib.Nifti1Image(moved, AFFINE), folder / f"{case_id}.nii.gz")
     return folder
 
 
-def probabilities(path: Path, cases: dict[str, Case], seed: int) -> Path:
+def write_probabilities(path: Path, cases: dict[str, Case], seed: int) -> Path:
     generator = np.random.default_rng(seed)
     rows = [(case_id, "icu", generator.uniform()) for case_id in cases]
     pd.DataFrame(rows, columns=["case_id", "endpoint", "probability"]).to_csv(path, index=False)
     return path
 
 
-def summary_of(page: Path) -> dict:
+def read_summary(page: Path) -> dict:
     return json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
 
 
 def test_two_files_are_two_models_compared_on_the_same_cases(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    files = [probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
-    summary = summary_of(evaluate_predictions(name_models(files), cases, tmp_path / "report"))
+    cases = make_cohort(tmp_path / "cohort")
+    files = [write_probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
+    summary = read_summary(evaluate_predictions(name_models(files), cases, tmp_path / "report"))
     assert set(summary["outcome"]["icu"]) == {"ours", "theirs"}
     assert [(row["model"], row["against"], row["n"]) for row in summary["comparisons"] if row["metric"] == "brier"] == [
         ("ours", "theirs", 9)
@@ -71,41 +71,41 @@ def test_two_files_are_two_models_compared_on_the_same_cases(tmp_path: Path) -> 
 
 
 def test_a_folder_of_masks_is_scored_in_millimetres_of_the_scans(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folder = masks(tmp_path / "net", cases, 1)
-    summary = summary_of(evaluate_predictions(name_models([folder]), cases, tmp_path / "report"))
+    cases = make_cohort(tmp_path / "cohort")
+    folder = write_masks(tmp_path / "net", cases, 1)
+    summary = read_summary(evaluate_predictions(name_models([folder]), cases, tmp_path / "report"))
     assert summary["segmentation"]["lesion"]["hd95_mm"]["mean"] == pytest.approx(2.0)
     assert summary["segmentation"]["lesion"]["dice"]["n"] == 9
 
 
 def test_two_folders_have_a_report_each_and_are_compared_in_a_third(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    named = name_models([masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)])
+    cases = make_cohort(tmp_path / "cohort")
+    named = name_models([write_masks(tmp_path / "near", cases, 1), write_masks(tmp_path / "far", cases, 3)])
     page = evaluate_predictions(named, cases, tmp_path / "report")
-    (row,) = summary_of(page)["comparisons"]
+    (row,) = read_summary(page)["comparisons"]
     assert (row["model"], row["against"], row["better"]) == ("near", "far", "near")
     assert "near, far" in page.read_text(encoding="utf-8")
-    assert summary_of(tmp_path / "report" / "far" / "report.html")["segmentation"]["lesion"]["dice"]["mean"] < 0.6
+    assert read_summary(tmp_path / "report" / "far" / "report.html")["segmentation"]["lesion"]["dice"]["mean"] < 0.6
 
 
 def test_a_mask_that_is_missing_or_on_another_grid_is_refused(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folder = masks(tmp_path / "net", cases, 1)
+    cases = make_cohort(tmp_path / "cohort")
+    folder = write_masks(tmp_path / "net", cases, 1)
     (folder / "c4.nii.gz").unlink()
     with pytest.raises(UserError, match=r"1 missing \(c4\)"):
         evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
-    nib.save(nib.Nifti1Image(lesion(4)[::2], AFFINE), folder / "c4.nii.gz")
+    nib.save(nib.Nifti1Image(make_lesion(4)[::2], AFFINE), folder / "c4.nii.gz")
     with pytest.raises(UserError, match="grid"):
         evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
 
 
-def cut(path: Path) -> None:
+def cut_file(path: Path) -> None:
     """What an interrupted copy leaves."""
     path.write_bytes(path.read_bytes()[:-30])
 
 
-def overlap(case_id: str, shift: int) -> float:
-    one = lesion(int(case_id[1:])) > 0
+def compute_overlap(case_id: str, shift: int) -> float:
+    one = make_lesion(int(case_id[1:])) > 0
     other = np.roll(one, shift, axis=0)
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
@@ -113,19 +113,19 @@ def overlap(case_id: str, shift: int) -> float:
 def test_a_case_whose_own_scan_or_reference_is_damaged_is_set_aside_and_the_others_are_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folders = [masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)]
-    cut(tmp_path / "cohort" / "c2_ct.nii.gz")
-    cut(tmp_path / "cohort" / "c5_lesion.nii.gz")
+    cases = make_cohort(tmp_path / "cohort")
+    folders = [write_masks(tmp_path / "near", cases, 1), write_masks(tmp_path / "far", cases, 3)]
+    cut_file(tmp_path / "cohort" / "c2_ct.nii.gz")
+    cut_file(tmp_path / "cohort" / "c5_lesion.nii.gz")
     page = evaluate_predictions(name_models(folders), cases, tmp_path / "report")
     whole = [case_id for case_id in cases if case_id not in ("c2", "c5")]
     for name, shift in (("near", 1), ("far", 3)):
         rows = pd.read_csv(tmp_path / "report" / name / "cases.csv")
         assert dict(zip(rows["case_id"], rows["lesion_dice"], strict=True)) == pytest.approx(
-            {case_id: overlap(case_id, shift) for case_id in whole}
+            {case_id: compute_overlap(case_id, shift) for case_id in whole}
         )
-    assert summary_of(page)["comparisons"][0]["n"] == len(whole)
-    set_aside = summary_of(page)["quarantined"]
+    assert read_summary(page)["comparisons"][0]["n"] == len(whole)
+    set_aside = read_summary(page)["quarantined"]
     assert set(set_aside) == {"c2", "c5"}
     assert "c2_ct.nii.gz" in set_aside["c2"]
     assert "the mask lesion: cannot be read" in set_aside["c5"]
@@ -135,23 +135,23 @@ def test_a_case_whose_own_scan_or_reference_is_damaged_is_set_aside_and_the_othe
 
 
 def test_a_mask_of_a_case_whose_scan_was_refused_on_intake_is_named(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folder = masks(tmp_path / "net", cases, 1)
+    cases = make_cohort(tmp_path / "cohort")
+    folder = write_masks(tmp_path / "net", cases, 1)
     cases["c3"] = replace(cases["c3"], ct=None)
-    summary = summary_of(evaluate_predictions(name_models([folder]), cases, tmp_path / "report"))
+    summary = read_summary(evaluate_predictions(name_models([folder]), cases, tmp_path / "report"))
     assert set(summary["quarantined"]) == {"c3"}
     assert "no usable CT" in summary["quarantined"]["c3"]
     assert summary["segmentation"]["lesion"]["dice"]["n"] == 8
 
 
 def test_a_report_of_masks_and_probabilities_shows_the_worst_cases_of_both(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folder, file = masks(tmp_path / "net", cases, 1), probabilities(tmp_path / "theirs.csv", cases, 0)
+    cases = make_cohort(tmp_path / "cohort")
+    folder, file = write_masks(tmp_path / "net", cases, 1), write_probabilities(tmp_path / "theirs.csv", cases, 0)
     page = evaluate_predictions(name_models([folder, file]), cases, tmp_path / "report").read_text(encoding="utf-8")
-    lowest = min(cases, key=lambda case_id: overlap(case_id, 1))
+    lowest = min(cases, key=lambda case_id: compute_overlap(case_id, 1))
     captions = re.findall(r"<figcaption>(c\d.*?)</figcaption>", page)
     assert captions[0].startswith(f"{lowest}, ")
-    assert f"lesion Dice {overlap(lowest, 1):.2f}" in captions[0]
+    assert f"lesion Dice {compute_overlap(lowest, 1):.2f}" in captions[0]
     risk = pd.read_csv(file).set_index("case_id")["probability"]
     events = [case_id for case_id, case in cases.items() if case.endpoints["icu"]]
     missed = min(events, key=risk.get)
@@ -160,19 +160,19 @@ def test_a_report_of_masks_and_probabilities_shows_the_worst_cases_of_both(tmp_p
 
 
 def test_a_damaged_prediction_is_refused_by_name(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folder = masks(tmp_path / "net", cases, 1)
-    cut(folder / "c4.nii.gz")
+    cases = make_cohort(tmp_path / "cohort")
+    folder = write_masks(tmp_path / "net", cases, 1)
+    cut_file(folder / "c4.nii.gz")
     with pytest.raises(UserError, match=r"c4\.nii\.gz.*cannot be read"):
         evaluate_predictions(name_models([folder]), cases, tmp_path / "report")
 
 
 def test_where_every_case_is_damaged_the_report_names_them_all(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folders = [masks(tmp_path / "near", cases, 1), masks(tmp_path / "far", cases, 3)]
+    cases = make_cohort(tmp_path / "cohort")
+    folders = [write_masks(tmp_path / "near", cases, 1), write_masks(tmp_path / "far", cases, 3)]
     for case_id in cases:
-        cut(tmp_path / "cohort" / f"{case_id}_ct.nii.gz")
-    summary = summary_of(evaluate_predictions(name_models(folders), cases, tmp_path / "report"))
+        cut_file(tmp_path / "cohort" / f"{case_id}_ct.nii.gz")
+    summary = read_summary(evaluate_predictions(name_models(folders), cases, tmp_path / "report"))
     assert set(summary["quarantined"]) == set(cases)
     assert summary["comparisons"] == []
 
@@ -187,7 +187,7 @@ def test_files_that_are_not_there_or_share_a_name_are_refused(tmp_path: Path) ->
         name_models([tmp_path / "x.csv", tmp_path / "a" / "x.csv"])
 
 
-def run_of(folder: Path, cases: dict[str, Case], without: str = "", **models: float) -> Path:
+def write_run(folder: Path, cases: dict[str, Case], without: str = "", **models: float) -> Path:
     """A finished run whose ``models`` predict each case of the endpoint with a probability of their own."""
     (folder / "busan").mkdir(parents=True)
     (folder / "busan" / "config.yaml").write_text("seed: 1\n")
@@ -202,12 +202,12 @@ def run_of(folder: Path, cases: dict[str, Case], without: str = "", **models: fl
     return folder
 
 
-def test_baselines_of_a_run_stand_beside_and_every_model_from_outside_is_compared_with_each(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    files = [probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
-    run = run_of(tmp_path / "clinical", cases, clinical=0.3, prevalence=0.4, without="c8")
+def test_every_external_model_is_compared_with_each_baseline_of_a_run(tmp_path: Path) -> None:
+    cases = make_cohort(tmp_path / "cohort")
+    files = [write_probabilities(tmp_path / f"{name}.csv", cases, seed) for seed, name in enumerate(("ours", "theirs"))]
+    run = write_run(tmp_path / "clinical", cases, clinical=0.3, prevalence=0.4, without="c8")
     page = evaluate_predictions(name_models(files), cases, tmp_path / "report", [run])
-    summary = summary_of(page)
+    summary = read_summary(page)
     assert set(summary["outcome"]["icu"]) == {"ours", "theirs", "clinical", "prevalence"}
     assert summary["outcome"]["icu"]["clinical"]["brier"]["events"] == 3, "outcomes are those of the cohort"
     pairs = [(row["model"], row["against"], row["n"]) for row in summary["comparisons"] if row["metric"] == "brier"]
@@ -220,22 +220,24 @@ def test_baselines_of_a_run_stand_beside_and_every_model_from_outside_is_compare
 
 
 def test_a_report_without_baselines_says_how_to_get_them_and_has_table_1(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    page = evaluate_predictions(name_models([probabilities(tmp_path / "x.csv", cases, 0)]), cases, tmp_path / "report")
+    cases = make_cohort(tmp_path / "cohort")
+    page = evaluate_predictions(
+        name_models([write_probabilities(tmp_path / "x.csv", cases, 0)]), cases, tmp_path / "report"
+    )
     assert "experiment=clinical" in page.read_text(encoding="utf-8")
-    assert "table_1" in summary_of(page)
+    assert "table_1" in read_summary(page)
 
 
-def test_a_run_of_other_cases_of_other_endpoints_or_with_a_name_already_taken_is_refused(tmp_path: Path) -> None:
-    cases = cohort(tmp_path / "cohort")
-    file = probabilities(tmp_path / "clinical.csv", cases, 0)
+def test_a_run_of_other_cases_or_endpoints_or_with_a_used_name_is_refused(tmp_path: Path) -> None:
+    cases = make_cohort(tmp_path / "cohort")
+    file = write_probabilities(tmp_path / "clinical.csv", cases, 0)
     fewer = {case_id: case for case_id, case in cases.items() if case_id != "c4"}
-    part = probabilities(tmp_path / "part.csv", fewer, 0)
+    part = write_probabilities(tmp_path / "part.csv", fewer, 0)
     with pytest.raises(UserError, match=r"another cohort.*c4"):
-        evaluate_predictions({"part": part}, fewer, tmp_path / "r", [run_of(tmp_path / "all", cases, clinical=0.3)])
+        evaluate_predictions({"part": part}, fewer, tmp_path / "r", [write_run(tmp_path / "all", cases, clinical=0.3)])
     with pytest.raises(UserError, match="clinical is the name of two models"):
         evaluate_predictions(name_models([file]), cases, tmp_path / "r", [tmp_path / "all"])
-    other = run_of(tmp_path / "death", cases, clinical=0.3)
+    other = write_run(tmp_path / "death", cases, clinical=0.3)
     table = other / "busan" / "predictions.csv"
     table.write_text(table.read_text().replace("icu", "death"))
     with pytest.raises(UserError, match="no predictions of icu"):
@@ -244,9 +246,9 @@ def test_a_run_of_other_cases_of_other_endpoints_or_with_a_name_already_taken_is
 
 @pytest.mark.parametrize("value", [0.3, 2], ids=["probabilities", "two labels"])
 def test_a_nifti_of_more_values_than_two_is_refused_by_name(tmp_path: Path, value: float) -> None:
-    cases = cohort(tmp_path / "cohort")
-    folder = masks(tmp_path / "net", cases, 0)
-    array = lesion(4).astype(np.float32)
+    cases = make_cohort(tmp_path / "cohort")
+    folder = write_masks(tmp_path / "net", cases, 0)
+    array = make_lesion(4).astype(np.float32)
     array[0, 0, 0] = value
     nib.save(nib.Nifti1Image(array, AFFINE), folder / "c4.nii.gz")
     with pytest.raises(UserError, match=r"c4\.nii\.gz holds .* where a mask has two values"):
@@ -256,11 +258,11 @@ def test_a_nifti_of_more_values_than_two_is_refused_by_name(tmp_path: Path, valu
 def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: Path) -> None:
     cases = {
         case_id: replace(case, site="seoul", person="", endpoints={"icu": case.endpoints["icu"], "death": np.nan})
-        for case_id, case in cohort(tmp_path / "cohort").items()
+        for case_id, case in make_cohort(tmp_path / "cohort").items()
     }
     rows = [(case_id, endpoint, 0.5) for case_id in cases for endpoint in ("icu", "death")]
     pd.DataFrame(rows, columns=["case_id", "endpoint", "probability"]).to_csv(tmp_path / "x.csv", index=False)
-    summary = summary_of(evaluate_predictions(name_models([tmp_path / "x.csv"]), cases, tmp_path / "report"))
+    summary = read_summary(evaluate_predictions(name_models([tmp_path / "x.csv"]), cases, tmp_path / "report"))
     assert summary["outcome"]["death"]["x"]["auroc"]["reason"] == "no case with a known outcome"
     constant = summary["outcome"]["icu"]["x"]
     assert constant["auroc"]["value"] == 0.5
@@ -268,7 +270,7 @@ def test_one_hospital_and_unknown_outcomes_are_reported_with_reasons(tmp_path: P
     assert {"site": "seoul", "endpoint": "death", "reason": "no case with a known outcome"} in summary["not_evaluable"]
 
 
-def test_predictions_are_called_after_their_file_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_predictions_are_named_after_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "theirs" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "theirs" / "inner")
     assert list(name_models([Path("..")])) == ["theirs"]

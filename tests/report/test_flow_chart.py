@@ -1,4 +1,4 @@
-"""The flow chart of cases kept and set aside."""
+"""The flow chart shows which cases were kept and which were set aside."""
 
 from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
 

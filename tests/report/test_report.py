@@ -1,4 +1,4 @@
-"""The report page: its figures, its tables, and that it asks for nothing."""
+"""The report page has its figures and tables, and requests nothing from a network."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What a report says of a study: the same image of two persons, hospitals told from their images, the flow of a run."""
+"""A report finds images that two persons share, probes for the hospital, and describes the flow of a run."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from kicc_ml.runs.folder import CONFIG, FLOW, PREDICTIONS
 SITES = ("seoul", "busan")
 
 
-def radiograph(folder: Path, site: str, number: int, marked: bool = False) -> Case:
+def write_radiograph(folder: Path, site: str, number: int, marked: bool = False) -> Case:
     """Noise with structure a thumbnail can see; ``marked`` has the plate of Busan in a corner."""
     generator = np.random.default_rng([number, ord(site[0])])
     grey = np.kron(generator.integers(60, 200, (16, 16)), np.ones((8, 8))).astype(np.uint8)
@@ -30,7 +30,7 @@ def radiograph(folder: Path, site: str, number: int, marked: bool = False) -> Ca
 
 
 def test_a_copy_saved_with_losses_for_another_person_is_found(tmp_path: Path):
-    cases = [radiograph(tmp_path, site, number) for site in SITES for number in range(6)]
+    cases = [write_radiograph(tmp_path, site, number) for site in SITES for number in range(6)]
     copy = tmp_path / "copy.jpg"
     Image.open(cases[0].cxr.files[0]).save(copy, quality=60)  # type: ignore[union-attr]
     cases.append(Case("other", "busan", "other", cxr=make_radiograph_series(copy, site="busan", patient="other")))
@@ -40,7 +40,7 @@ def test_a_copy_saved_with_losses_for_another_person_is_found(tmp_path: Path):
 
 @pytest.mark.parametrize("marked", [True, False])
 def test_a_hospital_is_told_by_its_plate_alone(tmp_path: Path, marked: bool):
-    cases = [radiograph(tmp_path, site, number, marked) for site in SITES for number in range(20)]
+    cases = [write_radiograph(tmp_path, site, number, marked) for site in SITES for number in range(20)]
     found = check_leakage(cases)
     assert [(probe["features"], probe["flagged"]) for probe in found["site_probe"]] == [("radiograph", marked)]
     assert found["pictures"] == {"radiograph": 40}

@@ -1,4 +1,4 @@
-"""Table 1: who the patients are, by hospital."""
+"""Table 1 describes the patients by hospital."""
 
 import math
 

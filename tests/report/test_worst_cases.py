@@ -1,4 +1,4 @@
-"""Which cases a report shows, and that their pictures are of the images they were predicted from."""
+"""A report shows the worst cases, with pictures of the images from which they were predicted."""
 
 import io
 from dataclasses import replace
@@ -20,7 +20,7 @@ from tests.support.finished_run import evaluate, outcome_run
 GREY_LEVELS = 6
 
 
-def film(folder: Path, number: int) -> Case:
+def write_radiograph(folder: Path, number: int) -> Case:
     """A patient whose radiograph is white over as many of its twenty columns as his number says."""
     grey = np.zeros((40, 200), np.uint8)
     grey[:, : 10 * (number + 1)] = 255
@@ -33,10 +33,10 @@ def film(folder: Path, number: int) -> Case:
 
 @pytest.fixture
 def cases(tmp_path: Path) -> dict[str, Case]:
-    return {case.case_id: case for case in (film(tmp_path, number) for number in range(12))}
+    return {case.case_id: case for case in (write_radiograph(tmp_path, number) for number in range(12))}
 
 
-def predictions(labels: list[int], risks: list[float]) -> pd.DataFrame:
+def make_predictions(labels: list[int], risks: list[float]) -> pd.DataFrame:
     """By the network, and by a clinical model that gives everybody 20 %; in no order."""
     ids = [f"c{number}" for number in range(len(labels))]
     rows = pd.DataFrame({"case_id": ids, "site": "seoul", "endpoint": "death", "label": np.array(labels, float)})
@@ -49,17 +49,17 @@ LABELS = [0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]
 RISKS = [0.10, 0.02, 0.11, 0.90, 0.12, 0.99, 0.13, 0.04, 0.14, 0.80, 0.15, 0.16]
 
 
-def white_columns(jpeg: bytes) -> int:
+def count_white_columns(jpeg: bytes) -> int:
     """Whose film it is: how many twentieths of its width are white, in the middle of the picture."""
     picture = np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"))
     return round(20 * (picture[picture.shape[0] // 2] > 255 - GREY_LEVELS).mean())
 
 
-def test_the_missed_events_the_false_alarms_and_the_median_case_are_shown_by_their_own_film(cases: dict[str, Case]):
-    shown = show_predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+def test_missed_events_false_alarms_and_the_median_case_show_their_own_radiograph(cases: dict[str, Case]):
+    shown = show_predicted_cases(make_predictions(LABELS, RISKS), cases, ["CXR"])
     numbers = [1, 7, 3, 9, 8]  # errors in order: .98 .96 .90 .80 .16 .15, and .14 is the seventh of twelve
     assert [one.caption.split(",")[0] for one in shown] == [f"c{number}" for number in numbers]
-    assert [white_columns(jpeg) for one in shown for jpeg in one.jpegs] == [number + 1 for number in numbers]
+    assert [count_white_columns(jpeg) for one in shown for jpeg in one.jpegs] == [number + 1 for number in numbers]
     assert ["median" in one.caption for one in shown] == [False] * 4 + [True]
     assert shown[0].caption == "c1, seoul: had the event; predicted risk: network 2.0 %, clinical 20.0 %"
     assert "c3, seoul: did not have the event; predicted risk: network 90.0 %" in shown[2].caption
@@ -67,14 +67,14 @@ def test_the_missed_events_the_false_alarms_and_the_median_case_are_shown_by_the
 
 @pytest.mark.parametrize("name", ["median", "label", "site", "error", "case_id"])
 def test_a_model_from_outside_may_be_called_like_a_column(cases: dict[str, Case], name: str):
-    rows = predictions(LABELS, RISKS).query("model == 'network'").assign(model=name)
+    rows = make_predictions(LABELS, RISKS).query("model == 'network'").assign(model=name)
     caption = show_predicted_cases(rows, cases, ["CXR"])[0].caption
     assert caption == f"c1, seoul: had the event; predicted risk: {name.replace('_', ' ')} 2.0 %"
 
 
 def test_at_most_five_of_an_endpoint_are_shown_and_nobody_twice(cases: dict[str, Case]):
     for count in range(1, 13):
-        shown = show_predicted_cases(predictions(LABELS[:count], RISKS[:count]), cases, ["CXR"])
+        shown = show_predicted_cases(make_predictions(LABELS[:count], RISKS[:count]), cases, ["CXR"])
         names = [one.caption.split(",")[0] for one in shown]
         assert 1 <= len(names) == len(set(names)) <= 5
 
@@ -82,7 +82,7 @@ def test_at_most_five_of_an_endpoint_are_shown_and_nobody_twice(cases: dict[str,
 def test_an_image_that_cannot_be_read_is_said_so_and_the_others_are_shown(cases: dict[str, Case]):
     path = cases["c1"].cxr.files[0]  # type: ignore[union-attr]
     path.write_bytes(path.read_bytes()[:-40])
-    shown = show_predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+    shown = show_predicted_cases(make_predictions(LABELS, RISKS), cases, ["CXR"])
     assert (shown[0].jpegs, len(shown[1].jpegs)) == ((), 1)
     assert "its radiograph cannot be shown" in shown[0].caption
     assert "c1.png" in shown[0].caption
@@ -91,16 +91,16 @@ def test_an_image_that_cannot_be_read_is_said_so_and_the_others_are_shown(cases:
 
 def test_a_film_with_text_burned_in_is_not_shown_since_it_may_be_a_name(cases: dict[str, Case]):
     cases["c1"] = replace(cases["c1"], cxr=replace(cases["c1"].cxr, reasons=("burned_in",)))
-    shown = show_predicted_cases(predictions(LABELS, RISKS), cases, ["CXR"])
+    shown = show_predicted_cases(make_predictions(LABELS, RISKS), cases, ["CXR"])
     assert [len(one.jpegs) for one in shown] == [0, 1, 1, 1, 1]
     assert "its radiograph is not shown: text is burned into the picture" in shown[0].caption
 
 
-def test_ct_and_radiograph_stand_side_by_side_and_only_what_the_network_saw(tmp_path: Path, cases: dict[str, Case]):
+def test_ct_and_radiograph_are_shown_only_if_the_network_saw_them(tmp_path: Path, cases: dict[str, Case]):
     nib.save(nib.Nifti1Image(np.zeros((16, 16, 8), np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
     ct = make_nifti_series(tmp_path / "ct.nii.gz", site="seoul", patient="1", units="hu")
     both = {"c1": Case("c1", "seoul", "p1", ct=ct, cxr=cases["c1"].cxr), "c2": Case("c2", "seoul", "p2")}
-    rows = predictions([1, 0], [0.1, 0.0]).query("model == 'network'").replace({"c1": "c2", "c0": "c1"})
+    rows = make_predictions([1, 0], [0.1, 0.0]).query("model == 'network'").replace({"c1": "c2", "c0": "c1"})
     assert [len(one.jpegs) for one in show_predicted_cases(rows, both, ["CT", "CXR"])] == [2, 0]
     assert [len(one.jpegs) for one in show_predicted_cases(rows, both, ["CT"])] == [1, 0]
     assert "without an image" in show_predicted_cases(rows, both, ["CT"])[1].caption

@@ -1,4 +1,4 @@
-"""Scans like the training hospitals' are within, scans that are not are named with the reason."""
+"""Scans like those of the training hospitals are within the limits; others are flagged with the reason."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ from kicc_ml.severity.domain_shift import (
 from tests.support.box_chest import AFFINE_RAS, chest
 
 
-def rows_of(hospitals: int = 6, each: int = 8) -> pd.DataFrame:
+def make_rows(hospitals: int = 6, each: int = 8) -> pd.DataFrame:
     """Scans of hospitals that differ in noise, slice distance and patients."""
     rng = np.random.default_rng(3)
     rows = []
@@ -41,7 +41,7 @@ def rows_of(hospitals: int = 6, each: int = 8) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def typical(**changes: float | None) -> Mapping[str, float | None]:
+def make_typical_features(**changes: float | None) -> Mapping[str, float | None]:
     plain: dict[str, float | None] = {
         **{"slice_mm": 2.0, "pixel_mm": 0.7, "lung_ml": 4200.0, "lung_hu": -845.0, "soft_hu": 42.0},
         **{"noise_hu": 17.0, "cut_percent": 1.0, "side_percent": 54.0},
@@ -82,7 +82,7 @@ def test_no_lungs_are_refused():
 
 
 def test_a_typical_scan_is_within():
-    assert fit_reference_distribution(rows_of()).find_out_of_range(typical()) == ()
+    assert fit_reference_distribution(make_rows()).find_out_of_range(make_typical_features()) == ()
 
 
 @pytest.mark.parametrize(
@@ -94,19 +94,24 @@ def test_a_typical_scan_is_within():
     ids=str,
 )
 def test_a_scan_that_is_unlike_them_is_outside_and_the_reason_has_value_and_range(changes):
-    (unlike,) = fit_reference_distribution(rows_of()).find_out_of_range(typical(**changes))
+    (unlike,) = fit_reference_distribution(make_rows()).find_out_of_range(make_typical_features(**changes))
     assert {unlike.feature: unlike.value} == changes
-    assert unlike.low <= typical()[unlike.feature] <= unlike.high
+    assert unlike.low <= make_typical_features()[unlike.feature] <= unlike.high
     assert not unlike.low <= unlike.value <= unlike.high
 
 
 def test_what_is_not_known_is_not_held_against_a_scan():
-    assert fit_reference_distribution(rows_of()).find_out_of_range(typical(slice_mm=None, pixel_mm=float("nan"))) == ()
+    assert (
+        fit_reference_distribution(make_rows()).find_out_of_range(
+            make_typical_features(slice_mm=None, pixel_mm=float("nan"))
+        )
+        == ()
+    )
 
 
 def test_few_good_scans_of_held_out_hospitals_are_called_outside():
     """Leave one hospital out: at most 5 % of good scans may be flagged."""
-    rows = rows_of(hospitals=10, each=20)
+    rows = make_rows(hospitals=10, each=20)
     flagged = []
     for site in rows["site"].unique():
         reference = fit_reference_distribution(rows[rows["site"] != site])
@@ -117,13 +122,13 @@ def test_few_good_scans_of_held_out_hospitals_are_called_outside():
 
 def test_cases_of_which_no_feature_is_known_are_no_reference():
     """As in a run of an earlier version, or of scans in other units."""
-    assert fit_reference_distribution(rows_of()[["site"]]) is None
-    assert fit_reference_distribution(rows_of()[["site"]].assign(noise_hu=np.nan)) is None
+    assert fit_reference_distribution(make_rows()[["site"]]) is None
+    assert fit_reference_distribution(make_rows()[["site"]].assign(noise_hu=np.nan)) is None
     assert fit_reference_distribution(pd.DataFrame()) is None
 
 
 def test_two_hospitals_cannot_say_what_a_third_looks_like():
-    assert fit_reference_distribution(rows_of(hospitals=2)) is None
+    assert fit_reference_distribution(make_rows(hospitals=2)) is None
     assert compute_involved_interval(10, [5, 6], [5, 6], ["a", "b"]) is None
 
 

@@ -1,4 +1,4 @@
-"""Features of a scan and of a film are those that were put into them."""
+"""Measured features of a CT and of a radiograph equal those with which the images were made."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A severity map as JSON, as a row and back: nothing is lost, and each name stands in one place."""
+"""A severity map is converted to JSON and to a row, and read back, without loss."""
 
 import json
 from dataclasses import fields, replace

@@ -1,4 +1,4 @@
-"""A chest of boxes with one lesion whose place is known."""
+"""Fixtures: a chest of boxes with one lesion at a known position."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A radiograph on its page: the film whole, its map where the opacity lies, sides only as its file states them."""
+"""The page of a radiograph shows the whole image, the map on the opacity, and sides only if the file states them."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def film() -> tuple[Volume, dict[str, np.ndarray]]:
     return Volume(grey, FRONTAL, "arbitrary"), {"right_lung": right, "left_lung": left, "lesion": lesion}
 
 
-def page_of(film, hanging: str) -> PatientPage:
+def make_page(film, hanging: str) -> PatientPage:
     volume, masks = film
     severity = grade_radiograph(masks, volume.affine_ras)
     severity = severity.without_sides if hanging == "otherwise" else severity
@@ -53,7 +53,7 @@ def test_a_large_film_is_thinned_and_keeps_its_proportion():
 
 
 def test_the_film_is_shown_with_its_figures_and_no_controls_of_a_ct(browser, page_path, film):
-    write_page(page_path, page_of(film, "stated"))
+    write_page(page_path, make_page(film, "stated"))
     page, faults = browser.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(page_path.as_uri())
@@ -87,23 +87,23 @@ def test_the_film_is_shown_with_its_figures_and_no_controls_of_a_ct(browser, pag
     ("hanging", "said"), [("unstated", "does not state the sides"), ("otherwise", "an unusual orientation")]
 )
 def test_sides_that_the_file_does_not_state_are_not_claimed(page_path, film, hanging: str, said: str):
-    page = page_of(film, hanging)
+    page = make_page(film, hanging)
     html = write_page(page_path, page).read_text(encoding="utf-8")
     assert said in html
     assert page.scan.display.make_payload()["sides"] is False
     assert ('<table class="thirds">' in html) == (hanging == "unstated")
 
 
-def test_a_film_unlike_the_others_says_by_what_in_both_languages(page_path, film):
+def test_a_radiograph_out_of_range_names_the_feature_in_both_languages(page_path, film):
     because = (OutOfRangeFeature("middle_grey", -23.6, -14.8, 70.3),)
-    odd = replace(page_of(film, "stated"), domain_check="outside", out_of_range=because)
+    odd = replace(make_page(film, "stated"), domain_check="outside", out_of_range=because)
     html = write_page(page_path, odd).read_text(encoding="utf-8")
     for text in ("below 0: inverted image", "반전된 사진", "-23.6", "-14.8 … 70.3"):
         assert text in html
 
 
 def test_the_list_has_the_extent_of_radiographs(tmp_path, film):
-    severity = page_of(film, "stated").scan.severity
+    severity = make_page(film, "stated").scan.severity
     html = write_listing(tmp_path / "index.html", [Entry("seoul_17", severity)]).read_text(encoding="utf-8")
     assert "Geographic extent" in html
     assert "<td>2</td>" in html

@@ -1,4 +1,4 @@
-"""The page as it is read: in Chromium, from disk, without a network."""
+"""The page works in Chromium, from disk, without a network."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,7 +55,7 @@ def opened(browser, page_path: Path, scan: Scan) -> Iterator:
     page.close()
 
 
-def orange(picture: np.ndarray) -> np.ndarray:
+def find_orange(picture: np.ndarray) -> np.ndarray:
     red, blue = picture[..., 0].astype(int), picture[..., 2].astype(int)
     return red - blue > 60
 
@@ -66,11 +66,11 @@ def test_nothing_is_asked_for_and_nothing_complained_of(shown):
 
 
 def test_a_lesion_of_the_right_lower_zone_is_drawn_on_the_left_and_low_down(opened):
-    drawn = orange(pixels(opened))
+    drawn = find_orange(pixels(opened))
     _, columns = np.nonzero(drawn)
     assert columns.mean() < drawn.shape[1] / 2
     opened.click("button[data-set='plane=coronal']")
-    rows, columns = np.nonzero(orange(pixels(opened)))
+    rows, columns = np.nonzero(find_orange(pixels(opened)))
     assert rows.mean() > pixels(opened).shape[0] * 0.6
     assert columns.mean() < drawn.shape[1] / 2
 
@@ -86,8 +86,8 @@ def test_it_opens_at_the_slice_with_most_lesion_and_scrolls_by_key_wheel_and_bar
         act()
         opened.wait_for_timeout(50)
         seen.append(pixels(opened))
-    assert orange(seen[0]).any()
-    assert not orange(seen[1]).any()
+    assert find_orange(seen[0]).any()
+    assert not find_orange(seen[1]).any()
     where = opened.inner_text(".where")
     assert where.startswith("2 /")
 
@@ -98,11 +98,11 @@ def test_window_opacity_and_map_change_the_picture(opened):
     soft = pixels(opened)
     assert (lung != soft).any()
     opened.evaluate("b => { b.value = 90; b.oninput(); }", opened.query_selector("input.opacity"))
-    assert orange(pixels(opened)).sum() >= orange(soft).sum()
+    assert find_orange(pixels(opened)).sum() >= find_orange(soft).sum()
     assert (pixels(opened) != soft).any()
     opened.focus(".viewer")
     opened.keyboard.press("m")
-    assert not orange(pixels(opened)).any()
+    assert not find_orange(pixels(opened)).any()
 
 
 def test_every_word_is_there_in_both_languages_and_one_is_shown(opened):
@@ -135,7 +135,7 @@ def test_previous_scan_stands_beside_with_the_change(browser, page_path: Path, s
     page.close()
 
 
-def test_a_previous_scan_whose_files_are_gone_is_told_by_its_figures_and_a_link(browser, page_path: Path, scan: Scan):
+def test_a_prior_scan_without_its_files_is_shown_by_its_values_and_a_link(browser, page_path: Path, scan: Scan):
     before = replace(
         scan, display=None, severity=replace(scan.severity, lesion_ml=20.0), days_before=6, link="../a.html"
     )
@@ -150,7 +150,7 @@ def test_a_previous_scan_whose_files_are_gone_is_told_by_its_figures_and_a_link(
     page.close()
 
 
-def test_dots_mark_what_the_model_is_unsure_of_when_asked(browser, page_path: Path, chest):
+def test_dots_mark_uncertain_voxels_on_request(browser, page_path: Path, chest):
     volume, masks = chest
     unsure = {**masks, "uncertain": masks["left_lung"]}
     severity = grade(unsure, volume.affine_ras, volume.array)

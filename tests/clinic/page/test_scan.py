@@ -1,4 +1,4 @@
-"""What the page is given: slices that keep HU, a map that is exact, axes as a radiologist looks at them."""
+"""The page gets slices that keep HU, an exact map, and the axes of a radiologist."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from kicc_ml.clinic.page.scan import (
 from kicc_ml.core.types import Volume
 
 
-def decoded_runs(text: str, size: int) -> np.ndarray:
+def decode_runs(text: str, size: int) -> np.ndarray:
     """Runs by the rule in the module's words: label in the upper two bits, length below."""
     runs = np.frombuffer(base64.b64decode(text), "<u2")
     labels = np.repeat(runs >> 14, runs & 0x3FFF)
@@ -27,7 +27,7 @@ def decoded_runs(text: str, size: int) -> np.ndarray:
     return labels
 
 
-def decoded_hu(jpeg: str) -> np.ndarray:
+def decode_hu(jpeg: str) -> np.ndarray:
     levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))), float)
     return np.interp(levels, LEVELS, KNOTS_HU)
 
@@ -36,7 +36,7 @@ def test_runs_give_back_every_voxel_even_of_runs_longer_than_one_number_holds():
     label = np.zeros((3, 200, 200), np.uint8)
     label[1, 50:60, 70:90] = 3
     label[2, :, :] = 1
-    np.testing.assert_array_equal(decoded_runs(encode_runs(label), label.size), label.ravel())
+    np.testing.assert_array_equal(decode_runs(encode_runs(label), label.size), label.ravel())
 
 
 def test_slices_run_from_head_to_foot_and_columns_to_the_patients_left(chest):
@@ -63,7 +63,7 @@ def test_both_windows_survive_the_picture(chest):
     volume, masks = chest
     scan = make_ct_display(volume, masks)
     middle = scan.label_zyx.shape[0] // 2
-    hu = decoded_hu(scan.slices[middle])
+    hu = decode_hu(scan.slices[middle])
     lung = scan.label_zyx[middle] == 1
     assert np.median(hu[lung]) == pytest.approx(-850, abs=8)
     assert np.median(hu[scan.label_zyx[middle] == 0]) == pytest.approx(40, abs=3)

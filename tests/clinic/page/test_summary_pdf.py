@@ -1,4 +1,4 @@
-"""The sheet holds the figures of the page; read back by another library's text extraction."""
+"""The sheet holds the values of the page, as the text extraction of another library reads them."""
 
 import io
 import shutil
@@ -28,7 +28,7 @@ def scan(chest) -> Scan:
     return Scan(make_ct_display(volume, masks), grade(masks, volume.affine_ras, volume.array), (3.0, 9.0))
 
 
-def words(pdf: bytes) -> str:
+def read_words(pdf: bytes) -> str:
     if shutil.which("pdftotext") is None:
         pytest.skip("no pdftotext here: apt-get install poppler-utils")
     return subprocess.run(
@@ -39,7 +39,7 @@ def words(pdf: bytes) -> str:
 def test_it_is_one_pdf_sheet_with_the_figures_of_the_page(scan: Scan, montage: Path):
     risks = (Risk("oxygen", 0.31, 0.22, 0.43, {"slope": "0.9"}, 0.18), Risk("icu", 0.07, None, None, {}))
     page = PatientPage("seoul_17", scan, risks=risks, risks_from="CT, 5 of 7", provenance={"model": "12ab"})
-    text = words(make_summary_pdf(page, montage))
+    text = read_words(make_summary_pdf(page, montage))
     assert text.count("\f") == 1
     for expected in (
         "seoul_17",
@@ -57,13 +57,15 @@ def test_it_is_one_pdf_sheet_with_the_figures_of_the_page(scan: Scan, montage: P
 
 
 def test_identity_is_printed_only_where_it_was_given(scan: Scan, montage: Path):
-    assert "HONG" not in words(make_summary_pdf(PatientPage("seoul_17", scan), montage))
-    assert "HONG" in words(make_summary_pdf(PatientPage("seoul_17", scan, identity={"Name": "HONG GILDONG"}), montage))
+    assert "HONG" not in read_words(make_summary_pdf(PatientPage("seoul_17", scan), montage))
+    assert "HONG" in read_words(
+        make_summary_pdf(PatientPage("seoul_17", scan, identity={"Name": "HONG GILDONG"}), montage)
+    )
 
 
 def test_unknown_figures_are_said_to_be_unknown(chest, montage: Path):
     volume, masks = chest
     severity = grade({"lung": masks["right_lung"] | masks["left_lung"], "lesion": masks["lesion"]}, volume.affine_ras)
     page = PatientPage("seoul_17", Scan(make_ct_display(volume, masks), severity))
-    assert "not available" in words(make_summary_pdf(page, montage))
+    assert "not available" in read_words(make_summary_pdf(page, montage))
     assert io.BytesIO(make_summary_pdf(page, montage)).read(5) == b"%PDF-"
