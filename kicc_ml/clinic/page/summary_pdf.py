@@ -52,7 +52,7 @@ def _draw_head(figure: Figure, page: PatientPage) -> None:
     figure.text(0.06, 0.928, escape_for_plot(heading), size=9.5)
     figure.text(0.06, 0.91, _get_word("research"), size=8.5, color="#8a3b00")
     ink = DOMAIN_CHECK_INK[page.domain_check]
-    figure.text(0.06, 0.884, _get_word(f"trust_{page.domain_check}"), size=10.5, weight="bold", color=ink)
+    figure.text(0.06, 0.884, _get_word(f"domain_{page.domain_check}"), size=10.5, weight="bold", color=ink)
     for line, feature in enumerate(page.out_of_range[:3]):
         usual = f"{_get_word('in_training')} {feature.low:.3g} … {feature.high:.3g}"
         reason = f"– {_get_word(feature.feature)}: {feature.value:.3g} ({usual})"

@@ -31,12 +31,12 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "upper": ("upper", "상부"),
     "middle": ("middle", "중부"),
     "lower": ("lower", "하부"),
-    "trust_inside": ("This scan is within the range on which the model was validated", "모델이 검증된 범위 안의 검사"),
-    "trust_outside": (
+    "domain_inside": ("This scan is within the range on which the model was validated", "모델이 검증된 범위 안의 검사"),
+    "domain_outside": (
         "This scan is outside the range on which the model was validated",
         "모델이 검증된 범위를 벗어난 검사",
     ),
-    "trust_unchecked": (
+    "domain_unchecked": (
         "This scan was not compared with the scans on which the model was validated",
         "모델이 검증된 검사들과 비교하지 않음",
     ),
@@ -91,12 +91,12 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "uncertain": ("the model is uncertain", "모델이 확신하지 못함"),
     "uncertain_of_film": ("of the lung fields uncertain", "폐야 중 불확실"),
     "uncertain_of": ("of the lung uncertain", "폐 중 불확실"),
-    "doubt_usual": ("as in other held-out cases", "다른 검증 검사들과 비슷함"),
-    "doubt_unusual": (
+    "uncertainty_usual": ("as in other held-out cases", "다른 검증 검사들과 비슷함"),
+    "uncertainty_unusual": (
         "more than in 19 of 20 held-out cases: check the map with care",
         "검증 검사의 95 %보다 많음: 지도를 주의해서 볼 것",
     ),
-    "doubt_unknown": ("not compared with other cases", "다른 검사와 비교하지 않음"),
+    "uncertainty_unknown": ("not compared with other cases", "다른 검사와 비교하지 않음"),
     "opacity": ("map opacity", "지도 불투명도"),
     "slice": ("slice", "단면"),
     "keys": (
