@@ -113,7 +113,7 @@ def test_a_sheet_that_fails_leaves_no_page(result: Result, tmp_path: Path, monke
     def broken(*given):
         raise OSError("disk full")
 
-    monkeypatch.setattr("kicc_ml.clinic.outputs.summary_pdf", broken)
+    monkeypatch.setattr("kicc_ml.clinic.outputs.make_summary_pdf", broken)
     with pytest.raises(OSError, match="disk full"):
         write_case_outputs(tmp_path / "case", result, make_patient_page(result, make_oof_cases(result), MODEL))
     assert not (tmp_path / "case").exists()

@@ -122,7 +122,7 @@ def test_a_patient_is_not_lost_when_no_object_can_be_made(tmp_path: Path, monkey
     def refuse(*_: object) -> None:
         raise ValueError(f"what is this: {tmp_path / 'SECRET'}")
 
-    monkeypatch.setattr("kicc_ml.clinic.new_scan.deliver_dicom", refuse)
+    monkeypatch.setattr("kicc_ml.clinic.new_scan.write_dicom_results", refuse)
     series, result = predicted(tmp_path)
     clinic = NewScanPipeline(NOTHING, MODEL, dicom=True)
     clinic(series, result, tmp_path / "out" / "seoul_1")
@@ -134,7 +134,7 @@ def test_a_full_disk_is_not_taken_for_a_faulty_tag(tmp_path: Path, monkeypatch: 
     def refuse(*_: object) -> None:
         raise TargetError("no space left")
 
-    monkeypatch.setattr("kicc_ml.clinic.new_scan.deliver_dicom", refuse)
+    monkeypatch.setattr("kicc_ml.clinic.new_scan.write_dicom_results", refuse)
     series, result = predicted(tmp_path)
     with pytest.raises(TargetError):
         NewScanPipeline(NOTHING, MODEL, dicom=True)(series, result, tmp_path / "out" / "seoul_1")
