@@ -139,13 +139,18 @@ def test_the_words_of_numpy_are_not_believed_where_there_is_room(tmp_path: Path,
         write()
 
 
-@pytest.mark.usefixtures("files_of_at_most_4096_bytes")
 def test_weights_and_checkpoints_that_do_not_fit_are_faults_of_the_target(tmp_path: Path):
     network = nn.Linear(100, 100)
     checkpoints = FoldCheckpoints(tmp_path, Mark("seoul", "", ""))
-    with pytest.raises(TargetError, match=r"w\.safetensors cannot be written: File too large"):
+    with (
+        files_of_at_most_4096_bytes(),
+        pytest.raises(TargetError, match=r"w\.safetensors cannot be written: File too large"),
+    ):
         write_weights(tmp_path / "w.safetensors", network, {}, "")
-    with pytest.raises(TargetError, match=r"last\.ckpt cannot be written: File too large"):
+    with (
+        files_of_at_most_4096_bytes(),
+        pytest.raises(TargetError, match=r"last\.ckpt cannot be written: File too large"),
+    ):
         checkpoints.save_checkpoint({"state_dict": network.state_dict()}, tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
 
