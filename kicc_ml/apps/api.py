@@ -97,13 +97,14 @@ def split_by_site(cases: Sequence[Case], val_fraction: float = 0.2, seed: int = 
     return leave_one_site_out(cases, val_fraction=val_fraction, seed=seed)
 
 
-def load_run(folder: str | Path, device: str = "auto", fast: bool = False) -> Segmenter:
+def load_run(folder: str | Path, device: str = "auto", fast: bool = False, trust: Sequence[str] = ()) -> Segmenter:
     """Load the networks of a trained segmentation run; nothing in the folder is executed.
 
     Args:
         folder: a run folder: one fold, or all of them as an ensemble.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU where there is one.
         fast: leave mirror images out: half the time, a little worse.
+        trust: Python packages, such as your own, that parts of the run may be taken from.
 
     Returns:
         what :func:`segment` takes.
@@ -111,7 +112,7 @@ def load_run(folder: str | Path, device: str = "auto", fast: bool = False) -> Se
     Raises:
         UserError: the folder holds no finished segmentation run, or the device is not there.
     """
-    return segmenter_of(load_folds(Path(folder)), device, fast=fast)
+    return segmenter_of(load_folds(Path(folder), trust), device, fast=fast)
 
 
 def segment(

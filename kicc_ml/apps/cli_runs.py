@@ -1,6 +1,6 @@
 """The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +47,9 @@ Private = Annotated[
 ]
 SameCohort = Annotated[Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")]
 Root = Annotated[Path | None, typer.Option(help="where the run's cohort lies, of a run that you did not train here")]
+Trust = Annotated[
+    list[str] | None, typer.Option(help="Python package whose parts a run may name; may be given several times")
+]
 
 #: Said after whatever wrote files that are not for others.
 IDENTIFIES = "{out} holds files that identify patients (name, number, dates): keep them inside the hospital"
@@ -70,6 +73,7 @@ def predict(
     outcome_run: OutcomeRun = None,
     clinical: Table = None,
     score_run: ScoreRun = None,
+    trust: Trust = None,
 ) -> None:
     """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped.
 
@@ -79,7 +83,7 @@ def predict(
     --push or --identified the folder holds files that do.
     """
     if not source:
-        return _predict_table(outcome_run or run, clinical, out)
+        return _predict_table(outcome_run or run, clinical, out, trust or ())
     from kicc_ml.clinic.held_out_case import add_run, describe_model, read_oof_cases
     from kicc_ml.clinic.new_scan import NewScanPipeline, load_outcomes
     from kicc_ml.prediction.new_radiograph_scores import score_model
@@ -87,9 +91,9 @@ def predict(
     from kicc_ml.runs.folder import load_folds
     from kicc_ml.runs.start_line import describe_prediction
 
-    folds, held_out = load_folds(run), read_oof_cases(run)
+    folds, held_out = load_folds(run, trust or ()), read_oof_cases(run)
     segmenter = segmenter_of(folds, device, fast=fast)
-    model, outcomes = describe_model(folds, held_out), load_outcomes(outcome_run, clinical)
+    model, outcomes = describe_model(folds, held_out), load_outcomes(outcome_run, clinical, trust or ())
     model = add_run(model, "outcome run", outcomes.model.trained) if outcomes else model
     scores = score_model(score_run, segmenter.canonical.modality)
     model = add_run(model, "score run", scores.folds) if scores else model
@@ -100,7 +104,7 @@ def predict(
     _predict(segmenter, clinic, out, series.set_aside)
 
 
-def _predict_table(run: Path, table: Path | None, out: Path) -> None:
+def _predict_table(run: Path, table: Path | None, out: Path, trust: Collection[str] = ()) -> None:
     """Predict the patients of a table without images, write their risks, and end."""
     from kicc_ml.cohort.patient_table import read_table_cases
     from kicc_ml.core.files import make_folder, write_table
@@ -110,7 +114,7 @@ def _predict_table(run: Path, table: Path | None, out: Path) -> None:
 
     if table is None:
         raise UserError("say whom to predict: scans with -i SOURCE, or the patients of a table with --clinical TABLE")
-    model, cases = outcome_model(run), list(index_by_id(read_table_cases(table)).values())
+    model, cases = outcome_model(run, trust), list(index_by_id(read_table_cases(table)).values())
     with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
         rows, without = predict_table(model, cases)
         write_table(out / OUTCOMES, rows)
@@ -184,7 +188,14 @@ def compare(
     console.print(make_comparison_table(rows))
 
 
-def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCohort = None, root: Root = None) -> None:
+def export(
+    run: HeldOutRun,
+    out: Private,
+    push: Push = "",
+    outcome_run: SameCohort = None,
+    root: Root = None,
+    trust: Trust = None,
+) -> None:
     """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture, PDF; of radiographs SR and picture.
 
     The objects are for the archives of these hospitals and identify patients; the run folder stays free of them.
@@ -195,8 +206,9 @@ def export(run: HeldOutRun, out: Private, push: Push = "", outcome_run: SameCoho
     from kicc_ml.runs.folder import load_folds
     from kicc_ml.runs.run_cohort import RunCohort
 
-    folds = load_folds(run)
-    cases = index_by_id(RunCohort(root).read(folds[0].settings, folds[0].folder.parent))
+    folds = load_folds(run, trust or ())
+    cohort = RunCohort(root, trust=tuple(trust or ()))
+    cases = index_by_id(cohort.read(folds[0].settings, folds[0].folder.parent))
     outcomes = outcome_record(outcome_run) if outcome_run else OutcomeRecord()
     make_private_folder(out, folds[0].folder.parent)
     with hold(out / LOCK, f"the folder {out}"):

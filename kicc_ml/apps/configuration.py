@@ -13,11 +13,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kicc_ml.apps.leftovers import drop_leftovers
 from kicc_ml.apps.overrides import as_typed, escaped
 from kicc_ml.core.errors import UserError, is_full, iterate_causes, make_target_error
+from kicc_ml.core.parts import TARGET, find_part, targets_in
 from kicc_ml.core.shown import OncePerMessage, PlainTextFormatter, say
 
 
@@ -29,7 +31,7 @@ def _configs() -> Path:
 
 CONFIGS = _configs()
 
-#: All that a configuration may call. ``instantiate`` alone would reach ``open`` or ``pandas.read_pickle``.
+#: What this project ships for a configuration to call. A run says of anything else which package it came from.
 CALLABLE = frozenset(
     {
         "kicc_ml.cohort.repository.repository",
@@ -55,6 +57,7 @@ CALLABLE = frozenset(
         "kicc_ml.cohort.public.clinical_tables.catanzaro",
         "kicc_ml.cohort.public.clinical_tables.wuhan",
         "kicc_ml.runs.run_cohort.RunCohort",
+        "kicc_ml.core.regions.make_region_set",
         "kicc_ml.cohort.splits.leave_one_site_out",
         "kicc_ml.cohort.splits.site_kfold",
         "kicc_ml.cohort.splits.site_pairs",
@@ -65,37 +68,45 @@ CALLABLE = frozenset(
         "kicc_ml.data.augment.transform.AugmentConfig",
         "kicc_ml.data.canonical.CanonicalCT",
         "kicc_ml.data.canonical.CanonicalCXR",
+        "kicc_ml.models.losses.MaskedDiceCrossEntropy",
+        "kicc_ml.models.losses.MaskedCrossEntropy",
+        "kicc_ml.models.losses.OnKnownRegions",
+        "kicc_ml.models.schedule.decayed",
         "kicc_ml.models.segmentation.SegmentationTask",
         "kicc_ml.models.outcome.OutcomeTask",
         "kicc_ml.prediction.segmentation.held_out_segmentation",
         "kicc_ml.prediction.outcome.held_out_outcome",
         "kicc_ml.prediction.radiograph_scores.held_out_severity",
         "kicc_ml.training.extent.held_out_extent",
+        "monai.networks.nets.UNet",
+        "monai.networks.nets.DynUNet",
+        "monai.networks.nets.SegResNet",
+        "kicc_ml.models.slice_unet.SliceUNet",
+        "kicc_ml.models.outcome.OutcomeNetwork",
+        "torch.optim.AdamW",
         "pytorch_lightning.Trainer",
     }
 )
 
 
 def build(node: DictConfig | Mapping[str, Any]) -> Any:
-    """``hydra.utils.instantiate`` for what is in ``CALLABLE``; raises UserError for any other ``_target_``.
+    """``hydra.utils.instantiate`` for what the user typed, or laid into a folder of settings of one's own.
 
     What needs live objects is ``_partial_: true`` in its file and called with them afterwards, since Hydra would turn
-    dataclasses handed to it into configurations.
+    dataclasses handed to it into configurations. Raises UserError for a ``_target_`` that cannot be imported. Settings
+    that came with a run folder never get here.
     """
-    for target in _targets(node):
-        if target not in CALLABLE:
-            raise UserError(f"the configuration names {target}, which is not among what this project may call")
     values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if isinstance(node, DictConfig) else node
+    for target in targets_in(values):
+        find_part(target)
     return instantiate(_escaped(_escaped(values)), _convert_="all")  # instantiate looks for references twice
 
 
-def _targets(node: Any) -> list[str]:
-    if isinstance(node, ListConfig | list | tuple):
-        return [target for item in node for target in _targets(item)]
-    if not isinstance(node, DictConfig | dict):
+def build_each(nodes: DictConfig | None) -> list[Any]:
+    """Each part of a mapping by name, or the one part that it is."""
+    if not nodes:
         return []
-    own = [node["_target_"]] if "_target_" in node else []
-    return own + [target for value in node.values() for target in _targets(value)]
+    return [build(nodes)] if TARGET in nodes else [build(node) for node in nodes.values() if node is not None]
 
 
 def _escaped(values: Any) -> Any:
@@ -110,7 +121,12 @@ def _escaped(values: Any) -> Any:
 def configuration(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with overrides as typed on the command line."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose(name, overrides=as_typed(overrides))
+        return in_own_words(compose(name, overrides=as_typed(overrides)))
+
+
+def in_own_words(cfg: DictConfig) -> DictConfig:
+    """A composed configuration, with nothing left of parts that the user has put others in place of."""
+    return drop_leftovers(cfg, CONFIGS, CALLABLE)
 
 
 def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:

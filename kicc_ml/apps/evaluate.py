@@ -7,7 +7,7 @@ python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR runs
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,13 +21,14 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.apps.command_line import run_once
-from kicc_ml.apps.configuration import CONFIGS, build, log_to_terminal, with_clear_errors
+from kicc_ml.apps.configuration import CONFIGS, build, in_own_words, log_to_terminal, with_clear_errors
 from kicc_ml.clinic.held_out_case import OofCase, describe_model, read_masks
 from kicc_ml.clinic.outputs import OofCases
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import format_yaml
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
+from kicc_ml.core.regions import CHEST, RegionSet
 from kicc_ml.core.shown import format_count, say
 from kicc_ml.core.types import Case, Modality, Volume, index_by_id
 from kicc_ml.data.masks import reference_masks
@@ -58,6 +59,7 @@ from kicc_ml.runs.folder import (
     fold_folders,
     load_fold,
     read_fold_settings,
+    refuse_untrusted_run,
 )
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
@@ -85,15 +87,21 @@ class Scores:
 
 
 def evaluate_runs(
-    runs: Sequence[Path], together: Path | None = None, cohorts: Mapping[Path, RunCohort] = MappingProxyType({})
+    runs: Sequence[Path],
+    together: Path | None = None,
+    cohorts: Mapping[Path, RunCohort] = MappingProxyType({}),
+    trust: Collection[str] = (),
 ) -> Path:
     """Score each run and write its report into it; of several parts, one over all into ``together``. Returns the last.
 
     Runs that are no parts of one another (``together`` None) stay apart, but where one was divided by patient and one
     by hospital, both show the gap; then the first page is returned. Each gets ``cases.csv summary.json report.html``,
-    and a montage and a page beside the severity map of each case. ``cohorts`` says where those of the runs lie.
+    and a montage and a page beside the severity map of each case. ``cohorts`` says where those of the runs lie,
+    ``trust`` names packages whose parts they may name.
     """
-    scores = [score(run, cohorts.get(run, RunCohort())) for run in runs]
+    for run in runs:
+        refuse_untrusted_run(run, trust)
+    scores = [score(run, cohorts.get(run, RunCohort(trust=tuple(trust)))) for run in runs]
     of_run = dict(zip(runs, scores, strict=True))
     gap = compute_gap(
         {run: read_division(one.folds[0]) for run, one in of_run.items()},
@@ -102,7 +110,7 @@ def evaluate_runs(
     pages = [write_results(run, one, gap) for run, one in of_run.items()]
     outcomes = next((outcome_record(run) for run, one in zip(runs, scores, strict=True) if len(one.predictions)), None)
     for one in scores:
-        write_pages(one, outcomes or OutcomeRecord())
+        write_pages(one, outcomes or OutcomeRecord(), trust)
     if together is None or len(runs) == 1:
         return pages[0]
     cases = pd.concat([one.cases for one in scores], ignore_index=True)
@@ -128,8 +136,9 @@ def score(run: Path, cohort: RunCohort) -> Scores:
         [check(table, folder / PREDICTIONS, cases[folder]) for folder, table in tables.items() if column in table]
         for column, check in (("probability", check_outcomes), ("score", check_scores))
     )
+    regions = {folder: read_fold_settings(folder).region_set for folder in folds}
     segmented = [
-        score_segmented(row, cases[folder], case_folder(folder.parent, str(row["case_id"])))
+        score_segmented(row, cases[folder], case_folder(folder.parent, str(row["case_id"])), regions[folder])
         for folder, table in tables.items()
         if not {"probability", "score"} & set(table)
         for _, row in track(list(table.iterrows()), description=f"score {folder.name}")
@@ -142,22 +151,18 @@ def score(run: Path, cohort: RunCohort) -> Scores:
     return Scores(rows, predictions, folds, make_groups(everyone.values()), scored, everyone)
 
 
-def write_pages(scores: Scores, outcomes: OutcomeRecord) -> None:
+def write_pages(scores: Scores, outcomes: OutcomeRecord, trust: Collection[str] = ()) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
     held_out = OofCases(scores.cases)
     for folder in scores.folds:
         of_cases = zip(scores.cases["case_id"].map(str), scores.cases["fold"].map(str), strict=True)
-        of_fold = [case_id for case_id, fold_name in of_cases if _is_of(folder, fold_name)]
+        of_fold = [case_id for case_id, fold_name in of_cases if fold_folder(folder.parent, fold_name) == folder]
         if of_fold and (folder.parent / SEVERITY).is_dir():  # an outcome run beside it has folds of the same names
-            fold = load_fold(folder)
+            fold = load_fold(folder, trust)
             model, modality = describe_model([fold], held_out), fold.canonical.modality
             for case_id in track(of_fold, description=f"pages {folder.name}"):
                 held = OofCase(scores.everyone[case_id], case_folder(folder.parent, case_id), outcomes, modality)
                 held.write_page(held_out, model)
-
-
-def _is_of(folder: Path, fold: str) -> bool:
-    return fold_folder(folder.parent, fold) == folder
 
 
 def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -179,7 +184,9 @@ def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[s
     return {folder: read[name[folder]] for folder in folds}
 
 
-def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> dict[Any, Any]:
+def score_segmented(
+    row: pd.Series, cases: Mapping[str, Case], folder: Path, regions: RegionSet = CHEST
+) -> dict[Any, Any]:
     """One row of ``cases.csv``: what was predicted, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
     modality = row.get("modality", "CT")
@@ -189,7 +196,7 @@ def score_segmented(row: pd.Series, cases: Mapping[str, Case], folder: Path) -> 
         )
     volume = read_volume(series)
     predicted = read_masks(folder, volume)
-    reference = reference_masks(case, volume, modality)
+    reference = reference_masks(case, volume, modality, regions)
     spacing_mm = volume.spacing_mm if volume.spacing_known else None
     severity, lesion = read_severity(folder), reference.get("lesion")
     title, hidden = folder.name, has_burned_in_text(series)
@@ -254,31 +261,28 @@ def print_results(page: Path) -> int:
     return 3 if summary["quarantined"] else 0
 
 
-def cohort_of(cfg: DictConfig, *, read: bool) -> Any:
-    """The cohort that the user names: its cases where they are to be ``read``, else where it lies."""
-    return build(cfg) if read else cohort_place(cfg)
-
-
-def cohort_place(cfg: DictConfig) -> RunCohort:
+def cohort_place(cfg: DictConfig, trust: Collection[str] = ()) -> RunCohort:
     """Where the cohort of some settings lies."""
-    return RunCohort(**{name: cfg[name] for name in PLACES if cfg.get(name)})
+    return RunCohort(**{name: cfg[name] for name in PLACES if cfg.get(name)}, trust=tuple(trust))
 
 
-def paths_of(given: str | Sequence[str] | None) -> list[Path]:
-    """One path or several, as a setting holds them."""
-    return [Path(path) for path in ([given] if isinstance(given, str) else given or ())]
+def names_of(given: str | Sequence[str] | None) -> list[str]:
+    """One name or several, as a setting holds them."""
+    return [given] if isinstance(given, str) else list(given or ())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    runs, predictions = (paths_of(given) for given in (cfg.runs, cfg.predictions))
-    cohort = cohort_of(cfg.cohort, read=bool(predictions))
+    cfg = in_own_words(cfg)
+    runs, predictions = ([Path(name) for name in names_of(given)] for given in (cfg.runs, cfg.predictions))
+    trust = names_of(cfg.trust)
+    cohort = build(cfg.cohort) if predictions else cohort_place(cfg.cohort, trust)
     if predictions and not isinstance(cohort, RunCohort):
         named = name_models(predictions)
         folder = Path(cfg.report_dir or f"reports/{make_path_name('_'.join(named))}")
         page = evaluate_predictions(named, index_by_id(cohort), folder, runs)
     elif runs and not predictions:
-        page = evaluate_runs(runs, cohorts=dict.fromkeys(runs, cohort))
+        page = evaluate_runs(runs, cohorts=dict.fromkeys(runs, cohort), trust=trust)
     else:
         raise UserError(
             "say what to judge: python evaluate.py runs=runs/NAME, or predictions=CSV_OR_FOLDER cohort=NAME"

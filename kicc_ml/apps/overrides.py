@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 #: Settings that are paths, by the last part of their key.
 PATHS = frozenset({"root", "runs", "predictions", "ckpt_path", "features_from", "run_dir", "store_dir", "report_dir"})
 PATHS |= {"index_cache", "folder", "dir", "searchpath"}
+WEIGHTS = "network.weights"
 #: Settings that are names; they too may look like numbers, but a comma lists several.
 NAMES = frozenset({"name", "fold", "site_pattern"})
 SETTING = re.compile(r"(?P<key>\+{0,2}[\w./@-]+)=(?P<value>.*)", re.DOTALL)
@@ -54,7 +55,7 @@ def _as_typed(argument: str) -> str:
     last = key.rsplit(".")[-1].lstrip("+")
     if value in NOTHING:
         return argument
-    if last in PATHS:
+    if last in PATHS or key.lstrip("+") == WEIGHTS:
         return _path(key, value)
     if last in NAMES and not value.startswith(("[", *QUOTES)) and "${" not in value and "," not in value:
         return setting(key, value)

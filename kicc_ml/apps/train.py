@@ -6,14 +6,13 @@ python train.py experiment=lesion_ct split.fold=NAME         one fold
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -22,6 +21,8 @@ from torch import nn
 from kicc_ml.apps.configuration import (
     CONFIGS,
     build,
+    build_each,
+    in_own_words,
     log_to_terminal,
     plain,
     quieten_libraries,
@@ -30,6 +31,8 @@ from kicc_ml.apps.configuration import (
 )
 from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
+from kicc_ml.apps.fold_settings import mark_of, settings_of
+from kicc_ml.apps.own_parts import own_loggers, own_packages, parts_of_task, splits_of, start_from_weights, with_flow
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
@@ -37,14 +40,14 @@ from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.shown import say
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
+from kicc_ml.data.own_transforms import NO_TRANSFORMS, transforms_of
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.models.baselines.tabular import clinical_bf, endpoints_be
 from kicc_ml.models.ema import averaged_weights
-from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, read_checkpoint, refuse_foreign
-from kicc_ml.models.networks import build_network
-from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, load_best, read_checkpoint, refuse_foreign
+from kicc_ml.models.networks import build_own_network
+from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
-from kicc_ml.prediction.outcome import recalibrate
+from kicc_ml.prediction.outcome import fit_inputs, recalibrate
 from kicc_ml.prediction.segmentation import with_lesion_threshold
 from kicc_ml.runs.folder import (
     FLOW,
@@ -59,26 +62,13 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
 from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields
-from kicc_ml.runs.run_cohort import (
-    RunCohort,
-    cases_of_run,
-    key_of_cohort,
-    note_cohort,
-    record_of_cohort,
-    without_places,
-)
-from kicc_ml.runs.settings import digest_of
+from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort, record_of_cohort
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import with_extent
 from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
 from kicc_ml.training.progress_bar import TrainingProgressBar
-
-#: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
-NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts"})
-#: Settings that may change when a checkpoint is taken up: for how long and on what is trained, what becomes of it.
-MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})
 
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
@@ -100,7 +90,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     data = data_module(planned_cfg, everybody, whole(everybody))
     data.prepare_data()
     data.setup()
-    splits = build(cfg.split)(data.train_cases)
+    splits = splits_of(cfg, data.train_cases)
     for split in splits:
         with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
     settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
@@ -139,12 +129,12 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
     data.setup()
     about, network = about_data(data), None
     if cfg.network is not None:  # an experiment may be of baselines alone
-        network = build_network(plain(cfg.network), about.sizes)
+        network = build_own_network(plain(cfg.network), about.sizes)
         if not fit(cfg, network, data, folder, mark_of(settings, split)).is_global_zero:
             return
         if about.regions:
-            about = with_lesion_threshold(network, about, data)
-        if isinstance(network, OutcomeNetwork):
+            about = with_lesion_threshold(network, about, data, data.store.regions)
+        if about.endpoints:
             recalibrate(network, data)
         save_network(folder, network, about, settings)
     else:
@@ -157,13 +147,14 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
 def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark) -> pl.Trainer:
     """Train the network. It ends with its best weights, and where it was trained: Lightning leaves it on the CPU."""
     checkpoint = checkpoint_of(cfg, folder, mark)
-    if isinstance(network, OutcomeNetwork):
+    freezing = start_from_weights(cfg, network)
+    if isinstance(network, FitsInputs):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
-    task = build(cfg.model)(network)
+    task = build(cfg.model)(network, **parts_of_task(cfg))
     checkpoints = FoldCheckpoints((folder / CHECKPOINTS).resolve(), mark)
     trainer = build(cfg.trainer)(
-        logger=loggers(folder, checkpoint),
-        callbacks=callbacks(folder, task, data.split),
+        logger=[*loggers(folder, checkpoint), *own_loggers(cfg, folder)],
+        callbacks=[*callbacks(folder, task, data.split), *freezing, *build_each(cfg.callbacks)],
         default_root_dir=folder,
         plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
         **strategy_in(environment, cfg.trainer),
@@ -179,9 +170,10 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
 
 def report(parts: Sequence[DictConfig]) -> int:
     """Scores, report and severity maps of each part and, of several, of all together. Returns the exit status."""
-    cohorts = {Path(cfg.run_dir): replace(cohort_place(cfg.cohort), as_trained=True) for cfg in parts}
+    trust = {package for cfg in parts for package in own_packages(plain(cfg))}
+    cohorts = {Path(cfg.run_dir): replace(cohort_place(cfg.cohort, trust), as_trained=True) for cfg in parts}
     runs = list(cohorts)
-    return print_results(evaluate_runs(runs, runs[0].parent, cohorts))
+    return print_results(evaluate_runs(runs, runs[0].parent, cohorts, trust))
 
 
 def cohort_of(cfg: DictConfig) -> Cohort:
@@ -189,7 +181,7 @@ def cohort_of(cfg: DictConfig) -> Cohort:
     cohort = build(cfg.cohort)
     if isinstance(cohort, RunCohort):
         raise UserError("cohort=of_run is for evaluate.py; name the cohort to train on, for example cohort=repository")
-    return cohort
+    return with_flow(cohort)
 
 
 def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
@@ -209,35 +201,16 @@ def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
-    return build(cfg.data)(cases=cases, split=split, store=VolumeStore(Path(cfg.store_dir)), seed=cfg.seed)
+    transforms = transforms_of(plain(cfg.transforms))
+    own = {"transforms": transforms} if transforms != NO_TRANSFORMS else {}
+    store = VolumeStore(Path(cfg.store_dir), build(cfg.task.regions))
+    return build(cfg.data)(cases=cases, split=split, store=store, seed=cfg.seed, **own)
 
 
 def whole(cases: Sequence[Case]) -> Split:
     """A split that is none, to find out which cases can be used before they are divided."""
     persons = {case.case_id: case.person for case in cases}
     return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)
-
-
-def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
-    """What a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
-    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
-    settings["cohort"] = without_places(settings["cohort"]) | key_of_cohort(settings["cohort"])
-    settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
-    return settings | {"split": settings["split"] | {"fold": fold}}
-
-
-def mark_of(settings: Mapping[str, Any], split: Split) -> Mark:
-    """Whose the checkpoints of a fold are: its cases, and what its weights depend on."""
-    weighty = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
-    return Mark(split.fold, digest_of(weighty), digest_of(asdict(split)))
-
-
-def fit_inputs(
-    network: OutcomeNetwork, cases: Sequence[Case], features: Sequence[str], endpoints: Sequence[str]
-) -> None:
-    """Fit scaling and imputation, and start at the prevalence; on the fold's training cases alone."""
-    prevalence_e = torch.from_numpy(endpoints_be(cases, endpoints)).nanmean(0).nan_to_num(0.5).float()
-    network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
 
 
 def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
@@ -273,17 +246,11 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     ]
 
 
-def load_best(task: pl.LightningModule, trainer: pl.Trainer, checkpoints: FoldCheckpoints) -> None:
-    """Take the weights of the best checkpoint; the last ones stay where nobody was held back to select on."""
-    callback = trainer.checkpoint_callback
-    if isinstance(callback, ModelCheckpoint) and callback.monitor and (path := callback.best_model_path):
-        task.load_state_dict(checkpoints.load_checkpoint(path)["state_dict"])
-
-
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """One fold, or for a sweeper of the user's own a whole cross-validation. Returns how well it did on validation."""
     quieten_libraries()
+    cfg = in_own_words(cfg)
     if cfg.split.fold is None:
         return run_in_one_job(cfg, prepare, train, report)
     train(cfg)

@@ -103,13 +103,13 @@ class OofCase:
 
 
 def read_masks(folder: Path, volume: Volume) -> dict[str, np.ndarray]:
-    """Read the masks of a predicted case: bool ``[x, y, z]`` by region.
+    """Read the masks of a predicted case: bool ``[x, y, z]`` by region. A mask may cover the whole scan.
 
     Raises:
         UserError: a mask cannot be read, or its shape differs from that of its scan ``volume``.
     """
     paths = {path.name.removesuffix(REGION_SUFFIX): path for path in sorted(folder.glob(f"*{REGION_SUFFIX}"))}
-    masks = {region: read_mask(path)[0] for region, path in paths.items()}
+    masks = {region: read_mask(path, region, {1: region})[0] for region, path in paths.items()}
     for region, mask_xyz in masks.items():
         if mask_xyz.shape[: volume.array.ndim] != volume.array.shape:
             sizes = (" x ".join(map(str, shape)) for shape in (mask_xyz.shape, volume.array.shape))

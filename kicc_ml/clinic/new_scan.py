@@ -1,7 +1,7 @@
 """Process the new scans of a hospital: refuse unsuitable ones, and write pages and DICOM results of the others."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -75,8 +75,13 @@ class OutcomePredictor:
         return self.model.risks(image, known), self.model.basis(image, known)
 
 
-def load_outcomes(run: Path | None, table: Path | None) -> OutcomePredictor | None:
+def load_outcomes(run: Path | None, table: Path | None, trust: Collection[str] = ()) -> OutcomePredictor | None:
     """Load the predictor of outcomes; None without an outcome run.
+
+    Args:
+        run: the run folder of an outcome experiment.
+        table: a clinical table.
+        trust: packages whose parts the run may name.
 
     Raises:
         UserError: there is a clinical table but no outcome run, or the run needs a table and there is none.
@@ -85,7 +90,7 @@ def load_outcomes(run: Path | None, table: Path | None) -> OutcomePredictor | No
         if table is not None:
             raise UserError("--clinical needs a run that predicts outcomes; name it with --outcome-run")
         return None
-    model = outcome_model(run)
+    model = outcome_model(run, trust)
     if table is None and not model.folds:
         raise UserError(f"{run} predicts from the clinical table alone; name the table with --clinical")
     return OutcomePredictor(model, read_patients(table) if table else None)

@@ -38,33 +38,39 @@ class Misplaced:
     why: str
 
 
-def checked_labels(labels: Labels) -> Labels:
-    """Return the labels unchanged. Raises UserError if a value is no whole number above 0, or a name no region."""
+def checked_labels(labels: Labels, names: Sequence[str] = MASK_NAMES) -> Labels:
+    """Return the labels unchanged. Raises UserError if a value is no whole number above 0, or its region no name."""
     for value, region in labels.items():
-        if not isinstance(value, int) or value < 1 or region not in MASK_NAMES:
+        if not isinstance(value, int) or value < 1 or region not in names:
             raise UserError(
                 f"masks.labels: {value}: {region}; give whole numbers from 1 up, each with a region "
-                f"({', '.join(MASK_NAMES)})"
+                f"({', '.join(names)})"
             )
     return labels
 
 
-def mask_folders(root: Path, key: bytes, labels: Labels = NO_LABELS) -> dict[str, Mapping[str, Path]]:
+def mask_folders(
+    root: Path, key: bytes, labels: Labels = NO_LABELS, names: Sequence[str] = MASK_NAMES
+) -> dict[str, Mapping[str, Path]]:
     """Find the mask files, by pseudonym of the series or radiograph, then by region.
 
     If ``labels`` are stated, a region without a file of its own is read from ``labels.nii.gz``, or from the only file
-    of its folder.
+    of its folder. ``names`` are the regions.
     """
-    return {make_pseudonym(key, folder.name): _files(folder, labels) for folder in _folders(root)}
+    return {make_pseudonym(key, folder.name): _files(folder, labels, names) for folder in _folders(root)}
 
 
-def warn_of_masks_without_partner(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> None:
+def warn_of_masks_without_partner(
+    root: Path, series: Sequence[Series], key: bytes, labelled: bool = False, names: Sequence[str] = MASK_NAMES
+) -> None:
     """Log the entries of the masks folder that are not used, and the remedy."""
-    for why, count in Counter(one.why for one in misplaced_masks(root, series, key, labelled)).items():
+    for why, count in Counter(one.why for one in misplaced_masks(root, series, key, labelled, names)).items():
         logger.warning("%s: %d not used: %s; %s", root / FOLDER, count, why, REMEDY)
 
 
-def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: bool = False) -> Iterator[Misplaced]:
+def misplaced_masks(
+    root: Path, series: Sequence[Series], key: bytes, labelled: bool = False, names: Sequence[str] = MASK_NAMES
+) -> Iterator[Misplaced]:
     """List the mask folders that match no series, and the files whose name is not a region."""
     uids = {one.uid for one in series}
     for folder in _folders(root):
@@ -72,7 +78,7 @@ def misplaced_masks(root: Path, series: Sequence[Series], key: bytes, labelled: 
         if name not in uids:
             yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", _why_of_folder(folder.name, series, key))
         for path in sorted(folder.iterdir()):
-            known = strip_suffix(path) in MASK_NAMES or (labelled and strip_suffix(path) == LABEL_FILE)
+            known = strip_suffix(path) in names or (labelled and strip_suffix(path) == LABEL_FILE)
             used = _is_dicom(path) or (known and path.name.endswith(NIFTI_SUFFIXES))
             if path.name[0] != "." and not used:
                 yield Misplaced(f"{FOLDER}/{name} (a pseudonym)", "files whose name is no region")
@@ -90,12 +96,12 @@ def _folders(root: Path) -> list[Path]:
     return sorted(folder for folder in (root / FOLDER).glob("*") if folder.is_dir())
 
 
-def _files(folder: Path, labels: Labels) -> Mapping[str, Path]:
+def _files(folder: Path, labels: Labels, names: Sequence[str]) -> Mapping[str, Path]:
     there = {strip_suffix(path): path for path in sorted(folder.iterdir()) if path.name.endswith(NIFTI_SUFFIXES)}
-    files = {region: there[region] for region in MASK_NAMES if region in there}
+    files = {region: there[region] for region in names if region in there}
     source = there.get(LABEL_FILE) or (next(iter(there.values())) if len(there) == 1 else None)
     if labels and source:
-        named = [region for region in MASK_NAMES if is_known(region, labels.values())]
+        named = [region for region in names if region in labels.values() or is_known(region, labels.values())]
         files |= {region: source for region in named if region not in files}
     for path in filter(_is_dicom, sorted(folder.iterdir())):
         files = _regions_of_dicom(path, labels) | files

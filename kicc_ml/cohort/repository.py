@@ -32,6 +32,7 @@ from kicc_ml.cohort.temporal_guard import guarded
 from kicc_ml.cohort.units_apart import units_apart
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
+from kicc_ml.core.regions import MASK_NAMES
 from kicc_ml.core.types import ENDPOINTS, Case, Series
 from kicc_ml.data.mask_file import NO_LABELS, Labels
 from kicc_ml.dicom.index.build import index_repository
@@ -67,6 +68,7 @@ def repository(
     composites: Mapping[str, Sequence[str]] = MappingProxyType({}),
     mask_labels: Labels = NO_LABELS,
     endpoints: Sequence[str] = (),
+    mask_names: Sequence[str] = MASK_NAMES,
 ) -> Cohort:
     """Read the cases of a repository: DICOM files in ``root/<site>/**`` and ``root/clinical.csv`` (or parquet, Excel).
 
@@ -90,6 +92,7 @@ def repository(
         mask_labels: the meaning of the values in mask files of several labels.
         endpoints: additional 0/1 columns that are endpoints, for example ``niv_or_death``. They guard images and values
             like ``guard_endpoints``, unless ``guard_endpoints`` is empty.
+        mask_names: the regions that mask files may be named after.
 
     Returns:
         One case per row of the table, in its order; a row without images becomes a case with clinical data only.
@@ -106,12 +109,12 @@ def repository(
     own = tuple(endpoints) if guard_endpoints else ()
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial, own)
     key = load_repository_key(root)
-    masks = mask_folders(root, key, checked_labels(mask_labels))
+    masks = mask_folders(root, key, checked_labels(mask_labels, mask_names), mask_names)
     for apart in units_apart(table):
         logger.warning("%s: %s, as in another unit: state it in columns.yaml", root, apart.in_words)
     cases, flow = join(table, series, key, rule, masks, person_conflict)
     flow.log()
-    warn_of_masks_without_partner(root, series, key, bool(mask_labels))
+    warn_of_masks_without_partner(root, series, key, bool(mask_labels), mask_names)
     warn_of_dates(root, flow)
     if not any(case.ct or case.cxr for case in cases):
         logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)

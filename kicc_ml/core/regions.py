@@ -4,9 +4,14 @@ There is one rule for what makes up a region: its own mask, else both of its par
 whole unknown, since nobody says that the other part is absent.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.path_names import check_path_name
 
 #: What a mask, a network channel or an output file can stand for, in this order everywhere.
 REGIONS = ("lung", "left_lung", "right_lung", "lesion", "consolidation")
@@ -32,10 +37,72 @@ DERIVED_REGIONS: Mapping[str, tuple[str, str]] = {
 
 LUNG_SIDES = DERIVED_REGIONS["lung"]
 
-#: Channel of REGIONS in which each of them is found in a mirrored patient.
-MIRROR_CHANNELS = [
-    REGIONS.index({"left_lung": "right_lung", "right_lung": "left_lung"}.get(region, region)) for region in REGIONS
-]
+#: A voxel's regions are kept in one byte.
+MAX_REGIONS = 8
+
+
+@dataclass(frozen=True)
+class RegionSet:
+    """What a task segments.
+
+    Args:
+        names: of the regions, in the order of a network's channels; also names of mask files.
+        mirrored: pairs of names that change places where left and right do.
+        derived: of a region without a mask of its own, the two masks that make it up together.
+        lesion: the region that patches lie about, and whose threshold is chosen.
+
+    Raises:
+        UserError: more than ``MAX_REGIONS``, one twice, one that is no name of a file, or a pair of others.
+    """
+
+    names: tuple[str, ...] = REGIONS
+    mirrored: tuple[tuple[str, str], ...] = (("left_lung", "right_lung"),)
+    derived: tuple[tuple[str, tuple[str, str]], ...] = tuple(DERIVED_REGIONS.items())
+    lesion: str = "lesion"
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(set(self.names)) == len(self.names) <= MAX_REGIONS:
+            raise UserError(f"task.regions: give from 1 to {MAX_REGIONS} different names, not {list(self.names)}")
+        for name in self.mask_names:
+            check_path_name(name, "a region of task.regions")
+        for one, other in self.mirrored:
+            if (one in self.names) != (other in self.names):
+                raise UserError(f"task.mirrored: {one} and {other} change places, so both are regions or none")
+
+    @property
+    def mirror_channels(self) -> list[int]:
+        """Channel in which each region is found in a mirrored patient."""
+        partner = {**dict(self.mirrored), **{other: one for one, other in self.mirrored}}
+        return [self.names.index(partner.get(name, name)) for name in self.names]
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """What masks may be of: the regions, and what makes them up."""
+        parts = [part for whole, both in self.derived if whole in self.names for part in both]
+        return tuple(dict.fromkeys([*self.names, *parts]))
+
+
+def make_region_set(
+    names: Sequence[str],
+    mirrored: Sequence[Sequence[str]] = (),
+    derived: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    lesion: str = "",
+) -> RegionSet:
+    """A :class:`RegionSet` from lists and mappings, as a configuration holds them."""
+    pairs = tuple((str(one), str(other)) for one, other in mirrored)
+    parts = tuple((str(whole), (str(one), str(other))) for whole, (one, other) in derived.items())
+    return RegionSet(tuple(map(str, names)), pairs, parts, str(lesion))
+
+
+#: The regions of the chest, which are the default.
+CHEST = RegionSet()
+MIRROR_CHANNELS = CHEST.mirror_channels
+
+
+def sort_regions(regions: Iterable[str]) -> list[str]:
+    """Regions of the chest in their own order, those of other tasks after them."""
+    present = set(regions)
+    return [region for region in REGIONS if region in present] + sorted(present - set(REGIONS))
 
 
 def find_named_region(name: str) -> str:

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Case
 from kicc_ml.data.augment.transform import SEED_LIMIT
+from kicc_ml.data.own_transforms import NO_SAMPLE_TRANSFORMS, PATIENT_IMAGES, OwnTransforms, allow_missing_keys
+from kicc_ml.data.region_bits import pack, unpack
 from kicc_ml.data.sampling import in_turn, patch_start, shuffled
 from kicc_ml.data.stored_volume import StoredVolume
-
-LESION = REGIONS.index("lesion")
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -36,7 +35,7 @@ class Labelled:
     @property
     def is_empty(self) -> bool:
         """Whether the scan is known to have no lesion."""
-        return bool(self.volume.mask_known_c[LESION]) and not len(self.volume.lesion_index)
+        return self.volume.lesion_known and not len(self.volume.lesion_index)
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class TrainPatches(Dataset):
     lesion_share: float
     empty_share: float | None
     seed: int
+    own: OwnTransforms = NO_SAMPLE_TRANSFORMS
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
         epoch, index = place
@@ -62,7 +62,7 @@ class TrainPatches(Dataset):
         on_lesion = rng.random() < self.lesion_share
         centres = volume.lesion_index if on_lesion else np.zeros((0, 3), np.int32)
         patch = volume.patch(patch_start(volume.shape, self.patch_size, centres, rng), self.patch_size)
-        return {
+        sample = {
             "image_bcxyz": torch.from_numpy(patch.image_cxyz),
             "region_bits_bxyz": torch.from_numpy(patch.bits_xyz),
             "mask_known_bc": torch.from_numpy(volume.mask_known_c),
@@ -70,6 +70,20 @@ class TrainPatches(Dataset):
             "site": source.site,
             "sample_seed": int(rng.integers(SEED_LIMIT)),
         }
+        return transformed_patch(sample, self.own) if self.own else sample
+
+
+def unpacked(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """A patch as transforms of the user's own take it: ``image`` and ``mask``, float32, ``cxyz``."""
+    channels = len(sample["mask_known_bc"])
+    return {"image": sample["image_bcxyz"].float(), "mask": unpack(sample["region_bits_bxyz"][None], channels)[0]}
+
+
+def transformed_patch(sample: Mapping[str, Any], own: OwnTransforms) -> dict[str, Any]:
+    """A patch after the user's own transforms, packed as it lies in the store."""
+    done = own(unpacked(sample), sample["sample_seed"], sample["case_id"])
+    bits_xyz = torch.from_numpy(pack(done["mask"].numpy() > 0.5))
+    return {**sample, "image_bcxyz": done["image"].half(), "region_bits_bxyz": bits_xyz}
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,7 @@ class Patients(Dataset):
     cxr: Mapping[str, StoredVolume] | None
     cxr_shape: tuple[int, ...]
     seed: int
+    own: OwnTransforms = NO_SAMPLE_TRANSFORMS
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -121,11 +136,30 @@ class Patients(Dataset):
         if self.cxr is not None:
             image_cxyz, sample["cxr_known_b"] = _image(self.cxr, case, self.cxr_shape)
             sample["cxr_bcxy"] = image_cxyz[..., 0]  # the network of radiographs is flat
+        if self.own and isinstance(place, tuple):
+            sample |= transformed_images(sample, self.own)
         sample["clinical_bf"] = _row(case.clinical, self.features)
         endpoints_e = _row(case.endpoints, self.endpoints)
         sample["endpoints_known_be"] = ~endpoints_e.isnan()
         sample["endpoints_be"] = endpoints_e.nan_to_num(0.0)
         return sample
+
+
+#: Under which names transforms of the user's own find the images of a patient.
+IMAGES = {"ct": "ct_bcxyz", "cxr": "cxr_bcxy"}
+
+
+def transformed_images(sample: Mapping[str, Any], own: OwnTransforms) -> dict[str, Any]:
+    """The images of a patient who has them, after the user's own transforms (``ct`` ``cxyz``, ``cxr`` ``cxy``)."""
+    there = images_of(sample)
+    allow_missing_keys(own.compose, own.where, PATIENT_IMAGES)
+    done = own(there, sample["sample_seed"], sample["case_id"]) if there else {}
+    return {IMAGES[name]: done[name] for name in there}
+
+
+def images_of(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """The images that a patient has, by name."""
+    return {name: sample[key] for name, key in IMAGES.items() if bool(sample.get(f"{name}_known_b", False))}
 
 
 def _image(

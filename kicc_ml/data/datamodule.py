@@ -3,7 +3,7 @@
 These are the tensors that a task receives. The training loader itself gives patches as the store holds them, small and
 packed (float16, ``region_bits_bxyz``); ``on_after_batch_transfer`` augments and unpacks them on the device:
 
-Segmentation   image_bcxyz float32, mask_bcxyz float32 (channels: REGIONS), mask_known_bc bool
+Segmentation   image_bcxyz float32, mask_bcxyz float32 (channels: regions of the task), mask_known_bc bool
 Outcome        ct_bcxyz, ct_known_b, cxr_bcxy, cxr_known_b, clinical_bf (NaN = missing), endpoints_be,
                endpoints_known_be; the keys of a modality are absent if the configuration leaves it out
 Both           case_id, site, sample_seed: lists of one entry per sample
@@ -21,14 +21,22 @@ from torch.utils.data import DataLoader
 
 from kicc_ml.core.errors import NothingToLearn, UserError
 from kicc_ml.core.types import ENDPOINTS, Case, Split, index_by_id
-from kicc_ml.data.augment.transform import AugmentConfig, BatchAugmentd
-from kicc_ml.data.batches import Labelled, Patients, TrainPatches, WholeVolumes, loader
+from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
+from kicc_ml.data.batches import IMAGES, Labelled, Patients, TrainPatches, WholeVolumes, images_of, loader, unpacked
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.endpoints import endpoints_of
+from kicc_ml.data.own_transforms import (
+    NO_SAMPLE_TRANSFORMS,
+    NO_TRANSFORMS,
+    Transforms,
+    check_first_sample,
+    transform_batch,
+)
 from kicc_ml.data.region_bits import unpack
-from kicc_ml.data.sampling import EpochSampler
+from kicc_ml.data.sampling import epoch_sampler
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
+from kicc_ml.data.volume_chain import Preparation, with_own_transforms
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +65,14 @@ class PatchDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         augment: AugmentConfig | None = None,
+        transforms: Transforms = NO_TRANSFORMS,
     ) -> None:
         super().__init__()
         self.cases = cases
         self.split = split
         self.store = store
-        self.canonical = canonical
+        self.canonical: Preparation = with_own_transforms(canonical, transforms.volume)
+        self.transforms = transforms
         self.patch_size = patch_size
         self.batch_size = batch_size
         self.patches_per_epoch = patches_per_epoch
@@ -107,8 +117,10 @@ class PatchDataModule(pl.LightningDataModule):
             self.lesion_share,
             self.empty_share,
             self.seed,
+            self.transforms.sample,
         )
-        sampler = _sampler(self, self.patches_per_epoch, self.batch_size)
+        check_first_sample(replace(patches, own=NO_SAMPLE_TRANSFORMS), self.transforms, unpacked)
+        sampler = epoch_sampler(self.trainer, self.patches_per_epoch, self.batch_size)
         return loader(patches, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader:
@@ -117,11 +129,16 @@ class PatchDataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         if "region_bits_bxyz" not in batch:
             return batch
+        mirror = self.store.regions.mirror_channels
         if self.augment is not None:
-            batch = _augmented(batch, ("image_bcxyz", "region_bits_bxyz"), self._augmentation(self.augment))
-        mask_bcxyz = unpack(batch["region_bits_bxyz"])
+            batch = augment_batch(batch, ("image_bcxyz", "region_bits_bxyz"), self._augmentation(self.augment), mirror)
+        mask_bcxyz = unpack(batch["region_bits_bxyz"], len(mirror))
         kept = {key: value for key, value in batch.items() if key != "region_bits_bxyz"}
-        return kept | {"image_bcxyz": batch["image_bcxyz"].float(), "mask_bcxyz": mask_bcxyz}
+        whole = kept | {"image_bcxyz": batch["image_bcxyz"].float(), "mask_bcxyz": mask_bcxyz}
+        if self.transforms.batch:
+            whole = transform_batch(whole, self.transforms.batch, {"image": "image_bcxyz", "mask": "mask_bcxyz"})
+            whole["mask_bcxyz"] = (whole["mask_bcxyz"] > 0.5).float()  # some interpolate
+        return whole
 
     def _labelled(self, cases: Sequence[Case]) -> list[Labelled]:
         return [Labelled(case.case_id, case.site, self.volumes[case.case_id]) for case in cases]
@@ -158,13 +175,15 @@ class PatientDataModule(pl.LightningDataModule):
         seed: int = 0,
         augment_ct: AugmentConfig | None = None,
         augment_cxr: AugmentConfig | None = None,
+        transforms: Transforms = NO_TRANSFORMS,
     ) -> None:
         super().__init__()
         self.cases = cases
         self.split = split
         self.store = store
-        self.canonical_ct = canonical_ct
-        self.canonical_cxr = canonical_cxr
+        self.canonical_ct = canonical_ct and with_own_transforms(canonical_ct, transforms.volume)
+        self.canonical_cxr = canonical_cxr and with_own_transforms(canonical_cxr, transforms.volume)
+        self.transforms = transforms
         self.features = features
         self.endpoints = endpoints_of(cases, endpoints)
         self.batch_size = batch_size
@@ -207,10 +226,9 @@ class PatientDataModule(pl.LightningDataModule):
 
     def dataset(self, cases: Sequence[Case]) -> Patients:
         """Make the samples of any cases of the fold, for prediction."""
+        without_paths = [replace(case, ct=None, cxr=None, masks={}, further=()) for case in cases]  # thousands of them
         return Patients(
-            [
-                replace(case, ct=None, cxr=None, masks={}, further=()) for case in cases
-            ],  # thousands of paths stay out of the workers
+            without_paths,
             self.features or (),
             self.endpoints,
             self.ct,
@@ -221,8 +239,10 @@ class PatientDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        sampler = _sampler(self, len(self.train_cases), self.batch_size)
-        return loader(self.dataset(self.train_cases), self.batch_size, self.num_workers, sampler)
+        patients = replace(self.dataset(self.train_cases), own=self.transforms.sample)
+        check_first_sample(self.dataset(self.train_cases), self.transforms, images_of)
+        sampler = epoch_sampler(self.trainer, len(self.train_cases), self.batch_size)
+        return loader(patients, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader:
         return loader(self.dataset(self.val_cases), self.batch_size, self.num_workers)
@@ -231,12 +251,12 @@ class PatientDataModule(pl.LightningDataModule):
         if not _is_training(self):
             return batch
         if self.augment_ct is not None and "ct_bcxyz" in batch:
-            batch = _augmented(batch, ("ct_bcxyz",), self.augment_ct)
+            batch = augment_batch(batch, ("ct_bcxyz",), self.augment_ct)
             batch["ct_bcxyz"] = batch["ct_bcxyz"] * batch["ct_known_b"].view(-1, 1, 1, 1, 1)
         if self.augment_cxr is not None and "cxr_bcxy" in batch:
-            batch = _augmented(batch, ("cxr_bcxy",), self.augment_cxr)
+            batch = augment_batch(batch, ("cxr_bcxy",), self.augment_cxr)
             batch["cxr_bcxy"] = batch["cxr_bcxy"] * batch["cxr_known_b"].view(-1, 1, 1, 1)
-        return batch
+        return transform_batch(batch, self.transforms.batch, IMAGES)
 
 
 def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
@@ -264,27 +284,8 @@ def _views(cases: Sequence[Case]) -> list[Case]:
     return [view for case in cases for view in case.views]
 
 
-def _sampler(module: pl.LightningDataModule, length: int, batch_size: int) -> EpochSampler:
-    """Make the sampler of this process, which follows Lightning's count of batches; a checkpoint restores that count.
-
-    It does not follow the count of epochs: with ``max_steps``, a checkpoint at the end of an epoch counts it twice.
-    """
-    trainer = module.trainer
-    if trainer is None:
-        return EpochSampler(length, batch_size)
-    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
-    return EpochSampler(length, batch_size, trainer.global_rank, trainer.world_size, lambda: total.processed)
-
-
 def _is_training(module: pl.LightningDataModule) -> bool:
     return module.trainer is not None and bool(module.trainer.training)
-
-
-def _augmented(batch: Mapping[str, Any], keys: tuple[str, ...], config: AugmentConfig) -> dict[str, Any]:
-    """Augment a batch with parameters that depend only on its own samples."""
-    transform = BatchAugmentd(keys, config)
-    transform.set_random_state(batch["sample_seed"][0])
-    return transform(batch)
 
 
 def _shape(volumes: Mapping[str, StoredVolume] | None) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ Therefore an interrupted training can continue with its position as the only sta
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -43,6 +43,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
         epoch, batches = divmod(self.batches_done(), batches_per_epoch)
         for place in range(batches * self.batch_size, self.length):
             yield epoch, self.rank + place * self.world
+
+
+def epoch_sampler(trainer: Any, length: int, batch_size: int) -> EpochSampler:
+    """The sampler of this process, which follows Lightning's count of batches; a checkpoint brings that back.
+
+    Not its count of epochs: a checkpoint written at the end of one counts it twice when ``max_steps`` is set.
+    """
+    if trainer is None:
+        return EpochSampler(length, batch_size)
+    total = trainer.fit_loop.epoch_loop.batch_progress.total
+    return EpochSampler(length, batch_size, trainer.global_rank, trainer.world_size, lambda: total.processed)
 
 
 def shuffled(count: int, seed: int, epoch: int, index: int) -> int:

@@ -18,7 +18,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,13 +28,14 @@ from joblib import Parallel, delayed
 from kicc_ml.core.errors import TargetError, UserError, describe_error, find_target_error
 from kicc_ml.core.files import move_damaged_away, remove_stale_partials, whole_folder, write_json
 from kicc_ml.core.progress import track
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import CHEST, RegionSet
 from kicc_ml.core.types import Case, Series
-from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.digests import Digests
 from kicc_ml.data.masks import read_masks
+from kicc_ml.data.own_transforms import TransformError
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
+from kicc_ml.data.volume_chain import Preparation, describe_preparation, identity_of, prepare
 from kicc_ml.data.volume_check import META, damaged, with_digests
 from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.volume.read import read_volume
@@ -63,8 +64,9 @@ class VolumeStore:
     """A store of prepared volumes below ``root``, shared by all folds, runs and processes."""
 
     root: Path
+    regions: RegionSet = CHEST
 
-    def prepare(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, str]:
+    def prepare(self, cases: Iterable[Case], canonical: Preparation) -> dict[str, str]:
         """Write the volumes that are missing or damaged.
 
         Cases without an image of that modality are skipped. A case that cannot be read does not stop the others; a
@@ -79,7 +81,7 @@ class VolumeStore:
         for folder, fault in faults.items():
             logger.warning("stored volume %s is damaged (%s); it is prepared again", folder, fault)
         todo = {folder: case for folder, case in folders.values() if folder in faults or not folder.is_dir()}
-        failed = dict(_write_all(todo, canonical))
+        failed = dict(_write_all(todo, canonical, self.regions))
         for case_id, (folder, _) in folders.items():
             if reason := failed.get(folder):
                 quarantined[case_id] = reason
@@ -87,7 +89,7 @@ class VolumeStore:
             logger.warning("%s is left out: %s", case_id, reason)
         return quarantined
 
-    def load(self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR) -> dict[str, StoredVolume]:
+    def load(self, cases: Iterable[Case], canonical: Preparation) -> dict[str, StoredVolume]:
         """Load the prepared images by case id; cases that were not prepared or were quarantined are absent.
 
         Raises:
@@ -100,7 +102,7 @@ class VolumeStore:
         return {case_id: StoredVolume(folder) for case_id, folder in there.items()}
 
     def _folders(
-        self, cases: Iterable[Case], canonical: CanonicalCT | CanonicalCXR
+        self, cases: Iterable[Case], canonical: Preparation
     ) -> tuple[dict[str, tuple[Path, Case]], dict[str, str]]:
         """Find the folder of each case, and the reason for each case whose files cannot be read."""
         folders: dict[str, tuple[Path, Case]] = {}
@@ -110,17 +112,17 @@ class VolumeStore:
                 if (series := case.image(canonical.modality)) is None:
                     continue
                 try:
-                    key = _key(case, series, canonical, digests)
+                    key = _key(case, series, canonical, self.regions, digests)
                     folders[case.case_id] = (Path(self.root) / key, case)
                 except OSError as error:
                     unreadable[case.case_id] = describe_error(error, name_case_files(case))
         return folders, unreadable
 
 
-def _key(case: Case, series: Series, canonical: CanonicalCT | CanonicalCXR, digests: Digests) -> str:
+def _key(case: Case, series: Series, canonical: Preparation, regions: RegionSet, digests: Digests) -> str:
     identity = {
         "format": FORMAT_VERSION,
-        "canonical": [type(canonical).__name__, asdict(canonical)],
+        "canonical": identity_of(canonical),
         "read_as": [series.units, series.spacing_mm is not None, *(series.grey_window_hu or ())],
         "files": sorted(digests.of(path) for path in series.files),
         "masks": _mask_digests(case, canonical, digests),
@@ -131,10 +133,12 @@ def _key(case: Case, series: Series, canonical: CanonicalCT | CanonicalCXR, dige
         identity["region_labels"] = sorted(
             (region, sorted(labels.items())) for region, labels in case.region_labels.items()
         )
+    if regions != CHEST:
+        identity["regions"] = [regions.names, regions.derived, regions.lesion]
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _mask_digests(case: Case, canonical: CanonicalCT | CanonicalCXR, digests: Digests) -> dict:
+def _mask_digests(case: Case, canonical: Preparation, digests: Digests) -> dict:
     if canonical.modality == "CXR":
         return {region: [digests.of(path) for path in paths] for region, paths in sorted(case.cxr_masks.items())}
     return {region: digests.of(path) for region, path in sorted(case.masks.items())}
@@ -149,22 +153,24 @@ def _make(root: Path) -> None:
     remove_stale_partials(root)
 
 
-def _write_all(todo: Mapping[Path, Case], canonical: CanonicalCT | CanonicalCXR) -> Iterator[tuple[Path, str]]:
+def _write_all(todo: Mapping[Path, Case], canonical: Preparation, regions: RegionSet) -> Iterator[tuple[Path, str]]:
     """Prepare all images; yield folder and reason of each failure."""
     if not todo:
         return
     processes = 1 if len(todo) < SERIAL_BELOW else min(os.cpu_count() or 1, MAX_PROCESSES)
-    jobs = (delayed(_write)(folder, case, canonical) for folder, case in todo.items())
+    jobs = (delayed(_write)(folder, case, canonical, regions) for folder, case in todo.items())
     outcomes = Parallel(n_jobs=processes, return_as="generator_unordered")(jobs)
     for folder, reason in track(outcomes, description=f"preparing {canonical.modality}", total=len(todo)):
         if reason:
             yield folder, reason
 
 
-def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[Path, str]:
+def _write(folder: Path, case: Case, canonical: Preparation, regions: RegionSet) -> tuple[Path, str]:
     """Prepare one image. Return its folder and the reason of a failure, "" for success."""
     try:
-        arrays, meta = _content(case, canonical)
+        arrays, meta = _content(case, canonical, regions)
+    except TransformError:
+        raise
     except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
         if fault := find_target_error(error, folder):  # the cache of a DICOMweb service is full
             raise fault from error
@@ -174,28 +180,28 @@ def _write(folder: Path, case: Case, canonical: CanonicalCT | CanonicalCXR) -> t
     return folder, ""
 
 
-def _content(case: Case, canonical: CanonicalCT | CanonicalCXR) -> tuple[dict[str, np.ndarray], dict]:
+def _content(case: Case, canonical: Preparation, regions: RegionSet) -> tuple[dict[str, np.ndarray], dict]:
     series = case.image(canonical.modality)
     assert series is not None
     volume = read_volume(series)
-    result = canonical(volume)
-    masks = canonical.masks(read_masks(case, volume, canonical.modality), volume)
+    result, masks = prepare(canonical, volume, read_masks(case, volume, canonical.modality, regions))
     arrays = {
         "image": result.image_cxyz.numpy().astype(np.float16),
-        "lesion_index": _sample_lesion(masks.get("lesion")),
+        "lesion_index": _sample_lesion(masks.get(regions.lesion)),
     }
     if masks:
         empty = np.zeros(result.image_cxyz.shape[1:], np.uint8)
-        arrays["regions"] = pack([masks.get(region, empty) for region in REGIONS])
+        arrays["regions"] = pack([masks.get(region, empty) for region in regions.names])
     meta = {
         "format": FORMAT_VERSION,
         "affine_ras": result.affine_ras.tolist(),
         "shape": list(result.image_cxyz.shape[1:]),
         "spacing_known": volume.spacing_known,
-        "regions": [region for region in REGIONS if region in masks],
-        "canonical": {"name": type(canonical).__name__, **asdict(canonical)},
+        "regions": [region for region in regions.names if region in masks],
+        "canonical": describe_preparation(canonical),
     }
-    return arrays, meta
+    own = {} if regions == CHEST else {"channels": list(regions.names), "lesion": regions.lesion}
+    return arrays, meta | own
 
 
 def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:

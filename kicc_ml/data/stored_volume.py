@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import CHEST, REGIONS
 from kicc_ml.data.region_bits import unpack_array
 
 
@@ -47,9 +47,19 @@ class StoredVolume:
         return bool(self.meta["spacing_known"])
 
     @property
+    def region_names(self) -> tuple[str, ...]:
+        """The regions that the task has, in the order of its channels."""
+        return tuple(self.meta.get("channels", REGIONS))
+
+    @property
+    def lesion_known(self) -> bool:
+        """Whether the region is labelled that patches lie about."""
+        return self.meta.get("lesion", CHEST.lesion) in self.meta["regions"]
+
+    @property
     def mask_known_c(self) -> np.ndarray:
-        """bool [len(REGIONS)]: which regions are labelled."""
-        return np.array([region in self.meta["regions"] for region in REGIONS])
+        """bool [regions]: which of them are labelled."""
+        return np.array([region in self.meta["regions"] for region in self.region_names])
 
     @property
     def image_cxyz(self) -> np.ndarray:
@@ -65,8 +75,8 @@ class StoredVolume:
 
     @property
     def mask_cxyz(self) -> np.ndarray:
-        """uint8 0/1 in the order of REGIONS, in memory; 0 where a region is not known."""
-        return unpack_array(np.asarray(self.bits_xyz))
+        """uint8 0/1 in the order of the regions, in memory; 0 where a region is not known."""
+        return unpack_array(np.asarray(self.bits_xyz), len(self.region_names))
 
     @property
     def lesion_index(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import sort_regions
 from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation.rows import NOT_LEARNT, find_one_class_reason, was_not_learnt
 
@@ -39,8 +39,8 @@ def list_endpoints(predictions: pd.DataFrame) -> list[str]:
 
 
 def list_regions(cases: pd.DataFrame) -> list[str]:
-    """List the regions that were scored."""
-    return [region for region in REGIONS if f"{region}_dice" in cases]
+    """List the regions that were scored: those of the chest in their order, others after them."""
+    return sort_regions(str(column).removesuffix("_dice") for column in cases if str(column).endswith("_dice"))
 
 
 def collect_site_figures(summary: Mapping[str, Any], *path: str) -> dict[str, dict[str, Any]]:

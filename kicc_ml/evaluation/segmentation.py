@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.regions import REGIONS, find_region
+from kicc_ml.core.regions import find_region, sort_regions
 from kicc_ml.evaluation.lesions import detect
 from kicc_ml.evaluation.surface import compute_surface_distances
 
@@ -80,8 +80,8 @@ def score_case(
         _score_region(
             region, np.asarray(truth[region], bool), np.asarray(predicted[region], bool), spacing_mm, lung_voxels
         )
-        for region in REGIONS
-        if region in truth and region in predicted
+        for region in sort_regions(truth)
+        if region in predicted
     ]
 
 

@@ -23,7 +23,7 @@ from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation import agreement, outcome, segmentation
 from kicc_ml.evaluation.hospital_effects import compute_mean_effects
 from kicc_ml.evaluation.intervals import compute_stratified_estimate
-from kicc_ml.evaluation.multisite import list_endpoints, list_not_evaluable, list_sites, select_site
+from kicc_ml.evaluation.multisite import list_endpoints, list_not_evaluable, list_regions, list_sites, select_site
 from kicc_ml.evaluation.outcome_tables import (
     compare_models,
     compute_calibration_curves,
@@ -123,7 +123,7 @@ def _compute_figures(cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str
                 metric: _compute_segmentation_figure(cases, region, metric)
                 for metric in segmentation.list_metrics(region)
             }
-            for region in REGIONS
+            for region in dict.fromkeys([*REGIONS, *list_regions(cases)])
         },
         "outcome": _compute_outcome_figures(predictions),
         "severity": compute_severity_figures(cases),

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from kicc_ml.core.errors import UserError, describe_error
@@ -97,6 +99,13 @@ def refuse_foreign(kept: Any, mark: Mark, path: Path) -> None:
         raise UserError(f"{path} was trained on other cases than fold {mark.fold} is now; {anew}")
     if kept["settings"] != mark.settings:
         raise UserError(f"{path} was trained with other settings than are given now; give the same, or {anew}")
+
+
+def load_best(task: pl.LightningModule, trainer: pl.Trainer, checkpoints: FoldCheckpoints) -> None:
+    """Take the weights of the best checkpoint; the last ones stay where nobody was held back to select on."""
+    callback = trainer.checkpoint_callback
+    if isinstance(callback, ModelCheckpoint) and callback.monitor and (path := callback.best_model_path):
+        task.load_state_dict(checkpoints.load_checkpoint(path)["state_dict"])
 
 
 def _with_texts(value: Any, change: Callable[[str], str]) -> Any:

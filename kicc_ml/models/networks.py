@@ -1,6 +1,9 @@
-"""The networks a run folder may name. A configuration handed over is data: it picks from this list, nothing else."""
+"""The networks a run folder may name. A configuration handed over is data: it picks from this list, nothing else.
 
-from collections.abc import Iterator, Mapping
+Whoever receives one may trust further packages; whoever types a configuration may name anything.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.parts import build_part, refuse_untrusted
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.slice_unet import SliceUNet
 
@@ -22,17 +26,39 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
 }
 
 
-def build_network(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+def build_network(
+    settings: Mapping[str, Any], sizes: Mapping[str, int], trust: Collection[str] = (), packages: Any = None
+) -> nn.Module:
     """The network that ``_target_`` names, from its own settings and the sizes that only the data know.
 
-    Raises UserError for a name that is not in ``NETWORKS``.
-    """
-    name = settings["_target_"]
-    if name not in NETWORKS:
-        raise UserError(f"network {name} is not one of those this project builds: {', '.join(NETWORKS)}")
-    parameters = {key: value for key, value in settings.items() if key != "_target_"}
-    return NETWORKS[name](**parameters, **sizes)
+    Args:
+        settings: of the network, as a run folder holds them.
+        sizes: further parameters.
+        trust: packages whose networks may be built too.
+        packages: what the run says of the packages it was trained with.
 
+    Raises:
+        UserError: a name is neither in ``NETWORKS`` nor of a trusted package, or the package is not the same one.
+    """
+    refuse_untrusted(settings, NETWORKS, trust, packages)
+    return build_own_network(settings, sizes)
+
+
+def build_own_network(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+    """The same of settings that the user typed, which may name anything that can be imported."""
+    network = build_part({key: value for key, value in settings.items() if key != WEIGHTS}, sizes)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{settings['_target_']} is no network of torch (torch.nn.Module)")
+    return network
+
+
+def is_listed(settings: Mapping[str, Any]) -> bool:
+    """Whether a network is one of ``NETWORKS``."""
+    return settings.get("_target_") in NETWORKS
+
+
+#: Of a network's settings: what its training started from, and no parameter of it.
+WEIGHTS = "weights"
 
 #: The number of parts without weights (activations, dropout, containers) that a network may have for each tensor.
 PARTS_FOR_A_TENSOR = 50

@@ -1,16 +1,15 @@
 """Outcome prediction from CT, radiograph and clinical table, any of which may be missing for a patient."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
 from monai.networks.blocks import Convolution
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from kicc_ml.models.schedule import decayed
+from kicc_ml.models.task import Loss, Task, refuse_not_finite
 
 
 class ClinicalEncoder(nn.Module):
@@ -150,13 +149,27 @@ class OutcomeNetwork(nn.Module):
         self.slope_e.mul_(slope)
 
 
+@runtime_checkable
+class FitsInputs(Protocol):
+    """A network that fits what goes before its first step; one of the user's own may leave it out."""
+
+    def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None: ...
+
+
+@runtime_checkable
+class Recalibrates(Protocol):
+    """A network whose risks are recalibrated on validation patients; one of the user's own may leave it out."""
+
+    def set_recalibration(self, intercept_e: Sequence[float], slope_e: Sequence[float]) -> None: ...
+
+
 def masked_cross_entropy(logits_be: Tensor, endpoints_be: Tensor, known_be: Tensor) -> Tensor:
     """Compute binary cross-entropy over known endpoints, unweighted, because class weights destroy calibration."""
     entropy_be = nn.functional.binary_cross_entropy_with_logits(logits_be, endpoints_be, reduction="none")
     return (entropy_be * known_be).sum() / known_be.sum().clamp(min=1)
 
 
-class OutcomeTask(pl.LightningModule):
+class OutcomeTask(Task):
     """A training task for an :class:`OutcomeNetwork` with several endpoints; unknown ones do not count."""
 
     monitor, monitor_mode = (
@@ -164,11 +177,16 @@ class OutcomeTask(pl.LightningModule):
         "min",
     )  # never an AUC: with one class among few patients it is arbitrary
 
-    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float):
-        super().__init__()
-        self.network = network
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        loss: Loss = masked_cross_entropy,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+        schedule: Callable[..., Any] = decayed,
+    ) -> None:
+        super().__init__(network, learning_rate, weight_decay, loss, optimizer, schedule)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.network(batch)
@@ -181,10 +199,8 @@ class OutcomeTask(pl.LightningModule):
 
     def _loss(self, batch: Mapping[str, Any], name: str) -> Tensor:
         logits_be = self(batch).float()
-        loss = masked_cross_entropy(logits_be, batch["endpoints_be"], batch["endpoints_known_be"].float())
+        loss = self.loss(logits_be, batch["endpoints_be"], batch["endpoints_known_be"].float())
+        if self.training:
+            refuse_not_finite(loss, batch["case_id"])
         self.log(name, loss, prog_bar=True, batch_size=len(logits_be))
         return loss
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        return decayed(optimizer, self)

@@ -1,17 +1,16 @@
 """Lesion segmentation: one logit per region, trained on the labelled regions of each case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
 from kicc_ml.models.sliding_window import blended_probabilities
+from kicc_ml.models.task import Loss, Task, refuse_not_finite
 
 #: Keeps the Dice of an empty reference finite; about one voxel, so a single false positive voxel still costs.
 DICE_SMOOTHING = 1.0
@@ -42,7 +41,9 @@ def masked_dice_cross_entropy(logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc
     return ((1 - dice_c) * learnt_c).sum() / learnt_c.sum().clamp(min=1) + entropy
 
 
-def training_loss(logits: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
+def training_loss(
+    logits: Tensor, mask_bcxyz: Tensor, known_bc: Tensor, loss: Loss = masked_dice_cross_entropy
+) -> Tensor:
     """Compute the loss of a network output: ``bcxyz``, or several heads ``bhcxyz`` (deep supervision).
 
     Heads must have the size of the first, as in MONAI's DynUNet; each head has half the weight of the one before, as in
@@ -52,12 +53,23 @@ def training_loss(logits: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tenso
     mask_bcxyz = mask_bcxyz[..., first : first + logits.shape[-1]]
     logits_bhcxyz = logits.float() if logits.ndim > mask_bcxyz.ndim else logits.float()[:, None]
     weights = [0.5**head for head in range(logits_bhcxyz.shape[1])]
-    heads = [masked_dice_cross_entropy(logits, mask_bcxyz, known_bc) for logits in logits_bhcxyz.unbind(1)]
-    return torch.stack([weight * loss for weight, loss in zip(weights, heads, strict=True)]).sum() / sum(weights)
+    heads = [loss(logits, mask_bcxyz, known_bc) for logits in logits_bhcxyz.unbind(1)]
+    return torch.stack([weight * of_head for weight, of_head in zip(weights, heads, strict=True)]).sum() / sum(weights)
 
 
-class SegmentationTask(pl.LightningModule):
-    """A training task for a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per region in ``REGIONS``.
+def one_tensor(answer: Tensor | Sequence[Tensor]) -> Tensor:
+    """Make one tensor of a network's output in training; a list of heads of several sizes becomes ``bhcxyz``.
+
+    Smaller heads are enlarged to the size of the first, with nearest neighbours.
+    """
+    if isinstance(answer, Tensor):
+        return answer
+    size = answer[0].shape[2:]
+    return torch.stack([nn.functional.interpolate(head, size) for head in answer], dim=1)
+
+
+class SegmentationTask(Task):
+    """A training task for a network that maps ``image_bcxyz`` (1 channel, 0..1) to one logit per entry of ``regions``.
 
     A batch holds ``image_bcxyz``, ``mask_bcxyz`` (0/1), ``mask_known_bc`` and ``case_id``: patches to train on, and
     single whole volumes to validate on, which are predicted in windows of ``patch_size``. A network in training mode
@@ -66,12 +78,22 @@ class SegmentationTask(pl.LightningModule):
 
     monitor, monitor_mode = "val/dice", "max"
 
-    def __init__(self, network: nn.Module, patch_size: Sequence[int], learning_rate: float, weight_decay: float):
-        super().__init__()
-        self.network = network
+    def __init__(
+        self,
+        network: nn.Module,
+        patch_size: Sequence[int],
+        learning_rate: float,
+        weight_decay: float,
+        loss: Loss = masked_dice_cross_entropy,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+        schedule: Callable[..., Any] = decayed,
+        regions: Sequence[str] = REGIONS,
+    ) -> None:
+        super().__init__(network, learning_rate, weight_decay, loss, optimizer, schedule)
         self.patch_size = patch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+        self.regions = regions
+
+    def configure_metrics(self) -> None:
         self._overlap: list[Tensor] = []
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
@@ -80,15 +102,15 @@ class SegmentationTask(pl.LightningModule):
     def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
         image_bcxyz, mask_bcxyz, known_bc = (batch[key] for key in ("image_bcxyz", "mask_bcxyz", "mask_known_bc"))
         with fast_autocast(self.device.type):
-            logits = self(image_bcxyz)
-        loss = training_loss(logits, mask_bcxyz, known_bc)
+            logits = one_tensor(self(image_bcxyz))
+        loss = training_loss(logits, mask_bcxyz, known_bc, self.loss)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} on {', '.join(_culprits(logits, batch))}")
+            refuse_not_finite(loss, _culprits(logits, batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(logits))
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
-        every = range(len(REGIONS))
+        every = range(len(self.regions))
         found_cxyz = blended_probabilities([self.network], batch["image_bcxyz"][0], self.patch_size, every) > 0.5
         mask_cxyz = batch["mask_bcxyz"][0].cpu() > 0.5
         overlap_c = 2 * (found_cxyz & mask_cxyz).sum((1, 2, 3))
@@ -101,15 +123,11 @@ class SegmentationTask(pl.LightningModule):
         self._overlap.clear()
         counted = (known > 0) & (size > 0)
         means = {}
-        for channel, region in enumerate(REGIONS):
+        for channel, region in enumerate(self.regions):
             if counted[:, channel].any():
                 means[region] = (overlap / size)[counted[:, channel], channel].mean()
                 self.log(f"val/dice_{region}", means[region], prog_bar=region == "lesion")
         self.log("val/dice", torch.stack(list(means.values())).mean() if means else torch.tensor(0.0))
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        return decayed(optimizer, self)
 
 
 def _culprits(logits: Tensor, batch: Mapping[str, Any]) -> list[str]:

@@ -13,10 +13,10 @@ from torch.nn.functional import avg_pool3d
 from kicc_ml.core.boxes import Box, find_bounding_box, make_whole_box, measure_box
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import StageTimer
-from kicc_ml.core.regions import REGIONS, has_sides
+from kicc_ml.core.regions import CHEST, RegionSet, has_sides
 from kicc_ml.core.types import Units, Volume
-from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.resampling import moved_origin, resample, source_box
+from kicc_ml.data.volume_chain import Preparation
 from kicc_ml.models.sliding_window import TWO_LOOKS, Look, blended_probabilities, strides_divide
 
 THRESHOLD = 0.5
@@ -42,11 +42,12 @@ class Segmenter:
     """Trained networks (one, or the averaged folds of a run) and the conversion of a scan to their input.
 
     ``looks`` are the mirrored copies to average over; each takes as long as the first. ``companions`` are folds of the
-    same run with other voxel sizes; their probabilities are weighted by their number of networks.
+    same run with other voxel sizes; their probabilities are weighted by their number of networks. ``region_set`` has
+    the regions of the task, in the order of the networks' channels.
     """
 
     networks: Sequence[nn.Module]
-    canonical: CanonicalCT | CanonicalCXR
+    canonical: Preparation
     patch_size: Sequence[int]
     regions: Sequence[str]
     units: Units
@@ -54,6 +55,7 @@ class Segmenter:
     lesion_threshold: float
     looks: Sequence[Look] = TWO_LOOKS
     companions: Sequence["Segmenter"] = ()
+    region_set: RegionSet = CHEST
 
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
         """Segment the learnt regions: bool masks ``[x, y, z]`` by region on the grid of ``volume``.
@@ -95,8 +97,9 @@ class Segmenter:
         Returns:
             float16 ``[c, x, y, z]``.
         """
-        channels = [REGIONS.index(region) for region in self.regions]
-        found_cxyz = blended_probabilities(self.networks, image_cxyz, self.patch_size, channels, self.looks)
+        channels = [self.region_set.names.index(region) for region in self.regions]
+        mirror = self.region_set.mirror_channels
+        found_cxyz = blended_probabilities(self.networks, image_cxyz, self.patch_size, channels, self.looks, mirror)
         if "lung" in self.regions:
             _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
         return found_cxyz
@@ -121,7 +124,7 @@ class Segmenter:
         if "lung" not in self.regions or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS:
             return whole
         halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
-        lung = [REGIONS.index("lung")]
+        lung = [self.region_set.names.index("lung")]
         found_xyz = blended_probabilities(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
         return _box_around(without_shreds(found_xyz.numpy()), whole, self.patch_size)
 
@@ -138,7 +141,7 @@ class Segmenter:
         for first in range(reached[0].start, reached[0].stop, thickness):
             slab = (slice(first, min(first + thickness, reached[0].stop)), *reached[1:])
             near = dict(zip(self.regions, _slab(probability_cxyz, affine_ras, volume, slab), strict=True))
-            decided = decide(near, self.lesion_threshold)
+            decided = decide(near, self.lesion_threshold, self.region_set.lesion)
             for region, mask_xyz in decided.items():
                 masks[region][slab] = mask_xyz
             for name, array_xyz in kept.items():
@@ -156,10 +159,16 @@ def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab
     return resample(part_cxyz, own_affine_ras, to_affine_ras, to_shape, padding="zeros").numpy()
 
 
-def decide(probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD) -> dict[str, np.ndarray]:
-    """Decide consistent masks: a lung voxel has one side, a lesion is in the lungs, consolidation is in a lesion."""
+def decide(
+    probability: Mapping[str, np.ndarray], lesion_threshold: float = THRESHOLD, thresholded: str = "lesion"
+) -> dict[str, np.ndarray]:
+    """Decide consistent masks: a lung voxel has one side, a lesion is in the lungs, consolidation is in a lesion.
+
+    ``lesion_threshold`` is that of the region ``thresholded``.
+    """
     mask = {
-        region: array > (lesion_threshold if region == "lesion" else THRESHOLD) for region, array in probability.items()
+        region: array > (lesion_threshold if region == thresholded else THRESHOLD)
+        for region, array in probability.items()
     }
     if "lung" in mask and has_sides(mask):
         leftward = probability["left_lung"] > probability["right_lung"]

@@ -1,6 +1,7 @@
 """A 2-D U-Net that segments a volume slice by slice, each with its neighbours; two CPU cores can train it."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from monai.networks.nets import UNet
@@ -29,10 +30,18 @@ class SliceUNet(nn.Module):
     ):
         super().__init__()
         self.neighbours = neighbours
+        #: What plans of a training ask (:mod:`kicc_ml.models.network_facts`).
+        self.slices_of_patch = 2 * neighbours + 1
+        self.patch_multiples = (prod(strides), prod(strides), 1)
         seen = in_channels * (2 * neighbours + 1)
         self.plane = UNet(
             2, seen, out_channels, channels, strides, num_res_units=num_res_units, norm="batch", dropout=dropout
         ).to(memory_format=torch.channels_last)
+
+    @staticmethod
+    def planned_strides(strides: Sequence[Sequence[int]]) -> list[int]:
+        """One stride a level, for x and y."""
+        return [level[0] for level in strides]
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
         if not self.training:

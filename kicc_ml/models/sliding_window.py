@@ -39,6 +39,7 @@ def blended_probabilities(
     patch_size: Sequence[int],
     channels: Sequence[int],
     looks: Sequence[Look] = ((),),
+    mirror_channels: Sequence[int] = MIRROR_CHANNELS,
 ) -> Tensor:
     """Predict the regions at ``channels``: the mean probability over networks and looks, blended over windows.
 
@@ -51,6 +52,7 @@ def blended_probabilities(
         patch_size: the number of voxels of a training patch along x, y, z.
         channels: the channels of the regions.
         looks: for each look, the axes (0 = x) along which the volume is mirrored.
+        mirror_channels: for each channel, the channel of the same region in a mirrored patient.
 
     Returns:
         float16 (channel, x, y, z) from 0 to 1.
@@ -65,7 +67,7 @@ def blended_probabilities(
     for first in range(0, len(every_place), at_once):
         places = every_place[first : first + at_once]
         image_bcxyz = torch.stack([_cut(image_cxyz, place, window) for place in places])
-        probability_bcxyz = mean_probability(networks, image_bcxyz, looks)[:, channels].float().cpu()
+        probability_bcxyz = mean_probability(networks, image_bcxyz, looks, mirror_channels)[:, channels].float().cpu()
         for place, probability_cxyz in zip(places, probability_bcxyz, strict=True):
             inside = tuple(slice(start, start + size) for start, size in zip(place, window, strict=True))
             kept = tuple(slice(0, min(size, n - s)) for s, size, n in zip(place, window, shape, strict=True))
@@ -73,7 +75,12 @@ def blended_probabilities(
     return _divide_by_weights(total_cxyz, window, every_place)
 
 
-def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: Sequence[Look]) -> Tensor:
+def mean_probability(
+    networks: Sequence[nn.Module],
+    image_bcxyz: Tensor,
+    looks: Sequence[Look],
+    mirror_channels: Sequence[int] = MIRROR_CHANNELS,
+) -> Tensor:
     """Compute the mean sigmoid over networks and looks; each look's output is mirrored back, its sides exchanged."""
     device = next(iter(networks[0].parameters()), image_bcxyz).device
     image_bcxyz = image_bcxyz.to(device, torch.float32)
@@ -83,7 +90,7 @@ def mean_probability(networks: Sequence[nn.Module], image_bcxyz: Tensor, looks: 
         with fast_autocast(device.type):
             logits_bcxyz = network(image_bcxyz.flip(axes) if axes else image_bcxyz)
         probability = (logits_bcxyz.flip(axes) if axes else logits_bcxyz).float().sigmoid()
-        probability = probability[:, MIRROR_CHANNELS] if 0 in look else probability
+        probability = probability[:, mirror_channels] if 0 in look else probability
         mean = probability if mean is None else mean.add_(probability)
     assert mean is not None
     return mean.div_(len(networks) * len(looks))

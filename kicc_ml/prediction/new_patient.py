@@ -1,6 +1,6 @@
 """Risks of a patient whom no fold of an outcome run has seen, from an image, clinical values, or both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Risk, Volume
-from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
+from kicc_ml.data.volume_chain import Preparation, with_own_transforms
 from kicc_ml.models.baselines.clinical_model import ClinicalModel
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ClinicalFold, Fold, fold_folders, load_folds, load_plain
@@ -74,12 +74,13 @@ class OutcomeModel:
         said += [] if self.clinical else ["the run holds no clinical model"]
         return "; ".join(said)
 
-    def _canonical(self, kind: str) -> CanonicalCT | CanonicalCXR | None:
+    def _canonical(self, kind: str) -> Preparation | None:
         """Return the conversion of a kind of image to the input of the networks; None if they do not use it."""
         if not self.folds:
             return None
         settings = self.folds[0].settings
-        return settings.canonical_ct if kind == "ct" else settings.canonical_cxr
+        canonical = settings.canonical_ct if kind == "ct" else settings.canonical_cxr
+        return None if canonical is None else with_own_transforms(canonical, settings.volume_transforms)
 
     def _by_clinical(self, values: Mapping[str, float]) -> dict[str, list[float]]:
         """Predict risks by endpoint with the folds' clinical models; none for a patient without any known value."""
@@ -125,8 +126,11 @@ def clinical_row(values: Mapping[str, float], features: Sequence[str]) -> np.nda
     return np.array([[values.get(name, np.nan) for name in features]], dtype=float)
 
 
-def outcome_model(run: Path) -> OutcomeModel:
-    """Load the networks and clinical models of a run's folds. Raises UserError if it has neither."""
+def outcome_model(run: Path, trust: Collection[str] = ()) -> OutcomeModel:
+    """Load the networks and clinical models of a run's folds. Raises UserError if it has neither.
+
+    ``trust`` names the packages whose parts may be built although this project does not ship them.
+    """
     folders = fold_folders(run)
     clinical = [fold for folder in folders if (fold := load_plain(folder, CLINICAL_MODEL, ClinicalModel))]
     with_network = any((folder / WEIGHTS).is_file() for folder in folders)
@@ -134,4 +138,4 @@ def outcome_model(run: Path) -> OutcomeModel:
         raise UserError(
             f"{run} holds neither a network ({WEIGHTS}) nor a clinical model ({CLINICAL_MODEL}); train it again"
         )
-    return OutcomeModel(load_folds(run) if with_network else [], clinical, outcome_record(run))
+    return OutcomeModel(load_folds(run, trust) if with_network else [], clinical, outcome_record(run))

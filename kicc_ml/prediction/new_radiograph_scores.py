@@ -50,7 +50,8 @@ def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
     """Load the score model of a run; None without a run.
 
     Raises:
-        UserError: the scans are not radiographs, or if a fold has no ridge regression.
+        UserError: the scans are not radiographs, a fold has no ridge regression, or the run was trained with
+            transforms of volumes.
     """
     if run is None:
         return None
@@ -64,5 +65,9 @@ def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
             "experiment=severity_cxr"
         )
     settings = read_fold_settings(folders[0])
+    if settings.volume_transforms:
+        raise UserError(
+            f"{run} was trained with transforms of volumes, by which --score-run cannot predict: leave it out"
+        )
     canonical = settings.require(settings.canonical_cxr, "data.canonical_cxr")
     return ScoreModel([fold for fold in loaded.values() if fold], canonical, figures_of(run, "image_scores"))

@@ -18,7 +18,7 @@ from kicc_ml.models.baselines.clinical_model import in_numbers
 from kicc_ml.models.baselines.nested import Predicted, blended, inner_groups
 from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
 from kicc_ml.models.baselines.tabular import baseline_predictions, clinical_bf, columns_of, endpoints_be
-from kicc_ml.models.outcome import OutcomeNetwork
+from kicc_ml.models.outcome import FitsInputs, Recalibrates
 from kicc_ml.models.precision import device_of
 from kicc_ml.runs.folder import CLINICAL_MODEL, About, fold_folder, save_plain
 
@@ -138,11 +138,19 @@ def _readable_views(case: Case, data: PatientDataModule) -> list[Case]:
     return [view for view in case.views if view is case or view.case_id not in data.quarantined]
 
 
-def recalibrate(network: OutcomeNetwork, data: PatientDataModule) -> None:
-    """Fit the network's recalibration on the fold's validation patients, on whom no weight was trained.
+def fit_inputs(network: FitsInputs, cases: Sequence[Case], features: Sequence[str], endpoints: Sequence[str]) -> None:
+    """Fit scaling and imputation, and start at the prevalence; on the fold's training cases alone."""
+    prevalence_e = torch.from_numpy(endpoints_be(cases, endpoints)).nanmean(0).nan_to_num(0.5).float()
+    network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
+
+
+def recalibrate(network: nn.Module, data: PatientDataModule) -> None:
+    """Fit the network's recalibration, if it has one, on the fold's validation patients, on whom nothing was trained.
 
     They selected the checkpoint, one among a few, so their loss is slightly too low.
     """
+    if not isinstance(network, Recalibrates):
+        return
     val = cases_on(data, ("val",))
     val_be, label_be = outcome_probabilities(network, data, val), endpoints_be(val, data.endpoints)
     fitted = [fit_recalibration(val_be[:, column], label_be[:, column]) for column in range(len(data.endpoints))]

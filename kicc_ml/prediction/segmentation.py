@@ -17,11 +17,11 @@ from kicc_ml.core.files import make_folder, remove_new_on_failure, write_json
 from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.regions import REGIONS, merge_sides
+from kicc_ml.core.regions import CHEST, RegionSet, merge_sides
 from kicc_ml.core.types import Series, SeverityMap, Volume
-from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of
+from kicc_ml.data.volume_chain import Preparation
 from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.dicom.volume.read import read_volume
@@ -203,11 +203,18 @@ def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = Fal
     threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
     about = replace(first.about, lesion_threshold=threshold)
     looks: Sequence[Look] = ((),) if fast else _looks(about, first.canonical)
-    alike: dict[CanonicalCT | CanonicalCXR, list[Fold]] = {}
+    alike: dict[Preparation, list[Fold]] = {}
     for fold in folds:
         alike.setdefault(fold.canonical, []).append(fold)
     groups = [
-        _segmenter([on_device(fold.network, device) for fold in group], canonical, group[0].patch_size, about, looks)
+        _segmenter(
+            [on_device(fold.network, device) for fold in group],
+            canonical,
+            group[0].patch_size,
+            about,
+            looks,
+            first.region_set,
+        )
         for canonical, group in alike.items()
     ]
     return replace(groups[0], companions=groups[1:])
@@ -215,10 +222,11 @@ def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = Fal
 
 def _segmenter(
     networks: Sequence[nn.Module],
-    canonical: CanonicalCT | CanonicalCXR,
+    canonical: Preparation,
     patch_size: Sequence[int],
     about: About,
     looks: Sequence[Look],
+    region_set: RegionSet,
 ) -> Segmenter:
     return Segmenter(
         networks,
@@ -229,31 +237,36 @@ def _segmenter(
         about.spacing_known,
         about.lesion_threshold,
         looks,
+        region_set=region_set,
     )
 
 
-def _looks(about: About, canonical: CanonicalCT | CanonicalCXR) -> Sequence[Look]:
+def _looks(about: About, canonical: Preparation) -> Sequence[Look]:
     """Choose the mirror images that the networks saw in training; also front-back if the geometry of CTs is unknown."""
     return TWO_LOOKS if about.spacing_known or canonical.modality == "CXR" else FOUR_LOOKS
 
 
 @torch.inference_mode()
-def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule) -> About:
+def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule, regions: RegionSet = CHEST) -> About:
     """Set the lesion threshold of ``about`` to the one of ``LESION_THRESHOLDS`` with the highest validation Dice.
 
     For CT the Dice is the mean over cases with a lesion. For radiographs it is computed over all pixels together, with
     cases without a lesion, because cases are few, and with ill patients only, the lowest threshold would win and mark
-    healthy lungs. Without any lesion, ``about`` is returned unchanged.
+    healthy lungs. Without any lesion, or if no region of ``regions`` is its lesion, ``about`` is returned unchanged.
     """
     network.eval()
     flat = data.canonical.modality == "CXR"
-    lesion, looks = REGIONS.index("lesion"), _looks(about, data.canonical)
+    if regions.lesion not in regions.names:
+        return about
+    lesion, looks = regions.names.index(regions.lesion), _looks(about, data.canonical)
     overlap, size = [], []
     for batch in data.val_dataloader():
         truth = batch["mask_bcxyz"][0, lesion] > 0.5
         if truth.any() or (flat and batch["mask_known_bc"][0, lesion]):
             image_cxyz = batch["image_bcxyz"][0]
-            (probability,) = blended_probabilities([network], image_cxyz, data.patch_size, [lesion], looks)
+            (probability,) = blended_probabilities(
+                [network], image_cxyz, data.patch_size, [lesion], looks, regions.mirror_channels
+            )
             found = [probability > threshold for threshold in LESION_THRESHOLDS]
             overlap.append([float(2 * (one & truth).sum()) for one in found])
             size.append([float(one.sum() + truth.sum()) for one in found])
@@ -263,11 +276,17 @@ def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModul
     return replace(about, lesion_threshold=LESION_THRESHOLDS[int(dice.argmax())])
 
 
+def segmenter_in_training(network: nn.Module, about: About, data: PatchDataModule) -> Segmenter:
+    """Make the segmenter of a network that was just trained; it predicts as it will after it is loaded."""
+    looks = _looks(about, data.canonical)
+    return _segmenter([network.eval()], data.canonical, data.patch_size, about, looks, data.store.regions)
+
+
 def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Predict masks and severity of the fold's test cases into ``run_dir/severity/<case_id>/``, one row per case."""
-    segmenter = _segmenter([network.eval()], data.canonical, data.patch_size, about, _looks(about, data.canonical))
+    segmenter = segmenter_in_training(network, about, data)
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (case_folder(run_dir, case_id) / SEVERITY_FILE).unlink(missing_ok=True)

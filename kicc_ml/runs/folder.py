@@ -1,6 +1,6 @@
 """The run folder, which a researcher shares with an evaluator: tensors, plain YAML and CSV, no code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
@@ -10,15 +10,17 @@ from torch import nn
 
 from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.files import write_json
+from kicc_ml.core.parts import NotTrusted, refuse_untrusted
 from kicc_ml.core.path_names import make_path_name, resolve_subfolder
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.regions import RegionSet
 from kicc_ml.core.types import Units
-from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
+from kicc_ml.data.volume_chain import Preparation, with_own_transforms
 from kicc_ml.models.baselines.clinical_model import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge
 from kicc_ml.models.baselines.tabular import endpoints_be
+from kicc_ml.models.networks import NETWORKS
 from kicc_ml.runs.plan import filled
 from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of, parse_settings, read_settings
 from kicc_ml.runs.weights import load_network, read_header, write_weights
@@ -77,11 +79,19 @@ class Fold:
     settings: RunSettings
 
     @property
-    def canonical(self) -> CanonicalCT | CanonicalCXR:
-        """The conversion of an image to the input of this fold's network, for a network that segments."""
+    def canonical(self) -> Preparation:
+        """The conversion of an image to the input of this fold's network, for a network that segments.
+
+        It includes the user's own transforms of volumes.
+        """
         if (canonical := self.settings.canonical) is None:
             raise self.settings.not_stated("data.canonical")
-        return canonical
+        return with_own_transforms(canonical, self.settings.volume_transforms)
+
+    @property
+    def region_set(self) -> RegionSet:
+        """The regions of the task, in the order of the network's channels."""
+        return self.settings.region_set
 
     @property
     def patch_size(self) -> Sequence[int]:
@@ -140,10 +150,10 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
     sites = sorted({case.site for case in data.train_cases})
     if isinstance(data, PatchDataModule):
         known_c = np.any([data.volumes[case.case_id].mask_known_c for case in data.train_cases], axis=0)
-        regions = [region for region, known in zip(REGIONS, known_c, strict=True) if known]
+        regions = [region for region, known in zip(data.store.regions.names, known_c, strict=True) if known]
         images = [image for case in data.train_cases if (image := case.image(data.canonical.modality)) is not None]
         return About(
-            {"in_channels": 1, "out_channels": len(REGIONS)},
+            {"in_channels": 1, "out_channels": len(data.store.regions.names)},
             sites,
             regions,
             units="hu" if any(image.units == "hu" for image in images) else "arbitrary",
@@ -166,27 +176,37 @@ def save_network(folder: Path, network: nn.Module, about: About, settings: Mappi
     write_weights(folder / WEIGHTS, network, vars(about), digest_of(settings))
 
 
-def load_fold(folder: Path) -> Fold:
+def load_fold(folder: Path, trust: Collection[str] = ()) -> Fold:
     """Read a fold back: settings as plain values, tensors without pickle, a network from the known list.
 
+    Args:
+        folder: the folder of the fold.
+        trust: the packages whose parts may be built although this project does not ship them.
+
     Raises:
-        UserError: something is missing, damaged, larger than its file, or not of the same training.
+        UserError: something is missing, damaged, larger than its file, or not of the same training; or the fold names
+            a part of a package that is not trusted, or that is installed here in another version.
     """
     settings = read_fold_settings(folder)
     if not (path := folder / WEIGHTS).is_file():
         raise UserError(f"{path} is missing; {folder} is no finished fold with a network")
     try:
+        refuse_untrusted_parts(settings, trust)
         header = read_header(path)
         about = about_of(header.about)
         if header.settings != digest_of(settings.values):
             raise UserError(f"its weights were trained with other settings than {CONFIG} and {PLAN} state")
-        network = load_network(path, header, settings.require(settings.network, "network"), about.sizes)
+        own = settings.require(settings.network, "network")
+        network = load_network(path, header, own, about.sizes, trust, settings.packages)
         fold = Fold(folder, network, about, settings)
         if about.regions:  # what a segmentation cannot do without
             _ = fold.canonical, fold.patch_size
+            if strange := sorted(set(about.regions) - set(fold.region_set.names)):
+                raise UserError(f"it learnt {strange[0]}, which is no region of its task")
     except Exception as error:  # settings and files of strangers fail in many ways
         reason = describe_error(error).splitlines()[0]
-        raise UserError(f"{folder} cannot be read as a trained fold: {reason}; train it again") from error
+        remedy = "" if isinstance(error, NotTrusted) else "; train it again"
+        raise UserError(f"{folder} cannot be read as a trained fold: {reason}{remedy}") from error
     return fold
 
 
@@ -202,6 +222,25 @@ def read_fold_settings(folder: Path) -> RunSettings:
     return parse_settings(values, folder / CONFIG)
 
 
+def refuse_untrusted_run(run: Path, trust: Collection[str]) -> None:
+    """Raise UserError, before any work, if a segmentation run names a part that :func:`load_fold` would refuse.
+
+    Of outcome runs, only tables are read for an evaluation, so they are not checked.
+    """
+    for folder in fold_folders(run):
+        if (folder / WEIGHTS).is_file() and (folder.parent / SEVERITY).is_dir():
+            try:
+                refuse_untrusted_parts(read_fold_settings(folder), trust)
+            except NotTrusted as error:
+                raise UserError(f"{folder} cannot be read as a trained fold: {error}") from error
+
+
+def refuse_untrusted_parts(settings: RunSettings, trust: Collection[str]) -> None:
+    """Raise NotTrusted for a network or a transform of volumes that is neither shipped nor of a trusted package."""
+    refuse_untrusted(settings.network, NETWORKS, trust, settings.packages)
+    refuse_untrusted(settings.volume_transforms.parts, (), trust, settings.packages)
+
+
 def about_of(kept: Any) -> About:
     """Parse the description in a weights file. Raises UserError if it is invalid."""
     try:
@@ -209,7 +248,7 @@ def about_of(kept: Any) -> About:
         names = (about.sites, about.regions, about.features, about.endpoints, about.unlearnt)
         fits = all(isinstance(name, str) for group in names for name in group)
         fits &= all(isinstance(size, int) and size >= 0 for size in about.sizes.values())
-        fits &= set(about.regions) <= set(REGIONS) and about.units in get_args(Units)
+        fits &= about.units in get_args(Units)
         fits &= isinstance(about.spacing_known, bool) and 0 <= about.lesion_threshold <= 1
     except (TypeError, AttributeError) as error:
         raise UserError(f"what it says of itself is not understood ({error})") from error
@@ -218,9 +257,9 @@ def about_of(kept: Any) -> About:
     return about
 
 
-def load_folds(run: Path) -> list[Fold]:
-    """Load the finished folds of a run. Raises UserError if there is none, or if one cannot be read."""
-    return [load_fold(folder) for folder in fold_folders(run)]
+def load_folds(run: Path, trust: Collection[str] = ()) -> list[Fold]:
+    """Load the finished folds of a run. Raises UserError if there is none, or if :func:`load_fold` refuses one."""
+    return [load_fold(folder, trust) for folder in fold_folders(run)]
 
 
 def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain]) -> None:

@@ -10,12 +10,18 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.parts import find_part
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.fingerprint import Fingerprint
+from kicc_ml.models.losses import build_own_loss
 from kicc_ml.models.memory import training_bytes
-from kicc_ml.models.networks import build_network
+from kicc_ml.models.network_facts import patch_multiples, planned_strides, slices_of_patch
+from kicc_ml.models.networks import build_own_network
+from kicc_ml.models.task import Loss
 
 PLANNED = "planned"
 
@@ -95,8 +101,10 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
     if {"patch_size", "batch_size"} & set(wanted):
         voxels = _voxels(filled(settings, plan), memory_gib)
         if "patch_size" in wanted:
-            seen = _one_slice(shape, settings["network"]) if _is_flat(settings) else shape
-            plan["patch_size"] = _patch_size(seen, _steps(filled(settings, plan)["network"]), voxels // LEAST_BATCH)
+            with torch.random.fork_rng(devices=[]):  # the weights of the training are drawn after it
+                network = _network(filled(settings, plan))
+            seen = _of_slices(shape, slices) if (slices := slices_of_patch(network)) else shape
+            plan["patch_size"] = _patch_size(seen, patch_multiples(network), voxels // LEAST_BATCH)
         if "batch_size" in wanted:
             patch = filled(settings, plan)["data"]["patch_size"]
             plan["batch_size"] = int(np.clip(voxels // prod(patch), LEAST_BATCH, MOST_BATCH))
@@ -117,8 +125,24 @@ def filled(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, An
 
 def predicted_gib(settings: Mapping[str, Any]) -> float:
     """Estimate the peak memory in GiB of a training on a CPU, in addition to what the process holds before."""
-    network = build_network(settings["network"], {"in_channels": 1, "out_channels": len(REGIONS)})
-    return training_bytes(network, settings["data"]["batch_size"], settings["data"]["patch_size"]) / GIB
+    data = settings["data"]
+    return (
+        training_bytes(_network(settings), data["batch_size"], data["patch_size"], _loss(settings), _channels(settings))
+        / GIB
+    )
+
+
+def _network(settings: Mapping[str, Any]) -> nn.Module:
+    return build_own_network(settings["network"], {"in_channels": 1, "out_channels": _channels(settings)})
+
+
+def _channels(settings: Mapping[str, Any]) -> int:
+    task = settings.get("task")
+    return len(task["regions"]["names"]) if task else len(REGIONS)
+
+
+def _loss(settings: Mapping[str, Any]) -> Loss | None:
+    return build_own_loss(loss) if (loss := settings.get("loss")) else None
 
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
@@ -130,8 +154,8 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
 
 def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
     """Compute the number of voxels of a whole batch that fits into memory, which grows linearly with the voxels."""
-    network = build_network(settings["network"], {"in_channels": 1, "out_channels": len(REGIONS)})
-    few, many = (training_bytes(network, 1, patch) for patch in REHEARSED)
+    network, loss = _network(settings), _loss(settings)
+    few, many = (training_bytes(network, 1, patch, loss, _channels(settings)) for patch in REHEARSED)
     fewest, most = map(prod, REHEARSED)
     each = (many - few) / (most - fewest)
     voxels = int((memory_gib * GIB - few) / each + fewest)
@@ -185,9 +209,8 @@ def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequ
         strides.append([2 if axis else 1 for axis in halved.tolist()])
         spacing, left = np.where(halved, spacing * 2, spacing), np.where(halved, left / 2, left)
     channels = [min(FIRST_CHANNELS * 2**level, MOST_CHANNELS) for level in range(len(strides) + 1)]
-    padded = [[1, 1, 1], *strides] if settings["network"]["_target_"].endswith("DynUNet") else strides
     values = {
-        "strides": [2] * len(strides) if _is_flat(settings) else padded,
+        "strides": planned_strides(find_part(settings["network"]["_target_"]), strides),
         "upsample_kernel_size": strides,
         "kernel_size": kernels,
         "channels": channels,
@@ -196,20 +219,9 @@ def _depth(settings: Mapping[str, Any], spacing_mm: Sequence[float], shape: Sequ
     return {name: values[name] for name in planned_fields(settings) if name in values}
 
 
-def _is_flat(settings: Mapping[str, Any]) -> bool:
-    """Tell whether the network works slice by slice."""
-    return bool(settings["network"]["_target_"].endswith("SliceUNet"))
-
-
-def _one_slice(shape: Sequence[float], network: Mapping[str, Any]) -> list[float]:
-    return [shape[0] * PLANE_IN_PATCH, shape[1] * PLANE_IN_PATCH, 1 + 2 * network.get("neighbours", 1)]
-
-
-def _steps(network: Mapping[str, Any]) -> list[int]:
-    """Compute, for each axis, the step that must divide the patch size: the product of the network's strides."""
-    strides = [[s, s, 1 if network["_target_"].endswith("SliceUNet") else s] if isinstance(s, int) else s
-               for s in network.get("strides", [2] * MOST_HALVINGS)]  # fmt: skip
-    return [prod(level[axis] for level in strides) for axis in range(3)]
+def _of_slices(shape: Sequence[float], slices: int) -> list[float]:
+    """Compute the part of a scan that a network sees at once if it works slice by slice."""
+    return [shape[0] * PLANE_IN_PATCH, shape[1] * PLANE_IN_PATCH, slices]
 
 
 def _patch_size(shape: Sequence[float], steps: Sequence[int], voxels: int) -> list[int]:

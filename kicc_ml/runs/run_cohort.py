@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kicc_ml.cohort.flow import Cohort
+from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.nifti_datasets import msd, nnunet
 from kicc_ml.cohort.public import clinical_tables, covid_ct, images
 from kicc_ml.cohort.public.aiforcovid import aiforcovid
@@ -30,6 +30,7 @@ from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.snapshot import read_snapshot, write_snapshot
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import write_json
+from kicc_ml.core.parts import TARGET, NotTrusted, build_part, refuse_untrusted
 from kicc_ml.core.pseudonym import KEY_NAME, compute_key_fingerprint, find_kept_key, load_repository_key
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case
@@ -54,7 +55,7 @@ PUBLIC_DATA = "KICC_DATA"
 #: Keys by which a repository's cases are selected.
 SELECTING = (
     *("ct_window_days", "cxr_window_days", "guard_endpoints", "person_conflict"),
-    *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels", "endpoints"),
+    *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels", "mask_names", "endpoints"),
 )
 
 #: Keys by which those of a data set of nnU-Net or MSD are.
@@ -102,13 +103,15 @@ class RunCohort:
     """The place of the cohort of a run: as the user names it, else as in this user's own training.
 
     ``root`` is the folder of the cohort, ``folder`` that of the copies of ``cohort=hu_ct``. ``as_trained`` takes the
-    cases as this user's training has read them just now; without it the cohort is read as it is now.
+    cases as this user's training has read them just now; without it the cohort is read as it is now. ``trust`` names
+    packages whose cohorts may be read too.
     """
 
     root: str | Path | None = None
     folder: str | Path | None = None
     index_cache: str | Path | None = None
     as_trained: bool = False
+    trust: tuple[str, ...] = ()
 
     def read(self, settings: RunSettings, run: Path) -> Cohort:
         """Read the cases of the run's cohort. A warning names the cases that differ from those of the training.
@@ -123,7 +126,8 @@ class RunCohort:
         cohort, config = settings.require(settings.cohort, "cohort"), settings.path
         reader = READERS.get(str(cohort.get("_target_")))
         if reader is None:
-            raise UserError(f"{config}: cohort._target_ is none of this project's cohorts; {ASK_AGAIN}")
+            settings.require(cohort.get(TARGET), f"cohort.{TARGET}")
+            return self._read_foreign(cohort, run, settings)
         chosen = {key: cohort[key] for key in reader.settings if key in cohort}
         if fault := fault_of_selection(chosen):
             raise UserError(f"{config}: cohort.{fault}; {ASK_AGAIN}")
@@ -138,6 +142,19 @@ class RunCohort:
 
     def _named(self) -> dict[str, str | Path]:
         return {name: getattr(self, name) for name in PLACES if getattr(self, name)}
+
+    def _read_foreign(self, cohort: Mapping[str, Any], run: Path, settings: RunSettings) -> Cohort:
+        """Read the cases of a cohort with the function of a trusted package, which gets all settings of the cohort."""
+        try:
+            refuse_untrusted(cohort, READERS, self.trust, settings.packages)
+        except NotTrusted as error:
+            raise UserError(f"{settings.path}: of its cohort {error}") from error
+        places = read_note(run) | self._named()
+        if self.as_trained and (kept := read_noted_cases(run, {**cohort, **self._named()})) is not None:
+            return kept
+        cases = build_part(without_places(cohort), places)
+        warn_of_changes(run, record_of(cases, None))
+        return cases if isinstance(cases, Cohort) else Cohort(cases, Flow(len(cases), len(cases), unit="cases"))
 
     def _places(self, reader: Reader, run: Path) -> dict[str, Any]:
         given = {name: place for name, place in self._named().items() if name in reader.places}

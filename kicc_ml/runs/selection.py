@@ -47,6 +47,7 @@ FITTING: Mapping[str, Callable[[Any], bool]] = {
     "endpoints": _is_words,
     "composites": _is_composites,
     "mask_labels": _is_labels,
+    "mask_names": _is_words,
     "sets": _is_words,
     "site_pattern": lambda value: value is None or isinstance(value, str),
     "spacing_known": lambda value: isinstance(value, bool),

@@ -3,14 +3,17 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.parts import PACKAGES, TARGET
 from kicc_ml.core.received import read_yaml
+from kicc_ml.core.regions import CHEST, RegionSet, make_region_set
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
+from kicc_ml.data.own_transforms import OwnTransforms
 
 Kind = TypeVar("Kind", CanonicalCT, CanonicalCXR)
 Value = TypeVar("Value")
@@ -46,6 +49,9 @@ class RunSettings:
         canonical_ct, canonical_cxr: the conversions of images to the input of an outcome network.
         patch_size: the number of voxels (x, y, z) of a patch.
         seed: the seed of the training.
+        region_set: the regions of the task, in the order of the network's channels.
+        volume_transforms: the transforms of volumes of the user's own; none of them is built yet.
+        packages: the packages of the parts that this project does not ship. :mod:`kicc_ml.core.parts` checks them.
     """
 
     path: Path
@@ -58,6 +64,9 @@ class RunSettings:
     canonical_cxr: CanonicalCXR | None = None
     patch_size: tuple[int, ...] | None = None
     seed: int | None = None
+    region_set: RegionSet = CHEST
+    volume_transforms: OwnTransforms = field(default_factory=lambda: OwnTransforms("volume"))
+    packages: Any = None
 
     def require(self, value: Value | None, key: str) -> Value:
         """Return the ``value`` of a setting. Raises UserError, with its ``key``, if it is not stated."""
@@ -96,6 +105,9 @@ def parse_settings(values: Mapping[str, Any], path: Path) -> RunSettings:
             canonical_cxr=None if canonical_cxr is None else _canonical_of(CanonicalCXR, canonical_cxr),
             patch_size=_patch_size(data.get("patch_size")),
             seed=seed if type(seed) is int else None,
+            region_set=_region_set(_mapping(values, "task", path)),
+            volume_transforms=_volume_transforms(_mapping(values, "transforms", path)),
+            packages=values.get(PACKAGES),
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}; {ASK_AGAIN}") from error
@@ -134,6 +146,28 @@ def _canonical_of(kind: type[Kind], node: Any) -> Kind:
     if fault := _fault_of_cxr(canonical) if isinstance(canonical, CanonicalCXR) else _fault_of_ct(canonical):
         raise ValueError(f"{kind.__name__}: {fault}")
     return canonical
+
+
+def _region_set(task: Mapping[str, Any] | None) -> RegionSet:
+    """Parse the regions of a task, of the chest if it states none. Raises ValueError if they are invalid."""
+    regions = (task or {}).get("regions")
+    if regions is None:
+        return CHEST
+    try:
+        return make_region_set(**{key: value for key, value in regions.items() if key != TARGET})
+    except (UserError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"task.regions is not understood ({error})") from error
+
+
+def _volume_transforms(transforms: Mapping[str, Any] | None) -> OwnTransforms:
+    """Parse the transforms of volumes; no transform is built. Raises ValueError if they are no plain values."""
+    volume = (transforms or {}).get("volume") or {}
+    if not isinstance(volume, Mapping | list):
+        raise ValueError(f"transforms.volume={volume!r} holds no transforms")
+    try:
+        return OwnTransforms("volume", json.dumps(volume))
+    except TypeError as error:
+        raise ValueError(f"transforms.volume is not understood ({error})") from error
 
 
 def _patch_size(patch: Any) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
-from kicc_ml.models.networks import build_network, tensor_shapes
+from kicc_ml.models.networks import build_network, is_listed, tensor_shapes
 
 #: The entry of the file's metadata that holds what this project says of the weights.
 HEADER = "kicc_ml"
@@ -67,21 +67,32 @@ def read_header(path: Path) -> Header:
     return Header(header["about"], header["settings"], header["tensors"], shapes)
 
 
-def load_network(path: Path, header: Header, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+def load_network(
+    path: Path,
+    header: Header,
+    settings: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    trust: Collection[str] = (),
+    packages: Any = None,
+) -> nn.Module:
     """The network of ``settings`` with the weights of the file, in evaluation mode.
 
-    Nothing larger than the file is allocated.
+    Nothing larger than the file is allocated, unless a trusted package does.
 
     Raises:
-        UserError: the settings describe another network than the file holds, or a byte of the tensors has changed.
+        UserError: the settings describe another network than the file holds, or one that is not trusted; or a byte of
+            the tensors has changed.
     """
+    another = "its settings describe another network than its weights are of"
     values = sum(prod(shape) for shape in header.shapes.values())
-    if tensor_shapes(settings, sizes, len(header.shapes), values) != header.shapes:
-        raise UserError("its settings describe another network than its weights are of")
+    if is_listed(settings) and tensor_shapes(settings, sizes, len(header.shapes), values) != header.shapes:
+        raise UserError(another)
+    network = build_network(settings, sizes, trust, packages)
+    if {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} != header.shapes:
+        raise UserError(another)
     tensors = load_file(path)
     if digest_of_tensors(tensors) != header.tensors:
         raise UserError("its weights are damaged: they are not the bytes that were written")
-    network = build_network(settings, sizes)
     network.load_state_dict(tensors)
     return network.eval()
 

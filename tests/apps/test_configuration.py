@@ -10,45 +10,56 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from kicc_ml.apps.configuration import build, configuration, log_to_terminal, plain, with_clear_errors
+from kicc_ml.apps.configuration import build, build_each, configuration, log_to_terminal, plain, with_clear_errors
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Split
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.runs.lay_down import lay_down
 
-FORBIDDEN = {"_target_": "builtins.open", "file": "clinical.csv"}
+MISSING = {"_target_": "mylab.networks.Net"}
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        FORBIDDEN,
-        {"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": FORBIDDEN},
-        {"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": [[1, FORBIDDEN]]},
-        {"_target_": "os.system", "_partial_": True},
+        MISSING,
+        {"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": MISSING},
+        {"_target_": "kicc_ml.data.canonical.CanonicalCXR", "size": [[1, MISSING]]},
+        {**MISSING, "_partial_": True},
     ],
     ids=["itself", "as an argument", "in a list of lists", "as a partial"],
 )
-def test_a_target_outside_the_list_is_refused_wherever_it_hides(settings: dict):
-    with pytest.raises(UserError, match=r"builtins\.open|os\.system"):
+def test_a_part_that_cannot_be_imported_is_named_wherever_it_stands(settings: dict):
+    with pytest.raises(UserError, match=r"mylab\.networks\.Net, which cannot be imported .*install its package"):
         build(OmegaConf.create(settings))
 
 
-def test_a_target_that_an_interpolation_would_bring_in_is_refused():
-    tree = OmegaConf.create({"evil": "builtins.print", "call": {"_target_": "${evil}"}})
-    with pytest.raises(UserError, match=r"builtins\.print"):
+def test_a_part_that_an_interpolation_brings_in_is_named_too():
+    tree = OmegaConf.create({"mine": "mylab.networks.Net", "call": {"_target_": "${mine}"}})
+    with pytest.raises(UserError, match=r"mylab\.networks\.Net"):
         build(tree.call)
 
 
-def test_nothing_of_a_refused_configuration_is_called(tmp_path: Path):
+def test_nothing_is_called_where_one_part_of_several_cannot_be_imported(tmp_path: Path):
     marker = tmp_path / "called"
     settings = {
         "_target_": "kicc_ml.data.canonical.CanonicalCXR",
-        "size": {"_target_": "pathlib.Path.touch", "_args_": [str(marker)]},
+        "size": [{"_target_": "pathlib.Path.touch", "_args_": [str(marker)]}, MISSING],
     }
     with pytest.raises(UserError):
         build(OmegaConf.create(settings))
     assert not marker.exists()
+
+
+def test_what_the_user_names_is_built_whoever_ships_it():
+    assert build(OmegaConf.create({"_target_": "datetime.date", "year": 2020, "month": 2, "day": 20})).month == 2
+
+
+def test_parts_by_name_are_built_each_and_one_part_alone_too():
+    day = {"_target_": "datetime.date", "year": 2020, "month": 2, "day": 20}
+    assert len(build_each(OmegaConf.create({"one": day, "left_out": None, "other": {**day, "day": 21}}))) == 2
+    assert len(build_each(OmegaConf.create(day))) == 1
+    assert build_each(OmegaConf.create({})) == []
 
 
 def test_what_is_listed_is_built_with_its_settings():

@@ -96,6 +96,12 @@ def test_a_lesion_in_the_other_lung_scores_nothing(tmp_path: Path):
     assert row["percent_involved"] == pytest.approx(row["percent_involved_truth"])
 
 
+def test_a_predicted_mask_may_cover_the_whole_scan(tmp_path: Path):
+    masks = whole(truth())
+    masks["lesion"] = np.ones_like(masks["lesion"])
+    assert 0 < scored(tmp_path, masks)["lesion_dice"] < 1
+
+
 def test_a_montage_is_drawn_beside_the_masks(tmp_path: Path):
     scored(tmp_path, whole(truth()))
     assert (tmp_path / "run" / "severity" / "seoul_1" / "montage.png").stat().st_size > 1000

@@ -36,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_case(run / "severity" / "seoul_1", result.masks, result.volume, result.severity, features, result.stages)
     fold.folder.mkdir()
     write_table(fold.folder / "predictions.csv", pd.DataFrame({"case_id": ["seoul_1"]}))
-    monkeypatch.setattr("kicc_ml.runs.folder.load_folds", lambda _: [fold])
+    monkeypatch.setattr("kicc_ml.runs.folder.load_folds", lambda *_: [fold])
     cohort = [Case("seoul_1", "seoul", "p", ct=series)]
     monkeypatch.setattr("kicc_ml.runs.run_cohort.RunCohort.read", lambda *_: cohort)
     return run

@@ -227,7 +227,7 @@ def test_a_table_without_a_model_to_use_it_is_the_users_error(tmp_path: Path):
 
 def test_a_run_of_the_clinical_model_alone_needs_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     alone = OutcomeModel((), (ClinicalFold(tmp_path, About({}, ["seoul"]), {}),), OutcomeRecord())
-    monkeypatch.setattr("kicc_ml.clinic.new_scan.outcome_model", lambda run: alone)
+    monkeypatch.setattr("kicc_ml.clinic.new_scan.outcome_model", lambda *_: alone)
     with pytest.raises(UserError, match="--clinical"):
         load_outcomes(tmp_path, None)
 

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING = """
 import copy, resource, sys, torch
 from kicc_ml.models.memory import training_bytes
-from kicc_ml.models.networks import build_network
+from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.segmentation import SegmentationTask
 
-network = build_network({settings}, {{"in_channels": 1, "out_channels": 5}})
+network = build_own_network({settings}, {{"in_channels": 1, "out_channels": 5}})
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 predicted = before + training_bytes(network, {batch}, {patch})
 task = SegmentationTask(network, {patch}, 1e-3, 0.0)
@@ -50,6 +50,21 @@ DEEP = {
 }
 
 
+#: Networks of MONAI that this project does not list, each with a batch and a patch.
+UNLISTED = (
+    (
+        {
+            "_target_": "monai.networks.nets.AttentionUnet",
+            **{"spatial_dims": 3, "channels": [16, 32, 64], "strides": [2, 2]},
+        },
+        2,
+        [64, 64, 64],
+    ),
+    ({"_target_": "monai.networks.nets.MedNeXt", "spatial_dims": 3, "init_filters": 8}, 2, [64, 64, 32]),
+    ({"_target_": "monai.networks.nets.SwinUNETR", "feature_size": 12}, 1, [64, 64, 32]),
+)
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize(
     ("settings", "batch", "patch"),
@@ -58,6 +73,7 @@ DEEP = {
         pytest.param(SLICES, 12, [192, 192, 8], marks=pytest.mark.slow),
         pytest.param(LIGHT, 4, [128, 128, 64], marks=pytest.mark.slow),
         pytest.param(DEEP, 2, [128, 128, 48], marks=pytest.mark.slow),
+        *(pytest.param(settings, batch, patch, marks=pytest.mark.slow) for settings, batch, patch in UNLISTED),
     ],
 )
 def test_a_trainings_peak_memory_is_predicted_within_a_quarter(settings: dict, batch: int, patch: list[int]):

@@ -21,6 +21,7 @@ from kicc_ml.apps.configuration import configuration
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.datamodule import PatchDataModule
+from kicc_ml.data.own_transforms import transforms_of
 from kicc_ml.models import resume
 from kicc_ml.models.ema import averaged_weights
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
@@ -110,6 +111,29 @@ def test_resumed_anywhere_the_weights_are_those_of_the_uninterrupted_training(
         assert torch.equal(expected, tensor), name
     optimizers = [task.optimizers().state_dict()["state"][0]["exp_avg"] for task in (whole, resumed)]
     assert torch.equal(*optimizers)
+
+
+THREE_OF_OTHERS = {
+    "sample": {
+        "noise": {"_target_": "monai.transforms.RandGaussianNoised", "keys": "image", "prob": 0.6},
+        "flip": {"_target_": "monai.transforms.RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": 1},
+    },
+    "batch": {"field": {"_target_": "monai.transforms.RandBiasFieldd", "keys": "image", "prob": 0.6}},
+}
+
+
+@pytest.mark.parametrize(("place", "workers"), [("step=2", 0), ("step=5", 1)])
+def test_with_random_transforms_of_others_it_is_so_too(
+    uninterrupted: tuple[Path, SegmentationTask], place: str, workers: int, tmp_path: Path
+) -> None:
+    transforms = transforms_of(THREE_OF_OTHERS)
+    whole = train(tmp_path / "whole", small_data(tmp_path, transforms=transforms))
+    checkpoint = tmp_path / "whole" / f"{place}.ckpt"
+    resumed = train(tmp_path / "on", small_data(tmp_path, num_workers=workers, transforms=transforms), checkpoint)
+    for (name, expected), tensor in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(expected, tensor), name
+    without = uninterrupted[1].state_dict()
+    assert any(not torch.equal(without[name], tensor) for name, tensor in whole.state_dict().items())
 
 
 def test_metrics_go_on_where_the_checkpoint_was_written(tmp_path: Path) -> None:

@@ -131,3 +131,24 @@ def test_a_case_that_cannot_be_read_is_passed_over_unless_it_is_the_only_one(tmp
     assert fingerprint([good, bad]).cases == 1
     with pytest.raises(UserError, match="planned"):
         fingerprint([bad])
+
+
+def test_asking_a_network_for_its_patches_draws_nothing_that_the_training_draws_from():
+    """The weights of a fold are drawn after its plan: what is planned beside must not move them."""
+
+    def state_after(**given: Any) -> torch.Tensor:
+        torch.manual_seed(4)
+        make_plan(THICK, settings(SLICES, spacing_mm=[1.0, 1.0, 5.0], window_hu=[-1000, 300], **given), 2.0)
+        return torch.get_rng_state()
+
+    assert torch.equal(state_after(), state_after(patch_size=[96, 96, 3]))
+
+
+def test_a_network_that_plans_do_not_know_is_planned_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "support")
+    for name in ("TwoScales", "ReadsValues"):
+        wanted = settings({"_target_": f"myLab.networks.{name}", "width": 4}, spacing_mm=[2.0, 2.0, 4.0])
+        complete = filled(wanted, make_plan(THICK, wanted, memory_gib=0.5))
+        patch = complete["data"]["patch_size"]
+        assert all(size % 2 == 0 for size in patch)
+        assert 0.2 < predicted_gib(complete) <= 0.5 * 1.25

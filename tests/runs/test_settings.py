@@ -7,6 +7,7 @@ import pytest
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_yaml
+from kicc_ml.core.regions import CHEST
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.runs.folder import CONFIG, PLAN, read_fold_settings
 from kicc_ml.runs.settings import RunSettings, parse_settings
@@ -37,6 +38,17 @@ def test_a_radiograph_and_a_ct_are_told_apart_by_what_the_settings_name():
     assert parse(data={"canonical": {"_target_": "a.CanonicalCXR", "size": 64}}).canonical == CanonicalCXR(64)
 
 
+def test_regions_transforms_and_packages_are_those_that_are_stated_and_nothing_is_built():
+    regions = {"_target_": "kicc_ml.core.regions.make_region_set", "names": ["liver", "tumour"], "lesion": "tumour"}
+    volume = {"smooth": {"_target_": "not_here.Smooth"}}
+    found = parse(task={"regions": regions}, transforms={"volume": volume}, packages={"not_here": {}})
+    assert (found.region_set.names, found.region_set.lesion) == (("liver", "tumour"), "tumour")
+    assert found.volume_transforms.parts == [{"_target_": "not_here.Smooth"}]
+    assert found.packages == {"not_here": {}}
+    nothing = parse()
+    assert (nothing.region_set, bool(nothing.volume_transforms), nothing.packages) == (CHEST, False, None)
+
+
 def test_what_is_not_stated_is_none_and_named_where_it_is_needed():
     found = parse(seed="7; rm", data={"canonical_ct": None})
     nothing = (found.cohort, found.division, found.network, found.canonical, found.canonical_ct, found.patch_size)
@@ -61,6 +73,13 @@ def test_what_is_not_stated_is_none_and_named_where_it_is_needed():
         {"data": {"canonical_cxr": {"size": 64, "evil": 1}}},
         {"data": {"patch_size": [4096] * 3}},
         {"data": {"patch_size": "planned"}},
+        {"task": "chest"},
+        {"task": {"regions": ["lung"]}},
+        {"task": {"regions": {"names": []}}},
+        {"task": {"regions": {"names": ["../lung"]}}},
+        {"task": {"regions": {"names": ["lung"], "evil": 1}}},
+        {"transforms": ["a"]},
+        {"transforms": {"volume": "abc"}},
     ],
 )
 def test_a_setting_that_is_wrong_is_refused_when_it_is_read_whoever_reads_it(values: dict[str, Any]):

@@ -118,11 +118,14 @@ def _rotation(radians_b3: torch.Tensor) -> torch.Tensor:
 
 
 def apply(
-    image_bcxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameters: AugmentParameters
+    image_bcxyz: torch.Tensor,
+    bits_bxyz: torch.Tensor | None,
+    parameters: AugmentParameters,
+    mirror_channels: Sequence[int] = MIRROR_CHANNELS,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Augmented copies of an image of one channel (0..1; float32 comes out) and of its region bits.
 
-    Radiographs (``bcxy``, ``bxy``) likewise. Left and right lung change places in a mirrored sample.
+    Radiographs (``bcxy``, ``bxy``) likewise. Regions of ``mirror_channels`` change places in a mirrored sample.
     """
     shape = (len(image_bcxyz), *image_bcxyz.shape[2:], 1)[:4]
     image_bxyz = image_bcxyz.reshape(shape).to(torch.float32, copy=True)
@@ -130,12 +133,17 @@ def apply(
     step = SAMPLES_AT_ONCE_ON_CPU if image_bxyz.device.type == "cpu" else shape[0]
     for start in range(0, shape[0], step):
         samples = slice(start, start + step)
-        _augment(image_bxyz[samples], None if bits is None else bits[samples], parameters.of(samples))
+        _augment(image_bxyz[samples], None if bits is None else bits[samples], parameters.of(samples), mirror_channels)
     flat = image_bcxyz.shape[0], *image_bcxyz.shape[2:]
     return image_bxyz.view(image_bcxyz.shape), None if bits is None else bits.view(flat)
 
 
-def _augment(image_bxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameters: AugmentParameters) -> None:
+def _augment(
+    image_bxyz: torch.Tensor,
+    bits_bxyz: torch.Tensor | None,
+    parameters: AugmentParameters,
+    mirror_channels: Sequence[int],
+) -> None:
     """Augment in place; steps that change no sample are skipped."""
     moved_b = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1)
     if moved_b.any():
@@ -146,31 +154,42 @@ def _augment(image_bxyz: torch.Tensor, bits_bxyz: torch.Tensor | None, parameter
             bits_bxyz[moved] = source.nearest(bits_bxyz[moved])
     if bits_bxyz is not None and parameters.swap_sides_b.any():
         swapped = which(parameters.swap_sides_b)
-        bits_bxyz[swapped] = with_sides_exchanged(bits_bxyz[swapped])
+        bits_bxyz[swapped] = with_sides_exchanged(bits_bxyz[swapped], mirror_channels)
     add_noise(image_bxyz, parameters.noise_sigma_b, parameters.noise_seed_b)
     smooth(image_bxyz, parameters.blur_sigma_b, parameters.low_resolution_b)
     stretch(image_bxyz, parameters.brightness_b, parameters.contrast_b)
     bend(image_bxyz, parameters.gamma_b)
 
 
-def swap_known_sides(known_bc: torch.Tensor, parameters: AugmentParameters) -> torch.Tensor:
-    """Exchange, in the mirrored samples, whether the left and the right lung are labelled (bool ``[b, region]``)."""
-    return torch.where(parameters.swap_sides_b.to(known_bc.device)[:, None], known_bc[:, MIRROR_CHANNELS], known_bc)
+def swap_known_sides(
+    known_bc: torch.Tensor, parameters: AugmentParameters, mirror_channels: Sequence[int] = MIRROR_CHANNELS
+) -> torch.Tensor:
+    """Exchange, in the mirrored samples, whether left and right regions are labelled (bool ``[b, region]``)."""
+    return torch.where(parameters.swap_sides_b.to(known_bc.device)[:, None], known_bc[:, mirror_channels], known_bc)
 
 
 class BatchAugmentd(Randomizable, MapTransform):
     """Batch augmentation as a MONAI transform: it takes a batch dict and returns it with new image and masks.
 
     ``keys`` are the image (``bcxyz`` or ``bcxy``, one channel) and optionally its region bits
-    (:mod:`kicc_ml.data.region_bits`). ``known_key`` is the key of the bool tensor ``[b, len(REGIONS)]`` that states
-    which regions are labelled; it follows an exchange of the lungs. ``set_random_state`` sets the seed, also through
-    ``Compose``. ``parameters`` are the last ones drawn.
+    (:mod:`kicc_ml.data.region_bits`). ``known_key`` is the key of the bool tensor ``[b, region]`` that states
+    which regions are labelled; it follows an exchange of ``mirror_channels``. ``set_random_state`` sets the seed, also
+    through ``Compose``. ``parameters`` are the last ones drawn.
     """
 
-    def __init__(self, keys: KeysCollection, config: AugmentConfig, known_key: str = "mask_known_bc") -> None:
+    takes_batches = True
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        config: AugmentConfig,
+        known_key: str = "mask_known_bc",
+        mirror_channels: Sequence[int] = MIRROR_CHANNELS,
+    ) -> None:
         super().__init__(keys)
         self.config = config
         self.known_key = known_key
+        self.mirror_channels = mirror_channels
         self.parameters: AugmentParameters | None = None
 
     def randomize(self, data: int) -> None:
@@ -184,9 +203,21 @@ class BatchAugmentd(Randomizable, MapTransform):
         self.randomize(len(result[image_key]))
         assert self.parameters is not None
         bits = None if bits_key is None else result[bits_key]
-        result[image_key], moved = apply(result[image_key], bits, self.parameters)
+        result[image_key], moved = apply(result[image_key], bits, self.parameters, self.mirror_channels)
         if bits_key is not None:
             result[bits_key] = moved
             if self.known_key in result:
-                result[self.known_key] = swap_known_sides(result[self.known_key], self.parameters)
+                result[self.known_key] = swap_known_sides(result[self.known_key], self.parameters, self.mirror_channels)
         return result
+
+
+def augment_batch(
+    batch: Mapping[str, Any],
+    keys: tuple[str, ...],
+    config: AugmentConfig,
+    mirror_channels: Sequence[int] = MIRROR_CHANNELS,
+) -> dict[str, Any]:
+    """Augment a batch with parameters that depend only on its own samples."""
+    transform = BatchAugmentd(keys, config, mirror_channels=mirror_channels)
+    transform.set_random_state(batch["sample_seed"][0])
+    return transform(batch)

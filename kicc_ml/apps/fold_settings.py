@@ -1,0 +1,51 @@
+"""What a fold's ``config.yaml`` holds, and whose checkpoints it may take up."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kicc_ml.apps.configuration import CALLABLE, plain
+from kicc_ml.core.parts import PACKAGES, describe_packages
+from kicc_ml.core.types import Split
+from kicc_ml.models.fold_checkpoint import Mark
+from kicc_ml.models.pretrained import digest_of_file, find_weights
+from kicc_ml.runs.run_cohort import key_of_cohort, without_places
+from kicc_ml.runs.settings import digest_of
+
+#: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
+NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts", "logger"})
+#: Settings that may change when a checkpoint is taken up: for how long and on what is trained, what becomes of it.
+MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})
+
+
+def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
+    """What a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
+    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
+    settings["cohort"] = without_places(settings["cohort"]) | key_of_cohort(settings["cohort"])
+    settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
+    settings = with_digest_of_weights(settings)
+    return settings | packages_of(settings) | {"split": settings["split"] | {"fold": fold}}
+
+
+def mark_of(settings: Mapping[str, Any], split: Split) -> Mark:
+    """Whose the checkpoints of a fold are: its cases, and what its weights depend on."""
+    weighty = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
+    return Mark(split.fold, digest_of(weighty), digest_of(asdict(split)))
+
+
+def with_digest_of_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a fold, in which the digest of the weights that it starts from stands in place of their path."""
+    network = settings.get("network") or {}
+    if not network.get("weights"):
+        return settings
+    path = find_weights(Path(network["weights"]))
+    return settings | {"network": network | {"weights": {"file": path.name, "sha256": digest_of_file(path)}}}
+
+
+def packages_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run says of the packages of its parts from elsewhere, as a setting; none where it has no such parts."""
+    packages = describe_packages(settings, CALLABLE)
+    return {PACKAGES: packages} if packages else {}
