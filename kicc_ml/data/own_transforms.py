@@ -1,7 +1,8 @@
 """Transforms of MONAI, or of the user's own, between the steps of the line: per volume, per sample, per batch.
 
-Each is a dictionary transform. Per volume and per sample it is given ``image`` (``cxyz`` float32; a radiograph ``cxy``)
-and, where there are labels, ``mask`` (``cxyz``, 0/1, a channel per region), of outcomes ``ct`` and ``cxr``. Per batch
+Each is a dictionary transform. Per volume and per sample it is given ``image`` (``cxyz`` float32; a radiograph is
+one slice) and, where there are labels, ``mask`` (``cxyz``, 0/1, a channel per region); per sample of outcomes ``ct``
+(``cxyz``) and ``cxr`` (``cxy``). Per batch
 it is given the same, sample by sample on the device; one with ``takes_batches = True`` gets the batch as the task does.
 What is random is seeded by the place in the training alone, so that a resumed training equals an uninterrupted one.
 """

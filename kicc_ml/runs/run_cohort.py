@@ -30,7 +30,7 @@ from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.snapshot import read_snapshot, write_snapshot
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import write_json
-from kicc_ml.core.parts import TARGET, NotTrusted, build_part, refuse_untrusted
+from kicc_ml.core.parts import TARGET, NotTrusted, build_part, refuse_untrusted, targets_in
 from kicc_ml.core.pseudonym import KEY_NAME, compute_key_fingerprint, find_kept_key, load_repository_key
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.types import Case
@@ -149,6 +149,11 @@ class RunCohort:
             refuse_untrusted(cohort, READERS, self.trust, settings.packages)
         except NotTrusted as error:
             raise UserError(f"{settings.path}: of its cohort {error}") from error
+        if not self.as_trained and (nested := [target for target in targets_in(cohort) if target in READERS]):
+            # Only the outermost part is given the places that the user names; this one would take those of the run.
+            raise UserError(
+                f"{settings.path}: its cohort reads {nested[0]} from a place that the run names; {ASK_AGAIN}"
+            )
         places = read_note(run) | self._named()
         if self.as_trained and (kept := read_noted_cases(run, {**cohort, **self._named()})) is not None:
             return kept

@@ -102,3 +102,13 @@ def test_a_cohort_of_a_package_is_read_where_the_user_says_and_with_trust_alone(
     with pytest.raises(UserError, match="--trust myLab"):
         RunCohort(tmp_path).read(settings, tmp_path)
     assert RunCohort(tmp_path, trust=("myLab",)).read(settings, tmp_path) == []
+
+
+def test_a_received_cohort_of_a_trusted_package_reads_no_place_that_the_run_names(tmp_path: Path):
+    nested = {"_target_": "kicc_ml.cohort.public.synthetic.synthetic", "root": str(tmp_path / "elsewhere")}
+    packages = {PACKAGES: describe_packages(SETTINGS["cohort"], ())}
+    changed = SETTINGS | packages | {"cohort": SETTINGS["cohort"] | {"base": nested}}
+    settings = parse_settings(changed, tmp_path / CONFIG)
+    with pytest.raises(UserError, match="from a place that the run names"):
+        RunCohort(tmp_path, trust=("myLab",)).read(settings, tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
