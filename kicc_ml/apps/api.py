@@ -23,7 +23,7 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
-from kicc_ml.prediction.segmentation import segmenter_of
+from kicc_ml.prediction.segmentation import make_segmenter
 from kicc_ml.runs.folder import load_folds
 from kicc_ml.severity import grade as ct
 
@@ -112,7 +112,7 @@ def load_run(folder: str | Path, device: str = "auto", fast: bool = False, trust
     Raises:
         UserError: the folder holds no finished segmentation run, or the device is not there.
     """
-    return segmenter_of(load_folds(Path(folder), trust), device, fast=fast)
+    return make_segmenter(load_folds(Path(folder), trust), device, fast=fast)
 
 
 def segment(

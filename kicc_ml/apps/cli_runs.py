@@ -87,19 +87,19 @@ def predict(
     from kicc_ml.clinic.held_out_case import add_run, describe_model, read_oof_cases
     from kicc_ml.clinic.new_scan import NewScanPipeline, load_outcomes
     from kicc_ml.prediction.new_radiograph_scores import score_model
-    from kicc_ml.prediction.segmentation import segmenter_of
+    from kicc_ml.prediction.segmentation import make_segmenter
     from kicc_ml.runs.folder import load_folds
     from kicc_ml.runs.start_line import describe_prediction
 
-    folds, held_out = load_folds(run, trust or ()), read_oof_cases(run)
-    segmenter = segmenter_of(folds, device, fast=fast)
-    model, outcomes = describe_model(folds, held_out), load_outcomes(outcome_run, clinical, trust or ())
+    folds, oof_cases = load_folds(run, trust or ()), read_oof_cases(run)
+    segmenter = make_segmenter(folds, device, fast=fast)
+    model, outcomes = describe_model(folds, oof_cases), load_outcomes(outcome_run, clinical, trust or ())
     model = add_run(model, "outcome run", outcomes.model.trained) if outcomes else model
     scores = score_model(score_run, segmenter.canonical.modality)
     model = add_run(model, "score run", scores.folds) if scores else model
     series, intake_s = _scans(source, segmenter)
     pages, objects = report or identified, dicom or bool(push)
-    clinic = NewScanPipeline(held_out, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
+    clinic = NewScanPipeline(oof_cases, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
     say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
     _predict(segmenter, clinic, out, series.set_aside)
 

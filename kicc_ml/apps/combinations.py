@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from kicc_ml.apps.command_line import values_of
-from kicc_ml.apps.configuration import CONFIGS, configuration, with_values
+from kicc_ml.apps.configuration import CONFIGS, configuration, replace_values
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
@@ -125,7 +125,7 @@ def _combination(
     place = Path(SWEEPS if cfg.run_dir == f"runs/{cfg.name}" else cfg.run_dir)
     run_dir = str(place / name)
     overrides = (*typed, setting(RUN_DIR, run_dir))
-    return Combination(overrides, values, text, name, place, with_values(cfg, {RUN_DIR: run_dir}))
+    return Combination(overrides, values, text, name, place, replace_values(cfg, {RUN_DIR: run_dir}))
 
 
 def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:

@@ -153,7 +153,7 @@ def with_clear_errors(run: Callable[[], None]) -> None:
     try:
         run()
     except Exception as error:
-        sys.exit(say_fault(error))
+        sys.exit(report_error(error))
 
 
 def _outcome(job: JobReturn) -> Any:
@@ -163,7 +163,7 @@ def _outcome(job: JobReturn) -> Any:
     return job._return_value
 
 
-def say_fault(error: Exception, of: str = "") -> int:
+def report_error(error: Exception, of: str = "") -> int:
     """Say what a user can mend in one message, a fault of the program with its traceback; returns the exit status.
 
     ``of`` says what failed, where the program goes on with something else.
@@ -198,7 +198,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+def replace_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     """A copy of a configuration with other values at dotted keys; what refers to them follows."""
     changed = cfg.copy()
     for key, value in values.items():

@@ -23,7 +23,7 @@ from kicc_ml.apps.command_line import (
     refuse_several_values,
     values_of,
 )
-from kicc_ml.apps.configuration import configuration, fault_of_user, say_fault, with_values
+from kicc_ml.apps.configuration import configuration, fault_of_user, replace_values, report_error
 from kicc_ml.apps.machine import choose_plan
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
@@ -99,7 +99,7 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
         except Exception as error:
             if isinstance(error, TargetError) or is_full(error):
                 raise
-            statuses[combination.name] = say_fault(error, combination.text)
+            statuses[combination.name] = report_error(error, combination.text)
             reasons[combination.name] = str(fault_of_user(error) or error) or type(error).__name__
     write_sweep(combinations, statuses, reasons)
     failed = [status for status in statuses.values() if status not in (0, 3)]
@@ -139,9 +139,9 @@ def run_in_one_job(
     if cfg.parts:
         raise UserError("a sweeper needs one experiment, and demo is several; name one, for example experiment=outcome")
     name = make_path_name(HydraConfig.get().job.override_dirname)
-    cfg = with_values(cfg, {"run_dir": f"{cfg.run_dir}/{name}"})
+    cfg = replace_values(cfg, {"run_dir": f"{cfg.run_dir}/{name}"})
     for fold in prepare(cfg):
-        train(with_values(cfg, {FOLD: fold}))
+        train(replace_values(cfg, {FOLD: fold}))
     finish([cfg])
     return validation_score(finished_folds(Path(cfg.run_dir))).value
 
@@ -149,7 +149,7 @@ def run_in_one_job(
 def _prepare(cfg: DictConfig, stages: Stages, folds: Sequence[str]) -> Sequence[str]:
     if not folds:
         return stages.prepare(cfg)
-    return [fold for named in folds for fold in stages.prepare(with_values(cfg, {FOLD: named}))]
+    return [fold for named in folds for fold in stages.prepare(replace_values(cfg, {FOLD: named}))]
 
 
 def _train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str], stages: Stages) -> None:

@@ -44,7 +44,7 @@ from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
 from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
-from kicc_ml.prediction.segmentation import read_severity, severity_of
+from kicc_ml.prediction.segmentation import grade_severity, read_severity
 from kicc_ml.report.external_predictions import evaluate_predictions, name_models
 from kicc_ml.report.report import ShownCase, make_site_table, write_report
 from kicc_ml.report.score_table import make_radiograph_score_table
@@ -64,7 +64,7 @@ from kicc_ml.runs.folder import (
 from kicc_ml.runs.run_cohort import PLACES, RunCohort
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.start_line import describe_network
-from kicc_ml.runs.tables import quarantined, read_predictions, require_learnt, require_whole
+from kicc_ml.runs.tables import read_predictions, read_quarantine, require_learnt, require_whole
 from kicc_ml.severity.plain_values import reference_to_row
 
 logger = logging.getLogger("evaluate")
@@ -153,23 +153,23 @@ def score(run: Path, cohort: RunCohort) -> Scores:
 
 def write_pages(scores: Scores, outcomes: OutcomeRecord, trust: Collection[str] = ()) -> None:
     """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
-    held_out = OofCases(scores.cases)
+    oof_cases = OofCases(scores.cases)
     for folder in scores.folds:
         of_cases = zip(scores.cases["case_id"].map(str), scores.cases["fold"].map(str), strict=True)
         of_fold = [case_id for case_id, fold_name in of_cases if fold_folder(folder.parent, fold_name) == folder]
         if of_fold and (folder.parent / SEVERITY).is_dir():  # an outcome run beside it has folds of the same names
             fold = load_fold(folder, trust)
-            model, modality = describe_model([fold], held_out), fold.canonical.modality
+            model, modality = describe_model([fold], oof_cases), fold.canonical.modality
             for case_id in track(of_fold, description=f"pages {folder.name}"):
                 held = OofCase(scores.everyone[case_id], case_folder(folder.parent, case_id), outcomes, modality)
-                held.write_page(held_out, model)
+                held.write_page(oof_cases, model)
 
 
 def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]] = ()) -> Path:
     cases = pd.concat([scores.cases, make_score_table(scores.image_scores)], ignore_index=True)
     summary = summarise(cases, scores.predictions, groups=scores.groups)
     summary["image_scores"] = compute_score_figures(scores.image_scores)
-    summary["quarantined"] = quarantined(scores.folds)
+    summary["quarantined"] = read_quarantine(scores.folds)
     summary |= describe_study(scores.folds, scores.everyone, gap)
     run = about(folder, scores.folds)
     return write_report(folder, summary, cases, scores.predictions, run, shown_cases(scores))
@@ -215,7 +215,7 @@ def reference_severity(
     """The reference masks graded by the same function as the predicted ones."""
     if "lesion" not in reference:
         return {}
-    return reference_to_row(severity_of(volume, reference, modality), modality)
+    return reference_to_row(grade_severity(volume, reference, modality), modality)
 
 
 def shown_cases(scores: Scores) -> list[ShownCase]:

@@ -26,8 +26,8 @@ from kicc_ml.apps.configuration import (
     log_to_terminal,
     plain,
     quieten_libraries,
+    replace_values,
     with_clear_errors,
-    with_values,
 )
 from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
@@ -48,7 +48,7 @@ from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.prediction.outcome import fit_inputs, recalibrate
-from kicc_ml.prediction.segmentation import with_lesion_threshold
+from kicc_ml.prediction.segmentation import choose_lesion_threshold
 from kicc_ml.runs.folder import (
     FLOW,
     PLAN,
@@ -61,12 +61,12 @@ from kicc_ml.runs.folder import (
     save_network,
 )
 from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
-from kicc_ml.runs.plan import FIELDS, filled, make_plan, planned_fields
+from kicc_ml.runs.plan import FIELDS, fill_plan, make_plan, planned_fields
 from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort, record_of_cohort
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
-from kicc_ml.training.extent import with_extent
+from kicc_ml.training.extent import add_extent
 from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
 from kicc_ml.training.progress_bar import TrainingProgressBar
 
@@ -87,7 +87,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     everybody = cohort_of(cfg)
     # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
     planned_cfg, _ = with_plan(cfg, everybody)
-    data = data_module(planned_cfg, everybody, whole(everybody))
+    data = data_module(planned_cfg, everybody, make_undivided_split(everybody))
     data.prepare_data()
     data.setup()
     splits = splits_of(cfg, data.train_cases)
@@ -122,7 +122,7 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
     cases = with_features(cfg, cases_of_run(Path(cfg.run_dir), plain(cfg.cohort), lambda: cohort_of(cfg)), split)
     cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
     if plan:
-        settings = filled(settings, plan["fields"])
+        settings = fill_plan(settings, plan["fields"])
         write_yaml(folder / PLAN, plan)
     data = data_module(cfg, cases, split)
     data.prepare_data()
@@ -133,7 +133,7 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
         if not fit(cfg, network, data, folder, mark_of(settings, split)).is_global_zero:
             return
         if about.regions:
-            about = with_lesion_threshold(network, about, data, data.store.regions)
+            about = choose_lesion_threshold(network, about, data, data.store.regions)
         if about.endpoints:
             recalibrate(network, data)
         save_network(folder, network, about, settings)
@@ -186,7 +186,7 @@ def cohort_of(cfg: DictConfig) -> Cohort:
 
 def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
     """The cases of a fold with the extent of disease on CT among their features, where ``features_from`` is given."""
-    return with_extent(cases, split, Path(cfg.features_from)) if cfg.features_from else cases
+    return add_extent(cases, split, Path(cfg.features_from)) if cfg.features_from else cases
 
 
 def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:
@@ -197,7 +197,7 @@ def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[
     found = fingerprint(cases)
     fields = make_plan(found, settings, cfg.plan.memory_gib)
     plan = {"fields": fields, "fingerprint": asdict(found)}
-    return with_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
+    return replace_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
@@ -207,7 +207,7 @@ def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
     return build(cfg.data)(cases=cases, split=split, store=store, seed=cfg.seed, **own)
 
 
-def whole(cases: Sequence[Case]) -> Split:
+def make_undivided_split(cases: Sequence[Case]) -> Split:
     """A split that is none, to find out which cases can be used before they are divided."""
     persons = {case.case_id: case.person for case in cases}
     return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)

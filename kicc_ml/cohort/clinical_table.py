@@ -25,8 +25,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from kicc_ml.cohort.columns_file import columns_file, mapped
-from kicc_ml.cohort.site_names import known_sites, spelt_like_folders
+from kicc_ml.cohort.columns_file import find_columns_file, map_columns
+from kicc_ml.cohort.site_names import known_sites, normalize_site_names
 from kicc_ml.cohort.table_file import TableError, read_cells, row_word
 from kicc_ml.core.shown import is_control_character, make_printable
 from kicc_ml.core.types import ENDPOINTS, FURTHER_ENDPOINTS
@@ -106,7 +106,7 @@ def read_clinical(path: Path, sites: Collection[str] | None = None, endpoints: C
     if cells.empty:
         raise TableError(f"{path}: the table has no patients; give one line per patient below the column names")
     _refuse_names_that_act(path, [*map(str, cells), *cells["site"].dropna()])
-    cells["site"] = spelt_like_folders(cells["site"], sites)
+    cells["site"] = normalize_site_names(cells["site"], sites)
     if unknown := sorted(set(endpoints) - set(map(str, cells))):
         raise TableError(f"{path} has no column {', '.join(unknown)}, which cohort.endpoints names")
     named = [*ENDPOINTS, *(name for name in (*FURTHER_ENDPOINTS, *endpoints) if name in cells)]
@@ -124,8 +124,8 @@ def read_clinical_cells(path: Path) -> pd.DataFrame:
     Raises:
         TableError: as for :func:`read_clinical`.
     """
-    cells, file = read_cells(path), columns_file(path)
-    return cells if file is None else mapped(cells, path, file)
+    cells, file = read_cells(path), find_columns_file(path)
+    return cells if file is None else map_columns(cells, path, file)
 
 
 def _refuse_names_that_act(path: Path, names: Sequence[str]) -> None:

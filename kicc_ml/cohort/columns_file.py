@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from kicc_ml.cohort.table_file import TableError, row_word
-from kicc_ml.cohort.units import UnitError, converted
+from kicc_ml.cohort.units import UnitError, convert_unit
 from kicc_ml.core.received import read_yaml
 from kicc_ml.core.shown import make_printable
 
@@ -31,7 +31,7 @@ WORDS_OF = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
 
 
 @dataclass(frozen=True)
-class Source:
+class ColumnSource:
     """The source of one of our columns: a ``column`` of the table, or one ``value`` for all patients.
 
     Attributes:
@@ -49,13 +49,13 @@ class Source:
     date: str | None = None
 
 
-def columns_file(table: Path) -> Path | None:
+def find_columns_file(table: Path) -> Path | None:
     """Find the ``columns.yaml`` beside a table; None if there is none."""
     path = table.parent / NAME
     return path if path.is_file() else None
 
 
-def read_sources(path: Path) -> dict[str, Source]:
+def read_sources(path: Path) -> dict[str, ColumnSource]:
     """Read the source of each of our columns. Raises TableError, with the column's name, for an invalid entry."""
     content = read_yaml(path, f"write it as README ('Your own hospitals') shows, or take {NAME} away")
     if not isinstance(content, dict) or not content:
@@ -63,9 +63,9 @@ def read_sources(path: Path) -> dict[str, Source]:
     return {str(name): _source(path, str(name), entry) for name, entry in content.items()}
 
 
-def _source(path: Path, name: str, entry: Any) -> Source:
+def _source(path: Path, name: str, entry: Any) -> ColumnSource:
     given = entry if isinstance(entry, dict) else {"column": entry}
-    known = [field.name for field in fields(Source)]
+    known = [field.name for field in fields(ColumnSource)]
     if unknown := [str(key) for key in given if key not in known]:
         raise TableError(f"{path}, {name}: {', '.join(unknown)} is unknown; an entry may have {', '.join(known)}")
     plain = {key: _text(given[key]) for key in ("column", "value", "date") if given.get(key) is not None}
@@ -76,7 +76,7 @@ def _source(path: Path, name: str, entry: Any) -> Source:
         raise TableError(f"{path}, {name}: codes are written {{word: 1, other: 0}}, a unit as mg/dL or by hospital")
     if "date" in plain and not name.endswith("_date"):
         raise TableError(f"{path}, {name}: date is for columns of days, whose names end in _date")
-    return Source(
+    return ColumnSource(
         **plain,
         unit={_text(site): _text(one) for site, one in unit.items()} if isinstance(unit, dict) else unit,
         codes=None if codes is None else _words(codes),
@@ -96,7 +96,7 @@ def _words(codes: Mapping[Any, Any]) -> dict[str, str]:
     return found
 
 
-def mapped(cells: pd.DataFrame, table: Path, file: Path) -> pd.DataFrame:
+def map_columns(cells: pd.DataFrame, table: Path, file: Path) -> pd.DataFrame:
     """Convert the cells of a table to our column names, codes, ISO dates and units.
 
     Returns:
@@ -127,7 +127,7 @@ def mapped(cells: pd.DataFrame, table: Path, file: Path) -> pd.DataFrame:
     return found
 
 
-def _spelt(column: pd.Series, name: str, source: Source, table: Path) -> pd.Series:
+def _spelt(column: pd.Series, name: str, source: ColumnSource, table: Path) -> pd.Series:
     """Convert a column to our codes and ISO dates."""
     told: list[str | None]
     if source.codes is not None:
@@ -175,7 +175,7 @@ def _in_our_unit(
     for place, stated in ({"": unit} if isinstance(unit, str) else unit).items():
         rows = numbers.notna() & (found["site"].eq(place) if place and "site" in found else True)
         try:
-            new = converted(numbers[rows], name, stated)
+            new = convert_unit(numbers[rows], name, stated)
         except UnitError as error:
             raise TableError(f"{file}, {name}: {error}") from error
         told[rows] = [f"{number:.12g}" for number in new]

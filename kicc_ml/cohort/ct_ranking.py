@@ -59,14 +59,14 @@ IN_WORDS = {
 }
 
 
-def ranked(series: Sequence[Series], criteria: Sequence[str] = tuple(CRITERIA)) -> list[Series]:
+def rank_ct(series: Sequence[Series], criteria: Sequence[str] = tuple(CRITERIA)) -> list[Series]:
     """Sort CT series of one study, the best first. Raises UserError for an unknown criterion."""
     if unknown := sorted(set(criteria) - set(CRITERIA)):
         raise UserError(f"ct_ranking {', '.join(unknown)} unknown; there are {', '.join(CRITERIA)}")
     return sorted(series, key=lambda one: ([CRITERIA[name](one) for name in criteria], -one.slices, one.uid))
 
 
-def passed_over_because(taken: Series, other: Series, criteria: Sequence[str] = tuple(CRITERIA)) -> str:
+def explain_ranking(taken: Series, other: Series, criteria: Sequence[str] = tuple(CRITERIA)) -> str:
     """Name the first criterion by which ``other`` ranks behind ``taken``, in words."""
     behind = (IN_WORDS[name] for name in criteria if CRITERIA[name](other) > CRITERIA[name](taken))
     return next(behind, "equal; another was first")

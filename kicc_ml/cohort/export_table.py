@@ -50,7 +50,7 @@ def export_tables(tables: Sequence[tuple[SourceIndex, pd.DataFrame]], exported: 
     parts = []
     for source, table in tables:
         names = {series.site: make_site_folder_name(one, series) for one, series in exported.written if one is source}
-        parts.append(pseudonymous(table[table["site"].isin(list(names))], source.key, names))
+        parts.append(pseudonymize_table(table[table["site"].isin(list(names))], source.key, names))
     path = copy.root / TABLE
     if not any(len(part) for part in parts):
         _remove(path)
@@ -68,7 +68,7 @@ def _remove(path: Path) -> None:
         raise make_target_error(path, error) from error
 
 
-def pseudonymous(table: pd.DataFrame, key: bytes, names: dict[str, str] | None = None) -> pd.DataFrame:
+def pseudonymize_table(table: pd.DataFrame, key: bytes, names: dict[str, str] | None = None) -> pd.DataFrame:
     """Replace the identifiers of a clinical table by pseudonyms and shift its dates.
 
     Birth dates and register numbers are left out. Ages are limited to ``MAX_AGE_YEARS``.

@@ -16,7 +16,7 @@ BLANKS = "capitals, blanks or dashes differ"
 _EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 
 
-def likely_cause(rows: pd.DataFrame, strangers: Collection[str], key: bytes) -> str:
+def find_likely_cause(rows: pd.DataFrame, strangers: Collection[str], key: bytes) -> str:
     """Find the likely cause why rows of a table match no images.
 
     Args:
@@ -36,8 +36,8 @@ def likely_cause(rows: pd.DataFrame, strangers: Collection[str], key: bytes) -> 
     return ""
 
 
-def differs_by(patient_id: str, known: Collection[str]) -> str:
-    """Find the likely cause why the patient id of an image is not among those of a table, as :func:`likely_cause` does.
+def find_cause_of_id(patient_id: str, known: Collection[str]) -> str:
+    """Find the likely cause why the patient id of an image is not in a table, as :func:`find_likely_cause` does.
 
     Args:
         patient_id: the patient id in the headers of the images.

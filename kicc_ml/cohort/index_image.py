@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal, get_args
 
-from kicc_ml.cohort.ct_ranking import CRITERIA, passed_over_because, ranked
+from kicc_ml.cohort.ct_ranking import CRITERIA, explain_ranking, rank_ct
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import ENDPOINTS, Series
 
@@ -59,7 +59,7 @@ class IndexRule:
             raise UserError(f"guard_endpoints {', '.join(unknown)} unknown; there are {', '.join(ENDPOINTS)}")
         if self.serial not in get_args(Serial):
             raise UserError(f"serial={self.serial} is unknown; of serial images choose {' or '.join(get_args(Serial))}")
-        ranked([], self.ct_ranking)
+        rank_ct([], self.ct_ranking)
 
     @property
     def guards(self) -> Sequence[str]:
@@ -164,7 +164,7 @@ def _obstacle(
     return ""
 
 
-def dates_do_not_fit(left_out: Mapping[str, int]) -> str:
+def explain_date_mismatch(left_out: Mapping[str, int]) -> str:
     """Explain in words, with a remedy, why images do not fit the dates; ``left_out`` counts the images by reason."""
     counts = "; ".join(f"{why}: {count}" for why, count in sorted(left_out.items()))
     return (
@@ -174,9 +174,9 @@ def dates_do_not_fit(left_out: Mapping[str, int]) -> str:
 
 
 def _ct_of_study(images: Sequence[Series], criteria: Sequence[str]) -> Series:
-    taken, *others = ranked(images, criteria)
+    taken, *others = rank_ct(images, criteria)
     for other in others:
-        why = passed_over_because(taken, other, criteria)
+        why = explain_ranking(taken, other, criteria)
         logger.info("study %s: series %s passed over for %s: %s", taken.study, other.uid, taken.uid, why)
     return taken
 

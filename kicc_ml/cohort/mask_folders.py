@@ -38,7 +38,7 @@ class Misplaced:
     why: str
 
 
-def checked_labels(labels: Labels, names: Sequence[str] = MASK_NAMES) -> Labels:
+def check_labels(labels: Labels, names: Sequence[str] = MASK_NAMES) -> Labels:
     """Return the labels unchanged. Raises UserError if a value is no whole number above 0, or its region no name."""
     for value, region in labels.items():
         if not isinstance(value, int) or value < 1 or region not in names:

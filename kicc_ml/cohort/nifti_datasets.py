@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.mask_folders import checked_labels
-from kicc_ml.cohort.public.nifti_files import NO_HOSPITALS, Scan, cohort_of, existing_folder
+from kicc_ml.cohort.mask_folders import check_labels
+from kicc_ml.cohort.public.nifti_files import NO_HOSPITALS, Scan, existing_folder, make_cohort
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.received import read_json_object
@@ -168,7 +168,7 @@ def _found_by_nnunet(folder: Path, channel: int, ending: str) -> list[Pair]:
 def _labels_of_regions(facts: Mapping[str, Any], folder: Path, stated: Labels) -> dict[str, Labels]:
     """Map each region to the meaning of the values in its label files."""
     if stated:
-        named = dict(checked_labels(stated))
+        named = dict(check_labels(stated))
         return dict.fromkeys([region for region in MASK_NAMES if region in named.values()], named)
     names = _values_of_names(facts, folder)
     values: dict[str, set[int]] = {}
@@ -231,7 +231,7 @@ def _cohort(
     flow = Flow(rows=len(pairs), unit="training cases of the data set")
     if lacking:
         flow.excluded["the scan is not there"] = len(lacking)
-    cohort = cohort_of(scans, flow, folder, f"{DATASET}, imagesTr and labelsTr")
+    cohort = make_cohort(scans, flow, folder, f"{DATASET}, imagesTr and labelsTr")
     if not site_pattern and not (folder / SITES).is_file():
         flow.counts[NO_HOSPITALS] = len(cohort)
     return cohort

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from kicc_ml.cohort.clinical_table import features, read_clinical
-from kicc_ml.cohort.id_mismatch import differs_by
+from kicc_ml.cohort.id_mismatch import find_cause_of_id
 from kicc_ml.cohort.index_image import IndexRule
 from kicc_ml.cohort.public.layouts import published_patients
-from kicc_ml.cohort.repository import case_id
-from kicc_ml.cohort.temporal_guard import guarded
+from kicc_ml.cohort.repository import make_case_id
+from kicc_ml.cohort.temporal_guard import remove_late_values
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.types import Case
@@ -43,7 +43,7 @@ class PatientTable:
             )
         if not rows:
             known = {one for _, one in self.values}
-            cause = differs_by(patient_id, known)
+            cause = find_cause_of_id(patient_id, known)
             logger.warning(
                 "%s: the clinical table has no row of the scan's patient, so that nothing of it is known%s",
                 path.name,
@@ -76,7 +76,7 @@ def read_table_cases(path: Path) -> list[Case]:
     found = []
     for (site, patient_id), clinical in _values(path).items():
         patient = make_pseudonym(key, site, patient_id)
-        found.append(Case(case_id(site, patient), site, patient, clinical=clinical))
+        found.append(Case(make_case_id(site, patient), site, patient, clinical=clinical))
     return found
 
 
@@ -85,5 +85,5 @@ def _values(path: Path) -> dict[tuple[str, str], dict[str, float]]:
     table = read_clinical(path)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     values: list[Any] = features(table).to_dict("records")
-    known = [guarded(value, row, IndexRule())[0] for value, row in zip(values, rows, strict=True)]
+    known = [remove_late_values(value, row, IndexRule())[0] for value, row in zip(values, rows, strict=True)]
     return {(row["site"], row["patient_id"]): value for row, value in zip(rows, known, strict=True)}

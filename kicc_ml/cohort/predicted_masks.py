@@ -21,7 +21,7 @@ from kicc_ml.dicom.series.image_files import NIFTI_SUFFIXES, strip_suffix
 SEGMENTATION_SUFFIX = ".dcm"
 
 
-def files_by_case(folder: Path, cases: Mapping[str, Case]) -> list[tuple[str, Path]]:
+def list_files_by_case(folder: Path, cases: Mapping[str, Case]) -> list[tuple[str, Path]]:
     """List every mask file below ``folder`` with its case id; a file of no case has its own name in place of the id.
 
     A NIfTI file is named ``<case_id>.nii.gz``. A DICOM Segmentation (``.dcm``), or its folder, may be named so too;

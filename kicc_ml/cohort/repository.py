@@ -15,21 +15,21 @@ import pandas as pd
 from kicc_ml.cohort.clinical_table import endpoint_columns, features, later_columns, read_clinical
 from kicc_ml.cohort.ct_ranking import CRITERIA
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.id_mismatch import likely_cause
+from kicc_ml.cohort.id_mismatch import find_likely_cause
 from kicc_ml.cohort.index_image import (
     NO_DAY,
     OUTSIDE_WINDOW,
     WINDOW_DAYS,
     IndexRule,
     Serial,
-    dates_do_not_fit,
+    explain_date_mismatch,
     further_images,
     index_image,
 )
-from kicc_ml.cohort.mask_folders import checked_labels, mask_folders, warn_of_masks_without_partner
+from kicc_ml.cohort.mask_folders import check_labels, mask_folders, warn_of_masks_without_partner
 from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
-from kicc_ml.cohort.temporal_guard import guarded
-from kicc_ml.cohort.units_apart import units_apart
+from kicc_ml.cohort.temporal_guard import remove_late_values
+from kicc_ml.cohort.units_apart import find_unit_mismatches
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.regions import MASK_NAMES
@@ -109,8 +109,8 @@ def repository(
     own = tuple(endpoints) if guard_endpoints else ()
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial, own)
     key = load_repository_key(root)
-    masks = mask_folders(root, key, checked_labels(mask_labels, mask_names), mask_names)
-    for apart in units_apart(table):
+    masks = mask_folders(root, key, check_labels(mask_labels, mask_names), mask_names)
+    for apart in find_unit_mismatches(table):
         logger.warning("%s: %s, as in another unit: state it in columns.yaml", root, apart.in_words)
     cases, flow = join(table, series, key, rule, masks, person_conflict)
     flow.log()
@@ -118,7 +118,7 @@ def repository(
     warn_of_dates(root, flow)
     if not any(case.ct or case.cxr for case in cases):
         logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
-    return Cohort([replace(with_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
+    return Cohort([replace(add_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
 
 
 def hospitals(root: Path) -> list[str]:
@@ -169,7 +169,7 @@ def join(
         flow.counts["columns not used: a treatment, or what came later"] = len(later)
         logger.warning("columns that name a treatment or what came later are not used: %s", ", ".join(later))
     patients = [make_pseudonym(key, row["site"], row["patient_id"]) for row in rows]
-    cause = likely_cause(table[["site", "patient_id"]], {one.patient for one in series} - set(patients), key)
+    cause = find_likely_cause(table[["site", "patient_id"]], {one.patient for one in series} - set(patients), key)
     images_of = _images_of(patients, series, flow, f"; {cause}" if cause else "")
     cases = [
         _case(row, value, endpoint_columns(table), patient, images_of[patient], rule, masks, flow)
@@ -186,7 +186,7 @@ def join(
     return cases, flow
 
 
-def case_id(site: str, patient: str) -> str:
+def make_case_id(site: str, patient: str) -> str:
     """Make a case id ``<site>_<patient pseudonym>`` that is safe as a file name and on a command line."""
     return f"{re.sub(r'[^A-Za-z0-9.-]', '-', site)[:SITE_IN_ID]}_{patient}"
 
@@ -196,10 +196,10 @@ def warn_of_dates(root: Path, flow: Flow) -> None:
     left_out = {why: n for why, n in flow.counts.items() if why.endswith((NO_DAY, OUTSIDE_WINDOW))}
     used = sum(n for what, n in flow.counts.items() if what.startswith("cases with ") and not what.endswith("no image"))
     if left_out and sum(left_out.values()) >= used:
-        logger.warning("%s: %s", root, dates_do_not_fit(left_out))
+        logger.warning("%s: %s", root, explain_date_mismatch(left_out))
 
 
-def with_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
+def add_composites(case: Case, composites: Mapping[str, Sequence[str]]) -> Case:
     """Add composite endpoints: 1 if any of the parts is 1, 0 if all are 0, unknown otherwise."""
     if unknown := sorted({part for parts in composites.values() for part in parts} - set(case.endpoints)):
         raise UserError(f"composites: {', '.join(unknown)} unknown; there are {', '.join(case.endpoints)}")
@@ -272,12 +272,12 @@ def _case(
 ) -> Case:
     ct, ct_obstacles = index_image("CT", images, row, rule)
     cxr, cxr_obstacles = index_image("CXR", images, row, rule)
-    clinical, late = guarded(values, row, rule)
+    clinical, late = remove_late_values(values, row, rule)
     flow.counts.update(ct_obstacles + cxr_obstacles + late)
     kinds = " and ".join(name for name, image in (("CT", ct), ("CXR", cxr)) if image)
     flow.counts[f"cases with {kinds or 'no image'}"] += 1
     return Case(
-        case_id=case_id(row["site"], patient),
+        case_id=make_case_id(row["site"], patient),
         site=row["site"],
         person=patient,
         ct=ct,

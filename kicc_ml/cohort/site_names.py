@@ -12,10 +12,10 @@ from kicc_ml.core.shown import make_printable
 logger = logging.getLogger(__name__)
 
 #: A hospital without a folder that has at least this many patients is not a misspelling of another one.
-LEAST_WITHOUT_FOLDER = 5
+MIN_PATIENTS_WITHOUT_FOLDER = 5
 
 
-def spelt_like_folders(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
+def normalize_site_names(site: pd.Series, sites: Collection[str] | None) -> pd.Series:
     """Replace a hospital name by the folder name that differs only in Unicode form (macOS decomposes Hangul)."""
     folders = {unicodedata.normalize("NFC", folder): folder for folder in sites or ()}
     return site.map(
@@ -28,7 +28,9 @@ def known_sites(path: Path, site: pd.Series, folders: Collection[str] | None) ->
     if not folders:
         return None
     patients = site.value_counts()
-    without = [str(name) for name, count in patients.items() if name not in folders and count >= LEAST_WITHOUT_FOLDER]
+    without = [
+        str(name) for name, count in patients.items() if name not in folders and count >= MIN_PATIENTS_WITHOUT_FOLDER
+    ]
     if not without or not set(folders) <= set(patients.index):
         return folders
     named = ", ".join(make_printable(name) for name in without)

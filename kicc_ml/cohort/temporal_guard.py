@@ -15,7 +15,9 @@ from kicc_ml.cohort.index_image import IndexRule, last_guarded_day
 UNKNOWN = float("nan")
 
 
-def guarded(values: Mapping[str, float], row: Mapping, rule: IndexRule) -> tuple[dict[str, float], Counter[str]]:
+def remove_late_values(
+    values: Mapping[str, float], row: Mapping, rule: IndexRule
+) -> tuple[dict[str, float], Counter[str]]:
     """Remove the values of a row that were dated too late.
 
     Args:

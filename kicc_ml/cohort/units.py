@@ -87,7 +87,7 @@ def unit_in_name(column: str) -> str | None:
     return UNIT_OF_ENDING[max(endings, key=len)] if endings else None
 
 
-def converted(values: pd.Series, column: str, stated: str) -> pd.Series:
+def convert_unit(values: pd.Series, column: str, stated: str) -> pd.Series:
     """Convert numbers from a ``stated`` unit to the unit in the column name. Raises UnitError if that is impossible."""
     ours = unit_in_name(column)
     if ours is None:

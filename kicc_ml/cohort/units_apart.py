@@ -15,7 +15,7 @@ LEAST_FACTOR = 5.0
 
 
 @dataclass(frozen=True)
-class Apart:
+class UnitMismatch:
     """A column at one hospital whose values are about ``factor`` times those of the other hospitals."""
 
     column: str
@@ -29,7 +29,7 @@ class Apart:
         return f"{self.column}: the values of {self.site} are about {self.factor:.2g} times those of other hospitals"
 
 
-def units_apart(table: pd.DataFrame) -> Iterator[Apart]:
+def find_unit_mismatches(table: pd.DataFrame) -> Iterator[UnitMismatch]:
     """Find hospitals whose values of a column with a unit differ by a large factor from those of the other hospitals.
 
     A hospital is reported if its median is at least ``LEAST_FACTOR`` times the median of the other hospitals' medians,
@@ -45,7 +45,7 @@ def units_apart(table: pd.DataFrame) -> Iterator[Apart]:
         yield from sorted(found, key=lambda one: one.values)[: 1 if len(enough) == 2 else None]
 
 
-def _apart(column: str, site: str, quartiles: pd.DataFrame, counts: pd.Series) -> Apart | None:
+def _apart(column: str, site: str, quartiles: pd.DataFrame, counts: pd.Series) -> UnitMismatch | None:
     """Compare one hospital with the others; None if there is nothing to report."""
     own, others = quartiles.loc[site], quartiles.drop(index=site)
     if others.empty:
@@ -54,4 +54,4 @@ def _apart(column: str, site: str, quartiles: pd.DataFrame, counts: pd.Series) -
     factor = float(own[0.5] / middle[0.5])
     disjoint = own[0.25] > middle[0.75] or own[0.75] < middle[0.25]
     far = abs(np.log(factor)) >= np.log(LEAST_FACTOR)
-    return Apart(column, site, factor, int(counts[site])) if far and disjoint else None
+    return UnitMismatch(column, site, factor, int(counts[site])) if far and disjoint else None

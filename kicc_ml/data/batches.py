@@ -12,7 +12,7 @@ from kicc_ml.core.types import Case
 from kicc_ml.data.augment.transform import SEED_LIMIT
 from kicc_ml.data.own_transforms import NO_SAMPLE_TRANSFORMS, PATIENT_IMAGES, OwnTransforms, allow_missing_keys
 from kicc_ml.data.region_bits import pack, unpack
-from kicc_ml.data.sampling import in_turn, patch_start, shuffled
+from kicc_ml.data.sampling import choose_patch_source, patch_start, shuffled
 from kicc_ml.data.stored_volume import StoredVolume
 
 
@@ -43,7 +43,8 @@ class TrainPatches(Dataset):
     """A data set of training patches with the index (epoch, index), which reads only the patch and leaves it packed.
 
     ``region_bits_bxyz`` is unpacked on the device, where a batch is augmented. ``empty`` are the scans without a lesion
-    (see :func:`kicc_ml.data.sampling.in_turn`). ``lesion_share`` is the share of patches around a lesion voxel.
+    (see :func:`kicc_ml.data.sampling.choose_patch_source`). ``lesion_share`` is the share of patches around a lesion
+    voxel.
     """
 
     others: Sequence[Labelled]
@@ -56,7 +57,7 @@ class TrainPatches(Dataset):
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
         epoch, index = place
-        source = in_turn(self.others, self.empty, self.empty_share, self.seed, epoch, index)
+        source = choose_patch_source(self.others, self.empty, self.empty_share, self.seed, epoch, index)
         volume = source.volume
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         on_lesion = rng.random() < self.lesion_share
@@ -73,7 +74,7 @@ class TrainPatches(Dataset):
         return transformed_patch(sample, self.own) if self.own else sample
 
 
-def unpacked(sample: Mapping[str, Any]) -> dict[str, Any]:
+def unpack_patch(sample: Mapping[str, Any]) -> dict[str, Any]:
     """A patch as transforms of the user's own take it: ``image`` and ``mask``, float32, ``cxyz``."""
     channels = len(sample["mask_known_bc"])
     return {"image": sample["image_bcxyz"].float(), "mask": unpack(sample["region_bits_bxyz"][None], channels)[0]}
@@ -81,7 +82,7 @@ def unpacked(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 def transformed_patch(sample: Mapping[str, Any], own: OwnTransforms) -> dict[str, Any]:
     """A patch after the user's own transforms, packed as it lies in the store."""
-    done = own(unpacked(sample), sample["sample_seed"], sample["case_id"])
+    done = own(unpack_patch(sample), sample["sample_seed"], sample["case_id"])
     bits_xyz = torch.from_numpy(pack(done["mask"].numpy() > 0.5))
     return {**sample, "image_bcxyz": done["image"].half(), "region_bits_bxyz": bits_xyz}
 

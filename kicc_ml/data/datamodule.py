@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from kicc_ml.core.errors import NothingToLearn, UserError
 from kicc_ml.core.types import ENDPOINTS, Case, Split, index_by_id
 from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
-from kicc_ml.data.batches import IMAGES, Labelled, Patients, TrainPatches, WholeVolumes, images_of, loader, unpacked
+from kicc_ml.data.batches import IMAGES, Labelled, Patients, TrainPatches, WholeVolumes, images_of, loader, unpack_patch
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.endpoints import endpoints_of
 from kicc_ml.data.own_transforms import (
@@ -119,7 +119,7 @@ class PatchDataModule(pl.LightningDataModule):
             self.seed,
             self.transforms.sample,
         )
-        check_first_sample(replace(patches, own=NO_SAMPLE_TRANSFORMS), self.transforms, unpacked)
+        check_first_sample(replace(patches, own=NO_SAMPLE_TRANSFORMS), self.transforms, unpack_patch)
         sampler = epoch_sampler(self.trainer, self.patches_per_epoch, self.batch_size)
         return loader(patches, self.batch_size, self.num_workers, sampler)
 

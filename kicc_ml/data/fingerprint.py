@@ -41,7 +41,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ScanFingerprint:
     shape: tuple[int, ...]
     spacing_mm: np.ndarray | None
     foreground_hu: np.ndarray
@@ -58,15 +58,15 @@ def fingerprint(cases: Sequence[Case]) -> Fingerprint:
     chosen = (
         [with_ct[i] for i in sorted({*np.linspace(0, len(with_ct) - 1, CASES_READ).astype(int)})] if with_ct else []
     )
-    looks = [look for case in track(chosen, description="planning") if (look := _look(case)) is not None]
-    if not looks:
+    scans = [scan for case in track(chosen, description="planning") if (scan := _measure_scan(case)) is not None]
+    if not scans:
         raise UserError(f"none of {len(with_ct)} training CTs can be read, so nothing can be planned")
-    spacings = [look.spacing_mm for look in looks if look.spacing_mm is not None]
-    values = np.concatenate([look.foreground_hu for look in looks])
-    lesions = [look.lesion_voxels for look in looks if look.lesion_voxels is not None]
+    spacings = [scan.spacing_mm for scan in scans if scan.spacing_mm is not None]
+    values = np.concatenate([scan.foreground_hu for scan in scans])
+    lesions = [scan.lesion_voxels for scan in scans if scan.lesion_voxels is not None]
     return Fingerprint(
-        cases=len(looks),
-        shape=tuple(np.median([look.shape for look in looks], axis=0).astype(int).tolist()),
+        cases=len(scans),
+        shape=tuple(np.median([scan.shape for scan in scans], axis=0).astype(int).tolist()),
         spacing_mm=tuple(np.median(spacings, axis=0).tolist()) if spacings else None,
         foreground_hu=tuple(np.percentile(values, (0.5, 50, 99.5)).tolist()) if values.size else None,
         lesion_voxels=float(np.median([count for count in lesions if count])) if any(lesions) else None,
@@ -74,7 +74,7 @@ def fingerprint(cases: Sequence[Case]) -> Fingerprint:
     )
 
 
-def _look(case: Case) -> _Look | None:
+def _measure_scan(case: Case) -> _ScanFingerprint | None:
     assert case.ct is not None
     try:
         volume = read_volume(case.ct)
@@ -84,7 +84,7 @@ def _look(case: Case) -> _Look | None:
     grid = lps_grid(volume.affine_ras, volume.array.shape)
     spacing_mm = np.linalg.norm(grid.affine_ras[:3, :3], axis=0) if volume.spacing_known else None
     lesion_voxels = int(masks["lesion"].astype(bool).sum()) if "lesion" in masks else None
-    return _Look(grid.shape, spacing_mm, _foreground_hu(volume, masks), lesion_voxels)
+    return _ScanFingerprint(grid.shape, spacing_mm, _foreground_hu(volume, masks), lesion_voxels)
 
 
 def _foreground_hu(volume: Volume, masks: dict[str, np.ndarray]) -> np.ndarray:

@@ -47,7 +47,7 @@ def read_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> tuple
         UserError: the file cannot be read, or does not state which voxels are marked.
     """
     array_xyz, affine_ras = read_nifti(path)
-    return marked(array_xyz, path, region, labels), affine_ras
+    return find_marked_voxels(array_xyz, path, region, labels), affine_ras
 
 
 def read_placed_masks(
@@ -89,12 +89,12 @@ def _read_drawn(path: Path, labels: Labels, series: Series | None, volume: Volum
 def read_flat_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:
     """Read the mask of a radiograph, bool ``[x, y]``, from NIfTI, PNG or JPEG. Raises as :func:`read_mask`."""
     if path.name.lower().endswith(RADIOGRAPH_SUFFIXES):
-        return marked(read_radiograph(path), path, region, labels)
+        return find_marked_voxels(read_radiograph(path), path, region, labels)
     mask_xyz, _ = read_mask(path, region, labels)
     return mask_xyz[..., 0] if mask_xyz.shape[2] == 1 else mask_xyz
 
 
-def marked(values: np.ndarray, path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:
+def find_marked_voxels(values: np.ndarray, path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:
     """Find where ``values``, of any shape, mark ``region``, as bool; the module says which values are refused."""
     values = np.nan_to_num(values) if values.dtype.kind == "f" else values
     two = _two_values(values)

@@ -38,11 +38,11 @@ def flat_masks(case: Case, shape_xy: Sequence[int]) -> dict[str, np.ndarray]:
     """
     masks = {region: _union(paths, shape_xy, region, case.mask_labels) for region, paths in case.cxr_masks.items()}
     if "lung" in masks and not {"left_lung", "right_lung"} & set(masks):
-        masks |= sides(masks["lung"])
+        masks |= divide_lungs(masks["lung"])
     return masks
 
 
-def sides(lung_xy: np.ndarray) -> Mapping[str, np.ndarray]:
+def divide_lungs(lung_xy: np.ndarray) -> Mapping[str, np.ndarray]:
     """Divide a lung mask of two pieces into ``right_lung`` (left in the picture) and ``left_lung``; else return {}."""
     pieces_xy, count = ndimage.label(lung_xy)
     sizes = np.bincount(pieces_xy.ravel(), minlength=count + 1)[1:]

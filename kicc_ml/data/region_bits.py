@@ -33,7 +33,7 @@ def unpack_array(bits_xyz: np.ndarray, channels: int = len(REGIONS)) -> np.ndarr
     return np.stack([(bits_xyz >> channel) & 1 for channel in range(channels)])
 
 
-def with_sides_exchanged(bits_bxyz: torch.Tensor, mirror_channels: Sequence[int] = MIRROR_CHANNELS) -> torch.Tensor:
+def exchange_sides(bits_bxyz: torch.Tensor, mirror_channels: Sequence[int] = MIRROR_CHANNELS) -> torch.Tensor:
     """Exchange the bits of left and right regions (of the chest, the lungs); other regions stay."""
     exchanged = [
         _pack_bits([(bits >> channel) & 1 for channel in mirror_channels]) for bits in range(1 << len(mirror_channels))

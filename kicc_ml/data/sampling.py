@@ -62,7 +62,7 @@ def shuffled(count: int, seed: int, epoch: int, index: int) -> int:
     return int(np.random.default_rng([seed, epoch, lap]).permutation(count)[place])
 
 
-def in_turn(
+def choose_patch_source(
     others: Sequence[Source], empty: Sequence[Source], empty_share: float | None, seed: int, epoch: int, index: int
 ) -> Source:
     """Choose the source of the patch at position ``index`` of an epoch.

@@ -36,7 +36,7 @@ from kicc_ml.data.own_transforms import TransformError
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.volume_chain import Preparation, describe_preparation, identity_of, prepare
-from kicc_ml.data.volume_check import META, damaged, with_digests
+from kicc_ml.data.volume_check import META, find_damaged_volumes, with_digests
 from kicc_ml.dicom.series.shown_files import name_case_files
 from kicc_ml.dicom.volume.read import read_volume
 
@@ -77,7 +77,7 @@ class VolumeStore:
         """
         _make(Path(self.root))
         folders, quarantined = self._folders(cases, canonical)
-        faults = damaged(folder for folder, _ in folders.values() if folder.is_dir())
+        faults = find_damaged_volumes(folder for folder, _ in folders.values() if folder.is_dir())
         for folder, fault in faults.items():
             logger.warning("stored volume %s is damaged (%s); it is prepared again", folder, fault)
         todo = {folder: case for folder, case in folders.values() if folder in faults or not folder.is_dir()}
@@ -97,7 +97,7 @@ class VolumeStore:
         """
         folders, _ = self._folders(cases, canonical)
         there = {case_id: folder for case_id, (folder, _) in folders.items() if folder.is_dir()}
-        for folder, fault in damaged(there.values()).items():
+        for folder, fault in find_damaged_volumes(there.values()).items():
             raise UserError(f"stored volume {folder} is damaged ({fault}); start again, and it is prepared anew")
         return {case_id: StoredVolume(folder) for case_id, folder in there.items()}
 
@@ -222,7 +222,7 @@ def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping)
             for name, array in arrays.items():
                 np.save(partial / f"{name}.npy", array)
             write_json(partial / META, with_digests(partial, meta))
-            if folder.is_dir() and damaged([folder]):
+            if folder.is_dir() and find_damaged_volumes([folder]):
                 move_damaged_away(folder)
     except TargetError as error:
         raise StoreError(f"the store: {error}") from error

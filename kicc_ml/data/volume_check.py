@@ -35,7 +35,7 @@ def with_digests(folder: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     return {**guarded, "crc32": _crc32_of_meta(guarded)}
 
 
-def damaged(folders: Iterable[Path]) -> dict[Path, str]:
+def find_damaged_volumes(folders: Iterable[Path]) -> dict[Path, str]:
     """Describe the damage of each damaged folder, by folder; a folder is read once per process."""
     every = list(dict.fromkeys(folders))
     if not every:

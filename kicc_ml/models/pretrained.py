@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedWeights:
     """What became of each tensor: names of the network's own for ``loaded`` and ``missing`` (not in the file, or of
     another shape), names of the file for ``unexpected``.
     """
@@ -90,7 +90,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in kept.items() if isinstance(tensor, Tensor)}
 
 
-def load_into(network: nn.Module, tensors: Mapping[str, Tensor], rename: Mapping[str, str], min_share: float) -> Loaded:
+def load_into(
+    network: nn.Module, tensors: Mapping[str, Tensor], rename: Mapping[str, str], min_share: float
+) -> LoadedWeights:
     """Load what fits by name and shape, and leave the rest of the network as it is.
 
     Args:
@@ -106,7 +108,7 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], rename: Mapping
     found = {_renamed(name, rename): (name, tensor) for name, tensor in tensors.items()}
     fitting = {name: found[name][1] for name in own if name in found and found[name][1].shape == own[name].shape}
     unexpected = [name for renamed, (name, _) in found.items() if renamed not in own]
-    result = Loaded(tuple(fitting), tuple(name for name in own if name not in fitting), tuple(unexpected))
+    result = LoadedWeights(tuple(fitting), tuple(name for name in own if name not in fitting), tuple(unexpected))
     if result.share < min_share:
         raise UserError(
             f"the weights are of another network: {result}; map names with weights.rename={{theirs: ours}}, or lower "

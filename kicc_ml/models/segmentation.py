@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
-from kicc_ml.models.sliding_window import blended_probabilities
+from kicc_ml.models.sliding_window import predict_by_sliding_window
 from kicc_ml.models.task import Loss, Task, refuse_not_finite
 
 #: Keeps the Dice of an empty reference finite; about one voxel, so a single false positive voxel still costs.
@@ -111,7 +111,7 @@ class SegmentationTask(Task):
 
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
         every = range(len(self.regions))
-        found_cxyz = blended_probabilities([self.network], batch["image_bcxyz"][0], self.patch_size, every) > 0.5
+        found_cxyz = predict_by_sliding_window([self.network], batch["image_bcxyz"][0], self.patch_size, every) > 0.5
         mask_cxyz = batch["mask_bcxyz"][0].cpu() > 0.5
         overlap_c = 2 * (found_cxyz & mask_cxyz).sum((1, 2, 3))
         size_c = found_cxyz.sum((1, 2, 3)) + mask_cxyz.sum((1, 2, 3))

@@ -17,10 +17,10 @@ from kicc_ml.core.regions import CHEST, RegionSet, has_sides
 from kicc_ml.core.types import Units, Volume
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.data.volume_chain import Preparation
-from kicc_ml.models.sliding_window import TWO_LOOKS, Look, blended_probabilities, strides_divide
+from kicc_ml.models.sliding_window import TTA_LEFT_RIGHT, MirrorAxes, predict_by_sliding_window, strides_divide
 
 THRESHOLD = 0.5
-LEAST_PIECE_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
+MIN_COMPONENT_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
 
 #: A smaller volume is segmented whole: finding its lungs first would take as long as it saves.
 LUNGS_FIRST_VOXELS = 1_000_000
@@ -41,9 +41,9 @@ SLAB_VOXELS = 200_000
 class Segmenter:
     """Trained networks (one, or the averaged folds of a run) and the conversion of a scan to their input.
 
-    ``looks`` are the mirrored copies to average over; each takes as long as the first. ``companions`` are folds of the
-    same run with other voxel sizes; their probabilities are weighted by their number of networks. ``region_set`` has
-    the regions of the task, in the order of the networks' channels.
+    ``tta_mirrors`` are the mirror images to average over; each takes as long as the first. ``companions`` are folds of
+    the same run with other voxel sizes; their probabilities are weighted by their number of networks. ``region_set``
+    has the regions of the task, in the order of the networks' channels.
     """
 
     networks: Sequence[nn.Module]
@@ -53,7 +53,7 @@ class Segmenter:
     units: Units
     spacing_known: bool
     lesion_threshold: float
-    looks: Sequence[Look] = TWO_LOOKS
+    tta_mirrors: Sequence[MirrorAxes] = TTA_LEFT_RIGHT
     companions: Sequence["Segmenter"] = ()
     region_set: RegionSet = CHEST
 
@@ -79,11 +79,11 @@ class Segmenter:
         """
         if volume.units != self.units:
             raise UserError(f"the scan is in {volume.units} units, the model was trained on {self.units} ones")
-        probability_cxyz, affine_ras = self._looked_at(volume, stages)
+        probability_cxyz, affine_ras = self._predict_around_lungs(volume, stages)
         total = len(self.networks) + sum(len(other.networks) for other in self.companions)
         probability_cxyz *= len(self.networks) / total
         for other in self.companions:
-            found_cxyz, found_affine_ras = other._looked_at(volume, stages)
+            found_cxyz, found_affine_ras = other._predict_around_lungs(volume, stages)
             found_cxyz = resample(
                 found_cxyz.float(), found_affine_ras, affine_ras, probability_cxyz.shape[1:], padding="zeros"
             )
@@ -99,18 +99,20 @@ class Segmenter:
         """
         channels = [self.region_set.names.index(region) for region in self.regions]
         mirror = self.region_set.mirror_channels
-        found_cxyz = blended_probabilities(self.networks, image_cxyz, self.patch_size, channels, self.looks, mirror)
+        found_cxyz = predict_by_sliding_window(
+            self.networks, image_cxyz, self.patch_size, channels, self.tta_mirrors, mirror
+        )
         if "lung" in self.regions:
-            _drop_shreds(found_cxyz[list(self.regions).index("lung")].numpy())
+            _drop_small_components(found_cxyz[list(self.regions).index("lung")].numpy())
         return found_cxyz
 
-    def _looked_at(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
+    def _predict_around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
         """Predict ``probability_cxyz`` around the lungs, with its affine; the canonical image is freed on return."""
-        image_cxyz, affine_ras = self._around_lungs(volume, stages)
+        image_cxyz, affine_ras = self._make_canonical_around_lungs(volume, stages)
         with stages("lesions"):
             return self.probabilities(image_cxyz), affine_ras
 
-    def _around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
+    def _make_canonical_around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
         """Convert a scan to the canonical image (float16) and its affine; a large scan is cut to its lungs."""
         with stages("to the networks' grid"):
             canonical = self.canonical(volume)
@@ -125,8 +127,8 @@ class Segmenter:
             return whole
         halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
         lung = [self.region_set.names.index("lung")]
-        found_xyz = blended_probabilities(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
-        return _box_around(without_shreds(found_xyz.numpy()), whole, self.patch_size)
+        found_xyz = predict_by_sliding_window(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
+        return _box_around(drop_small_components(found_xyz.numpy()), whole, self.patch_size)
 
     def _on_grid(
         self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, kept: Mapping[str, np.ndarray]
@@ -145,7 +147,7 @@ class Segmenter:
             for region, mask_xyz in decided.items():
                 masks[region][slab] = mask_xyz
             for name, array_xyz in kept.items():
-                array_xyz[slab] = uncertain(near, decided) if name == "uncertain" else near[name]
+                array_xyz[slab] = find_uncertain_voxels(near, decided) if name == "uncertain" else near[name]
         return masks
 
 
@@ -181,7 +183,7 @@ def decide(
     return mask
 
 
-def uncertain(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarray]) -> np.ndarray | bool:
+def find_uncertain_voxels(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarray]) -> np.ndarray | bool:
     """Find lung voxels (bool) whose lesion probability is within ``UNSURE``; False if no lesion was learnt."""
     if "lesion" not in probability:
         return False
@@ -189,19 +191,19 @@ def uncertain(probability: Mapping[str, np.ndarray], mask: Mapping[str, np.ndarr
     return unsure & mask["lung"] if "lung" in mask else unsure
 
 
-def without_shreds(mask_xyz: np.ndarray) -> np.ndarray:
+def drop_small_components(mask_xyz: np.ndarray) -> np.ndarray:
     """Remove pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
     pieces_xyz, count = ndimage.label(mask_xyz)
     # Counted plane by plane, because all at once would need a copy with eight bytes per voxel.
     sizes = np.sum([np.bincount(plane.ravel(), minlength=count + 1) for plane in pieces_xyz], axis=0)
     sizes[0] = 0
-    return (sizes >= max(1, LEAST_PIECE_SHARE * sizes.max()))[pieces_xyz]
+    return (sizes >= max(1, MIN_COMPONENT_SHARE * sizes.max()))[pieces_xyz]
 
 
-def _drop_shreds(probability_xyz: np.ndarray) -> None:
+def _drop_small_components(probability_xyz: np.ndarray) -> None:
     """Set voxels above ``THRESHOLD`` in small pieces to 0; lower values stay, so that edges can be interpolated."""
     found_xyz = probability_xyz > THRESHOLD
-    probability_xyz[found_xyz & ~without_shreds(found_xyz)] = 0
+    probability_xyz[found_xyz & ~drop_small_components(found_xyz)] = 0
 
 
 def _box_around(halved_xyz: np.ndarray, whole: Box, patch_size: Sequence[int]) -> Box:

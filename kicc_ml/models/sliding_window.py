@@ -25,23 +25,23 @@ MOST_HALVINGS = 4
 #: would give all voxels of a thin window the same weight.
 WEIGHT_SIGMA, LEAST_WEIGHT = 0.125, 0.03
 
-Look = tuple[int, ...]
+MirrorAxes = tuple[int, ...]
 #: The original and its left-right mirror image: networks are trained on both.
-TWO_LOOKS: tuple[Look, ...] = ((), (0,))
+TTA_LEFT_RIGHT: tuple[MirrorAxes, ...] = ((), (0,))
 #: Mirror images along the front-back axis as well, for files that state no geometry.
-FOUR_LOOKS: tuple[Look, ...] = (*TWO_LOOKS, (1,), (0, 1))
+TTA_LEFT_RIGHT_FRONT_BACK: tuple[MirrorAxes, ...] = (*TTA_LEFT_RIGHT, (1,), (0, 1))
 
 
 @torch.inference_mode()
-def blended_probabilities(
+def predict_by_sliding_window(
     networks: Sequence[nn.Module],
     image_cxyz: Tensor,
     patch_size: Sequence[int],
     channels: Sequence[int],
-    looks: Sequence[Look] = ((),),
+    tta_mirrors: Sequence[MirrorAxes] = ((),),
     mirror_channels: Sequence[int] = MIRROR_CHANNELS,
 ) -> Tensor:
-    """Predict the regions at ``channels``: the mean probability over networks and looks, blended over windows.
+    """Predict the regions at ``channels``: the mean probability over networks and mirror images.
 
     Windows have the size ``patch_size``, or larger up to ``VOXELS_AT_ONCE`` if that does not change the output of the
     networks. Only the logits of one pass are held in memory.
@@ -51,7 +51,7 @@ def blended_probabilities(
         image_cxyz: the canonical image.
         patch_size: the number of voxels of a training patch along x, y, z.
         channels: the channels of the regions.
-        looks: for each look, the axes (0 = x) along which the volume is mirrored.
+        tta_mirrors: for each pass of test-time augmentation, the axes (0 = x) along which the volume is mirrored.
         mirror_channels: for each channel, the channel of the same region in a mirrored patient.
 
     Returns:
@@ -67,7 +67,9 @@ def blended_probabilities(
     for first in range(0, len(every_place), at_once):
         places = every_place[first : first + at_once]
         image_bcxyz = torch.stack([_cut(image_cxyz, place, window) for place in places])
-        probability_bcxyz = mean_probability(networks, image_bcxyz, looks, mirror_channels)[:, channels].float().cpu()
+        probability_bcxyz = (
+            mean_probability(networks, image_bcxyz, tta_mirrors, mirror_channels)[:, channels].float().cpu()
+        )
         for place, probability_cxyz in zip(places, probability_bcxyz, strict=True):
             inside = tuple(slice(start, start + size) for start, size in zip(place, window, strict=True))
             kept = tuple(slice(0, min(size, n - s)) for s, size, n in zip(place, window, shape, strict=True))
@@ -78,22 +80,22 @@ def blended_probabilities(
 def mean_probability(
     networks: Sequence[nn.Module],
     image_bcxyz: Tensor,
-    looks: Sequence[Look],
+    tta_mirrors: Sequence[MirrorAxes],
     mirror_channels: Sequence[int] = MIRROR_CHANNELS,
 ) -> Tensor:
-    """Compute the mean sigmoid over networks and looks; each look's output is mirrored back, its sides exchanged."""
+    """Compute the mean sigmoid over networks and mirror images; each output is mirrored back, its sides exchanged."""
     device = next(iter(networks[0].parameters()), image_bcxyz).device
     image_bcxyz = image_bcxyz.to(device, torch.float32)
     mean: Tensor | None = None
-    for network, look in product(networks, looks):
-        axes = [axis + 2 for axis in look]
+    for network, mirror_axes in product(networks, tta_mirrors):
+        axes = [axis + 2 for axis in mirror_axes]
         with fast_autocast(device.type):
             logits_bcxyz = network(image_bcxyz.flip(axes) if axes else image_bcxyz)
         probability = (logits_bcxyz.flip(axes) if axes else logits_bcxyz).float().sigmoid()
-        probability = probability[:, mirror_channels] if 0 in look else probability
+        probability = probability[:, mirror_channels] if 0 in mirror_axes else probability
         mean = probability if mean is None else mean.add_(probability)
     assert mean is not None
-    return mean.div_(len(networks) * len(looks))
+    return mean.div_(len(networks) * len(tta_mirrors))
 
 
 def depends_on_window(network: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from kicc_ml.core.types import CXR_SCORES, Modality, RadiographScore, Volume
 from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge, zone_features
 from kicc_ml.runs.folder import ZONE_RIDGES, ZoneFold, fold_folders, load_plain, read_fold_settings
-from kicc_ml.runs.tables import figures_of
+from kicc_ml.runs.tables import read_summary_part
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ def score_model(run: Path | None, modality: Modality) -> ScoreModel | None:
             f"{run} was trained with transforms of volumes, by which --score-run cannot predict: leave it out"
         )
     canonical = settings.require(settings.canonical_cxr, "data.canonical_cxr")
-    return ScoreModel([fold for fold in loaded.values() if fold], canonical, figures_of(run, "image_scores"))
+    return ScoreModel([fold for fold in loaded.values() if fold], canonical, read_summary_part(run, "image_scores"))

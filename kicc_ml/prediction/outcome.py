@@ -15,7 +15,7 @@ from kicc_ml.data.batches import loader
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.evaluation.rows import find_one_class_reason
 from kicc_ml.models.baselines.clinical_model import in_numbers
-from kicc_ml.models.baselines.nested import Predicted, blended, inner_groups
+from kicc_ml.models.baselines.nested import Predicted, blend_models, inner_groups
 from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
 from kicc_ml.models.baselines.tabular import baseline_predictions, clinical_bf, columns_of, endpoints_be
 from kicc_ml.models.outcome import FitsInputs, Recalibrates
@@ -43,13 +43,13 @@ def held_out_outcome(
         label, for an operating point that could not be chosen inside the fold, and for the probability of an endpoint
         without both outcomes on the training side: nothing was learnt, and a constant could be mistaken for a risk.
     """
-    test, fitting = (cases_on(data, sides) for sides in (("test",), ("train", "val")))
+    test, fitting = (select_cases(data, sides) for sides in (("test",), ("train", "val")))
     of_network = [] if network is None else network_predictions(network, data, test)
     predicted = {}
     for column, endpoint in enumerate(data.endpoints):
         models = {"network": of_network[column]} if of_network else {}
         predicted[endpoint] = _with_baselines(models, endpoint, fitting, test, about.features)
-    keep_clinical(fold_folder(run_dir, data.split.fold), about, predicted)
+    save_clinical_models(fold_folder(run_dir, data.split.fold), about, predicted)
     rows = [
         _rows(test, data.split.fold, endpoint, model, one)
         for endpoint, models in predicted.items()
@@ -71,7 +71,7 @@ def _with_baselines(
     groups, marks = inner_groups(fitting), len({case.site for case in fitting}) == 1
     found = {**models, **baseline_predictions(fitting_bf, label_b, groups, test_bf, features, marks)}
     if {"network", "clinical"} <= set(found) and _learnable(label_b):
-        found["blend"] = blended([found[name] for name in BLENDED if name in found], label_b)
+        found["blend"] = blend_models([found[name] for name in BLENDED if name in found], label_b)
     return found
 
 
@@ -80,7 +80,7 @@ def _learnable(label_b: np.ndarray) -> bool:
     return not find_one_class_reason(label_b[~np.isnan(label_b)])
 
 
-def keep_clinical(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
+def save_clinical_models(folder: Path, about: About, predicted: Mapping[str, Mapping[str, Predicted]]) -> None:
     """Save the clinical model of each endpoint in the fold's folder; that of an earlier training is removed.
 
     Args:
@@ -102,7 +102,7 @@ def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequ
     The operating point is chosen on the fold's validation patients, the only patients of the training side whom the
     network did not learn from.
     """
-    train, val = (cases_on(data, (side,)) for side in ("train", "val"))
+    train, val = (select_cases(data, (side,)) for side in ("train", "val"))
     val_be, probability_be = (outcome_probabilities(network, data, side) for side in (val, cases))
     label_be, train_be = endpoints_be(val, data.endpoints), endpoints_be(train, data.endpoints)
     for column in range(len(data.endpoints)):
@@ -151,13 +151,13 @@ def recalibrate(network: nn.Module, data: PatientDataModule) -> None:
     """
     if not isinstance(network, Recalibrates):
         return
-    val = cases_on(data, ("val",))
+    val = select_cases(data, ("val",))
     val_be, label_be = outcome_probabilities(network, data, val), endpoints_be(val, data.endpoints)
     fitted = [fit_recalibration(val_be[:, column], label_be[:, column]) for column in range(len(data.endpoints))]
     network.set_recalibration([one.intercept for one in fitted], [one.slope for one in fitted])
 
 
-def cases_on(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
+def select_cases(data: PatientDataModule, sides: Sequence[str]) -> list[Case]:
     """Select the cases on some sides (``train``, ``val``, ``test``) of a fold, in its order."""
     cases = index_by_id(data.cases)
     return [cases[case_id] for side in sides for case_id in getattr(data.split, side)]

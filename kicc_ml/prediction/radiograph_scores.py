@@ -11,7 +11,7 @@ from kicc_ml.core.types import CXR_SCORES, Case
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.models.baselines.radiograph_zones import ZONE_FEATURES, zone_features, zone_ridge
 from kicc_ml.models.baselines.tabular import endpoints_be
-from kicc_ml.prediction.outcome import cases_on, outcome_probabilities
+from kicc_ml.prediction.outcome import outcome_probabilities, select_cases
 from kicc_ml.runs.folder import ZONE_RIDGES, About, fold_folder, save_plain
 
 COLUMNS = ["case_id", "site", "person", "fold", "score", "model", "predicted", "reference"]
@@ -35,7 +35,8 @@ def held_out_severity(
     if data.cxr is None:
         raise UserError("severity is scored on radiographs: set data.canonical_cxr")
     test, fitting = (
-        [case for case in cases_on(data, sides) if case.case_id in data.cxr] for sides in (("test",), ("train", "val"))
+        [case for case in select_cases(data, sides) if case.case_id in data.cxr]
+        for sides in (("test",), ("train", "val"))
     )
     test_bf, fitting_bf = (_features(data, cases) for cases in (test, fitting))
     person_b = np.array([case.person for case in fitting])

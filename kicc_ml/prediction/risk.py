@@ -13,7 +13,7 @@ from scipy.stats import t
 from kicc_ml.core.types import Risk
 from kicc_ml.evaluation.text import format_estimate
 from kicc_ml.models.baselines.recalibration import PRIOR_SD, fit_recalibration, log_odds
-from kicc_ml.runs.tables import figures_of, held_out_tables
+from kicc_ml.runs.tables import held_out_tables, read_summary_part
 
 NETWORK, CLINICAL = "network", "clinical"
 COVERAGE = 0.90
@@ -98,7 +98,7 @@ class OutcomeRecord:
 def outcome_record(run: Path) -> OutcomeRecord:
     """Read the record of a run; without figures if it was not evaluated. Raises UserError if it is not a run."""
     rows, _ = held_out_tables(run)
-    return OutcomeRecord(rows, figures_of(run, "outcome"))
+    return OutcomeRecord(rows, read_summary_part(run, "outcome"))
 
 
 def mean_risk(probability_m: Sequence[float] | np.ndarray) -> float:

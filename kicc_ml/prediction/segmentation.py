@@ -27,7 +27,12 @@ from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
-from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, Look, blended_probabilities
+from kicc_ml.models.sliding_window import (
+    TTA_LEFT_RIGHT,
+    TTA_LEFT_RIGHT_FRONT_BACK,
+    MirrorAxes,
+    predict_by_sliding_window,
+)
 from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
 from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
@@ -78,7 +83,7 @@ def write_case(
     write_json(folder / SEVERITY_FILE, severity_to_json(severity, stages.seconds))
 
 
-def severity_of(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
+def grade_severity(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
     """Grade the severity from masks on the grid of ``volume``, which has one slice for a radiograph."""
     if modality == "CXR":
         return grade_radiograph(masks, volume.affine_ras)
@@ -147,7 +152,7 @@ def predict_one(
     masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
     masks = masks if volume.orientation_known else merge_sides(masks)
     with stages("severity"):
-        severity, hanging = severity_of(volume, masks, series.modality), hanging_of(series)
+        severity, hanging = grade_severity(volume, masks, series.modality), hanging_of(series)
         severity = severity.without_sides if hanging == "otherwise" else severity
         features = measure_features(volume, masks, "CXR" if hanging else "CT")
     burned_in = has_burned_in_text(series)
@@ -191,7 +196,7 @@ def _read_case(folder: Path) -> tuple[SeverityMap, dict[str, float]]:
         raise UserError(f"{path} holds no severity: {error}; {PREDICT_AGAIN}") from error
 
 
-def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
+def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
     """Make one segmenter from the folds of a run; their probabilities are averaged. ``fast`` omits mirror images.
 
     Folds whose plans have other voxel sizes become companions. Raises UserError if the run is not a segmentation run,
@@ -202,7 +207,7 @@ def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = Fal
         raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
     threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
     about = replace(first.about, lesion_threshold=threshold)
-    looks: Sequence[Look] = ((),) if fast else _looks(about, first.canonical)
+    tta_mirrors: Sequence[MirrorAxes] = ((),) if fast else _choose_tta(about, first.canonical)
     alike: dict[Preparation, list[Fold]] = {}
     for fold in folds:
         alike.setdefault(fold.canonical, []).append(fold)
@@ -212,7 +217,7 @@ def segmenter_of(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = Fal
             canonical,
             group[0].patch_size,
             about,
-            looks,
+            tta_mirrors,
             first.region_set,
         )
         for canonical, group in alike.items()
@@ -225,7 +230,7 @@ def _segmenter(
     canonical: Preparation,
     patch_size: Sequence[int],
     about: About,
-    looks: Sequence[Look],
+    tta_mirrors: Sequence[MirrorAxes],
     region_set: RegionSet,
 ) -> Segmenter:
     return Segmenter(
@@ -236,18 +241,20 @@ def _segmenter(
         about.units,
         about.spacing_known,
         about.lesion_threshold,
-        looks,
+        tta_mirrors,
         region_set=region_set,
     )
 
 
-def _looks(about: About, canonical: Preparation) -> Sequence[Look]:
+def _choose_tta(about: About, canonical: Preparation) -> Sequence[MirrorAxes]:
     """Choose the mirror images that the networks saw in training; also front-back if the geometry of CTs is unknown."""
-    return TWO_LOOKS if about.spacing_known or canonical.modality == "CXR" else FOUR_LOOKS
+    return TTA_LEFT_RIGHT if about.spacing_known or canonical.modality == "CXR" else TTA_LEFT_RIGHT_FRONT_BACK
 
 
 @torch.inference_mode()
-def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModule, regions: RegionSet = CHEST) -> About:
+def choose_lesion_threshold(
+    network: nn.Module, about: About, data: PatchDataModule, regions: RegionSet = CHEST
+) -> About:
     """Set the lesion threshold of ``about`` to the one of ``LESION_THRESHOLDS`` with the highest validation Dice.
 
     For CT the Dice is the mean over cases with a lesion. For radiographs it is computed over all pixels together, with
@@ -258,14 +265,14 @@ def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModul
     flat = data.canonical.modality == "CXR"
     if regions.lesion not in regions.names:
         return about
-    lesion, looks = regions.names.index(regions.lesion), _looks(about, data.canonical)
+    lesion, tta_mirrors = regions.names.index(regions.lesion), _choose_tta(about, data.canonical)
     overlap, size = [], []
     for batch in data.val_dataloader():
         truth = batch["mask_bcxyz"][0, lesion] > 0.5
         if truth.any() or (flat and batch["mask_known_bc"][0, lesion]):
             image_cxyz = batch["image_bcxyz"][0]
-            (probability,) = blended_probabilities(
-                [network], image_cxyz, data.patch_size, [lesion], looks, regions.mirror_channels
+            (probability,) = predict_by_sliding_window(
+                [network], image_cxyz, data.patch_size, [lesion], tta_mirrors, regions.mirror_channels
             )
             found = [probability > threshold for threshold in LESION_THRESHOLDS]
             overlap.append([float(2 * (one & truth).sum()) for one in found])
@@ -278,8 +285,8 @@ def with_lesion_threshold(network: nn.Module, about: About, data: PatchDataModul
 
 def segmenter_in_training(network: nn.Module, about: About, data: PatchDataModule) -> Segmenter:
     """Make the segmenter of a network that was just trained; it predicts as it will after it is loaded."""
-    looks = _looks(about, data.canonical)
-    return _segmenter([network.eval()], data.canonical, data.patch_size, about, looks, data.store.regions)
+    tta_mirrors = _choose_tta(about, data.canonical)
+    return _segmenter([network.eval()], data.canonical, data.patch_size, about, tta_mirrors, data.store.regions)
 
 
 def held_out_segmentation(

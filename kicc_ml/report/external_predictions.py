@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
+from kicc_ml.cohort.predicted_masks import list_files_by_case, predicted_masks
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.path_names import check_distinct, check_path_name
@@ -158,7 +158,7 @@ def score_masks(folder: Path, cases: Mapping[str, Case]) -> ScoredMasks:
     referenced = [case_id for case_id, case in cases.items() if case.ct is not None and is_known("lesion", case.masks)]
     if not referenced:
         raise UserError("no case of the cohort has a reference mask of the lesion, so masks cannot be judged")
-    found = files_by_case(folder, cases)
+    found = list_files_by_case(folder, cases)
     files = select_one_file_per_case(folder, found, referenced, cases)
     rows, set_aside = [], {case_id: NO_CT for case_id, _ in found if case_id in cases and cases[case_id].ct is None}
     for case_id, path in track(list(files.items()), description="score"):

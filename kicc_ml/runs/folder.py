@@ -21,7 +21,7 @@ from kicc_ml.models.baselines.clinical_model import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge
 from kicc_ml.models.baselines.tabular import endpoints_be
 from kicc_ml.models.networks import NETWORKS
-from kicc_ml.runs.plan import filled
+from kicc_ml.runs.plan import fill_plan
 from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of, parse_settings, read_settings
 from kicc_ml.runs.weights import load_network, read_header, write_weights
 
@@ -216,7 +216,7 @@ def read_fold_settings(folder: Path) -> RunSettings:
     if (folder / PLAN).is_file():
         plan = read_settings(folder / PLAN)
         try:
-            values = filled(values, plan["fields"])
+            values = fill_plan(values, plan["fields"])
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{folder / PLAN} does not fit {CONFIG} beside it; {ASK_AGAIN}") from error
     return parse_settings(values, folder / CONFIG)

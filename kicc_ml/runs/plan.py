@@ -92,26 +92,26 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
     plan: dict[str, Any] = {}
     if "spacing_mm" in wanted:
         plan["spacing_mm"] = _spacing_mm(
-            found, _voxels(filled(settings, _depth(settings, (1, 1, 1), (128,) * 3)), memory_gib)
+            found, _voxels(fill_plan(settings, _depth(settings, (1, 1, 1), (128,) * 3)), memory_gib)
         )
     if "window_hu" in wanted:
         plan["window_hu"] = _window_hu(found)
-    spacing_mm, shape = _target_grid(found, filled(settings, plan)["data"]["canonical"]["spacing_mm"])
+    spacing_mm, shape = _target_grid(found, fill_plan(settings, plan)["data"]["canonical"]["spacing_mm"])
     plan |= _depth(settings, spacing_mm, shape)
     if {"patch_size", "batch_size"} & set(wanted):
-        voxels = _voxels(filled(settings, plan), memory_gib)
+        voxels = _voxels(fill_plan(settings, plan), memory_gib)
         if "patch_size" in wanted:
             with torch.random.fork_rng(devices=[]):  # the weights of the training are drawn after it
-                network = _network(filled(settings, plan))
+                network = _network(fill_plan(settings, plan))
             seen = _of_slices(shape, slices) if (slices := slices_of_patch(network)) else shape
             plan["patch_size"] = _patch_size(seen, patch_multiples(network), voxels // LEAST_BATCH)
         if "batch_size" in wanted:
-            patch = filled(settings, plan)["data"]["patch_size"]
+            patch = fill_plan(settings, plan)["data"]["patch_size"]
             plan["batch_size"] = int(np.clip(voxels // prod(patch), LEAST_BATCH, MOST_BATCH))
     return plan
 
 
-def filled(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+def fill_plan(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
     """Fill the values of a plan into a copy of ``settings``."""
     result = deepcopy(dict(settings))
     for name, value in plan.items():

@@ -31,7 +31,7 @@ def describe_prediction(segmenter: Segmenter) -> str:
     networks = [*segmenter.networks, *(network for other in segmenter.companions for network in other.networks)]
     device = device_of(networks[0]).type
     parts = [format_count(len(networks), type(networks[0]).__name__), _patches(segmenter.patch_size)]
-    parts += [format_count(len(segmenter.looks) - 1, "mirror image")]
+    parts += [format_count(len(segmenter.tta_mirrors) - 1, "mirror image")]
     return f"{', '.join(parts)}, on {describe_device(device)}"
 
 

@@ -124,7 +124,7 @@ def _set_aside(path: Path) -> Mapping[str, Any]:
     return read_json_object(path, TRAIN_AGAIN) if path.is_file() else {}
 
 
-def quarantined(folds: Sequence[Path]) -> dict[str, str]:
+def read_quarantine(folds: Sequence[Path]) -> dict[str, str]:
     """Read the cases that were set aside, at intake or at prediction, with the reason."""
     files = {place / QUARANTINE for folder in folds for place in (folder, folder.parent)}
     return {
@@ -156,7 +156,7 @@ def held_out_tables(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(), read_cases(run)
 
 
-def figures_of(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
+def read_summary_part(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
     """Read a part of a run's ``summary.json``, ``outcome`` or ``image_scores``; empty if the run was not evaluated.
 
     Raises:

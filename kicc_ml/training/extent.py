@@ -47,7 +47,7 @@ def held_out_extent(
     rows, quarantined = held_out_segmentation(network, about, data, run_dir)
     folder = fold_folder(run_dir, data.split.fold)
     shutil.rmtree(folder / "held_out", ignore_errors=True)  # a fold that is trained anew is predicted anew
-    cts = {case.case_id: case.ct for case in outside(data.cases, data.split) if case.ct is not None}
+    cts = {case.case_id: case.ct for case in select_unseen_cases(data.cases, data.split) if case.ct is not None}
     others = {case_id: ct for case_id, ct in cts.items() if case_id not in set(data.split.test)}
     segmenter = segmenter_in_training(network, about, data)
     more, set_aside = predict_series(segmenter, others, folder / "held_out")
@@ -58,14 +58,14 @@ def held_out_extent(
     return rows, quarantined | set_aside
 
 
-def outside(cases: Sequence[Case], split: Split) -> list[Case]:
+def select_unseen_cases(cases: Sequence[Case], split: Split) -> list[Case]:
     """Select the cases of hospitals that are not on the training side."""
     sites = index_by_id(cases)
     seen = {sites[case_id].site for case_id in (*split.train, *split.val)}
     return [case for case in cases if case.site not in seen]
 
 
-def with_extent(cases: Sequence[Case], split: Split, run: Path) -> list[Case]:
+def add_extent(cases: Sequence[Case], split: Split, run: Path) -> list[Case]:
     """Add ``EXTENT`` to the clinical features of those cases that have a segmented CT.
 
     Raises:

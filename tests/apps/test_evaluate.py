@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.apps.evaluate import print_results, quarantined, reference_severity, score_segmented
+from kicc_ml.apps.evaluate import print_results, read_quarantine, reference_severity, score_segmented
 from kicc_ml.clinic.held_out_case import OofCase
 from kicc_ml.clinic.outputs import ModelProvenance, OofCases
 from kicc_ml.core.errors import UserError
@@ -21,7 +21,7 @@ from kicc_ml.core.types import Case
 from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.risk import OutcomeRecord
-from kicc_ml.prediction.segmentation import severity_of, write_case
+from kicc_ml.prediction.segmentation import grade_severity, write_case
 from kicc_ml.severity.plain_values import severity_to_row
 from tests.support.finished_run import evaluate, outcome_run
 
@@ -55,7 +55,7 @@ def predicted_as(folder: Path, case: Case, masks: dict[str, np.ndarray]) -> tupl
     assert case.ct is not None
     out = folder / "severity" / case.case_id
     volume = read_volume(case.ct)
-    severity = severity_of(volume, masks)
+    severity = grade_severity(volume, masks)
     write_case(out, masks, volume, severity, {}, StageTimer())
     return pd.Series({"case_id": case.case_id, "site": case.site, "fold": "seoul", **severity_to_row(severity)}), out
 
@@ -168,7 +168,7 @@ def test_cases_set_aside_on_intake_and_on_prediction_are_both_named(tmp_path: Pa
         fold_with_quarantine(tmp_path / "run" / "busan", {}),
     ]
     write_json(tmp_path / "run" / "quarantine.json", {"busan_7": "no volume"})
-    assert quarantined(folds) == {"seoul_2": "the file is cut short", "busan_7": "no volume"}
+    assert read_quarantine(folds) == {"seoul_2": "the file is cut short", "busan_7": "no volume"}
 
 
 @pytest.mark.parametrize(("reasons", "status"), [({}, 0), ({"seoul_2": "cut short"}, 3)])

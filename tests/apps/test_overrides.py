@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from kicc_ml.apps.configuration import build, configuration, plain, with_values
+from kicc_ml.apps.configuration import build, configuration, plain, replace_values
 from kicc_ml.apps.overrides import as_typed, setting
 
 FOLDERS = ["병원자료", "my data (2020)", "study#1=final", "a,b", "[x]", "50%", "$HOME", "${oc.env:HOME}", "it's"]
@@ -48,7 +48,7 @@ def test_a_path_with_a_reference_in_it_stays_as_it_was_typed_all_the_way(
         build(cfg.cohort)
     assert str(refused.value.__cause__).startswith(f"{typed} is not a folder")
     assert plain(cfg)["cohort"]["root"] == typed
-    assert with_values(cfg, {"run_dir": f"{cfg.run_dir}/a"}).run_dir == f"{typed}/a"
+    assert replace_values(cfg, {"run_dir": f"{cfg.run_dir}/a"}).run_dir == f"{typed}/a"
     assert list(configuration("evaluate", [f"runs=[{typed},b]"]).runs) == [typed, "b"]
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from kicc_ml.cohort.doctor.report import examine
-from kicc_ml.cohort.mask_folders import checked_labels
+from kicc_ml.cohort.mask_folders import check_labels
 from kicc_ml.cohort.repository import repository
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 from kicc_ml.data.canonical import CanonicalCT
-from kicc_ml.data.mask_file import marked, read_flat_mask
+from kicc_ml.data.mask_file import find_marked_voxels, read_flat_mask
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.volume.read import read_volume
@@ -135,7 +135,7 @@ def test_a_label_that_nobody_explained_is_refused_by_its_value(hospital: Path, f
 @pytest.mark.parametrize("labels", [{0: "lesion"}, {1: "liver"}, {"1": "lesion"}, {-1: "lung"}])
 def test_a_map_of_labels_that_makes_no_sense_is_refused(labels: dict):
     with pytest.raises(UserError, match=r"masks\.labels: .*give whole numbers from 1 up"):
-        checked_labels(labels)
+        check_labels(labels)
 
 
 def test_the_same_file_under_another_map_is_another_stored_volume(hospital: Path, folder: Path):
@@ -162,7 +162,7 @@ def test_a_mask_of_a_radiograph_follows_the_same_rule(tmp_path: Path):
 
 
 def test_a_mask_without_a_lesion_is_a_mask():
-    assert not marked(np.zeros((3, 3, 3), np.uint8), Path("lesion.nii.gz")).any()
+    assert not find_marked_voxels(np.zeros((3, 3, 3), np.uint8), Path("lesion.nii.gz")).any()
 
 
 @pytest.mark.parametrize(

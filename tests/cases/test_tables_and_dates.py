@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.cohort.doctor.report import examine
-from kicc_ml.cohort.id_mismatch import differs_by, likely_cause, variants
+from kicc_ml.cohort.id_mismatch import find_cause_of_id, find_likely_cause, variants
 from kicc_ml.cohort.patient_table import read_patients
 from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.table_file import TableError
@@ -59,13 +59,13 @@ def test_a_row_that_is_found_is_no_word_worth(tmp_path: Path, caplog: pytest.Log
 
 
 def test_strangers_get_no_cause_made_up():
-    assert differs_by("77", ["12", "34"]) == ""
+    assert find_cause_of_id("77", ["12", "34"]) == ""
 
 
 def test_a_table_without_rows_has_no_cause():
     import pandas as pd
 
-    assert likely_cause(pd.DataFrame({"site": ["A"], "patient_id": [None]}), {"x"}, b"key") == ""
+    assert find_likely_cause(pd.DataFrame({"site": ["A"], "patient_id": [None]}), {"x"}, b"key") == ""
 
 
 def test_every_variant_differs_from_what_is_written_or_in_nothing_but_capitals():

@@ -33,7 +33,7 @@ from kicc_ml.prediction.new_patient import OutcomeModel
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.risk import OutcomeRecord
-from kicc_ml.prediction.segmentation import severity_of, write_case
+from kicc_ml.prediction.segmentation import grade_severity, write_case
 from kicc_ml.runs.folder import About, ClinicalFold, ZoneFold
 from kicc_ml.severity.domain_shift import UnsuitableImage
 from tests.support.predicted_scan import MODEL, NOTHING, film, predicted
@@ -98,7 +98,7 @@ def test_dicom_is_written_where_it_is_asked_for(tmp_path: Path):
 def test_a_scan_without_lungs_is_refused_before_anything_is_written(tmp_path: Path):
     series, result = predicted(tmp_path)
     empty = {name: np.zeros_like(mask) for name, mask in result.masks.items()}
-    none = Result(result.case_id, result.volume, empty, severity_of(result.volume, empty))
+    none = Result(result.case_id, result.volume, empty, grade_severity(result.volume, empty))
     with pytest.raises(UnsuitableImage, match="no lungs were found"):
         NewScanPipeline(NOTHING, MODEL)(series, none, tmp_path / "out")
     assert not (tmp_path / "out").exists()

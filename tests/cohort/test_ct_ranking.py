@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kicc_ml.cohort.ct_ranking import CRITERIA, kernel_class, passed_over_because, ranked
+from kicc_ml.cohort.ct_ranking import CRITERIA, explain_ranking, kernel_class, rank_ct
 from kicc_ml.cohort.index_image import IndexRule, index_image
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series
@@ -29,23 +29,23 @@ WORSE = {
 def test_each_criterion_outweighs_all_after_it():
     series = [BEST, *(WORSE[name] for name in reversed(CRITERIA))]
     random.Random(1).shuffle(series)
-    assert [one.uid for one in ranked(series)] == ["best", *(WORSE[name].uid for name in reversed(CRITERIA))]
+    assert [one.uid for one in rank_ct(series)] == ["best", *(WORSE[name].uid for name in reversed(CRITERIA))]
 
 
 @pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"coverage"}))
 def test_the_order_of_criteria_is_a_setting(name: str):
     """Put first, a criterion sends to the end what every other one would put before the rest."""
-    assert ranked(WORSE.values(), [name])[-1] == WORSE[name]
+    assert rank_ct(WORSE.values(), [name])[-1] == WORSE[name]
 
 
 def test_lung_and_neutral_kernels_are_equals_so_that_coverage_decides():
     neutral = replace(BEST, uid="neutral", kernel="STANDARD", coverage_mm=310.0)
-    assert ranked([BEST, neutral])[0] == neutral
+    assert rank_ct([BEST, neutral])[0] == neutral
 
 
 def test_thinner_than_a_lesion_needs_is_no_better():
     thinner = replace(BEST, uid="a", spacing_mm=(0.7, 0.7, 0.6), coverage_mm=290.0)
-    assert ranked([thinner, BEST])[0] == BEST
+    assert rank_ct([thinner, BEST])[0] == BEST
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_the_study_s_image_is_the_best_and_the_others_are_logged_with_why(caplog
 
 def test_equal_series_are_taken_by_pseudonym_and_said_to_be_equal():
     twin = replace(BEST, uid="a")
-    assert ranked([BEST, twin]) == [twin, BEST]
-    assert passed_over_because(twin, BEST) == "equal; another was first"
+    assert rank_ct([BEST, twin]) == [twin, BEST]
+    assert explain_ranking(twin, BEST) == "equal; another was first"
 
 
 def test_an_unknown_criterion_is_the_users_error():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from kicc_ml.cohort.clinical_table import read_clinical
-from kicc_ml.cohort.export_table import export_masks, export_tables, pseudonymous, read_tables
+from kicc_ml.cohort.export_table import export_masks, export_tables, pseudonymize_table, read_tables
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.deidentify.export import ExportResult
@@ -25,7 +25,7 @@ seoul,008,RRN-1,,,,,,,,,,,,
 @pytest.fixture
 def copy(tmp_path) -> pd.DataFrame:
     (tmp_path / "clinical.csv").write_text(TABLE)
-    return pseudonymous(read_clinical(tmp_path / "clinical.csv"), KEY)
+    return pseudonymize_table(read_clinical(tmp_path / "clinical.csv"), KEY)
 
 
 def test_a_patient_is_called_as_in_the_images_and_a_person_by_one_pseudonym(copy):
@@ -54,7 +54,7 @@ def test_the_oldest_are_of_one_age(tmp_path):
     ages = [50, 89, 89.9, 90, 101, ""]
     lines = "".join(f"seoul,{number},{age},M\n" for number, age in enumerate(ages))
     (tmp_path / "clinical.csv").write_text("site,patient_id,age_years,sex\n" + lines)
-    found = pseudonymous(read_clinical(tmp_path / "clinical.csv"), KEY)["age_years"]
+    found = pseudonymize_table(read_clinical(tmp_path / "clinical.csv"), KEY)["age_years"]
     assert list(found[:5]) == [50, 89, 89.9, 90, 90]
     assert pd.isna(found.iloc[5])
 
@@ -62,7 +62,7 @@ def test_the_oldest_are_of_one_age(tmp_path):
 def test_a_site_is_called_as_its_folder_is(tmp_path):
     (tmp_path / "clinical.csv").write_text(TABLE)
     table = read_clinical(tmp_path / "clinical.csv")
-    assert list(pseudonymous(table, KEY, {"seoul": "s1"})["site"]) == ["s1", "busan", "s1"]
+    assert list(pseudonymize_table(table, KEY, {"seoul": "s1"})["site"]) == ["s1", "busan", "s1"]
 
 
 def test_a_mask_that_cannot_be_read_is_set_aside_without_the_uid_of_its_folder(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kicc_ml.cohort.predicted_masks import files_by_case, predicted_masks
+from kicc_ml.cohort.predicted_masks import list_files_by_case, predicted_masks
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
 from kicc_ml.dicom.volume.read import read_volume
@@ -47,7 +47,7 @@ def test_a_segmentation_is_of_the_case_it_is_named_after_lies_under_or_refers_to
 ) -> None:
     for name in ("c1.dcm", "c1/1.dcm", "export/1.2.840.dcm"):
         path = segmented(tmp_path / "net" / name, cases["c1"], "lesion")
-        assert files_by_case(tmp_path / "net", cases) == [("c1", path)]
+        assert list_files_by_case(tmp_path / "net", cases) == [("c1", path)]
         path.unlink()
 
 
@@ -72,4 +72,4 @@ def test_all_segments_that_are_no_region_are_named_in_one_error(tmp_path: Path, 
     segmented(tmp_path / "net" / "c1.dcm", cases["c1"], "lesion", "heart")
     segmented(tmp_path / "net" / "c2.dcm", cases["c2"], "airway", "lesion")
     with pytest.raises(UserError, match=r"airway .*, heart "):
-        files_by_case(tmp_path / "net", cases)
+        list_files_by_case(tmp_path / "net", cases)

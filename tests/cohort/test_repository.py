@@ -14,7 +14,7 @@ from kicc_ml.cohort.clinical_table import read_clinical
 from kicc_ml.cohort.index_image import IndexRule
 from kicc_ml.cohort.mask_folders import mask_folders
 from kicc_ml.cohort.persons import PersonConflictError
-from kicc_ml.cohort.repository import NoHospitalsError, hospitals, join, repository, with_composites
+from kicc_ml.cohort.repository import NoHospitalsError, add_composites, hospitals, join, repository
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_bytes
 from kicc_ml.core.path_names import find_name_fault
@@ -75,8 +75,8 @@ def test_clinical_values_and_endpoints_are_numbers_with_nan_for_unknown(joined):
 def test_case_ids_name_the_site_and_hide_the_patient(joined):
     cases, _ = joined([], TABLE.replace("A,2", "B,002"))
     assert all(re.fullmatch(r"[AB]_[0-9a-f]{12}", case.case_id) for case in cases)
-    assert cohort.case_id("대구 1", "0a") == "---1_0a"
-    assert not find_name_fault(cohort.case_id("x" * 255, "0123456789ab"))
+    assert cohort.make_case_id("대구 1", "0a") == "---1_0a"
+    assert not find_name_fault(cohort.make_case_id("x" * 255, "0123456789ab"))
 
 
 def test_images_without_a_row_are_a_warning_with_a_count(joined, caplog):
@@ -124,14 +124,14 @@ def test_a_planted_treatment_is_no_feature_and_named(joined, caplog):
 )
 def test_a_composite_is_met_by_any_part_and_known_absent_by_all(icu: float, death: float, either: float):
     case = Case("a", "s", "p", endpoints={"icu": float(icu), "death": float(death)})
-    found = with_composites(case, {"icu_or_death": ("icu", "death")}).endpoints
+    found = add_composites(case, {"icu_or_death": ("icu", "death")}).endpoints
     np.testing.assert_array_equal(found["icu_or_death"], either)
     assert set(found) == {"icu", "death", "icu_or_death"}
 
 
 def test_a_composite_of_what_is_no_endpoint_is_refused():
     with pytest.raises(UserError, match="pneumonia"):
-        with_composites(Case("a", "s", "p"), {"severe": ("icu", "pneumonia")})
+        add_composites(Case("a", "s", "p"), {"severe": ("icu", "pneumonia")})
 
 
 def test_masks_follow_the_series_they_belong_to(joined, tmp_path):

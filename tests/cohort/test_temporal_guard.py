@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kicc_ml.cohort.index_image import IndexRule
-from kicc_ml.cohort.temporal_guard import guarded
+from kicc_ml.cohort.temporal_guard import remove_late_values
 
 ADMITTED = date(2020, 3, 10)
 RULE = IndexRule(ct_window_days=(-1, 7), cxr_window_days=(-1, 3))
@@ -19,7 +19,7 @@ def dated(day: int | None, **row: object) -> dict[str, object]:
 
 
 def kept(row: dict[str, object], rule: IndexRule = RULE) -> bool:
-    values, obstacles = guarded({"crp_mg_l": 30.0, "age_years": 50.0}, row, rule)
+    values, obstacles = remove_late_values({"crp_mg_l": 30.0, "age_years": 50.0}, row, rule)
     assert values["age_years"] == 50
     assert bool(obstacles) == np.isnan(values["crp_mg_l"])
     return not obstacles
@@ -61,5 +61,5 @@ def test_without_windows_only_endpoints_bind():
 
 
 def test_what_is_not_used_is_counted_by_column_and_what_was_missing_is_not():
-    _, obstacles = guarded({"crp_mg_l": 30.0, "ldh_u_l": np.nan}, dated(9) | {"ldh_u_l_date": None}, RULE)
+    _, obstacles = remove_late_values({"crp_mg_l": 30.0, "ldh_u_l": np.nan}, dated(9) | {"ldh_u_l_date": None}, RULE)
     assert obstacles == {"values of crp_mg_l not used: dated after the window around admission": 1}

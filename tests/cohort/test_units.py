@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from kicc_ml.cohort.units import UnitError, converted, unit_in_name
+from kicc_ml.cohort.units import UnitError, convert_unit, unit_in_name
 
 #: Column, unit as stated, a value in it, the value in the unit of the column's name. Factors of textbooks, by hand.
 CONVERSIONS = [
@@ -42,7 +42,7 @@ CONVERSIONS = [
 
 @pytest.mark.parametrize(("column", "stated", "value", "ours"), CONVERSIONS)
 def test_a_value_comes_to_the_unit_of_its_column(column: str, stated: str, value: float, ours: float):
-    assert converted(pd.Series([value, None]), column, stated).tolist()[0] == pytest.approx(ours, rel=1e-3)
+    assert convert_unit(pd.Series([value, None]), column, stated).tolist()[0] == pytest.approx(ours, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_value_comes_to_the_unit_of_its_column(column: str, stated: str, value
 )
 def test_a_unit_that_cannot_be_meant_is_told(column: str, stated: str, told: str):
     with pytest.raises(UnitError, match=told.replace("*", r"\*")):
-        converted(pd.Series([1.0]), column, stated)
+        convert_unit(pd.Series([1.0]), column, stated)
 
 
 def test_the_longest_ending_of_a_name_is_its_unit():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kicc_ml.cohort.doctor.report import examine
-from kicc_ml.cohort.units_apart import units_apart
+from kicc_ml.cohort.units_apart import find_unit_mismatches
 from tests.support.consortium import write_patient
 
 
@@ -24,31 +24,31 @@ def consortium(factors: dict[str, float], patients: int = 40, seed: int = 0) -> 
 
 @pytest.mark.parametrize("factor", [0.1, 10.0, 0.001, 18.0])
 def test_a_hospital_in_another_unit_is_named_with_the_factor(factor: float):
-    (found,) = units_apart(consortium({"A": 1.0, "B": 1.2, "C": factor, "D": 0.9}))
+    (found,) = find_unit_mismatches(consortium({"A": 1.0, "B": 1.2, "C": factor, "D": 0.9}))
     assert (found.column, found.site, found.values) == ("crp_mg_l", "C", 40)
     assert found.factor == pytest.approx(factor, rel=0.6)
 
 
 def test_two_hospitals_of_five_in_another_unit_are_both_named():
-    assert {one.site for one in units_apart(consortium(dict(A=1.0, B=0.1, C=1.0, D=0.1, E=1.0)))} == {"B", "D"}
+    assert {one.site for one in find_unit_mismatches(consortium(dict(A=1.0, B=0.1, C=1.0, D=0.1, E=1.0)))} == {"B", "D"}
 
 
 def test_of_two_hospitals_one_is_named():
-    assert len(list(units_apart(consortium({"A": 1.0, "B": 0.1})))) == 1
+    assert len(list(find_unit_mismatches(consortium({"A": 1.0, "B": 0.1})))) == 1
 
 
 def test_hospitals_whose_patients_are_twice_as_ill_are_not_named():
     named = [
         one
         for seed in range(40)
-        for one in units_apart(consortium(dict(A=1.0, B=2.0, C=0.5, D=1.0, E=1.5), patients=25, seed=seed))
+        for one in find_unit_mismatches(consortium(dict(A=1.0, B=2.0, C=0.5, D=1.0, E=1.5), patients=25, seed=seed))
     ]
     assert len(named) <= 2  # of 200 hospitals
 
 
 def test_few_values_and_one_hospital_say_nothing():
-    assert not list(units_apart(consortium({"A": 1.0, "B": 0.01}, patients=9)))
-    assert not list(units_apart(consortium({"A": 1.0})))
+    assert not list(find_unit_mismatches(consortium({"A": 1.0, "B": 0.01}, patients=9)))
+    assert not list(find_unit_mismatches(consortium({"A": 1.0})))
 
 
 def test_the_doctor_names_hospital_column_and_remedy(tmp_path: Path):
@@ -75,7 +75,7 @@ def test_real_hospitals_that_wrote_other_units_are_found_and_no_other():
     table = pd.read_excel(Path(os.environ["KICC_DATA"]) / "aiforcovid" / "AIforCOVID.xlsx", engine="openpyxl")
     names = {"CRP": "crp_mg_l", "PCT": "pct_ng_ml", "LDH": "ldh_u_l", "WBC": "wbc_1e9_l", "Glucose": "glucose_mg_dl"}
     table = table.rename(columns={"Hospital": "site", **names})[["site", *names.values()]]
-    found = {(one.column, one.site) for one in units_apart(table)}
+    found = {(one.column, one.site) for one in find_unit_mismatches(table)}
     assert ("pct_ng_ml", "B") in found or ("pct_ng_ml", "C") in found
     assert {site for column, site in found if column == "crp_mg_l"} <= {"A", "B", "C", "D"}
     assert not {column for column, _ in found} - {"crp_mg_l", "pct_ng_ml"}

@@ -19,7 +19,7 @@ from kicc_ml.core.types import Case
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
-from kicc_ml.data.sampling import EpochSampler, in_turn, patch_start, shuffled
+from kicc_ml.data.sampling import EpochSampler, choose_patch_source, patch_start, shuffled
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.series.image_files import make_radiograph_series
 from tests.support.patch_batches import CANONICAL, patches, segmentation_case, split_of, started
@@ -134,7 +134,7 @@ def test_an_epoch_goes_on_after_the_batches_that_are_done() -> None:
 
 def test_scans_without_a_lesion_get_their_share_evenly_and_in_turn() -> None:
     lesion, empty = ["a", "b", "c"], ["x", "y"]
-    drawn = [in_turn(lesion, empty, 0.25, 0, 0, index) for index in range(24)]
+    drawn = [choose_patch_source(lesion, empty, 0.25, 0, 0, index) for index in range(24)]
     assert {source: drawn.count(source) for source in drawn} == {"a": 6, "b": 6, "c": 6, "x": 3, "y": 3}
     assert [sum(source in empty for source in drawn[start : start + 4]) for start in range(0, 24, 4)] == [1] * 6
 
@@ -143,7 +143,7 @@ def test_scans_without_a_lesion_get_their_share_evenly_and_in_turn() -> None:
 def test_without_two_kinds_or_a_share_every_scan_is_seen_equally_often(
     lesion: str, empty: str, share: float | None
 ) -> None:
-    drawn = [in_turn(lesion, empty, share, 0, 0, index) for index in range(10)]
+    drawn = [choose_patch_source(lesion, empty, share, 0, 0, index) for index in range(10)]
     assert {drawn.count(source) for source in {*lesion, *empty}} == {2}
 
 

@@ -10,7 +10,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Case
 from kicc_ml.data.canonical import CanonicalCXR
-from kicc_ml.data.radiograph import flat_masks, sides
+from kicc_ml.data.radiograph import divide_lungs, flat_masks
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.series.image_files import make_radiograph_series, write_nifti
 from kicc_ml.dicom.volume.read import place_frontal
@@ -45,7 +45,7 @@ def test_the_top_left_pixel_is_right_and_high_in_the_patient():
 
 
 def test_lungs_marked_together_are_told_apart_by_where_they_hang():
-    found = sides(two_lungs())
+    found = divide_lungs(two_lungs())
     assert found["right_lung"][10, 10]
     assert found["left_lung"][30, 10]
     np.testing.assert_array_equal(found["right_lung"] | found["left_lung"], two_lungs())
@@ -56,7 +56,7 @@ def test_lungs_in_one_piece_or_three_are_not_told_apart():
     joined[16:24, 10] = True
     three[:, 14:16] = False
     three[24:34, 14:16] = True
-    assert sides(joined) == sides(three) == sides(np.zeros(SHAPE, bool)) == {}
+    assert divide_lungs(joined) == divide_lungs(three) == divide_lungs(np.zeros(SHAPE, bool)) == {}
 
 
 def test_a_region_is_the_union_of_its_files_and_empty_without_one(tmp_path: Path):

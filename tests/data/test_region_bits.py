@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from kicc_ml.core.regions import REGIONS
-from kicc_ml.data.region_bits import pack, unpack, unpack_array, with_sides_exchanged
+from kicc_ml.data.region_bits import exchange_sides, pack, unpack, unpack_array
 
 MASK = (np.random.default_rng(0).random((len(REGIONS), 5, 4, 3)) > 0.5).astype(np.uint8)
 
@@ -24,5 +24,5 @@ def test_exchanging_sides_touches_no_other_region() -> None:
     expected = MASK.copy()
     left, right = REGIONS.index("left_lung"), REGIONS.index("right_lung")
     expected[[left, right]] = MASK[[right, left]]
-    exchanged = with_sides_exchanged(torch.from_numpy(pack(MASK))[None])
+    exchanged = exchange_sides(torch.from_numpy(pack(MASK))[None])
     np.testing.assert_array_equal(unpack(exchanged)[0], expected)

@@ -14,7 +14,7 @@ from kicc_ml.core.types import Volume
 from kicc_ml.data import canonical as transforms
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models import segmenter as inference
-from kicc_ml.models.segmenter import Segmenter, decide, without_shreds
+from kicc_ml.models.segmenter import Segmenter, decide, drop_small_components
 
 AIR, SOFT, LUNG, LESION = -1000, 40, -850, -300
 WINDOW = (-1024.0, 600.0)
@@ -132,10 +132,10 @@ def test_a_scan_in_other_units_is_refused():
 def test_pieces_below_a_tenth_of_the_largest_are_shreds():
     mask = np.zeros((20, 4, 4), bool)
     mask[:10], mask[12:13], mask[14, 0, 0] = True, True, True
-    kept = without_shreds(mask)
+    kept = drop_small_components(mask)
     assert kept.sum() == 160 + 16
     assert not kept[14].any()
-    assert not without_shreds(np.zeros((3, 3, 3), bool)).any()
+    assert not drop_small_components(np.zeros((3, 3, 3), bool)).any()
 
 
 def test_masks_fit_together_region_by_region():

@@ -1,4 +1,4 @@
-"""Volumes seen through windows: nothing is left out, mirrored looks are put back, folds are averaged."""
+"""Volumes seen through windows: nothing is left out, mirrored results are mirrored back, folds are averaged."""
 
 from itertools import pairwise, product
 from math import prod
@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.models import sliding_window as windows
-from kicc_ml.models.sliding_window import FOUR_LOOKS, TWO_LOOKS, blended_probabilities, window_size
+from kicc_ml.models.sliding_window import (
+    TTA_LEFT_RIGHT,
+    TTA_LEFT_RIGHT_FRONT_BACK,
+    predict_by_sliding_window,
+    window_size,
+)
 
 EVERY = range(len(REGIONS))
 LEFT, RIGHT, LESION = (REGIONS.index(region) for region in ("left_lung", "right_lung", "lesion"))
@@ -38,20 +43,25 @@ def test_windows_of_a_voxelwise_network_blend_to_what_it_says_of_the_whole(
 ):
     image = torch.rand(1, *shape).clamp(0.01, 0.99)
     network = Grey()
-    found = blended_probabilities([network], image, (8, 8, 4), EVERY, TWO_LOOKS)
+    found = predict_by_sliding_window([network], image, (8, 8, 4), EVERY, TTA_LEFT_RIGHT)
     torch.testing.assert_close(found.float(), image.expand(len(REGIONS), -1, -1, -1), rtol=0, atol=4e-3)
     assert all(prod(seen) <= windows.VOXELS_AT_ONCE for seen in network.shapes)
 
 
 def test_several_windows_go_through_the_network_at_once_within_the_limit(small_windows: None):
     network = Grey()
-    blended_probabilities([network], torch.rand(1, 20, 20, 4), (8, 8, 4), EVERY)
+    predict_by_sliding_window([network], torch.rand(1, 20, 20, 4), (8, 8, 4), EVERY)
     assert max(prod(seen) for seen in network.shapes) == windows.VOXELS_AT_ONCE
     assert max(seen[0] for seen in network.shapes) == 2
 
 
 def test_a_volume_smaller_than_the_window_keeps_its_own_size():
-    assert blended_probabilities([Grey()], torch.rand(1, 5, 4, 3), (8, 8, 8), EVERY).shape == (len(REGIONS), 5, 4, 3)
+    assert predict_by_sliding_window([Grey()], torch.rand(1, 5, 4, 3), (8, 8, 8), EVERY).shape == (
+        len(REGIONS),
+        5,
+        4,
+        3,
+    )
 
 
 @pytest.mark.parametrize(("shape", "window"), [((180, 150, 75), (192, 160, 8)), ((60, 60, 10), (64, 64, 10))])
@@ -69,17 +79,17 @@ def test_a_network_that_normalises_by_what_it_sees_is_shown_windows_of_its_patch
     """Trained on patches, it would take a whole scan for something else: the demonstration fell from 0.77 to 0.22."""
     seen = Grey()
     network = nn.Sequential(norm(1), nn.Sigmoid(), seen).eval()
-    blended_probabilities([network], torch.rand(1, 30, 30, 20), (16, 16, 8), EVERY)
+    predict_by_sliding_window([network], torch.rand(1, 30, 30, 20), (16, 16, 8), EVERY)
     assert {shape[2:] for shape in seen.shapes} == sizes
 
 
-@pytest.mark.parametrize("looks", [TWO_LOOKS, FOUR_LOOKS])
-def test_a_mirrored_patient_gets_the_mirrored_answer_with_sides_exchanged(looks: tuple[tuple[int, ...], ...]):
+@pytest.mark.parametrize("tta_mirrors", [TTA_LEFT_RIGHT, TTA_LEFT_RIGHT_FRONT_BACK])
+def test_a_mirrored_patient_gets_the_mirrored_answer_with_sides_exchanged(tta_mirrors: tuple[tuple[int, ...], ...]):
     torch.manual_seed(0)
     network = nn.Conv3d(1, len(REGIONS), 3, padding=1)
     image = torch.rand(1, 8, 8, 8)
     answer, of_mirrored = (
-        blended_probabilities([network], one, (8, 8, 8), EVERY, looks) for one in (image, image.flip(1))
+        predict_by_sliding_window([network], one, (8, 8, 8), EVERY, tta_mirrors) for one in (image, image.flip(1))
     )
     torch.testing.assert_close(of_mirrored[LEFT], answer[RIGHT].flip(0), rtol=1e-2, atol=5e-3)
     torch.testing.assert_close(of_mirrored[LESION], answer[LESION].flip(0), rtol=1e-2, atol=5e-3)
@@ -94,7 +104,7 @@ def test_networks_are_averaged_as_probabilities_not_as_logits():
         def forward(self, image_bcxyz: Tensor) -> Tensor:
             return torch.full((len(image_bcxyz), len(REGIONS), *image_bcxyz.shape[2:]), self.logit)
 
-    found = blended_probabilities([Constant(0.98), Constant(0.3)], torch.rand(1, 9, 9, 9), (8, 8, 4), [LESION])
+    found = predict_by_sliding_window([Constant(0.98), Constant(0.3)], torch.rand(1, 9, 9, 9), (8, 8, 4), [LESION])
     torch.testing.assert_close(found.float(), torch.full((1, 9, 9, 9), (0.98 + 0.3) / 2), rtol=0, atol=2e-3)
 
 
@@ -118,6 +128,6 @@ def test_where_windows_meet_an_answer_comes_from_those_that_see_what_lies_about_
             logits[:, :, 0] = logits[:, :, -1] = -8.0
             return logits
 
-    found = blended_probabilities([WrongAtTheBorder()], torch.rand(1, 40, 8, 4), (8, 8, 4), [LESION])[0]
+    found = predict_by_sliding_window([WrongAtTheBorder()], torch.rand(1, 40, 8, 4), (8, 8, 4), [LESION])[0]
     assert (found[1:-1] > 0.5).all()
     assert (found[0] < 0.5).all()

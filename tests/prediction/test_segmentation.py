@@ -25,12 +25,12 @@ from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.segmentation import (
+    choose_lesion_threshold,
+    grade_severity,
+    make_segmenter,
     predict_series,
     read_seconds,
     read_severity,
-    segmenter_of,
-    severity_of,
-    with_lesion_threshold,
     write_case,
 )
 from kicc_ml.runs.folder import About, Fold
@@ -262,7 +262,7 @@ def test_a_case_killed_before_its_severity_was_written_is_predicted_again(tmp_pa
 def test_severity_counts_the_lesion_of_the_phantom(tmp_path: Path):
     volume = scan("SAR")
     masks = segmenter().segment(volume)
-    severity = severity_of(volume, masks)
+    severity = grade_severity(volume, masks)
     write_case(tmp_path, masks, volume, severity, {}, StageTimer())
     hu = phantom_ras()
     lesion, lung = (hu == LESION).sum(), np.isin(hu, (LEFT, RIGHT, LESION)).sum()
@@ -283,13 +283,13 @@ def fold(folder: str, **changes: object) -> Fold:
 
 
 def test_folds_of_a_run_become_one_ensemble():
-    built = segmenter_of([fold("seoul"), fold("busan")])
+    built = make_segmenter([fold("seoul"), fold("busan")])
     assert len(built.networks) == 2
     assert built.regions == ["lung", "lesion"]
 
 
 def test_fast_looks_at_the_scan_once_and_by_default_at_its_mirror_image_too():
-    assert [len(segmenter_of([fold("seoul")], fast=fast).looks) for fast in (True, False)] == [1, 2]
+    assert [len(make_segmenter([fold("seoul")], fast=fast).tta_mirrors) for fast in (True, False)] == [1, 2]
 
 
 def test_folds_that_see_a_ct_in_other_voxels_are_asked_apart_and_count_alike():
@@ -306,18 +306,18 @@ def test_folds_that_see_a_ct_in_other_voxels_are_asked_apart_and_count_alike():
     folds = [replace(fold("a"), network=Sure(0.9)), replace(fold("b"), network=Sure(0.9))]
     folds.append(replace(fold("c", spacing_mm=[2.5, 2.5, 4.0]), network=Sure(0.3)))
     kept = np.zeros(scan().array.shape, np.float32)
-    segmenter_of(folds).segment_keeping(scan(), {"lesion": kept}, StageTimer())
+    make_segmenter(folds).segment_keeping(scan(), {"lesion": kept}, StageTimer())
     np.testing.assert_allclose(kept, 0.7, atol=5e-3)
 
 
 def test_a_device_that_is_not_there_is_the_users_to_mend():
     with pytest.raises(UserError, match="cuda:99"):
-        segmenter_of([replace(fold("a"), network=nn.Conv3d(1, 1, 1))], "cuda:99")
+        make_segmenter([replace(fold("a"), network=nn.Conv3d(1, 1, 1))], "cuda:99")
 
 
 def test_an_outcome_run_cannot_segment():
     with pytest.raises(UserError, match="not trained to segment"):
-        segmenter_of([fold("seoul", regions=[])])
+        make_segmenter([fold("seoul", regions=[])])
 
 
 class GreyIsProbability(torch.nn.Module):
@@ -350,14 +350,14 @@ def faint_lesion() -> dict[str, torch.Tensor]:
 
 def test_the_lesion_threshold_is_the_one_that_suits_the_validation_cases():
     about = About(sizes={}, sites=())
-    fitted = with_lesion_threshold(GreyIsProbability(), about, Validation([faint_lesion()]))  # type: ignore[arg-type]
+    fitted = choose_lesion_threshold(GreyIsProbability(), about, Validation([faint_lesion()]))  # type: ignore[arg-type]
     assert 0.1 < fitted.lesion_threshold < 0.32
 
 
 def test_the_lesion_threshold_stays_where_no_validation_case_has_a_lesion():
     batch = faint_lesion() | {"mask_bcxyz": torch.zeros(1, len(REGIONS), 8, 8, 8)}
     about = About(sizes={}, sites=())
-    assert with_lesion_threshold(GreyIsProbability(), about, Validation([batch])) == about  # type: ignore[arg-type]
+    assert choose_lesion_threshold(GreyIsProbability(), about, Validation([batch])) == about  # type: ignore[arg-type]
 
 
 class DarkIsLung(nn.Module):
@@ -399,7 +399,7 @@ def test_clear_radiographs_raise_the_threshold_above_what_they_are_painted_with(
     ill_mask[..., 2:6, 2:6, :] = 1
     ill = {"image_bcxyz": 0.22 + 0.36 * ill_mask[:, :1], "mask_bcxyz": ill_mask, "mask_known_bc": known}
     data = Validation([ill, clear, clear], (8, 8, 1), CanonicalCXR(8))
-    fitted = with_lesion_threshold(GreyIsProbability(), about, data)  # type: ignore[arg-type]
+    fitted = choose_lesion_threshold(GreyIsProbability(), about, data)  # type: ignore[arg-type]
     assert 0.42 < fitted.lesion_threshold < 0.58
 
 

@@ -16,7 +16,7 @@ from kicc_ml.core.types import Case
 from kicc_ml.data.fingerprint import Fingerprint, fingerprint
 from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.models.networks import build_network
-from kicc_ml.runs.plan import FIELDS, LEAST_BATCH, filled, make_plan, planned_fields, predicted_gib
+from kicc_ml.runs.plan import FIELDS, LEAST_BATCH, fill_plan, make_plan, planned_fields, predicted_gib
 
 THICK = Fingerprint(9, (512, 512, 60), (0.7, 0.7, 5.0), (-985.0, -780.0, 130.0), 3e5, 2)
 SIZES = {"in_channels": 1, "out_channels": len(REGIONS)}
@@ -37,7 +37,7 @@ def settings(network: dict[str, Any], **data: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("network", [DYNUNET, SLICES], ids=["dynunet", "slices"])
 def test_a_planned_network_takes_the_planned_patch_and_answers_at_every_voxel(network: dict[str, Any]):
     wanted = settings(network)
-    complete = filled(wanted, make_plan(replace(THICK, shape=(80, 80, 20)), wanted, memory_gib=2.0))
+    complete = fill_plan(wanted, make_plan(replace(THICK, shape=(80, 80, 20)), wanted, memory_gib=2.0))
     assert planned_fields(complete) == []
     built = build_network(complete["network"], SIZES).eval()
     patch = complete["data"]["patch_size"]
@@ -47,7 +47,7 @@ def test_a_planned_network_takes_the_planned_patch_and_answers_at_every_voxel(ne
 @pytest.mark.parametrize("memory_gib", [2.0, 6.0])
 def test_what_is_planned_stays_within_the_memory_and_uses_most_of_it(memory_gib: float):
     wanted = settings(DYNUNET)
-    complete = filled(wanted, make_plan(THICK, wanted, memory_gib))
+    complete = fill_plan(wanted, make_plan(THICK, wanted, memory_gib))
     assert 0.5 * memory_gib < predicted_gib(complete) <= memory_gib
     assert complete["data"]["batch_size"] >= LEAST_BATCH
 
@@ -86,7 +86,7 @@ def test_a_window_holds_air_soft_tissue_and_what_the_masks_cover():
 
 def test_scans_without_voxel_size_are_planned_in_voxels():
     wanted = settings(SLICES)
-    complete = filled(wanted, make_plan(replace(THICK, spacing_mm=None, shape=(256, 256, 30)), wanted, 2.0))
+    complete = fill_plan(wanted, make_plan(replace(THICK, spacing_mm=None, shape=(256, 256, 30)), wanted, 2.0))
     assert prod(complete["data"]["patch_size"]) <= 256 * 256 * 32
 
 
@@ -148,7 +148,7 @@ def test_a_network_that_plans_do_not_know_is_planned_too(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "support")
     for name in ("TwoScales", "ReadsValues"):
         wanted = settings({"_target_": f"myLab.networks.{name}", "width": 4}, spacing_mm=[2.0, 2.0, 4.0])
-        complete = filled(wanted, make_plan(THICK, wanted, memory_gib=0.5))
+        complete = fill_plan(wanted, make_plan(THICK, wanted, memory_gib=0.5))
         patch = complete["data"]["patch_size"]
         assert all(size % 2 == 0 for size in patch)
         assert 0.2 < predicted_gib(complete) <= 0.5 * 1.25

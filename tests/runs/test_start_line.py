@@ -15,7 +15,7 @@ from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models.precision import device_of
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.runs import start_line
-from kicc_ml.runs.plan import filled
+from kicc_ml.runs.plan import fill_plan
 from kicc_ml.runs.start_line import describe_device, describe_network, describe_prediction, describe_training
 
 PLAN: dict[str, Any] = {"spacing_mm": [1, 1, 5], "window_hu": [-1000, 100], "patch_size": [64, 48, 3]}
@@ -30,7 +30,7 @@ def without_bf16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def settings(*overrides: str) -> dict[str, Any]:
-    return filled(plain(configuration("train", ["experiment=lesion_ct", *overrides])), PLAN)
+    return fill_plan(plain(configuration("train", ["experiment=lesion_ct", *overrides])), PLAN)
 
 
 def trainer(**given: Any) -> pl.Trainer:

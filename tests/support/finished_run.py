@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from kicc_ml.apps.evaluate import evaluate_runs
-from kicc_ml.cohort.repository import case_id
+from kicc_ml.cohort.repository import make_case_id
 from kicc_ml.core.files import write_json, write_table
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.runs.folder import CONFIG, PREDICTIONS
@@ -38,7 +38,7 @@ def outcome_run(tmp_path: Path, reasons: dict[str, str] | None = None) -> Path:
         label = np.arange(20) % 2
         rows = pd.DataFrame(
             {
-                "case_id": [case_id(site, make_pseudonym(key, site, str(number))) for number in range(20)],
+                "case_id": [make_case_id(site, make_pseudonym(key, site, str(number))) for number in range(20)],
                 **{"site": site, "fold": site, "endpoint": "icu", "model": "network"},
                 **{"probability": np.clip(0.3 + 0.3 * label + rng.normal(0, 0.1, 20), 0, 1), "label": label},
             }

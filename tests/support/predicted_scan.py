@@ -11,7 +11,7 @@ from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.prediction.result import Result
-from kicc_ml.prediction.segmentation import severity_of
+from kicc_ml.prediction.segmentation import grade_severity
 from tests.support.phantom_files import write_radiograph, write_series
 from tests.support.phantoms import Grid, even_mm
 
@@ -45,7 +45,7 @@ def predicted(folder: Path, added_hu: int = 0, **tags: object) -> tuple[Series, 
     lesion[10:14, 10:14, 6:9] = True
     right = lung & (np.arange(40) < 20)[:, None, None]
     masks = {"right_lung": right, "left_lung": lung & ~right, "lesion": lesion}
-    return series, Result("seoul_1", volume, masks, severity_of(volume, masks))
+    return series, Result("seoul_1", volume, masks, grade_severity(volume, masks))
 
 
 def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:
@@ -56,4 +56,4 @@ def film(folder: Path, lungs: bool = True) -> tuple[Series, Result]:
     right, left, lesion = np.zeros((3, *volume.array.shape), bool)
     right[5:25, 5:35], left[35:55, 5:35], lesion[5:25, 27:35] = lungs, lungs, lungs
     masks = {"right_lung": right, "left_lung": left, "lesion": lesion}
-    return series, Result("seoul_1", volume, masks, severity_of(volume, masks, "CXR"), hanging=hanging_of(series))
+    return series, Result("seoul_1", volume, masks, grade_severity(volume, masks, "CXR"), hanging=hanging_of(series))

@@ -11,7 +11,7 @@ from kicc_ml.cohort.splits import leave_one_site_out, patient_kfold, site_pairs,
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Series
 from kicc_ml.models.baselines.tabular import EXTENT
-from kicc_ml.training.extent import EXTENT_TABLE, outside, with_extent
+from kicc_ml.training.extent import EXTENT_TABLE, add_extent, select_unseen_cases
 
 SITES = "abcdefgh"
 
@@ -46,7 +46,7 @@ def write_run(run: Path, cases: list[Case], table: str = EXTENT_TABLE) -> Path:
         write_splits(folder / "split.json", [split])
         (folder / "config.yaml").touch()
         (folder / "predictions.csv").touch()
-        taken = [case for case in outside(cases, split) if case.ct]
+        taken = [case for case in select_unseen_cases(cases, split) if case.ct]
         rows = pd.DataFrame({"case_id": [case.case_id for case in taken], "series": [f"ct-{c.case_id}" for c in taken]})
         rows.assign(**dict.fromkeys(EXTENT, number)).to_csv(folder / table, index=False)
     return run
@@ -61,7 +61,7 @@ def test_features_come_from_a_segmenter_that_saw_neither_hospital(tmp_path: Path
     cases = cohort()
     run, seen = write_run(tmp_path, cases), seen_by_fold(cases)
     for split in leave_one_site_out(cases):
-        found = with_extent(cases, split, run)
+        found = add_extent(cases, split, run)
         assert [case.case_id for case in found] == [case.case_id for case in cases]
         for case in (case for case in found if case.ct):
             assert set(EXTENT) <= set(case.clinical)
@@ -72,7 +72,7 @@ def test_features_come_from_a_segmenter_that_saw_neither_hospital(tmp_path: Path
 def test_a_patient_without_a_ct_has_no_extent(tmp_path: Path):
     cases = cohort()
     (split, *_) = leave_one_site_out(cases)
-    lacking = [case for case in with_extent(cases, split, write_run(tmp_path, cases)) if not case.ct]
+    lacking = [case for case in add_extent(cases, split, write_run(tmp_path, cases)) if not case.ct]
     assert all(set(case.clinical) == {"age_years"} for case in lacking)
 
 
@@ -81,7 +81,7 @@ def test_where_every_segmenter_saw_a_tested_hospital_the_run_is_refused(tmp_path
     run = write_run(tmp_path, cases)
     (split, *_) = patient_kfold(cases, folds=3)
     with pytest.raises(UserError, match=r"would leak.*split=site_pairs"):
-        with_extent(cases, split, run)
+        add_extent(cases, split, run)
 
 
 def test_with_a_fold_missing_the_hospitals_it_left_out_are_refused_and_never_taken_from_another(tmp_path: Path):
@@ -91,7 +91,7 @@ def test_with_a_fold_missing_the_hospitals_it_left_out_are_refused_and_never_tak
     refused = 0
     for split in leave_one_site_out(cases):
         try:
-            with_extent(cases, split, run)
+            add_extent(cases, split, run)
         except UserError:
             refused += 1
     groups = [{case.site for case in cases} - seen for seen in seen_by_fold(cases).values()]
@@ -103,7 +103,7 @@ def test_a_segmentation_of_another_ct_is_refused(tmp_path: Path):
     run = write_run(tmp_path, cases)
     cases[0] = Case("a0", "a", "a0", ct=ct("a", 0, uid="a later one"))
     with pytest.raises(UserError, match="another CT"):
-        with_extent(cases, leave_one_site_out(cases)[0], run)
+        add_extent(cases, leave_one_site_out(cases)[0], run)
 
 
 def test_a_run_of_another_cohort_is_refused(tmp_path: Path):
@@ -111,14 +111,14 @@ def test_a_run_of_another_cohort_is_refused(tmp_path: Path):
     run = write_run(tmp_path, cases)
     fewer = [case for case in cases if case.site != "h"]
     with pytest.raises(UserError, match="the same cohort"):
-        with_extent(fewer, leave_one_site_out(fewer)[0], run)
+        add_extent(fewer, leave_one_site_out(fewer)[0], run)
 
 
 def test_a_run_without_features_is_told_how_to_make_them(tmp_path: Path):
     cases = cohort()
     run = write_run(tmp_path, cases, table="something-else.csv")
     with pytest.raises(UserError, match="experiment=extent"):
-        with_extent(cases, leave_one_site_out(cases)[0], run)
+        add_extent(cases, leave_one_site_out(cases)[0], run)
 
 
 def test_any_two_hospitals_have_a_segmenter_that_saw_neither():

@@ -8,12 +8,12 @@ import pandas as pd
 
 from kicc_ml.cohort.clinical_table import read_clinical, read_clinical_cells
 from kicc_ml.cohort.doctor.findings import Finding
-from kicc_ml.cohort.id_mismatch import likely_cause
-from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, dates_do_not_fit, index_image
+from kicc_ml.cohort.id_mismatch import find_likely_cause
+from kicc_ml.cohort.index_image import NO_DAY, OUTSIDE_WINDOW, IndexRule, explain_date_mismatch, index_image
 from kicc_ml.cohort.persons import PersonConflictError
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals, join
 from kicc_ml.cohort.table_file import TableError
-from kicc_ml.cohort.units_apart import units_apart
+from kicc_ml.cohort.units_apart import find_unit_mismatches
 from kicc_ml.core.pseudonym import make_pseudonym
 from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.index.build import SourceIndex
@@ -82,7 +82,7 @@ def _of_cells(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
 
 def _of_units(table: pd.DataFrame) -> Iterator[Finding]:
     """Report columns whose values at one hospital differ by a large factor from those of the other hospitals."""
-    for one in units_apart(table):
+    for one in find_unit_mismatches(table):
         remedy = (
             f"ask for the unit, and state it in columns.yaml: {one.column}: {{column: {one.column}, "
             f"unit: {{{one.site}: UNIT, ...}}}}; leave it where the patients differ so much"
@@ -109,7 +109,7 @@ def _of_dates(table: pd.DataFrame, found: SourceIndex) -> Iterator[Finding]:
             left_out += index_image(modality, own, row, IndexRule())[1]
     unfit = {why: count for why, count in left_out.items() if why.endswith((NO_DAY, OUTSIDE_WINDOW))}
     if unfit and 2 * sum(unfit.values()) >= images:
-        sentence, _, remedy = dates_do_not_fit(unfit).rpartition(": ")
+        sentence, _, remedy = explain_date_mismatch(unfit).rpartition(": ")
         yield Finding("must mend", "images", "dates_do_not_fit", sentence, sum(unfit.values()), "", remedy)
 
 
@@ -120,7 +120,7 @@ def _without_partner(cells: pd.DataFrame, found: SourceIndex) -> Iterator[Findin
         for line, site, patient in cells[["site", "patient_id"]].dropna().itertuples()
     }
     pictured = {one.patient for one in found.series}
-    cause = likely_cause(cells, pictured - set(row_of), found.key)
+    cause = find_likely_cause(cells, pictured - set(row_of), found.key)
     if alone := [line for patient, line in row_of.items() if patient not in pictured]:
         sentence = f"{format_count(len(alone), 'patient')} of the table without any image"
         remedy = cause or "send the images, or see that site and patient_id are those of the files"

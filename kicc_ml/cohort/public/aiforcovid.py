@@ -14,14 +14,14 @@ from kicc_ml.cohort.public.published import (
     YES_NO,
     Coded,
     Measured,
-    decoded,
+    convert_columns,
+    convert_to_rows,
+    drop_unusable_ids,
     find_file,
-    folder_of,
-    known_ids,
-    records,
-    spelt,
+    find_set_folder,
+    rename_columns,
 )
-from kicc_ml.cohort.public.unstated_units import Unstated, in_our_units
+from kicc_ml.cohort.public.unstated_units import UnstatedUnit, convert_unstated_units
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Series
@@ -80,10 +80,10 @@ ENDPOINTS: dict[str, Measured | Coded] = {
 }
 #: Quantities without a stated unit; hospital medians identify the unit. Usual medians: first-wave inpatients, rounded.
 UNITS = {
-    "crp_mg_l": Unstated(60, {"mg/L": 1, "mg/dL": 10}, low=0.1, high=700),
-    "pct_ng_ml": Unstated(0.13, {"ng/mL": 1, "pg/mL": 0.001}, low=0.005, high=200),
-    "d_dimer_ug_l": Unstated(700, {"µg/L": 1, "mg/L": 1000}, low=20, high=200_000),
-    "ldh_u_l": Unstated(320, {"U/L": 1, "µkat/L": 60}, low=50, high=6000),
+    "crp_mg_l": UnstatedUnit(60, {"mg/L": 1, "mg/dL": 10}, low=0.1, high=700),
+    "pct_ng_ml": UnstatedUnit(0.13, {"ng/mL": 1, "pg/mL": 0.001}, low=0.005, high=200),
+    "d_dimer_ug_l": UnstatedUnit(700, {"µg/L": 1, "mg/L": 1000}, low=20, high=200_000),
+    "ldh_u_l": UnstatedUnit(320, {"U/L": 1, "µkat/L": 60}, low=50, high=6000),
 }
 
 
@@ -99,33 +99,35 @@ def aiforcovid(root: str | Path | None) -> Cohort:
     Raises:
         UserError: there is no table, or it lacks the columns of the set.
     """
-    folder, flow = folder_of(root, FOLDER), Flow()
+    folder, flow = find_set_folder(root, FOLDER), Flow()
     tables = _tables(folder)
-    cells = pd.concat([spelt_as_here(read_cells(path), path) for path in tables], ignore_index=True)
+    cells = pd.concat([select_set_columns(read_cells(path), path) for path in tables], ignore_index=True)
     films = _films(folder)
-    cases = [with_film(case, films.get(case.case_id)) for case in patients_of(cells, tables[0], flow)]
+    cases = [add_radiograph(case, films.get(case.case_id)) for case in make_patients(cells, tables[0], flow)]
     flow.counts["cases with CXR"] = sum(case.cxr is not None for case in cases)
     flow.counts["cases with no image"] = sum(case.cxr is None for case in cases)
     flow.log()
     return Cohort(cases, flow)
 
 
-def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+def select_set_columns(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Select the columns of the set in any release's spelling. Raises UserError if a required column is missing."""
-    return spelt(cells, path, ["ImageFile", "Hospital", *COLUMNS, *ENDPOINTS], ["ImageFile", "Hospital", "Age", "Sex"])
+    return rename_columns(
+        cells, path, ["ImageFile", "Hospital", *COLUMNS, *ENDPOINTS], ["ImageFile", "Hospital", "Age", "Sex"]
+    )
 
 
-def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
+def make_patients(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
     """Make patients without images from a table in our spelling. All rows of a hospital together identify its units."""
     flow.rows = len(cells)
     distinct = cells.drop_duplicates(ignore_index=True)
     if repeated := len(cells) - len(distinct):
         flow.excluded["the same row again"] = repeated
-    rows = known_ids(known_ids(distinct, "ImageFile", flow), "Hospital", flow)
+    rows = drop_unusable_ids(drop_unusable_ids(distinct, "ImageFile", flow), "Hospital", flow)
     site = rows["Hospital"].str.upper()
-    values = in_our_units(decoded(rows, COLUMNS, path, flow), site, UNITS, flow)
-    outcomes = decoded(rows, ENDPOINTS, path, flow).reindex(columns=["severe", "death"])
-    of_patient = zip(rows["ImageFile"], site, records(values), records(outcomes), strict=True)
+    values = convert_unstated_units(convert_columns(rows, COLUMNS, path, flow), site, UNITS, flow)
+    outcomes = convert_columns(rows, ENDPOINTS, path, flow).reindex(columns=["severe", "death"])
+    of_patient = zip(rows["ImageFile"], site, convert_to_rows(values), convert_to_rows(outcomes), strict=True)
     cases = [
         Case(Path(film).stem, hospital, Path(film).stem, clinical=clinical, endpoints=endpoints)
         for film, hospital, clinical, endpoints in of_patient
@@ -134,7 +136,7 @@ def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
     return cases
 
 
-def with_film(case: Case, film: Series | None) -> Case:
+def add_radiograph(case: Case, film: Series | None) -> Case:
     """Add a radiograph to a case, under the case's site and person; without a radiograph the case is unchanged."""
     return case if film is None else replace(case, cxr=replace(film, site=case.site, patient=case.person))
 

@@ -13,20 +13,20 @@ import pandas as pd
 from kicc_ml.cohort.clinical_table import LATER_WORDS
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.index_image import IndexRule
-from kicc_ml.cohort.public.dicom_tree import series_by_patient, with_images
+from kicc_ml.cohort.public.dicom_tree import add_index_images, series_by_patient
 from kicc_ml.cohort.public.published import (
     EMPTY,
     SEX,
     YES_NO,
     Coded,
     Measured,
-    decoded,
-    folder_of,
-    known_ids,
-    loose,
-    records,
+    convert_columns,
+    convert_to_rows,
+    drop_unusable_ids,
+    find_set_folder,
+    normalize_column_name,
+    rename_columns,
     require_file,
-    spelt,
 )
 from kicc_ml.cohort.table_file import TableError, read_cells
 from kicc_ml.core.errors import UserError
@@ -62,22 +62,22 @@ def covid_19_ar(root: str | Path | None) -> Cohort:
     Raises:
         UserError: there is no table, or it lacks the columns of the set.
     """
-    folder, flow = folder_of(root, FOLDER), Flow()
+    folder, flow = find_set_folder(root, FOLDER), Flow()
     path = require_file(folder, TABLES)
     cells = _cells(path)
     columns = COLUMNS | comorbidities(cells)
-    rows = spelt(cells, path, ["PATIENT_ID", *columns, *ENDPOINTS], ["PATIENT_ID", "AGE", "SEX", *ENDPOINTS])
+    rows = rename_columns(cells, path, ["PATIENT_ID", *columns, *ENDPOINTS], ["PATIENT_ID", "AGE", "SEX", *ENDPOINTS])
     flow.rows = len(rows)
-    rows = known_ids(rows, "PATIENT_ID", flow)
+    rows = drop_unusable_ids(rows, "PATIENT_ID", flow)
     images = series_by_patient(folder, rows["PATIENT_ID"].tolist())
     of_patient = zip(
         rows["PATIENT_ID"],
-        records(decoded(rows, columns, path, flow)),
-        records(decoded(rows, ENDPOINTS, path, flow)),
+        convert_to_rows(convert_columns(rows, columns, path, flow)),
+        convert_to_rows(convert_columns(rows, ENDPOINTS, path, flow)),
         strict=True,
     )
     cases = [
-        with_images(
+        add_index_images(
             Case(patient, SITE, patient, clinical=clinical, endpoints=endpoints),
             images.get(patient, []),
             {},
@@ -102,13 +102,13 @@ def _cells(path: Path) -> pd.DataFrame:
 
 def comorbidities(cells: pd.DataFrame) -> dict[str, Measured | Coded]:
     """Find other columns in which every filled cell is yes or no, under their own names in small letters."""
-    known = {loose(name) for name in (*COLUMNS, *ENDPOINTS, "PATIENT_ID", "# ICU admits")}
+    known = {normalize_column_name(name) for name in (*COLUMNS, *ENDPOINTS, "PATIENT_ID", "# ICU admits")}
     found: dict[str, Measured | Coded] = {}
     for column in map(str, cells):
         name = "_".join(re.findall(r"[a-z0-9]+", column.casefold()))
         filled = cells[column].dropna().str.casefold()
         words = filled[~filled.isin(EMPTY)]
         is_yes_no = len(words) and words.isin(YES_NO).all()
-        if is_yes_no and loose(column) not in known and not LATER_WORDS & set(name.split("_")):
+        if is_yes_no and normalize_column_name(column) not in known and not LATER_WORDS & set(name.split("_")):
             found[column] = Coded(name, YES_NO)
     return found

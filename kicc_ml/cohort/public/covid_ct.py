@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.public.nifti_files import Scan, by_name, cohort_of, existing_folder, nifti_below, without_hospitals
+from kicc_ml.cohort.public.nifti_files import (
+    Scan,
+    existing_folder,
+    index_by_name,
+    list_nifti_files,
+    make_cohort,
+    without_hospitals,
+)
 from kicc_ml.core.shown import format_count
 from kicc_ml.dicom.series.image_files import make_nifti_series, strip_suffix
 
@@ -51,16 +58,16 @@ def covid19_ct_seg(root: str | Path | None) -> Cohort:
         UserError: the folder does not exist, or holds no scan with masks.
     """
     folder = existing_folder(root, "covid19_ct_seg")
-    found = [path for path in nifti_below(folder) if _ct_seg_name(path)]
-    scans = by_name((path for path in found if not _is_mask(path, folder)), _ct_seg_name)
+    found = [path for path in list_nifti_files(folder) if _ct_seg_name(path)]
+    scans = index_by_name((path for path in found if not _is_mask(path, folder)), _ct_seg_name)
     masks = {
-        kind: by_name((path for path in found if _is_mask(path, folder, kind)), _ct_seg_name)
+        kind: index_by_name((path for path in found if _is_mask(path, folder, kind)), _ct_seg_name)
         for kind in ("lung", "infection")
     }
     _warn_of_lone_masks(folder, {name for files in masks.values() for name in files} - set(scans))
     flow = Flow(rows=len(scans), unit=UNIT)
     layout = "coronacases_*.nii.gz and radiopaedia_*.nii.gz with the folders Lung_Mask and Infection_Mask"
-    return cohort_of([_ct_seg_scan(name, path, masks) for name, path in scans.items()], flow, folder, layout)
+    return make_cohort([_ct_seg_scan(name, path, masks) for name, path in scans.items()], flow, folder, layout)
 
 
 def _ct_seg_scan(name: str, path: Path, files: Mapping[str, Mapping[str, Path]]) -> Scan:
@@ -113,9 +120,10 @@ def covid19_20(root: str | Path | None) -> Cohort:
         UserError: the folder does not exist, or holds no scan with a mask.
     """
     folder = existing_folder(root, "covid19_20")
-    found = nifti_below(folder)
+    found = list_nifti_files(folder)
     images, masks = (
-        by_name((path for path in found if _challenge_kind(path) == kind), _challenge_name) for kind in ("ct", "seg")
+        index_by_name((path for path in found if _challenge_kind(path) == kind), _challenge_name)
+        for kind in ("ct", "seg")
     )
     _warn_of_lone_masks(folder, set(masks) - set(images))
     scans = [
@@ -129,7 +137,7 @@ def covid19_20(root: str | Path | None) -> Cohort:
     ]
     flow = Flow(rows=len(scans), unit=UNIT)
     layout = "volume-covid19-A-*_ct.nii.gz with volume-covid19-A-*_seg.nii.gz beside them"
-    return without_hospitals(cohort_of(scans, flow, folder, layout))
+    return without_hospitals(make_cohort(scans, flow, folder, layout))
 
 
 def _challenge_name(path: Path) -> str:
@@ -156,9 +164,9 @@ def mosmed(root: str | Path | None) -> Cohort:
         UserError: the folder does not exist, or holds no scan with a mask.
     """
     folder = existing_folder(root, "mosmed")
-    found = [path for path in nifti_below(folder) if MOSMED.fullmatch(strip_suffix(path))]
-    studies = by_name(path for path in found if not strip_suffix(path).lower().endswith(MASK_SUFFIX))
-    masks = by_name((path for path in found if strip_suffix(path).lower().endswith(MASK_SUFFIX)), _mosmed_study)
+    found = [path for path in list_nifti_files(folder) if MOSMED.fullmatch(strip_suffix(path))]
+    studies = index_by_name(path for path in found if not strip_suffix(path).lower().endswith(MASK_SUFFIX))
+    masks = index_by_name((path for path in found if strip_suffix(path).lower().endswith(MASK_SUFFIX)), _mosmed_study)
     _warn_of_lone_masks(folder, set(masks) - set(studies))
     scans = [
         Scan(
@@ -170,7 +178,7 @@ def mosmed(root: str | Path | None) -> Cohort:
         for name, path in studies.items()
     ]
     layout = "studies/CT-*/study_*.nii.gz and masks/study_*_mask.nii.gz"
-    return without_hospitals(cohort_of(scans, Flow(rows=len(scans), unit=UNIT), folder, layout))
+    return without_hospitals(make_cohort(scans, Flow(rows=len(scans), unit=UNIT), folder, layout))
 
 
 def _mosmed_study(path: Path) -> str:
@@ -191,15 +199,15 @@ def medseg(root: str | Path | None) -> Cohort:
         UserError: the folder does not exist, or holds no scan with masks.
     """
     folder = existing_folder(root, "medseg")
-    found = nifti_below(folder)
+    found = list_nifti_files(folder)
     scans, masks, lungs = (
-        by_name(path for path in found if path.parent.name.lower() == kind and strip_suffix(path).isdecimal())
+        index_by_name(path for path in found if path.parent.name.lower() == kind and strip_suffix(path).isdecimal())
         for kind in ("rp_im", "rp_msk", "rp_lung_msk")
     )
     _warn_of_lone_masks(folder, {*masks, *lungs} - set(scans))
     placed = [_medseg_scan(number, path, masks.get(number), lungs.get(number)) for number, path in scans.items()]
     flow = Flow(rows=len(scans), unit=UNIT)
-    return without_hospitals(cohort_of(placed, flow, folder, "rp_im/*.nii.gz, rp_msk/*.nii.gz, rp_lung_msk/*.nii.gz"))
+    return without_hospitals(make_cohort(placed, flow, folder, "rp_im/*.nii.gz, rp_msk/*.nii.gz, rp_lung_msk/*.nii.gz"))
 
 
 def _medseg_scan(number: str, path: Path, mask: Path | None, lung: Path | None) -> Scan:

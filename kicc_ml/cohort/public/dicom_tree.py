@@ -36,7 +36,7 @@ def series_by_patient(folder: Path, patient_ids: Collection[str]) -> dict[str, l
     return dict(series)
 
 
-def with_images(
+def add_index_images(
     case: Case, images: Sequence[Series], days: Mapping[str, date | float | None], rule: IndexRule, flow: Flow
 ) -> Case:
     """Add the index CT and the index radiograph to a case, under the case's site and person.

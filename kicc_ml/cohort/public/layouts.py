@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.cohort.columns_file import columns_file
+from kicc_ml.cohort.columns_file import find_columns_file
 from kicc_ml.cohort.flow import Flow
 from kicc_ml.cohort.public import aiforcovid, nysbu
-from kicc_ml.cohort.public.published import loose
+from kicc_ml.cohort.public.published import normalize_column_name
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.types import Case
 
@@ -30,8 +30,8 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(("ImageFile", "Hospital"), aiforcovid.spelt_as_here, aiforcovid.patients_of),
-    Layout(("to_patient_id", "age.splits"), nysbu.spelt_as_here, nysbu.patients_of),
+    Layout(("ImageFile", "Hospital"), aiforcovid.select_set_columns, aiforcovid.make_patients),
+    Layout(("to_patient_id", "age.splits"), nysbu.select_set_columns, nysbu.make_patients),
 )
 
 
@@ -47,12 +47,12 @@ def published_patients(path: Path) -> list[Case] | None:
         TableError: the file is not a table.
         UserError: a column holds no known value.
     """
-    if columns_file(path):
+    if find_columns_file(path):
         return None
     cells = read_cells(path)
-    names = {loose(str(column)) for column in cells}
+    names = {normalize_column_name(str(column)) for column in cells}
     for layout in LAYOUTS:
-        if {loose(column) for column in layout.columns} <= names:
+        if {normalize_column_name(column) for column in layout.columns} <= names:
             flow = Flow()
             patients = layout.patients(layout.spell(cells, path), path, flow)
             flow.log()

@@ -11,18 +11,18 @@ import pandas as pd
 
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.index_image import IndexRule
-from kicc_ml.cohort.public.dicom_tree import with_images
+from kicc_ml.cohort.public.dicom_tree import add_index_images
 from kicc_ml.cohort.public.nysbu import us_day
 from kicc_ml.cohort.public.published import (
     SEX,
     YES_NO,
     Coded,
     Measured,
-    decoded,
-    folder_of,
-    known_ids,
-    records,
-    spelt,
+    convert_columns,
+    convert_to_rows,
+    drop_unusable_ids,
+    find_set_folder,
+    rename_columns,
 )
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.received import read_json_object
@@ -63,23 +63,31 @@ def nccid(root: str | Path | None) -> Cohort:
     Raises:
         UserError: there is no such folder, or no patient in it.
     """
-    folder, flow = folder_of(folder_of(root, FOLDER), "training"), Flow(unit="patients with a folder of data")
+    folder, flow = (
+        find_set_folder(find_set_folder(root, FOLDER), "training"),
+        Flow(unit="patients with a folder of data"),
+    )
     if not (folder / "data").is_dir():
         raise UserError(f"{folder} holds no folder data with one folder of JSON per patient; give that of NCCID")
     rows = _positive(folder / "data", flow)
-    rows = known_ids(known_ids(rows, "PID", flow), "SubmittingCentre", flow)
+    rows = drop_unusable_ids(drop_unusable_ids(rows, "PID", flow), "SubmittingCentre", flow)
     days = pd.DataFrame({ours: rows.get(name, pd.Series(index=rows.index)).map(us_day) for name, ours in DAYS.items()})
-    outcomes = decoded(rows, ENDPOINTS, folder / "data", flow).reindex(columns=["ventilation", "icu", "death"])
-    values = decoded(rows, COLUMNS, folder / "data", flow)
+    outcomes = convert_columns(rows, ENDPOINTS, folder / "data", flow).reindex(columns=["ventilation", "icu", "death"])
+    values = convert_columns(rows, COLUMNS, folder / "data", flow)
     images = _images(folder, set(rows["PID"]))
     of_patient = zip(
-        rows["PID"], rows["SubmittingCentre"], records(values), records(outcomes), days.to_dict("records"), strict=True
+        rows["PID"],
+        rows["SubmittingCentre"],
+        convert_to_rows(values),
+        convert_to_rows(outcomes),
+        days.to_dict("records"),
+        strict=True,
     )
     cases = []
     for patient, site, clinical, endpoints, known in of_patient:
         case = Case(patient, site, patient, clinical=clinical, endpoints=endpoints, admitted=known["admission_date"])
         seen = endpoints | {str(name): day for name, day in known.items()}
-        cases.append(with_images(case, images.get(patient, []), seen, IndexRule(), flow))
+        cases.append(add_index_images(case, images.get(patient, []), seen, IndexRule(), flow))
     flow.cases = len(cases)
     flow.log()
     return Cohort(cases, flow)
@@ -99,7 +107,7 @@ def _positive(folder: Path, flow: Flow) -> pd.DataFrame:
     if not found:
         raise UserError(f"{folder} holds no data_YYYY-MM-DD.json of any patient")
     wanted = ["PID", "SubmittingCentre", *COLUMNS, *ENDPOINTS, *DAYS]
-    return spelt(pd.DataFrame(found), folder, wanted, ["PID", "SubmittingCentre", "Age"])
+    return rename_columns(pd.DataFrame(found), folder, wanted, ["PID", "SubmittingCentre", "Age"])
 
 
 def _text(value: object) -> str | None:

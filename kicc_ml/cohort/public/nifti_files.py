@@ -43,7 +43,7 @@ def existing_folder(root: str | Path | None, name: str) -> Path:
     return Path(root)
 
 
-def nifti_below(root: Path) -> list[Path]:
+def list_nifti_files(root: Path) -> list[Path]:
     """List all NIfTI files below a folder, sorted by path, without hidden ones."""
     return sorted(path for path in root.rglob("*") if _is_nifti(path.relative_to(root)) and path.is_file())
 
@@ -53,7 +53,7 @@ def _is_nifti(inside: Path) -> bool:
     return not hidden and inside.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def by_name(paths: Iterable[Path], name_of: Callable[[Path], str] = strip_suffix) -> dict[str, Path]:
+def index_by_name(paths: Iterable[Path], name_of: Callable[[Path], str] = strip_suffix) -> dict[str, Path]:
     """Index files by name, by default without suffix. Raises UserError if two files have the same name."""
     found: dict[str, Path] = {}
     for path in paths:
@@ -68,7 +68,7 @@ def is_lfs_pointer(path: Path) -> bool:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
-def cohort_of(scans: Iterable[Scan], flow: Flow, root: Path, layout: str) -> Cohort:
+def make_cohort(scans: Iterable[Scan], flow: Flow, root: Path, layout: str) -> Cohort:
     """Make cases from those scans that have masks and are complete files.
 
     Args:

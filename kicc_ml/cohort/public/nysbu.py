@@ -12,18 +12,18 @@ import pandas as pd
 
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.cohort.index_image import IndexRule
-from kicc_ml.cohort.public.dicom_tree import series_by_patient, with_images
+from kicc_ml.cohort.public.dicom_tree import add_index_images, series_by_patient
 from kicc_ml.cohort.public.published import (
     SEX,
     YES_NO,
     Coded,
     Measured,
-    decoded,
-    folder_of,
-    known_ids,
-    records,
+    convert_columns,
+    convert_to_rows,
+    drop_unusable_ids,
+    find_set_folder,
+    rename_columns,
     require_file,
-    spelt,
 )
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.types import Case
@@ -119,38 +119,43 @@ def nysbu(root: str | Path | None) -> Cohort:
     Raises:
         UserError: there is no table, or it lacks the columns of the set.
     """
-    folder, flow = folder_of(root, FOLDER), Flow()
+    folder, flow = find_set_folder(root, FOLDER), Flow()
     path = require_file(folder, TABLES)
-    cases = patients_of(spelt_as_here(read_cells(path), path), path, flow)
+    cases = make_patients(select_set_columns(read_cells(path), path), path, flow)
     images = series_by_patient(folder, [case.case_id for case in cases])
     rule = IndexRule()
     cases = [
-        with_images(case, images.get(case.case_id, []), {"admission_date": case.admitted}, rule, flow) for case in cases
+        add_index_images(case, images.get(case.case_id, []), {"admission_date": case.admitted}, rule, flow)
+        for case in cases
     ]
     flow.log()
     return Cohort(cases, flow)
 
 
-def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+def select_set_columns(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Select the columns of the set, measured ones by LOINC code. Raises UserError if the id or the age is missing."""
     by_code = {column: found[1] for column in map(str, cells) if (found := LOINC.match(column))}
     wanted = ["to_patient_id", "covid19_statuses", "visit_start_datetime", *COLUMNS, *ENDPOINTS]
-    return spelt(cells.rename(columns=by_code), path, wanted, ["to_patient_id", "age.splits"])
+    return rename_columns(cells.rename(columns=by_code), path, wanted, ["to_patient_id", "age.splits"])
 
 
-def patients_of(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
+def make_patients(cells: pd.DataFrame, path: Path, flow: Flow) -> list[Case]:
     """Make patients without images from a table in our spelling."""
     flow.rows = len(cells)
-    rows = known_ids(cells, "to_patient_id", flow)
+    rows = drop_unusable_ids(cells, "to_patient_id", flow)
     if "covid19_statuses" in rows:
         positive = rows["covid19_statuses"].str.casefold().eq("positive") | rows["covid19_statuses"].isna()
         if not positive.all():
             flow.excluded["COVID-19 not confirmed"] = int((~positive).sum())
         rows = rows[positive]
-    outcomes = decoded(rows, ENDPOINTS, path, flow).reindex(columns=["ventilation", "icu", "death"])
+    outcomes = convert_columns(rows, ENDPOINTS, path, flow).reindex(columns=["ventilation", "icu", "death"])
     admitted = rows.get("visit_start_datetime", pd.Series(None, rows.index, dtype=object)).map(us_day)
     of_patient = zip(
-        rows["to_patient_id"], admitted, records(decoded(rows, COLUMNS, path, flow)), records(outcomes), strict=True
+        rows["to_patient_id"],
+        admitted,
+        convert_to_rows(convert_columns(rows, COLUMNS, path, flow)),
+        convert_to_rows(outcomes),
+        strict=True,
     )
     without_sex = int(rows["gender_concept_name"].isna().sum()) if "gender_concept_name" in rows else 0
     flow.counts["cases whose sex was removed, taken for men: its absence tells the outcome"] = without_sex

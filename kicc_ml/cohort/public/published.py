@@ -65,7 +65,7 @@ class Coded:
     empty: float = np.nan
 
 
-def folder_of(root: str | Path | None, inside: str) -> Path:
+def find_set_folder(root: str | Path | None, inside: str) -> Path:
     """Find the folder of a set: ``root`` itself, or the folder ``inside`` in it if there is one.
 
     Raises:
@@ -103,12 +103,14 @@ def require_file(folder: Path, names: Sequence[str]) -> Path:
     return path
 
 
-def loose(name: str) -> str:
+def normalize_column_name(name: str) -> str:
     """Reduce a column name to its letters and digits in lower case, because releases differ in the other characters."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-def spelt(cells: pd.DataFrame, path: Path, columns: Collection[str], required: Collection[str]) -> pd.DataFrame:
+def rename_columns(
+    cells: pd.DataFrame, path: Path, columns: Collection[str], required: Collection[str]
+) -> pd.DataFrame:
     """Select the known columns of a table and rename them to our spelling.
 
     Args:
@@ -123,10 +125,10 @@ def spelt(cells: pd.DataFrame, path: Path, columns: Collection[str], required: C
     Raises:
         UserError: a required column is missing, or two columns match the same name.
     """
-    meant = {loose(name): name for name in columns}
+    meant = {normalize_column_name(name): name for name in columns}
     found: dict[str, str] = {}
     for column in map(str, cells):
-        name = meant.get(loose(column))
+        name = meant.get(normalize_column_name(column))
         if name is not None and name in found.values():
             raise UserError(f"{path}: two columns are spellings of {name}; remove one")
         if name is not None:
@@ -136,7 +138,9 @@ def spelt(cells: pd.DataFrame, path: Path, columns: Collection[str], required: C
     return cells[list(found)].rename(columns=found)
 
 
-def decoded(cells: pd.DataFrame, columns: Mapping[str, Measured | Coded], path: Path, flow: Flow) -> pd.DataFrame:
+def convert_columns(
+    cells: pd.DataFrame, columns: Mapping[str, Measured | Coded], path: Path, flow: Flow
+) -> pd.DataFrame:
     """Convert the cells of published columns to numbers.
 
     A cell without a number or a known word, and a number outside its plausible range, become NaN.
@@ -194,12 +198,12 @@ def _measured(text: pd.Series, column: Measured, flow: Flow) -> pd.Series:
     return numbers.mask(implausible)
 
 
-def records(values: pd.DataFrame) -> list[dict[str, float]]:
+def convert_to_rows(values: pd.DataFrame) -> list[dict[str, float]]:
     """Convert a decoded table to one dictionary per row."""
     return [{str(name): float(value) for name, value in row.items()} for row in values.to_dict("records")]
 
 
-def known_ids(cells: pd.DataFrame, column: str, flow: Flow) -> pd.DataFrame:
+def drop_unusable_ids(cells: pd.DataFrame, column: str, flow: Flow) -> pd.DataFrame:
     """Select the rows with an id that can be the name of a results folder; count the others in the flow."""
     usable = cells[column].map(lambda cell: isinstance(cell, str) and not find_name_fault(cell)).astype(bool)
     if not usable.all():

@@ -15,12 +15,12 @@ from kicc_ml.cohort.public.published import (
     YES_NO,
     Coded,
     Measured,
-    decoded,
-    folder_of,
-    known_ids,
-    records,
+    convert_columns,
+    convert_to_rows,
+    drop_unusable_ids,
+    find_set_folder,
+    rename_columns,
     require_file,
-    spelt,
 )
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.types import Case
@@ -53,34 +53,34 @@ def stoic(root: str | Path | None) -> Cohort:
     Raises:
         UserError: there is no table, or it lacks the columns of the set.
     """
-    folder, flow = folder_of(folder_of(root, FOLDER), "stoic2021-training"), Flow()
+    folder, flow = find_set_folder(find_set_folder(root, FOLDER), "stoic2021-training"), Flow()
     path = require_file(folder, TABLES)
     scans = {scan.stem: scan for scan in sorted(folder.rglob("*.mha"))}
-    cases = patients_of(_with_headers(spelt_as_here(read_cells(path), path), scans), path, flow, scans)
+    cases = make_patients(_with_headers(select_set_columns(read_cells(path), path), scans), path, flow, scans)
     flow.counts["cases with CT"] = sum(case.ct is not None for case in cases)
     flow.counts["cases with no image"] = sum(case.ct is None for case in cases)
     flow.log()
     return Cohort(cases, flow)
 
 
-def spelt_as_here(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+def select_set_columns(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Select the columns of the set. Age and sex may be missing, and may be called ``age`` and ``sex``."""
     named = cells.rename(columns={"age": "PatientAge", "sex": "PatientSex"})
-    return spelt(named, path, ["PatientID", *COLUMNS, *ENDPOINTS], ["PatientID", "probCOVID", "probSevere"])
+    return rename_columns(named, path, ["PatientID", *COLUMNS, *ENDPOINTS], ["PatientID", "probCOVID", "probSevere"])
 
 
-def patients_of(cells: pd.DataFrame, path: Path, flow: Flow, scans: dict[str, Path]) -> list[Case]:
+def make_patients(cells: pd.DataFrame, path: Path, flow: Flow, scans: dict[str, Path]) -> list[Case]:
     """Make patients from a table in our spelling, each with the CT of the same number in ``scans``."""
     flow.rows = len(cells)
-    rows = known_ids(cells, "PatientID", flow)
+    rows = drop_unusable_ids(cells, "PatientID", flow)
     if "PatientAge" in rows:
         rows = rows.assign(PatientAge=rows["PatientAge"].str.rstrip("Yy"))
-    values = decoded(rows, COLUMNS, path, flow).reindex(columns=["age_years", "sex"])
-    told = decoded(rows, ENDPOINTS, path, flow)
+    values = convert_columns(rows, COLUMNS, path, flow).reindex(columns=["age_years", "sex"])
+    told = convert_columns(rows, ENDPOINTS, path, flow)
     without = told["covid"] != 1
     flow.counts["cases without COVID-19, severe course unknown"] = int(without.sum())
     outcomes = told[["severe"]].mask(without, np.nan)
-    of_patient = zip(rows["PatientID"], records(values), records(outcomes), strict=True)
+    of_patient = zip(rows["PatientID"], convert_to_rows(values), convert_to_rows(outcomes), strict=True)
     cases = [
         Case(
             f"stoic_{patient}",

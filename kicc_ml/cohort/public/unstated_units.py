@@ -14,11 +14,11 @@ import pandas as pd
 from kicc_ml.cohort.flow import Flow
 
 #: A hospital needs at least this many values; with fewer its unit is not inferred.
-LEAST_VALUES = 10
+MIN_VALUES = 10
 
 
 @dataclass(frozen=True)
-class Unstated:
+class UnstatedUnit:
     """A quantity whose unit is not stated in the table.
 
     Attributes:
@@ -39,7 +39,9 @@ class Unstated:
         return min(self.factors, key=lambda unit: abs(np.log(median * self.factors[unit] / self.usual)))
 
 
-def in_our_units(values: pd.DataFrame, site: pd.Series, quantities: Mapping[str, Unstated], flow: Flow) -> pd.DataFrame:
+def convert_unstated_units(
+    values: pd.DataFrame, site: pd.Series, quantities: Mapping[str, UnstatedUnit], flow: Flow
+) -> pd.DataFrame:
     """Convert the values of ``quantities`` to our units, hospital by hospital.
 
     A hospital with fewer than ``LEAST_VALUES`` positive values of a quantity has an unknown unit; its values become
@@ -57,14 +59,16 @@ def in_our_units(values: pd.DataFrame, site: pd.Series, quantities: Mapping[str,
     told = values.copy()
     for name in (name for name in quantities if name in values):
         for hospital, own in values[name].groupby(site):
-            told.loc[own.index, name] = _told(own, f"values of {name} at {hospital}", quantities[name], flow)
+            told.loc[own.index, name] = _convert_one_quantity(
+                own, f"values of {name} at {hospital}", quantities[name], flow
+            )
     return told
 
 
-def _told(own: pd.Series, what: str, quantity: Unstated, flow: Flow) -> pd.Series:
+def _convert_one_quantity(own: pd.Series, what: str, quantity: UnstatedUnit, flow: Flow) -> pd.Series:
     """Convert the values of one quantity at one hospital to our unit."""
     known = own[own > 0]
-    if len(known) < LEAST_VALUES:
+    if len(known) < MIN_VALUES:
         if count := int(own.notna().sum()):
             flow.counts[f"{what} too few to tell their unit, now unknown"] += count
         return own * np.nan

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 
-def which(chosen_b: torch.Tensor) -> slice | list[int]:
+def index_chosen(chosen_b: torch.Tensor) -> slice | list[int]:
     """Index the chosen samples of a batch; if all are chosen, return a slice, which copies nothing."""
     return slice(None) if chosen_b.all() else chosen_b.nonzero().flatten().tolist()
 
@@ -30,7 +30,7 @@ def smooth(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, zoom_b: torch.Tensor
     chosen_b = (sigma_b > 0) | (zoom_b < 1)
     if not chosen_b.any():
         return
-    chosen = which(chosen_b)
+    chosen = index_chosen(chosen_b)
     drawn = list(zip(sigma_b[chosen].tolist(), zoom_b[chosen].tolist(), strict=True))
     x, y, z = (
         torch.stack([_smoothing_matrix(size, sigma, zoom) for sigma, zoom in drawn]).to(image_bxyz)
@@ -55,7 +55,7 @@ def _smoothing_matrix(size: int, sigma: float, zoom: float) -> torch.Tensor:
     return matrix
 
 
-def stretch(image_bxyz: torch.Tensor, brightness_b: torch.Tensor, contrast_b: torch.Tensor) -> None:
+def change_brightness_contrast(image_bxyz: torch.Tensor, brightness_b: torch.Tensor, contrast_b: torch.Tensor) -> None:
     """Add ``brightness_b``, then scale the contrast around the mean by ``contrast_b``, in place."""
     if not (brightness_b.any() or (contrast_b != 1).any()):
         return
@@ -64,7 +64,7 @@ def stretch(image_bxyz: torch.Tensor, brightness_b: torch.Tensor, contrast_b: to
     image_bxyz.mul_(contrast).add_(_per_sample(brightness_b, image_bxyz) + mean * (1 - contrast))
 
 
-def bend(image_bxyz: torch.Tensor, gamma_b: torch.Tensor) -> None:
+def apply_gamma(image_bxyz: torch.Tensor, gamma_b: torch.Tensor) -> None:
     """Clip to 0..1 and raise to the power ``gamma_b``, in place."""
     image_bxyz.clamp_(0, 1)
     if (gamma_b != 1).any():

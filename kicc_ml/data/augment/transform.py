@@ -15,8 +15,8 @@ from monai.transforms import MapTransform, Randomizable
 
 from kicc_ml.core.regions import MIRROR_CHANNELS
 from kicc_ml.data.augment.geometry import source_voxels
-from kicc_ml.data.augment.intensity import add_noise, bend, smooth, stretch, which
-from kicc_ml.data.region_bits import with_sides_exchanged
+from kicc_ml.data.augment.intensity import add_noise, apply_gamma, change_brightness_contrast, index_chosen, smooth
+from kicc_ml.data.region_bits import exchange_sides
 
 #: Seeds of the noise, one per sample, are below 2**31, which every generator accepts.
 SEED_LIMIT = 2**31 - 1
@@ -147,18 +147,18 @@ def _augment(
     """Augment in place; steps that change no sample are skipped."""
     moved_b = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1)
     if moved_b.any():
-        moved = which(moved_b)
+        moved = index_chosen(moved_b)
         source = source_voxels(parameters.index_map_b33[moved].to(image_bxyz.device), image_bxyz.shape[1:])
         image_bxyz[moved] = source.linear(image_bxyz[moved])
         if bits_bxyz is not None:
             bits_bxyz[moved] = source.nearest(bits_bxyz[moved])
     if bits_bxyz is not None and parameters.swap_sides_b.any():
-        swapped = which(parameters.swap_sides_b)
-        bits_bxyz[swapped] = with_sides_exchanged(bits_bxyz[swapped], mirror_channels)
+        swapped = index_chosen(parameters.swap_sides_b)
+        bits_bxyz[swapped] = exchange_sides(bits_bxyz[swapped], mirror_channels)
     add_noise(image_bxyz, parameters.noise_sigma_b, parameters.noise_seed_b)
     smooth(image_bxyz, parameters.blur_sigma_b, parameters.low_resolution_b)
-    stretch(image_bxyz, parameters.brightness_b, parameters.contrast_b)
-    bend(image_bxyz, parameters.gamma_b)
+    change_brightness_contrast(image_bxyz, parameters.brightness_b, parameters.contrast_b)
+    apply_gamma(image_bxyz, parameters.gamma_b)
 
 
 def swap_known_sides(

@@ -90,7 +90,7 @@ def nested_prediction(
     return Predicted(fitted(test_bf), operating_point(inner_n, label_b), inner_n, fitted)
 
 
-def blended(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
+def blend_models(models: Sequence[Predicted], label_n: np.ndarray) -> Predicted:
     """Combine models as a weighted sum of log odds, with weights fitted on training patients that all models predict.
 
     Args:

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from kicc_ml.cohort.flow import Flow
-from kicc_ml.cohort.public.published import SEX, YES_NO, Coded, Measured, decoded, folder_of, require_file, spelt
+from kicc_ml.cohort.public.published import (
+    SEX,
+    YES_NO,
+    Coded,
+    Measured,
+    convert_columns,
+    find_set_folder,
+    rename_columns,
+    require_file,
+)
 from kicc_ml.cohort.table_file import read_cells
 from kicc_ml.core.errors import UserError
 
@@ -20,23 +29,23 @@ def table(**columns: list) -> pd.DataFrame:
 
 def test_a_column_is_found_however_a_release_spells_it() -> None:
     cells = table(**{"D-dimer": ["1"], "Chronic Kidney disease": ["0"], "surplus": ["x"]})
-    found = spelt(cells, Path("t.xls"), ["D_dimer", "ChronicKidneyDisease"], ["D_dimer"])
+    found = rename_columns(cells, Path("t.xls"), ["D_dimer", "ChronicKidneyDisease"], ["D_dimer"])
     assert list(found) == ["D_dimer", "ChronicKidneyDisease"]
 
 
 def test_two_spellings_of_one_column_are_not_chosen_between() -> None:
     with pytest.raises(UserError, match=r"t\.xls: two columns are spellings of D_dimer"):
-        spelt(table(**{"D-dimer": ["1"], "D_dimer": ["2"]}), Path("t.xls"), ["D_dimer"], [])
+        rename_columns(table(**{"D-dimer": ["1"], "D_dimer": ["2"]}), Path("t.xls"), ["D_dimer"], [])
 
 
 def test_a_missing_column_is_named_beside_those_found() -> None:
     with pytest.raises(UserError, match=r"column\(s\) missing: Death; found: Age"):
-        spelt(table(Age=["1"]), Path("t.xls"), ["Death"], ["Death"])
+        rename_columns(table(Age=["1"]), Path("t.xls"), ["Death"], ["Death"])
 
 
 def test_a_number_comes_in_our_unit_and_one_out_of_range_is_unknown_and_counted() -> None:
     flow = Flow()
-    values = decoded(table(CRP=["5.5", "5,5", "<0.3", "900", None, "haemolysed"]), COLUMNS, Path("t"), flow)
+    values = convert_columns(table(CRP=["5.5", "5,5", "<0.3", "900", None, "haemolysed"]), COLUMNS, Path("t"), flow)
     assert values["crp_mg_l"].tolist()[:3] == [55, 55, 3]
     assert values["crp_mg_l"].isna().tolist()[3:] == [True, True, True]
     assert flow.counts == {
@@ -48,22 +57,22 @@ def test_a_number_comes_in_our_unit_and_one_out_of_range_is_unknown_and_counted(
 @pytest.mark.parametrize("yes", ["1", "1.0", "Yes", "TRUE", "y"])
 def test_words_are_known_in_any_capitals_and_an_empty_cell_is_no_strange_one(yes: str) -> None:
     flow = Flow()
-    values = decoded(table(Cough=[yes, "No", "unknown", None, "maybe"]), COLUMNS, Path("t"), flow)
+    values = convert_columns(table(Cough=[yes, "No", "unknown", None, "maybe"]), COLUMNS, Path("t"), flow)
     np.testing.assert_array_equal(values["cough"], [1, 0, np.nan, np.nan, np.nan])
     assert flow.counts == {"values of cough not known, now unknown": 1}
 
 
 def test_a_column_without_one_known_word_is_coded_otherwise_and_refused() -> None:
     with pytest.raises(UserError, match=r"column Sex holds no known value, for example '2'"):
-        decoded(table(Sex=["2", "3", None]), COLUMNS, Path("t"), Flow())
+        convert_columns(table(Sex=["2", "3", None]), COLUMNS, Path("t"), Flow())
 
 
 def test_the_folder_of_the_set_is_the_one_named_or_lies_in_the_folder_of_all(tmp_path: Path) -> None:
     (tmp_path / "AIforCOVID").mkdir()
-    assert folder_of(tmp_path, "aiforcovid") == tmp_path / "AIforCOVID"
-    assert folder_of(tmp_path / "AIforCOVID", "aiforcovid") == tmp_path / "AIforCOVID"
+    assert find_set_folder(tmp_path, "aiforcovid") == tmp_path / "AIforCOVID"
+    assert find_set_folder(tmp_path / "AIforCOVID", "aiforcovid") == tmp_path / "AIforCOVID"
     with pytest.raises(UserError, match=r"KICC_DATA=DIR with aiforcovid in it"):
-        folder_of(None, "aiforcovid")
+        find_set_folder(None, "aiforcovid")
 
 
 def test_a_folder_without_the_table_is_told_what_should_lie_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from kicc_ml.core.types import Case
-from kicc_ml.models.baselines.nested import Model, Predicted, blended, inner_groups, nested_prediction
+from kicc_ml.models.baselines.nested import Model, Predicted, blend_models, inner_groups, nested_prediction
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
@@ -95,7 +95,7 @@ def test_models_are_weighed_by_patients_that_both_predict_unseen():
     good_n, noise_n = expit(rng.normal(3 * label_n - 1.5)), expit(rng.normal(size=400))
     good_n[200:] = np.nan  # a network predicts its validation patients alone
     test = np.array([0.1, 0.9])
-    both = blended([Predicted(test, np.nan, good_n), Predicted(test[::-1], np.nan, noise_n)], label_n)
+    both = blend_models([Predicted(test, np.nan, good_n), Predicted(test[::-1], np.nan, noise_n)], label_n)
     assert both.probability_b[1] > both.probability_b[0]
     assert np.isnan(both.inner_n[200:]).all()
     assert 0 < both.operating_point < 1
