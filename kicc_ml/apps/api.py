@@ -23,7 +23,7 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
-from kicc_ml.prediction.segmentation import make_segmenter
+from kicc_ml.prediction.segmenters import make_segmenter
 from kicc_ml.runs.folder import load_folds
 from kicc_ml.severity import grade as ct
 

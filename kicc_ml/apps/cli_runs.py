@@ -87,7 +87,7 @@ def predict(
     from kicc_ml.clinic.held_out_case import add_run, describe_model, read_oof_cases
     from kicc_ml.clinic.new_scan import NewScanPipeline, load_outcomes
     from kicc_ml.prediction.new_radiograph_scores import score_model
-    from kicc_ml.prediction.segmentation import make_segmenter
+    from kicc_ml.prediction.segmenters import make_segmenter
     from kicc_ml.runs.folder import load_folds
     from kicc_ml.runs.start_line import describe_prediction
 

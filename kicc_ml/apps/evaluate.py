@@ -51,6 +51,7 @@ from kicc_ml.report.score_table import make_radiograph_score_table
 from kicc_ml.report.study_description import compute_gap, describe_environment, describe_study, read_division
 from kicc_ml.report.terminal import make_answer_table
 from kicc_ml.report.worst_cases import read_modalities, show_predicted_cases, show_segmented_cases
+from kicc_ml.runs.cohort_readers import PLACES
 from kicc_ml.runs.folder import (
     PREDICTIONS,
     SEVERITY,
@@ -61,7 +62,7 @@ from kicc_ml.runs.folder import (
     read_fold_settings,
     refuse_untrusted_run,
 )
-from kicc_ml.runs.run_cohort import PLACES, RunCohort
+from kicc_ml.runs.run_cohort import RunCohort
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.start_line import describe_network
 from kicc_ml.runs.tables import read_predictions, read_quarantine, require_learnt, require_whole

@@ -12,7 +12,7 @@ from kicc_ml.core.parts import PACKAGES, describe_packages
 from kicc_ml.core.types import Split
 from kicc_ml.models.fold_checkpoint import Mark
 from kicc_ml.models.pretrained import digest_of_file, find_weights
-from kicc_ml.runs.run_cohort import key_of_cohort, without_places
+from kicc_ml.runs.cohort_readers import make_key_setting, remove_places
 from kicc_ml.runs.settings import digest_of
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
@@ -24,7 +24,7 @@ MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
     """What a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
-    settings["cohort"] = without_places(settings["cohort"]) | key_of_cohort(settings["cohort"])
+    settings["cohort"] = remove_places(settings["cohort"]) | make_key_setting(settings["cohort"])
     settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
     settings = with_digest_of_weights(settings)
     return settings | packages_of(settings) | {"split": settings["split"] | {"fold": fold}}

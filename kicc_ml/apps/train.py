@@ -48,7 +48,8 @@ from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.prediction.outcome import fit_inputs, recalibrate
-from kicc_ml.prediction.segmentation import choose_lesion_threshold
+from kicc_ml.prediction.segmenters import choose_lesion_threshold
+from kicc_ml.runs.cohort_readers import make_cohort_record
 from kicc_ml.runs.folder import (
     FLOW,
     PLAN,
@@ -62,7 +63,7 @@ from kicc_ml.runs.folder import (
 )
 from kicc_ml.runs.lay_down import hold_fold, lay_down, refuse_changed
 from kicc_ml.runs.plan import FIELDS, fill_plan, make_plan, planned_fields
-from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort, record_of_cohort
+from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
@@ -94,7 +95,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     for split in splits:
         with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
     settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
-    lay_down(run_dir, splits, settings, record_of_cohort(plain(cfg.cohort), everybody))
+    lay_down(run_dir, splits, settings, make_cohort_record(plain(cfg.cohort), everybody))
     write_json(run_dir / QUARANTINE, data.quarantined)
     write_json(run_dir / FLOW, everybody.flow.as_json())
     note_cohort(run_dir, plain(cfg.cohort), everybody)

@@ -38,9 +38,12 @@ class IndexRule:
 
     Attributes:
         ct_window_days, cxr_window_days: the first and last allowed day from admission; None allows any day.
-        guard_endpoints: the endpoints that an image must not be later than.
-        ct_ranking: the criteria that choose one of several CT series of a study.
-        serial: which of a patient's images is chosen.
+        guard_endpoints: an image or a dated value later than the day of one of these endpoints is not used. Empty for a
+            task that predicts no outcome, such as segmentation.
+        ct_ranking: the criteria that choose one of several CT series of a study, the most important first
+            (:mod:`kicc_ml.cohort.ct_ranking`).
+        serial: which of a patient's images in the window is chosen: "first", or "latest" before an endpoint; with
+            "pooled", outcome models learn from the first and predict from all.
         own_endpoints: additional guarded endpoints, under the table's own names.
     """
 

@@ -72,53 +72,47 @@ def repository(
 ) -> Cohort:
     """Read the cases of a repository: DICOM files in ``root/<site>/**`` and ``root/clinical.csv`` (or parquet, Excel).
 
-    Some or all hospitals may have no images.
+    Some or all hospitals may have no images. Arguments that are not listed are fields of
+    :class:`kicc_ml.cohort.index_image.IndexRule` and :class:`kicc_ml.dicom.series.geometry.GeometryPolicy`.
 
     Args:
         root: the repository.
-        ct_window_days, cxr_window_days: first and last day, from admission, of an index image; None: any day.
-        guard_endpoints: an image or a dated value later than the day of one of these is not used; empty for a
-            task that predicts no outcome, such as segmentation.
-        person_conflict: "refuse" raises an error for a person at two hospitals; "drop" keeps only the case of the
-            earliest admission, else of the first row.
+        person_conflict: the rule for a person at two hospitals (:func:`kicc_ml.cohort.persons.resolve_conflicts`).
         index_cache: the parquet file that caches the DICOM index.
-        gaps, tilt: the treatment of a CT with gaps or uneven spacing, and of a CT with a tilted gantry
-            (:class:`kicc_ml.dicom.series.geometry.GeometryPolicy`).
-        ct_ranking: the criteria that choose one of several CT series of a study, the most important first
-            (:mod:`kicc_ml.cohort.ct_ranking`).
-        serial: which of a patient's images in the window is chosen: "first", or "latest" before an endpoint; with
-            "pooled", outcome models learn from the first and predict from all.
         composites: additional endpoints by name; each is 1 if any of its listed endpoints is 1.
-        mask_labels: the meaning of the values in mask files of several labels.
+        mask_labels, mask_names: what the values of mask files mean, and the regions that files may be named after.
         endpoints: additional 0/1 columns that are endpoints, for example ``niv_or_death``. They guard images and values
             like ``guard_endpoints``, unless ``guard_endpoints`` is empty.
-        mask_names: the regions that mask files may be named after.
 
     Returns:
         One case per row of the table, in its order; a row without images becomes a case with clinical data only.
 
     Raises:
-        UserError: no hospitals, no table or an invalid one, one person at two hospitals, a composite of unknown
-            endpoints.
+        UserError: no hospitals, no valid table, one person at two hospitals, or a composite of unknown endpoints.
     """
     root = Path(root)
-    folders = hospitals_with_images(root)
-    table = read_clinical(clinical_path(root), folders, endpoints)
-    policy = GeometryPolicy(gaps, tilt)
-    series = index_repository(root, Path(index_cache) if index_cache else None, policy) if folders else []
     own = tuple(endpoints) if guard_endpoints else ()
     rule = IndexRule(ct_window_days, cxr_window_days, guard_endpoints, ct_ranking, serial, own)
+    sites = hospitals_with_images(root)
+    table = read_clinical(clinical_path(root), sites, endpoints)
+    cache = Path(index_cache) if index_cache else None
+    series = index_repository(root, cache, GeometryPolicy(gaps, tilt)) if sites else []
     key = load_repository_key(root)
     masks = mask_folders(root, key, check_labels(mask_labels, mask_names), mask_names)
-    for apart in find_unit_mismatches(table):
-        logger.warning("%s: %s, as in another unit: state it in columns.yaml", root, apart.in_words)
     cases, flow = join(table, series, key, rule, masks, person_conflict)
-    flow.log()
     warn_of_masks_without_partner(root, series, key, bool(mask_labels), mask_names)
+    _warn_of_cases(root, table, cases, flow)
+    return Cohort([replace(add_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
+
+
+def _warn_of_cases(root: Path, table: pd.DataFrame, cases: Sequence[Case], flow: Flow) -> None:
+    """Log the flow, and warn of other units at a hospital, of dates that do not fit, and of a cohort without images."""
+    flow.log()
+    for mismatch in find_unit_mismatches(table):
+        logger.warning("%s: %s, as in another unit: state it in columns.yaml", root, mismatch.in_words)
     warn_of_dates(root, flow)
     if not any(case.ct or case.cxr for case in cases):
         logger.warning("%s: no patient of the table has a usable image; only clinical models can be trained", root)
-    return Cohort([replace(add_composites(case, composites), mask_labels=mask_labels) for case in cases], flow)
 
 
 def hospitals(root: Path) -> list[str]:

@@ -10,7 +10,8 @@ import pandas as pd
 from kicc_ml.cohort.clinical_table import IMAGE_COUNTS, read_clinical
 from kicc_ml.cohort.repository import NoHospitalsError, clinical_path, hospitals
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
-from kicc_ml.core.types import SUMMARY_ITEMS, Series
+from kicc_ml.core.summary_items import SUMMARY_ITEMS
+from kicc_ml.core.types import Series
 from kicc_ml.dicom.index.build import index_repository
 
 

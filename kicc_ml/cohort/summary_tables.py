@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 
 from kicc_ml.core.shown import escape_markup
-from kicc_ml.core.types import SUMMARY_ITEMS
+from kicc_ml.core.summary_items import SUMMARY_ITEMS
 
 #: Items shown without a percentage of the patients.
 NOT_SHARES = {"patients", "sites", "age_mean", "age_min", "age_max", "ct_scans", "cxr_images"}

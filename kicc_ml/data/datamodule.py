@@ -10,7 +10,6 @@ Both           case_id, site, sample_seed: lists of one entry per sample
 """
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import nan
@@ -25,6 +24,7 @@ from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
 from kicc_ml.data.batches import IMAGES, Labelled, Patients, TrainPatches, WholeVolumes, images_of, loader, unpack_patch
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.endpoints import endpoints_of
+from kicc_ml.data.fold_cases import list_views, select_across_hospitals, select_fold_cases
 from kicc_ml.data.own_transforms import (
     NO_SAMPLE_TRANSFORMS,
     NO_TRANSFORMS,
@@ -88,16 +88,16 @@ class PatchDataModule(pl.LightningDataModule):
         self.volumes: dict[str, StoredVolume] = {}
 
     def prepare_data(self) -> None:
-        self.quarantined = self.store.prepare(_of_fold(self.cases, self.split), self.canonical)
+        self.quarantined = self.store.prepare(select_fold_cases(self.cases, self.split), self.canonical)
 
     def setup(self, stage: str | None = None) -> None:
         """Look up the prepared volumes. Raises UserError if no case can be trained on."""
         cases = index_by_id(self.cases)
-        self.volumes = self.store.load(_of_fold(self.cases, self.split), self.canonical)
+        self.volumes = self.store.load(select_fold_cases(self.cases, self.split), self.canonical)
         labelled = {case_id for case_id, volume in self.volumes.items() if volume.mask_known_c.any()}
         self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in labelled]
         val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
-        self.val_cases = _in_turn(val_cases, self.most_val_cases)
+        self.val_cases = select_across_hospitals(val_cases, self.most_val_cases)
         if not self.train_cases:
             uid = "SeriesInstanceUID" if self.canonical.modality == "CT" else "SOPInstanceUID"
             raise NothingToLearn(
@@ -198,7 +198,7 @@ class PatientDataModule(pl.LightningDataModule):
         self.cxr: dict[str, StoredVolume] | None = None
 
     def prepare_data(self) -> None:
-        cases = _views(_of_fold(self.cases, self.split))
+        cases = list_views(select_fold_cases(self.cases, self.split))
         if self.canonical_ct is not None:
             self.quarantined |= self.store.prepare(cases, self.canonical_ct)
         if self.canonical_cxr is not None:
@@ -206,7 +206,7 @@ class PatientDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Look up the prepared images. A patient with a quarantined image stays, without the image."""
-        wanted = _of_fold(self.cases, self.split)
+        wanted = select_fold_cases(self.cases, self.split)
         cases = index_by_id(wanted)
         known = {case.case_id for case in wanted if any(case.endpoints.get(e, nan) >= 0 for e in self.endpoints)}
         self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in known]
@@ -219,10 +219,10 @@ class PatientDataModule(pl.LightningDataModule):
         if self.features is None:
             self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))
         if self.canonical_ct is not None:
-            self.ct = self.store.load(_views(wanted), self.canonical_ct)
+            self.ct = self.store.load(list_views(wanted), self.canonical_ct)
             _require_one_shape(self.ct)
         if self.canonical_cxr is not None:
-            self.cxr = self.store.load(_views(wanted), self.canonical_cxr)
+            self.cxr = self.store.load(list_views(wanted), self.canonical_cxr)
 
     def dataset(self, cases: Sequence[Case]) -> Patients:
         """Make the samples of any cases of the fold, for prediction."""
@@ -257,31 +257,6 @@ class PatientDataModule(pl.LightningDataModule):
             batch = augment_batch(batch, ("cxr_bcxy",), self.augment_cxr)
             batch["cxr_bcxy"] = batch["cxr_bcxy"] * batch["cxr_known_b"].view(-1, 1, 1, 1)
         return transform_batch(batch, self.transforms.batch, IMAGES)
-
-
-def _of_fold(cases: Sequence[Case], split: Split) -> list[Case]:
-    """Select the cases of all three sides, because the predictions of the fold need the test images too."""
-    found = index_by_id(cases)
-    if unknown := [case_id for case_id in (*split.train, *split.val, *split.test) if case_id not in found]:
-        raise UserError(
-            f"fold {split.fold} names {len(unknown)} case(s) that the cohort does not have, for example "
-            f"{unknown[0]}; was split.json made for other data?"
-        )
-    return [found[case_id] for case_id in (*split.train, *split.val, *split.test)]
-
-
-def _in_turn(cases: Sequence[Case], most: int | None) -> list[Case]:
-    """Select at most ``most`` cases: the first case of each hospital before the second case of any."""
-    turns: Counter[str] = Counter()
-    turn = {}
-    for case in cases:
-        turn[case.case_id] = turns[case.site]
-        turns[case.site] += 1
-    return sorted(cases, key=lambda case: turn[case.case_id])[:most]
-
-
-def _views(cases: Sequence[Case]) -> list[Case]:
-    return [view for case in cases for view in case.views]
 
 
 def _is_training(module: pl.LightningDataModule) -> bool:

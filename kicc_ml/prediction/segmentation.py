@@ -2,14 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from kicc_ml.core.errors import UserError, describe_error, find_target_error
@@ -17,31 +16,23 @@ from kicc_ml.core.files import make_folder, remove_new_on_failure, write_json
 from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.regions import CHEST, RegionSet, merge_sides
+from kicc_ml.core.regions import merge_sides
 from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of
-from kicc_ml.data.volume_chain import Preparation
 from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.dicom.volume.read import read_volume
-from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
-from kicc_ml.models.sliding_window import (
-    TTA_LEFT_RIGHT,
-    TTA_LEFT_RIGHT_FRONT_BACK,
-    MirrorAxes,
-    predict_by_sliding_window,
-)
 from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
-from kicc_ml.runs.folder import SEVERITY, About, Fold, case_folder
+from kicc_ml.prediction.segmenters import make_segmenter_in_training
+from kicc_ml.runs.folder import SEVERITY, About, case_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
 from kicc_ml.severity.image_features import measure_features
 from kicc_ml.severity.plain_values import CASE_COLUMNS, case_to_row, severity_from_json, severity_to_json
 
 logger = logging.getLogger(__name__)
 
-LESION_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 #: Said of a NIfTI whose sform_code and qform_code are 0.
 UNORIENTED = "score: the file does not state how the scan lies, so that right, left, upper and lower are not known"
 REGION_SUFFIX = ".nii.gz"
@@ -196,104 +187,11 @@ def _read_case(folder: Path) -> tuple[SeverityMap, dict[str, float]]:
         raise UserError(f"{path} holds no severity: {error}; {PREDICT_AGAIN}") from error
 
 
-def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
-    """Make one segmenter from the folds of a run; their probabilities are averaged. ``fast`` omits mirror images.
-
-    Folds whose plans have other voxel sizes become companions. Raises UserError if the run is not a segmentation run,
-    or if the device does not exist.
-    """
-    first = folds[0]
-    if not first.about.regions:
-        raise UserError(f"{first.folder} was not trained to segment; give a run of a lesion experiment")
-    threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
-    about = replace(first.about, lesion_threshold=threshold)
-    tta_mirrors: Sequence[MirrorAxes] = ((),) if fast else _choose_tta(about, first.canonical)
-    alike: dict[Preparation, list[Fold]] = {}
-    for fold in folds:
-        alike.setdefault(fold.canonical, []).append(fold)
-    groups = [
-        _segmenter(
-            [on_device(fold.network, device) for fold in group],
-            canonical,
-            group[0].patch_size,
-            about,
-            tta_mirrors,
-            first.region_set,
-        )
-        for canonical, group in alike.items()
-    ]
-    return replace(groups[0], companions=groups[1:])
-
-
-def _segmenter(
-    networks: Sequence[nn.Module],
-    canonical: Preparation,
-    patch_size: Sequence[int],
-    about: About,
-    tta_mirrors: Sequence[MirrorAxes],
-    region_set: RegionSet,
-) -> Segmenter:
-    return Segmenter(
-        networks,
-        canonical,
-        patch_size,
-        about.regions,
-        about.units,
-        about.spacing_known,
-        about.lesion_threshold,
-        tta_mirrors,
-        region_set=region_set,
-    )
-
-
-def _choose_tta(about: About, canonical: Preparation) -> Sequence[MirrorAxes]:
-    """Choose the mirror images that the networks saw in training; also front-back if the geometry of CTs is unknown."""
-    return TTA_LEFT_RIGHT if about.spacing_known or canonical.modality == "CXR" else TTA_LEFT_RIGHT_FRONT_BACK
-
-
-@torch.inference_mode()
-def choose_lesion_threshold(
-    network: nn.Module, about: About, data: PatchDataModule, regions: RegionSet = CHEST
-) -> About:
-    """Set the lesion threshold of ``about`` to the one of ``LESION_THRESHOLDS`` with the highest validation Dice.
-
-    For CT the Dice is the mean over cases with a lesion. For radiographs it is computed over all pixels together, with
-    cases without a lesion, because cases are few, and with ill patients only, the lowest threshold would win and mark
-    healthy lungs. Without any lesion, or if no region of ``regions`` is its lesion, ``about`` is returned unchanged.
-    """
-    network.eval()
-    flat = data.canonical.modality == "CXR"
-    if regions.lesion not in regions.names:
-        return about
-    lesion, tta_mirrors = regions.names.index(regions.lesion), _choose_tta(about, data.canonical)
-    overlap, size = [], []
-    for batch in data.val_dataloader():
-        truth = batch["mask_bcxyz"][0, lesion] > 0.5
-        if truth.any() or (flat and batch["mask_known_bc"][0, lesion]):
-            image_cxyz = batch["image_bcxyz"][0]
-            (probability,) = predict_by_sliding_window(
-                [network], image_cxyz, data.patch_size, [lesion], tta_mirrors, regions.mirror_channels
-            )
-            found = [probability > threshold for threshold in LESION_THRESHOLDS]
-            overlap.append([float(2 * (one & truth).sum()) for one in found])
-            size.append([float(one.sum() + truth.sum()) for one in found])
-    if not np.any(overlap):
-        return about
-    dice = np.sum(overlap, 0) / np.sum(size, 0) if flat else np.mean(np.divide(overlap, size), 0)
-    return replace(about, lesion_threshold=LESION_THRESHOLDS[int(dice.argmax())])
-
-
-def segmenter_in_training(network: nn.Module, about: About, data: PatchDataModule) -> Segmenter:
-    """Make the segmenter of a network that was just trained; it predicts as it will after it is loaded."""
-    tta_mirrors = _choose_tta(about, data.canonical)
-    return _segmenter([network.eval()], data.canonical, data.patch_size, about, tta_mirrors, data.store.regions)
-
-
 def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Predict masks and severity of the fold's test cases into ``run_dir/severity/<case_id>/``, one row per case."""
-    segmenter = segmenter_in_training(network, about, data)
+    segmenter = make_segmenter_in_training(network, about, data)
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (case_folder(run_dir, case_id) / SEVERITY_FILE).unlink(missing_ok=True)

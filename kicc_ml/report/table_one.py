@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kicc_ml.core.types import SUMMARY_ITEMS
+from kicc_ml.core.summary_items import SUMMARY_ITEMS
 from kicc_ml.evaluation.text import make_heading
 
 #: Rows of counts, in this order; a row that is unknown or 0 for all cases is left out.

@@ -9,23 +9,13 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.nifti_datasets import msd, nnunet
-from kicc_ml.cohort.public import clinical_tables, covid_ct, images
-from kicc_ml.cohort.public.aiforcovid import aiforcovid
-from kicc_ml.cohort.public.covid_19_ar import covid_19_ar
-from kicc_ml.cohort.public.hu_anchored import written_hu_ct
-from kicc_ml.cohort.public.nccid import nccid
-from kicc_ml.cohort.public.nysbu import nysbu
-from kicc_ml.cohort.public.pooled import pooled
-from kicc_ml.cohort.public.ricord import ricord1a
-from kicc_ml.cohort.public.stoic import stoic
 from kicc_ml.cohort.repository import repository
 from kicc_ml.cohort.snapshot import read_snapshot, write_snapshot
 from kicc_ml.core.errors import TargetError, UserError
@@ -33,69 +23,17 @@ from kicc_ml.core.files import write_json
 from kicc_ml.core.parts import TARGET, NotTrusted, build_part, refuse_untrusted, targets_in
 from kicc_ml.core.pseudonym import KEY_NAME, compute_key_fingerprint, find_kept_key, load_repository_key
 from kicc_ml.core.received import read_json_object
-from kicc_ml.core.types import Case
 from kicc_ml.core.user_folders import get_cache_folder, get_state_folder
+from kicc_ml.runs.cohort_readers import KEY, PLACES, READERS, Reader, load_cohort_key, make_cohort_record, remove_places
 from kicc_ml.runs.cohort_record import Record, describe_differences, differences, read_record, record_of
 from kicc_ml.runs.selection import fault_of_selection
 from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of
 
 logger = logging.getLogger(__name__)
 
-#: Keys of a cohort's settings that say where it lies. A run folder does not hold them: they may name a patient or a
-#: person, and belong to another machine.
-PLACES = ("root", "folder", "index_cache")
-
-#: Under which name a run's settings keep what tells the key of the pseudonyms in its case ids
-#: (:func:`kicc_ml.core.pseudonym.compute_key_fingerprint`).
-KEY = "key_fingerprint"
 
 #: Where this user keeps public data sets.
 PUBLIC_DATA = "KICC_DATA"
-
-#: Keys by which a repository's cases are selected.
-SELECTING = (
-    *("ct_window_days", "cxr_window_days", "guard_endpoints", "person_conflict"),
-    *("gaps", "tilt", "ct_ranking", "serial", "composites", "mask_labels", "mask_names", "endpoints"),
-)
-
-#: Keys by which those of a data set of nnU-Net or MSD are.
-OF_DATA_SET = ("site_pattern", "mask_labels", "spacing_known")
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A function that reads a kind of cohort again without writing, and the settings and places that it accepts."""
-
-    read: Callable[..., Cohort]
-    settings: tuple[str, ...] = ()
-    places: tuple[str, ...] = ("root",)
-
-
-#: By the name that the settings of a run call.
-READERS: Mapping[str, Reader] = {
-    "kicc_ml.cohort.repository.repository": Reader(repository, SELECTING, ("root", "index_cache")),
-    "kicc_ml.cohort.public.synthetic.synthetic": Reader(repository, SELECTING, ("root", "index_cache")),
-    "kicc_ml.cohort.public.hu_anchored.hu_ct": Reader(written_hu_ct, (), ("root", "folder")),
-    "kicc_ml.cohort.public.images.covid_ct_seg": Reader(images.covid_ct_seg),
-    "kicc_ml.cohort.public.images.covid_cxr": Reader(images.covid_cxr, ("person_conflict",)),
-    "kicc_ml.cohort.public.images.covid_cxr_masks": Reader(images.covid_cxr_masks),
-    "kicc_ml.cohort.public.images.covid_cxr_severity": Reader(images.covid_cxr_severity),
-    "kicc_ml.cohort.public.aiforcovid.aiforcovid": Reader(aiforcovid),
-    "kicc_ml.cohort.nifti_datasets.nnunet": Reader(nnunet, OF_DATA_SET),
-    "kicc_ml.cohort.nifti_datasets.msd": Reader(msd, OF_DATA_SET),
-    "kicc_ml.cohort.public.pooled.pooled": Reader(pooled, ("sets",), ("root", "index_cache")),
-    "kicc_ml.cohort.public.ricord.ricord1a": Reader(ricord1a, (), ("root", "index_cache")),
-    "kicc_ml.cohort.public.nysbu.nysbu": Reader(nysbu),
-    "kicc_ml.cohort.public.covid_19_ar.covid_19_ar": Reader(covid_19_ar),
-    "kicc_ml.cohort.public.nccid.nccid": Reader(nccid),
-    "kicc_ml.cohort.public.stoic.stoic": Reader(stoic),
-    "kicc_ml.cohort.public.covid_ct.covid19_ct_seg": Reader(covid_ct.covid19_ct_seg),
-    "kicc_ml.cohort.public.covid_ct.covid19_20": Reader(covid_ct.covid19_20),
-    "kicc_ml.cohort.public.covid_ct.mosmed": Reader(covid_ct.mosmed),
-    "kicc_ml.cohort.public.covid_ct.medseg": Reader(covid_ct.medseg),
-    "kicc_ml.cohort.public.clinical_tables.catanzaro": Reader(clinical_tables.catanzaro),
-    "kicc_ml.cohort.public.clinical_tables.wuhan": Reader(clinical_tables.wuhan),
-}
 
 
 @dataclass(frozen=True)
@@ -137,7 +75,7 @@ class RunCohort:
         if reader.read is repository:
             _check_key(cohort.get(KEY), Path(places["root"]), run)
         cases = reader.read(**places, **chosen)
-        warn_of_changes(run, record_of(cases, key_of(reader, places)))
+        warn_of_changes(run, record_of(cases, load_cohort_key(reader, places)))
         return cases
 
     def _named(self) -> dict[str, str | Path]:
@@ -157,7 +95,7 @@ class RunCohort:
         places = read_note(run) | self._named()
         if self.as_trained and (kept := read_noted_cases(run, {**cohort, **self._named()})) is not None:
             return kept
-        cases = build_part(without_places(cohort), places)
+        cases = build_part(remove_places(cohort), places)
         warn_of_changes(run, record_of(cases, None))
         return cases if isinstance(cases, Cohort) else Cohort(cases, Flow(len(cases), len(cases), unit="cases"))
 
@@ -215,7 +153,7 @@ def note_cases(run: Path, cohort: Mapping[str, Any], cases: Cohort) -> None:
 def read_noted_cases(run: Path, cohort: Mapping[str, Any]) -> Cohort | None:
     """Read the cases that :func:`note_cases` stored; None if there are none, or if the run's digests differ."""
     noted = read_snapshot(_noted_cases(run), _read_by(cohort))
-    return noted if noted is not None and record_of_cohort(cohort, noted) == read_record(run) else None
+    return noted if noted is not None and make_cohort_record(cohort, noted) == read_record(run) else None
 
 
 def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort]) -> Cohort:
@@ -232,15 +170,10 @@ def cases_of_run(run: Path, cohort: Mapping[str, Any], read: Callable[[], Cohort
     if (noted := read_noted_cases(run, cohort)) is not None:
         return noted
     cases, laid_down = read(), read_record(run)
-    if laid_down is not None and (found := differences(laid_down, record_of_cohort(cohort, cases))):
+    if laid_down is not None and (found := differences(laid_down, make_cohort_record(cohort, cases))):
         said = describe_differences(found, len(laid_down))
         raise UserError(f"the cohort has changed since {run} was started: {said}; start the training again")
     return cases
-
-
-def record_of_cohort(cohort: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, dict[str, str]]:
-    """Compute the digests of a cohort's cases for ``cohort.json``; ``cohort`` are its settings, with its places."""
-    return record_of(cases, key_of(READERS.get(str(cohort.get("_target_"))), cohort))
 
 
 def warn_of_changes(run: Path, now: Record) -> None:
@@ -249,28 +182,6 @@ def warn_of_changes(run: Path, now: Record) -> None:
     if before is not None and (found := differences(before, now)):
         said = describe_differences(found, len(before))
         logger.warning("%s was trained on another cohort: %s; they are judged as the cohort is now", run, said)
-
-
-def key_of(reader: Reader | None, places: Mapping[str, Any]) -> bytes | None:
-    """Load the key of a repository's pseudonyms; None for a cohort without one."""
-    return load_repository_key(Path(places["root"])) if reader is not None and reader.read is repository else None
-
-
-def without_places(cohort: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the places from the settings of a cohort, as a run folder holds them."""
-    return {key: value for key, value in cohort.items() if key not in PLACES}
-
-
-def key_of_cohort(cohort: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fingerprint of a repository's pseudonym key as a setting; an empty dictionary for other cohorts.
-
-    Raises:
-        UserError: the key is too weak to protect anyone.
-    """
-    reader = READERS.get(str(cohort.get("_target_")))
-    if reader is None or reader.read is not repository:
-        return {}
-    return {KEY: compute_key_fingerprint(load_repository_key(Path(cohort["root"])))}
 
 
 def _check_key(fingerprint: Any, root: Path, run: Path) -> None:
@@ -302,7 +213,7 @@ def _noted_cases(run: Path) -> Path:
 def _read_by(cohort: Mapping[str, Any]) -> str:
     """Compute one digest of the settings of a cohort; relative and absolute places give the same digest."""
     places = {name: os.path.abspath(cohort[name]) for name in PLACES if cohort.get(name)}
-    chosen = {name: value for name, value in without_places(cohort).items() if name != KEY}
+    chosen = {name: value for name, value in remove_places(cohort).items() if name != KEY}
     return digest_of([chosen, places])
 
 

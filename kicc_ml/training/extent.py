@@ -22,7 +22,8 @@ from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case, Split, index_by_id
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.models.baselines.tabular import EXTENT
-from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series, segmenter_in_training
+from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series
+from kicc_ml.prediction.segmenters import make_segmenter_in_training
 from kicc_ml.runs.folder import SPLIT, About, fold_folder, fold_folders
 from kicc_ml.runs.tables import read_numbers
 from kicc_ml.severity.plain_values import CT_FEATURE
@@ -49,7 +50,7 @@ def held_out_extent(
     shutil.rmtree(folder / "held_out", ignore_errors=True)  # a fold that is trained anew is predicted anew
     cts = {case.case_id: case.ct for case in select_unseen_cases(data.cases, data.split) if case.ct is not None}
     others = {case_id: ct for case_id, ct in cts.items() if case_id not in set(data.split.test)}
-    segmenter = segmenter_in_training(network, about, data)
+    segmenter = make_segmenter_in_training(network, about, data)
     more, set_aside = predict_series(segmenter, others, folder / "held_out")
     table = pd.concat([rows, more], ignore_index=True).rename(columns=lambda name: f"{CT_FEATURE}{name}")
     table = table.rename(columns={f"{CT_FEATURE}case_id": "case_id"})

@@ -13,7 +13,8 @@ from kicc_ml.cohort.summary import Cutoffs, image_counts, summarise, summary
 from kicc_ml.cohort.summary_tables import render, to_frame
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import make_pseudonym
-from kicc_ml.core.types import SUMMARY_ITEMS, Series
+from kicc_ml.core.summary_items import SUMMARY_ITEMS
+from kicc_ml.core.types import Series
 
 KEY = b"a key"
 TABLE = """site,patient_id,age_years,sex,underlying_disease,fever,lymphocyte_1e9_l,platelet_1e9_l,crp_mg_l,\

@@ -14,17 +14,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
 from kicc_ml.core.pseudonym import compute_key_fingerprint, load_repository_key
 from kicc_ml.core.user_folders import get_keys_folder
-from kicc_ml.runs.run_cohort import (
-    PLACES,
-    READERS,
-    RunCohort,
-    key_of_cohort,
-    note_cases,
-    note_places,
-    read_note,
-    record_of_cohort,
-    without_places,
-)
+from kicc_ml.runs.cohort_readers import PLACES, READERS, make_cohort_record, make_key_setting, remove_places
+from kicc_ml.runs.run_cohort import RunCohort, note_cases, note_places, read_note
 from kicc_ml.runs.selection import FITTING
 from kicc_ml.runs.settings import parse_settings
 from tests.support.finished_run import hospital
@@ -138,7 +129,7 @@ def test_a_home_that_cannot_be_written_stops_no_training(tmp_path: Path, monkeyp
 def test_cases_that_are_not_as_the_run_was_trained_on_them_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     own, run = hospital(tmp_path / "own"), tmp_path / "run"
     cohort = {"_target_": REPOSITORY, "root": str(own)}
-    write_json(run / "cohort.json", record_of_cohort(cohort, read(cohort, run, RunCohort(own))))
+    write_json(run / "cohort.json", make_cohort_record(cohort, read(cohort, run, RunCohort(own))))
     read(cohort, run, RunCohort(own))
     assert caplog.messages == [message for message in caplog.messages if "usable image" in message]
     table = own / "clinical.csv"
@@ -152,7 +143,7 @@ def test_a_report_right_after_the_training_takes_the_cases_that_the_training_rea
     own, run = hospital(tmp_path / "own"), tmp_path / "run"
     cohort = {"_target_": REPOSITORY, "root": str(own)}
     cases = Cohort(read(cohort, run, RunCohort(own)), Flow())
-    write_json(run / "cohort.json", record_of_cohort(cohort, cases))
+    write_json(run / "cohort.json", make_cohort_record(cohort, cases))
     note_cases(run, cohort, cases)
     (own / "clinical.csv").unlink()
     assert [case.endpoints["icu"] for case in read(cohort, run, RunCohort(own, as_trained=True))] == [1, 0]
@@ -182,7 +173,7 @@ class TestKey:
 
     def test_a_run_says_by_which_key_its_cases_are_named_and_is_read_under_that_key_alone(self, tmp_path: Path):
         own = hospital(tmp_path / "own")
-        kept = key_of_cohort({"_target_": REPOSITORY, "root": str(own)})
+        kept = make_key_setting({"_target_": REPOSITORY, "root": str(own)})
         assert kept == {"key_fingerprint": compute_key_fingerprint(load_repository_key(own))}
         cohort = {"_target_": REPOSITORY, **kept}
         assert len(read(cohort, tmp_path / "run", RunCohort(own))) == 2
@@ -217,7 +208,7 @@ class TestKey:
         assert len(read(cohort, tmp_path / "run", RunCohort(hospital(tmp_path / "own")))) == 2
 
     def test_public_cohorts_have_no_key(self):
-        assert key_of_cohort({"_target_": "kicc_ml.cohort.public.clinical_tables.wuhan", "root": "/data"}) == {}
+        assert make_key_setting({"_target_": "kicc_ml.cohort.public.clinical_tables.wuhan", "root": "/data"}) == {}
 
 
 def test_public_data_is_found_where_this_user_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -234,7 +225,7 @@ def test_a_run_folder_holds_no_place_of_this_machine():
         "folder": "/y",
         "gaps": "refuse",
     }
-    assert without_places(settings) == {"_target_": REPOSITORY, "gaps": "refuse"}
+    assert remove_places(settings) == {"_target_": REPOSITORY, "gaps": "refuse"}
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "cohort").glob("*.yaml")), ids=lambda path: path.stem)

@@ -5,49 +5,35 @@
 
 import glob
 import logging
-import math
-import re
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from kicc_ml.cohort.clinical_table import MAX_AGE_YEARS
 from kicc_ml.cohort.flow import Cohort, Flow
-from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflicts
+from kicc_ml.cohort.persons import PersonConflict, resolve_conflicts
+from kicc_ml.cohort.public.radiograph_table import (
+    CXR_COLUMNS,
+    find_images_after_outcome,
+    make_radiograph_case,
+    read_radiograph_table,
+    warn_of_unusable_ids,
+)
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.path_names import MAX_BYTES, find_name_fault
-from kicc_ml.core.shown import make_printable
+from kicc_ml.core.path_names import find_name_fault
 from kicc_ml.core.types import CXR_SCORES, Case
-from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
 
 logger = logging.getLogger(__name__)
 
 COVID_CT_SEG = Path("ct_volumes/covid_seg_u8")
 CT_SUFFIX = "_ct.nii.gz"
 COVID_CXR = Path("cxr")
-#: The column of the CXR table for each endpoint.
-ENDPOINT_COLUMNS = {
-    "oxygen": "supplemental_o2",
-    "ventilation": "intubated",
-    "icu": "went_icu",
-    "death": "death",
-}
-NUMBERS = ("offset_days", "in_icu_at_image", "icu_admission_offset", "death_offset")
-CXR_COLUMNS = {
-    *("image_id", "site", "person_group", "near_duplicate_group", "sex", "age", "covid", "modality", "view"),
-    *("is_frontal", *NUMBERS, *ENDPOINT_COLUMNS.values()),
-}
 READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
 #: The findings whose union is the lesion.
 OPACITIES = ("ggo", "consolidation")
 NO_FINDING = "No Finding"
 SCORE_COLUMNS = ("geographic_extent", "opacity", *READERS)
-#: "AP Supine" and "AP erect" are read as AP.
-PROJECTION = re.compile(r"^(AP|PA)\b")
-#: "early 40s" is read as 42, "mid 50s" as 55, "late 60s" as 68, "50+" as 50.
-PART_OF_DECADE_YEARS = {"early": 2, "mid": 5, "late": 8}
 
 
 def covid_ct_seg(root: str | Path | None) -> Cohort:
@@ -68,7 +54,7 @@ def covid_ct_seg(root: str | Path | None) -> Cohort:
     if not volumes:
         raise UserError(f"{folder} holds no <id>{CT_SUFFIX}; lay the volumes and their masks there")
     flow = Flow(rows=len(found), cases=len(volumes), unit="volumes")
-    _warn_of_ids(folder, [name for path, name in found.items() if path not in volumes], flow)
+    warn_of_unusable_ids(folder, [name for path, name in found.items() if path not in volumes], flow)
     return Cohort([_ct_case(path, name) for path, name in volumes.items()], flow)
 
 
@@ -107,12 +93,12 @@ def covid_cxr(root: str | Path | None, person_conflict: PersonConflict = "drop")
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
-    table = _read_metadata(folder / "metadata.csv", flow)
+    table = read_radiograph_table(folder / "metadata.csv", flow)
     frontal = table[(table["is_frontal"] == "1") & (table["covid"] == "1") & (table["modality"] == "X-ray")]
     known = frontal[frontal[["icu", "death"]].notna().any(axis=1)]
-    usable = known[~_after_outcome(known)]
-    in_order = known.assign(late=_after_outcome(known)).sort_values(["late", "offset_days", "image_id"])
-    cases = [_cxr_case(folder, images) for _, images in in_order.groupby(["person", "site"], sort=False)]
+    usable = known[~find_images_after_outcome(known)]
+    in_order = known.assign(late=find_images_after_outcome(known)).sort_values(["late", "offset_days", "image_id"])
+    cases = [make_radiograph_case(folder, images) for _, images in in_order.groupby(["person", "site"], sort=False)]
     cases, dropped = resolve_conflicts(cases, person_conflict)
     cases = [case for case in cases if case.case_id in set(usable["image_id"])]
     if not cases:
@@ -147,12 +133,15 @@ def covid_cxr_severity(root: str | Path | None) -> Cohort:
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
-    table = _read_metadata(folder / "metadata.csv", flow, CXR_COLUMNS | set(SCORE_COLUMNS))
+    table = read_radiograph_table(folder / "metadata.csv", flow, CXR_COLUMNS | set(SCORE_COLUMNS))
     scores = _shares(table)
     scored = table[scores.notna().any(axis=1) & (table["is_frontal"] == "1") & (table["modality"] == "X-ray")]
     if scored.empty:
         raise UserError(f"{folder / 'metadata.csv'}: no frontal radiograph with a score ({', '.join(SCORE_COLUMNS)})")
-    cases = [replace(_cxr_case(folder, scored.loc[[row]]), endpoints=scores.loc[row].to_dict()) for row in scored.index]
+    cases = [
+        replace(make_radiograph_case(folder, scored.loc[[row]]), endpoints=scores.loc[row].to_dict())
+        for row in scored.index
+    ]
     flow.cases = len(cases)
     flow.excluded["no scored frontal radiograph"] = len(table) - len(scored)
     flow.log()
@@ -176,7 +165,7 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
-    table = _read_metadata(folder / "metadata.csv", flow, CXR_COLUMNS | {"finding", *READERS})
+    table = read_radiograph_table(folder / "metadata.csv", flow, CXR_COLUMNS | {"finding", *READERS})
     points = table[list(READERS)].apply(pd.to_numeric, errors="coerce")
     clear = (table["finding"] == NO_FINDING) | (points == 0).all(axis=1)
     masks = {
@@ -188,7 +177,7 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
     if frontal.empty:
         raise UserError(f"{folder}: no frontal radiograph has a mask in lung_masks or finding_masks")
     cases = [
-        replace(_cxr_case(folder, frontal.loc[[row]]), cxr_masks=masks[frontal.loc[row, "image_id"]])
+        replace(make_radiograph_case(folder, frontal.loc[[row]]), cxr_masks=masks[frontal.loc[row, "image_id"]])
         for row in frontal.index
     ]
     flow.cases = len(cases)
@@ -231,82 +220,3 @@ def _folder(root: str | Path | None, inside: Path) -> Path:
             "README says where to get the set and how to lay it out"
         )
     return folder
-
-
-def _read_metadata(path: Path, flow: Flow, columns: Collection[str] = CXR_COLUMNS) -> pd.DataFrame:
-    """Read the CXR table: join persons over near-duplicate images, and convert the used columns to numbers.
-
-    ``flow`` receives the number of rows, and the number of rows left out because their id is unusable.
-    """
-    try:
-        # damaged accents in free text do no harm: no lookup uses these columns
-        table = pd.read_csv(path, dtype=str, encoding_errors="replace")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; lay the set's table there") from error
-    if missing := sorted(set(columns) - set(table)):
-        raise UserError(f"{path}: column(s) missing: {', '.join(missing)}")
-    flow.rows = len(table)
-    usable = table["image_id"].fillna("").map(lambda image_id: not find_name_fault(image_id))
-    _warn_of_ids(path, table.loc[~usable, "image_id"].fillna("").tolist(), flow)
-    table = table[usable].reset_index(drop=True)
-    traces = table[["person_group", "near_duplicate_group"]].to_dict("index")
-    first = link_persons([{item for item in one.items() if not pd.isna(item[1])} for one in traces.values()])
-    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
-    outcomes = {name: pd.to_numeric(table[column], errors="coerce") for name, column in ENDPOINT_COLUMNS.items()}
-    table = table.assign(**numbers, person=table["person_group"].to_numpy()[first])
-    # An outcome stated for any image of a person holds for the person; an event outranks "no event".
-    return table.assign(**pd.DataFrame(outcomes).groupby(table["person"]).transform("max"))
-
-
-def _warn_of_ids(place: Path, ids: Sequence[str], flow: Flow) -> None:
-    """Warn of images left out because their id cannot be a folder name; such an id could lead outside the folder."""
-    if ids:
-        example = make_printable(ids[0])[:MAX_BYTES]
-        logger.warning(
-            "%s: %d image(s) left out, whose id cannot be the name of a folder, for example %r: %s",
-            place,
-            len(ids),
-            example,
-            find_name_fault(ids[0]),
-        )
-        flow.excluded["no usable id"] = len(ids)
-
-
-def _after_outcome(images: pd.DataFrame) -> pd.Series:
-    """Flag images taken in or after intensive care, or after death. Offsets count days from the image."""
-    in_icu = images["in_icu_at_image"] == 1
-    return in_icu | (images["icu_admission_offset"] < 0) | (images["death_offset"] < 0)
-
-
-def _cxr_case(folder: Path, images: pd.DataFrame) -> Case:
-    """Make the case of a person in one country from the first of ``images``, which are in order of time."""
-    index = images.iloc[0]
-    projection = PROJECTION.match(str(index["view"]))
-    series = make_radiograph_series(
-        folder / "images" / f"{index['image_id']}.jpg",
-        site=index["site"],
-        patient=index["person"],
-        projection=projection[1] if projection else "",
-    )
-    return Case(
-        case_id=index["image_id"],
-        site=index["site"],
-        person=index["person"],
-        cxr=series if series.usable else None,
-        clinical={
-            "age_years": age_years(index["age"]),
-            "sex": {"M": 1.0, "F": 0.0}.get(index["sex"], math.nan),
-        },
-        endpoints={name: float(index[name]) for name in ENDPOINT_COLUMNS},
-    )
-
-
-def age_years(stated: object) -> float:
-    """Parse an age in years from a number or from words (``50+``, ``early 40s``); NaN if it cannot be parsed."""
-    if pd.isna(stated):  # type: ignore[call-overload] # a cell of a table
-        return math.nan
-    found = re.fullmatch(r"(?:(early|mid|late) )?(\d+(?:\.\d+)?)(?:\+|s)?", str(stated).strip().lower())
-    if not found:
-        return math.nan
-    years = float(found[2]) + PART_OF_DECADE_YEARS.get(found[1] or "", 0)
-    return years if years <= MAX_AGE_YEARS else math.nan

@@ -32,14 +32,12 @@ def describe_series(
     Args:
         root: folder that the paths of the headers are relative to.
         headers: headers in order of position.
-        verdict: the verdict of the intake.
-        reasons: its reason codes.
+        verdict, reasons: the verdict of the intake and its reason codes.
         modality: ``CT``, ``CXR``, or the DICOM modality of another series.
         uid: pseudonym of the series; that of the first header by default.
         stack: the same slices with their geometry, if their positions are known.
     """
-    first = headers[0]
-    acquired = min((header.acquired for header in headers if header.acquired), default=None)
+    first, acquired = headers[0], min((header.acquired for header in headers if header.acquired), default=None)
     return Series(
         site=first.site,
         patient=first.patient,

@@ -9,15 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kicc_ml.cohort.public.images import (
-    CXR_COLUMNS,
-    SCORE_COLUMNS,
-    age_years,
-    covid_ct_seg,
-    covid_cxr,
-    covid_cxr_masks,
-    covid_cxr_severity,
-)
+from kicc_ml.cohort.public.images import SCORE_COLUMNS, covid_ct_seg, covid_cxr, covid_cxr_masks, covid_cxr_severity
+from kicc_ml.cohort.public.radiograph_table import CXR_COLUMNS, parse_age_years
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.series.image_files import write_nifti
 
@@ -144,12 +137,12 @@ def test_a_person_in_two_countries_is_dropped_from_the_later_or_refused(tmp_path
     ("stated", "years"), [("74.0", 74), ("50+", 50), ("early 40s", 42), ("mid 50s", 55), ("0.5", 0.5)]
 )
 def test_ages_are_read_from_words(stated, years):
-    assert age_years(stated) == years
+    assert parse_age_years(stated) == years
 
 
 @pytest.mark.parametrize("stated", ["?", float("nan"), "adult", "740"])
 def test_an_age_that_cannot_be_read_is_unknown(stated):
-    assert math.isnan(age_years(stated))
+    assert math.isnan(parse_age_years(stated))
 
 
 def test_each_source_of_ct_volumes_is_a_site(tmp_path):
