@@ -102,6 +102,12 @@ def further_images(modality: str, images: Sequence[Series], row: Mapping, rule: 
     """List the images used in addition to the index image if serial images are pooled, in order of time.
 
     For CT it is one series of each other study, for radiographs one of each other moment.
+
+    Args:
+        modality: ``CT`` or ``CXR``.
+        images: all series of the patient.
+        row: the patient's row of the clinical table.
+        rule: the rule that chooses the index image.
     """
     if rule.serial != "pooled":
         return ()

@@ -56,6 +56,12 @@ def mask_folders(
 
     If ``labels`` are stated, a region without a file of its own is read from ``labels.nii.gz``, or from the only file
     of its folder. ``names`` are the regions.
+
+    Args:
+        root: the repository.
+        key: the key of its pseudonyms.
+        labels: the region that each value of a file of several labels means.
+        names: the regions that files may be named after.
     """
     return {make_pseudonym(key, folder.name): _files(folder, labels, names) for folder in _folders(root)}
 
@@ -63,7 +69,15 @@ def mask_folders(
 def warn_of_masks_without_partner(
     root: Path, series: Sequence[Series], key: bytes, labelled: bool = False, names: Sequence[str] = MASK_NAMES
 ) -> None:
-    """Log the entries of the masks folder that are not used, and the remedy."""
+    """Log the entries of the masks folder that are not used, and the remedy.
+
+    Args:
+        root: the repository.
+        series: all series of its index.
+        key: the key of its pseudonyms.
+        labelled: whether the meaning of label values is stated (``mask_labels``).
+        names: the regions.
+    """
     for why, count in Counter(one.why for one in misplaced_masks(root, series, key, labelled, names)).items():
         logger.warning("%s: %d not used: %s; %s", root / FOLDER, count, why, REMEDY)
 
@@ -71,7 +85,15 @@ def warn_of_masks_without_partner(
 def misplaced_masks(
     root: Path, series: Sequence[Series], key: bytes, labelled: bool = False, names: Sequence[str] = MASK_NAMES
 ) -> Iterator[Misplaced]:
-    """List the mask folders that match no series, and the files whose name is not a region."""
+    """List the mask folders that match no series, and the files whose name is not a region.
+
+    Args:
+        root: the repository.
+        series: all series of its index.
+        key: the key of its pseudonyms.
+        labelled: whether the meaning of label values is stated (``mask_labels``).
+        names: the regions.
+    """
     uids = {one.uid for one in series}
     for folder in _folders(root):
         name = make_pseudonym(key, folder.name)

@@ -154,7 +154,19 @@ def join(
     masks: Mapping[str, Mapping[str, Path]],
     person_conflict: PersonConflict,
 ) -> tuple[list[Case], Flow]:
-    """Join the rows of a clinical table with the index of images, by pseudonym; the core of :func:`repository`."""
+    """Join the rows of a clinical table with the index of images, by pseudonym; the core of :func:`repository`.
+
+    Args:
+        table: the clinical table after :func:`kicc_ml.cohort.clinical_table.read_clinical`.
+        series: all series of the index.
+        key: the key of the repository's pseudonyms.
+        rule: the rule that chooses the index images.
+        masks: the mask files, by pseudonym of the image, then by region.
+        person_conflict: the rule for a person at two hospitals.
+
+    Returns:
+        One case per row that is kept, and how many rows and images were left out.
+    """
     flow = Flow(rows=len(table))
     flow.counts.update(table.attrs.get("converted", {}))
     rows = table.astype(object).where(table.notna(), None).to_dict("records")

@@ -44,6 +44,13 @@ def leave_one_site_out(
 ) -> list[Split]:
     """Make one fold per site, which is tested; sites with fewer than ``min_patients`` cases form the fold ``other``.
 
+    Args:
+        cases: the cases to divide.
+        val_fraction: the share of training cases that is held back for validation.
+        seed: the seed of the random choice.
+        min_patients: a site with fewer cases has no fold of its own.
+        fold: the name of the only fold to return; None returns all.
+
     Raises:
         UserError: fewer than two groups of sites, no case left to train on, or no fold of that name.
     """
@@ -67,6 +74,8 @@ def site_kfold(
     fold: str | None = None,
 ) -> list[Split]:
     """Make ``folds`` folds whose test sides are whole sites, with about equal numbers of cases.
+
+    Arguments are those of :func:`leave_one_site_out`; ``folds`` is the number of folds.
 
     Raises:
         UserError: fewer sites than folds, no case left to train on, or no fold of that name.
@@ -136,6 +145,8 @@ def patient_kfold(
     fold: str | None = None,
 ) -> list[Split]:
     """Make ``folds`` folds of persons, with every site spread over all folds, to test a model at hospitals it knows.
+
+    Arguments are those of :func:`leave_one_site_out`; ``folds`` is the number of folds.
 
     Raises:
         UserError: fewer persons than folds, no case left to train on, or no fold of that name.

@@ -88,7 +88,14 @@ def make_region_set(
     derived: Mapping[str, Sequence[str]] = MappingProxyType({}),
     lesion: str = "",
 ) -> RegionSet:
-    """A :class:`RegionSet` from lists and mappings, as a configuration holds them."""
+    """A :class:`RegionSet` from lists and mappings, as a configuration holds them.
+
+    Args:
+        names: the regions, in the order of the network's channels.
+        mirrored: pairs of regions that change places in a mirror image.
+        derived: by region, the regions that make it up together.
+        lesion: the region whose threshold is fitted.
+    """
     pairs = tuple((str(one), str(other)) for one, other in mirrored)
     parts = tuple((str(whole), (str(one), str(other))) for whole, (one, other) in derived.items())
     return RegionSet(tuple(map(str, names)), pairs, parts, str(lesion))

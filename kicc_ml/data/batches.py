@@ -181,6 +181,12 @@ def loader(dataset: Dataset, batch_size: int, num_workers: int, sampler: Sampler
     """Make a data loader that uses :func:`collate`; its workers stay alive from epoch to epoch.
 
     It has its own random generator, because the rest of a training depends on the global one.
+
+    Args:
+        dataset: the samples.
+        batch_size: samples per batch.
+        num_workers: processes that make samples; 0 makes them in this process.
+        sampler: the order of the samples; None takes them as they lie.
     """
     return DataLoader(
         dataset,

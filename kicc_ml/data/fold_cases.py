@@ -29,4 +29,5 @@ def select_across_hospitals(cases: Sequence[Case], most: int | None) -> list[Cas
 
 
 def list_views(cases: Sequence[Case]) -> list[Case]:
+    """List the cases, each followed by its copies with another image (``Case.views``)."""
     return [view for case in cases for view in case.views]

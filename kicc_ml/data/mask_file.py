@@ -95,7 +95,14 @@ def read_flat_mask(path: Path, region: str = "", labels: Labels = NO_LABELS) -> 
 
 
 def find_marked_voxels(values: np.ndarray, path: Path, region: str = "", labels: Labels = NO_LABELS) -> np.ndarray:
-    """Find where ``values``, of any shape, mark ``region``, as bool; the module says which values are refused."""
+    """Find where ``values``, of any shape, mark ``region``, as bool; the module says which values are refused.
+
+    Args:
+        values: the values of the file.
+        path: the file, for error messages.
+        region: the region to find.
+        labels: the region that each value means; empty for a file of two values.
+    """
     values = np.nan_to_num(values) if values.dtype.kind == "f" else values
     two = _two_values(values)
     if two is not None and (not labels or strip_suffix(path) == region):

@@ -57,7 +57,14 @@ def resample(
 
 
 def source_box(affine_ras: np.ndarray, shape: Sequence[int], to_affine_ras: np.ndarray, to_shape: Sequence[int]) -> Box:
-    """Find the part of a grid that :func:`resample` needs for a target grid: whole blocks and one more on each side."""
+    """Find the part of a grid that :func:`resample` needs for a target grid: whole blocks and one more on each side.
+
+    Args:
+        affine_ras: the affine of the grid, to patient mm.
+        shape: its numbers of voxels.
+        to_affine_ras: the affine of the target grid.
+        to_shape: the target's numbers of voxels.
+    """
     index_map = np.linalg.inv(affine_ras) @ to_affine_ras
     block = _blocks(index_map, shape)
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in to_shape])).reshape(3, -1)

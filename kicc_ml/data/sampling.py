@@ -57,7 +57,14 @@ def epoch_sampler(trainer: Any, length: int, batch_size: int) -> EpochSampler:
 
 
 def shuffled(count: int, seed: int, epoch: int, index: int) -> int:
-    """Return the item at position ``index`` if ``count`` items are repeated in rounds, each shuffled anew."""
+    """Return the item at position ``index`` if ``count`` items are repeated in rounds, each shuffled anew.
+
+    Args:
+        count: the number of items.
+        seed: the seed of the training.
+        epoch: the epoch, from 0.
+        index: the position in the epoch, from 0.
+    """
     lap, place = divmod(index, count)
     return int(np.random.default_rng([seed, epoch, lap]).permutation(count)[place])
 
@@ -70,6 +77,14 @@ def choose_patch_source(
     ``empty_share`` of all positions, evenly spread, take the sources of ``empty`` in turn; the others take those of
     ``others`` in turn. If it is None or one of the two is empty, all sources are taken in turn, each equally often. The
     order is shuffled in each round.
+
+    Args:
+        others: the sources with a lesion, or of which that is unknown.
+        empty: the sources known to have no lesion.
+        empty_share: the share of patches from ``empty``; None for equal turns.
+        seed: the seed of the training.
+        epoch: the epoch, from 0.
+        index: the position in the epoch, from 0.
     """
     if empty_share is None or not others or not empty:
         everything = [*others, *empty]
@@ -86,6 +101,12 @@ def patch_start(
     """Draw the first voxel of a patch: around a voxel of ``lesion_index`` if there is any, else anywhere.
 
     The patch stays inside the volume if the volume is large enough; else it is centred on the volume.
+
+    Args:
+        shape: voxels of the volume along each axis.
+        size: voxels of the patch along each axis.
+        lesion_index: indices of lesion voxels, one row each.
+        rng: the random generator.
     """
     room = np.array(shape) - np.array(size)
     share = np.zeros(len(shape))

@@ -48,6 +48,12 @@ def training_loss(
 
     Heads must have the size of the first, as in MONAI's DynUNet; each head has half the weight of the one before, as in
     nnU-Net. If the output has fewer slices than the mask, they are the middle ones.
+
+    Args:
+        logits: the output of the network.
+        mask_bcxyz: the reference masks, 0 or 1.
+        known_bc: whether a region of a case is labelled.
+        loss: the loss of one head, of logits, masks and ``known_bc``.
     """
     first = (mask_bcxyz.shape[-1] - logits.shape[-1]) // 2
     mask_bcxyz = mask_bcxyz[..., first : first + logits.shape[-1]]

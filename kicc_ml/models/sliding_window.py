@@ -83,7 +83,17 @@ def mean_probability(
     tta_mirrors: Sequence[MirrorAxes],
     mirror_channels: Sequence[int] = MIRROR_CHANNELS,
 ) -> Tensor:
-    """Compute the mean sigmoid over networks and mirror images; each output is mirrored back, its sides exchanged."""
+    """Compute the mean sigmoid over networks and mirror images; each output is mirrored back, its sides exchanged.
+
+    Args:
+        networks: the networks to average over.
+        image_bcxyz: the windows.
+        tta_mirrors: for each pass of test-time augmentation, the axes (0 = x) to mirror.
+        mirror_channels: for each channel, the channel that takes its place in a mirror image.
+
+    Returns:
+        Probabilities ``bcxyz``, 0 to 1.
+    """
     device = next(iter(networks[0].parameters()), image_bcxyz).device
     image_bcxyz = image_bcxyz.to(device, torch.float32)
     mean: Tensor | None = None

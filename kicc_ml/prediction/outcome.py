@@ -38,6 +38,12 @@ def held_out_outcome(
     The baselines are fitted on training and validation patients together, because the validation patients select
     nothing for them. The clinical model is saved in the fold's folder, for new patients.
 
+    Args:
+        network: the trained network; None for the baselines alone.
+        about: what the fold's training cases determine (:func:`kicc_ml.runs.folder.about_data`).
+        data: the data of the fold, after ``setup``.
+        run_dir: the run folder.
+
     Returns:
         One row per prediction with the columns ``COLUMNS``, and no quarantined cases. Cells are empty for an unknown
         label, for an operating point that could not be chosen inside the fold, and for the probability of an endpoint
@@ -139,7 +145,14 @@ def _readable_views(case: Case, data: PatientDataModule) -> list[Case]:
 
 
 def fit_inputs(network: FitsInputs, cases: Sequence[Case], features: Sequence[str], endpoints: Sequence[str]) -> None:
-    """Fit scaling and imputation, and start at the prevalence; on the fold's training cases alone."""
+    """Fit scaling and imputation, and start at the prevalence; on the fold's training cases alone.
+
+    Args:
+        network: the network to prepare.
+        cases: the fold's training cases.
+        features: the columns of the clinical table, in the network's order.
+        endpoints: the endpoints, in the network's order.
+    """
     prevalence_e = torch.from_numpy(endpoints_be(cases, endpoints)).nanmean(0).nan_to_num(0.5).float()
     network.fit_inputs(torch.from_numpy(clinical_bf(cases, features)).float(), prevalence_e)
 

@@ -25,6 +25,12 @@ def held_out_severity(
     The zones and the mean are fitted on training and validation images together, because the validation images select
     nothing for them. The ridge regressions on zones are saved in the fold's folder, for new radiographs.
 
+    Args:
+        network: the trained network; None for the baselines alone.
+        about: what the fold's training cases determine (:func:`kicc_ml.runs.folder.about_data`).
+        data: the data of the fold, after ``setup``.
+        run_dir: the run folder.
+
     Returns:
         One row per prediction with the columns ``COLUMNS``, and no quarantined cases. An unknown reference is empty. If
         two readers scored, the second is listed as a model, with the first as the reference.

@@ -64,7 +64,16 @@ def write_case(
     features: Mapping[str, float | None],
     stages: StageTimer,
 ) -> None:
-    """Write the masks as NIfTI (uint8 0/1) on the scan's grid, then the features, and last ``severity.json``."""
+    """Write the masks as NIfTI (uint8 0/1) on the scan's grid, then the features, and last ``severity.json``.
+
+    Args:
+        folder: the folder of the case.
+        masks: bool ``[x, y, z]`` by region, on the grid of ``volume``.
+        volume: the scan.
+        severity: its severity.
+        features: the features of its image, by name.
+        stages: the seconds of each stage, written into ``severity.json``.
+    """
     make_folder(folder)
     with stages("masks as NIfTI"):
         for region, mask_xyz in masks.items():
@@ -90,6 +99,12 @@ def predict_series(
     """Segment scans by case id into ``out/<case_id>/``; a case that fails is set aside, the others go on.
 
     A case that is already complete is kept.
+
+    Args:
+        segmenter: the networks.
+        series: the scans, by case id.
+        out: the folder of all results.
+        finish: a step after each prediction that adds files; None for none.
 
     Returns:
         One row per case, and the reason for each case that was set aside, by case id.
@@ -132,7 +147,15 @@ def results_folder(out: Path, case_id: str) -> Path:
 def predict_one(
     segmenter: Segmenter, case_id: str, series: Series, folder: Path, finish: Finish | None = None
 ) -> dict[str, Any]:
-    """Predict one scan into its folder and return its severity and features as columns; a radiograph gets a picture."""
+    """Predict one scan into its folder and return its severity and features as columns; a radiograph gets a picture.
+
+    Args:
+        segmenter: the networks.
+        case_id: the id of the case.
+        series: its scan.
+        folder: the folder of the case.
+        finish: a step after the prediction that adds files; None for none.
+    """
     stages = StageTimer()
     with stages("reading"):
         volume = read_volume(series)
@@ -190,7 +213,17 @@ def _read_case(folder: Path) -> tuple[SeverityMap, dict[str, float]]:
 def held_out_segmentation(
     network: nn.Module, about: About, data: PatchDataModule, run_dir: Path
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Predict masks and severity of the fold's test cases into ``run_dir/severity/<case_id>/``, one row per case."""
+    """Predict masks and severity of the fold's test cases into ``run_dir/severity/<case_id>/``, one row per case.
+
+    Args:
+        network: the trained network.
+        about: what the fold's training cases determine (:func:`kicc_ml.runs.folder.about_data`).
+        data: the data of the fold, after ``setup``.
+        run_dir: the run folder.
+
+    Returns:
+        One row per case, and the reason for each case that was set aside, by case id.
+    """
     segmenter = make_segmenter_in_training(network, about, data)
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew

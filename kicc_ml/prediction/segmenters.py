@@ -88,6 +88,15 @@ def choose_lesion_threshold(
     For CT the Dice is the mean over cases with a lesion. For radiographs it is computed over all pixels together, with
     cases without a lesion, because cases are few, and with ill patients only, the lowest threshold would win and mark
     healthy lungs. Without any lesion, or if no region of ``regions`` is its lesion, ``about`` is returned unchanged.
+
+    Args:
+        network: the trained network.
+        about: what the fold's training cases determine (:func:`kicc_ml.runs.folder.about_data`).
+        data: the data of the fold, after ``setup``.
+        regions: the regions of the task.
+
+    Returns:
+        A copy of ``about``.
     """
     network.eval()
     flat = data.canonical.modality == "CXR"

@@ -171,7 +171,11 @@ def about_data(data: PatchDataModule | PatientDataModule) -> About:
 def save_network(folder: Path, network: nn.Module, about: About, settings: Mapping[str, Any]) -> None:
     """Write ``weights.safetensors``, complete or not at all; its header holds ``about``.
 
-    ``settings`` are those of the fold with its plan filled in; the header holds their digest too.
+    Args:
+        folder: the folder of the fold.
+        network: the trained network.
+        about: what its training cases determine.
+        settings: the settings of the fold, with its plan filled in; the header holds their digest.
     """
     write_weights(folder / WEIGHTS, network, vars(about), digest_of(settings))
 

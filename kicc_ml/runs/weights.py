@@ -79,6 +79,14 @@ def load_network(
 
     Nothing larger than the file is allocated, unless a trusted package does.
 
+    Args:
+        path: the weights file.
+        header: its header (:func:`read_header`).
+        settings: the settings of the network.
+        sizes: the numbers of channels, features and endpoints.
+        trust: packages whose networks may be built too.
+        packages: what the run says of the packages of its parts.
+
     Raises:
         UserError: the settings describe another network than the file holds, or one that is not trusted; or a byte of
             the tensors has changed.

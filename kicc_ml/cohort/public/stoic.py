@@ -70,7 +70,14 @@ def select_set_columns(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def make_patients(cells: pd.DataFrame, path: Path, flow: Flow, scans: dict[str, Path]) -> list[Case]:
-    """Make patients from a table in our spelling, each with the CT of the same number in ``scans``."""
+    """Make patients from a table in our spelling, each with the CT of the same number in ``scans``.
+
+    Args:
+        cells: the table after :func:`select_set_columns`.
+        path: the file, for error messages.
+        flow: receives the number of rows and of those left out, by reason.
+        scans: the file of each patient's CT, by patient number.
+    """
     flow.rows = len(cells)
     rows = drop_unusable_ids(cells, "PatientID", flow)
     if "PatientAge" in rows:

@@ -217,7 +217,14 @@ def augment_batch(
     config: AugmentConfig,
     mirror_channels: Sequence[int] = MIRROR_CHANNELS,
 ) -> dict[str, Any]:
-    """Augment a batch with parameters that depend only on its own samples."""
+    """Augment a batch with parameters that depend only on its own samples.
+
+    Args:
+        batch: the batch as the loader gives it, with ``sample_seed`` of each sample.
+        keys: the key of the images, and of the region bits if there are any.
+        config: how often and how much to augment.
+        mirror_channels: for each channel, the channel that takes its place in a mirror image.
+    """
     transform = BatchAugmentd(keys, config, mirror_channels=mirror_channels)
     transform.set_random_state(batch["sample_seed"][0])
     return transform(batch)
