@@ -26,7 +26,6 @@ from kicc_ml.dicom.deidentify.replacements import MAX_AGE_YEARS, make_uid, shift
 from kicc_ml.dicom.header.shown_path import decode_path
 from kicc_ml.dicom.index.build import SourceIndex
 from kicc_ml.dicom.series.image_files import write_nifti
-from kicc_ml.dicom.volume.read import read_volume
 
 TABLE, SUFFIX = "clinical.csv", ".nii.gz"
 #: Columns whose values are replaced by pseudonyms.
@@ -126,6 +125,8 @@ def _read_mask(path: Path, region: str, series: Series) -> PlacedMask:
     """Read a mask with its affine. For a mask in DICOM, the image is read too."""
     if path.suffix.lower() != DICOM_SUFFIX:
         return read_mask(path)
+    from kicc_ml.dicom.volume.read import read_volume  # only an export of such masks waits for MONAI
+
     return read_placed_masks({region: path}, {}, series, read_volume(series))[region]
 
 

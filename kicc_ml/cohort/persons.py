@@ -7,8 +7,6 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case
@@ -29,6 +27,9 @@ def link_persons(traces: Sequence[Collection[Hashable]]) -> list[int]:
     Returns:
         For each case, the position of the first case of the same person.
     """
+    from scipy.sparse import coo_array  # an index does not wait for SciPy
+    from scipy.sparse.csgraph import connected_components
+
     holders = defaultdict(list)
     for position, of_case in enumerate(traces):
         for trace in set(of_case):

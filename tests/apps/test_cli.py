@@ -1,6 +1,8 @@
 """``kicc-ml`` as typed, on a repository of two hospitals laid down by hand."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +74,14 @@ def kicc_ml(
 
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def test_the_command_starts_without_the_libraries_that_take_seconds_to_import():
+    heavy = {"torch", "monai", "pytorch_lightning", "sklearn", "statsmodels", "matplotlib", "SimpleITK", "highdicom"}
+    heavy |= {"scipy.ndimage", "scipy.sparse", "scipy.stats"}
+    code = f"import sys, kicc_ml.apps.cli; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_help_names_every_command(kicc_ml: Run):

@@ -9,10 +9,8 @@ from kicc_ml.cohort.mask_folders import FOLDER, REMEDY, mask_folders, misplaced_
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Series, Volume
-from kicc_ml.data.canonical import require_same_grid
 from kicc_ml.data.mask_file import read_placed_masks
 from kicc_ml.dicom.index.build import SourceIndex
-from kicc_ml.dicom.volume.read import read_volume
 
 BAD = "save each region as a mask of two values on the grid of its image; kicc-ml leaves the case out until then"
 
@@ -21,7 +19,8 @@ def mask_findings(found: SourceIndex) -> Iterator[Finding]:
     """Find masks that match no image, cannot be used or are misplaced. Images that have masks are read."""
     yield from _misplaced(found)
     files = mask_folders(found.root, found.key)
-    faults = [fault for series in found.series if series.usable for fault in _faults(series, files.get(series.uid, {}))]
+    with_masks = [series for series in found.series if series.usable and series.uid in files]
+    faults = [fault for series in with_masks for fault in _faults(series, files[series.uid])]
     if faults:
         sentence = f"{format_count(len(faults), 'mask')} cannot be used: {faults[0][1]}"
         yield Finding("must mend", "images", "bad_mask", sentence, len(faults), faults[0][0], BAD)
@@ -39,6 +38,9 @@ def _misplaced(found: SourceIndex) -> Iterator[Finding]:
 
 def _faults(series: Series, files: Mapping[str, Path]) -> Sequence[tuple[str, str]]:
     """List the place of each unusable mask of a series (under its pseudonym), with the reason."""
+    from kicc_ml.data.canonical import require_same_grid  # only a source with masks waits for PyTorch
+    from kicc_ml.dicom.volume.read import read_volume
+
     volume: Volume | None = None
     faults = []
     for region, path in files.items():
