@@ -1,5 +1,6 @@
 """A test run leaves nothing with the user who starts it."""
 
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -14,6 +15,21 @@ COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCh
 settings.register_profile("fixed", derandomize=True, max_examples=60, **COMMON)
 settings.register_profile("search", max_examples=3000, print_blob=True, **COMMON)
 settings.load_profile("fixed")
+#: More workers would take more memory than time.
+MOST_WORKERS = 8
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers: one a core for the whole fast suite, none for tests that are named, slow ones and benchmarks."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and config.option.markexpr == "not slow"
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if whole else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several workers each computes on one thread: PyTorch and NumPy ask when they are imported."""
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

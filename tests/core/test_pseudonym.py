@@ -125,10 +125,10 @@ def lay_key(repository: Path, content: str | bytes, mode: int = 0o600) -> Path:
         (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP", "less than 32 random bytes"),  # 42 digits of base64: 31 bytes
         ("0123456789abcdef".encode("utf-16"), "its bytes are not random"),
         (b"0123456789abcdef" * 2, "less than 32 random bytes"),  # 16 bytes in hexadecimal digits
-        (secrets.token_bytes(31), "less than 32 random bytes"),
+        pytest.param(secrets.token_bytes(31), "less than 32 random bytes", id="31 random bytes"),
         (b"a" * 64, "its bytes are not random"),
         (bytes(64), "its bytes are not random"),
-        (secrets.token_bytes(5000), "it holds more than"),
+        pytest.param(secrets.token_bytes(5000), "it holds more than", id="5000 random bytes"),
     ],
 )
 def test_what_can_be_guessed_is_no_key(repository: Path, keys: Path, content: bytes, fault: str):
