@@ -42,15 +42,19 @@ def patients(count: int) -> list[Case]:
     ]
 
 
-@pytest.fixture
-def outcome_data(tmp_path: Path) -> PatientDataModule:
+def make_outcome_data(folder: Path) -> PatientDataModule:
     cases = patients(30)
     ids = [case.case_id for case in cases]
     split = Split("s1", tuple(ids[:20]), tuple(ids[20:24]), tuple(ids[24:]), {one: one for one in ids})
-    data = PatientDataModule(cases, split, VolumeStore(tmp_path / "store"), endpoints=("icu", "death"), batch_size=4)
+    data = PatientDataModule(cases, split, VolumeStore(folder / "store"), endpoints=("icu", "death"), batch_size=4)
     data.prepare_data()
     data.setup()
     return data
+
+
+@pytest.fixture
+def outcome_data(tmp_path: Path) -> PatientDataModule:
+    return make_outcome_data(tmp_path)
 
 
 def outcome_network() -> OutcomeNetwork:
@@ -58,8 +62,16 @@ def outcome_network() -> OutcomeNetwork:
     return OutcomeNetwork(features=3, endpoints=2, ct=False, cxr=False, width=8)
 
 
-def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: PatientDataModule, tmp_path: Path):
-    rows, quarantined = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What of ``outcome_data`` is held out, predicted by ``outcome_network`` and the baselines; nobody changes it."""
+    folder = tmp_path_factory.mktemp("judged")
+    data = make_outcome_data(folder)
+    return held_out_outcome(outcome_network(), about_data(data), data, folder)
+
+
+def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: PatientDataModule, judged):
+    rows, quarantined = judged
     assert quarantined == {}
     assert len(rows) == 6 * 2 * 6
     assert set(rows["case_id"]) == set(outcome_data.split.test)
@@ -67,8 +79,8 @@ def test_every_held_out_patient_has_a_row_per_endpoint_and_model(outcome_data: P
     assert rows["probability"].between(0, 1).all()
 
 
-def test_an_unknown_outcome_has_an_empty_label_and_still_a_prediction(outcome_data: PatientDataModule, tmp_path: Path):
-    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+def test_an_unknown_outcome_has_an_empty_label_and_still_a_prediction(judged):
+    rows, _ = judged
     unknown = rows[rows["label"].isna()]
     assert set(zip(unknown["case_id"], unknown["endpoint"], strict=True)) == {("c29", "death")}
     assert unknown["probability"].notna().all()
@@ -129,8 +141,8 @@ def test_without_a_network_the_baselines_stand_alone(outcome_data: PatientDataMo
     assert len(rows) == 6 * 2 * 4
 
 
-def test_the_outcomes_of_the_tested_decide_nothing(outcome_data: PatientDataModule, tmp_path: Path):
-    before, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+def test_the_outcomes_of_the_tested_decide_nothing(outcome_data: PatientDataModule, judged, tmp_path: Path):
+    before, _ = judged
     tested = set(outcome_data.split.test)
     outcome_data.cases = [
         replace(case, endpoints={name: 1 - value for name, value in case.endpoints.items()})
@@ -156,10 +168,8 @@ def test_recalibration_of_the_network_is_fitted_on_validation_patients_and_kept_
     assert intercept[1] < -0.1  # nobody died
 
 
-def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little(
-    outcome_data: PatientDataModule, tmp_path: Path
-):
-    rows, _ = held_out_outcome(outcome_network(), about_data(outcome_data), outcome_data, tmp_path)
+def test_the_blend_lies_between_what_it_is_made_of_where_validation_tells_little(judged):
+    rows, _ = judged
     icu = rows[rows["endpoint"] == "icu"].pivot(index="case_id", columns="model", values="probability")
     mean = (logit(icu["network"]) + logit(icu["clinical"])) / 2
     assert np.abs(logit(icu["blend"]) - mean).max() < 1.0  # four validation patients
