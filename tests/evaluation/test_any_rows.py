@@ -167,6 +167,7 @@ def test_a_pooled_effect_lies_among_those_of_the_hospitals_and_moves_with_them(p
 @given(st.lists(st.none() | st.floats(0, 1), max_size=8))
 def test_holm_never_lowers_a_p_and_keeps_their_order(p: list):
     rows = add_holm([{"metric": "auroc", "p": one} for one in p])
+    assert [row["p"] for row in rows] == p
     assert [row["p_holm"] is None for row in rows] == [one is None for one in p]
     tested = sorted((row["p"], row["p_holm"]) for row in rows if row["p"] is not None)
     assert all(raw <= corrected <= 1 for raw, corrected in tested)
