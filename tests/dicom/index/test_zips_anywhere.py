@@ -23,6 +23,7 @@ from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 from kicc_ml.dicom.volume.read import read_volume
+from tests.support.repeated_index import index_many_times
 
 Writer = Callable[..., list[Path]]
 
@@ -279,15 +280,6 @@ class TestLimits:
         write(tmp_path / "seoul" / "b.zip", zipped(of(slices["p1"])))
         found = only(tmp_path)
         assert (by_site(found), reasons(found)) == ([("seoul", 5, "usable")], [("seoul", "unfolding_zip")])
-
-
-def index_many_times(archive: Path, source: Path, started: "multiprocessing.synchronize.Barrier") -> None:
-    for turn in range(8):
-        started.wait(60)
-        here = archive.with_name(f"{turn}.zip")
-        for place in (here, source):
-            (found,) = read_index([place], cached=True)
-            assert by_site(found) == [("seoul", 5, "usable")], found.file_rows
 
 
 class TestCache:
