@@ -14,7 +14,7 @@ from torch import nn
 from kicc_ml.apps.configuration import CALLABLE, build, build_each, plain
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.parts import TARGET, describe_packages, find_part
+from kicc_ml.core.parts import TARGET, describe_packages, find_part, targets_in
 from kicc_ml.core.shown import say
 from kicc_ml.core.types import Case, Split
 from kicc_ml.models.losses import build_own_loss
@@ -60,5 +60,5 @@ def with_flow(cases: Sequence[Case]) -> Cohort:
 
 
 def own_packages(settings: Mapping[str, Any]) -> list[str]:
-    """The packages that the user names on the command line, and so trusts."""
-    return list(describe_packages(settings, CALLABLE))
+    """The packages that the user names on the command line, and so trusts, and each of the parts by its name."""
+    return [*describe_packages(settings, CALLABLE), *(set(targets_in(settings)) - CALLABLE)]

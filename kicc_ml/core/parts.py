@@ -1,7 +1,7 @@
 """Parts of a training by name: what ``_target_`` means, who may name what, and which package it came from.
 
 What a user types may name anything that Python can import. What arrives in a run folder may name what this project
-ships, and what lies in packages that the user trusts.
+ships, and what lies in packages that the user trusts; of libraries, :mod:`kicc_ml.core.libraries` says what.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.libraries import find_place, is_library, is_part_of_runs
 
 TARGET, PARTIAL = "_target_", "_partial_"
 #: Under which setting a run says what its parts from elsewhere came from.
@@ -46,7 +47,7 @@ def find_part(target: str) -> Any:
     """
     try:
         part = resolve_name(target)
-    except Exception as error:  # the module of a stranger may fail in any way
+    except (Exception, SystemExit) as error:  # the module of a stranger may fail in any way, or be a script
         remedy = "correct the name, or install its package (or name its folder in PYTHONPATH)"
         reason = _in_one_line(_import_fault(target, error))
         raise UserError(f"the settings name {target}, which cannot be imported ({reason}); {remedy}") from error
@@ -55,19 +56,19 @@ def find_part(target: str) -> Any:
     return part
 
 
-def _import_fault(target: str, error: Exception) -> Exception:
+def _import_fault(target: str, error: BaseException) -> BaseException:
     """What is wrong with the module of a target, where that is why its name was not found; else the error itself."""
     module = target.rpartition(".")[0]
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as missing:
         return error if missing.name is None or module.startswith(missing.name) else missing
-    except Exception as broken:
+    except (Exception, SystemExit) as broken:
         return broken
     return error
 
 
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -123,7 +124,7 @@ def refuse_untrusted(settings: Any, shipped: Collection[str], trust: Collection[
     Args:
         settings: of the part that is to be built.
         shipped: targets that this project may call whoever names them.
-        trust: packages that the user trusts.
+        trust: packages that the user trusts; the whole name of a part trusts this part, whatever its package is.
         packages: what the run says of the packages it was trained with.
 
     Raises:
@@ -131,19 +132,57 @@ def refuse_untrusted(settings: Any, shipped: Collection[str], trust: Collection[
     """
     foreign = [target for target in targets_in(settings) if target not in shipped]
     for target in foreign:
-        name = package_of(target)
-        if name not in trust:
-            ships = f" (it ships {', '.join(shipped)})" if shipped else ""
-            raise NotTrusted(
-                f"it names {target}, which this project does not ship{ships}; if you trust the package {name}, "
-                f"install it and say --trust {name} (in scripts trust=[{name}])"
-            )
+        _refuse_name(target, shipped, trust)
+    for part in _library_parts(settings, trust):
+        if place := find_place(part):
+            raise NotTrusted(f"it gives {part[TARGET]} the file or address {place}; a run names none to a library")
     for name in dict.fromkeys(map(package_of, foreign)):
         _refuse_other_package(name, packages)
     for target in foreign:
-        home = str(getattr(find_part(target), "__module__", None))
-        if package_of(home) not in trust:
-            raise NotTrusted(f"it names {target}, which lies in the package {package_of(home)}; --trust names others")
+        _refuse_home(target, trust)
+
+
+def _refuse_name(target: str, shipped: Collection[str], trust: Collection[str]) -> None:
+    """Refuse a target by its name, before anything is imported."""
+    name = package_of(target)
+    if target in trust or (name in trust and (is_part_of_runs(target) or not is_library(name))):
+        return
+    said = f"it names {target}, which this project does not ship{_shipped(shipped)}"
+    if is_library(name) and not is_part_of_runs(target):
+        raise NotTrusted(
+            f"{said}, and of {name} a run may name networks and transforms alone; ask for a run without it"
+        )
+    raise NotTrusted(
+        f"{said}; if you trust the package {name}, install it and say --trust {name} (in scripts trust=[{name}])"
+    )
+
+
+def _shipped(shipped: Collection[str]) -> str:
+    return f" (it ships {', '.join(shipped)})" if shipped else ""
+
+
+def _refuse_home(target: str, trust: Collection[str]) -> None:
+    """Refuse what a trusted package has imported from elsewhere, or what a library keeps in another module."""
+    home = str(getattr(find_part(target), "__module__", None))
+    if target in trust:
+        return
+    if package_of(home) not in trust:
+        raise NotTrusted(f"it names {target}, which lies in the package {package_of(home)}; --trust names others")
+    if is_library(package_of(home)) and not is_part_of_runs(home):
+        raise NotTrusted(f"it names {target}, which lies in {home}, whose parts a run may not name")
+
+
+def _library_parts(settings: Any, trust: Collection[str]) -> Iterator[Mapping[str, Any]]:
+    """The settings of each part of a library, but for those that the user trusts by their whole name."""
+    if isinstance(settings, Mapping):
+        target = str(settings.get(TARGET, ""))
+        if is_part_of_runs(target) and target not in trust:
+            yield settings
+        for value in settings.values():
+            yield from _library_parts(value, trust)
+    elif isinstance(settings, Sequence) and not isinstance(settings, str | bytes):
+        for value in settings:
+            yield from _library_parts(value, trust)
 
 
 def describe_packages(settings: Any, shipped: Collection[str]) -> dict[str, dict[str, str]]:
@@ -157,7 +196,7 @@ def describe_package(name: str) -> Package:
     """The package of this name as it is here. Raises NotTrusted where it cannot be imported."""
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NotTrusted(f"the package {name} is not installed here ({error}); install it") from error
     distributions = importlib.metadata.packages_distributions().get(name, [])
     version = importlib.metadata.version(distributions[0]) if distributions else getattr(module, "__version__", "")

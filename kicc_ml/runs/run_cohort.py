@@ -23,6 +23,7 @@ from kicc_ml.core.files import write_json
 from kicc_ml.core.parts import TARGET, NotTrusted, build_part, refuse_untrusted, targets_in
 from kicc_ml.core.pseudonym import KEY_NAME, compute_key_fingerprint, find_kept_key, load_repository_key
 from kicc_ml.core.received import read_json_object
+from kicc_ml.core.types import Case
 from kicc_ml.core.user_folders import get_cache_folder, get_state_folder
 from kicc_ml.runs.cohort_readers import KEY, PLACES, READERS, Reader, load_cohort_key, make_cohort_record, remove_places
 from kicc_ml.runs.cohort_record import Record, describe_differences, differences, read_record, record_of
@@ -95,7 +96,14 @@ class RunCohort:
         places = read_note(run) | self._named()
         if self.as_trained and (kept := read_noted_cases(run, {**cohort, **self._named()})) is not None:
             return kept
-        cases = build_part(remove_places(cohort), places)
+        try:
+            cases = build_part(remove_places(cohort), places)
+        except UserError:
+            raise
+        except Exception as error:  # the settings of a stranger make functions fail in any way
+            raise UserError(f"{settings.path}: {cohort[TARGET]} fails with these settings: {error!r}") from error
+        if not isinstance(cases, list) or not all(isinstance(case, Case) for case in cases):
+            raise UserError(f"{settings.path}: {cohort[TARGET]} gives no list of cases; {ASK_AGAIN}")
         warn_of_changes(run, record_of(cases, None))
         return cases if isinstance(cases, Cohort) else Cohort(cases, Flow(len(cases), len(cases), unit="cases"))
 

@@ -136,3 +136,52 @@ def test_a_trusted_package_that_is_not_here_is_one_sentence():
         refuse_untrusted(
             {"_target_": "nobody_has_this.Net"}, (), ["nobody_has_this"], {"nobody_has_this": {"version": "1"}}
         )
+
+
+def test_a_module_that_ends_python_is_one_sentence(lab: Path):
+    (lab / "script.py").write_text("import sys; sys.exit(0)")
+    with pytest.raises(UserError, match=rf"{NAME}\.script\.main, which cannot be imported"):
+        find_part(f"{NAME}.script.main")
+
+
+#: Everybody trusts these packages, and with these parts of theirs a run folder reads, writes or executes what it likes.
+TOO_MUCH = [
+    *("monai.bundle.run", "monai.bundle.scripts.run", "monai.bundle.ConfigWorkflow", "monai.apps.download_url"),
+    *("monai.transforms.LoadImaged", "monai.transforms.io.array.SaveImage", "monai.data.PersistentDataset"),
+    *("torch.load", "torch.hub.load", "torch.utils.cpp_extension.load", "numpy.load", "pandas.read_pickle"),
+    *("hydra.utils.call", "yaml.unsafe_load", "joblib.load", "os.system", "builtins.eval", "functools.partial"),
+    *("kicc_ml.core.parts.find_part", "kicc_ml.synthetic.repository.synthesize"),
+]
+
+
+@pytest.mark.parametrize("target", TOO_MUCH)
+@pytest.mark.parametrize("nested", [False, True])
+def test_trust_in_a_library_reaches_its_networks_and_transforms_alone(target: str, nested: bool):
+    part = {"_target_": target}
+    settings = {"_target_": "torch.nn.Sequential", "args": [{"_partial_": True, **part}]} if nested else part
+    packages = {name: vars(describe_package(name)) for name in {"torch", target.split(".")[0]}}
+    with pytest.raises(UserError) as caught:
+        refuse_untrusted(settings, (), ["torch", target.split(".")[0], "posix", "_io"], packages)
+    assert f"names {target}, which" in str(caught.value)
+    assert "if you trust" not in str(caught.value), "nobody is told to trust it"
+
+
+@pytest.mark.parametrize("target", ["monai.networks.nets.AttentionUnet", "monai.transforms.Compose", "torch.nn.GELU"])
+def test_networks_and_transforms_of_libraries_are_taken_with_trust(target: str):
+    name = target.split(".")[0]
+    packages = {name: vars(describe_package(name))}
+    refuse_untrusted({"_target_": target}, (), [name], packages)
+    with pytest.raises(UserError, match=f"--trust {name}"):
+        refuse_untrusted({"_target_": target}, (), (), packages)
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../weights.pt", "https://evil.example/x", "a\\b"])
+def test_a_library_gets_no_file_or_address_from_a_run(place: str):
+    settings = {"_target_": "monai.networks.nets.resnet18", "more": [{"pretrained": place}]}
+    with pytest.raises(UserError, match="file or address"):
+        refuse_untrusted(settings, (), ["monai"], {"monai": vars(describe_package("monai"))})
+
+
+def test_who_typed_the_whole_name_of_a_part_is_trusted_to_know_it():
+    settings = {"_target_": "monai.transforms.LoadImaged", "keys": "a/b"}
+    refuse_untrusted(settings, (), ["monai.transforms.LoadImaged"], {"monai": vars(describe_package("monai"))})

@@ -112,3 +112,52 @@ def test_a_received_cohort_of_a_trusted_package_reads_no_place_that_the_run_name
     with pytest.raises(UserError, match="from a place that the run names"):
         RunCohort(tmp_path, trust=("myLab",)).read(settings, tmp_path)
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"_partial_": True}, "gives no list of cases"),
+        ({"_target_": "myLab.cohort.Case"}, "lies in the package kicc_ml"),
+        ({"region": ["no", "name"]}, "cannot be made of its settings"),
+        ({"depth": 3}, "cannot be made of its settings"),
+    ],
+)
+def test_settings_that_make_the_cohort_of_a_package_fail_are_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], said: str
+):
+    (tmp_path / "seoul").mkdir()
+    (tmp_path / "seoul" / "a_ct.nii.gz").write_bytes(b"-")
+    packages = {PACKAGES: describe_packages(SETTINGS["cohort"], ())}
+    settings = parse_settings(SETTINGS | packages | {"cohort": SETTINGS["cohort"] | changes}, tmp_path / CONFIG)
+    with pytest.raises(UserError, match=said):
+        RunCohort(tmp_path, trust=("myLab",)).read(settings, tmp_path)
+
+
+def test_a_cohort_of_a_package_that_fails_in_its_own_way_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(root: Path) -> None:
+        raise KeyError("a table")
+
+    fail.__module__ = "myLab.cohort"
+    monkeypatch.setattr("myLab.cohort.pairs", fail)
+    packages = {PACKAGES: describe_packages(SETTINGS["cohort"], ())}
+    settings = parse_settings(SETTINGS | packages, tmp_path / CONFIG)
+    with pytest.raises(UserError, match="fails with these settings: KeyError"):
+        RunCohort(tmp_path, trust=("myLab",)).read(settings, tmp_path)
+
+
+def test_trust_in_monai_lets_no_run_execute_anything(tmp_path: Path):
+    made = tmp_path / "made"
+    command = {
+        "_target_": "monai.transforms.LoadImaged",
+        "keys": "image",
+        "reader": "os.system",
+        "command": f"touch {made}",
+    }
+    packages = {PACKAGES: describe_packages({"network": NETWORK, "volume": command}, ())}
+    save_fold(tmp_path, transforms={"volume": {"one": command}}, **packages)
+    with pytest.raises(UserError, match=r"monai\.transforms\.LoadImaged"):
+        _ = load_fold(tmp_path, trust=["myLab", "monai"]).canonical.own.compose
+    assert not made.exists()
