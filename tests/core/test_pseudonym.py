@@ -125,6 +125,8 @@ def lay_key(repository: Path, content: str | bytes, mode: int = 0o600) -> Path:
         (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP", "less than 32 random bytes"),  # 42 digits of base64: 31 bytes
         ("0123456789abcdef".encode("utf-16"), "its bytes are not random"),
         (b"0123456789abcdef" * 2, "less than 32 random bytes"),  # 16 bytes in hexadecimal digits
+        (b"fEdCbA9876543210" * 3 + b"01234567", "less than 32 random bytes"),  # 28 bytes: digits hold four bits each
+        (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP=", "less than 32 random bytes"),  # what fills up is no byte
         pytest.param(secrets.token_bytes(31), "less than 32 random bytes", id="31 random bytes"),
         (b"a" * 64, "its bytes are not random"),
         (bytes(64), "its bytes are not random"),
@@ -138,7 +140,7 @@ def test_what_can_be_guessed_is_no_key(repository: Path, keys: Path, content: by
     assert not keys.exists()  # no other key is taken silently
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o606])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o606, 0o620, 0o602, 0o610])
 def test_a_key_that_others_can_read_or_change_is_refused(repository: Path, keys: Path, mode: int):
     lay_key(repository, secrets.token_hex(32), mode)
     with pytest.raises(UserError, match="other users can read or change it"):

@@ -90,6 +90,17 @@ def test_a_word_of_the_vocabulary_that_is_the_patients_name_goes_too(copied):
     assert "Force" not in copy.ManufacturerModelName
 
 
+@pytest.mark.parametrize(("keyword", "value"), [("BodyPartExamined", "CHEST"), ("ImageType", ["ORIGINAL", "CHEST"])])
+def test_a_known_code_that_is_the_patients_name_is_left_out(copied, keyword, value):
+    assert "CHEST" not in str(parsed(copied(PatientName="Chest^Original", **{keyword: value}))[keyword].value)
+
+
+def test_a_code_string_of_an_element_without_known_values_goes_and_its_neighbours_stay(copied):
+    copy = parsed(copied(SpatialLocationsPreserved="YES", RotationDirection="CW"))
+    assert "SpatialLocationsPreserved" not in copy
+    assert copy.RotationDirection == "CW"
+
+
 def test_a_name_in_hangul_is_in_no_encoding_in_the_copy(copied):
     raw = copied(
         SpecificCharacterSet=["", "ISO 2022 IR 149"],

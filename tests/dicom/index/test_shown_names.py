@@ -107,6 +107,26 @@ def test_a_name_in_what_a_header_says_of_the_scanner_is_hidden_and_a_model_is_no
     assert re.fullmatch(rf"B30 {hidden}", row["kernel"])
 
 
+def test_the_name_of_another_patient_of_the_source_is_hidden_in_what_a_header_says_of_the_scanner(
+    tmp_path: Path, write_ct: Writer
+):
+    write_ct(site="a", PatientName="Kim^Minsu", PatientID="1", SeriesInstanceUID="1.2.1", StudyInstanceUID="1.2.8")
+    texts = {
+        "Manufacturer": "MINSU imaging",
+        "ManufacturerModelName": "MINSU scanner",
+        "ConvolutionKernel": "B30 Minsu",
+    }
+    write_ct(site="b", PatientName="Lee^Jiho", PatientID="2", SeriesInstanceUID="1.2.2", **texts)
+    frame = make_index_table(read_index([tmp_path])).set_index("site")
+    hidden = "[0-9a-f]{12}"
+    for column, shown in {
+        "vendor": f"{hidden} imaging",
+        "model": f"{hidden} scanner",
+        "kernel": f"B30 {hidden}",
+    }.items():
+        assert re.fullmatch(shown, frame.loc["b", column])
+
+
 class TestOutputs:
     @pytest.fixture
     def source(self, tmp_path: Path, write_ct: Writer, write_cxr: Callable[..., Path]) -> Path:
