@@ -8,6 +8,7 @@ import numpy as np
 
 from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.types import DisplayOrientation, Series, SeverityMap, Volume
+from kicc_ml.dicom.series.reasons import MAY_SHOW_TEXT
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
 
@@ -56,5 +57,5 @@ def draw(result: Result, path: Path, *, private: bool = False) -> None:
 
 
 def has_burned_in_text(series: Series) -> bool:
-    """Tell whether the file of an image states that text, which may be a name, is burned into the picture."""
-    return "burned_in" in series.reasons
+    """Tell whether text, which may be a name, is or may be burned into the picture, by what its file states."""
+    return any(code in series.reasons for code in MAY_SHOW_TEXT)

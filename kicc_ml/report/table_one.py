@@ -1,6 +1,6 @@
 """Make Table 1: a row for each characteristic, a column for all cases and one for each hospital."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -39,15 +39,27 @@ MAX_HOSPITALS_BESIDE = 7
 def make_table_one(summarised: Mapping[str, Any]) -> pd.DataFrame:
     """Make the table of strings with the columns ``characteristic``, ``all`` and each hospital.
 
+    A hospital that is called like one of the first two columns is named ``hospital all``, for example.
+
     ``summarised`` is that of :func:`kicc_ml.cohort.case_summary.summarise_cases`.
     """
-    columns = {"all": summarised, **summarised["by_site"]}
+    columns = {"all": summarised}
+    for site, of_site in summarised["by_site"].items():
+        others = set(summarised["by_site"]) - {site}
+        columns[_name_column(site, {"characteristic", *columns} | others)] = of_site
     rows = [
         {"characteristic": name} | {column: cell for column, cell in zip(columns, cells, strict=True)}
         for name, cells in _make_rows(list(columns.values()))
         if any(cell != "–" for cell in cells)
     ]
     return pd.DataFrame(rows, columns=["characteristic", *columns])
+
+
+def _name_column(site: str, taken: Collection[str]) -> str:
+    """Name the column of a hospital, like no other column."""
+    while site in taken:
+        site = f"hospital {site}"
+    return site
 
 
 def split_by_width(table: pd.DataFrame) -> list[pd.DataFrame]:

@@ -9,9 +9,9 @@ import pandas as pd
 from PIL import Image
 
 from kicc_ml.core.errors import describe_error
-from kicc_ml.core.types import Case, Modality
+from kicc_ml.core.types import Case, Modality, Series
 from kicc_ml.data.radiograph import hanging_of
-from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.dicom.series.reasons import MAY_SHOW_TEXT, REASONS
 from kicc_ml.dicom.series.shown_files import name_case_files, name_series_files
 from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.evaluation.multisite import list_endpoints
@@ -63,12 +63,17 @@ def _encode_segmented(
 ) -> tuple[tuple[bytes, ...], str]:
     """Encode the pictures of a segmented image as JPEG, and return a remark for the caption."""
     image = case.image(modality) if case else None
-    if image and "burned_in" in image.reasons:  # it may be a name, and a report is sent
-        return (), f"; not shown: {REASONS['burned_in']}"
+    if image and (text := _find_text(image)):
+        return (), f"; not shown: {text}"
     try:
         return tuple(encode_jpeg(picture) for picture in pictures()), ""
     except Exception as error:  # foreign files fail in many ways, and a report does without a picture
         return (), f"; cannot be shown: {describe_error(error, name_case_files(case) if case else {})}"
+
+
+def _find_text(series: Series) -> str:
+    """Say why a picture may show text; "" if it does not. Text may be a name, and a report is sent."""
+    return next((REASONS[code] for code in MAY_SHOW_TEXT if code in series.reasons), "")
 
 
 def show_predicted_cases(
@@ -130,8 +135,8 @@ def _encode_images(case: Case, modalities: Sequence[Modality]) -> tuple[tuple[by
     for modality in modalities:
         if (series := case.image(modality)) is None:
             continue
-        if "burned_in" in series.reasons:  # it may be a name, and a report is sent
-            remarks.append(f"; its {IMAGE_NAMES[modality]} is not shown: {REASONS['burned_in']}")
+        if text := _find_text(series):
+            remarks.append(f"; its {IMAGE_NAMES[modality]} is not shown: {text}")
             continue
         try:
             picture = draw_case_picture(case.case_id, read_volume(series), {}, hanging_of(series))

@@ -32,3 +32,12 @@ def test_many_hospitals_are_printed_side_by_side_in_parts_that_each_hold_everybo
     first, second = split_by_width(make_table_one(summarise_cases(cases)))
     assert list(second.columns) == ["characteristic", "all", f"h{MAX_HOSPITALS_BESIDE:02}"]
     assert len(first.columns) == MAX_HOSPITALS_BESIDE + 2
+
+
+def test_hospitals_that_are_called_like_the_tables_own_columns_have_columns_of_their_own():
+    names = ("all", "characteristic", "hospital all", "b")
+    cases = [clinical_case(name, 1, 0.0, age_years=50.0) for name in names]
+    table = make_table_one(summarise_cases(cases)).set_index("characteristic")
+    assert table.loc["Cases"].to_dict() == {"all": "4"} | dict.fromkeys(
+        ("hospital hospital all", "hospital characteristic", "hospital all", "b"), "1"
+    )

@@ -120,8 +120,8 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "provenance": ("Where this result comes from", "결과의 출처"),
     "remarks": ("Remarks", "참고 사항"),
     "burned_in": (
-        "The image is not shown: its file says that text is burned into it, which may be a name.",
-        "파일에 따르면 영상 안에 글자가 새겨져 있고 이름일 수 있어, 영상은 표시하지 않습니다.",
+        "The image is not shown: text is burned into it, or may be, by what its file states; it may be a name.",
+        "파일에 따르면 영상 안에 글자가 새겨져 있거나 새겨져 있을 수 있고 이름일 수 있어, 영상은 표시하지 않습니다.",
     ),
     "no_sides": (
         "The file states no geometry: right and left are not known, and no volume can be computed.",

@@ -17,7 +17,7 @@ from kicc_ml.dicom.header.multiframe import list_frame_values
 from kicc_ml.dicom.header.parse import ParsedHeader, parse_header, refuse_oversized
 from kicc_ml.dicom.header.pixel_length import is_truncated
 from kicc_ml.dicom.header.shown_path import make_identity_marks, pseudonymize_path, pseudonymize_text
-from kicc_ml.dicom.header.terms import LOSSY_SYNTAXES, LOSSY_UNLESS_DENIED, MODALITY_OF_CLASS
+from kicc_ml.dicom.header.terms import LOSSY_SYNTAXES, LOSSY_UNLESS_DENIED, MODALITY_OF_CLASS, SECONDARY_CAPTURE
 from kicc_ml.dicom.header.values import (
     TooLargeError,
     read_integer,
@@ -80,6 +80,7 @@ class Header:
     transfer_syntax: str = ""
     lossy: bool = False
     burned_in: bool = False  # Burned In Annotation says YES
+    text_unstated: bool = False  # a secondary capture, whose Burned In Annotation says neither YES nor NO
     study_started: datetime | None = None
     shown: str = ""  # the path with pseudonyms for the patient's values in it; "" if the path has none
     marks: str = ""  # pseudonyms of the patient's number and name, for paths of other files
@@ -184,7 +185,8 @@ def _make_object_fields(values: Mapping[str, str], blank: Header, key: bytes) ->
         "rows": read_integer(values, "Rows") or 0,
         "columns": read_integer(values, "Columns") or 0,
         "contrast": pseudonymize_text(values.get("ContrastBolusAgent", ""), values, key),
-        "burned_in": values.get("BurnedInAnnotation", "").upper() == "YES",
+        "burned_in": (text := values.get("BurnedInAnnotation", "").upper()) == "YES",
+        "text_unstated": sop_class == SECONDARY_CAPTURE and text not in ("YES", "NO"),
         "study_started": parse_date_time(values.get("StudyDate", ""), values.get("StudyTime", "")),
         **_make_path_fields(values, blank, key),
     }

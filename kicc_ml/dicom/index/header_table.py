@@ -26,7 +26,7 @@ _TYPE = {
     **dict.fromkeys(("path", "site"), pa.binary()),  # file names of old archives are no UTF-8
     **dict.fromkeys(("frames", "rows", "columns", "frame", "acquisition"), pa.int64()),
     **dict.fromkeys(("phase", "kvp", "exposure_mas", "ctdi_vol_mgy", "tilt_tag_degrees"), pa.float64()),
-    **dict.fromkeys(("has_rescale", "lossy", "burned_in"), pa.bool_()),
+    **dict.fromkeys(("has_rescale", "lossy", "burned_in", "text_unstated"), pa.bool_()),
     **dict.fromkeys(("position_mm", "orientation", "pixel_spacing_mm"), pa.list_(pa.float64())),
     "slice_thickness_mm": pa.float64(),
     **dict.fromkeys(DATE_FIELDS, pa.timestamp("us")),

@@ -14,7 +14,7 @@ from kicc_ml.dicom.series.remedies import REMEDIES
 PLURAL = {"file": "files", "series": "series"}
 VERDICTS = ("usable", "repaired", "refused")
 #: Codes that are only notes and cost no series.
-NOTES = {"oblique", "coronal", "sagittal", "burned_in", "lossy_compression"}
+NOTES = {"oblique", "coronal", "sagittal", "burned_in", "text_unstated", "lossy_compression"}
 NOTES |= {"split_orientation", "split_matrix", "split_kernel", "split_acquisition"}
 #: Maximum number of series that are listed one by one; more do not fit a screen.
 MAX_LISTED_SERIES = 40

@@ -6,6 +6,10 @@ NOT_OPENED = {
     *("damaged_zip", "damaged_in_zip", "encrypted_zip", "other_packing", "unfolding_zip", "nested_zip"),
 }
 
+#: Reasons for which the picture may show a name, so that it is not shown in what may be handed on. By PS3.3 C.7.6.1 an
+#: image without Burned In Annotation may hold text. In secondary captures it often does, in images of detectors rarely.
+MAY_SHOW_TEXT = ("burned_in", "text_unstated")
+
 REASONS: dict[str, str] = {
     # an entry of a folder that is not opened
     "link_outside": "a link that leads out of the source; it is not followed",
@@ -70,6 +74,8 @@ REASONS: dict[str, str] = {
     # said of a series that can be used
     "oblique": "slices are oblique",
     "burned_in": "text is burned into the picture, as the file itself says",
+    "text_unstated": "a secondary capture, which often shows the patient's name, and its file does not state "
+    "whether text is burned into the picture",
     "lossy_compression": "the picture was compressed with loss",
     "coronal": "slices are coronal",
     "sagittal": "slices are sagittal",

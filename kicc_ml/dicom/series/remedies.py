@@ -42,5 +42,6 @@ REMEDIES: dict[str, str] = {
     "contradicting_display": "export the image again, or correct Presentation LUT Shape (2050,0020): INVERSE with "
     "MONOCHROME1, IDENTITY with MONOCHROME2",
     "burned_in": "look at the picture before it leaves the hospital: it may show a name",
+    "text_unstated": "look at the picture; if no text is in it, have Burned In Annotation (0028,0301) say NO",
     "lossy_compression": "send the original where the archive still has it",
 }

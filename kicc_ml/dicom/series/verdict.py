@@ -220,6 +220,8 @@ def _list_notes(headers: Sequence[Header], orientation: np.ndarray | None = None
     notes = [plane] if plane in REASONS else []
     if any(header.burned_in for header in headers):
         notes.append("burned_in")
+    elif any(header.text_unstated for header in headers):
+        notes.append("text_unstated")
     if any(header.lossy for header in headers):
         notes.append("lossy_compression")
     return notes

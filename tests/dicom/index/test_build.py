@@ -16,6 +16,8 @@ from kicc_ml.dicom.index import scan
 from kicc_ml.dicom.index.build import index_repository, index_sources
 from kicc_ml.dicom.index.table import make_undated_index_table
 from kicc_ml.dicom.series.reasons import REASONS
+from kicc_ml.prediction.result import has_burned_in_text
+from tests.support.phantom_files import CR_IMAGE, SECONDARY_CAPTURE
 
 Writer = Callable[..., list[Path]]
 ImageWriter = Callable[..., Path]
@@ -316,3 +318,26 @@ def test_radiographs_of_one_uid_that_contradict_each_other_are_refused(tmp_path:
     write_cxr(stored, "one", SOPInstanceUID="1.2.3.9")
     write_cxr(stored, "other", SOPInstanceUID="1.2.3.9", PhotometricInterpretation="MONOCHROME1")
     assert (only(tmp_path).verdict, only(tmp_path).reasons) == ("refused", ("contradicting_copies",))
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "stated", "reasons"),
+    [
+        (SECONDARY_CAPTURE, None, ("text_unstated",)),
+        (SECONDARY_CAPTURE, "", ("text_unstated",)),
+        (SECONDARY_CAPTURE, "UNKNOWN", ("text_unstated",)),
+        (SECONDARY_CAPTURE, "YES", ("burned_in",)),
+        (SECONDARY_CAPTURE, "NO", ()),
+        (CR_IMAGE, None, ()),
+        (CR_IMAGE, "YES", ("burned_in",)),
+    ],
+)
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_radiograph_stored_as_a_secondary_capture_may_hold_text_unless_it_says_no(
+    tmp_path: Path, write_cxr: ImageWriter, sop_class: str, stated: str | None, reasons: tuple[str, ...], cached: bool
+):
+    write_cxr(np.arange(48, dtype=np.uint16).reshape(6, 8), SOPClassUID=sop_class, BurnedInAnnotation=stated)
+    found = [index_repository(tmp_path, tmp_path / "cache.parquet" if cached else None) for _ in range(2)]
+    assert [(one.verdict, one.reasons, has_burned_in_text(one)) for (one,) in found] == [
+        ("usable", reasons, bool(reasons))
+    ] * 2
