@@ -4,6 +4,7 @@ import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -143,6 +144,19 @@ class TestLimits:
         with pytest.raises(UserError, match=r"gives (\d+ bytes of an answer in 0 s|no answer in 0 s)"):
             search_series_uids(connect(serve(answer).url))
 
+    @pytest.mark.parametrize(("scheme", "kind"), [("http", "HTTPConnection"), ("https", "HTTPSConnection")])
+    def test_the_head_of_an_answer_is_limited_with_and_without_encryption(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str, kind: str
+    ):
+        limited: list[object] = []
+        monkeypatch.setattr(transport, "_limit_answer_time", lambda sock: nullcontext(limited.append(sock)))
+        monkeypatch.setattr(getattr(transport, kind), "getresponse", lambda self: "an answer")
+        address = f"{scheme}://pacs.example"
+        pool = transport.open_session(address).get_adapter(address).poolmanager.connection_from_url(address)
+        connection = pool.ConnectionCls("pacs.example")
+        connection.sock = "the socket"
+        assert (connection.getresponse(), limited) == ("an answer", ["the socket"])
+
     def test_an_answer_may_take_longer_the_more_of_it_comes(self, serve: Callable[..., Service], monkeypatch):
         monkeypatch.setattr(transport, "MAX_ANSWER_S", 0.1)
         monkeypatch.setattr(transport, "MIN_BYTES_PER_S", 10)
@@ -196,6 +210,18 @@ class TestPauses:
         search_series_uids(connect(serve(self.busy_once(503, Retry_After=stated)).url))
         assert pauses == [transport.PAUSE_S]
 
+    def test_a_short_pause_that_is_asked_for_makes_the_usual_ones_no_shorter(
+        self, serve: Callable[..., Service], pauses: list[float]
+    ):
+        answers = iter([b"busy", b"busy", b"busy"])
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            body = next(answers, b"[]")
+            say(handler, body, 503, Retry_After="1") if body == b"busy" else say(handler, body)
+
+        search_series_uids(connect(serve(answer).url))
+        assert pauses == [1, 2, 4]
+
     def test_who_asks_for_a_long_pause_is_not_asked_again_and_the_user_told_when(
         self, serve: Callable[..., Service], pauses: list[float]
     ):
@@ -238,6 +264,17 @@ class TestCredentials:
     @pytest.mark.parametrize("host", ["127.0.0.1", "pacs.example, 127.0.0.1", "127.0.0.1:{port}"])
     def test_the_host_it_was_given_for_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
         monkeypatch.setenv(transport.AUTHORIZED_HOST, host.format(port=service.server.server_port))
+        search_series_uids(connect(service.url))
+        assert set(service.authorizations) == {TOKEN}
+
+    @pytest.mark.usefixtures("token")
+    def test_it_goes_before_a_password_of_netrc(
+        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login reader password hunter2\n")
+        (tmp_path / "netrc").chmod(0o600)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        monkeypatch.setenv(transport.AUTHORIZED_HOST, "127.0.0.1")
         search_series_uids(connect(service.url))
         assert set(service.authorizations) == {TOKEN}
 
