@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.cohort.doctor.report import examine
+from kicc_ml.core import locks
 from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.locks import Busy, hold
 from kicc_ml.core.user_folders import get_cache_folder
 from kicc_ml.dicom.index import archives, unpack
 from kicc_ml.dicom.index.archives import MAX_UNUSED_DAYS, unpack_archive
@@ -299,6 +301,24 @@ class TestCache:
         for process in several:
             process.join(120)
         assert [process.exitcode for process in several] == [0, 0, 0]
+
+    def test_it_is_unpacked_while_no_other_process_may(
+        self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
+    ):
+        held: list[bool] = []
+        unpack_one = archives.unpack
+
+        def watch(archive: Path, folder: Path, *others: object) -> None:
+            (lock,) = folder.parent.glob(".*.lock")
+            with pytest.raises(Busy), hold(lock, "it"):
+                pass
+            held.append(True)
+            unpack_one(archive, folder, *others)
+
+        monkeypatch.setattr(archives, "unpack", watch)
+        monkeypatch.setattr(locks, "PATIENCE_S", 0.05)
+        unpack_archive(write(tmp_path / "a.zip", zipped(of(slices["p1"], "seoul/"))))
+        assert held == [True]
 
     def test_a_folder_that_another_process_made_between_two_looks_stays(
         self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
