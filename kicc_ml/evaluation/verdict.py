@@ -58,8 +58,15 @@ def write_verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _name_model(model: str) -> str:
+def name_model(model: str) -> str:
+    """Return how sentences call a model: ``clinical model``, and a model of another name ``model NAME``."""
     return NAMES.get(model, f"model {model}")
+
+
+def format_judgement(found: Mapping[str, str]) -> str:
+    """Format ``verdict`` so that it stands between the names of two models."""
+    words = {"better": "is better than", "worse": "is worse than", "not shown to differ": "is not shown to differ from"}
+    return words.get(found["verdict"], "cannot be compared with")
 
 
 def _find_comparison(
@@ -87,7 +94,7 @@ def _negate_figure(figure: Figure) -> dict[str, Any]:
 
 
 def _describe_discrimination(auroc: Figure, sites: Sequence[Figure], model: str) -> str:
-    who = f"the {_name_model(model)}"
+    who = f"the {name_model(model)}"
     if auroc["value"] is None:
         return f"Whether {who} tells patients apart cannot be judged: {auroc['reason']}."
     these, like = auroc["these_hospitals"], auroc["hospitals_like_these"]
@@ -143,7 +150,7 @@ def _describe_new_hospital(auroc: Figure) -> str:
 
 
 def _describe_comparison(row: Mapping[str, Any] | None, model: str, against: str) -> tuple[str, str]:
-    who, other = f"the {_name_model(model)}", f"the {_name_model(against)}"
+    who, other = f"the {name_model(model)}", f"the {name_model(against)}"
     if row is None or row["low"] is None:
         reason = row.get("reason") if row else ""
         return "cannot be judged", (
@@ -194,7 +201,7 @@ def _warn_of_few_events(brier: Mapping[str, Any]) -> str:
 
 
 def _describe_calibration(scored: Mapping[str, Any], model: str) -> str:
-    who = f"the risks of the {_name_model(model)}"
+    who = f"the risks of the {name_model(model)}"
     question = next(
         (
             question

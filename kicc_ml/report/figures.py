@@ -29,6 +29,12 @@ OTHER_STYLES = ((GREEN, "^"), (PURPLE, "v"), (YELLOW, "P"), (SKY, "X"))
 #: Number of groups of equal size in a calibration plot.
 CALIBRATION_GROUPS = 8
 
+#: Width of a forest plot: its letters can still be read where it is made as narrow as a telephone.
+FOREST_INCHES = 4.8
+
+#: Number of hospitals above which the rows of a forest plot lie closer together, so that it stays on one screen.
+MAX_SPACED_SITES = 8
+
 STYLE: Any = {
     "font.size": 9,
     "font.family": list_font_families(),
@@ -69,7 +75,7 @@ def draw_forest(
         overall: ``auroc`` of the summary by model.
     """
     sites = sorted({site for figures in by_model.values() for site in figures})
-    axes = _make_axes(6.4, 1.3 + 0.3 * (len(sites) + 3))
+    axes = _make_axes(FOREST_INCHES, 1.3 + (0.3 if len(sites) <= MAX_SPACED_SITES else 0.24) * (len(sites) + 3))
     style = assign_styles(list(by_model))
     for shift, (model, figures) in zip(_spread_models(len(by_model)), by_model.items(), strict=True):
         colour, marker = style[model]
@@ -81,14 +87,16 @@ def draw_forest(
             ends = [new["low"], new["high"]]
             axes.plot(ends, [len(sites) + 2 + shift] * 2, color=colour, lw=1.6, ls=(0, (3, 1.5)))
         axes.plot([], [], color=colour, marker=marker, label=escape_for_plot(model.replace("_", " ")))
+    left = _find_left_edge(axes)
     axes.axhline(len(sites) - 0.5, color="black", lw=0.6)
     axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
     counts = next(iter(by_model.values()), {})
     named = [f"{site} ({_format_count(counts.get(site))})" for site in sites]
     _name_rows(axes, [*named, *QUESTION_NAMES.values()])
-    axes.set(xlim=(0, 1.02), xlabel="AUC (95 % interval; no bar: not estimable)")
-    axes.legend(loc="upper center", fontsize=8, frameon=False, bbox_to_anchor=(0.5, 1.0), ncols=4)
-    axes.set_ylim(len(sites) + 2.6, -1.4)
+    axes.set(xlim=(left, 1.02), xlabel="AUC (95 % interval; no bar: not estimable)")
+    columns = 2 if len(by_model) > 2 else max(1, len(by_model))
+    axes.legend(loc="upper center", fontsize=8, frameon=False, bbox_to_anchor=(0.5, 1.0), ncols=columns)
+    axes.set_ylim(len(sites) + 2.6, -0.8 - 0.6 * -(-len(by_model) // columns))
     return _get_figure(axes)
 
 
@@ -186,6 +194,12 @@ def _draw_point(axes: Axes, value: float, interval: Mapping[str, Any], row: floa
     if interval["low"] is not None:
         axes.plot([interval["low"], interval["high"]], [row, row], color=colour, lw=1.6)
     axes.plot(value, row, color=colour, marker=marker, ms=5)
+
+
+def _find_left_edge(axes: Axes) -> float:
+    """Find where an axis of AUC begins: at 0.4, or further left if anything was drawn there."""
+    drawn = [line.get_xdata() for line in axes.lines]
+    return max(0.0, min([0.4, *(float(np.min(ends)) - 0.02 for ends in drawn if np.size(ends))]))
 
 
 def _spread_models(models: int) -> np.ndarray:

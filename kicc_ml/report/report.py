@@ -32,26 +32,30 @@ from kicc_ml.evaluation.text import (
     make_heading,
     make_label,
 )
+from kicc_ml.evaluation.verdict import format_judgement, name_model
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import fill_checklists
 from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
+from kicc_ml.report.segmentation_verdict import write_segmentation_verdict
 from kicc_ml.report.table_one import make_table_one, split_by_width
 
 #: Quantities that are compared with the reference masks: their name in figures, and the maximum of the axis.
 GRADED_QUANTITIES = {"severity_score": ("severity score", 24.0), "percent_involved": ("% of lung involved", 100.0)}
 
-
-#: Parts of the page that a checklist may point to.
+#: Parts of the page, by the name of their link: in the bar of contents, and where a checklist points to.
 SECTION_NAMES = {
     "top": "first page",
+    "verdict": "Verdict",
     "done": "What was done",
     "participants": "Participants",
     "table-1": "Table 1",
     "by-hospital": "By hospital",
+    "segmentation": "Segmentation",
     "outcome": "Outcome",
-    "verdict": "Verdict",
     "subgroups": "Subgroups",
+    "comparisons": "Which model is better",
     "leakage": "Leakage",
+    "severity": "Severity",
     "worst": "Worst and median cases",
     "not-evaluated": "What could not be evaluated",
     "environment": "Environment",
@@ -141,19 +145,22 @@ def render_page(
         "words": make_label,
         "heading": make_heading,
         "p": format_p,
+        "model": name_model,
+        "judgement": format_judgement,
     }
     site_header, site_rows = _make_site_columns(summary)
+    participants, scored = count_participants(cases, predictions), _list_scored_endpoints(predictions)
     return read_template("kicc_ml.report", "report.html.j2", filters).render(
         summary=summary,
         run=run,
-        participants=count_participants(cases, predictions),
+        participants=participants,
+        with_masks=any(row["with masks"] for row in participants),
+        segmentation_verdict=write_segmentation_verdict(summary),
         site_header=site_header,
         site_rows=site_rows,
         regions=list_regions(cases),
-        endpoints=_list_scored_endpoints(predictions),
-        unknown_endpoints=[
-            name for name in list_endpoints(predictions) if name not in _list_scored_endpoints(predictions)
-        ],
+        endpoints=scored,
+        unknown_endpoints=[name for name in list_endpoints(predictions) if name not in scored],
         models=list_models(predictions),
         segmentation_tables=(segmentation.AGREEMENT_METRICS, segmentation.VOLUME_METRICS),
         detection_metrics=segmentation.DETECTION_METRICS,

@@ -82,7 +82,9 @@ def _make_rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str
 
 
 def _format_age(column: Mapping[str, Any]) -> str:
-    return "–" if column["age_mean"] is None else f"{column['age_mean']} ({column['age_min']}–{column['age_max']})"
+    if column["age_mean"] is None:
+        return "–"
+    return f"{column['age_mean']} ({column['age_min']:.3g}–{column['age_max']:.3g})"
 
 
 def _format_share(count: int | None, known: int) -> str:

@@ -10,10 +10,14 @@ from kicc_ml.core.types import Case
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.report.report import ShownCase, write_report
 from kicc_ml.report.worst_cases import encode_jpeg
-from tests.support.result_rows import case_rows, prediction_rows
+from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
 #: Pixels: a desk, and a telephone held upright.
-WIDTHS = (1200, 390)
+WIDTHS = (1440, 390)
+#: Pixels of a common laptop's screen.
+SCREEN_HEIGHT = 900
+#: Of a run on a table.
+TABLE_SETTINGS = "cohort: {_target_: a.catanzaro}\nsplit: {_target_: a.leave_one_site_out}"
 #: Pixels of an A4 page less its margins, at 96 to the inch.
 PRINTED_WIDTH = 687
 
@@ -105,3 +109,79 @@ def test_every_section_of_the_study_is_there(opened):
     headings = opened.locator("h2").all_inner_texts()
     assert {"Verdict", "Participants", "Table 1", "Leakage", "TRIPOD+AI checklist", "CLAIM checklist"} <= set(headings)
     assert "south_99" in opened.inner_text("#not-evaluated")
+
+
+def open_page(browser, page_path: Path):
+    page = browser.new_page(viewport={"width": WIDTHS[0], "height": SCREEN_HEIGHT})
+    page.goto(page_path.as_uri())
+    return page
+
+
+@pytest.fixture(scope="module")
+def table_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run on a table, without images."""
+    summary = summarise(NO_ROWS, prediction_rows()) | {"table_1": study()["table_1"]}
+    summary["leakage"] = study()["leakage"] | {"duplicates": [], "pictures": {}}
+    folder = tmp_path_factory.mktemp("table")
+    return write_report(folder, summary, NO_ROWS, prediction_rows(), {"name": "table", "config": TABLE_SETTINGS})
+
+
+@pytest.mark.parametrize("name", ["report", "table_report"])
+def test_the_first_screen_of_a_desk_holds_verdict_forest_plot_and_calibration(browser, request, name: str):
+    page = open_page(browser, request.getfixturevalue(name))
+    boxes = [page.locator(f"#verdict-1 {part}").bounding_box() for part in (".words", ".forest", ".calibration")]
+    assert all(box["y"] + box["height"] <= SCREEN_HEIGHT for box in boxes), boxes
+    assert boxes[0]["x"] < boxes[1]["x"] < boxes[2]["x"], "side by side"
+    assert boxes[2]["x"] + boxes[2]["width"] > 0.9 * WIDTHS[0], "the width of the window is used"
+    page.close()
+
+
+def test_the_first_screen_of_a_segmentation_holds_its_words_and_figures(browser, tmp_path: Path):
+    summary = summarise(case_rows(), NO_ROWS)
+    page = open_page(browser, write_report(tmp_path, summary, case_rows(), NO_ROWS, {"name": "masks"}))
+    boxes = [
+        page.locator(f"#verdict-segmentation {part}").bounding_box() for part in (".words", ".forest", ".calibration")
+    ]
+    assert all(box["y"] + box["height"] <= SCREEN_HEIGHT for box in boxes), boxes
+    assert page.locator("#verdict-segmentation li").count() >= 3
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["report", "table_report"])
+def test_every_link_leads_to_a_part_of_the_page_and_every_part_is_in_the_contents(browser, request, name: str):
+    page = open_page(browser, request.getfixturevalue(name))
+    targets = page.eval_on_selector_all("a", "links => links.map(a => a.getAttribute('href'))")
+    assert [target for target in targets if page.locator(f"[id='{target[1:]}']").count() != 1] == []
+    contents = page.eval_on_selector_all(".contents a", "links => links.map(a => a.getAttribute('href').slice(1))")
+    assert contents == ["top", *page.eval_on_selector_all("section", "parts => parts.map(part => part.id)")]
+    page.locator(".contents a").last.click()
+    assert page.locator(".contents").bounding_box()["y"] == 0, "it stays at the top"
+    page.close()
+
+
+def test_the_contents_are_not_printed(opened):
+    opened.emulate_media(media="print")
+    assert not opened.locator(".contents").is_visible()
+
+
+def test_a_run_without_images_has_no_part_and_no_column_of_images(browser, table_report: Path):
+    page = open_page(browser, table_report)
+    assert page.locator("#segmentation, #severity, #worst").count() == 0
+    assert "with reference masks" not in page.inner_text("#participants")
+    assert "Images" not in page.inner_text("#leakage")
+    empty = """[...document.querySelectorAll('table')].flatMap(table => {
+        const rows = [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.innerText.trim()));
+        const named = table.tHead ? [...table.tHead.rows[0].cells].map(cell => cell.innerText) : [];
+        return named.filter((_, place) => rows.every(row => ['', '–', '0'].includes(row[place] ?? '–')));
+    })"""
+    assert page.evaluate(empty) == []
+    page.close()
+
+
+def test_a_long_table_scrolls_inside_itself(opened):
+    opened.set_viewport_size({"width": WIDTHS[0], "height": 500})
+    heights = opened.eval_on_selector_all(
+        ".scroll", "parts => parts.map(part => [part.clientHeight, part.scrollHeight])"
+    )
+    assert max(shown for shown, _ in heights) <= 500
+    assert any(whole > shown for shown, whole in heights)

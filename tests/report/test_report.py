@@ -159,12 +159,12 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_former_report_as_it_was(
 @pytest.mark.parametrize(
     ("cases", "predictions", "absent"),
     [
-        (case_rows(), NO_ROWS, "Outcome prediction was not part of this run"),
-        (NO_ROWS, prediction_rows(), "Segmentation was not part of this run"),
-        (NO_ROWS, NO_ROWS, "No case has both a predicted and a reference severity"),
+        (case_rows(), NO_ROWS, "There are no results of outcome:"),
+        (NO_ROWS, prediction_rows(), "There are no results of segmentation, severity:"),
+        (NO_ROWS, NO_ROWS, "There are no results of segmentation, severity, outcome:"),
     ],
 )
-def test_a_section_without_data_says_so(
+def test_one_sentence_says_what_there_are_no_results_of(
     tmp_path: Path, cases: pd.DataFrame, predictions: pd.DataFrame, absent: str
 ) -> None:
     page = write_report(tmp_path, summarise(cases, predictions), cases, predictions, {"name": "run"})
