@@ -102,7 +102,7 @@ def _describe_discrimination(auroc: Figure, sites: Sequence[Figure], model: str)
         return f"{capitalize(_describe_against_chance(these, 'these_hospitals', who))} {_describe_missing_answer(like)}"
     if not like["low"] <= 0.5 <= like["high"]:
         sentence = capitalize(_describe_against_chance(like, "hospitals_like_these", who))
-        return f"{sentence} At these hospitals: {_format_area(these)}."
+        return f"{sentence} At these hospitals it is {round(100 * these['value'])} ({_format_area(these)})."
     own = [site for site in sites if site["value"] is not None]
     if own and all(site["low"] is not None and site["low"] > 0.5 for site in own):
         values = sorted(site["value"] for site in own)
@@ -122,10 +122,10 @@ def _describe_against_chance(figure: Figure, question: str, who: str) -> str:
     if figure["low"] is None:
         return f"{where} {who} has an AUC of {figure['value']:.2f}, without an interval: {figure['reason']}."
     if figure["low"] > 0.5:
-        pairs = round(100 * figure["value"])
         return (
-            f"{where} {who} orders patients better than chance: of a patient with the event and one without, the first "
-            f"has the higher risk in {pairs} of 100 pairs ({_format_area(figure)})."
+            f"{where} {who} orders patients better than chance. Take one patient with the event and one without it, of "
+            f"the same hospital: in about {round(100 * figure['value'])} of 100 such pairs {who} gives the first the "
+            f"higher risk, where chance gives 50 ({_format_area(figure)})."
         )
     if figure["high"] < 0.5:
         return f"{where} {who} orders patients worse than chance ({_format_area(figure)})."
@@ -145,8 +145,15 @@ def _describe_missing_answer(like: Figure) -> str:
 def _describe_new_hospital(auroc: Figure) -> str:
     new = auroc["new_hospital"]
     if new["low"] is None:
-        return f"For a single new hospital no range is given: {new['reason']}."
-    return f"At a single new hospital the AUC may lie anywhere from {format_bounds(new)}."
+        if new["reason"] == auroc["hospitals_like_these"].get("reason"):
+            return "Nor is anything said of a single new hospital."
+        return (
+            f"For a single new hospital no range is given: {new['reason']}. That does not mean that it is like these."
+        )
+    said = f"At a single new hospital the AUC may lie anywhere from {format_bounds(new)}"
+    if new["low"] <= 0.5 <= new["high"]:
+        return f"{said}: there the order may be good, or no better than chance."
+    return f"{said}."
 
 
 def _describe_comparison(row: Mapping[str, Any] | None, model: str, against: str) -> tuple[str, str]:
@@ -170,11 +177,17 @@ def _describe_comparison(row: Mapping[str, Any] | None, model: str, against: str
             f"Whether {who} is better than {other} {where} cannot be judged: the interval holds nearly all that is "
             f"possible ({figure}).{_describe_these_hospitals(row, who)}"
         )
-    room = (
-        f"the data leave room for {who} being worse by up to {max(0, -low):.2f}, or better by up to {max(0, high):.2f}"
+    said = (
+        f"{capitalize(where)} it is not shown which is better, {who} or {other}: of 100 pairs {who} may order up to "
+        f"{_format_pairs(-low)} fewer rightly, or up to {_format_pairs(high)} more ({figure})."
     )
-    said = f"{capitalize(where)} {who} is not shown to differ from {other} ({figure}): {room}."
     return "not shown to differ", said + _describe_these_hospitals(row, who)
+
+
+def _format_pairs(difference: float) -> str:
+    """Format a difference of AUC as pairs of 100, with a decimal if it would otherwise be shown as 0."""
+    pairs = 100 * max(0.0, difference)
+    return f"{pairs:.1f}" if 0 < pairs < 0.5 else f"{pairs:.0f}"
 
 
 def _describe_these_hospitals(row: Mapping[str, Any], who: str) -> str:
@@ -213,10 +226,50 @@ def _describe_calibration(scored: Mapping[str, Any], model: str) -> str:
     if not question:
         return f"{capitalize(who)} cannot be checked for calibration: {_find_unchecked_reason(scored)}."
     slope, ratio = scored["calibration_slope"][question], scored["observed_expected"][question]
-    faults = [*_list_slope_faults(slope), *_list_level_faults(ratio)]
-    figure = f"slope {_format_figure(slope)}, observed / expected {_format_figure(ratio)}"
-    said = " and ".join(faults) if faults else "not shown to be miscalibrated"
-    return f"{capitalize(QUESTION_NAMES[question])} {who} are {said} ({figure})."
+    said = f"{capitalize(QUESTION_NAMES[question])} {_describe_level(ratio, model)} {_describe_slope(slope)}"
+    if question == "these_hospitals":
+        return said
+    these = [scored[name]["these_hospitals"] for name in ("observed_expected", "calibration_slope")]
+    further = [
+        fault
+        for fault, elsewhere in zip(_find_faults(*these), _find_faults(ratio, slope), strict=True)
+        if fault and not elsewhere
+    ]
+    return f"{said} At these very hospitals its risks are {' and '.join(further)}." if further else said
+
+
+def _find_faults(ratio: Figure, slope: Figure) -> tuple[str, str]:
+    """Find what the intervals show to be wrong with level and slope; "" for what they do not."""
+    return (
+        _name_side(ratio, "too high on the whole", "too low on the whole"),
+        _name_side(slope, "too extreme", "too close to the mean"),
+    )
+
+
+def _name_side(figure: Figure, below: str, above: str) -> str:
+    if figure["low"] is None:
+        return ""
+    return below if figure["high"] < 1 else (above if figure["low"] > 1 else "")
+
+
+def _describe_level(ratio: Figure, model: str) -> str:
+    """Describe observed / expected as events per 100 that the model expects."""
+    said = _name_side(ratio, "its risks are too high on the whole", "its risks are too low on the whole")
+    events, low, high = (round(100 * ratio[name]) for name in ("value", "low", "high"))
+    return (
+        f"{events} events happen for every 100 that the {name_model(model)} expects, by the interval {low} to {high}: "
+        f"{said or 'not shown to be too few or too many'} (observed / expected {_format_figure(ratio)})."
+    )
+
+
+def _describe_slope(slope: Figure) -> str:
+    said = _name_side(
+        slope,
+        "Its risks are too extreme: high ones are too high, and low ones too low",
+        "Its risks are too close to the mean: high ones are too low, and low ones too high",
+    )
+    said = said or "That its high and low risks lie too far apart, or too close together, is not shown"
+    return f"{said} (slope {_format_figure(slope)})."
 
 
 def _has_useful_intervals(scored: Mapping[str, Any], question: str) -> bool:
@@ -232,18 +285,6 @@ def _find_unchecked_reason(scored: Mapping[str, Any]) -> str:
     if slope["low"] is None or ratio["low"] is None:
         return str(slope.get("reason") or ratio.get("reason"))
     return f"the slope may be anything from none to ideal ({_format_figure(slope)})"
-
-
-def _list_slope_faults(slope: Mapping[str, Any]) -> list[str]:
-    if slope["high"] < 1:
-        return ["too extreme"]
-    return ["too close to the mean"] if slope["low"] > 1 else []
-
-
-def _list_level_faults(ratio: Mapping[str, Any]) -> list[str]:
-    if ratio["high"] < 1:
-        return ["too high on the whole"]
-    return ["too low on the whole"] if ratio["low"] > 1 else []
 
 
 def _format_figure(figure: Mapping[str, Any]) -> str:

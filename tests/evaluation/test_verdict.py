@@ -62,7 +62,7 @@ def test_better_is_said_only_where_the_paired_interval_excludes_0(low, high, ver
 
 def test_not_shown_to_differ_says_how_much_room_the_data_leave() -> None:
     found = write_verdicts(summary_of(-0.05, 0.10))["death"]
-    assert "worse by up to 0.05, or better by up to 0.10" in found["comparison"]
+    assert "may order up to 5 fewer rightly, or up to 10 more" in found["comparison"]
 
 
 def test_few_events_are_said() -> None:
@@ -79,10 +79,14 @@ def test_a_comparison_stated_the_other_way_round_is_turned() -> None:
 @pytest.mark.parametrize(
     ("slope", "ratio", "says"),
     [
-        ((0.8, 1.2), (0.9, 1.1), "not shown to be miscalibrated"),
+        ((0.8, 1.2), (0.9, 1.1), "not shown to be too few or too many"),
         ((0.3, 0.9), (0.9, 1.1), "too extreme"),
         ((1.1, 1.9), (0.9, 1.1), "too close to the mean"),
-        ((0.3, 0.9), (1.2, 2.0), "too extreme and too low on the whole"),
+        (
+            (0.3, 0.9),
+            (1.2, 2.0),
+            "too low on the whole (observed / expected 1.60, 1.20 to 2.00). Its risks are too extreme",
+        ),
         ((0.8, 1.2), (0.4, 0.9), "too high on the whole"),
         ((-0.5, 2.0), (0.9, 1.1), "cannot be checked"),
     ],
@@ -100,13 +104,16 @@ def test_an_endpoint_of_which_nobody_knows_the_outcome_has_no_verdict() -> None:
 def test_the_headline_speaks_of_hospitals_like_these_and_of_these_where_that_is_not_known() -> None:
     found = write_verdicts(summary_of(0.01, 0.10))["death"]
     assert found["discrimination"].startswith("At hospitals like these the network orders patients better than chance")
-    assert "in 80 of 100 pairs" in found["discrimination"]
+    assert "in about 80 of 100 such pairs" in found["discrimination"]
     assert found["comparison"].startswith("At hospitals like these the network is better than the clinical model")
     two = figure(0.8, 0.7, 0.9, hospitals_like_these=answer(None, None), new_hospital=answer(None, None))
     said = write_verdicts(summary_of(0.01, 0.10, auroc=two))["death"]
     assert said["discrimination"].startswith("At these hospitals the network orders patients better than chance")
     assert said["discrimination"].endswith("Nothing is said of other hospitals: two hospitals.")
-    assert said["new_hospital"] == "For a single new hospital no range is given: two hospitals."
+    assert said["new_hospital"] == "Nor is anything said of a single new hospital."
+    alike = figure(0.8, 0.7, 0.9, new_hospital=answer(None, None, "not shown to differ"))
+    said = write_verdicts(summary_of(0.01, 0.10, auroc=alike))["death"]["new_hospital"]
+    assert said.endswith("no range is given: not shown to differ. That does not mean that it is like these.")
 
 
 def test_never_is_chance_said_where_every_hospitals_own_interval_excludes_it() -> None:
@@ -142,4 +149,25 @@ def test_what_holds_at_these_hospitals_is_said_where_others_leave_it_open() -> N
 def test_calibration_speaks_of_these_hospitals_where_others_leave_everything_open() -> None:
     slope = figure(0.5, 0.4, 0.6, hospitals_like_these=answer(-0.5, 1.5))
     said = write_verdicts(summary_of(-0.05, 0.10, calibration_slope=slope))["death"]["calibration"]
-    assert said.startswith("At these hospitals the risks of the network are too extreme")
+    assert said.startswith("At these hospitals 100 events happen for every 100 that the network expects")
+    assert "too extreme: high ones are too high, and low ones too low" in said
+
+
+def test_what_is_wrong_with_the_risks_at_these_hospitals_is_said_where_others_leave_it_open() -> None:
+    slope = figure(0.9, 0.6, 1.2, these_hospitals=answer(0.5, 0.9))
+    said = write_verdicts(summary_of(-0.05, 0.10, calibration_slope=slope))["death"]["calibration"]
+    assert said.startswith("At hospitals like these")
+    assert said.endswith("At these very hospitals its risks are too extreme.")
+    alike = write_verdicts(summary_of(-0.05, 0.10))["death"]["calibration"]
+    assert "very hospitals" not in alike
+
+
+@pytest.mark.parametrize(("low", "high", "chance"), [(0.42, 0.97, True), (0.55, 0.9, False)])
+def test_a_new_hospital_where_the_model_may_be_no_better_than_chance_is_said(low, high, chance: bool) -> None:
+    auroc = figure(0.8, 0.7, 0.9, new_hospital=answer(low, high))
+    said = write_verdicts(summary_of(0.01, 0.1, auroc=auroc))["death"]["new_hospital"]
+    assert ("no better than chance" in said) == chance
+
+
+def test_a_difference_of_less_than_half_a_pair_is_not_shown_as_none() -> None:
+    assert "up to 0.3 fewer rightly" in write_verdicts(summary_of(-0.003, 0.10))["death"]["comparison"]
