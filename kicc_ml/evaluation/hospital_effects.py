@@ -15,9 +15,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from kicc_ml.evaluation.calibration import (
-    LogisticFit,
     compute_logistic_step,
     compute_logit,
     fit_logistic,
@@ -88,16 +88,34 @@ def compute_observed_expected_effects(rows: BinaryOutcomes) -> Effects:
     return _drop_undefined(Effects(sites, effect_k, variance_k, few_k, "log"))
 
 
-def compute_coefficient_effects(rows: BinaryOutcomes, with_slope: bool) -> Effects:
-    """Compute the calibration slope or intercept of each hospital, with variances from Fisher's information."""
-    design_nk, offset_n = _make_design(rows, with_slope)
-    overall = fit_logistic(design_nk, offset_n, rows.label_n)
+def compute_intercept_effects(rows: BinaryOutcomes) -> Effects:
+    """Compute the calibration intercept of each hospital, with its variance from Fisher's information."""
+    overall = fit_logistic(*_make_intercept_design(rows), rows.label_n)
     if not np.isfinite(overall.coefficient_k).all():
         return _make_empty()
     sites = np.unique(rows.site_n)
-    found = [_compute_coefficient(rows.at(rows.site_n == site), with_slope, overall.coefficient_k) for site in sites]
+    found = [_compute_intercept(rows.at(rows.site_n == site), overall.coefficient_k) for site in sites]
     effect_k, variance_k, few_k = (np.array(column) for column in zip(*found, strict=True))
     return _drop_undefined(Effects(sites, effect_k, variance_k, few_k))
+
+
+def compute_slope_effects(rows: BinaryOutcomes) -> Effects:
+    """Compute the calibration slope of each hospital: one Newton step from the slope of all cases.
+
+    The step is that of the conditional likelihood given the hospital's number of events, in the saddlepoint
+    approximation (half the logarithm of the intercept's information is added: Barndorff-Nielsen, Biometrika
+    1983;70:343). Its score is 0 on average, however few the events, and the information does not depend on who has the
+    event. The usual estimate of a hospital's slope is too large, and its variance is larger where it is. A hospital of
+    one class says nothing about the slope and is absent.
+    """
+    logit_n = compute_logit(rows)
+    overall = fit_logistic(make_slope_design(logit_n), np.zeros_like(logit_n), rows.label_n)
+    if not np.isfinite(overall.coefficient_k).all():
+        return _make_empty()
+    sites = np.unique(rows.site_n)
+    found = [_compute_slope(rows.at(rows.site_n == site), float(overall.coefficient_k[1])) for site in sites]
+    effect_k, variance_k = (np.array(column) for column in zip(*found, strict=True))
+    return _drop_undefined(Effects(sites, effect_k, variance_k, np.ones(sites.size, bool)))
 
 
 def _transform_to_scale(
@@ -125,33 +143,39 @@ def _compute_observed_expected(rows: BinaryOutcomes, ratio: float) -> tuple[floa
     return float(np.log(ratio) + (at - ratio) / ratio if few else np.log(at)), float(variance), few
 
 
-def _compute_coefficient(rows: BinaryOutcomes, with_slope: bool, start_k: np.ndarray) -> tuple[float, float, bool]:
-    """Compute a hospital's last coefficient and variance; with few events, by one Newton step from all hospitals."""
-    design_nk, offset_n = _make_design(rows, with_slope)
+def _compute_intercept(rows: BinaryOutcomes, start_k: np.ndarray) -> tuple[float, float, bool]:
+    """Compute a hospital's intercept and variance; with few events, by one Newton step from that of all hospitals."""
+    design_n1, offset_n = _make_intercept_design(rows)
     events = rows.label_n.sum()
-    own = (
-        fit_logistic(design_nk, offset_n, rows.label_n)
-        if MIN_OWN_VARIANCE_CASES <= events <= rows.label_n.size - MIN_OWN_VARIANCE_CASES
-        else None
-    )
-    if own is not None and np.isfinite(own.coefficient_k).all():
-        return *_select_last(own), False
-    score_nk, information_kk = compute_logistic_step(design_nk, offset_n, rows.label_n, start_k)
-    if np.linalg.cond(information_kk) > 1 / np.finfo(float).eps:  # one patient, say, has no slope
-        return np.nan, np.nan, True
-    covariance_kk = np.linalg.inv(information_kk)
-    stepped_k = start_k + covariance_kk @ score_nk.sum(axis=0)
-    return float(stepped_k[-1]), float(covariance_kk[-1, -1]), True
+    if MIN_OWN_VARIANCE_CASES <= events <= rows.label_n.size - MIN_OWN_VARIANCE_CASES:
+        own = fit_logistic(design_n1, offset_n, rows.label_n)
+        if np.isfinite(own.coefficient_k).all():
+            return float(own.coefficient_k[0]), float(own.covariance_kk[0, 0]), False
+    score_n1, information_11 = compute_logistic_step(design_n1, offset_n, rows.label_n, start_k)
+    return float(start_k[0] + score_n1.sum() / information_11[0, 0]), float(1 / information_11[0, 0]), True
 
 
-def _make_design(rows: BinaryOutcomes, with_slope: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Make design and offset of the logistic model for the slope or for the intercept."""
+def _compute_slope(rows: BinaryOutcomes, slope: float) -> tuple[float, float]:
+    """Compute one step from ``slope`` and its variance; NaN for one class or a single probability."""
     logit_n = compute_logit(rows)
-    return (make_slope_design(logit_n), np.zeros_like(logit_n)) if with_slope else (np.ones((logit_n.size, 1)), logit_n)
+    offset_n = slope * logit_n
+    intercept = fit_logistic(np.ones((logit_n.size, 1)), offset_n, rows.label_n).coefficient_k[0]
+    if rows.one_class_reason or not np.isfinite(intercept):
+        return np.nan, np.nan
+    mean_n = special.expit(intercept + offset_n)
+    share_n = mean_n * (1 - mean_n)
+    whole = share_n.sum()
+    apart_n = logit_n - share_n @ logit_n / whole
+    information = share_n @ apart_n**2
+    if information <= np.finfo(float).eps * (share_n @ logit_n**2):  # one probability for all
+        return np.nan, np.nan
+    score = (rows.label_n - mean_n + share_n / whole * (0.5 - mean_n)) @ apart_n
+    return slope + float(score / information), float(1 / information)
 
 
-def _select_last(fit: LogisticFit) -> tuple[float, float]:
-    return float(fit.coefficient_k[-1]), float(fit.covariance_kk[-1, -1])
+def _make_intercept_design(rows: BinaryOutcomes) -> tuple[np.ndarray, np.ndarray]:
+    logit_n = compute_logit(rows)
+    return np.ones((logit_n.size, 1)), logit_n
 
 
 def _drop_undefined(effects: Effects) -> Effects:

@@ -6,7 +6,6 @@ together. Definitions: :mod:`kicc_ml.evaluation.discrimination`, :mod:`kicc_ml.e
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,9 +41,6 @@ def _compute_brier_effects(rows: BinaryOutcomes) -> Effects:
     return hospital_effects.compute_mean_effects(calibration.compute_squared_error(rows), rows.site_n, "logit", few)
 
 
-_SLOPES = partial(hospital_effects.compute_coefficient_effects, with_slope=True)
-_INTERCEPTS = partial(hospital_effects.compute_coefficient_effects, with_slope=False)
-
 ALL_CASES_METRICS: Mapping[str, Metric] = {
     "auroc_pooled": Metric(discrimination.compute_pooled_auroc, "logit", by_class=True),
     "auprc": Metric(discrimination.compute_average_precision, "logit"),
@@ -53,8 +49,12 @@ ALL_CASES_METRICS: Mapping[str, Metric] = {
     "observed_expected": Metric(
         calibration.compute_observed_expected, "log", hospital_effects.compute_observed_expected_effects
     ),
-    "calibration_slope": Metric(calibration.compute_calibration_slope, "identity", _SLOPES),
-    "calibration_intercept": Metric(calibration.compute_calibration_intercept, "identity", _INTERCEPTS),
+    "calibration_slope": Metric(
+        calibration.compute_calibration_slope, "identity", hospital_effects.compute_slope_effects
+    ),
+    "calibration_intercept": Metric(
+        calibration.compute_calibration_intercept, "identity", hospital_effects.compute_intercept_effects
+    ),
 }
 
 DISCRIMINATION = ("auroc", "auroc_pooled", "auprc")

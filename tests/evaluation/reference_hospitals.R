@@ -33,8 +33,14 @@ brier <- sapply(at_site, summed)
 meta("like_these_brier", qlogis(brier[1, ]), brier[2, ] / (brier[1, ] * (1 - brier[1, ]))^2, plogis)
 meta("like_these_dice", sapply(at_site, function(at) mean(at$dice)), sapply(at_site, function(at) var(at$dice) / nrow(at)))
 tight <- glm.control(epsilon = 1e-14, maxit = 100)
-free <- lapply(at_site, function(at) glm(label ~ qlogis(network), binomial, at, control = tight))
-meta("like_these_slope", sapply(free, function(m) coef(m)[2]), sapply(free, function(m) vcov(m)[2, 2]))
+# slope: one step of the conditional likelihood (saddlepoint) from the slope of all
+common <- coef(glm(label ~ qlogis(network), binomial, rows, control = tight))[2]
+step <- sapply(at_site, function(at) {
+  x <- qlogis(at$network); p <- fitted(glm(label ~ offset(common * x), binomial, at, control = tight))
+  w <- p * (1 - p); x <- x - weighted.mean(x, w); about <- sum(w * x^2)
+  c(common + sum((at$label - p + w / sum(w) * (0.5 - p)) * x) / about, 1 / about)
+})
+meta("like_these_slope", step[1, ], step[2, ])
 large <- lapply(at_site, function(at) glm(label ~ offset(qlogis(network)), binomial, at, control = tight))
 meta("like_these_intercept", sapply(large, coef), sapply(large, vcov))
 ratio <- sum(rows$label) / sum(rows$network) # the variance is that at the ratio of all hospitals

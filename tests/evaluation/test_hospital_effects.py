@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from statsmodels.discrete.conditional_models import ConditionalLogit
 
+from kicc_ml.evaluation.calibration import compute_calibration_slope
 from kicc_ml.evaluation.discrimination import compute_site_pairs
 from kicc_ml.evaluation.hospital_effects import (
     compute_area_effects,
-    compute_coefficient_effects,
+    compute_intercept_effects,
     compute_mean_effects,
     compute_observed_expected_effects,
+    compute_slope_effects,
 )
 from kicc_ml.evaluation.intervals import MIN_OWN_VARIANCE_CASES
 from kicc_ml.evaluation.rows import BinaryOutcomes
@@ -65,7 +68,7 @@ def test_borrowed_variances_do_not_move_with_the_hospitals_own_figure() -> None:
 
 def test_a_hospital_without_an_event_has_an_observed_over_expected_and_an_intercept() -> None:
     rows = hospitals((20, 0, 15, 12))
-    for effects in (compute_observed_expected_effects(rows), compute_coefficient_effects(rows, with_slope=False)):
+    for effects in (compute_observed_expected_effects(rows), compute_intercept_effects(rows)):
         assert list(effects.site_k) == ["h0", "h1", "h2", "h3"]
         assert list(effects.borrowed_k) == [False, True, False, False]
         assert effects.effect_k[1] < effects.effect_k[[0, 2, 3]].min(), "fewer events than expected"
@@ -77,7 +80,7 @@ def test_one_step_from_all_hospitals_finds_an_intercept_near_by() -> None:
     risk = generator.normal(-1.5, 0.8, 1200)
     site = np.repeat([f"h{place:02d}" for place in range(40)], 30)
     rows = BinaryOutcomes((generator.random(1200) < expit(risk)).astype(float), expit(risk), site)
-    found = compute_coefficient_effects(rows, with_slope=False)
+    found = compute_intercept_effects(rows)
     assert found.borrowed_k.any()
     assert np.average(found.effect_k, weights=1 / found.variance_k) == pytest.approx(0, abs=0.2)
 
@@ -106,3 +109,44 @@ def test_hospitals_whose_cases_all_have_one_value_take_part_with_a_borrowed_vari
     effects = compute_mean_effects(value, site)
     assert list(effects.borrowed_k) == [True, True, False, True]
     assert effects.variance_k.min() > 0.01 * effects.variance_k.max()
+
+
+@pytest.mark.parametrize("events", [1, 3, 8, 40])
+def test_the_step_of_a_slope_is_that_of_the_exact_conditional_likelihood(events: int) -> None:
+    """statsmodels goes through every choice of as many events; the package approximates their sum."""
+    generator = np.random.default_rng(events)
+    logit_n = generator.normal(-1.5, 1.2, 400)
+    label_n = (generator.random(400) < expit(logit_n)).astype(float)
+    few_n = np.flatnonzero(label_n == 1)[:events], np.flatnonzero(label_n == 0)[: 6 * events + 6]
+    here_n = np.concatenate(few_n)
+    site_n = np.where(np.isin(np.arange(400), here_n), "few", "rest")
+    rows = BinaryOutcomes(label_n, expit(logit_n), site_n)
+    slope = compute_calibration_slope(rows).value
+    effects = compute_slope_effects(rows)
+    exact = ConditionalLogit(label_n[here_n], logit_n[here_n, None], groups=np.zeros(here_n.size))
+    at = np.array([slope])
+    information = -exact.hessian(at)[0, 0]
+    place = list(effects.site_k).index("few")
+    assert effects.variance_k[place] == pytest.approx(1 / information, rel=0.25)
+    step = effects.effect_k[place] - slope
+    assert step * np.sqrt(information) == pytest.approx(exact.score(at)[0] / np.sqrt(information), abs=0.12)
+
+
+def test_a_hospital_of_one_class_says_nothing_about_the_slope_and_is_absent() -> None:
+    generator = np.random.default_rng(3)
+    logit_n = generator.normal(-1, 1, 120)
+    label_n = (generator.random(120) < expit(logit_n)).astype(float)
+    site_n = np.repeat(["a", "b", "c"], 40)
+    label_n[site_n == "b"] = 0
+    assert list(compute_slope_effects(BinaryOutcomes(label_n, expit(logit_n), site_n)).site_k) == ["a", "c"]
+
+
+def test_slopes_of_hospitals_with_few_events_average_the_true_slope() -> None:
+    generator = np.random.default_rng(4)
+    site_n = np.repeat(np.arange(1500), 40).astype(str)
+    logit_n = generator.normal(-2, 1, site_n.size)
+    label_n = (generator.random(site_n.size) < expit(logit_n)).astype(float)
+    effects = compute_slope_effects(BinaryOutcomes(label_n, expit(logit_n), site_n))
+    spread = effects.effect_k.std() / np.sqrt(effects.effect_k.size)
+    assert effects.effect_k.mean() == pytest.approx(1, abs=4 * spread)
+    assert np.average(effects.effect_k, weights=1 / effects.variance_k) == pytest.approx(1, abs=0.05)

@@ -16,7 +16,7 @@ from kicc_ml.evaluation.comparison import compute_paired_difference, correct_by_
 from kicc_ml.evaluation.decision_curve import compute_decision_curve
 from kicc_ml.evaluation.delong import compute_placements
 from kicc_ml.evaluation.discrimination import compute_average_precision, compute_site_pairs
-from kicc_ml.evaluation.hospital_effects import compute_area_effects, compute_coefficient_effects
+from kicc_ml.evaluation.hospital_effects import compute_area_effects, compute_intercept_effects, compute_slope_effects
 from kicc_ml.evaluation.intervals import Z
 from kicc_ml.evaluation.meta_analysis import Pooled, pool
 from kicc_ml.evaluation.outcome import score_outcome
@@ -70,9 +70,11 @@ def test_slope_intercept_and_brier_are_those_of_rms_and_glm() -> None:
 
 
 def test_the_model_based_variance_of_a_hospitals_slope_and_intercept_is_that_of_glm() -> None:
-    for name, with_slope in (("slope", True), ("intercept", False)):
-        effects = compute_coefficient_effects(BinaryOutcomes(LABEL, NETWORK.probability_n, ONE), with_slope)
-        same(effects.effect_k + np.array([-Z, Z]) * np.sqrt(effects.variance_k), f"{name}_interval")
+    rows = BinaryOutcomes(LABEL, NETWORK.probability_n, ONE)
+    intercepts, slopes = compute_intercept_effects(rows), compute_slope_effects(rows)
+    same(intercepts.effect_k + np.array([-Z, Z]) * np.sqrt(intercepts.variance_k), "intercept_interval")
+    assert 2 * Z * np.sqrt(slopes.variance_k[0]) == pytest.approx(np.ptp(R["slope_interval"]), abs=SAME)
+    assert slopes.effect_k[0] == pytest.approx(np.mean(R["slope_interval"]), rel=0.02), "less the bias of few events"
 
 
 def test_the_smooth_curve_is_rs_lowess() -> None:
