@@ -1,6 +1,7 @@
 """From a hospital's own workbook, foreign names and units, images of one hospital of two, to a report: one command."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,13 @@ import pytest
 from tests.support.commands import finished, train
 from tests.support.consortium import write_patient
 
-COLUMNS = """
-site: Klinik
-patient_id: Fallnummer
-age_years: Alter
-sex: {column: Geschlecht, codes: {männlich: M, weiblich: F}}
-crp_mg_l: {column: CRP, unit: {Heidelberg: mg/dL, Mannheim: mg/L}}
-niv_or_death: {column: NIV oder Tod, codes: {ja: 1, nein: 0}}
-"""
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def read_readme_block(start: str) -> str:
+    """The block of README that begins with ``start``."""
+    [block] = [block for block in README.split("```")[1::2] if block.lstrip("\n").startswith(start)]
+    return block.lstrip("\n")
 
 
 @pytest.mark.slow
@@ -27,14 +27,20 @@ def test_a_workbook_with_foreign_names_and_units_of_two_hospitals_becomes_a_repo
         for number in range(40):
             crp = rng.gamma(3, 25)
             bad = "ja" if crp + rng.normal(0, 10) > 80 else "nein"
-            rows.append([hospital, f"{number:04d}", 65, "weiblich", f"{crp * factor:.1f}".replace(".", ","), bad])
+            value = f"{crp * factor:.1f}".replace(".", ",")
+            rows.append([hospital, f"{number:04d}", 65, "weiblich", "01.03.2020", value, bad])
     root = tmp_path / "consortium"
     root.mkdir()
-    columns = ["Klinik", "Fallnummer", "Alter", "Geschlecht", "CRP", "NIV oder Tod"]
+    columns = ["Klinik", "Fallnummer", "Alter", "Geschlecht", "Aufnahme", "CRP", "NIV oder Tod"]
     pd.DataFrame(rows, columns=columns).to_excel(root / "clinical.xlsx", index=False)
-    (root / "columns.yaml").write_text(COLUMNS, encoding="utf-8")
+    (root / "columns.yaml").write_text(read_readme_block("site: Klinik"), encoding="utf-8")
     write_patient(root, "0001", "Heidelberg")
-    trained = train(root, tmp_path / "run", "experiment=clinical", "cohort.endpoints=[niv_or_death]")
+    [line] = [line for line in README.splitlines() if "train.py" in line and "niv_or_death" in line]
+    script, *typed = shlex.split(line, comments=True)[1:]
+    said = [word for word in typed if word not in ("cohort=repository", "cohort.root=DIR")]
+    assert script == "train.py"
+    assert len(said) == len(typed) - 2, "the support of tests adds these two"
+    trained = train(root, tmp_path / "run", *said)
     assert finished(trained).is_file()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary["outcome"]["niv_or_death"]["clinical"]["auroc"]["value"] > 0.9  # units were brought together
