@@ -67,8 +67,10 @@ def is_full(error: BaseException) -> bool:
 def iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """Iterate over an error and its causes. Libraries such as pydicom replace the system's error by their own."""
     one: BaseException | None = error
-    while one is not None:
+    seen: list[BaseException] = []
+    while one is not None and not any(one is other for other in seen):  # an error may be a cause of its own cause
         yield one
+        seen.append(one)
         one = one.__cause__ or one.__context__
 
 

@@ -200,11 +200,11 @@ class CanonicalCXR:
 
 
 class Canonicald(MapTransform):
-    """Canonical images as a MONAI transform: it takes the output of ``LoadImaged`` and returns plain tensors.
+    """Canonical images as a MONAI transform: it takes a :class:`Volume`, or the output of ``LoadImaged``.
 
     ``canonical`` is a :class:`CanonicalCT` or :class:`CanonicalCXR`; keys in ``mask_keys`` are masks (CT only). Units
-    are read from the metadata key ``units``, else they are ``units``. The canonical affine is stored under
-    ``<key>_affine_ras``.
+    are read from the metadata key ``units``, else they are ``units``. It returns plain tensors; the canonical affine is
+    stored under ``<key>_affine_ras``, and whether the voxel size is known under ``<key>_spacing_known``.
     """
 
     def __init__(
@@ -232,10 +232,13 @@ class Canonicald(MapTransform):
                 canonical = self.canonical(volume)
                 result[key] = canonical.image_cxyz
                 result[f"{key}_affine_ras"] = canonical.affine_ras
+            result[f"{key}_spacing_known"] = volume.spacing_known
         return result
 
     def _volume(self, image: Any) -> Volume:
         """Convert a MetaTensor, with or without a leading channel of one, to a Volume; a flat image gets one slice."""
+        if isinstance(image, Volume):
+            return image
         array = np.asarray(image.as_tensor())
         if array.ndim == 4:
             array = array.reshape(array.shape[1:]) if array.shape[0] == 1 else array[..., 0]

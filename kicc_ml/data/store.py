@@ -31,14 +31,12 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.regions import CHEST, RegionSet
 from kicc_ml.core.types import Case, Series
 from kicc_ml.data.digests import Digests
-from kicc_ml.data.masks import read_masks
 from kicc_ml.data.own_transforms import TransformError
 from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.data.volume_chain import Preparation, describe_preparation, identity_of, prepare
+from kicc_ml.data.volume_chain import Preparation, chain_of, describe_preparation, identity_of
 from kicc_ml.data.volume_check import META, find_damaged_volumes, with_digests
 from kicc_ml.dicom.series.shown_files import name_case_files
-from kicc_ml.dicom.volume.read import read_volume
 
 logger = logging.getLogger(__name__)
 
@@ -181,10 +179,8 @@ def _write(folder: Path, case: Case, canonical: Preparation, regions: RegionSet)
 
 
 def _content(case: Case, canonical: Preparation, regions: RegionSet) -> tuple[dict[str, np.ndarray], dict]:
-    series = case.image(canonical.modality)
-    assert series is not None
-    volume = read_volume(series)
-    result, masks = prepare(canonical, volume, read_masks(case, volume, canonical.modality, regions))
+    prepared = chain_of(canonical).prepare_case(case, regions)
+    result, masks = prepared.image, prepared.masks
     arrays = {
         "image": result.image_cxyz.numpy().astype(np.float16),
         "lesion_index": _sample_lesion(masks.get(regions.lesion)),
@@ -196,7 +192,7 @@ def _content(case: Case, canonical: Preparation, regions: RegionSet) -> tuple[di
         "format": FORMAT_VERSION,
         "affine_ras": result.affine_ras.tolist(),
         "shape": list(result.image_cxyz.shape[1:]),
-        "spacing_known": volume.spacing_known,
+        "spacing_known": prepared.spacing_known,
         "regions": [region for region in regions.names if region in masks],
         "canonical": describe_preparation(canonical),
     }

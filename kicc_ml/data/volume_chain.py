@@ -1,30 +1,45 @@
-"""From a volume to what the store keeps and networks see: canonical, then the user's own transforms."""
+"""From a scan in the repository to what the store keeps and networks see: one ``Compose`` of MONAI.
+
+Its steps read the scan, read its masks, make both canonical, and apply the user's own transforms. A new scan goes
+through the same steps; there it is kept after the first one too, since masks and severity belong on its own grid.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from kicc_ml.core.parts import describe_packages
-from kicc_ml.core.types import Modality, Volume
-from kicc_ml.data.canonical import Canonical, CanonicalCT, CanonicalCXR
-from kicc_ml.data.own_transforms import OwnTransforms, TransformError, allow_missing_keys
+from kicc_ml.core.regions import CHEST, RegionSet
+from kicc_ml.core.types import Case, Modality, Series, Volume
+from kicc_ml.data.canonical import Canonical, CanonicalCT, CanonicalCXR, Canonicald
+from kicc_ml.data.own_transforms import NO_VOLUME_TRANSFORMS, OwnTransforms
+from kicc_ml.data.volume_steps import CanonicalMasksd, OwnStep, ReadMasksd, ReadScand
 
 Masks = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+#: The first step after the scan is read, and the first after its masks are too.
+AFTER_SCAN, AFTER_MASKS = 1, 2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A canonical image with its masks (uint8 0/1 ``[x, y, z]`` by region), and whether its voxel size is known."""
+
+    image: Canonical
+    masks: Mapping[str, np.ndarray]
+    spacing_known: bool
 
 
 @dataclass(frozen=True)
 class VolumeChain:
-    """``canonical``, and after it transforms of MONAI or of the user's own, the same in training and at prediction."""
+    """The steps of one kind of image, the same in training and at prediction."""
 
     canonical: CanonicalCT | CanonicalCXR
-    own: OwnTransforms
+    own: OwnTransforms = NO_VOLUME_TRANSFORMS
 
     def __reduce__(self) -> Any:
         return VolumeChain, (self.canonical, self.own)
@@ -33,48 +48,51 @@ class VolumeChain:
     def modality(self) -> Modality:
         return self.canonical.modality
 
-    def __call__(self, volume: Volume) -> Canonical:
-        """The image as networks see it, without labels."""
-        return self.prepare(volume, {})[0]
+    def steps(self, regions: RegionSet = CHEST) -> Compose:
+        """All steps; ``image`` begins as a :class:`Series`, ``mask``, if there is one, as a :class:`Case`."""
+        return Compose(
+            [
+                ReadScand("image"),
+                ReadMasksd("mask", "image", self.canonical, regions, allow_missing_keys=True),
+                CanonicalMasksd("mask", "image", self.canonical, allow_missing_keys=True),
+                Canonicald("image", self.canonical),
+                *([OwnStep(self.own)] if self.own else []),
+            ]
+        )
 
-    def prepare(self, volume: Volume, masks: Masks) -> tuple[Canonical, dict[str, np.ndarray]]:
-        """Image and masks (uint8 0/1) by name, each mask given as an array ``[x, y, z]`` with its affine.
+    def read(self, series: Series) -> Volume:
+        """A scan on its own grid. Raises UserError if it was refused, or cannot be read."""
+        return _apply(self.steps(), {"image": series}, end=AFTER_SCAN)["image"]
+
+    def __call__(self, volume: Volume) -> Canonical:
+        """A scan as networks see it, without labels."""
+        return _prepared(_apply(self.steps(), {"image": volume}, start=AFTER_SCAN)).image
+
+    def prepare_case(self, case: Case, regions: RegionSet = CHEST) -> Prepared:
+        """The image of a case and its masks, as they are stored.
 
         Raises:
-            TransformError: a transform fails, or leaves several channels or none, or image and mask in two shapes.
+            UserError: the scan was refused, or a file cannot be read.
+            TransformError: a transform of the user's own fails, and would for each further case.
         """
-        first, found = prepare(self.canonical, volume, masks)
-        data: dict[str, Any] = {"image": MetaTensor(first.image_cxyz, affine=torch.from_numpy(first.affine_ras))}
-        if found:
-            stacked = torch.from_numpy(np.stack(list(found.values()))).float()
-            data["mask"] = MetaTensor(stacked, affine=torch.from_numpy(first.affine_ras))
-        image, moved = self._transformed(data)
-        affine_ras = np.asarray(image.affine, float) if isinstance(image, MetaTensor) else first.affine_ras
-        plain = torch.as_tensor(np.asarray(image)).float().contiguous()
-        names = {name: (np.asarray(moved[channel]) > 0.5).astype(np.uint8) for channel, name in enumerate(found)}
-        return Canonical(plain, affine_ras), names
+        return _prepared(_apply(self.steps(regions), {"image": case.image(self.modality), "mask": case}))
 
-    def _transformed(self, data: dict[str, Any]) -> tuple[Any, Any]:
-        done = self.own.keeping_meta(data, self._compose("mask" in data))
-        image = done["image"]
-        if len(image) != 1 or image.ndim != data["image"].ndim:
-            raise TransformError(f"transforms.volume leaves an image of {tuple(image.shape)}; networks see one channel")
-        moved_without_affine = image.shape != data["image"].shape and not isinstance(image, MetaTensor)
-        if moved_without_affine:
-            raise TransformError(
-                "transforms.volume changes the shape of an image without saying where it lies then; keep MONAI's "
-                "MetaTensor, whose affine says it"
-            )
-        return image, done.get("mask")
+    def prepare(self, volume: Volume, masks: Masks) -> Prepared:
+        """The same of a volume that was read, and of masks by name, each an array ``[x, y, z]`` with its affine."""
+        return _prepared(_apply(self.steps(), {"image": volume, "mask": masks}, start=AFTER_MASKS))
 
-    def _compose(self, labelled: bool) -> Compose:
-        return self.own.compose if labelled else self._without_labels
 
-    @cached_property
-    def _without_labels(self) -> Compose:
-        compose = OwnTransforms(self.own.where, self.own.settings).compose
-        allow_missing_keys(compose, "volume", ("image", "mask"))
-        return compose
+def _apply(steps: Compose, data: Mapping[str, Any], start: int = 0, end: int | None = None) -> dict[str, Any]:
+    try:
+        return steps(dict(data), start=start, end=end)
+    except RuntimeError as error:
+        reason = error.__cause__ or error  # MONAI wraps what a step raises
+    raise reason  # not within the handler, where the wrapper would become the context of its own cause
+
+
+def _prepared(done: Mapping[str, Any]) -> Prepared:
+    image = Canonical(done["image"], done["image_affine_ras"])
+    return Prepared(image, done.get("mask", {}), done["image_spacing_known"])
 
 
 Preparation = CanonicalCT | CanonicalCXR | VolumeChain
@@ -85,23 +103,21 @@ def with_own_transforms(canonical: CanonicalCT | CanonicalCXR, own: OwnTransform
     return VolumeChain(canonical, own) if own else canonical
 
 
-def prepare(preparation: Preparation, volume: Volume, masks: Masks) -> tuple[Canonical, dict[str, np.ndarray]]:
-    """Image and masks of a volume, as they are stored."""
-    if isinstance(preparation, VolumeChain):
-        return preparation.prepare(volume, masks)
-    return preparation(volume), preparation.masks(masks, volume)
+def chain_of(preparation: Preparation) -> VolumeChain:
+    """The steps of a canonical volume, without transforms of the user's own where it has none."""
+    return preparation if isinstance(preparation, VolumeChain) else VolumeChain(preparation)
 
 
 def identity_of(preparation: Preparation) -> list[Any]:
-    """What decides what :func:`prepare` gives, as plain values; of foreign transforms the package they are from too."""
-    if not isinstance(preparation, VolumeChain):
-        return [type(preparation).__name__, asdict(preparation)]
-    parts = preparation.own.parts
-    return [*identity_of(preparation.canonical), parts, describe_packages(parts, ())]
+    """What decides what is stored, as plain values; of foreign transforms also version and digest of their package."""
+    chain = chain_of(preparation)
+    canonical = [type(chain.canonical).__name__, asdict(chain.canonical)]
+    parts = chain.own.parts
+    return [*canonical, parts, describe_packages(parts, ())] if parts else canonical
 
 
 def describe_preparation(preparation: Preparation) -> dict[str, Any]:
     """The same for whoever looks at a stored volume."""
-    if not isinstance(preparation, VolumeChain):
-        return {"name": type(preparation).__name__, **asdict(preparation)}
-    return describe_preparation(preparation.canonical) | {"transforms": json.loads(preparation.own.settings)}
+    chain = chain_of(preparation)
+    own = {"transforms": json.loads(chain.own.settings)} if chain.own else {}
+    return {"name": type(chain.canonical).__name__, **asdict(chain.canonical)} | own

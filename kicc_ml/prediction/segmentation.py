@@ -20,9 +20,9 @@ from kicc_ml.core.regions import merge_sides
 from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of
+from kicc_ml.data.volume_chain import chain_of
 from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.series.shown_files import name_series_files
-from kicc_ml.dicom.volume.read import read_volume
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
 from kicc_ml.prediction.segmenters import make_segmenter_in_training
@@ -158,7 +158,7 @@ def predict_one(
     """
     stages = StageTimer()
     with stages("reading"):
-        volume = read_volume(series)
+        volume = chain_of(segmenter.canonical).read(series)
     shape = volume.array.shape
     asked = finish is not None and finish.keeps_probability and "lesion" in segmenter.regions
     probability_xyz = np.zeros(shape, np.float32) if asked else None

@@ -18,9 +18,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1
 
+from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.data.volume_chain import AFTER_SCAN, VolumeChain
 from kicc_ml.dicom.header import parse
-from kicc_ml.dicom.volume.read import RepositoryReader
 
+#: What the store and predictions read by.
+CHAIN = VolumeChain(CanonicalCT())
 RUNS = 7
 SIDE = 512
 UNCOMPRESSED_SLICES = 300
@@ -70,8 +73,7 @@ def write_series(folder: Path, slices: int) -> None:
 
 def ours(folder: Path) -> np.ndarray:
     parse.recent.clear()
-    reader = RepositoryReader()
-    return reader.get_data(reader.read(folder))[0]
+    return CHAIN.steps()({"image": folder}, end=AFTER_SCAN)["image"].array
 
 
 def by_simpleitk(folder: Path) -> np.ndarray:

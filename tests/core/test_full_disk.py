@@ -1,5 +1,6 @@
 """A full disk is told from the number of the operating system, never from words; the device /dev/full is one."""
 
+import errno
 import resource
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from pydicom.uid import CTImageStorage, generate_uid
 from safetensors import SafetensorError
 from torch import nn
 
-from kicc_ml.core.errors import TargetError, find_target_error, is_full
+from kicc_ml.core.errors import TargetError, find_target_error, is_full, iterate_causes
 from kicc_ml.core.files import whole_file, whole_folder
 from kicc_ml.models.fold_checkpoint import FoldCheckpoints, Mark
 from kicc_ml.runs.weights import write_weights
@@ -167,3 +168,11 @@ def test_a_whole_file_or_folder_says_it_and_leaves_nothing(tmp_path: Path, whole
     with pytest.raises(TargetError, match=r"a\.npy cannot be written: No space"):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_a_cause_of_its_own_cause_is_gone_through_once():
+    wrapped = OSError(errno.ENOSPC, "full")
+    wrapper = RuntimeError("a step failed")
+    wrapper.__cause__, wrapped.__context__ = wrapped, wrapper
+    assert list(iterate_causes(wrapped)) == [wrapped, wrapper]
+    assert is_full(wrapper)

@@ -22,7 +22,8 @@ from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
-from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
+from kicc_ml.dicom.series.image_files import make_nifti_series
+from kicc_ml.dicom.volume.read import RepositoryReader, make_radiograph_series
 from tests.support.stored_cases import CANONICAL, folders, make_case, write
 
 
@@ -82,7 +83,7 @@ def test_the_same_content_is_not_prepared_again_whatever_its_name(
     (tmp_path / "there" / "1.nii.gz").rename(tmp_path / "there" / "renamed.nii.gz")
     ct = make_nifti_series(tmp_path / "there" / "renamed.nii.gz", site="b", patient="x", units="hu")
     moved = replace(case, case_id="x", ct=ct, masks={"lesion": tmp_path / "there" / "1" / "lesion.nii.gz"})
-    monkeypatch.setattr(store_module, "read_volume", lambda _: pytest.fail("was read again"))
+    monkeypatch.setattr(RepositoryReader, "read", lambda *_: pytest.fail("was read again"))
     assert store.prepare([moved], CANONICAL) == {}
     assert store.load([moved], CANONICAL)["x"].folder == store.load([case], CANONICAL)["1"].folder
 

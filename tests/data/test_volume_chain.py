@@ -1,7 +1,8 @@
 """What the store keeps after a user's own transforms, and that a new scan is seen alike."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose, LoadImaged
 
+from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Case, Volume
-from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.data.canonical import Canonical, CanonicalCT, Canonicald
 from kicc_ml.data.own_transforms import OwnTransforms, TransformError
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.data.volume_chain import VolumeChain, identity_of, prepare, with_own_transforms
+from kicc_ml.data.volume_chain import Masks, Preparation, VolumeChain, chain_of, identity_of, with_own_transforms
+from kicc_ml.dicom.index.build import index_sources
 from kicc_ml.dicom.series.image_files import make_nifti_series
+from kicc_ml.dicom.volume.read import RepositoryReader, read_volume
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import Grid, even_mm
 
 CANONICAL = CanonicalCT(spacing_mm=(2.0, 2.0, 2.0), window_hu=(-1000.0, 1000.0))
 BRIGHTER = {"_target_": "myLab.transforms.Brightened", "keys": "image", "by": 0.25}
@@ -43,6 +50,12 @@ def volume() -> Volume:
     array = np.full((14, 12, 10), -1000, np.int16)
     array[4:10, 3:10, 2:8] = 0
     return Volume(array, AFFINE, "hu")
+
+
+def prepare(preparation: Preparation, volume: Volume, masks: Masks) -> tuple[Canonical, Mapping[str, np.ndarray]]:
+    """What the store would keep."""
+    prepared = chain_of(preparation).prepare(volume, masks)
+    return prepared.image, prepared.masks
 
 
 def lesion() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -111,3 +124,31 @@ def test_a_chain_that_fails_ends_the_preparation_and_sets_no_case_aside(tmp_path
         VolumeStore(tmp_path / "store").prepare(
             [Case("a", "seoul", "a", ct=series)], chain({**BRIGHTER, "keys": "imgae"})
         )
+
+
+def test_the_steps_give_what_monais_loader_gives_with_the_same_reader(tmp_path: Path):
+    """Of a series of DICOM files, whose voxels the loader copies."""
+    write_series(tmp_path / "seoul", Grid(even_mm(12), rows=24, columns=20, pixel_spacing_mm=(4.0, 4.0)))
+    (series,) = [one for one in index_sources([tmp_path])[0] if one.usable]
+    loaded = Compose(
+        [LoadImaged("image", reader=RepositoryReader(), expanduser=False), Canonicald("image", CANONICAL)]
+    )({"image": series})
+    case = Case("a", "seoul", "a", ct=series)
+    prepared = chain_of(CANONICAL).prepare_case(case)
+    assert torch.equal(prepared.image.image_cxyz, loaded["image"])
+    assert np.array_equal(prepared.image.affine_ras, loaded["image_affine_ras"])
+    assert type(prepared.image.image_cxyz) is torch.Tensor
+
+
+def test_a_refused_scan_keeps_its_reason_through_the_steps(tmp_path: Path):
+    nib.save(nib.Nifti1Image(volume().array, AFFINE), tmp_path / "a_ct.nii.gz")
+    series = make_nifti_series(tmp_path / "a_ct.nii.gz", site="seoul", patient="a", units="hu")
+    refused = replace(series, verdict="refused", reasons=("missing_slice",))
+    with pytest.raises(UserError) as alone:
+        read_volume(refused)
+    for preparation in (CANONICAL, chain(BRIGHTER)):
+        store = VolumeStore(tmp_path / "store")
+        assert store.prepare([Case("a", "seoul", "a", ct=refused)], preparation) == {"a": str(alone.value)}
+        with pytest.raises(UserError) as through:
+            chain_of(preparation).read(refused)
+        assert str(through.value) == str(alone.value)
