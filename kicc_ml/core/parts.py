@@ -7,6 +7,7 @@ ships, and what lies in packages that the user trusts; of libraries, :mod:`kicc_
 import hashlib
 import importlib
 import importlib.metadata
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -21,6 +22,8 @@ from kicc_ml.core.libraries import find_place, is_library, is_part_of_runs
 TARGET, PARTIAL = "_target_", "_partial_"
 #: Under which setting a run says what its parts from elsewhere came from.
 PACKAGES = "packages"
+#: MONAI's transforms that apply one of another package, as arrays or in dictionaries.
+ADAPTER = re.compile(r"monai\.transforms\.(?:[\w.]+\.)?(?:Rand)?(TorchIO|TorchVision)(?:d|D|Dict)?")
 
 
 class NotTrusted(UserError):
@@ -77,11 +80,19 @@ def targets_in(settings: Any) -> Iterator[str]:
     if isinstance(settings, Mapping):
         if TARGET in settings:
             yield str(settings[TARGET])
+            yield from _adapted(settings)
         for value in settings.values():
             yield from targets_in(value)
     elif isinstance(settings, Sequence) and not isinstance(settings, str | bytes):
         for value in settings:
             yield from targets_in(value)
+
+
+def _adapted(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What an adapter of MONAI takes from another package by its name there."""
+    adapter = ADAPTER.fullmatch(str(settings[TARGET]))
+    if adapter and isinstance(settings.get("name"), str):
+        yield f"{adapter[1].lower()}.transforms.{settings['name']}"
 
 
 def build_part(settings: Any, live: Mapping[str, Any] = MappingProxyType({})) -> Any:

@@ -8,7 +8,6 @@ What is random is seeded by the place in the training alone, so that a resumed t
 """
 
 import json
-import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, MapTransform, Randomizable, RandomizableTrait
+from monai.transforms import Compose, MapTransform, RandomizableTrait
 from monai.utils import ensure_tuple
 
 from kicc_ml.core.errors import UserError, iterate_causes
 from kicc_ml.core.parts import build_part
+from kicc_ml.data.shared_generators import SeededHere, seeded_here, shared_states
 
 Data = dict[str, Any]
 #: The images of a patient, of whom outcomes are predicted.
@@ -67,7 +67,7 @@ class OwnTransforms:
             if not callable(one):
                 raise TransformError(f"transforms.{self.where}: {_name(one)} is no transform")
             _refuse_random(one, self.where)
-        return Compose(built)
+        return Compose([seeded_here(one) for one in built])
 
     def __call__(self, data: Data, seed: int, case_id: str) -> Data:
         """What the transforms make of a sample; plain tensors, whatever they carry on their way.
@@ -81,12 +81,12 @@ class OwnTransforms:
 
     def keeping_meta(self, data: Data, compose: Compose, case_id: str = "a volume") -> Data:
         """The same of one of these chains that is seeded, with what MONAI keeps beside the voxels."""
-        before = _global_states()
+        before = shared_states()
         try:
             done = compose(dict(data))
         except Exception as error:  # transforms of others fail in many ways
             raise TransformError(f"transforms.{self.where}: {_reason(error)} (on {case_id})") from error
-        if _global_states() != before:
+        if shared_states() != before:
             raise TransformError(f"transforms.{self.where}: {self._who_draws(data)} {UNSEEDED}")
         self._refuse_two_shapes(data, done)
         return done
@@ -120,9 +120,9 @@ class OwnTransforms:
     def _who_draws(self, data: Data) -> str:
         """The transform that changed what is drawn from everywhere."""
         for one in self._all():
-            before = _global_states()
+            before = shared_states()
             data = one(dict(data))
-            if _global_states() != before:
+            if shared_states() != before:
                 return _name(one)
         return "one of them"
 
@@ -230,7 +230,7 @@ def allow_missing_keys(compose: Compose, where: str, known: Collection[str]) -> 
 def _each(transforms: Sequence[Any]) -> Iterator[Any]:
     """Transforms, and those within a Compose among them."""
     for one in transforms:
-        yield one
+        yield one.transform if isinstance(one, SeededHere) else one
         if isinstance(one, Compose):
             yield from _each(one.transforms)
 
@@ -240,14 +240,6 @@ def _refuse_random(one: Any, where: str) -> None:
         raise TransformError(
             f"transforms.volume: {_name(one)} is random, and volumes are kept; put it in transforms.sample"
         )
-    if isinstance(one, RandomizableTrait) and not isinstance(one, Randomizable):
-        raise TransformError(f"transforms.{where}: {_name(one)} {UNSEEDED}")
-
-
-def _global_states() -> tuple[Any, ...]:
-    """The states of the generators that everybody draws from."""
-    state = np.random.get_state(legacy=False)["state"]
-    return random.getstate(), state["key"].tobytes(), state["pos"], torch.get_rng_state().numpy().tobytes()
 
 
 def _plain(value: Any) -> Any:
@@ -268,7 +260,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _name(one: Callable[..., Any]) -> str:
-    return type(one).__name__
+    return type(one.transform if isinstance(one, SeededHere) else one).__name__
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import RandGaussianNoised
 
+from kicc_ml.core.parts import NotTrusted, describe_packages, refuse_untrusted
 from kicc_ml.data.batches import transformed_images
 from kicc_ml.data.own_transforms import (
     OwnTransforms,
@@ -157,3 +158,38 @@ def test_a_patient_who_lacks_an_image_is_passed_over_and_a_mistyped_name_is_not(
     assert not torch.equal(done["cxr_bcxy"], patient["cxr_bcxy"])
     with pytest.raises(TransformError, match=r"names xcr; there are ct and cxr"):
         transformed_images(patient, own({**noise, "keys": "xcr"}))
+
+
+SPIKE = {"_target_": "monai.transforms.RandTorchIOd", "keys": "image", "name": "RandomSpike"}
+TURN = {"_target_": "monai.transforms.RandTorchIOd", "keys": BOTH, "name": "RandomAffine"}
+
+
+def test_torchio_through_monais_adapter_is_seeded_by_place_and_leaves_the_shared_generators():
+    pytest.importorskip("torchio")
+    chain = own(NOISE, SPIKE, TURN)
+    chain.check(sample(), "a")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = [chain(sample(), seed, "a") for seed in range(3)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(9), np.random.seed(9), random.seed(9)
+    again = [own(NOISE, SPIKE, TURN)(sample(), seed, "a") for seed in range(3)]
+    assert all(torch.equal(one[key], other[key]) for one, other in zip(first, again, strict=True) for key in BOTH)
+    assert len({one["image"].sum().item() for one in first}) == 3
+    assert not torch.equal(first[0]["mask"], sample()["mask"])
+
+
+def test_torchio_is_seeded_within_a_compose_and_refused_of_volumes():
+    pytest.importorskip("torchio")
+    both = {"_target_": "monai.transforms.Compose", "transforms": [FLIP, SPIKE]}
+    done = [own(both)(sample(), 4, "a")["image"] for _ in range(2)]
+    assert torch.equal(*done)
+    with pytest.raises(TransformError, match="RandTorchIOd is random, and volumes are kept"):
+        _ = own(SPIKE, where="volume").compose
+
+
+def test_a_package_behind_an_adapter_is_named_with_that_of_the_adapter():
+    pytest.importorskip("torchio")
+    assert set(describe_packages([SPIKE], ())) == {"monai", "torchio"}
+    with pytest.raises(NotTrusted, match="--trust torchio"):
+        refuse_untrusted([SPIKE], (), ["monai"], describe_packages([SPIKE], ()))
