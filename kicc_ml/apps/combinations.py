@@ -86,14 +86,14 @@ def refuse_several_processes(combinations: Sequence[Combination]) -> None:
 
 
 def write_sweep(
-    combinations: Sequence[Combination], statuses: Mapping[str, int], reasons: Mapping[str, str]
+    combinations: Sequence[Combination], statuses: Mapping[str, int], reasons: Mapping[str, str], file: str = ""
 ) -> pd.DataFrame:
-    """Print the table of all combinations and write it as CSV beside their runs."""
+    """Print the table of all combinations and write it as CSV beside their runs; ``file`` is its name."""
     rows = [_row(one, statuses[one.name], reasons.get(one.name)) for one in combinations]
     reported = sum(status in (0, 3) for status in statuses.values())
     warning = warn_of_selection(reported)
     table = pd.DataFrame(rows).assign(settings_tried=reported)
-    path = combinations[0].place / f"{_name_of_table(combinations)}.csv"
+    path = combinations[0].place / (file or f"{_name_of_table(combinations)}.csv")
     write_table(path, table)
     Console(width=None if sys.stdout.isatty() else 120).print(make_sweep_table(rows, list(combinations[0].values)))
     for name, reason in reasons.items():

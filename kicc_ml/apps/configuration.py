@@ -83,6 +83,7 @@ CALLABLE = frozenset(
         "monai.networks.nets.SegResNet",
         "kicc_ml.models.slice_unet.SliceUNet",
         "kicc_ml.models.outcome.OutcomeNetwork",
+        "kicc_ml.apps.search_study.Search",
         "torch.optim.AdamW",
         "pytorch_lightning.Trainer",
     }

@@ -26,6 +26,7 @@ from kicc_ml.apps.command_line import (
 from kicc_ml.apps.configuration import configuration, fault_of_user, replace_values, report_error
 from kicc_ml.apps.machine import choose_plan
 from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.apps.search import is_search, search
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
@@ -68,9 +69,13 @@ def run_typed(stages: Stages) -> None:
         refuse_several_values(
             line.overrides, f"{command} -m {{typed}} ... runs a whole cross-validation with each of them; "
         )
+        if is_search(line.overrides):
+            raise UserError(f"hparams_search is for several runs: {command} -m ...")
         sys.exit(cross_validate(line.overrides, stages))
     if _names_another_sweeper(line):
         return _hand_to_sweeper(line, stages)
+    if is_search(line.overrides):
+        sys.exit(search(line.overrides, lambda overrides: cross_validate(overrides, stages)))
     combinations = combinations_of([one for one in line.overrides if not _is_sweep_of_folds(one)])
     folds = [fold for one in line.overrides if _is_sweep_of_folds(one) for fold in _folds_in(one)]
     if len(combinations) == 1 and not combinations[0].values:
