@@ -42,13 +42,13 @@ from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.own_transforms import NO_TRANSFORMS, transforms_of
 from kicc_ml.data.store import VolumeStore
-from kicc_ml.models.ema import averaged_weights
+from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, load_best, read_checkpoint, refuse_foreign
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
+from kicc_ml.prediction.lesion_threshold import choose_lesion_threshold
 from kicc_ml.prediction.outcome import fit_inputs, recalibrate
-from kicc_ml.prediction.segmenters import choose_lesion_threshold
 from kicc_ml.runs.cohort_readers import make_cohort_record
 from kicc_ml.runs.folder import (
     FLOW,
@@ -241,7 +241,7 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     return [
         ModelCheckpoint(folder / CHECKPOINTS, filename="best", enable_version_counter=False, **best),
         last_checkpoint(folder / CHECKPOINTS),
-        averaged_weights(AVERAGE_DECAY),
+        AveragedWeights(AVERAGE_DECAY),
         RandomStates(),
         TrainingProgressBar(),
     ]

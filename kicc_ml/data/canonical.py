@@ -28,6 +28,8 @@ MASK_SHARE = 0.5
 #: The number of voxels scaled to 0..1 at a time: a whole CT as float32 would take twice its own size.
 SLAB_VOXELS = 1_000_000
 
+CPU = torch.device("cpu")
+
 #: Largest distance, in voxels, between the corners of the grids of a mask and its image.
 SAME_GRID_VOXELS = 0.1
 
@@ -105,17 +107,18 @@ class CanonicalCT:
     window_hu: tuple[float, float] = (-1024.0, 600.0)
     matrix: tuple[int | None, int | None, int | None] | None = None
 
-    def __call__(self, volume: Volume) -> Canonical:
+    def __call__(self, volume: Volume, device: torch.device = CPU) -> Canonical:
+        """Convert a volume; interpolation runs on ``device``, where the image then lies."""
         grid = self.grid(volume)
         low, high = self.window_hu if volume.units == "hu" else percentile_limits(volume.array)
-        image_cxyz = torch.empty(1, *grid.shape)
+        image_cxyz = torch.empty(1, *grid.shape, device=device)
         thickness = max(1, SLAB_VOXELS * grid.shape[2] // volume.array.size)
         for first in range(0, grid.shape[2], thickness):
             slab = Grid(
                 moved_origin(grid.affine_ras, (0, 0, first)), (*grid.shape[:2], min(thickness, grid.shape[2] - first))
             )
             box = source_box(volume.affine_ras, volume.array.shape, slab.affine_ras, slab.shape)
-            unit_cxyz = torch.from_numpy(scale_to_unit(volume.array[box], low, high))[None]
+            unit_cxyz = torch.from_numpy(scale_to_unit(volume.array[box], low, high))[None].to(device)
             own_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in box])
             image_cxyz[..., first : first + thickness] = resample(
                 unit_cxyz, own_affine_ras, slab.affine_ras, slab.shape, padding="zeros"
@@ -181,8 +184,9 @@ class CanonicalCXR:
     modality: ClassVar[Modality] = "CXR"
     size: int = 128
 
-    def __call__(self, volume: Volume) -> Canonical:
-        unit = torch.from_numpy(scale_by_percentiles(volume.array))[None]
+    def __call__(self, volume: Volume, device: torch.device = CPU) -> Canonical:
+        """Convert a radiograph; interpolation runs on ``device``, where the image then lies."""
+        unit = torch.from_numpy(scale_by_percentiles(volume.array))[None].to(device)
         grid = self.grid(volume)
         image_cxyz = resample(unit, volume.affine_ras, grid.affine_ras, grid.shape, padding="zeros")
         return Canonical(image_cxyz.contiguous(), grid.affine_ras)

@@ -6,16 +6,17 @@ through the same steps; there it is kept after the first one too, since masks an
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from monai.transforms import Compose
 
 from kicc_ml.core.parts import describe_packages
 from kicc_ml.core.regions import CHEST, RegionSet
 from kicc_ml.core.types import Case, Modality, Series, Volume
-from kicc_ml.data.canonical import Canonical, CanonicalCT, CanonicalCXR, Canonicald
+from kicc_ml.data.canonical import CPU, Canonical, CanonicalCT, CanonicalCXR, Canonicald
 from kicc_ml.data.own_transforms import NO_VOLUME_TRANSFORMS, OwnTransforms
 from kicc_ml.data.volume_steps import CanonicalMasksd, OwnStep, ReadMasksd, ReadScand
 
@@ -64,9 +65,10 @@ class VolumeChain:
         """A scan on its own grid. Raises UserError if it was refused, or cannot be read."""
         return _apply(self.steps(), {"image": series}, end=AFTER_SCAN)["image"]
 
-    def __call__(self, volume: Volume) -> Canonical:
-        """A scan as networks see it, without labels."""
-        return _prepared(_apply(self.steps(), {"image": volume}, start=AFTER_SCAN)).image
+    def __call__(self, volume: Volume, device: torch.device = CPU) -> Canonical:
+        """A scan as networks see it, without labels, on ``device``; all steps run on the CPU."""
+        image = _prepared(_apply(self.steps(), {"image": volume}, start=AFTER_SCAN)).image
+        return replace(image, image_cxyz=image.image_cxyz.to(device))
 
     def prepare_case(self, case: Case, regions: RegionSet = CHEST) -> Prepared:
         """The image of a case and its masks, as they are stored.

@@ -118,14 +118,15 @@ class SegmentationTask(Task):
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
         every = range(len(self.regions))
         found_cxyz = predict_by_sliding_window([self.network], batch["image_bcxyz"][0], self.patch_size, every) > 0.5
-        mask_cxyz = batch["mask_bcxyz"][0].cpu() > 0.5
+        mask_cxyz = batch["mask_bcxyz"][0].to(found_cxyz.device) > 0.5
         overlap_c = 2 * (found_cxyz & mask_cxyz).sum((1, 2, 3))
         size_c = found_cxyz.sum((1, 2, 3)) + mask_cxyz.sum((1, 2, 3))
-        self._overlap.append(torch.stack([overlap_c, size_c, batch["mask_known_bc"][0].cpu()], dim=-1))
+        known_c = batch["mask_known_bc"][0].to(found_cxyz.device)
+        self._overlap.append(torch.stack([overlap_c, size_c, known_c], dim=-1))
 
     def on_validation_epoch_end(self) -> None:
         """Compute the mean Dice over cases with reference or predicted voxels; unlabelled cases are left out."""
-        overlap, size, known = torch.stack(self._overlap).double().unbind(-1)
+        overlap, size, known = torch.stack([one.cpu() for one in self._overlap]).double().unbind(-1)
         self._overlap.clear()
         counted = (known > 0) & (size > 0)
         means = {}

@@ -17,9 +17,13 @@ from kicc_ml.core.regions import CHEST, RegionSet, has_sides
 from kicc_ml.core.types import Units, Volume
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.data.volume_chain import Preparation
+from kicc_ml.models.device_memory import place_of_volume
+from kicc_ml.models.precision import device_of
 from kicc_ml.models.sliding_window import TTA_LEFT_RIGHT, MirrorAxes, predict_by_sliding_window, strides_divide
 
 THRESHOLD = 0.5
+#: Of each voxel of a scan, while it is converted: float32 before and after.
+BYTES_TO_CONVERT = 8
 MIN_COMPONENT_SHARE = 0.1  # of the largest piece of lung; the smaller lung of a patient is well above, bowel gas below
 
 #: A smaller volume is segmented whole: finding its lungs first would take as long as it saves.
@@ -33,8 +37,8 @@ LUNG_MARGIN = (11, 11, 3)
 #: their disagreement, so single results need not be stored.
 UNSURE = (0.2, 0.8)
 
-#: The number of voxels of the scan's own grid that are processed at a time.
-SLAB_VOXELS = 200_000
+#: The number of voxels of the scan's own grid that are processed at a time; a GPU is busy only with more.
+SLAB_VOXELS, GPU_SLAB_VOXELS = 200_000, 8_000_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,11 @@ class Segmenter:
         for other in self.companions:
             found_cxyz, found_affine_ras = other._predict_around_lungs(volume, stages)
             found_cxyz = resample(
-                found_cxyz.float(), found_affine_ras, affine_ras, probability_cxyz.shape[1:], padding="zeros"
+                found_cxyz.to(probability_cxyz.device).float(),
+                found_affine_ras,
+                affine_ras,
+                probability_cxyz.shape[1:],
+                padding="zeros",
             )
             probability_cxyz += found_cxyz * (len(other.networks) / total)
         with stages("back to the scan's grid"):
@@ -95,7 +103,7 @@ class Segmenter:
         """Predict the probabilities of the learnt regions, in their order, for a canonical image or a part of it.
 
         Returns:
-            float16 ``[c, x, y, z]``.
+            float16 ``[c, x, y, z]``, where the networks lie unless it is too large for a GPU.
         """
         channels = [self.region_set.names.index(region) for region in self.regions]
         mirror = self.region_set.mirror_channels
@@ -103,7 +111,7 @@ class Segmenter:
             self.networks, image_cxyz, self.patch_size, channels, self.tta_mirrors, mirror
         )
         if "lung" in self.regions:
-            _drop_small_components(found_cxyz[list(self.regions).index("lung")].numpy())
+            _drop_small_components(found_cxyz[list(self.regions).index("lung")])
         return found_cxyz
 
     def _predict_around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
@@ -115,7 +123,8 @@ class Segmenter:
     def _make_canonical_around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
         """Convert a scan to the canonical image (float16) and its affine; a large scan is cut to its lungs."""
         with stages("to the networks' grid"):
-            canonical = self.canonical(volume)
+            device = place_of_volume(BYTES_TO_CONVERT * volume.array.size, device_of(self.networks[0]))
+            canonical = self.canonical(volume, device)
         with stages("lungs"):
             box = self._lung_box(canonical.image_cxyz)
         return canonical.image_cxyz[:, *box].half(), moved_origin(canonical.affine_ras, [axis.start for axis in box])
@@ -128,7 +137,7 @@ class Segmenter:
         halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
         lung = [self.region_set.names.index("lung")]
         found_xyz = predict_by_sliding_window(self.networks[:1], halved_cxyz, self.patch_size, lung)[0] > THRESHOLD
-        return _box_around(drop_small_components(found_xyz.numpy()), whole, self.patch_size)
+        return _box_around(drop_small_components(found_xyz.cpu().numpy()), whole, self.patch_size)
 
     def _on_grid(
         self, probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, kept: Mapping[str, np.ndarray]
@@ -139,7 +148,8 @@ class Segmenter:
         """
         masks = {region: np.zeros(volume.array.shape, bool) for region in self.regions}
         reached = source_box(volume.affine_ras, volume.array.shape, affine_ras, probability_cxyz.shape[1:])
-        thickness = max(1, SLAB_VOXELS // prod(measure_box(reached[1:])))
+        voxels = SLAB_VOXELS if probability_cxyz.device.type == "cpu" else GPU_SLAB_VOXELS
+        thickness = max(1, voxels // prod(measure_box(reached[1:])))
         for first in range(reached[0].start, reached[0].stop, thickness):
             slab = (slice(first, min(first + thickness, reached[0].stop)), *reached[1:])
             near = dict(zip(self.regions, _slab(probability_cxyz, affine_ras, volume, slab), strict=True))
@@ -152,13 +162,13 @@ class Segmenter:
 
 
 def _slab(probability_cxyz: Tensor, affine_ras: np.ndarray, volume: Volume, slab: Box) -> np.ndarray:
-    """Resample probabilities (float32) to a part of the scan's own grid; 0 where nothing was predicted."""
+    """Resample probabilities (float32), where they lie, to a part of the scan's own grid; 0 where there are none."""
     to_affine_ras = moved_origin(volume.affine_ras, [axis.start for axis in slab])
     to_shape = measure_box(slab)
     box = source_box(affine_ras, probability_cxyz.shape[1:], to_affine_ras, to_shape)
     part_cxyz = probability_cxyz[:, *box].float()
     own_affine_ras = moved_origin(affine_ras, [axis.start for axis in box])
-    return resample(part_cxyz, own_affine_ras, to_affine_ras, to_shape, padding="zeros").numpy()
+    return resample(part_cxyz, own_affine_ras, to_affine_ras, to_shape, padding="zeros").cpu().numpy()
 
 
 def decide(
@@ -200,10 +210,11 @@ def drop_small_components(mask_xyz: np.ndarray) -> np.ndarray:
     return (sizes >= max(1, MIN_COMPONENT_SHARE * sizes.max()))[pieces_xyz]
 
 
-def _drop_small_components(probability_xyz: np.ndarray) -> None:
+def _drop_small_components(probability_xyz: Tensor) -> None:
     """Set voxels above ``THRESHOLD`` in small pieces to 0; lower values stay, so that edges can be interpolated."""
-    found_xyz = probability_xyz > THRESHOLD
-    probability_xyz[found_xyz & ~drop_small_components(found_xyz)] = 0
+    found_xyz = (probability_xyz > THRESHOLD).cpu().numpy()
+    shreds_xyz = torch.from_numpy(found_xyz & ~drop_small_components(found_xyz))
+    probability_xyz.masked_fill_(shreds_xyz.to(probability_xyz.device), 0)
 
 
 def _box_around(halved_xyz: np.ndarray, whole: Box, patch_size: Sequence[int]) -> Box:

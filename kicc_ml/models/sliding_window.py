@@ -1,29 +1,24 @@
 """Sliding-window prediction of a volume: probabilities of windows are blended with Gaussian weights."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from functools import partial
+from itertools import product, zip_longest
 from math import gcd, prod
 
 import torch
 from torch import Tensor, nn
 
 from kicc_ml.core.regions import MIRROR_CHANNELS
-from kicc_ml.models.precision import fast_autocast
+from kicc_ml.models.device_memory import PassSize, place_of_volume, voxels_at_once
+from kicc_ml.models.precision import inference_autocast
+from kicc_ml.models.window_blend import WindowBlend
 
 #: The overlap of neighbouring windows as a share of a window; with Gaussian weights, more costs more than it gains.
 #: At least two voxels, so that the last slice of a thin window is inside another window.
 WINDOW_OVERLAP, LEAST_OVERLAP = 0.25, 2
 
-#: Voxels predicted in one pass: five slices around the lungs in 1 mm voxels, a hundred MiB in the networks built here.
-VOXELS_AT_ONCE = 500_000
-
 #: Networks halve the resolution at most this often; window sizes stay divisible as often as the patch size is.
 MOST_HALVINGS = 4
-
-#: Weights decrease from the middle of a window; this share of its size is the standard deviation (as in nnU-Net). The
-#: lowest weight is per axis, because half precision cannot hold smaller ones. MONAI limits their product instead, which
-#: would give all voxels of a thin window the same weight.
-WEIGHT_SIGMA, LEAST_WEIGHT = 0.125, 0.03
 
 MirrorAxes = tuple[int, ...]
 #: The original and its left-right mirror image: networks are trained on both.
@@ -43,38 +38,36 @@ def predict_by_sliding_window(
 ) -> Tensor:
     """Predict the regions at ``channels``: the mean probability over networks and mirror images.
 
-    Windows have the size ``patch_size``, or larger up to ``VOXELS_AT_ONCE`` if that does not change the output of the
-    networks. Only the logits of one pass are held in memory.
+    Windows have the size ``patch_size``, or larger, as far as the device allows, if that does not change the output of
+    the networks. Everything is computed where the networks lie; only the logits of one pass and the sums of one slab of
+    windows are held there.
 
     Args:
         networks: the networks.
-        image_cxyz: the canonical image.
+        image_cxyz: the canonical image, on any device.
         patch_size: the number of voxels of a training patch along x, y, z.
         channels: the channels of the regions.
         tta_mirrors: for each pass of test-time augmentation, the axes (0 = x) along which the volume is mirrored.
         mirror_channels: for each channel, the channel of the same region in a mirrored patient.
 
     Returns:
-        float16 (channel, x, y, z) from 0 to 1.
+        float16 (channel, x, y, z) from 0 to 1: where the networks lie, or on the CPU if it is too large for a GPU.
     """
     shape = image_cxyz.shape[1:]
+    device = next(iter(networks[0].parameters()), image_cxyz).device
     fixed = any(map(depends_on_window, networks))
-    window = tuple(map(int, patch_size)) if fixed else window_size(shape, patch_size)
-    along_x, along_y, along_z = _weights(shape, window)
-    weight_xyz = along_x[:, None, None] * along_y[:, None] * along_z
-    total_cxyz = torch.zeros(len(channels), *shape, dtype=torch.float16)  # the largest tensor of all
-    every_place, at_once = list(_places(shape, window, not fixed)), max(1, VOXELS_AT_ONCE // prod(window))
-    for first in range(0, len(every_place), at_once):
-        places = every_place[first : first + at_once]
-        image_bcxyz = torch.stack([_cut(image_cxyz, place, window) for place in places])
-        probability_bcxyz = (
-            mean_probability(networks, image_bcxyz, tta_mirrors, mirror_channels)[:, channels].float().cpu()
-        )
-        for place, probability_cxyz in zip(places, probability_bcxyz, strict=True):
-            inside = tuple(slice(start, start + size) for start, size in zip(place, window, strict=True))
-            kept = tuple(slice(0, min(size, n - s)) for s, size, n in zip(place, window, shape, strict=True))
-            total_cxyz[:, *inside] += (probability_cxyz * weight_xyz)[:, *kept]
-    return _divide_by_weights(total_cxyz, window, every_place)
+    window = tuple(map(int, patch_size)) if fixed else window_size(shape, patch_size, voxels_at_once(device))
+    image_cxyz = image_cxyz.to(place_of_volume(image_cxyz.nbytes, device))
+    blend = WindowBlend(len(channels), shape, window, _starts(shape, window, not fixed), device)
+    passes = PassSize(window, device)
+    for places, following in _slabs(blend.starts, blend.axis):
+        for some in _in_passes(places, passes):
+            image_bcxyz = torch.stack([_cut(image_cxyz, place, window) for place in some])
+            found_bcxyz = passes.run(partial(mean_probability, networks, image_bcxyz, tta_mirrors, mirror_channels))
+            for place, found_cxyz in zip(some, found_bcxyz[:, channels], strict=True):
+                blend.add(place, found_cxyz)
+        blend.finish_slab(places[0][blend.axis], following)
+    return blend.result_cxyz
 
 
 def mean_probability(
@@ -99,7 +92,7 @@ def mean_probability(
     mean: Tensor | None = None
     for network, mirror_axes in product(networks, tta_mirrors):
         axes = [axis + 2 for axis in mirror_axes]
-        with fast_autocast(device.type):
+        with inference_autocast(device.type):
             logits_bcxyz = network(image_bcxyz.flip(axes) if axes else image_bcxyz)
         probability = (logits_bcxyz.flip(axes) if axes else logits_bcxyz).float().sigmoid()
         probability = probability[:, mirror_channels] if 0 in mirror_axes else probability
@@ -114,8 +107,8 @@ def depends_on_window(network: nn.Module) -> bool:
     return any(isinstance(module, kinds) for module in network.modules())
 
 
-def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, ...]:
-    """Enlarge the patch along each axis to the whole volume while a window stays below ``VOXELS_AT_ONCE``.
+def window_size(shape: Sequence[int], patch_size: Sequence[int], voxels: int) -> tuple[int, ...]:
+    """Enlarge the patch along each axis to the whole volume while a window stays within ``voxels``.
 
     Along z it grows as far as that allows. A network that was trained on a patch size accepts sizes that are divisible
     by the same powers of two.
@@ -123,7 +116,7 @@ def window_size(shape: Sequence[int], patch_size: Sequence[int]) -> tuple[int, .
     window = [int(size) for size in patch_size]
     for axis, (length, step) in enumerate(zip(shape, strides_divide(patch_size), strict=True)):
         whole = -(-int(length) // step) * step
-        room = max(VOXELS_AT_ONCE, prod(window)) * window[axis] // prod(window)
+        room = max(voxels, prod(window)) * window[axis] // prod(window)
         if whole <= room:
             window[axis] = whole
         elif axis == 2:
@@ -136,34 +129,29 @@ def strides_divide(patch_size: Sequence[int]) -> list[int]:
     return [gcd(int(size), 2**MOST_HALVINGS) for size in patch_size]
 
 
-def _weights(shape: Sequence[int], window: Sequence[int]) -> list[Tensor]:
-    """Compute the weights of a window along each axis; equal weights along an axis that one window covers."""
-    along = []
-    for length, size in zip(shape, window, strict=True):
-        away = (torch.arange(size) - (size - 1) / 2) / (WEIGHT_SIGMA * size)
-        along.append(torch.exp(-0.5 * away**2).clamp(min=LEAST_WEIGHT) if size < length else torch.ones(size))
-    return along
-
-
-def _divide_by_weights(total_cxyz: Tensor, window: Sequence[int], places: Sequence[tuple[int, ...]]) -> Tensor:
-    """Divide the weighted sum by the weights, in place. Windows form a grid, so this is done axis by axis."""
-    shape = total_cxyz.shape[1:]
-    for axis, along in enumerate(_weights(shape, window)):
-        sums = torch.zeros(max(place[axis] for place in places) + window[axis])
-        for start in {place[axis] for place in places}:
-            sums[start : start + window[axis]] += along
-        total_cxyz /= sums[: shape[axis]].to(total_cxyz.dtype).view(-1, *[1] * (2 - axis))
-    return total_cxyz
-
-
-def _places(shape: Sequence[int], window: Sequence[int], aligned: bool) -> Iterator[tuple[int, ...]]:
-    """List the first voxels of windows that cover a volume and overlap by at least ``WINDOW_OVERLAP``.
+def _starts(shape: Sequence[int], window: Sequence[int], aligned: bool) -> list[list[int]]:
+    """List, for each axis, the first voxels of windows that cover it and overlap by at least ``WINDOW_OVERLAP``.
 
     With ``aligned``, windows begin at multiples of the network's strides, and the last one extends beyond the volume by
     less than a step: a network with strides gives another result if its input moves by less than a stride.
     """
     steps = strides_divide(window) if aligned else [1, 1, 1]
-    return product(*(window_starts(*axis) for axis in zip(shape, window, steps, strict=True)))
+    return [window_starts(*axis) for axis in zip(shape, window, steps, strict=True)]
+
+
+def _slabs(starts: Sequence[Sequence[int]], axis: int) -> Iterator[tuple[list[tuple[int, ...]], int | None]]:
+    """List the windows of each slab along an axis, with the start of the slab that follows."""
+    for start, following in zip_longest(starts[axis], starts[axis][1:]):
+        within = [[start] if one == axis else firsts for one, firsts in enumerate(starts)]
+        yield list(product(*within)), following
+
+
+def _in_passes(places: Sequence[tuple[int, ...]], passes: PassSize) -> Iterator[Sequence[tuple[int, ...]]]:
+    """Divide windows into passes, whose size may change after each."""
+    first = 0
+    while first < len(places):
+        yield (some := places[first : first + passes.windows])
+        first += len(some)
 
 
 def window_starts(length: int, size: int, step: int) -> list[int]:

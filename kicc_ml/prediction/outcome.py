@@ -1,6 +1,7 @@
 """Outcome probabilities of the held-out patients of a fold, by its network and by the baselines."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -127,13 +128,14 @@ def network_predictions(network: nn.Module, data: PatientDataModule, cases: Sequ
 def outcome_probabilities(network: nn.Module, data: PatientDataModule, cases: Sequence[Case]) -> np.ndarray:
     """Compute (case, endpoint) probabilities of a fold's network; log odds are averaged over the images of a case.
 
-    The computation runs on the device of the network.
+    The computation runs on the device of the network, in the precision of its training if that was in this process.
     """
     network.eval()
     placed = [(place, view) for place, case in enumerate(cases) for view in _readable_views(case, data)]
     batches = loader(data.dataset([view for _, view in placed]), data.batch_size, data.num_workers) if cases else ()
     device = device_of(network)
-    odds_ve = [network(move_data_to_device(batch, device)).float().cpu().numpy() for batch in batches]
+    with data.trainer.precision_plugin.forward_context() if data.trainer else nullcontext():
+        odds_ve = [network(move_data_to_device(batch, device)).float().cpu().numpy() for batch in batches]
     total_be, place_v = np.zeros((len(cases), len(data.endpoints))), np.array([place for place, _ in placed], int)
     np.add.at(total_be, place_v, np.concatenate([total_be[:0], *odds_ve]))
     return expit(total_be / np.bincount(place_v, minlength=len(cases))[:, None])

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kicc_ml.models.ema import averaged_weights
+from kicc_ml.models.ema import AveragedWeights
 
 DECAY = 0.9
 
@@ -40,7 +40,7 @@ def trained(steps: int, *callbacks: pl.Callback, ckpt_path: Path | None = None) 
         ("enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
     )
     quiet |= {"logger": False, "enable_checkpointing": bool(callbacks)}
-    trainer = pl.Trainer(accelerator="cpu", max_steps=steps, callbacks=[averaged_weights(DECAY), *callbacks], **quiet)
+    trainer = pl.Trainer(accelerator="cpu", max_steps=steps, callbacks=[AveragedWeights(DECAY), *callbacks], **quiet)
     torch.manual_seed(0)
     trainer.fit(task, DataLoader(torch.randn(10, 1), batch_size=1), ckpt_path=ckpt_path, weights_only=True)
     return task

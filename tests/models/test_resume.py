@@ -23,7 +23,7 @@ from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.own_transforms import transforms_of
 from kicc_ml.models import resume
-from kicc_ml.models.ema import averaged_weights
+from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.models.segmentation import SegmentationTask
 from tests.support.patch_batches import patches
@@ -77,7 +77,7 @@ def train(
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[
-            averaged_weights(0.9),
+            AveragedWeights(0.9),
             RandomStates(),
             ModelCheckpoint(folder, "{step}", save_top_k=-1, every_n_train_steps=1),
             ModelCheckpoint(folder, "{epoch}-end", save_top_k=-1, save_on_train_epoch_end=True),

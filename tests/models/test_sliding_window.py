@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kicc_ml.core.regions import REGIONS
+from kicc_ml.models import device_memory
 from kicc_ml.models import sliding_window as windows
 from kicc_ml.models.sliding_window import (
     TTA_LEFT_RIGHT,
@@ -34,7 +35,7 @@ class Grey(nn.Module):
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "VOXELS_AT_ONCE", 2 * 8 * 8 * 4)
+    monkeypatch.setattr(device_memory, "VOXELS_AT_ONCE", 2 * 8 * 8 * 4)
 
 
 @pytest.mark.parametrize("shape", [(19, 14, 9), (8, 8, 4), (33, 8, 5)])
@@ -45,13 +46,13 @@ def test_windows_of_a_voxelwise_network_blend_to_what_it_says_of_the_whole(
     network = Grey()
     found = predict_by_sliding_window([network], image, (8, 8, 4), EVERY, TTA_LEFT_RIGHT)
     torch.testing.assert_close(found.float(), image.expand(len(REGIONS), -1, -1, -1), rtol=0, atol=4e-3)
-    assert all(prod(seen) <= windows.VOXELS_AT_ONCE for seen in network.shapes)
+    assert all(prod(seen) <= device_memory.VOXELS_AT_ONCE for seen in network.shapes)
 
 
 def test_several_windows_go_through_the_network_at_once_within_the_limit(small_windows: None):
     network = Grey()
     predict_by_sliding_window([network], torch.rand(1, 20, 20, 4), (8, 8, 4), EVERY)
-    assert max(prod(seen) for seen in network.shapes) == windows.VOXELS_AT_ONCE
+    assert max(prod(seen) for seen in network.shapes) == device_memory.VOXELS_AT_ONCE
     assert max(seen[0] for seen in network.shapes) == 2
 
 
@@ -65,11 +66,8 @@ def test_a_volume_smaller_than_the_window_keeps_its_own_size():
 
 
 @pytest.mark.parametrize(("shape", "window"), [((180, 150, 75), (192, 160, 8)), ((60, 60, 10), (64, 64, 10))])
-def test_a_window_grows_to_the_volume_while_memory_allows(
-    shape: tuple[int, ...], window: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(windows, "VOXELS_AT_ONCE", 192 * 160 * 8)
-    assert window_size(shape, (192, 192, 2 if window[2] == 10 else 4)) == window
+def test_a_window_grows_to_the_volume_while_memory_allows(shape: tuple[int, ...], window: tuple[int, ...]):
+    assert window_size(shape, (192, 192, 2 if window[2] == 10 else 4), 192 * 160 * 8) == window
 
 
 @pytest.mark.parametrize(("norm", "sizes"), [(nn.InstanceNorm3d, {(16, 16, 8)}), (nn.BatchNorm3d, {(32, 32, 24)})])

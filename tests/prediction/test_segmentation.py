@@ -23,9 +23,10 @@ from kicc_ml.data.mask_file import read_mask
 from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series
 from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.pictures.case_picture import draw_case_picture
+from kicc_ml.prediction.lesion_threshold import choose_lesion_threshold
 from kicc_ml.prediction.result import Result
 from kicc_ml.prediction.segmentation import grade_severity, predict_series, read_seconds, read_severity, write_case
-from kicc_ml.prediction.segmenters import choose_lesion_threshold, make_segmenter
+from kicc_ml.prediction.segmenters import make_segmenter
 from kicc_ml.runs.folder import About, Fold
 from kicc_ml.runs.settings import parse_settings
 from tests.support.grey_value_network import LEFT, LESION, RIGHT, SOFT, WINDOW, ByValue, phantom_ras, segmenter

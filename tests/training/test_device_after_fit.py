@@ -1,25 +1,30 @@
 """A network stays where it was trained: what follows the training runs there, and not on the processor."""
 
 import csv
-from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from kicc_ml.apps import train as script
 from kicc_ml.apps.configuration import configuration
+from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.segmenter import Segmenter
+from kicc_ml.prediction.lesion_threshold import LESION_THRESHOLDS, choose_lesion_threshold
 from kicc_ml.prediction.outcome import outcome_probabilities
+from kicc_ml.runs.folder import About
 from kicc_ml.synthetic.repository import synthesize
+from tests.support.fake_gpu import FakeGpu
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on checkpoints and workers
 
@@ -111,11 +116,33 @@ def test_a_recalibration_is_kept_where_the_network_lies():
     assert network.intercept_e.device.type == network.slope_e.device.type == "meta"
 
 
-def test_scans_are_segmented_where_the_network_lies(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("kicc_ml.models.sliding_window.fast_autocast", lambda _: nullcontext())  # meta has none
+def test_scans_are_segmented_where_the_network_lies():
     network = nn.Conv3d(1, 5, 1).to("meta")
     devices = reached_with(network)
     segmenter = Segmenter([network], CanonicalCT(), (8, 8, 8), ("lesion",), "hu", True, 0.5)
     with pytest.raises(Reached):
         segmenter.probabilities(torch.zeros(1, 8, 8, 8))
     assert devices == ["meta"]
+
+
+def test_the_lesion_threshold_is_counted_where_the_network_lies():
+    mask_bcxyz = torch.ones(1, len(REGIONS), 8, 8, 8)
+    batch = {"image_bcxyz": torch.rand(1, 1, 8, 8, 8), "mask_bcxyz": mask_bcxyz}
+    data = SimpleNamespace(canonical=CanonicalCT(), patch_size=(8, 8, 8), val_dataloader=lambda: [batch])
+    network = nn.Conv3d(1, len(REGIONS), 1).to("meta")
+    with FakeGpu() as gpu:
+        choose_lesion_threshold(network, About(sizes={}, sites=()), data)  # type: ignore[arg-type]
+    assert gpu.left == [8 * 2 * len(LESION_THRESHOLDS)]  # the counts alone
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)])
+def test_patients_are_predicted_in_the_precision_of_the_training(precision: str, dtype: torch.dtype, tmp_path: Path):
+    cases = [Case(f"seoul_{n}", "seoul", str(n), clinical={"age_years": 50.0 + n}) for n in range(4)]
+    data = PatientDataModule(cases, Split("seoul", (), (), (), {}), VolumeStore(tmp_path), endpoints=("icu",))
+    data.features = ("age_years",)
+    data.trainer = pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
+    network = OutcomeNetwork(1, 1, ct=False, cxr=False, width=8)
+    seen: list[torch.dtype] = []
+    network.clinical.body[0].register_forward_hook(lambda *given: seen.append(given[-1].dtype))
+    outcome_probabilities(network, data, cases)
+    assert set(seen) == {dtype}
