@@ -44,6 +44,7 @@ from kicc_ml.data.own_transforms import NO_TRANSFORMS, transforms_of
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, load_best, read_checkpoint, refuse_foreign
+from kicc_ml.models.gpu import allow_tensor_cores, arrange_for_gpu
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
@@ -160,6 +161,8 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
         plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
         **strategy_in(environment, cfg.trainer),
     )
+    allow_tensor_cores(trainer.strategy.root_device)
+    arrange_for_gpu(network, trainer.strategy.root_device)
     say(f"fold {data.split.fold}: {describe_training(plain(cfg), trainer)}", to_stderr=True)
     trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from kicc_ml.core.regions import MIRROR_CHANNELS, REGIONS
+from kicc_ml.data.transfer import send
 
 
 def pack(mask_cxyz: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def exchange_sides(bits_bxyz: torch.Tensor, mirror_channels: Sequence[int] = MIR
     exchanged = [
         _pack_bits([(bits >> channel) & 1 for channel in mirror_channels]) for bits in range(1 << len(mirror_channels))
     ]
-    table = torch.tensor(exchanged, dtype=torch.uint8, device=bits_bxyz.device)
+    table = send(torch.tensor(exchanged, dtype=torch.uint8), bits_bxyz.device)
     return table.index_select(0, bits_bxyz.reshape(-1).int()).view_as(bits_bxyz)
 
 

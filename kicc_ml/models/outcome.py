@@ -9,7 +9,7 @@ from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from kicc_ml.models.schedule import decayed
-from kicc_ml.models.task import Loss, Task, refuse_not_finite
+from kicc_ml.models.task import Loss, Task
 
 
 class ClinicalEncoder(nn.Module):
@@ -201,6 +201,6 @@ class OutcomeTask(Task):
         logits_be = self(batch).float()
         loss = self.loss(logits_be, batch["endpoints_be"], batch["endpoints_known_be"].float())
         if self.training:
-            refuse_not_finite(loss, batch["case_id"])
+            self.check_loss(loss, batch["case_id"])
         self.log(name, loss, prog_bar=True, batch_size=len(logits_be))
         return loss

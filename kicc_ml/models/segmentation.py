@@ -10,7 +10,7 @@ from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.precision import fast_autocast
 from kicc_ml.models.schedule import decayed
 from kicc_ml.models.sliding_window import predict_by_sliding_window
-from kicc_ml.models.task import Loss, Task, refuse_not_finite
+from kicc_ml.models.task import Loss, Task
 
 #: Keeps the Dice of an empty reference finite; about one voxel, so a single false positive voxel still costs.
 DICE_SMOOTHING = 1.0
@@ -110,8 +110,8 @@ class SegmentationTask(Task):
         with fast_autocast(self.device.type):
             logits = one_tensor(self(image_bcxyz))
         loss = training_loss(logits, mask_bcxyz, known_bc, self.loss)
-        if not torch.isfinite(loss):
-            refuse_not_finite(loss, _culprits(logits, batch))
+        on_cpu = loss.device.type == "cpu"
+        self.check_loss(loss, _culprits(logits, batch) if on_cpu and not torch.isfinite(loss) else batch["case_id"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(logits))
         return loss
 

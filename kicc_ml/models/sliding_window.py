@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kicc_ml.core.regions import MIRROR_CHANNELS
+from kicc_ml.data.transfer import take_channels
 from kicc_ml.models.device_memory import PassSize, place_of_volume, voxels_at_once
 from kicc_ml.models.precision import inference_autocast
 from kicc_ml.models.window_blend import WindowBlend
@@ -64,7 +65,7 @@ def predict_by_sliding_window(
         for some in _in_passes(places, passes):
             image_bcxyz = torch.stack([_cut(image_cxyz, place, window) for place in some])
             found_bcxyz = passes.run(partial(mean_probability, networks, image_bcxyz, tta_mirrors, mirror_channels))
-            for place, found_cxyz in zip(some, found_bcxyz[:, channels], strict=True):
+            for place, found_cxyz in zip(some, take_channels(found_bcxyz, channels), strict=True):
                 blend.add(place, found_cxyz)
         blend.finish_slab(places[0][blend.axis], following)
     return blend.result_cxyz
@@ -95,7 +96,7 @@ def mean_probability(
         with inference_autocast(device.type):
             logits_bcxyz = network(image_bcxyz.flip(axes) if axes else image_bcxyz)
         probability = (logits_bcxyz.flip(axes) if axes else logits_bcxyz).float().sigmoid()
-        probability = probability[:, mirror_channels] if 0 in mirror_axes else probability
+        probability = take_channels(probability, mirror_channels) if 0 in mirror_axes else probability
         mean = probability if mean is None else mean.add_(probability)
     assert mean is not None
     return mean.div_(len(networks) * len(tta_mirrors))

@@ -49,6 +49,7 @@ class Task(pl.LightningModule):
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.schedule = schedule
+        self._unread: tuple[Tensor, Sequence[str]] | None = None
         self.configure_models(network)
         self.configure_losses(loss)
         self.configure_metrics()
@@ -68,6 +69,29 @@ class Task(pl.LightningModule):
         """The optimizer and what its learning rate follows."""
         return _scheduled(_optimizer(self), self)
 
+    def check_loss(self, loss: Tensor, case_ids: Sequence[str]) -> None:
+        """Raise LossIsNotFinite, with the cases that it came from, for a loss that is no number.
+
+        Off the CPU it is raised at the next step, or before a checkpoint is written: to read a loss, the process would
+        have to wait for the step that it belongs to.
+        """
+        if loss.device.type == "cpu":
+            return refuse_not_finite(loss, case_ids)
+        self.check_last_loss()
+        self._unread = (loss.detach(), case_ids)
+
+    def check_last_loss(self) -> None:
+        """Raise LossIsNotFinite if the last loss, which was not read yet, is no number."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            refuse_not_finite(*unread)
+
+    def on_train_epoch_end(self) -> None:
+        self.check_last_loss()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.check_last_loss()
+
 
 def refuse_not_finite(loss: Tensor, case_ids: Sequence[str]) -> None:
     """Raises LossIsNotFinite, with the cases that it came from, where a loss is no number."""
@@ -80,9 +104,16 @@ def refuse_not_finite(loss: Tensor, case_ids: Sequence[str]) -> None:
 
 def _optimizer(task: Task) -> torch.optim.Optimizer:
     stated = task.optimizer.keywords if isinstance(task.optimizer, partial) else {}
-    offered = {"lr": task.learning_rate, "weight_decay": task.weight_decay}
+    offered: dict[str, Any] = {"lr": task.learning_rate, "weight_decay": task.weight_decay}
+    if task.device.type == "cuda" and not _is_clipped(task):
+        offered["fused"] = True  # one kernel for all weights
     taken = {name: value for name, value in offered.items() if name in _parameters(task.optimizer)}
     return task.optimizer(task.parameters(), **{name: value for name, value in taken.items() if name not in stated})
+
+
+def _is_clipped(task: Task) -> bool:
+    """Tell whether gradients are clipped, which Lightning refuses for fused optimizers in mixed precision."""
+    return task._trainer is not None and bool(task._trainer.gradient_clip_val)
 
 
 def _scheduled(optimizer: torch.optim.Optimizer, task: Task) -> OptimizerLRSchedulerConfig:

@@ -1,6 +1,10 @@
 """The progress bar of a training in the terminal."""
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+
+#: On a GPU the values beside the bar change every so many steps: to show one, the process waits for the GPU.
+METRICS_EVERY = 20
 
 
 class TrainingProgressBar(RichProgressBar):
@@ -11,3 +15,7 @@ class TrainingProgressBar(RichProgressBar):
             return super()._get_train_description(current_epoch)
         # as wide as the validation bar, so that neither moves when they alternate
         return f"Epoch {current_epoch}".ljust(len(self.validation_description))
+
+    def _update_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if pl_module.device.type == "cpu" or trainer.global_step % METRICS_EVERY == 0:
+            super()._update_metrics(trainer, pl_module)

@@ -7,14 +7,18 @@ products for any width of the blur.
 import torch
 import torch.nn.functional as F
 
+from kicc_ml.data.transfer import send
 
-def index_chosen(chosen_b: torch.Tensor) -> slice | list[int]:
-    """Index the chosen samples of a batch; if all are chosen, return a slice, which copies nothing."""
-    return slice(None) if chosen_b.all() else chosen_b.nonzero().flatten().tolist()
+
+def index_chosen(chosen_b: torch.Tensor, device: torch.device) -> slice | torch.Tensor:
+    """Index the chosen samples of a batch on a device; if all are chosen, return a slice, which copies nothing."""
+    return slice(None) if chosen_b.all() else send(chosen_b.nonzero().flatten(), device)
 
 
 def add_noise(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, seed_b: torch.Tensor) -> None:
     """Add Gaussian noise in place. Each sample has its own seed, so its noise does not depend on the batch."""
+    if not sigma_b.any():
+        return
     generator = torch.Generator(image_bxyz.device)
     for sample in sigma_b.nonzero().flatten().tolist():
         generator.manual_seed(int(seed_b[sample]))
@@ -30,10 +34,10 @@ def smooth(image_bxyz: torch.Tensor, sigma_b: torch.Tensor, zoom_b: torch.Tensor
     chosen_b = (sigma_b > 0) | (zoom_b < 1)
     if not chosen_b.any():
         return
-    chosen = index_chosen(chosen_b)
-    drawn = list(zip(sigma_b[chosen].tolist(), zoom_b[chosen].tolist(), strict=True))
+    chosen = index_chosen(chosen_b, image_bxyz.device)
+    drawn = list(zip(sigma_b[chosen_b].tolist(), zoom_b[chosen_b].tolist(), strict=True))
     x, y, z = (
-        torch.stack([_smoothing_matrix(size, sigma, zoom) for sigma, zoom in drawn]).to(image_bxyz)
+        send(torch.stack([_smoothing_matrix(size, sigma, zoom) for sigma, zoom in drawn]), image_bxyz.device)
         for size in image_bxyz.shape[1:]
     )
     part = image_bxyz[chosen]
@@ -72,4 +76,4 @@ def apply_gamma(image_bxyz: torch.Tensor, gamma_b: torch.Tensor) -> None:
 
 
 def _per_sample(values_b: torch.Tensor, image_bxyz: torch.Tensor) -> torch.Tensor:
-    return values_b.to(image_bxyz).view(-1, 1, 1, 1)
+    return send(values_b.to(image_bxyz.dtype), image_bxyz.device).view(-1, 1, 1, 1)

@@ -17,6 +17,7 @@ from kicc_ml.core.regions import MIRROR_CHANNELS
 from kicc_ml.data.augment.geometry import source_voxels
 from kicc_ml.data.augment.intensity import add_noise, apply_gamma, change_brightness_contrast, index_chosen, smooth
 from kicc_ml.data.region_bits import exchange_sides
+from kicc_ml.data.transfer import send, take_channels
 
 #: Seeds of the noise, one per sample, are below 2**31, which every generator accepts.
 SEED_LIMIT = 2**31 - 1
@@ -147,13 +148,13 @@ def _augment(
     """Augment in place; steps that change no sample are skipped."""
     moved_b = (parameters.index_map_b33 != torch.eye(3)).flatten(1).any(dim=1)
     if moved_b.any():
-        moved = index_chosen(moved_b)
-        source = source_voxels(parameters.index_map_b33[moved].to(image_bxyz.device), image_bxyz.shape[1:])
+        moved, device = index_chosen(moved_b, image_bxyz.device), image_bxyz.device
+        source = source_voxels(send(parameters.index_map_b33[moved_b], device), image_bxyz.shape[1:])
         image_bxyz[moved] = source.linear(image_bxyz[moved])
         if bits_bxyz is not None:
             bits_bxyz[moved] = source.nearest(bits_bxyz[moved])
     if bits_bxyz is not None and parameters.swap_sides_b.any():
-        swapped = index_chosen(parameters.swap_sides_b)
+        swapped = index_chosen(parameters.swap_sides_b, bits_bxyz.device)
         bits_bxyz[swapped] = exchange_sides(bits_bxyz[swapped], mirror_channels)
     add_noise(image_bxyz, parameters.noise_sigma_b, parameters.noise_seed_b)
     smooth(image_bxyz, parameters.blur_sigma_b, parameters.low_resolution_b)
@@ -165,7 +166,8 @@ def swap_known_sides(
     known_bc: torch.Tensor, parameters: AugmentParameters, mirror_channels: Sequence[int] = MIRROR_CHANNELS
 ) -> torch.Tensor:
     """Exchange, in the mirrored samples, whether left and right regions are labelled (bool ``[b, region]``)."""
-    return torch.where(parameters.swap_sides_b.to(known_bc.device)[:, None], known_bc[:, mirror_channels], known_bc)
+    swapped_b = send(parameters.swap_sides_b, known_bc.device)
+    return torch.where(swapped_b[:, None], take_channels(known_bc, mirror_channels), known_bc)
 
 
 class BatchAugmentd(Randomizable, MapTransform):
