@@ -1,0 +1,78 @@
+"""On a GPU: the numbers are right in bf16 and beside a CPU, nothing waits, and the table of ``gpu_check``."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kicc_ml.apps.gpu_check import SIZES, SLICES, WHOLE, check, dynunet
+from kicc_ml.core.regions import REGIONS
+from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
+from kicc_ml.models.gpu import arrange_for_gpu
+from kicc_ml.models.networks import build_network
+from kicc_ml.models.precision import fast_bf16
+from kicc_ml.models.segmentation import one_tensor, training_loss
+from kicc_ml.models.sliding_window import blended_probabilities
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+
+#: bf16 has eight bits: three decimal digits, of which a deep network loses one.
+RELATIVE = 0.05
+
+
+def step(network: nn.Module, image_bcxyz: Tensor, bf16: bool) -> tuple[Tensor, Tensor]:
+    """The logits, and the gradient of all weights, of one step."""
+    network.zero_grad()
+    with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+        logits = one_tensor(network(image_bcxyz)).float()
+    shape = image_bcxyz.shape
+    mask_bcxyz = (image_bcxyz > 0.5).float().expand(shape[0], len(REGIONS), *shape[2:])
+    training_loss(logits, mask_bcxyz, torch.ones(shape[0], len(REGIONS), dtype=torch.bool, device="cuda")).backward()
+    return logits.detach(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_bf16_and_float32_agree_forward_and_backward_at_our_patch_size(channels_last: bool):
+    """cuDNN 9.10.2 gave wrong 3-D convolutions in bf16 at large shapes without an error (pytorch issue 163539)."""
+    if not fast_bf16("cuda"):
+        pytest.skip("this GPU has no bf16")
+    torch.manual_seed(0)
+    network = dynunet(WHOLE).cuda()
+    if channels_last:
+        arrange_for_gpu(network, torch.device("cuda"))
+    image = torch.rand(WHOLE.batch, 1, *WHOLE.patch, device="cuda")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        exact, in_bf16 = step(network, image, False), step(network, image, True)
+    finally:
+        torch.backends.cudnn.allow_tf32 = True
+    for one, other in zip(exact, in_bf16, strict=True):
+        assert (one - other).norm() / one.norm() < RELATIVE
+
+
+def test_a_gpu_and_a_cpu_predict_the_same():
+    torch.manual_seed(0)
+    network = build_network(SLICES, SIZES).eval()
+    image = torch.rand(1, 192, 160, 24)
+    on_cpu = blended_probabilities([network], image, (96, 96, 3), range(len(REGIONS)))
+    on_gpu = blended_probabilities([network.cuda()], image, (96, 96, 3), range(len(REGIONS)))
+    assert on_gpu.is_cuda
+    assert (on_cpu.float() - on_gpu.cpu().float()).abs().max() < RELATIVE
+
+
+def test_augmentation_does_not_wait_for_the_gpu():
+    batch = {
+        "image_bcxyz": torch.rand(8, 1, 32, 32, 16, device="cuda"),
+        "region_bits_bxyz": torch.zeros(8, 32, 32, 16, dtype=torch.uint8, device="cuda"),
+        "mask_known_bc": torch.ones(8, len(REGIONS), dtype=torch.bool, device="cuda"),
+        "sample_seed": [1],
+    }
+    everything = AugmentConfig(noise=0.5, blur=0.5, low_resolution=0.5, brightness=0.5, contrast=0.5, gamma=0.5)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        augment_batch(batch, ("image_bcxyz", "region_bits_bxyz"), everything)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_table_is_printed():
+    check(tiny=False)
