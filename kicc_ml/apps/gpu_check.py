@@ -34,7 +34,7 @@ from kicc_ml.models.memory import training_bytes
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_autocast, inference_autocast
 from kicc_ml.models.segmentation import one_tensor, training_loss
-from kicc_ml.models.sliding_window import blended_probabilities
+from kicc_ml.models.sliding_window import predict_by_sliding_window
 
 SIZES = {"in_channels": 1, "out_channels": len(REGIONS)}
 SLICES = {"_target_": "kicc_ml.models.slice_unet.SliceUNet"}
@@ -131,7 +131,7 @@ def measure_scan(sizes: Sizes, device: torch.device) -> dict[str, str]:
             )
 
     ours = timed(
-        lambda: blended_probabilities([network], image_cxyz, sizes.window, range(len(REGIONS))), device, repeats=3
+        lambda: predict_by_sliding_window([network], image_cxyz, sizes.window, range(len(REGIONS))), device, repeats=3
     )
     theirs = timed(with_monai, device, repeats=1)
     size = " x ".join(map(str, sizes.scan))

@@ -11,7 +11,7 @@ from kicc_ml.models.gpu import arrange_for_gpu
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_bf16
 from kicc_ml.models.segmentation import one_tensor, training_loss
-from kicc_ml.models.sliding_window import blended_probabilities
+from kicc_ml.models.sliding_window import predict_by_sliding_window
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 
@@ -53,8 +53,8 @@ def test_a_gpu_and_a_cpu_predict_the_same():
     torch.manual_seed(0)
     network = build_network(SLICES, SIZES).eval()
     image = torch.rand(1, 192, 160, 24)
-    on_cpu = blended_probabilities([network], image, (96, 96, 3), range(len(REGIONS)))
-    on_gpu = blended_probabilities([network.cuda()], image, (96, 96, 3), range(len(REGIONS)))
+    on_cpu = predict_by_sliding_window([network], image, (96, 96, 3), range(len(REGIONS)))
+    on_gpu = predict_by_sliding_window([network.cuda()], image, (96, 96, 3), range(len(REGIONS)))
     assert on_gpu.is_cuda
     assert (on_cpu.float() - on_gpu.cpu().float()).abs().max() < RELATIVE
 
