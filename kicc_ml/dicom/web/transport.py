@@ -176,7 +176,7 @@ def _read_bounded(answer: requests.Response, start_s: float, max_bytes: int) -> 
 
 
 @contextmanager
-def _limit_answer_time(connection: socket.socket) -> Iterator[None]:
+def limit_answer_time(connection: socket.socket) -> Iterator[None]:
     """Close a connection whose answer does not begin in time, even if single bytes of its head arrive."""
     expired = Event()
 
@@ -201,13 +201,13 @@ def _limit_answer_time(connection: socket.socket) -> Iterator[None]:
 
 class _HttpConnection(HTTPConnection):
     def getresponse(self) -> Any:
-        with _limit_answer_time(self.sock):
+        with limit_answer_time(self.sock):
             return super().getresponse()
 
 
 class _HttpsConnection(HTTPSConnection):
     def getresponse(self) -> Any:
-        with _limit_answer_time(self.sock):
+        with limit_answer_time(self.sock):
             return super().getresponse()
 
 

@@ -11,7 +11,7 @@ from kicc_ml.cohort.public.covid_ct import covid19_20, covid19_ct_seg, medseg, m
 from kicc_ml.cohort.splits import leave_one_site_out
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.fingerprint import fingerprint
-from kicc_ml.data.store import read_masks
+from kicc_ml.data.masks import read_masks
 from kicc_ml.dicom.series.image_files import write_nifti
 from kicc_ml.dicom.volume.read import read_volume
 

@@ -149,7 +149,7 @@ class TestLimits:
         self, monkeypatch: pytest.MonkeyPatch, scheme: str, kind: str
     ):
         limited: list[object] = []
-        monkeypatch.setattr(transport, "_limit_answer_time", lambda sock: nullcontext(limited.append(sock)))
+        monkeypatch.setattr(transport, "limit_answer_time", lambda sock: nullcontext(limited.append(sock)))
         monkeypatch.setattr(getattr(transport, kind), "getresponse", lambda self: "an answer")
         address = f"{scheme}://pacs.example"
         pool = transport.open_session(address).get_adapter(address).poolmanager.connection_from_url(address)
