@@ -29,17 +29,17 @@ def fast_autocast(device_type: str) -> AbstractContextManager:
 
     Within an autocast that is on already, such as that of ``trainer.precision=16-mixed``, that one stays.
     """
-    return _autocast(device_type, torch.bfloat16 if fast_bf16(device_type) else None)
+    return make_autocast(device_type, torch.bfloat16 if fast_bf16(device_type) else None)
 
 
 def inference_autocast(device_type: str) -> AbstractContextManager:
     """Make the autocast context for inference: as in training, and float16 on a GPU that has it and no bf16."""
     if not fast_bf16(device_type) and device_type == "cuda" and torch.cuda.get_device_capability() >= TENSOR_CORES:
-        return _autocast(device_type, torch.float16)
+        return make_autocast(device_type, torch.float16)
     return fast_autocast(device_type)
 
 
-def _autocast(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager:
+def make_autocast(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager:
     if dtype is None or torch.is_autocast_enabled(device_type):
         return nullcontext()
     return torch.autocast(device_type, dtype)

@@ -100,7 +100,7 @@ class SegmentationTask(Task):
         self.regions = regions
 
     def configure_metrics(self) -> None:
-        self._overlap: list[Tensor] = []
+        self.validation_counts: list[Tensor] = []
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
         return self.network(image_bcxyz)
@@ -122,12 +122,12 @@ class SegmentationTask(Task):
         overlap_c = 2 * (found_cxyz & mask_cxyz).sum((1, 2, 3))
         size_c = found_cxyz.sum((1, 2, 3)) + mask_cxyz.sum((1, 2, 3))
         known_c = batch["mask_known_bc"][0].to(found_cxyz.device)
-        self._overlap.append(torch.stack([overlap_c, size_c, known_c], dim=-1))
+        self.validation_counts.append(torch.stack([overlap_c, size_c, known_c], dim=-1))
 
     def on_validation_epoch_end(self) -> None:
         """Compute the mean Dice over cases with reference or predicted voxels; unlabelled cases are left out."""
-        overlap, size, known = torch.stack([one.cpu() for one in self._overlap]).double().unbind(-1)
-        self._overlap.clear()
+        overlap, size, known = torch.stack([one.cpu() for one in self.validation_counts]).double().unbind(-1)
+        self.validation_counts.clear()
         counted = (known > 0) & (size > 0)
         means = {}
         for channel, region in enumerate(self.regions):

@@ -85,7 +85,7 @@ def test_validation_counts_on_the_gpu():
     batch["mask_known_bc"] = torch.ones(1, len(REGIONS), dtype=torch.bool)
     with FakeGpu() as gpu:
         task.validation_step({name: tensor.to(GPU) for name, tensor in batch.items()}, 0)
-    assert [counted.device.type for counted in task._overlap] == ["meta"]
+    assert [counted.device.type for counted in task.validation_counts] == ["meta"]
     assert gpu.left == []
 
 
@@ -147,5 +147,5 @@ def test_a_gpu_predicts_in_the_shortest_format_that_it_is_fast_in(
 ):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    monkeypatch.setattr(precision, "_autocast", lambda kind, dtype=None: (kind, dtype))
+    monkeypatch.setattr(precision, "make_autocast", lambda kind, dtype=None: (kind, dtype))
     assert precision.inference_autocast("cuda") == ("cuda", dtype)
