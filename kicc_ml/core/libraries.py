@@ -18,7 +18,7 @@ OWN_NAME = "kicc_ml"
 #: Modules of libraries whose parts a received run may name.
 PARTS_OF_RUNS = (
     *("monai.networks.nets", "monai.networks.blocks", "monai.networks.layers", "monai.transforms"),
-    "torch.nn",
+    *("torch.nn", "torchio.transforms"),
 )
 #: Modules among them that read and write files, and import by name what their settings say.
 NOT_OF_RUNS = ("monai.transforms.io", "monai.transforms.utils_create_transform_ims")
