@@ -1,5 +1,6 @@
 """A test run leaves nothing with the user who starts it."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Of several workers each computes on one thread: PyTorch and NumPy ask when they are imported."""
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: statsmodels collects garbage in each correction by Holm, and need not visit it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

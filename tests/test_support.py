@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 OF_OTHERS = {
     *("_exit", "_run_exitfuncs", "_shutdown"),
     *("_trainer", "_get_train_description", "_root_device", "_target_"),
-    *("_average_model", "_device", "_pytree", "_update_metrics"),
+    *("_average_model", "_update_metrics"),
 }
 
 

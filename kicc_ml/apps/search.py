@@ -41,7 +41,7 @@ def is_search(overrides: Sequence[str]) -> bool:
 
 
 def search(overrides: Sequence[str], run: Run) -> int:
-    """Try settings until enough trials are finished, then print one table of them and which settings won.
+    """Try as many settings as the study lacks, then print one table of all trials and which settings won.
 
     A trial that a killed process left behind is finished first; folds that it had finished are kept.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kicc_ml.apps.search_space import Space
-from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.errors import TargetError, UserError, iterate_causes
 
 if TYPE_CHECKING:
     import optuna
@@ -28,7 +28,7 @@ class Search:
     """What ``configs/hparams_search`` states.
 
     Attributes:
-        trials: how many settings are tried; failed ones do not count.
+        trials: how many trials the study shall have; failed ones do not count, and the next start replaces them.
         params: by setting, its values as Hydra's sweeps write them, beside those of the command line.
         sampler: how settings are chosen: called with ``seed``; None for :class:`optuna.samplers.TPESampler`.
     """
@@ -105,11 +105,9 @@ def _refuse_another(study: "optuna.Study", place: Path, stated: Mapping[str, Map
 
 
 def _fault_of_file(error: BaseException) -> type[UserError] | None:
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in iterate_causes(error):
         if isinstance(cause, sqlite3.OperationalError):  # full, read-only, not to be opened
             return TargetError
-        if isinstance(cause, sqlite3.DatabaseError):  # no such file
+        if isinstance(cause, sqlite3.DatabaseError):  # the file is no database
             return UserError
-        cause = cause.__cause__ or cause.__context__
     return None

@@ -202,7 +202,7 @@ def find_uncertain_voxels(probability: Mapping[str, np.ndarray], mask: Mapping[s
 
 
 def drop_small_components(mask_xyz: np.ndarray) -> np.ndarray:
-    """Remove pieces smaller than ``LEAST_PIECE_SHARE`` of the largest: bowel gas, the table, noise."""
+    """Remove pieces smaller than ``MIN_COMPONENT_SHARE`` of the largest: bowel gas, the table, noise."""
     pieces_xyz, count = ndimage.label(mask_xyz)
     # Counted plane by plane, because all at once would need a copy with eight bytes per voxel.
     sizes = np.sum([np.bincount(plane.ravel(), minlength=count + 1) for plane in pieces_xyz], axis=0)

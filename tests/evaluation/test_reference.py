@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from kicc_ml.evaluation import calibration
 from kicc_ml.evaluation.agreement import compute_bland_altman, compute_icc_2_1, compute_icc_interval, compute_pearson
 from kicc_ml.evaluation.bootstrap import compute_bootstrap_sd, resample
-from kicc_ml.evaluation.comparison import compute_paired_difference, correct_by_holm
+from kicc_ml.evaluation.comparison import add_holm, compute_paired_difference
 from kicc_ml.evaluation.decision_curve import compute_decision_curve
 from kicc_ml.evaluation.delong import compute_placements
 from kicc_ml.evaluation.discrimination import compute_average_precision, compute_site_pairs
@@ -140,4 +140,5 @@ def test_icc_limits_of_agreement_and_correlation_are_those_of_psych_and_r() -> N
 
 
 def test_holm_is_that_of_r() -> None:
-    same(correct_by_holm(np.array([0.01, 0.04, 0.03, 0.005, 0.6])), "holm")
+    rows = add_holm([{"metric": "auroc", "p": p} for p in (0.01, 0.04, 0.03, 0.005, 0.6)])
+    same([row["p_holm"] for row in rows], "holm")

@@ -101,12 +101,14 @@ class Recorded(torch.optim.SGD):
 @pytest.mark.parametrize(
     ("kind", "clipped", "fused"), [("cuda:0", None, True), ("cuda:0", 1.0, False), ("cpu", None, False)]
 )
-def test_the_optimizer_is_fused_on_a_gpu_unless_gradients_are_clipped(kind: str, clipped: float | None, fused: bool):
+def test_the_optimizer_is_fused_on_a_gpu_unless_gradients_are_clipped(
+    kind: str, clipped: float | None, fused: bool, monkeypatch: pytest.MonkeyPatch
+):
     def constant(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
     task = SegmentationTask(nn.Conv3d(1, 1, 1), SHAPE, 1e-3, 0.0, optimizer=Recorded, schedule=constant)
-    task._device = torch.device(kind)
+    monkeypatch.setattr(SegmentationTask, "device", torch.device(kind))
     task._trainer = SimpleNamespace(gradient_clip_val=clipped)  # type: ignore[assignment]
     assert task.configure_optimizers()["optimizer"].asked is fused  # type: ignore[attr-defined]
 

@@ -1,5 +1,6 @@
 """Finds operations for which a process would wait for its GPU. The ``meta`` device stands for it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,13 +16,22 @@ class Waits(AssertionError):
     """An operation makes the process wait for the device."""
 
 
+def iterate_tensors(value: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors in lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from iterate_tensors(one)
+
+
 class NoWaiting(TorchDispatchMode):
     """While it is on, an operation on the ``meta`` device that reads values, or a copy that blocks, raises Waits."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        tensors = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        tensors = list(iterate_tensors([args, list(kwargs.values())]))
         there = [one.is_meta for one in tensors]
         if any(there) and name in READS:
             raise Waits(name)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +33,14 @@ def describe_series(
     Args:
         root: folder that the paths of the headers are relative to.
         headers: headers in order of position.
-        verdict, reasons: the verdict of the intake and its reason codes.
+        verdict: the verdict of the intake.
+        reasons: its reason codes.
         modality: ``CT``, ``CXR``, or the DICOM modality of another series.
         uid: pseudonym of the series; that of the first header by default.
         stack: the same slices with their geometry, if their positions are known.
     """
-    first, acquired = headers[0], min((header.acquired for header in headers if header.acquired), default=None)
+    first = headers[0]
+    acquired = min((header.acquired for header in headers if header.acquired), default=None)
     return Series(
         site=first.site,
         patient=first.patient,
@@ -59,14 +62,21 @@ def describe_series(
         kernel=first.kernel,
         slice_thickness_mm=first.slice_thickness_mm,
         frames=tuple(header.frame for header in headers if header.frame is not None),
-        plane=geometry.name_plane(stack.orientation) if stack else "",
-        coverage_mm=_compute_coverage_mm(stack) if stack else None,
-        tilt_degrees=geometry.compute_tilt_degrees(stack.positions_mm, stack.orientation) if stack else None,
+        **(_describe_geometry(stack) if stack else {}),
         view=first.view,
         dose_class=_find_dose_class(headers) if modality == "CT" else "",
         transfer_syntax=first.transfer_syntax,
         acquired_after_study_s=_compute_seconds_between(first.study_started, acquired),
     )
+
+
+def _describe_geometry(stack: Stack) -> dict[str, Any]:
+    """Make the fields of :class:`Series` that need the positions of its slices."""
+    return {
+        "plane": geometry.name_plane(stack.orientation),
+        "coverage_mm": _compute_coverage_mm(stack),
+        "tilt_degrees": geometry.compute_tilt_degrees(stack.positions_mm, stack.orientation),
+    }
 
 
 def _compute_heights_mm(stack: Stack) -> np.ndarray:
