@@ -17,7 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,7 @@ from joblib import Parallel, delayed
 
 from kicc_ml.core.errors import TargetError, UserError, describe_error, find_target_error
 from kicc_ml.core.files import move_damaged_away, remove_stale_partials, whole_folder, write_json
+from kicc_ml.core.locks import hold
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import CHEST, RegionSet
 from kicc_ml.core.types import Case, Series
@@ -212,13 +213,23 @@ def _sample_lesion(mask_xyz: np.ndarray | None) -> np.ndarray:
 
 
 def _write_folder(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping) -> None:
-    """Write all files or none. An existing complete folder stays; a damaged one is moved aside."""
+    """Write all files or none. An existing complete folder stays; a damaged one is moved aside.
+
+    One process at a time replaces a damaged one, or the second would move away what the first has just written.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
-        with suppress(FileExistsError), whole_folder(folder) as partial:
-            for name, array in arrays.items():
-                np.save(partial / f"{name}.npy", array)
-            write_json(partial / META, with_digests(partial, meta))
-            if folder.is_dir() and find_damaged_volumes([folder]):
-                move_damaged_away(folder)
+        with hold(lock, f"stored volume {folder}", wait=True) if folder.is_dir() else nullcontext():
+            if not folder.is_dir() or find_damaged_volumes([folder]):
+                _write_files(folder, arrays, meta)
     except TargetError as error:
         raise StoreError(f"the store: {error}") from error
+
+
+def _write_files(folder: Path, arrays: Mapping[str, np.ndarray], meta: Mapping) -> None:
+    with suppress(FileExistsError), whole_folder(folder) as partial:
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        write_json(partial / META, with_digests(partial, meta))
+        if folder.is_dir() and find_damaged_volumes([folder]):
+            move_damaged_away(folder)

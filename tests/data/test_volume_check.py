@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.core.locks import hold
 from kicc_ml.core.types import Case
 from kicc_ml.data import volume_check
 from kicc_ml.data.store import VolumeStore
@@ -109,6 +112,24 @@ def test_what_is_damaged_stays_open_to_who_reads_it_and_goes_a_day_later(tmp_pat
     os.utime(aside, (0, 0))
     store.prepare([case], CANONICAL)
     assert folders(store.root) == [volume.folder]
+
+
+def test_a_damaged_volume_is_replaced_by_one_process_at_a_time(tmp_path: Path) -> None:
+    """The second would else move away what the first has just written, while a third relies on it."""
+    case, store = make_case(tmp_path, "1", ("lesion",)), VolumeStore(tmp_path / "store")
+    store.prepare([case], CANONICAL)
+    (good,) = folders(store.root)
+    kept = shutil.copytree(good, tmp_path / "kept")
+    halved(good / "image.npy")
+    second = threading.Thread(target=lambda: VolumeStore(store.root).prepare([case], CANONICAL))
+    with hold(good.with_name(f".{good.name}.lock"), "the volume that the first process replaces"):
+        second.start()
+        second.join(1.5)
+        assert second.is_alive(), "it did not wait"
+        shutil.rmtree(good)
+        written = kept.rename(good).stat().st_ino
+    second.join(60)
+    assert [folder.stat().st_ino for folder in folders(store.root)] == [written]
 
 
 def prepare_many_times(root: Path, cases: list[Case], started: "multiprocessing.synchronize.Barrier") -> None:
