@@ -55,6 +55,7 @@ class Combination:
 
     @property
     def run_dir(self) -> Path:
+        """Return the folder of this combination's runs."""
         return Path(self.cfg.run_dir)
 
 

@@ -167,6 +167,7 @@ def write_pages(scores: Scores, outcomes: OutcomeRecord, trust: Collection[str] 
 
 
 def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]] = ()) -> Path:
+    """Summarise the scores of runs and write ``report.html``, ``summary.json``, ``cases.csv``; returns the report."""
     cases = pd.concat([scores.cases, make_score_table(scores.image_scores)], ignore_index=True)
     summary = summarise(cases, scores.predictions, groups=scores.groups)
     summary["image_scores"] = compute_score_figures(scores.image_scores)
@@ -274,6 +275,7 @@ def names_of(given: str | Sequence[str] | None) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
+    """Score runs, or the predictions of others, as the configuration says, and write the report."""
     cfg = in_own_words(cfg)
     runs, predictions = ([Path(name) for name in names_of(given)] for given in (cfg.runs, cfg.predictions))
     trust = names_of(cfg.trust)

@@ -215,11 +215,13 @@ def timed(work: Callable[[], Any], device: torch.device, repeats: int = 1, warm_
 
 
 def wait(device: torch.device) -> None:
+    """Wait until the device has finished what it was given; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def in_mib(taken: int | None) -> str:
+    """Format bytes of device memory for the table."""
     return "not measured on a CPU" if taken is None else f"{taken / MIB:.0f} MiB"
 
 

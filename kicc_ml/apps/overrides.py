@@ -38,7 +38,7 @@ def setting(key: str, value: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text in which OmegaConf finds no reference: it reads ``\\${`` as ``${``."""
+    r"""Write a text so that OmegaConf finds no reference: it reads ``\${`` as ``${``."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 

@@ -205,6 +205,7 @@ def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[
 
 
 def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
+    """Build the data module of a fold with the transforms and the store of the configuration."""
     transforms = transforms_of(plain(cfg.transforms))
     own = {"transforms": transforms} if transforms != NO_TRANSFORMS else {}
     store = VolumeStore(Path(cfg.store_dir), build(cfg.task.regions))

@@ -57,6 +57,7 @@ class OofCase:
 
     @property
     def series(self) -> Series:
+        """Return the series that was predicted."""
         series = self.case.image(self.modality)
         assert series is not None  # it was predicted
         return series

@@ -120,6 +120,7 @@ class NewScanPipeline:
 
     @property
     def keeps_probability(self) -> bool:
+        """Return whether probability maps are kept: DICOM objects are made from them."""
         return self.dicom
 
     def is_whole(self, series: Series, folder: Path) -> bool:

@@ -36,6 +36,7 @@ class StudyStamp:
 
     @property
     def time(self) -> datetime:
+        """Return the moved date and time of the study."""
         return datetime.fromisoformat(self.moved)
 
 

@@ -135,8 +135,9 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _regions_of_dicom(path: Path, labels: Labels) -> dict[str, Path]:
-    """Read the regions in a Segmentation or RT Structure Set. An unreadable file counts as a lesion mask, so that the
-    reader of the case sets the case aside with the reason.
+    """Read the regions in a Segmentation or RT Structure Set.
+
+    An unreadable file counts as a lesion mask, so that the reader of the case sets the case aside with the reason.
     """
     from kicc_ml.dicom.results.drawn_masks import read_header  # highdicom takes a second to import
 

@@ -53,7 +53,7 @@ class NoHospitalsError(UserError):
     """The repository has no hospital folders: it cannot be trained on, but its table can be summarised."""
 
 
-def repository(
+def repository(  # noqa: D417 - the classes named in the docstring explain their fields
     root: str | Path,
     *,
     ct_window_days: Sequence[int] | None = WINDOW_DAYS,
@@ -80,9 +80,9 @@ def repository(
         person_conflict: the rule for a person at two hospitals (:func:`kicc_ml.cohort.persons.resolve_conflicts`).
         index_cache: the parquet file that caches the DICOM index.
         composites: additional endpoints by name; each is 1 if any of its listed endpoints is 1.
-        mask_labels, mask_names: what the values of mask files mean, and the regions that files may be named after.
-        endpoints: additional 0/1 columns that are endpoints, for example ``niv_or_death``. They guard images and values
-            like ``guard_endpoints``, unless ``guard_endpoints`` is empty.
+        mask_labels: what the values of mask files mean.
+        mask_names: the regions that mask files may be named after.
+        endpoints: further 0/1 columns that are endpoints; they guard images and values if ``guard_endpoints`` do.
 
     Returns:
         One case per row of the table, in its order; a row without images becomes a case with clinical data only.

@@ -23,6 +23,7 @@ class PlainLoader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Read one node; refuse aliases, deep nesting and too many nodes."""
         mark: Any = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="it holds an alias (*name)", problem_mark=mark)

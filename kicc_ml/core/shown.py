@@ -23,7 +23,7 @@ ESCAPE = "'"
 
 
 def make_printable(text: object, *, lines: bool = False) -> str:
-    """Make foreign text printable for terminal and log: control characters are written out, as ``\\x1b``.
+    r"""Make foreign text printable for terminal and log: control characters are written out, as ``\x1b``.
 
     Args:
         text: foreign text.
@@ -116,10 +116,12 @@ def restore_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def escape_cell(text: str) -> str:
+    """Mark a cell that a spreadsheet would take for a formula as text."""
     return ESCAPE + text if text.lstrip(ESCAPE).startswith(FORMULA_STARTS) else text
 
 
 def restore_cell(text: str) -> str:
+    """Undo ``escape_cell``."""
     return text[1:] if text.startswith(ESCAPE) and text.lstrip(ESCAPE).startswith(FORMULA_STARTS) else text
 
 
@@ -127,6 +129,7 @@ class PlainTextFormatter(logging.Formatter):
     """Formats a log record so that no foreign name in it can act on the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format a log record with control characters made visible."""
         return make_printable(super().format(record), lines=True)
 
 
@@ -138,6 +141,7 @@ class OncePerMessage(logging.Filter):
         self.seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether this message has not been logged before."""
         message = record.getMessage()
         new = message not in self.seen
         self.seen.add(message)

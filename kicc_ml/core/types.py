@@ -84,6 +84,7 @@ class Series:
 
     @property
     def usable(self) -> bool:
+        """Return whether the series may be read."""
         return self.verdict != "refused"
 
 
@@ -103,12 +104,13 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
+        """Return the voxel spacing along each array axis in mm."""
         return tuple(float(mm) for mm in np.linalg.norm(self.affine_ras[:3, :3], axis=0))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A patient at a hospital: the index images, the clinical row, and the known outcomes.
+    r"""A patient at a hospital: the index images, the clinical row, and the known outcomes.
 
     ``clinical`` and ``endpoints`` hold NaN for what is unknown. ``masks`` maps a region
     (:data:`kicc_ml.core.regions.MASK_NAMES`) to a NIfTI on the grid of the CT, ``cxr_masks`` to the files, of the
@@ -117,7 +119,7 @@ class Case:
     set's files differ. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones.
 
-    Control characters in ``site`` are written out, as ``\\x1b``.
+    Control characters in ``site`` are written out, as ``\x1b``.
 
     Raises UserError for an id that could not be the name of a folder of results.
     """
@@ -146,6 +148,7 @@ class Case:
         return self.region_labels.get(region, self.mask_labels)
 
     def image(self, modality: Modality) -> Series | None:
+        """Return the case's series of a modality, if there is one."""
         return self.ct if modality == "CT" else self.cxr
 
     @property

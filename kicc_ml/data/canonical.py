@@ -225,6 +225,7 @@ class Canonicald(MapTransform):
         self.units = units
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring each volume and mask onto the canonical grid."""
         result = dict(data)
         for key in self.key_iterator(result):
             volume = self._volume(result[key])

@@ -88,6 +88,7 @@ class PatchDataModule(pl.LightningDataModule):
         self.volumes: dict[str, StoredVolume] = {}
 
     def prepare_data(self) -> None:
+        """Fill the store with the fold's volumes; what cannot be read is set aside."""
         self.quarantined = self.store.prepare(select_fold_cases(self.cases, self.split), self.canonical)
 
     def setup(self, stage: str | None = None) -> None:
@@ -108,6 +109,7 @@ class PatchDataModule(pl.LightningDataModule):
             logger.warning("fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold)
 
     def train_dataloader(self) -> DataLoader:
+        """Return batches of random patches from the training cases."""
         size_x, size_y, size_z = (int(n) for n in self.patch_size)
         sources = self._labelled(self.train_cases)
         patches = TrainPatches(
@@ -124,9 +126,11 @@ class PatchDataModule(pl.LightningDataModule):
         return loader(patches, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader:
+        """Return the whole volumes of the validation cases, one a batch."""
         return loader(WholeVolumes(self._labelled(self.val_cases)), 1, self.num_workers)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Unpack the masks on the device, and augment while training."""
         if "region_bits_bxyz" not in batch:
             return batch
         mirror = self.store.regions.mirror_channels
@@ -198,6 +202,7 @@ class PatientDataModule(pl.LightningDataModule):
         self.cxr: dict[str, StoredVolume] | None = None
 
     def prepare_data(self) -> None:
+        """Fill the store with the images of the fold's patients; what cannot be read is set aside."""
         cases = list_views(select_fold_cases(self.cases, self.split))
         if self.canonical_ct is not None:
             self.quarantined |= self.store.prepare(cases, self.canonical_ct)
@@ -239,15 +244,18 @@ class PatientDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
+        """Return batches of training patients, in an order drawn anew each epoch."""
         patients = replace(self.dataset(self.train_cases), own=self.transforms.sample)
         check_first_sample(self.dataset(self.train_cases), self.transforms, images_of)
         sampler = epoch_sampler(self.trainer, len(self.train_cases), self.batch_size)
         return loader(patients, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader:
+        """Return batches of validation patients in fixed order."""
         return loader(self.dataset(self.val_cases), self.batch_size, self.num_workers)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Augment the images on the device while training; a missing image stays zero."""
         if not _is_training(self):
             return batch
         if self.augment_ct is not None and "ct_bcxyz" in batch:

@@ -26,6 +26,7 @@ class SeededHere(Randomizable):
         self.takes_batches = bool(getattr(transform, "takes_batches", False))
 
     def __call__(self, data: Mapping[str, Any]) -> Any:
+        """Apply the transform with the shared generators seeded, then restore their states."""
         seed = int(self.R.randint(2**32, dtype=np.uint64))
         gpus = sorted({one.device.index for one in data.values() if isinstance(one, torch.Tensor) and one.is_cuda})
         plain, of_numpy = random.getstate(), np.random.get_state()

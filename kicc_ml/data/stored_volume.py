@@ -58,7 +58,7 @@ class StoredVolume:
 
     @property
     def mask_known_c(self) -> np.ndarray:
-        """bool [regions]: which of them are labelled."""
+        """Which regions are labelled: bool ``[region]``."""
         return np.array([region in self.meta["regions"] for region in self.region_names])
 
     @property

@@ -47,6 +47,7 @@ class VolumeChain:
 
     @property
     def modality(self) -> Modality:
+        """Return the modality that the chain reads."""
         return self.canonical.modality
 
     def steps(self, regions: RegionSet = CHEST) -> Compose:

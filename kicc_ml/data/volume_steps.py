@@ -28,6 +28,7 @@ class ReadScand(MapTransform):
         self.reader = RepositoryReader()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each series or file by the volume read from it."""
         return {**data, **{key: self.reader.read(data[key]) for key in self.key_iterator(data)}}
 
 
@@ -46,6 +47,7 @@ class ReadMasksd(MapTransform):
         self.image_key, self.modality, self.regions = image_key, canonical.modality, regions
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each mask folder by its masks on the volume's grid."""
         volume = data[self.image_key]
         read = {key: read_masks(data[key], volume, self.modality, self.regions) for key in self.key_iterator(data)}
         return {**data, **read}
@@ -65,6 +67,7 @@ class CanonicalMasksd(MapTransform):
         self.image_key, self.canonical = image_key, canonical
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring the masks of each key onto the canonical grid."""
         volume = data[self.image_key]
         return {**data, **{key: self.canonical.masks(data[key], volume) for key in self.key_iterator(data)}}
 

@@ -46,6 +46,7 @@ class Resampling:
 
     @property
     def units(self) -> int:
+        """Return how many units are drawn from."""
         return self.weight_ru.shape[1]
 
     @property

@@ -1,4 +1,4 @@
-"""Calibration: do predicted risks agree with observed outcomes? (Van Calster et al., BMC Med 2019;17:230)
+"""Calibration: do predicted risks agree with observed outcomes? (Van Calster et al., BMC Med 2019;17:230).
 
 - ``calibration_intercept``: intercept of a logistic model with the logit of the probability as offset (calibration in
   the large, ideal 0).
@@ -157,6 +157,7 @@ def compute_smooth_curve(rows: BinaryOutcomes) -> SmoothCurve:
 
 
 def compute_squared_error(rows: BinaryOutcomes) -> np.ndarray:
+    """Return the squared error of each probability (its part of the Brier score)."""
     return (rows.probability_n - rows.label_n) ** 2
 
 
@@ -166,6 +167,7 @@ def compute_logit(rows: BinaryOutcomes) -> np.ndarray:
 
 
 def make_slope_design(logit_n: np.ndarray) -> np.ndarray:
+    """Return the design matrix of a logistic recalibration: a column of ones, and the logits."""
     return np.stack([np.ones_like(logit_n), logit_n], axis=1)
 
 

@@ -52,6 +52,7 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
+        """Return whether the interval lies on one side of zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 

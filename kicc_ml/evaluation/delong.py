@@ -25,6 +25,7 @@ class Placements:
 
     @property
     def area(self) -> float:
+        """Return the AUC."""
         return float(self.event_m.mean())
 
     def subtract(self, other: "Placements") -> "Placements":

@@ -36,6 +36,7 @@ class SitePairs:
 
     @property
     def pairs_s(self) -> np.ndarray:
+        """Return the number of pairs (with the event, without it) of each hospital."""
         return self.events_s * self.others_s
 
     @property

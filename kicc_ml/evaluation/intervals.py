@@ -61,7 +61,7 @@ class Estimate:
 
     @property
     def interval(self) -> Interval:
-        """t interval, normal where the degrees are infinite, brought back from ``scale``."""
+        """Return the t interval (normal where the degrees are infinite), brought back from ``scale``."""
         if self.variance is None:
             return Interval(None, None, self.reason)
         half = find_critical_value(self.degrees) * np.sqrt(self.variance)
@@ -141,12 +141,14 @@ def compute_two_sided_p(value: float, error: float, degrees: float) -> float:
 
 
 def transform_to_scale(value: np.ndarray, scale: Scale, least: float = MIN_SHARE) -> np.ndarray:
+    """Transform an estimate to the scale on which its interval is symmetric."""
     if scale == "logit":
         return special.logit(np.clip(value, least, 1 - least))
     return np.log(np.maximum(value, least)) if scale == "log" else value
 
 
 def transform_from_scale(value: np.ndarray, scale: Scale) -> np.ndarray:
+    """Undo ``transform_to_scale``."""
     if scale == "logit":
         return special.expit(value)
     if scale == "log":

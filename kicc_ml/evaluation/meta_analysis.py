@@ -78,10 +78,12 @@ class Pooled:
 
     @property
     def interval(self) -> Interval:
+        """Return the interval of the mean over hospitals."""
         return _make_known_interval(self.low, self.high, self.reason)
 
     @property
     def predicted(self) -> Interval:
+        """Return the prediction interval: the value at a new hospital."""
         return _make_known_interval(self.predicted_low, self.predicted_high, self.predicted_reason)
 
 

@@ -30,6 +30,7 @@ class BinaryOutcomes:
     site_n: np.ndarray
 
     def at(self, keep_n: np.ndarray) -> "BinaryOutcomes":
+        """Return the rows that a mask keeps."""
         return BinaryOutcomes(self.label_n[keep_n], self.probability_n[keep_n], self.site_n[keep_n])
 
     @property

@@ -61,18 +61,22 @@ def format_estimate(estimate: Mapping[str, Any] | None, digits: int = 2) -> str:
 
 
 def format_p(value: float | None) -> str:
+    """Format a p-value."""
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def make_label(name: str) -> str:
+    """Return the name of an endpoint or a column within a sentence."""
     return "ICU" if name == "icu" else name.replace("_", " ")
 
 
 def make_heading(endpoint: str) -> str:
+    """Return the name of an endpoint at the start of a sentence."""
     return capitalize(make_label(endpoint))
 
 
 def capitalize(sentence: str) -> str:
+    """Capitalise the first letter alone, so that abbreviations stay as they are."""
     return sentence[:1].upper() + sentence[1:]

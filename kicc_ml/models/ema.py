@@ -54,6 +54,7 @@ class AveragedWeights(WeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Start the average on the training device."""
         if stage == "fit":
             self._average_model = MovingAverage(pl_module, self.decay, trainer.strategy.root_device)
 

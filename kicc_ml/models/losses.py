@@ -22,6 +22,7 @@ class MaskedDiceCrossEntropy(nn.Module):
     """Soft Dice and binary cross-entropy over labelled regions: see :func:`masked_dice_cross_entropy`."""
 
     def forward(self, logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
+        """Compute the loss; ``known_bc`` says which regions of which sample have a reference."""
         return masked_dice_cross_entropy(logits_bcxyz, mask_bcxyz, known_bc)
 
 
@@ -29,6 +30,7 @@ class MaskedCrossEntropy(nn.Module):
     """Binary cross-entropy over known endpoints: see :func:`masked_cross_entropy`."""
 
     def forward(self, logits_be: Tensor, endpoints_be: Tensor, known_be: Tensor) -> Tensor:
+        """Compute the loss; ``known_be`` says which endpoints of which patient are known."""
         return masked_cross_entropy(logits_be, endpoints_be, known_be)
 
 
@@ -45,6 +47,7 @@ class OnKnownRegions(nn.Module):
         self.loss = loss
 
     def forward(self, logits_bcxyz: Tensor, mask_bcxyz: Tensor, known_bc: Tensor) -> Tensor:
+        """Average the wrapped loss over the regions that some sample of the batch has a reference for."""
         learnt = [channel for channel in range(known_bc.shape[1]) if known_bc[:, channel].any()]
         if not learnt:
             return 0.0 * logits_bcxyz.sum()

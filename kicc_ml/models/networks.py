@@ -70,8 +70,10 @@ def tensor_shapes(
     """Find the shapes of the tensors of ``build_network(settings, sizes)`` by name, without allocating them.
 
     Args:
-        settings, sizes: the arguments of :func:`build_network`.
-        max_tensors, max_values: the highest number of tensors, and of values in all of them.
+        settings: the first argument of :func:`build_network`.
+        sizes: its second argument.
+        max_tensors: the highest number of tensors.
+        max_values: the highest number of values in all tensors.
 
     Returns:
         The shapes of the tensors in its ``state_dict``.

@@ -47,6 +47,7 @@ class ClinicalEncoder(nn.Module):
         return torch.where(clinical_bf.isnan(), self.median_f.expand_as(clinical_bf), clinical_bf)
 
     def forward(self, clinical_bf: Tensor) -> Tensor:
+        """Encode the clinical features ``[batch, feature]``."""
         return self.body(self.standardised(clinical_bf))
 
 
@@ -67,6 +68,7 @@ class ImageEncoder(nn.Module):
         self.head = nn.Linear(2 * channels[-1], width)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Encode an image by the mean and the maximum of its features."""
         found_bcn = self.body(image).flatten(2)
         return self.head(torch.cat([found_bcn.mean(-1), found_bcn.amax(-1)], dim=1))
 
@@ -114,6 +116,7 @@ class OutcomeNetwork(nn.Module):
     slope_e: Tensor
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return a logit for each endpoint ``[batch, endpoint]``; recalibrated once training has ended."""
         known_b = {name: self._known(name, batch) for name in self.missing}
         tokens = [self._token(name, batch, known_b[name]) for name in self.missing]
         linear_be = self.linear(self.clinical.standardised(batch["clinical_bf"])) * known_b["clinical"][:, None]
@@ -153,14 +156,16 @@ class OutcomeNetwork(nn.Module):
 class FitsInputs(Protocol):
     """A network that fits what goes before its first step; one of the user's own may leave it out."""
 
-    def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None: ...
+    def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None:
+        """Fit the standardisation and the first biases to the training patients."""
 
 
 @runtime_checkable
 class Recalibrates(Protocol):
     """A network whose risks are recalibrated on validation patients; one of the user's own may leave it out."""
 
-    def set_recalibration(self, intercept_e: Sequence[float], slope_e: Sequence[float]) -> None: ...
+    def set_recalibration(self, intercept_e: Sequence[float], slope_e: Sequence[float]) -> None:
+        """Set intercept and slope of each endpoint's recalibration."""
 
 
 def masked_cross_entropy(logits_be: Tensor, endpoints_be: Tensor, known_be: Tensor) -> Tensor:
@@ -189,12 +194,15 @@ class OutcomeTask(Task):
         super().__init__(network, learning_rate, weight_decay, loss, optimizer, schedule)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return a logit for each endpoint ``[batch, endpoint]``."""
         return self.network(batch)
 
     def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
+        """Return the loss of a training batch."""
         return self._loss(batch, "train/loss")
 
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
+        """Log the loss of a validation batch."""
         self._loss(batch, "val/loss")
 
     def _loss(self, batch: Mapping[str, Any], name: str) -> Tensor:

@@ -40,6 +40,7 @@ def inference_autocast(device_type: str) -> AbstractContextManager:
 
 
 def make_autocast(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager:
+    """Return the autocast of a device; nothing changes where none is asked for or one is active."""
     if dtype is None or torch.is_autocast_enabled(device_type):
         return nullcontext()
     return torch.autocast(device_type, dtype)

@@ -23,8 +23,10 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What became of each tensor: names of the network's own for ``loaded`` and ``missing`` (not in the file, or of
-    another shape), names of the file for ``unexpected``.
+    """What became of each tensor.
+
+    ``loaded`` and ``missing`` (not in the file, or of another shape) hold names of the network; ``unexpected`` holds
+    names of the file.
     """
 
     loaded: tuple[str, ...]
@@ -143,6 +145,7 @@ class FreezeLoaded(pl.Callback):
         self.epochs = epochs
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Freeze the loaded weights for the first epochs, then let them train."""
         network = pl_module.network
         assert isinstance(network, nn.Module)
         for name, parameter in network.named_parameters():

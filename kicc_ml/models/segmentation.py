@@ -100,12 +100,15 @@ class SegmentationTask(Task):
         self.regions = regions
 
     def configure_metrics(self) -> None:
+        """Make room for the voxel counts of the validation volumes."""
         self.validation_counts: list[Tensor] = []
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
+        """Return a logit for each region and voxel ``[batch, region, x, y, z]``."""
         return self.network(image_bcxyz)
 
     def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
+        """Return the loss of a training batch; a loss that is no number ends the run by naming its cases."""
         image_bcxyz, mask_bcxyz, known_bc = (batch[key] for key in ("image_bcxyz", "mask_bcxyz", "mask_known_bc"))
         with fast_autocast(self.device.type):
             logits = one_tensor(self(image_bcxyz))
@@ -116,6 +119,7 @@ class SegmentationTask(Task):
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], _: int) -> None:
+        """Predict a whole volume and count its voxels for the Dice of each region."""
         every = range(len(self.regions))
         found_cxyz = predict_by_sliding_window([self.network], batch["image_bcxyz"][0], self.patch_size, every) > 0.5
         mask_cxyz = batch["mask_bcxyz"][0].to(found_cxyz.device) > 0.5

@@ -44,6 +44,7 @@ class SliceUNet(nn.Module):
         return [level[0] for level in strides]
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
+        """Return logits for each slice, each seen with its neighbours ``[batch, region, x, y, z]``."""
         if not self.training:
             ends = (self.neighbours, self.neighbours, 0, 0, 0, 0)
             image_bcxyz = nn.functional.pad(image_bcxyz, ends, mode="replicate")

@@ -87,9 +87,11 @@ class Task(pl.LightningModule):
             refuse_not_finite(*unread)
 
     def on_train_epoch_end(self) -> None:
+        """End the run where the last loss is no number."""
         self.check_last_loss()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """End the run before a network with a loss that is no number is saved."""
         self.check_last_loss()
 
 

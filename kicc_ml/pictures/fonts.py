@@ -34,6 +34,7 @@ def choose_font(text: str, size_px: float) -> Font:
 
 
 def has_hangul(text: str) -> bool:
+    """Return whether a text has Korean letters."""
     return any(ord(letter) in block for letter in text for block in HANGUL)
 
 

@@ -117,7 +117,9 @@ def risk_interval(
 
     Args:
         probability_m: the probability of each fold model for this patient.
-        probability_n, label_n, site_n: probability, label and hospital of each held-out patient.
+        probability_n: the probability of each held-out patient.
+        label_n: their labels, 0 or 1.
+        site_n: their hospitals.
 
     Returns:
         The lower and the upper limit, from 0 to 1.

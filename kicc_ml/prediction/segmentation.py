@@ -53,7 +53,8 @@ class Finish(Protocol):
     def is_whole(self, series: Series, folder: Path) -> bool:
         """Tell whether an earlier prediction of a case has all files of this step."""
 
-    def __call__(self, series: Series, result: Result, folder: Path) -> None: ...
+    def __call__(self, series: Series, result: Result, folder: Path) -> None:
+        """Write what belongs to the result of a series into its folder."""
 
 
 def write_case(

@@ -54,8 +54,11 @@ SITE_EFFECT_SD = 0.2  # log odds
 
 @dataclass(frozen=True)
 class EndpointModel:
-    """Log odds per unit: age, CRP and lymphocytes in sd (high is bad), male and disease 0/1, imaging as in
-    :func:`compute_linear_terms`."""
+    """Log odds per unit of each cause.
+
+    Age, CRP and lymphocytes count in standard deviations (high is bad), male and disease are 0 or 1, imaging is as in
+    :func:`compute_linear_terms`.
+    """
 
     age: float
     male: float

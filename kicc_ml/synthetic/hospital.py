@@ -72,6 +72,7 @@ class Hospital:
 
     @property
     def kernel(self) -> str:
+        """Return the name of the reconstruction kernel."""
         return self.vendor.lung_kernel if self.sharp else self.vendor.soft_kernel
 
     @property

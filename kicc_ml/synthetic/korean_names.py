@@ -35,6 +35,7 @@ class KoreanName:
 
     @property
     def in_three_scripts(self) -> str:
+        """Return the name as a DICOM person name: Latin, Hanja and Hangul."""
         return f"{self.latin}={self.hanja}={self.hangul}"
 
 

@@ -52,10 +52,12 @@ class Preset:
 
     @property
     def ct_patients(self) -> int:
+        """Return the number of patients with a CT."""
         return self.patients - self.cxr_only
 
     @property
     def cxr_patients(self) -> int:
+        """Return the number of patients with a radiograph."""
         return self.patients - self.ct_only
 
     def __post_init__(self) -> None:

@@ -35,10 +35,12 @@ class Thorax:
 
     @property
     def lung(self) -> np.ndarray:
+        """Return where either lung is."""
         return self.left_lung | self.right_lung
 
     @property
     def lesion(self) -> np.ndarray:
+        """Return where ground glass or consolidation is."""
         return self.ground_glass | self.consolidation
 
 

@@ -54,13 +54,16 @@ class ImageOrder:
 
     @property
     def series_uid(self) -> UID:
+        """Return the series UID; the same seed gives the same UID."""
         return self._uid("series", self.modality, str(self.seed))
 
     @property
     def frame_uid(self) -> UID:
+        """Return the frame of reference UID; the same seed gives the same UID."""
         return self._uid("frame of reference", str(self.seed))
 
     def instance_uid(self, number: int) -> UID:
+        """Return the SOP instance UID of a slice; the same seed gives the same UID."""
         return self._uid("instance", self.modality, str(self.seed), str(number))
 
     def _uid(self, *parts: str) -> UID:

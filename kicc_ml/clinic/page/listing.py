@@ -24,6 +24,7 @@ class Entry:
 
     @property
     def change(self) -> dict[str, float | None]:
+        """Return how each measure changed since the previous scan; empty where there is none."""
         return compute_change(self.previous, self.severity) if self.previous else {}
 
     @property

@@ -54,6 +54,7 @@ class IdcClient:
         self.client = IDCClient()
 
     def series_of(self, collection: str) -> Sequence[Remote]:
+        """List the series of a collection."""
         index = self.client.index
         rows = index[index["collection_id"] == collection]
         return [
@@ -62,6 +63,7 @@ class IdcClient:
         ]
 
     def fetch(self, series: Remote, folder: Path) -> None:
+        """Download one series into a folder."""
         self.client.download_from_selection(
             downloadDir=str(folder),
             seriesInstanceUID=[series.uid],
@@ -82,6 +84,7 @@ class TciaClient:
         self.nbia = nbia
 
     def series_of(self, collection: str) -> Sequence[Remote]:
+        """List the series of a collection."""
         found = self.nbia.getSeries(collection=collection) or []
         return [
             Remote(one["PatientID"], one["StudyInstanceUID"], one["SeriesInstanceUID"], int(one.get("ImageCount") or 0))
@@ -89,6 +92,7 @@ class TciaClient:
         ]
 
     def fetch(self, series: Remote, folder: Path) -> None:
+        """Download one series into a folder."""
         self.nbia.downloadSeries([series.uid], path=str(folder), input_type="list")
 
 

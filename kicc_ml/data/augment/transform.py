@@ -200,6 +200,7 @@ class BatchAugmentd(Randomizable, MapTransform):
         self.parameters = draw(generator, data, self.config)
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Augment a batch."""
         result = dict(data)
         image_key, bits_key = (*self.keys, None)[:2]
         self.randomize(len(result[image_key]))

@@ -53,6 +53,7 @@ class Selection:
             raise UserError(f"there is no verdict {', '.join(sorted(unknown))}; choose from {', '.join(VERDICTS)}")
 
     def select(self, source: SourceIndex) -> list[Series]:
+        """List the series of a source that are to be copied."""
         return [
             series
             for series in source.series

@@ -84,6 +84,7 @@ class CopyFolder:
                 self.record_files(name, {})
 
     def save(self) -> None:
+        """Write the manifest as a whole."""
         content = {"format": FORMAT, "keys": self.fingerprints, "folders": self.folders}
         write_text(self.root / MANIFEST, json.dumps(content))
         self._saved_at = time.monotonic()

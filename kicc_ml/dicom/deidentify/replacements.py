@@ -56,6 +56,7 @@ def compute_export_shift(key: bytes, patient: str) -> timedelta:
 
 
 def shift_date(key: bytes, patient: str, day: date) -> date:
+    """Move a date by the patient's own number of days."""
     return day + compute_export_shift(key, patient)
 
 
@@ -98,6 +99,7 @@ class Replacements:
         return methods[action](value, keyword)
 
     def replace_uid(self, value: str, keyword: str) -> str:
+        """Return the pseudonym of a UID; equal UIDs have equal pseudonyms."""
         return make_uid(self.key, value)
 
     def replace_date(self, value: str, keyword: str) -> str:

@@ -78,6 +78,7 @@ def _parse(stream: FileIO) -> ParsedHeader:
 
 
 def parse_by_pydicom(stream: FileIO) -> ParsedHeader:
+    """Read a header with pydicom: slower than the parser of this module, and reads every file."""
     buffered = BufferedReader(stream)
     try:
         with suppress_warnings():  # wrong character sets and value representations are expected here
@@ -93,6 +94,7 @@ def parse_by_pydicom(stream: FileIO) -> ParsedHeader:
 
 
 def refuse_oversized(values: Mapping[str, str]) -> None:
+    """Raise TooLargeError where the header states more pixels than any image of a chest."""
     sides = [read_number(values, name) or 0 for name in ("Rows", "Columns")]
     if max(sides) > MAX_SIDE_PIXELS or compute_pixel_bytes(values) > MAX_PIXEL_BYTES:
         raise TooLargeError("more pixels than any image of a chest")

@@ -163,6 +163,7 @@ def read_numbers(source: Dataset | Mapping[str, str], name: str, count: int) -> 
 
 
 def read_number(source: Dataset | Mapping[str, str], name: str) -> float | None:
+    """Return the first number of an element; None where it is missing or no number."""
     found = read_numbers(source, name, 1)
     return found[0] if found else None
 

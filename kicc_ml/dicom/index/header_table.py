@@ -51,6 +51,7 @@ class FoundFile(NamedTuple):
 
     @property
     def state(self) -> tuple[str, str, int, int, int]:
+        """Return what changes when the file does: path, site, size and both times."""
         return self[:5]
 
 

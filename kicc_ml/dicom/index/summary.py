@@ -64,6 +64,7 @@ def format_totals(frame: pd.DataFrame) -> str:
 
 
 def format_spacing(spacing_mm: list[float] | None) -> str:
+    """Format a voxel spacing in mm for people."""
     return " x ".join(f"{mm:.3g}" for mm in spacing_mm) if spacing_mm is not None else "unknown"
 
 

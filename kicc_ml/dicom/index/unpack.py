@@ -56,6 +56,7 @@ class Allowance:
 
     @property
     def left(self) -> int:
+        """Return how many more bytes may be unpacked."""
         return max(MAX_RATIO * self.packed, HARMLESS_BYTES) - self.spent
 
 

@@ -48,6 +48,7 @@ def walk(root: Path) -> Iterator[FoundFile]:
 
 
 def make_found_file(path: str, site: str, status: os.stat_result, name: str = "") -> FoundFile:
+    """Describe a file by its path, site and state on the disk."""
     return FoundFile(path, site, status.st_size, status.st_mtime_ns, status.st_ctime_ns, name)
 
 

@@ -30,6 +30,7 @@ SIGNS_OF_DAMAGE = (b"Corrupt JPEG data", b"Premature end")
 
 
 def main() -> None:
+    """Decode what arrives on standard input, within limits of time and memory, and reply on standard output."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
     for standard in (1, 2):  # what libraries print must not get between the replies

@@ -29,6 +29,7 @@ class PixelLayout:
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> "PixelLayout":
+        """Read the pixel layout from header texts."""
         allocated = read_integer(values, "BitsAllocated") or 0
         stored = read_integer(values, "BitsStored") or allocated
         high = read_integer(values, "HighBit")

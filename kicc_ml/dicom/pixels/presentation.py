@@ -37,6 +37,7 @@ class DisplayedImage:
     high: float
 
     def invert(self) -> "DisplayedImage":
+        """Return the image with bright and dark exchanged."""
         return DisplayedImage(np.float32(self.low + self.high) - self.values, self.low, self.high)
 
 

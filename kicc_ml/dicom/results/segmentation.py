@@ -81,9 +81,10 @@ class PredictionSource:
         return generate_uid(entropy_srcs=[own, self.model, kind])
 
     def _complete(self, image: Dataset) -> None:
-        """What a derived object must state and old exporters leave out; type 2 attributes stay empty, also where
-        they hold what cannot be stated. Texts are written in UTF-8: a Korean name in ISO 2022 IR 149 is one that
-        highdicom does not take.
+        """Add what a derived object must state and old exporters leave out.
+
+        Type 2 attributes stay empty, also where they hold what cannot be stated. Texts are written in UTF-8: highdicom
+        does not take a Korean name in ISO 2022 IR 149.
         """
         drop_faulty_tags(image)
         image.decode()
@@ -108,6 +109,7 @@ class PredictionSource:
 
     @property
     def device(self) -> dict[str, str]:
+        """Return manufacturer, version and weights as DICOM names a device."""
         return {
             "manufacturer_model_name": MANUFACTURER,
             "software_versions": self.version,
@@ -116,6 +118,7 @@ class PredictionSource:
 
     @property
     def algorithm(self) -> hd.AlgorithmIdentificationSequence:
+        """Return the algorithm identification of the derived objects."""
         return hd.AlgorithmIdentificationSequence(
             MANUFACTURER, codes.DCM.ArtificialIntelligence, self.version, parameters={"weights": self.model}
         )
@@ -192,8 +195,9 @@ def _describe_segment(source: PredictionSource, number: int, name: str) -> hd.se
 def make_parametric_map(
     source: PredictionSource, volume: Volume, probability_xyz: np.ndarray, lung_xyz: np.ndarray
 ) -> Dataset:
-    """Parametric Map (PS3.3 A.75), float32, of the lesion's probability within the box of the lungs (all of it
-    where there is none): a whole CT would take 315 MB.
+    """Make a Parametric Map (PS3.3 A.75), float32, of the lesion's probability.
+
+    It covers the box of the lungs (the whole scan where there are none): a whole CT would take 315 MB.
     """
     around = find_bounding_box(lung_xyz) or make_whole_box(lung_xyz.shape)
     box = grow_box(around, (BOX_MARGIN_VOXELS,) * 3, lung_xyz.shape)

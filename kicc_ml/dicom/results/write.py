@@ -41,12 +41,12 @@ class ScanFindings:
 
 
 def write_objects(source: PredictionSource, findings: ScanFindings, folder: Path) -> list[Path]:
-    """Write ``folder/{segmentation,map,report,picture,summary}.dcm`` for the source's own PACS, of a radiograph
-    ``report`` and ``picture``.
+    """Write ``folder/{segmentation,map,report,picture,summary}.dcm`` for the source's own PACS.
 
-    They keep the patient, study and frame of reference of the source, and nobody but the user can read them. They take
-    the place of earlier ones; other files in the folder stay. Raises UserError where the source cannot be read or
-    nothing was segmented; the folder is then as it was before.
+    Of a radiograph, only ``report`` and ``picture`` are written. The objects keep the patient, study and frame of
+    reference of the source, and nobody but the user can read them. They take the place of earlier ones; other files in
+    the folder stay. Raises UserError where the source cannot be read or nothing was segmented; the folder is then as it
+    was before.
     """
     with suppress_warnings():
         objects = (_make_radiograph_objects if source.series.modality == "CXR" else _make_ct_objects)(source, findings)
@@ -92,8 +92,9 @@ def _make_ct_objects(source: PredictionSource, findings: ScanFindings) -> dict[s
 
 
 def _make_radiograph_objects(source: PredictionSource, findings: ScanFindings) -> dict[str, Dataset]:
-    """No masks: Segmentation and Parametric Map are placed in the patient, which a shadow is not. A side is reported
-    only where the file says which is which.
+    """Make report and picture, no masks: these are placed in the patient, which a shadow is not.
+
+    A side is reported only where the file says which is which.
     """
     severity = findings.severity
     known = severity if findings.sides else severity.without_sides

@@ -110,6 +110,7 @@ def group_by_position(heights_sorted_mm: np.ndarray) -> list[list[int]]:
 
 
 def check_count(positions_mm: np.ndarray, orientation: np.ndarray, pixel_spacing_mm: np.ndarray) -> None:
+    """Raise NotAVolume for one slice, or for too few to show an even spacing."""
     if len(positions_mm) == 1:
         raise NotAVolume("single_slice", "one slice is no volume")
     if len(positions_mm) < MIN_SLICES:

@@ -48,14 +48,17 @@ class Stack:
 
     @property
     def positions_mm(self) -> np.ndarray:
+        """Return the position of each slice in mm, ``[slice, 3]``."""
         return np.array([header.position_mm for header in self.slices])
 
     @property
     def orientation(self) -> np.ndarray:
+        """Return the six direction cosines of the first slice."""
         return np.array(self.slices[0].orientation)
 
     @property
     def pixel_spacing_mm(self) -> np.ndarray:
+        """Return the pixel spacing of the first slice in mm: between rows, between columns."""
         return np.array(self.slices[0].pixel_spacing_mm)
 
 

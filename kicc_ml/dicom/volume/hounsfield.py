@@ -67,5 +67,6 @@ def _write_shifted(stored: np.ndarray, intercept: int, out: np.ndarray) -> None:
 
 
 def find_padding(image: Image) -> np.ndarray:
+    """Return where stored values are padding."""
     low, high = sorted(image.padding or (0, 0))
     return (image.stored >= low) & (image.stored <= high)

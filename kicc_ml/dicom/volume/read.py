@@ -204,6 +204,7 @@ class RepositoryReader(ImageReader):
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Return whether each input is a series or a path that this reader can try."""
         return all(isinstance(item, Series) or _is_readable(Path(item)) for item in _list_inputs(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Volume:

@@ -39,6 +39,7 @@ class Fitted:
     recalibrate: Recalibration = field(default_factory=Recalibration)
 
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
+        """Return the recalibrated probability of each row of features."""
         if not len(table_bf):
             return np.empty(0)
         prepared_bf = table_bf if self.prepare is None else self.prepare.transform(table_bf)

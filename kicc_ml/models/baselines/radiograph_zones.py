@@ -70,6 +70,7 @@ class ZoneRidge:
         return ZONE_FEATURES
 
     def __call__(self, table_bf: np.ndarray) -> np.ndarray:
+        """Return the predicted extent of each row of zone features, between 0 and 1."""
         return np.clip(table_bf @ np.array(self.weight_f) + self.intercept, 0, 1)
 
 

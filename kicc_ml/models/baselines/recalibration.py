@@ -24,6 +24,7 @@ class Recalibration:
     slope: float = 1.0
 
     def __call__(self, probability_b: np.ndarray) -> np.ndarray:
+        """Return the recalibrated probabilities."""
         return expit(self.intercept + self.slope * log_odds(probability_b))
 
 
@@ -52,6 +53,7 @@ class Blend:
     weight_m: Sequence[float]
 
     def __call__(self, probability_mb: np.ndarray) -> np.ndarray:
+        """Return the blend of several models' probabilities ``[model, patient]``."""
         return expit(self.intercept + np.asarray(self.weight_m) @ log_odds(probability_mb))
 
 

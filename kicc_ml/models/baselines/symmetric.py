@@ -14,10 +14,12 @@ class Symmetric(TransformerMixin, BaseEstimator):
     """
 
     def fit(self, table_bf: np.ndarray, y: object = None) -> "Symmetric":
+        """Find the Yeo-Johnson power of each column."""
         self.lambdas_ = np.array([_power_of(column_b) for column_b in table_bf.T])
         return self
 
     def transform(self, table_bf: np.ndarray) -> np.ndarray:
+        """Make the distribution of each column symmetric by its power."""
         columns = zip(table_bf.T, self.lambdas_, strict=True)
         return np.column_stack([yeojohnson(column_b, power) for column_b, power in columns])
 
