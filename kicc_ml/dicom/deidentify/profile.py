@@ -53,8 +53,6 @@ PERSONAL_DATES = (
     *("PatientBirthDate", "PatientBirthTime", "PatientBirthDateInAlternativeCalendar"),
     "PatientDeathDateInAlternativeCalendar",
 )
-#: Elements that a copy does not need: it holds ASCII text only.
-NOT_NEEDED = ("SpecificCharacterSet",)
 
 ACTION_OF_VR: Mapping[str, Action] = {
     **dict.fromkeys(("FD", "FL", "US", "SS", "UL", "SL", "UV", "SV", "AT", "US or SS"), "keep"),
@@ -112,7 +110,6 @@ def _list_own_actions() -> dict[BaseTag, Action]:
         **{"PixelData": "pixels", "LUTData": "table"},
         "ContrastBolusAgent": "agent",
         **dict.fromkeys(PERSONAL_DATES, "empty"),
-        **dict.fromkeys(NOT_NEEDED, "drop"),
         **CHARACTERISTICS,
     }
     return {Tag(keyword): what for keyword, what in actions.items()}

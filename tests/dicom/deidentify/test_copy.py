@@ -1,5 +1,6 @@
 """A copy says nothing of the person, and everything of the picture."""
 
+import struct
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ def test_a_code_string_of_an_element_without_known_values_goes_and_its_neighbour
     assert copy.RotationDirection == "CW"
 
 
+def test_a_copy_holds_ascii_alone_and_states_no_character_set(copied):
+    raw = copied(SpecificCharacterSet=["", "ISO 2022 IR 149"], Manufacturer="길동 메디칼")
+    assert "SpecificCharacterSet" not in parsed(raw)
+    assert not [value for value in parsed(raw).values() if not str(value.value).isascii()]
+
+
 def test_a_name_in_hangul_is_in_no_encoding_in_the_copy(copied):
     raw = copied(
         SpecificCharacterSet=["", "ISO 2022 IR 149"],
@@ -115,7 +122,9 @@ def test_private_elements_go_wherever_they_stand(copied, tmp_path):
     def add(dataset: Dataset) -> None:
         inner = item(RescaleType="HU")
         for one in (dataset, inner):
-            one.private_block(0x0029, "SECRET CREATOR", create=True).add_new(0x10, "LO", "SECRET")
+            block = one.private_block(0x0029, "SECRET CREATOR", create=True)
+            block.add_new(0x10, "LO", "SECRET")
+            block.add_new(0x11, "FD", struct.unpack("<d", b"SECRET!!")[0])  # numbers of known elements stay
         dataset.ModalityLUTSequence = [inner]
 
     raw = copied(rewritten(write_image(tmp_path / "source", STORED), add))
@@ -127,10 +136,13 @@ def test_private_elements_go_wherever_they_stand(copied, tmp_path):
 def test_overlays_and_curves_go(copied, tmp_path, group):
     def add(dataset: Dataset) -> None:
         dataset.add_new((group, 0x0010), "US", 8)
+        dataset.add_new((group, 0x0050), "SS", [1, 1])
         dataset.add_new((group, 0x3000), "OB", b"SECRET")
         dataset.add_new((group, 0x4000), "LT", "SECRET")
 
-    assert b"SECRET" not in copied(rewritten(write_image(tmp_path / "source", STORED), add))
+    raw = copied(rewritten(write_image(tmp_path / "source", STORED), add))
+    assert b"SECRET" not in raw
+    assert [element for element in parsed(raw) if element.tag.group == group] == []
 
 
 def test_preamble_file_meta_information_and_bytes_behind_the_data_set_are_not_carried_over(copied, tmp_path):
@@ -192,7 +204,7 @@ def test_dates_of_a_patient_move_together_by_whole_days(copied):
     dates = {"StudyDate": "20200228", "AcquisitionDateTime": "20200303101500.25+0900", "AcquisitionDate": "2020.03.04"}
     copy = parsed(copied(**dates, DateOfLastCalibration=["20191231", "20200101"]))
     shift = datetime(2020, 2, 28) - datetime.strptime(copy.StudyDate, "%Y%m%d")
-    assert shift.days >= 1
+    assert 8 * 365 + 2 < shift.days <= 8 * 365 + 2 + 365  # two cycles of leap years, and the patient's own days
     moved = datetime.strptime(copy.AcquisitionDateTime[:8], "%Y%m%d")
     assert (datetime(2020, 3, 3) - moved, copy.AcquisitionDateTime[-5:]) == (shift, "+0900")
     assert datetime(2020, 3, 4) - datetime.strptime(copy.AcquisitionDate, "%Y%m%d") == shift
@@ -275,6 +287,7 @@ def unchecked(tmp_path: Path, keyword: str, value: str) -> Path:
     ("keyword", "value"),
     [
         ("PatientSize", "900101-1234567"),
+        ("PatientSize", "1.62" + "0" * 24 + "90010112"),  # no double has that many digits
         ("PatientSize", "9001011234567"),
         ("PatientWeight", "010-1234-5678"),
         ("PatientWeight", "1.2.3"),
@@ -400,6 +413,14 @@ def test_text_that_is_said_to_be_numbers_goes(copied, tmp_path, keyword, vr):
     source.write_bytes(source.read_bytes().replace(head + b"LO", head + vr.encode()))
     assert b"MINSU" in source.read_bytes()
     assert b"MINSU" not in copied(source)
+
+
+@pytest.mark.parametrize(("keyword", "vr"), [("ImageID", "FD"), ("ImageID", "SV")])
+def test_a_text_of_eight_letters_that_is_said_to_be_a_number_goes(copied, tmp_path, keyword, vr):
+    source = write_image(tmp_path / "source", STORED)
+    dtype = "<d" if vr == "FD" else "<q"
+    element = pydicom.DataElement(keyword, vr, struct.unpack(dtype, b"KIMMINSU")[0])
+    assert b"KIMMINSU" not in copied(rewritten(source, lambda dataset: dataset.add(element)))
 
 
 def test_more_numbers_than_the_dictionary_allows_are_text(copied, tmp_path):
