@@ -17,6 +17,8 @@ from tests.support.phantom_files import write_colour_page, write_image, write_ra
 
 KEY, PATIENT = b"a key of the repository", "0123456789ab"
 STORED = np.arange(64, dtype=np.uint16).reshape(8, 8)
+#: Fixed, as its copy is looked through for short numbers, which a random one may hold.
+INSTANCE = {"SOPInstanceUID": "1.2.3.1.1.2"}
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def copied(tmp_path: Path):
     """Writes a CT slice with given tags and gives the bytes of its copy."""
 
     def copy(source: Path | None = None, key: bytes = KEY, **tags: Any) -> bytes:
-        source = source or write_image(tmp_path / "source", STORED, **tags)
+        source = source or write_image(tmp_path / "source", STORED, **INSTANCE | tags)
         write_deidentified(source, tmp_path / "copy.dcm", key, PATIENT)
         return (tmp_path / "copy.dcm").read_bytes()
 
@@ -274,7 +276,7 @@ def test_an_age_is_three_digits_and_a_unit(copied, tmp_path, stated, kept):
 
 def unchecked(tmp_path: Path, keyword: str, value: str) -> Path:
     """A slice with any text in an element, whatever its value representation is."""
-    source = write_image(tmp_path / "source", STORED)
+    source = write_image(tmp_path / "source", STORED, **INSTANCE)
     element = pydicom.DataElement(keyword, "LO", value)
     rewritten(source, lambda dataset: dataset.add(element))
     head = element.tag.group.to_bytes(2, "little") + element.tag.element.to_bytes(2, "little")
