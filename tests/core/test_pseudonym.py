@@ -8,13 +8,16 @@ import secrets
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.pseudonym import (
+    NEW_KEY_BYTES,
     check_key,
     coarsen_time,
     compute_key_fingerprint,
@@ -95,6 +98,28 @@ def test_processes_that_start_together_take_one_key(repository: Path, keys: Path
     assert len(answers) == 1
     assert len(answers.pop().strip()) == 64
     assert len(list(keys.glob("[!.]*"))) == 1
+
+
+def test_a_second_thread_waits_until_the_first_has_made_the_key(
+    repository: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+):
+    second_made, made = Event(), []
+
+    def make(count: int | None = None) -> str:
+        if count != NEW_KEY_BYTES:  # the lock asks too
+            return token_hex(count)
+        made.append(count)
+        if len(made) == 1:
+            second_made.wait(0.3)  # in vain, since the second waits for the lock
+        else:
+            second_made.set()
+        return token_hex(count)
+
+    token_hex = secrets.token_hex
+    monkeypatch.setattr(secrets, "token_hex", make)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(load_repository_key, [repository] * 2)
+    assert (first, len(made)) == (second, 1)
 
 
 def test_a_file_system_without_hard_links_holds_keys_too(repository: Path, keys: Path, monkeypatch: pytest.MonkeyPatch):
@@ -178,6 +203,16 @@ def test_a_key_kept_for_the_user_is_held_to_the_same(repository: Path, keys: Pat
     kept.write_bytes(b"")
     with pytest.raises(UserError, match="it is empty"):
         load_repository_key(repository)
+
+
+def test_a_link_to_nowhere_in_the_place_of_a_kept_key_is_refused_and_not_replaced(repository: Path, keys: Path):
+    load_repository_key(repository)
+    (kept,) = keys.glob("[!.]*")
+    kept.unlink()
+    kept.symlink_to(repository / "elsewhere")
+    with pytest.raises(UserError, match="it is a link"):
+        load_repository_key(repository)
+    assert kept.is_symlink()
 
 
 @pytest.mark.parametrize("encode", [bytes.hex, base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
