@@ -1,84 +1,23 @@
 """Zip files of any maker, in hospital folders and in each other: opened, or named with what to do."""
 
-import io
-import multiprocessing
-import os
 import resource
-import shutil
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from kicc_ml.cohort.doctor.report import examine
-from kicc_ml.core import locks
 from kicc_ml.core.errors import TargetError, UserError
-from kicc_ml.core.locks import Busy, hold
-from kicc_ml.core.user_folders import get_cache_folder
-from kicc_ml.dicom.index import archives, unpack
-from kicc_ml.dicom.index.archives import MAX_UNUSED_DAYS, unpack_archive
-from kicc_ml.dicom.index.build import SourceIndex, index_repository, read_index
+from kicc_ml.dicom.index.build import index_repository, read_index
 from kicc_ml.dicom.index.sources import find_scans
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.dicom.series.remedies import REMEDIES
 from kicc_ml.dicom.volume.read import read_volume
-from tests.support.repeated_index import index_many_times
+from tests.support.zips import by_site, of, only, reasons, write, zipped
 
-Writer = Callable[..., list[Path]]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    return get_cache_folder() / "zip"
-
-
-@pytest.fixture
-def slices(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, write_ct: Writer) -> dict[str, list[Path]]:
-    """Five slices of each of two patients, outside of what is indexed."""
-    folder = tmp_path_factory.mktemp("slices")
-    made = {}
-    for patient in ("p1", "p2"):
-        files = write_ct(name=f"{patient}_", PatientID=patient, SeriesInstanceUID=f"1.2.3.{patient[1]}")
-        made[patient] = [file.rename(folder / file.name) for file in files]
-    (tmp_path / "seoul").rmdir()
-    return made
-
-
-def zipped(files: dict[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", packing) as archive:
-        for name, content in files.items():
-            info = zipfile.ZipInfo("-")
-            info.filename, info.compress_type = name, packing  # as it is, with what zipfile would change
-            archive.writestr(info, content)
-    return target.getvalue()
-
-
-def of(files: list[Path], before: str = "") -> dict[str, bytes]:
-    return {f"{before}{file.name}": file.read_bytes() for file in files}
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def only(source: Path) -> SourceIndex:
-    (found,) = read_index([source])
-    return found
-
-
-def by_site(found: SourceIndex) -> list[tuple[str, int, str]]:
-    return [(one.site, one.slices, one.verdict) for one in found.series]
-
-
-def reasons(found: SourceIndex) -> list[tuple[str, str]]:
-    return [(row.site, row.reason) for row in found.file_rows]
+pytestmark = pytest.mark.usefixtures("zip_cache")
 
 
 @contextmanager
@@ -94,19 +33,19 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 class TestDamage:
     def test_a_target_that_is_full_ends_it_and_leaves_nothing(
-        self, tmp_path: Path, cache: Path, slices: dict[str, list[Path]]
+        self, tmp_path: Path, zip_cache: Path, slices: dict[str, list[Path]]
     ):
         archive = write(tmp_path / "full.zip", zipped(of(slices["p1"], "seoul/") | {"seoul/z": bytes(2**21)}))
         with files_of_at_most(2**20), pytest.raises(TargetError, match="cannot be written"):
             read_index([archive])
-        assert list(cache.iterdir()) == []
+        assert list(zip_cache.iterdir()) == []
         assert by_site(only(archive)) == [("seoul", 5, "usable")]
 
-    def test_in_a_folder_too(self, tmp_path: Path, cache: Path, slices: dict[str, list[Path]]):
+    def test_in_a_folder_too(self, tmp_path: Path, zip_cache: Path, slices: dict[str, list[Path]]):
         write(tmp_path / "seoul" / "full.zip", zipped(of(slices["p1"]) | {"z": bytes(2**21)}))
         with files_of_at_most(2**20), pytest.raises(TargetError, match="cannot be written"):
             read_index([tmp_path])
-        assert list(cache.iterdir()) == []
+        assert list(zip_cache.iterdir()) == []
 
     def test_a_zip_that_is_called_like_a_full_disk_costs_itself(
         self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
@@ -254,96 +193,3 @@ class TestPlaces:
         sheet = write(tmp_path / "table.xlsx", zipped({"[Content_Types].xml": b"", "xl/workbook.xml": b""}))
         with pytest.raises(UserError, match=r"a spreadsheet or document.*saved as clinical\.csv"):
             only(sheet)
-
-
-class TestLimits:
-    def test_zips_of_one_folder_share_what_they_may_unfold_to(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(unpack, "HARMLESS_BYTES", 2**21)
-        for number in range(4):  # each alone would pass
-            write(tmp_path / "seoul" / f"{number}.zip", zipped({"x": bytes(2**20)}))
-        expected = [("seoul", "not_dicom")] * 2 + [("seoul", "unfolding_zip")] * 2
-        assert sorted(reasons(only(tmp_path))) == expected
-        assert sorted(reasons(only(tmp_path))) == expected  # also where some lie unpacked already
-
-    def test_a_zip_of_zips_may_unfold_to_no_more_than_another(
-        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr(unpack, "HARMLESS_BYTES", 2**21)
-        bombs = {f"{number}.zip": zipped({"x": bytes(2**20)}) for number in range(4)}
-        with pytest.raises(UserError, match="unfolds to more than 100 times its size"):
-            only(write(tmp_path / "outer.zip", zipped(bombs)))
-        assert list(cache.iterdir()) == []
-
-    def test_a_bomb_in_a_folder_costs_itself(
-        self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr(unpack, "HARMLESS_BYTES", 2**20)
-        write(tmp_path / "seoul" / "a.zip", zipped({"x": bytes(2**26)}))
-        write(tmp_path / "seoul" / "b.zip", zipped(of(slices["p1"])))
-        found = only(tmp_path)
-        assert (by_site(found), reasons(found)) == ([("seoul", 5, "usable")], [("seoul", "unfolding_zip")])
-
-
-class TestCache:
-    def test_processes_that_index_one_zip_at_once_all_see_the_whole(
-        self, tmp_path: Path, slices: dict[str, list[Path]]
-    ):
-        for turn in range(8):
-            archive = write(tmp_path / "in" / f"{turn}.zip", zipped(of(slices["p1"], "seoul/")))
-        write(tmp_path / "repository" / "seoul" / "x.zip", zipped(of(slices["p1"])))
-        context = multiprocessing.get_context("spawn")
-        started = context.Barrier(3)
-        several = [
-            context.Process(target=index_many_times, args=(archive, tmp_path / "repository", started)) for _ in range(3)
-        ]
-        for process in several:
-            process.start()
-        for process in several:
-            process.join(120)
-        assert [process.exitcode for process in several] == [0, 0, 0]
-
-    def test_it_is_unpacked_while_no_other_process_may(
-        self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
-    ):
-        held: list[bool] = []
-        unpack_one = archives.unpack
-
-        def watch(archive: Path, folder: Path, *others: object) -> None:
-            (lock,) = folder.parent.glob(".*.lock")
-            with pytest.raises(Busy), hold(lock, "it"):
-                pass
-            held.append(True)
-            unpack_one(archive, folder, *others)
-
-        monkeypatch.setattr(archives, "unpack", watch)
-        monkeypatch.setattr(locks, "PATIENCE_S", 0.05)
-        unpack_archive(write(tmp_path / "a.zip", zipped(of(slices["p1"], "seoul/"))))
-        assert held == [True]
-
-    def test_a_folder_that_another_process_made_between_two_looks_stays(
-        self, tmp_path: Path, slices: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
-    ):
-        archive = write(tmp_path / "a.zip", zipped(of(slices["p1"], "seoul/")))
-        made = unpack_archive(archive).stat().st_ino
-        look, before = archives.read_members, iter([None])
-        monkeypatch.setattr(archives, "read_members", lambda folder: next(before, look(folder)))
-        assert unpack_archive(archive).stat().st_ino == made
-
-    def test_files_taken_out_of_it_are_unpacked_again(self, tmp_path: Path, slices: dict[str, list[Path]]):
-        archive = write(tmp_path / "a.zip", zipped(of(slices["p1"], "seoul/")))
-        whole = only(archive)
-        next((unpack_archive(archive) / "0000").iterdir()).unlink()
-        assert only(archive).series == whole.series
-        shutil.rmtree(unpack_archive(archive) / "0000")
-        assert only(archive).series == whole.series
-
-    def test_what_was_not_used_for_long_is_taken_away_at_the_next_unpacking(
-        self, tmp_path: Path, cache: Path, slices: dict[str, list[Path]]
-    ):
-        old, used = (unpack_archive(write(tmp_path / name, zipped(of(slices["p1"], name)))) for name in ("old", "used"))
-        month_ago = time.time() - MAX_UNUSED_DAYS * 24 * 3600 - 60
-        for folder in (old, used):
-            os.utime(folder, (month_ago, month_ago))
-        assert unpack_archive(tmp_path / "used") == used
-        new = unpack_archive(write(tmp_path / "new", zipped(of(slices["p2"]))))
-        assert sorted(cache.iterdir()) == sorted([used, new])
