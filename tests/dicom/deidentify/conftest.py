@@ -34,3 +34,9 @@ def source(tmp_path: Path) -> Path:
     write_nifti(root / "masks" / SERIES / "lesion.nii.gz", np.zeros((16, 16, 12), bool), np.eye(4))
     (root / "clinical.csv").write_text("site,patient_id,age_years,sex\nseoul,A-17,93,F\n")
     return root
+
+
+@pytest.fixture(autouse=True)
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KICC_KEYS", str(tmp_path / "keys"))
+    return tmp_path / "keys"

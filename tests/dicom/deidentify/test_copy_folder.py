@@ -16,11 +16,7 @@ from kicc_ml.dicom.deidentify.manifest import MANIFEST, open_copy
 from tests.support.exports import SERIES, change, contents, export, first_export
 from tests.support.phantom_files import write_image
 
-
-@pytest.fixture(autouse=True)
-def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("KICC_KEYS", str(tmp_path / "keys"))
-    return tmp_path / "keys"
+pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 
 
 @pytest.mark.parametrize("how", ["the repository was moved", "the key was lost", "the key was exchanged"])

@@ -1,18 +1,16 @@
 """What a service that misbehaves may cost, and to whom credentials go."""
 
 import gzip
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-import requests
 from pydicom.uid import generate_uid
 
 from kicc_ml.core.errors import UserError
@@ -20,63 +18,11 @@ from kicc_ml.dicom.web import client as web_client
 from kicc_ml.dicom.web import transport
 from kicc_ml.dicom.web.cache import InstanceUids
 from kicc_ml.dicom.web.client import NotServed, connect, retrieve_object, search_series_uids
-from kicc_ml.dicom.web.service import index_web, push
+from kicc_ml.dicom.web.service import push
+from tests.support.local_service import Service, say
 from tests.support.phantom_files import write_image
 
-TOKEN = "Bearer of-the-tests"
 STUDIES = b'[{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}]'
-
-
-class Service:
-    """A service on loopback whose answer to each request is a function of the request's handler."""
-
-    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
-        self.authorizations: list[str | None] = []
-        self.paths: list[str] = []
-        self.bodies: list[bytes] = []
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                service.authorizations.append(self.headers.get("Authorization"))
-                service.paths.append(self.path)
-                service.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-                try:
-                    answer(self)
-                except OSError:  # the other side has had enough
-                    self.close_connection = True
-
-            do_POST = do_GET  # noqa: N815 - as the base class finds it
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.block_on_close = False
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/dicom-web"
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Service]]:
-    running: list[Service] = []
-
-    def start(answer: Callable[[BaseHTTPRequestHandler], None]) -> Service:
-        running.append(Service(answer))
-        return running[-1]
-
-    yield start
-    for service in running:
-        service.server.shutdown()
-        service.server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (transport.AUTHORIZATION, transport.AUTHORIZED_HOST):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", "/dev/null")
 
 
 @pytest.fixture
@@ -85,16 +31,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     made: list[float] = []
     monkeypatch.setattr(transport, "sleep", made.append)
     return made
-
-
-def say(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
-    handler.send_response(status)
-    stated = {name.replace("_", "-"): value for name, value in headers.items()}
-    usual = {"Content-Type": "application/dicom+json", "Content-Length": str(len(body))}
-    for name, value in (usual | stated).items():
-        handler.send_header(name, value)
-    handler.end_headers()
-    handler.wfile.write(body)
 
 
 def endless(handler: BaseHTTPRequestHandler, kind: str = "application/dicom+json") -> None:
@@ -243,102 +179,6 @@ class TestPauses:
         first, second = service.bodies
         assert first == second
         assert len(first) > path.stat().st_size > 10**6
-
-
-class TestCredentials:
-    @pytest.fixture
-    def token(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(transport.AUTHORIZATION, TOKEN)
-
-    @pytest.fixture
-    def service(self, serve: Callable[..., Service]) -> Service:
-        return serve(lambda handler: say(handler, b"[]"))
-
-    @pytest.mark.usefixtures("token")
-    def test_a_header_that_is_not_said_to_be_for_a_host_goes_to_none(self, service: Service):
-        with pytest.raises(UserError, match=r"KICC_DICOMWEB_HOST=127\.0\.0\.1"):
-            connect(service.url)
-        assert service.paths == []
-
-    @pytest.mark.usefixtures("token")
-    @pytest.mark.parametrize("host", ["127.0.0.1", "pacs.example, 127.0.0.1", "127.0.0.1:{port}"])
-    def test_the_host_it_was_given_for_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
-        monkeypatch.setenv(transport.AUTHORIZED_HOST, host.format(port=service.server.server_port))
-        search_series_uids(connect(service.url))
-        assert set(service.authorizations) == {TOKEN}
-
-    @pytest.mark.usefixtures("token")
-    def test_it_goes_before_a_password_of_netrc(
-        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
-        (tmp_path / "netrc").write_text("machine 127.0.0.1 login reader password hunter2\n")
-        (tmp_path / "netrc").chmod(0o600)
-        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        monkeypatch.setenv(transport.AUTHORIZED_HOST, "127.0.0.1")
-        search_series_uids(connect(service.url))
-        assert set(service.authorizations) == {TOKEN}
-
-    @pytest.mark.usefixtures("token")
-    @pytest.mark.parametrize("host", ["pacs.example", "127.0.0.1:1", "127.0.0", "localhost"])
-    def test_no_other_host_gets_it(self, service: Service, monkeypatch: pytest.MonkeyPatch, host: str):
-        monkeypatch.setenv(transport.AUTHORIZED_HOST, host)
-        search_series_uids(connect(service.url))
-        assert set(service.authorizations) == {None}
-
-    @pytest.mark.usefixtures("token")
-    def test_a_redirect_takes_it_to_no_other_host(
-        self, service: Service, serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setenv(transport.AUTHORIZED_HOST, "127.0.0.1")
-        target = service.url.replace("127.0.0.1", "localhost") + "/studies"
-        first = serve(lambda handler: say(handler, b"", 302, Location=target))
-        monkeypatch.setenv(transport.PLAIN_HOSTS, "127.0.0.1,localhost")
-        search_series_uids(connect(first.url))
-        assert (set(first.authorizations), set(service.authorizations)) == ({TOKEN}, {None})
-
-
-class TestEncryption:
-    @pytest.fixture(autouse=True)
-    def nothing_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv(transport.PLAIN_HOSTS)
-
-    @pytest.fixture
-    def service(self, serve: Callable[..., Service]) -> Service:
-        return serve(lambda handler: say(handler, b"[]"))
-
-    def test_a_token_does_not_go_over_http(self, service: Service, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setenv(transport.AUTHORIZATION, TOKEN)
-        monkeypatch.setenv(transport.AUTHORIZED_HOST, "127.0.0.1")
-        with pytest.raises(
-            UserError, match=r"unencrypted; use https, or set KICC_DICOMWEB_HTTP=127\.0\.0\.1"
-        ) as caught:
-            index_web(service.url)
-        assert TOKEN not in str(caught.value)
-        assert service.paths == []
-
-    def test_a_password_of_netrc_does_not_go_over_http(
-        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
-        (tmp_path / "netrc").write_text("machine 127.0.0.1 login reader password hunter2\n")
-        (tmp_path / "netrc").chmod(0o600)
-        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        with pytest.raises(UserError, match="use https"):
-            index_web(service.url)
-        assert service.paths == []
-
-    def test_no_object_is_pushed_over_http(self, tmp_path: Path):
-        path = write_image(tmp_path / "one.dcm", np.zeros((4, 4), np.uint16))
-        with pytest.raises(UserError, match=r"http://pacs\.example: .*use https"):
-            push("http://pacs.example/dicom-web", [path])
-
-    def test_a_redirect_to_http_is_not_followed(self):
-        session = transport.open_session("https://pacs.example")
-        request = requests.Request("GET", "http://pacs.example/studies").prepare()
-        with pytest.raises(UserError, match="use https"):
-            session.send(request)
-
-    def test_what_stays_on_this_machine_and_holds_no_credentials_may_be_asked(self, service: Service):
-        assert search_series_uids(connect(service.url)) == []
 
 
 def test_an_answer_to_a_push_that_is_none_is_said_to_be_none(serve: Callable[..., Service], tmp_path: Path):
