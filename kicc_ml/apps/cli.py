@@ -23,6 +23,7 @@ from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
 from kicc_ml.cohort.summary import summary as summarise
 from kicc_ml.cohort.summary_tables import render, to_frame
 from kicc_ml.core.files import whole_file, write_table, write_text
+from kicc_ml.core.schemas.versions import add_version
 from kicc_ml.core.shown import escape_cell, escape_json, format_count, format_json, make_printable, say
 from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose_series, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
@@ -99,7 +100,7 @@ def summary(
     if csv:
         write_table(csv, to_frame(figures))
     if as_json:
-        print(format_json(figures))
+        print(format_json(add_version("cohort_summary", figures)))
     else:
         console.print(render(figures))
 
@@ -148,7 +149,7 @@ def doctor(
     """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
     found = examine(source, decode=decode, true_paths=files)
     if as_json:
-        print(format_json(found.as_dict()))
+        print(format_json(add_version("doctor", found.as_dict())))
         return
     if any(one.severity != "note" for one in found.findings):
         console.print(findings_table(found))

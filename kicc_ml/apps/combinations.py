@@ -1,6 +1,5 @@
 """Combinations of settings, as ``-m key=a,b`` asks for them: which there are, where each lies, the table of all."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
 from kicc_ml.core.path_names import make_distinct_path_names, make_path_name
+from kicc_ml.core.schemas.versions import read_versioned
 from kicc_ml.core.shown import format_count, say
 from kicc_ml.report.sweep_table import make_headline, make_sweep_table, warn_of_selection
 from kicc_ml.runs.folder import finished_folds
@@ -110,7 +110,7 @@ def _row(combination: Combination, status: int, reason: str | None) -> dict[str,
     row = {**combination.values, "run_dir": str(combination.run_dir), "status": "finished"}
     if reason is not None:
         return row | {"status": f"failed: {reason.splitlines()[0]}"}
-    summary = json.loads((combination.run_dir / "summary.json").read_text(encoding="utf-8"))
+    summary = read_versioned(combination.run_dir / "summary.json", "summary", "evaluate the run again")
     if status == 3:
         row["status"] = f"finished, {format_count(len(summary['quarantined']), 'case')} set aside"
     validation = validation_score(finished_folds(combination.run_dir))

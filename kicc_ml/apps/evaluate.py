@@ -4,7 +4,6 @@ python evaluate.py runs=runs/lesion_ct
 python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR runs=runs/clinical
 """
 
-import json
 import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -29,6 +28,7 @@ from kicc_ml.core.files import format_yaml
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.progress import track
 from kicc_ml.core.regions import CHEST, RegionSet
+from kicc_ml.core.schemas.versions import read_versioned
 from kicc_ml.core.shown import format_count, say
 from kicc_ml.core.types import Case, Modality, Volume, index_by_id
 from kicc_ml.data.masks import reference_masks
@@ -250,7 +250,7 @@ def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
 
 def print_results(page: Path) -> int:
     """The table of hospitals, what was set aside, and last the report. Returns the exit status."""
-    summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
+    summary = read_versioned(page.parent / "summary.json", "summary", "evaluate the run again")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(make_site_table(summary))
     if answers := make_answer_table(summary):

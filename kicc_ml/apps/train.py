@@ -37,6 +37,7 @@ from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table, write_yaml
+from kicc_ml.core.schemas.versions import write_versioned
 from kicc_ml.core.shown import say
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
@@ -98,7 +99,7 @@ def prepare(cfg: DictConfig) -> list[str]:
     settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
     lay_down(run_dir, splits, settings, make_cohort_record(plain(cfg.cohort), everybody))
     write_json(run_dir / QUARANTINE, data.quarantined)
-    write_json(run_dir / FLOW, everybody.flow.as_json())
+    write_versioned(run_dir / FLOW, "flow", everybody.flow.as_json())
     note_cohort(run_dir, plain(cfg.cohort), everybody)
     done = finished_folds(run_dir)
     return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]

@@ -32,8 +32,7 @@ from kicc_ml.clinic.prior_studies import (
 )
 from kicc_ml.cohort.patient_table import PatientTable, read_patients
 from kicc_ml.core.errors import UserError, describe_error, find_target_error
-from kicc_ml.core.files import write_json
-from kicc_ml.core.received import read_json_object
+from kicc_ml.core.schemas.versions import read_versioned, write_versioned
 from kicc_ml.core.shown import make_link
 from kicc_ml.core.types import Risk, Series
 from kicc_ml.data.radiograph import hanging_of
@@ -159,9 +158,10 @@ class NewScanPipeline:
             with result.stages("DICOM"):
                 self._write_for_pacs(series, result, page, folder)
         if self.outcomes:
-            write_json(folder / OUTCOME_FILE, {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]})
+            found = {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]}
+            write_versioned(folder / OUTCOME_FILE, "outcome", found)
         if self.score_model:
-            write_json(folder / SCORES_FILE, [asdict(score) for score in scores])
+            write_versioned(folder / SCORES_FILE, "scores", {"scores": [asdict(score) for score in scores]})
         if own:
             write_study_stamp(folder, own)
 
@@ -246,6 +246,6 @@ def make_risk_table(out: Path) -> pd.DataFrame:
     rows = [
         {"case_id": path.parent.name, **risk}
         for path in sorted(out.glob(f"*/{OUTCOME_FILE}"))
-        for risk in read_json_object(path, PREDICT_AGAIN).get("risks", ())
+        for risk in read_versioned(path, "outcome", PREDICT_AGAIN).get("risks", ())
     ]
     return pd.DataFrame(rows, columns=["case_id", "endpoint", "probability", "low", "high", "clinical"])

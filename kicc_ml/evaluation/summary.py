@@ -18,6 +18,7 @@ import pandas as pd
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS
+from kicc_ml.core.schemas.versions import add_version
 from kicc_ml.core.shown import escape_json
 from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation import agreement, outcome, segmentation
@@ -78,8 +79,10 @@ def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, groups: pd.DataFra
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """Format the summary as strict JSON; a NaN in it raises ValueError."""
-    return escape_json(json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
+    """Format the summary with its version as strict JSON; a NaN in it raises ValueError."""
+    return (
+        escape_json(json.dumps(add_version("summary", summary), indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
+    )
 
 
 def list_numbers(summary: dict[str, Any]) -> pd.DataFrame:

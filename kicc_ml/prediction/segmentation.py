@@ -17,6 +17,7 @@ from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.regions import merge_sides
+from kicc_ml.core.schemas.versions import read_versioned, write_versioned
 from kicc_ml.core.types import Series, SeverityMap, Volume
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of
@@ -81,7 +82,7 @@ def write_case(
             path = folder / f"{region}{REGION_SUFFIX}"
             write_nifti(path, mask_xyz.astype(np.uint8), volume.affine_ras, volume.orientation_known)
     write_json(folder / FEATURES_FILE, features)
-    write_json(folder / SEVERITY_FILE, severity_to_json(severity, stages.seconds))
+    write_versioned(folder / SEVERITY_FILE, "severity", severity_to_json(severity, stages.seconds))
 
 
 def grade_severity(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
@@ -206,7 +207,7 @@ def read_seconds(folder: Path) -> dict[str, float]:
 def _read_case(folder: Path) -> tuple[SeverityMap, dict[str, float]]:
     path = folder / SEVERITY_FILE
     try:
-        return severity_from_json(read_json_object(path, PREDICT_AGAIN))
+        return severity_from_json(read_versioned(path, "severity", PREDICT_AGAIN))
     except ValueError as error:
         raise UserError(f"{path} holds no severity: {error}; {PREDICT_AGAIN}") from error
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kicc_ml.cohort.case_summary import summarise_cases
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.received import read_json_object
+from kicc_ml.core.schemas.versions import read_versioned
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.volume.thumbnail import THUMBNAIL_PIXELS, make_thumbnail
 from kicc_ml.evaluation.leakage import compute_validation_gaps, find_duplicates, probe_site
@@ -53,7 +53,7 @@ def read_flows(folds: Sequence[Path]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.name,
-            "flow": read_json_object(run / FLOW, "remove it, and the report is written without it"),
+            "flow": read_versioned(run / FLOW, "flow", "remove it, and the report is written without it"),
             "held_out": {fold.name: _count_cases(fold / PREDICTIONS) for fold in folds if fold.parent == run},
         }
         for run in runs

@@ -13,6 +13,7 @@ from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import read_table
 from kicc_ml.core.received import check_regular, read_json_object
+from kicc_ml.core.schemas.versions import read_versioned
 from kicc_ml.core.shown import format_count
 from kicc_ml.core.types import Case
 from kicc_ml.runs.folder import PREDICTIONS, QUARANTINE, SPLIT, fold_folders
@@ -163,7 +164,7 @@ def read_summary_part(run: Path, part: str) -> Mapping[str, Mapping[str, Any]]:
         UserError: the file cannot be read, or is not nested as expected.
     """
     path, remedy = run / SUMMARY, f"evaluate the run again: python evaluate.py runs={run}"
-    found = read_json_object(path, remedy).get(part) or {} if path.is_file() else {}
+    found = read_versioned(path, "summary", remedy).get(part) or {} if path.is_file() else {}
     if not _is_nested(found, depth=3):
         raise UserError(f"{path}: {part} does not hold figures by model; {remedy}")
     return found

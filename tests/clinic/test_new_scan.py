@@ -173,7 +173,7 @@ def test_the_scores_of_a_film_are_in_its_file_on_its_page_and_in_its_report(tmp_
     model = ScoreModel([ZoneFold(tmp_path, About({}, ["rome"]), ridges)], CanonicalCXR(32), figures)
     clinic, folder = NewScanPipeline(NOTHING, MODEL, dicom=True, score_model=model), tmp_path / "out"
     clinic(series, result, folder)
-    (kept,) = json.loads((folder / SCORES_FILE).read_text())
+    (kept,) = json.loads((folder / SCORES_FILE).read_text())["scores"]
     assert (kept["score"], kept["points"], kept["r"], kept["films"]) == ("brixia", pytest.approx(7.2), 0.684, 114)
     page = (folder / "page.html").read_text(encoding="utf-8")
     assert all(said in page for said in ("<strong>7.2</strong> / 18", "<td>0.68</td>", "<td>2.9</td>", "<td>114</td>"))
