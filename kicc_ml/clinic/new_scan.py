@@ -44,7 +44,7 @@ from kicc_ml.prediction.new_patient import OutcomeModel, outcome_model
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel
 from kicc_ml.prediction.result import Result, has_burned_in_text
 from kicc_ml.prediction.segmentation import PREDICT_AGAIN, SEVERITY_FILE, read_severity
-from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs
+from kicc_ml.severity.domain_shift import check_hounsfield, check_lung_fields, check_lungs, check_polarity
 from kicc_ml.severity.image_features import find_lungs
 from kicc_ml.severity.plain_values import severity_to_ct_features
 
@@ -136,13 +136,14 @@ class NewScanPipeline:
         """Check a predicted scan, and write its files into ``folder``.
 
         Raises:
-            UnsuitableImage: the values are not HU of a chest, or no lungs were found.
+            UnsuitableImage: the values are not HU of a chest, no lungs were found, or a radiograph may be a negative.
             TargetError: ``folder`` cannot be written.
         """
         if result.volume.units == "hu":
             check_hounsfield(result.volume)
         check_lungs(result.severity.lung_ml)
         if result.hanging:
+            check_polarity(result.volume)
             check_lung_fields(find_lungs(result.masks))
         result.stages.seconds["intake, by scan"] = round(self.intake_s, 3)
         own = make_study_stamp(result.case_id, series, folder.parent)

@@ -35,6 +35,10 @@ Modality = Literal["CT", "CXR"]
 #: Whether the file of a radiograph states its orientation: as usual (the patient's right on the picture's left), not at
 #: all, or another one.
 DisplayOrientation = Literal["stated", "unstated", "otherwise"]
+#: How it was decided what is bright on a radiograph: as the file has it (``kept``); the file cannot say and the picture
+#: does not show it (``unsure``); or inverted, because the picture is a negative of which the file says nothing
+#: (``inverted_unstated``) or the opposite (``inverted_against_file``).
+Polarity = Literal["kept", "unsure", "inverted_unstated", "inverted_against_file"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Volume:
 
     ``spacing_known`` is False if the file states no spacing (the affine then counts voxels). ``orientation_known`` is
     False if the file does not state how the image lies in the patient (the affine then holds voxel sizes only).
+    ``polarity`` says how it was decided what is bright on a radiograph.
     """
 
     array: np.ndarray
@@ -101,6 +106,7 @@ class Volume:
     units: Units
     spacing_known: bool = True
     orientation_known: bool = True
+    polarity: Polarity = "kept"
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:

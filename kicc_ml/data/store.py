@@ -37,6 +37,7 @@ from kicc_ml.data.region_bits import pack
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.data.volume_chain import Preparation, chain_of, describe_preparation, identity_of
 from kicc_ml.data.volume_check import META, find_damaged_volumes, with_digests
+from kicc_ml.dicom.pixels.polarity import RULE_VERSION
 from kicc_ml.dicom.series.shown_files import name_case_files
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,8 @@ def _key(case: Case, series: Series, canonical: Preparation, regions: RegionSet,
         "files": sorted(digests.of(path) for path in series.files),
         "masks": _mask_digests(case, canonical, digests),
     }
+    if canonical.modality == "CXR":
+        identity["polarity"] = RULE_VERSION
     if case.mask_labels:
         identity["mask_labels"] = sorted(case.mask_labels.items())
     if case.region_labels:

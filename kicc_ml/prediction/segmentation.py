@@ -18,7 +18,7 @@ from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.regions import merge_sides
 from kicc_ml.core.schemas.versions import read_versioned, write_versioned
-from kicc_ml.core.types import Series, SeverityMap, Volume
+from kicc_ml.core.types import Polarity, Series, SeverityMap, Volume
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.data.volume_chain import chain_of
@@ -36,6 +36,13 @@ logger = logging.getLogger(__name__)
 
 #: Said of a NIfTI whose sform_code and qform_code are 0.
 UNORIENTED = "score: the file does not state how the scan lies, so that right, left, upper and lower are not known"
+#: Said of a radiograph that was inverted before it was measured.
+INVERTED: Mapping[Polarity, str] = {
+    "inverted_unstated": "grey values: shown inverted; the file does not say whether air is dark or bright, and its "
+    "picture is a negative (lungs bright, heart and spine dark)",
+    "inverted_against_file": "grey values: shown inverted; by Photometric Interpretation air would be bright, as on a "
+    "negative, so that statement of the file is taken for wrong",
+}
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
@@ -88,7 +95,9 @@ def write_case(
 def grade_severity(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
     """Grade the severity from masks on the grid of ``volume``, which has one slice for a radiograph."""
     if modality == "CXR":
-        return grade_radiograph(masks, volume.affine_ras)
+        graded = grade_radiograph(masks, volume.affine_ras)
+        said = [INVERTED[volume.polarity]] if volume.polarity in INVERTED else []
+        return replace(graded, reasons=(*said, *graded.reasons))
     hu_xyz = volume.array if volume.units == "hu" else None
     masks = masks if volume.orientation_known else merge_sides(masks)
     graded = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)

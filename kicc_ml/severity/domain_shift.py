@@ -90,6 +90,19 @@ def check_lung_fields(lung: np.ndarray) -> None:
         )
 
 
+def check_polarity(volume: Volume) -> None:
+    """Check that it is known whether air is dark or bright on a radiograph.
+
+    Raises:
+        UnsuitableImage: neither the file says it, nor does the picture show it.
+    """
+    if volume.polarity == "unsure":
+        raise UnsuitableImage(
+            "it is not known whether this is a negative: a PNG or JPEG does not say whether air is dark or bright, and "
+            "the picture does not show it; give the DICOM file, whose Photometric Interpretation says it"
+        )
+
+
 @dataclass(frozen=True)
 class ReferenceDistribution:
     """Distribution of the image features at the training hospitals.

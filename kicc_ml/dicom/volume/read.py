@@ -17,6 +17,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series, Units, Volume
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.pixels import presentation
+from kicc_ml.dicom.pixels.polarity import STRONG_SCORE, invert, judge_tone
 from kicc_ml.dicom.pixels.read import Image, read_frames, read_image
 from kicc_ml.dicom.series import geometry, repair
 from kicc_ml.dicom.series.geometry import NotAVolume
@@ -48,7 +49,8 @@ def read_volume(series: Series) -> Volume:
 
     Returns:
         a CT in HU ``[x, y, z]``, int16 if slope and intercept are integers, else float32, in which padding and values
-        below -1024 HU are -1024; or a radiograph ``[x, y, 1]`` as float32, in which high values are bright.
+        below -1024 HU are -1024; or a radiograph ``[x, y, 1]`` as float32, in which high values are bright and air is
+        dark (``polarity`` says if it was inverted for that: :mod:`kicc_ml.dicom.pixels.polarity`).
 
     Raises:
         UserError: the series was refused, or a file cannot be decoded.
@@ -138,13 +140,26 @@ def _place_on_regular_grid(
 
 
 def _read_dicom_radiograph(series: Series) -> Volume:
-    """Read display values (:mod:`kicc_ml.dicom.pixels.presentation`). Padding gets the darkest value."""
+    """Read display values (:mod:`kicc_ml.dicom.pixels.presentation`). Padding gets the darkest value.
+
+    What the file states of bright and dark holds, unless the picture is plainly the opposite.
+    """
     path = series.files[0]
     image = read_image(path, series.frames[0] if series.frames else None)
     values = presentation.apply_presentation(path, image.stored, image.stored_range, image.inverted).values
+    _darken_padding(values, image)
+    contradicted = judge_tone(values.T, STRONG_SCORE) == "negative"
+    if contradicted:
+        values = invert(values)
+        _darken_padding(values, image)
+    volume = place_frontal(values.T, series.units, image.pixel_spacing_mm)
+    return replace(volume, polarity="inverted_against_file") if contradicted else volume
+
+
+def _darken_padding(values: np.ndarray, image: Image) -> None:
+    """Give padding the darkest value of the picture, in place."""
     if image.padding and not (padding := find_padding(image)).all():
         values[padding] = values[~padding].min()
-    return place_frontal(values.T, series.units, image.pixel_spacing_mm)
 
 
 def _read_nifti_volume(series: Series) -> Volume:
@@ -176,7 +191,13 @@ def windowed_to_hu(grey: np.ndarray, window_hu: tuple[float, float], path: Path)
 
 
 def _read_picture_file(series: Series) -> Volume:
-    return place_frontal(read_radiograph(series.files[0]), series.units, None)
+    """Read a PNG or JPEG, which cannot state whether it is a negative; the picture is asked."""
+    image_xy = read_radiograph(series.files[0])
+    tone = judge_tone(image_xy)
+    if tone == "negative":
+        return replace(place_frontal(invert(image_xy), series.units, None), polarity="inverted_unstated")
+    volume = place_frontal(image_xy, series.units, None)
+    return replace(volume, polarity="unsure") if tone == "unsure" else volume
 
 
 def place_frontal(image_xy: np.ndarray, units: Units, pixel_spacing_mm: Sequence[float] | None) -> Volume:
