@@ -31,7 +31,17 @@ from kicc_ml.dicom.web.service import push as send
 from kicc_ml.prediction.result import Result, has_burned_in_text
 from kicc_ml.prediction.risk import CLINICAL, NETWORK, OutcomeRecord
 from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_seconds, read_severity
-from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ZONE_RIDGES, ClinicalFold, Fold, ZoneFold, case_folder
+from kicc_ml.prediction.training_reference import read_training_reference
+from kicc_ml.runs.folder import (
+    CLINICAL_MODEL,
+    WEIGHTS,
+    ZONE_RIDGES,
+    ClinicalFold,
+    Fold,
+    ZoneFold,
+    case_folder,
+    finished_folds,
+)
 from kicc_ml.runs.tables import read_cases, read_predictions
 
 TrainedFold = Fold | ClinicalFold | ZoneFold
@@ -188,8 +198,12 @@ def export_run(
 
 
 def read_oof_cases(run: Path) -> OofCases:
-    """Read the out-of-fold cases of a run from its ``cases.csv``; empty if the run was not evaluated."""
-    return OofCases(read_cases(run))
+    """Read the out-of-fold cases of a run from its ``cases.csv``; empty if the run was not evaluated.
+
+    A run of one fold that held nothing out has the reference of its training cases instead.
+    """
+    folds = finished_folds(run)
+    return OofCases(read_cases(run), read_training_reference(folds[0]) if len(folds) == 1 else None)
 
 
 def describe_model(folds: Sequence[Fold], oof_cases: OofCases) -> ModelProvenance:

@@ -20,7 +20,12 @@ from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from kicc_ml.pictures.case_picture import without_image
 from kicc_ml.prediction.result import MONTAGE, Result, draw
-from kicc_ml.severity.domain_shift import compute_involved_interval, fit_reference_distribution, is_unusual
+from kicc_ml.severity.domain_shift import (
+    ReferenceDistribution,
+    compute_involved_interval,
+    fit_reference_distribution,
+    is_unusual,
+)
 
 PAGE = "page.html"
 SHEET = "summary.pdf"
@@ -35,13 +40,18 @@ class OofCases:
     """The out-of-fold cases of a run: each was predicted by the fold that did not train on its hospital.
 
     Columns are ``site``, the features of :mod:`kicc_ml.severity.image_features`, and the share of lung involved, both
-    predicted and of the reference masks. Empty without an evaluated run.
+    predicted and of the reference masks. Empty without an evaluated run. ``training`` are the image features of the
+    training cases of a run that held nothing out; only the domain check uses them.
     """
 
     rows: pd.DataFrame
+    training: ReferenceDistribution | None = None
 
     def drop_site(self, site: str) -> "OofCases":
-        """Drop the cases of a hospital; a case of that hospital is compared with the remaining ones."""
+        """Drop the cases of a hospital; a case of that hospital is compared with the remaining ones.
+
+        Of the training cases no hospital can be dropped, so they are dropped together.
+        """
         return OofCases(self.rows[self.rows["site"] != site] if "site" in self.rows else self.rows)
 
     def check_domain(self, features: Mapping[str, float | None]) -> tuple[DomainCheck, tuple[OutOfRangeFeature, ...]]:
@@ -49,7 +59,7 @@ class OofCases:
 
         The check is ``unchecked`` if there are too few hospitals, or if no feature is known of both.
         """
-        reference = fit_reference_distribution(self.rows)
+        reference = fit_reference_distribution(self.rows) or self.training
         if reference is None or not any(features.get(name) is not None for name in reference.centre):
             return "unchecked", ()
         out_of_range = reference.find_out_of_range(features)

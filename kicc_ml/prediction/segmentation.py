@@ -27,7 +27,8 @@ from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
 from kicc_ml.prediction.segmenters import make_segmenter_in_training
-from kicc_ml.runs.folder import SEVERITY, About, case_folder
+from kicc_ml.prediction.training_reference import write_training_reference
+from kicc_ml.runs.folder import SEVERITY, About, case_folder, fold_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
 from kicc_ml.severity.image_features import measure_features
 from kicc_ml.severity.plain_values import CASE_COLUMNS, case_to_row, severity_from_json, severity_to_json
@@ -226,6 +227,8 @@ def held_out_segmentation(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Predict masks and severity of the fold's test cases into ``run_dir/severity/<case_id>/``, one row per case.
 
+    A fold without test cases gets a reference of its training cases instead (``training_reference``).
+
     Args:
         network: the trained network.
         about: what the fold's training cases determine (:func:`kicc_ml.runs.folder.about_data`).
@@ -236,6 +239,8 @@ def held_out_segmentation(
         One row per case, and the reason for each case that was set aside, by case id.
     """
     segmenter = make_segmenter_in_training(network, about, data)
+    if not data.split.test:
+        write_training_reference(segmenter, data.train_cases, fold_folder(run_dir, data.split.fold))
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (case_folder(run_dir, case_id) / SEVERITY_FILE).unlink(missing_ok=True)

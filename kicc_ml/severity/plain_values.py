@@ -48,7 +48,7 @@ def severity_from_json(values: Mapping[str, Any]) -> tuple[SeverityMap, dict[str
         raise ValueError(f"{unknown[0]} is unknown")
     if wrong := [name for name, value in fields.items() if not _fits(name, value)]:
         raise ValueError(f"{wrong[0]} is not what it should be")
-    if not isinstance(seconds, dict) or not all(_is_number(value) for value in seconds.values()):
+    if not isinstance(seconds, dict) or not all(is_number(value) for value in seconds.values()):
         raise ValueError(f"{SECONDS} is not what it should be")
     try:
         return SeverityMap(**{**fields, "reasons": tuple(fields.get("reasons", ()))}), seconds
@@ -86,9 +86,10 @@ def _fits(name: str, value: Any) -> bool:
     if name in SENTENCES:
         return isinstance(value, list) and all(isinstance(sentence, str) for sentence in value)
     if name in BY_PART:
-        return isinstance(value, dict) and all(part is None or _is_number(part) for part in value.values())
-    return value is None or _is_number(value)
+        return isinstance(value, dict) and all(part is None or is_number(part) for part in value.values())
+    return value is None or is_number(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Decide whether a value that was read is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

@@ -6,35 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from kicc_ml.clinic.new_scan import NewScanPipeline
 from kicc_ml.core.received import read_json_object
-from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.dicom.pixels.polarity import invert
 from kicc_ml.dicom.series.image_files import make_radiograph_series
-from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.segmentation import predict_series
+from tests.support.dark_lung_network import dark_lung_segmenter
 from tests.support.phantom_films import film
 from tests.support.predicted_scan import MODEL, NOTHING
 
-REGIONS = ("lung", "left_lung", "right_lung", "lesion")
 #: Said of a negative, in severity.json and on the page.
 SAID = "grey values: shown inverted; the file does not say whether air is dark or bright"
-
-
-class DarkIsLung(nn.Module):
-    """Takes for lung what is darker than the middle of the scale, away from the edge; the lower half is opaque."""
-
-    def forward(self, image_bcxyz: Tensor) -> Tensor:
-        x, y = (torch.arange(size) for size in image_bcxyz.shape[2:4])
-        inside = ((x > 12) & (x < len(x) - 12))[:, None] & ((y > 12) & (y < len(y) - 12))
-        lung = (image_bcxyz < 0.5) & inside[..., None]
-        left = (x >= len(x) // 2)[:, None, None]
-        opaque = (y > len(y) // 2)[:, None]
-        return 8 * (torch.cat([lung, lung & left, lung & ~left, lung & opaque, lung & ~lung], dim=1).float() * 2 - 1)
 
 
 @pytest.fixture
@@ -46,10 +30,8 @@ def predicted(tmp_path: Path) -> tuple[pd.DataFrame, dict[str, str], Path]:
     for name, picture_xy in pictures.items():
         Image.fromarray(picture_xy.T.astype(np.uint16)).save(tmp_path / f"{name}.png")
         series[name] = make_radiograph_series(tmp_path / f"{name}.png", site="", patient=name)
-    one = Segmenter((DarkIsLung(),), CanonicalCXR(80), (80, 80, 1), REGIONS, "arbitrary", False, 0.5)
-    return *predict_series(
-        one, series, tmp_path / "out", NewScanPipeline(NOTHING, MODEL, report=True)
-    ), tmp_path / "out"
+    clinic = NewScanPipeline(NOTHING, MODEL, report=True)
+    return *predict_series(dark_lung_segmenter(), series, tmp_path / "out", clinic), tmp_path / "out"
 
 
 def test_a_negative_is_measured_as_the_radiograph_that_it_is_of(predicted):

@@ -46,7 +46,7 @@ class Scan:
 class PatientPage:
     """The content of a page.
 
-    ``domain_check`` says whether the scan is like those on which the model was validated; ``out_of_range`` lists the
+    ``domain_check`` says whether the scan is like those of the training hospitals; ``out_of_range`` lists the
     features that differ. ``uncertainty_flag`` says whether the model is uncertain of more of it than of other scans.
     ``risks_from`` names the inputs of the risks. ``scores`` are a radiologist's scores, predicted from a radiograph.
     ``seconds`` is the time of each stage. ``hanging`` is the orientation of a radiograph, and None for a CT.

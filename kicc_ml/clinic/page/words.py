@@ -31,14 +31,17 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "upper": ("upper", "상부"),
     "middle": ("middle", "중부"),
     "lower": ("lower", "하부"),
-    "domain_inside": ("This scan is within the range on which the model was validated", "모델이 검증된 범위 안의 검사"),
+    "domain_inside": (
+        "This scan is within the range of the training hospitals' scans",
+        "학습 병원 검사들의 범위 안의 검사",
+    ),
     "domain_outside": (
-        "This scan is outside the range on which the model was validated",
-        "모델이 검증된 범위를 벗어난 검사",
+        "This scan is outside the range of the training hospitals' scans",
+        "학습 병원 검사들의 범위를 벗어난 검사",
     ),
     "domain_unchecked": (
-        "This scan was not compared with the scans on which the model was validated",
-        "모델이 검증된 검사들과 비교하지 않음",
+        "This scan was not compared with the scans of the training hospitals",
+        "학습 병원의 검사들과 비교하지 않음",
     ),
     "in_training": ("at the training hospitals", "학습 병원"),
     "slice_mm": ("slice distance, mm", "단면 간격(mm)"),
