@@ -23,6 +23,7 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
+from kicc_ml.prediction.bundle.load import is_bundle, load_bundle
 from kicc_ml.prediction.segmenters import make_segmenter
 from kicc_ml.runs.folder import load_folds
 from kicc_ml.severity import grade as ct
@@ -98,10 +99,10 @@ def split_by_site(cases: Sequence[Case], val_fraction: float = 0.2, seed: int = 
 
 
 def load_run(folder: str | Path, device: str = "auto", fast: bool = False, trust: Sequence[str] = ()) -> Segmenter:
-    """Load the networks of a trained segmentation run; nothing in the folder is executed.
+    """Load the networks of a trained segmentation run, or of its bundle; nothing in the folder is executed.
 
     Args:
-        folder: a run folder: one fold, or all of them as an ensemble.
+        folder: a run folder (one fold, or all of them as an ensemble), or what ``kicc-ml bundle`` wrote.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU where there is one.
         fast: leave mirror images out: half the time, a little worse.
         trust: Python packages, such as your own, that parts of the run may be taken from.
@@ -112,7 +113,8 @@ def load_run(folder: str | Path, device: str = "auto", fast: bool = False, trust
     Raises:
         UserError: the folder holds no finished segmentation run, or the device is not there.
     """
-    return make_segmenter(load_folds(Path(folder), trust), device, fast=fast)
+    load = load_bundle if is_bundle(Path(folder)) else load_folds
+    return make_segmenter(load(Path(folder), trust), device, fast=fast)
 
 
 def segment(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kicc_ml import __version__
 from kicc_ml.apps import cli_datasets
-from kicc_ml.apps.cli_runs import compare, export, finish, predict, view
+from kicc_ml.apps.cli_runs import bundle, compare, export, finish, predict, view
 from kicc_ml.apps.configuration import build, configuration, log_to_terminal, with_clear_errors
 from kicc_ml.cohort.doctor.report import examine, in_one_line
 from kicc_ml.cohort.doctor.report import table as findings_table
@@ -235,7 +235,7 @@ def evaluate(context: typer.Context) -> None:
 
 
 app.add_typer(cli_datasets.app, name="datasets")
-for command in (predict, view, compare, export):
+for command in (predict, view, compare, export, bundle):
     app.command()(command)
 
 

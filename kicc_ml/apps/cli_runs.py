@@ -41,6 +41,8 @@ Table = Annotated[
     typer.Option(help="clinical table for these, with site and patient_id, or as a public set has it"),
 ]
 ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
+TrainedRun = Annotated[Path, typer.Argument(help="run folder: one fold, or all of them as an ensemble")]
+Bundle = Annotated[Path, typer.Option("-o", help="folder of the bundle, which must not exist")]
 HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
 Private = Annotated[
     Path, typer.Option("-o", help="folder for the objects, outside of the run folder; closed to other users")
@@ -215,6 +217,26 @@ def export(
         written, set_aside = export_run(folds, cases, read_oof_cases(run), outcomes, out, push)
     say(IDENTIFIES.format(out=out))
     finish(f"{format_count(written, 'case')}: {out}/<case>/dicom", set_aside)
+
+
+def bundle(
+    run: TrainedRun,
+    out: Bundle,
+    trust: Trust = None,
+) -> None:
+    """Write a segmentation run as a bundle of MONAI, which predicts where this program is not installed.
+
+    The bundle has the networks and the code that they need; it names no patient and no hospital. With the extra onnx it
+    has the networks as ONNX too, where they can be written as that.
+    """
+    from kicc_ml.prediction.bundle.onnx_file import write_onnx
+    from kicc_ml.prediction.bundle.write import write_bundle
+    from kicc_ml.runs.folder import load_folds
+
+    folds = load_folds(run, trust or ())
+    write_bundle(folds, out)
+    say(write_onnx(folds, out))
+    say(f"bundle: {out}")
 
 
 def finish(said: str, set_aside: Mapping[str, str]) -> None:

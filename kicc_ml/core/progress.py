@@ -6,9 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rich import progress
-from rich.console import Console
-
 from kicc_ml.core.shown import escape_markup
 
 Item = TypeVar("Item")
@@ -22,6 +19,9 @@ def track(items: Iterable[Item] | Sequence[Item], description: str, total: int |
         description: text beside the bar.
         total: number of items, if ``items`` has no length.
     """
+    from rich import progress  # a bundle that is handed over times stages where there is no rich
+    from rich.console import Console
+
     return progress.track(items, escape_markup(description), total, console=Console(stderr=True), transient=True)
 
 

@@ -6,11 +6,11 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pandas as pd
-from rich.markup import escape
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Unicode categories of invisible characters: control characters, and surrogates of bytes that cannot be decoded.
 INVISIBLE = frozenset({"Cc", "Cs"})
@@ -54,6 +54,8 @@ def escape_for_page(value: Any) -> Any:
 
 def escape_markup(text: object) -> str:
     """Escape foreign text for a Rich table or console, so that no tag in it is interpreted."""
+    from rich.markup import escape  # a bundle that is handed over runs this module where there is no rich
+
     return escape(make_printable(text))
 
 
@@ -102,7 +104,7 @@ def make_link(path: PurePath | str) -> str:
     return "./" + quote(PurePath(path).as_posix(), errors="surrogateescape")
 
 
-def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+def escape_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
     """Put an apostrophe before each text and column name that a spreadsheet would run as a formula.
 
     The change is reversible: a formula that already has apostrophes before it gets one more.
@@ -110,7 +112,7 @@ def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
     return _change_texts(table, escape_cell)
 
 
-def restore_formulas(table: pd.DataFrame) -> pd.DataFrame:
+def restore_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
     """Undo :func:`escape_formulas`."""
     return _change_texts(table, restore_cell)
 
@@ -148,9 +150,11 @@ class OncePerMessage(logging.Filter):
         return new
 
 
-def _change_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+def _change_texts(table: "pd.DataFrame", change: Callable[[str], str]) -> "pd.DataFrame":
     def changed(cell: Any) -> Any:
         return change(cell) if isinstance(cell, str) else cell
+
+    import pandas as pd
 
     result = table.rename(columns=changed)
     for position, name in enumerate(result.columns):

@@ -32,6 +32,9 @@ CXR_SCORES = {"geographic_extent": 8.0, "opacity": 6.0, "brixia": 18.0}
 Verdict = Literal["usable", "repaired", "refused"]
 Units = Literal["hu", "arbitrary"]
 Modality = Literal["CT", "CXR"]
+#: Lowest HU: some scanners pad outside the field of view below it; -1024 is the lowest value of 12-bit CT.
+HU_FLOOR = -1024
+HU_CEILING = np.iinfo(np.int16).max
 #: Whether the file of a radiograph states its orientation: as usual (the patient's right on the picture's left), not at
 #: all, or another one.
 DisplayOrientation = Literal["stated", "unstated", "otherwise"]

@@ -15,7 +15,8 @@ import numpy as np
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import with_parts
 from kicc_ml.core.types import Series, Volume
-from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_nifti, read_radiograph, strip_suffix
+from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_radiograph, strip_suffix
+from kicc_ml.dicom.series.nifti_file import read_nifti
 
 Labels = Mapping[int, str]
 NO_LABELS: Labels = MappingProxyType({})

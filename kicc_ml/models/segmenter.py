@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.regions import CHEST, RegionSet, has_sides
 from kicc_ml.core.types import Units, Volume
 from kicc_ml.data.resampling import moved_origin, resample, source_box
-from kicc_ml.data.volume_chain import Preparation
 from kicc_ml.models.device_memory import place_of_volume
 from kicc_ml.models.precision import device_of
 from kicc_ml.models.sliding_window import TTA_LEFT_RIGHT, MirrorAxes, predict_by_sliding_window, strides_divide
+
+if TYPE_CHECKING:
+    from kicc_ml.data.volume_chain import Preparation
 
 THRESHOLD = 0.5
 #: Of each voxel of a scan, while it is converted: float32 before and after.
@@ -51,7 +54,7 @@ class Segmenter:
     """
 
     networks: Sequence[nn.Module]
-    canonical: Preparation
+    canonical: "Preparation"
     patch_size: Sequence[int]
     regions: Sequence[str]
     units: Units

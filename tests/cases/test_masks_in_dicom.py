@@ -16,7 +16,8 @@ from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.deidentify.export import ExportResult
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
-from kicc_ml.dicom.series.image_files import read_nifti, write_nifti
+from kicc_ml.dicom.series.image_files import write_nifti
+from kicc_ml.dicom.series.nifti_file import read_nifti
 from kicc_ml.dicom.volume.read import read_volume
 from tests.support.consortium import lines_of, write_table
 from tests.support.phantom_files import write_series

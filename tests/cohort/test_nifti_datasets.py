@@ -16,7 +16,8 @@ from kicc_ml.cohort.public.images import covid_ct_seg
 from kicc_ml.cohort.splits import leave_one_site_out
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.masks import read_masks
-from kicc_ml.dicom.series.image_files import read_nifti, write_nifti
+from kicc_ml.dicom.series.image_files import write_nifti
+from kicc_ml.dicom.series.nifti_file import read_nifti
 from kicc_ml.dicom.volume.read import read_volume
 
 real_data = pytest.mark.skipif("KICC_DATA" not in os.environ, reason="KICC_DATA names no folder of public data")

@@ -15,7 +15,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Case
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.dicom.series.image_files import make_nifti_series, read_nifti, write_nifti
+from kicc_ml.dicom.series.image_files import make_nifti_series, write_nifti
+from kicc_ml.dicom.series.nifti_file import read_nifti
 from kicc_ml.synthetic.repository import synthesize
 
 #: The HU to which grey values are mapped: about healthy lung at full inspiration, and muscle. Rough values of our own.

@@ -6,21 +6,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import whole_file
 from kicc_ml.core.types import Series, Units, Verdict
 from kicc_ml.dicom.pixels.picture_file import describe_picture, read_picture
 from kicc_ml.dicom.pixels.source import NotAnImage
+from kicc_ml.dicom.series.nifti_file import compute_spacing_mm, is_voxel_size, make_nifti_image, read_affine_ras
 from kicc_ml.dicom.series.reasons import REASONS
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 RADIOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
-#: Millimetres per unit of length of NIfTI; files that state no unit are in millimetres.
-UNIT_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
-#: Possible voxel sizes of a chest image in mm; other values are stated in a wrong unit.
-MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
-#: NIfTI code (qform_code, sform_code) of coordinates aligned to the scanner.
-SCANNER_ANATOMICAL = 1
 
 
 def make_nifti_series(
@@ -44,12 +38,12 @@ def make_nifti_series(
     spacing_mm = (0.0, 0.0, 0.0)
     try:
         image = nib.load(path)
-        shape, spacing_mm = tuple(image.header.get_data_shape()), _compute_spacing_mm(_read_affine_ras(image))
+        shape, spacing_mm = tuple(image.header.get_data_shape()), compute_spacing_mm(read_affine_ras(image))
     except Exception:  # a damaged header can raise anything in the parser; the intake goes on
         reasons = ("unreadable",)
     if not reasons and (len(shape) < 3 or any(size > 1 for size in shape[3:])):
         reasons = ("not_3d",)
-    elif not reasons and not _is_voxel_size(spacing_mm):
+    elif not reasons and not is_voxel_size(spacing_mm):
         reasons = ("voxel_size",)
     columns, rows, slices = (*shape, 1, 1, 1)[:3]
     known_mm = spacing_mm if spacing_known and not reasons else None
@@ -121,56 +115,6 @@ def strip_suffix(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(NIFTI_SUFFIXES) else path.stem
 
 
-def states_orientation(path: Path) -> bool:
-    """Whether a NIfTI states its orientation in the patient, by an sform or qform whose code is not 0 (unknown)."""
-    header = nib.load(path).header
-    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
-
-
-def _read_affine_ras(image: nib.Nifti1Image) -> np.ndarray:
-    """Read the affine in mm from the sform, else the qform, else from the voxel sizes only."""
-    unit, _ = image.header.get_xyzt_units()
-    return np.diag([UNIT_MM[unit]] * 3 + [1.0]) @ np.asarray(image.affine, dtype=float)
-
-
-def _compute_spacing_mm(affine_ras: np.ndarray) -> tuple[float, float, float]:
-    x_mm, y_mm, z_mm = np.linalg.norm(affine_ras[:3, :3], axis=0).tolist()
-    return x_mm, y_mm, z_mm
-
-
-def _is_voxel_size(spacing_mm: tuple[float, ...]) -> bool:
-    return all(MIN_VOXEL_MM <= mm <= MAX_VOXEL_MM for mm in spacing_mm)  # nan is not
-
-
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI volume.
-
-    Returns:
-        the array ``[x, y, z]``, int16 if all its values are integers of that range, else float32; and the affine in mm
-        (RAS).
-
-    Raises:
-        UserError: the file cannot be read, or does not hold one three-dimensional volume.
-    """
-    try:
-        image = nib.load(path)
-        array, affine_ras = np.asanyarray(image.dataobj), _read_affine_ras(image)
-    except Exception as error:  # nibabel, zlib and the file system each have their own
-        raise UserError(f"{path}: cannot be read as NIfTI ({error}); is the file whole?") from error
-    array = array.reshape(array.shape[:3]) if array.ndim > 3 and array[..., 0].size == array.size else array
-    if array.ndim != 3:
-        raise UserError(f"{path}: shape {array.shape}; one three-dimensional volume is needed")
-    return _convert_to_int16_where_exact(array), affine_ras
-
-
-def _convert_to_int16_where_exact(array: np.ndarray) -> np.ndarray:
-    limits = np.iinfo(np.int16)
-    fits = array.size > 0 and array.min() >= limits.min and array.max() <= limits.max
-    if fits and (array.dtype.kind in "iu" or np.array_equal(array, np.round(array))):
-        return array.astype(np.int16)
-    return array.astype(np.float32)
-
-
 def read_radiograph(path: Path) -> np.ndarray:
     """Read the grey values ``[x, y]`` of a PNG or JPEG, upright, as float32; see :func:`read_picture`."""
     return read_picture(path).T.astype(np.float32)
@@ -186,10 +130,5 @@ def write_nifti(path: Path, array_xyz: np.ndarray, affine_ras: np.ndarray, orien
         orientation_known: if False, the file states voxel sizes only.
     """
     array_xyz = array_xyz.astype(np.uint8) if array_xyz.dtype == bool else array_xyz
-    image = nib.Nifti1Image(array_xyz, affine_ras)
-    image.header.set_xyzt_units("mm")
-    code = SCANNER_ANATOMICAL if orientation_known else 0
-    image.set_qform(affine_ras, code)
-    image.set_sform(affine_ras, code)
     with whole_file(path) as partial:
-        nib.save(image, partial)
+        nib.save(make_nifti_image(array_xyz, affine_ras, orientation_known), partial)

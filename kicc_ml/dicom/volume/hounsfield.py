@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kicc_ml.core.types import HU_CEILING, HU_FLOOR
 from kicc_ml.dicom.header.terms import HOUNSFIELD
 from kicc_ml.dicom.pixels.read import Image
 from kicc_ml.dicom.series.geometry import NotAVolume
 
-#: Lowest HU: some scanners pad outside the field of view below it; -1024 is the lowest value of 12-bit CT.
-HU_FLOOR = -1024
-HU_CEILING = np.iinfo(np.int16).max
 #: Maximum slope and intercept; scanners use slopes near 1 and intercepts of some thousands.
 MAX_RESCALE = 1e5
 

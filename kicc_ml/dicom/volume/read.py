@@ -14,7 +14,7 @@ import numpy as np
 from monai.data import ImageReader
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Series, Units, Volume
+from kicc_ml.core.types import HU_CEILING, HU_FLOOR, Series, Units, Volume
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.pixels import presentation
 from kicc_ml.dicom.pixels.polarity import STRONG_SCORE, invert, judge_tone
@@ -27,15 +27,14 @@ from kicc_ml.dicom.series.image_files import (
     explain_refusal,
     make_nifti_series,
     make_radiograph_series,
-    read_nifti,
     read_radiograph,
-    states_orientation,
 )
 from kicc_ml.dicom.series.mha_file import SUFFIX as MHA_SUFFIX
 from kicc_ml.dicom.series.mha_file import read_mha
+from kicc_ml.dicom.series.nifti_file import make_nifti_volume, read_nifti, states_orientation
 from kicc_ml.dicom.series.stacking import SPACING_TOLERANCE_MM
 from kicc_ml.dicom.series.verdict import classify_series
-from kicc_ml.dicom.volume.hounsfield import HU_CEILING, HU_FLOOR, NotWholeError, find_padding, write_hounsfield
+from kicc_ml.dicom.volume.hounsfield import NotWholeError, find_padding, write_hounsfield
 
 #: The brightest grey value of a scan that was saved in 8 bits.
 MAX_GREY = 255
@@ -166,13 +165,8 @@ def _read_nifti_volume(series: Series) -> Volume:
     array_xyz, affine_ras = read_nifti(series.files[0])
     if series.grey_window_hu:
         array_xyz = windowed_to_hu(array_xyz, series.grey_window_hu, series.files[0])
-    if series.units == "hu":
-        array_xyz = array_xyz.clip(HU_FLOOR, HU_CEILING)
-    known = series.spacing_mm is not None
-    if not known:
-        affine_ras = affine_ras @ np.diag([*1 / np.linalg.norm(affine_ras[:3, :3], axis=0), 1.0])
-    oriented = states_orientation(series.files[0])
-    return Volume(array_xyz, affine_ras, series.units, spacing_known=known, orientation_known=oriented)
+    known, oriented = series.spacing_mm is not None, states_orientation(series.files[0])
+    return make_nifti_volume(array_xyz, affine_ras, series.units, spacing_known=known, orientation_known=oriented)
 
 
 def windowed_to_hu(grey: np.ndarray, window_hu: tuple[float, float], path: Path) -> np.ndarray:

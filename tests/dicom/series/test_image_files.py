@@ -9,7 +9,8 @@ from PIL import Image
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.mask_file import read_mask
-from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series, read_nifti, write_nifti
+from kicc_ml.dicom.series.image_files import make_nifti_series, make_radiograph_series, write_nifti
+from kicc_ml.dicom.series.nifti_file import read_nifti
 from kicc_ml.dicom.volume.read import read_volume
 
 AFFINE_RAS = np.array([[-0.7, 0, 0, 90], [0, -0.7, 0, 80], [0, 0, 2.5, -400], [0, 0, 0, 1]])
