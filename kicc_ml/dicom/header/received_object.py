@@ -1,0 +1,45 @@
+"""Read what a received DICOM object is: its UIDs and its kind. Nothing of it is believed before it was checked."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.header.values import read_element_text
+
+#: A UID (PS3.5 9.1): digits and dots. Components that begin with 0 are common and harmless.
+UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectIdentity:
+    """The UIDs of a DICOM object, each of digits and dots only, and the transfer syntax of its file."""
+
+    study: str
+    series: str
+    sop: str
+    sop_class: str
+    transfer_syntax: str
+
+
+def read_object_identity(path: Path) -> ObjectIdentity:
+    """Read the UIDs of a DICOM file.
+
+    Raises:
+        UserError: the file is not DICOM, or one of its UIDs is missing or not a UID.
+    """
+    try:
+        with suppress_warnings():
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS))
+            uids = [read_element_text(dataset, name, "") for name in UIDS]
+            syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    except Exception as error:  # a damaged object can raise anything in the parser
+        raise UserError(f"the object is not DICOM ({type(error).__name__}); send it again") from error
+    for name, uid in zip((*UIDS, "TransferSyntaxUID"), (*uids, syntax), strict=True):
+        if not UID.fullmatch(uid):
+            raise UserError(f"the object states no valid {name}; have it corrected where it was made")
+    return ObjectIdentity(*uids, syntax)

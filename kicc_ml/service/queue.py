@@ -1,0 +1,228 @@
+"""The queue of studies: each goes from ``receiving`` to ``done``, ``refused`` or ``failed``, over kills and restarts.
+
+``receiving`` > ``waiting`` > ``predicting`` > ``delivering`` > ``done``. ``refused``: no image of it can be predicted.
+``failed``: its prediction crashed or took too long, twice. Both keep their reason.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kicc_ml.service.database import Database
+
+State = Literal["receiving", "waiting", "predicting", "delivering", "done", "refused", "failed"]
+STATES: tuple[State, ...] = ("receiving", "waiting", "predicting", "delivering", "done", "refused", "failed")
+IN_FLIGHT: tuple[State, ...] = ("receiving", "waiting", "predicting")
+ENDED: tuple[State, ...] = ("done", "refused", "failed")
+#: A study whose prediction crashed its worker is tried once more; its neighbours are not to blame.
+MAX_CRASHES = 2
+#: A study is begun so often by a node that ends before the prediction does: it may be what ends the node.
+MAX_STARTS = 10
+
+
+@dataclass(frozen=True)
+class StudyLimits:
+    """How much is taken: ``instances`` of one study, and ``in_flight`` studies that are not yet predicted."""
+
+    instances: int
+    in_flight: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study to predict, of so many ``instances``. ``known`` has the digest of the files of each finished result."""
+
+    study: int
+    instances: int
+    known: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The result of one scan; ``objects`` has the path below the folder of results by SOP instance UID."""
+
+    case_id: str
+    files: str
+    modality: str
+    severity: Mapping[str, Any]
+    flags: Sequence[str] = ()
+    prior: str = ""
+    objects: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What became of a study; without ``cases`` it was refused, for the ``reason``."""
+
+    study: int
+    cases: Sequence[CaseResult]
+    reason: str = ""
+
+
+class Overfull(Exception):
+    """The node takes no more of this study, or no further study; the message says why."""
+
+
+class StudyQueue:
+    """The studies of a node. All times are seconds since 1970."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_or_add(self, uid: str, identity: Mapping[str, str], limits: StudyLimits) -> int:
+        """Return the number of a study, and begin it where it is not known.
+
+        Raises:
+            Overfull: it would be one study, or one instance, too many.
+        """
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT id FROM study WHERE uid = ?", (uid,)).fetchone()
+            if row is not None:
+                self._refuse_too_many_instances(connection, row["id"], limits)
+                return int(row["id"])
+            if _count(connection, "study WHERE state IN ('receiving', 'waiting', 'predicting')") >= limits.in_flight:
+                raise Overfull(f"{limits.in_flight} studies wait to be predicted")
+            now = time.time()
+            added = connection.execute(
+                "INSERT INTO study (uid, state, identity, received, changed) VALUES (?, 'receiving', ?, ?, ?)",
+                (uid, json.dumps(dict(identity), ensure_ascii=False), now, now),
+            )
+            assert added.lastrowid is not None
+            return added.lastrowid
+
+    def _refuse_too_many_instances(self, connection: sqlite3.Connection, study: int, limits: StudyLimits) -> None:
+        if _count(connection, "instance WHERE study = ?", study) >= limits.instances:
+            raise Overfull(f"a study may have {limits.instances} instances")
+
+    def has_instance(self, study_uid: str, sop: str) -> bool:
+        """Whether an instance was received before, or is a result that was made here and comes back."""
+        return bool(
+            self._database.read(
+                "SELECT 1 FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ? "
+                "UNION SELECT 1 FROM delivery WHERE sop = ?",
+                (study_uid, sop, sop),
+            )
+        )
+
+    def add_instance(self, study: int, sop: str, file: str, size: int) -> bool:
+        """Note an instance that lies in the folder of its study; False where another sender was first.
+
+        A study that is waiting or had ended is received again: what came late is predicted too.
+        """
+        with self._database.transaction() as connection:
+            added = connection.execute(
+                "INSERT OR IGNORE INTO instance (study, sop, file, bytes) VALUES (?, ?, ?, ?)", (study, sop, file, size)
+            )
+            if not added.rowcount:
+                return False
+            connection.execute(
+                "UPDATE study SET changed = ?, has_pixels = 1, ended = NULL, due = 0, "
+                "state = CASE state WHEN 'predicting' THEN state ELSE 'receiving' END WHERE id = ?",
+                (time.time(), study),
+            )
+            return True
+
+    def close_complete(self, quiet_s: float, instances: int | None) -> int:
+        """Let studies wait for a worker to which nothing was added for ``quiet_s``, or which have ``instances``."""
+        enough = "OR (SELECT COUNT(*) FROM instance WHERE study = study.id AND file <> '') >= ?" if instances else ""
+        values = (time.time() - quiet_s, *((instances,) if instances else ()))
+        with self._database.transaction() as connection:
+            # no crash of an earlier prediction counts against what has come since
+            return connection.execute(
+                "UPDATE study SET state = 'waiting', reason = '', starts = 0, crashes = 0 "
+                f"WHERE state = 'receiving' AND (changed <= ? {enough})",
+                values,
+            ).rowcount
+
+    def take(self) -> Job | None:
+        """Take the study that waits longest; those that were begun before come last."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT id FROM study WHERE state = 'waiting' AND due <= ? ORDER BY starts + crashes, changed, id "
+                "LIMIT 1",
+                (time.time(),),
+            ).fetchone()
+            if row is None:
+                return None
+            connection.execute("UPDATE study SET state = 'predicting', starts = starts + 1 WHERE id = ?", (row["id"],))
+            known = connection.execute("SELECT case_id, files FROM result WHERE study = ?", (row["id"],)).fetchall()
+            instances = _count(connection, "instance WHERE study = ?", row["id"])
+            return Job(row["id"], instances, {one["case_id"]: one["files"] for one in known})
+
+    def finish(self, job: Job, outcome: StudyOutcome, *, deliver: bool) -> None:
+        """Keep what became of a study, and its objects for delivery; it is received again where more came meanwhile."""
+        with self._database.transaction() as connection:
+            for case in outcome.cases:
+                self._keep_case(connection, outcome.study, case, deliver)
+            open_objects = _count(connection, "delivery WHERE study = ? AND delivered IS NULL", outcome.study)
+            state = "delivering" if open_objects else "done" if outcome.cases else "refused"
+            if _count(connection, "instance WHERE study = ?", outcome.study) != job.instances:
+                state = "receiving"
+            connection.execute(
+                "UPDATE study SET state = ?, reason = ?, starts = 0, ended = ? WHERE id = ?",
+                (state, outcome.reason, time.time() if state in ENDED else None, outcome.study),
+            )
+
+    def _keep_case(self, connection: sqlite3.Connection, study: int, case: CaseResult, deliver: bool) -> None:
+        severity, flags = json.dumps(dict(case.severity)), json.dumps(list(case.flags), ensure_ascii=False)
+        connection.execute(
+            "INSERT OR REPLACE INTO result (case_id, study, files, modality, severity, flags, prior) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (case.case_id, study, case.files, case.modality, severity, flags, case.prior),
+        )
+        for sop, path in case.objects.items() if deliver else ():
+            connection.execute("INSERT OR IGNORE INTO delivery (sop, study, path) VALUES (?, ?, ?)", (sop, study, path))
+
+    def postpone(self, study: int, reason: str, pause_s: float) -> None:
+        """Let a study wait again that could not be predicted for no fault of its own, such as a full disk."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE study SET state = 'waiting', starts = 0, reason = ?, due = ? WHERE id = ?",
+                (reason, time.time() + pause_s, study),
+            )
+
+    def count_crash(self, study: int, reason: str) -> None:
+        """Count that the worker ended while it predicted a study, which is set aside after ``MAX_CRASHES``."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE study SET crashes = crashes + 1, starts = 0 WHERE id = ?", (study,))
+            self._wait_or_fail(connection, study, reason)
+
+    def recover(self) -> int:
+        """Let the studies wait again that were being predicted when the node ended; returns how many they were."""
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT id FROM study WHERE state = 'predicting'").fetchall()
+            for row in rows:
+                self._wait_or_fail(connection, row["id"], "the node ended again and again while it was predicted")
+            return len(rows)
+
+    def _wait_or_fail(self, connection: sqlite3.Connection, study: int, reason: str) -> None:
+        connection.execute(
+            "UPDATE study SET state = CASE WHEN crashes >= ? OR starts >= ? THEN 'failed' ELSE 'waiting' END, "
+            "ended = CASE WHEN crashes >= ? OR starts >= ? THEN ? END, reason = ? WHERE id = ?",
+            (MAX_CRASHES, MAX_STARTS) * 2 + (time.time(), reason, study),
+        )
+
+    def retry(self, study: int) -> bool:
+        """Let a study that was refused or failed wait again, as long as its pixels are here; False where it cannot."""
+        with self._database.transaction() as connection:
+            return bool(
+                connection.execute(
+                    "UPDATE study SET state = 'waiting', reason = '', starts = 0, crashes = 0, due = 0, ended = NULL "
+                    "WHERE id = ? AND state IN ('refused', 'failed') AND has_pixels",
+                    (study,),
+                ).rowcount
+            )
+
+    def count_states(self) -> dict[State, int]:
+        """Count the studies of each state."""
+        found = {
+            row["state"]: row["n"] for row in self._database.read("SELECT state, COUNT(*) n FROM study GROUP BY 1")
+        }
+        return {state: found.get(state, 0) for state in STATES}
+
+
+def _count(connection: sqlite3.Connection, what: str, *values: Any) -> int:
+    return int(connection.execute(f"SELECT COUNT(*) FROM {what}", values).fetchone()[0])
