@@ -42,4 +42,5 @@ def read_object_identity(path: Path) -> ObjectIdentity:
     for name, uid in zip((*UIDS, "TransferSyntaxUID"), (*uids, syntax), strict=True):
         if not UID.fullmatch(uid):
             raise UserError(f"the object states no valid {name}; have it corrected where it was made")
-    return ObjectIdentity(*uids, syntax)
+    study, series, sop, sop_class = uids
+    return ObjectIdentity(study, series, sop, sop_class, syntax)

@@ -1,0 +1,206 @@
+"""The DICOM side of a hospital node: C-ECHO and C-STORE, for known senders, within limits."""
+
+import logging
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.service.intake import Intake, Status
+
+logger = logging.getLogger(__name__)
+
+#: Said by no object: commands, and what belongs to other commands than C-STORE. Objects themselves go to the disk.
+MAX_BYTES_IN_MEMORY = 2**20
+#: Beside the length that a node states, a PDU has a header for each of its parts.
+PDU_HEADERS_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class DicomSettings:
+    """Of the DICOM port. ``senders`` are the AE titles that may call; ``title`` is our own.
+
+    ``association_idle_s`` is the time within which a sender has to bring a whole object over.
+    """
+
+    title: str = "KICC_ML"
+    address: str = "127.0.0.1"
+    port: int = 11112
+    senders: list[str] = field(default_factory=list)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_authorities: Path | None = None
+    associations: int = 8
+    pdu_bytes: int = 2**17
+    object_mib: int = 1024
+    association_idle_s: float = 300.0
+
+
+class DicomNode:
+    """Listens for senders, and hands what they store to the intake. Start it with :meth:`running`."""
+
+    def __init__(self, settings: DicomSettings, intake: Intake) -> None:
+        self.settings, self.intake = settings, intake
+        self._progress: dict[Any, float] = {}  # when each association last brought an object over
+        self._bytes: dict[Any, int] = {}  # of the message that each is sending
+
+    @contextmanager
+    def running(self) -> Iterator["DicomNode"]:
+        """Listen as long as the block runs.
+
+        Raises:
+            UserError: the port is taken, or a certificate cannot be read.
+        """
+        entity = AE(ae_title=self.settings.title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(self.settings.senders)
+        entity.maximum_associations = self.settings.associations
+        entity.maximum_pdu_size = self.settings.pdu_bytes
+        entity.network_timeout = entity.acse_timeout = 30
+        entity.dimse_timeout = self.settings.association_idle_s
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        entity.add_supported_context(Verification)
+        handlers = [
+            *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, self._end), (evt.EVT_PDU_RECV, self._measure)),
+            *((evt.EVT_DIMSE_RECV, self._begin_next), (evt.EVT_C_STORE, self._store)),
+        ]
+        with _objects_on_disk(self.intake.folders.incoming):
+            server = self._listen(entity, handlers)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            try:
+                yield self
+            finally:
+                entity.shutdown()
+
+    def _listen(self, entity: AE, handlers: list[Any]) -> "_BoundedServer":
+        address = (self.settings.address, self.settings.port)
+        try:
+            server = _BoundedServer(
+                entity,
+                address,
+                self.settings.title,
+                entity.supported_contexts,
+                ssl_context=self._make_tls(),
+                evt_handlers=handlers,
+                request_handler=_BoundedHandler,
+            )
+        except OSError as error:
+            raise UserError(
+                f"port {address[1]} of {address[0]} cannot be used ({error.strerror or error}); name another one, or a "
+                "readable certificate and key, in the configuration"
+            ) from error
+        entity._servers.append(server)  # as its own start_server does, which takes no class of server
+        server.max_pdu_bytes = self.settings.pdu_bytes + PDU_HEADERS_BYTES
+        server.max_connections = 2 * self.settings.associations  # those above the first half are told so
+        return server
+
+    def _make_tls(self) -> ssl.SSLContext | None:
+        if self.settings.tls_certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.settings.tls_authorities)
+        context.load_cert_chain(self.settings.tls_certificate, self.settings.tls_key)
+        if self.settings.tls_authorities:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def close_stuck(self) -> None:
+        """End associations that brought no whole object over in time. To be called now and then."""
+        for association, last in list(self._progress.items()):
+            if time.monotonic() - last > self.settings.association_idle_s:
+                logger.warning("an association that brings nothing over is ended")
+                self._progress.pop(association, None)
+                association.dul.socket._shutdown_socket()
+
+    def _begin(self, event: evt.Event) -> None:
+        self._progress[event.assoc] = time.monotonic()
+
+    def _end(self, event: evt.Event) -> None:
+        self._progress.pop(event.assoc, None)
+        self._bytes.pop(event.assoc, None)
+
+    def _begin_next(self, event: evt.Event) -> None:
+        self._bytes.pop(event.assoc, None)
+
+    def _measure(self, event: evt.Event) -> None:
+        """End an association whose message is larger than any valid one, before it takes the memory or the disk."""
+        association = event.assoc
+        size = self._bytes[association] = self._bytes.get(association, 0) + event.pdu.pdu_length
+        message = association.dimse.message
+        on_disk = message is not None and message._data_set_file is not None
+        most = self.settings.object_mib * 2**20 if on_disk else MAX_BYTES_IN_MEMORY + self.settings.pdu_bytes
+        if size > most or association.dimse.msg_queue.qsize() > 2:
+            logger.warning("an association that sends more than may be sent is ended")
+            association.abort()
+
+    def _store(self, event: evt.Event) -> int:
+        self._progress[event.assoc] = time.monotonic()
+        request: Any = event.request
+        path = Path(event.dataset_path)
+        with self.intake.temporary_file() as own:
+            path.rename(own)  # the library removes its own file afterwards, if it is there
+            path.touch()
+            status, reason = self.intake.take(
+                own, str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
+            )
+        if status != Status.STORED:
+            logger.warning("an object of %s was not stored: %s", event.assoc.requestor.ae_title, reason)
+        return int(status)
+
+
+class _BoundedServer(ThreadedAssociationServer):
+    """Refuses connections above a number, so that none waits in a thread of its own; handshakes hold nobody up."""
+
+    max_pdu_bytes = 0
+    max_connections = 0
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return len(self.active_associations) < self.max_connections
+
+    def get_request(self) -> Any:
+        assert self.socket is not None
+        connection, address = self.socket.accept()
+        connection.settimeout(self.ae.network_timeout)
+        if self.ssl_context:
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+
+class _BoundedHandler(RequestHandler):
+    """Reads no PDU that is longer than was agreed: the length that a sender states is reserved in memory."""
+
+    def _create_association(self) -> Any:
+        association = super()._create_association()
+        connection: Any = association.dul.socket
+        receive, most = connection.recv, getattr(self.server, "max_pdu_bytes", 0)
+
+        def receive_bounded(count: int) -> bytearray:
+            if count > most:
+                raise OSError(f"a PDU of {count} bytes")
+            return receive(count)
+
+        connection.recv = receive_bounded
+        return association
+
+
+@contextmanager
+def _objects_on_disk(folder: Path) -> Iterator[None]:
+    """Let the library write objects into ``folder`` as they come, instead of keeping them in memory."""
+    before, _config.STORE_RECV_CHUNKED_DATASET = _config.STORE_RECV_CHUNKED_DATASET, True
+    place, tempfile.tempdir = tempfile.tempdir, str(folder)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs UIDs and titles
+    try:
+        yield
+    finally:
+        _config.STORE_RECV_CHUNKED_DATASET, tempfile.tempdir = before, place

@@ -1,0 +1,141 @@
+"""Take received objects in: each lies on the disk and in the queue before its sender hears that it was stored.
+
+Names of folders and files are numbers of this node, never anything from an object.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from kicc_ml.core.errors import UserError, is_full
+from kicc_ml.core.files import make_folder, write_bytes
+from kicc_ml.core.pseudonym import KEY_NAME, load_repository_key
+from kicc_ml.dicom.header.patient_identity import read_patient_identity
+from kicc_ml.dicom.header.received_object import ObjectIdentity, read_object_identity
+from kicc_ml.service.queue import Overfull, StudyLimits, StudyQueue
+
+
+class Status(IntEnum):
+    """What a sender is told (PS3.4 B.2.3)."""
+
+    STORED = 0x0000
+    OUT_OF_RESOURCES = 0xA700
+    MISMATCH = 0xA900
+    NOT_UNDERSTOOD = 0xC000
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of a node, all below one that only its user can enter."""
+
+    root: Path
+
+    @property
+    def received(self) -> Path:
+        return self.root / "received"
+
+    @property
+    def incoming(self) -> Path:
+        """Of objects that are not yet whole."""
+        return self.root / "incoming"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results"
+
+    def make(self) -> None:
+        """Make all folders, and empty that of objects that never became whole."""
+        make_folder(self.root, private=True)
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        for folder in (self.received, self.incoming, self.results):
+            make_folder(folder, private=True)
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes objects into ``folders``, as long as ``min_free_bytes`` of the disk stay free.
+
+    ``identified``: name and number of the patient are kept for the worklist.
+    """
+
+    queue: StudyQueue
+    folders: Folders
+    limits: StudyLimits
+    min_free_bytes: int
+    identified: bool = False
+
+    @property
+    def has_room(self) -> bool:
+        return shutil.disk_usage(self.folders.root).free > self.min_free_bytes
+
+    @contextmanager
+    def temporary_file(self) -> Iterator[Path]:
+        """Yield a path for an object that is arriving; what is left there at the end is removed."""
+        path = self.folders.incoming / f"{secrets.token_hex(8)}.dcm"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def take(self, path: Path, sop: str = "", sop_class: str = "") -> tuple[Status, str]:
+        """Take the object in the file ``path``, which is moved away where it is kept.
+
+        Args:
+            path: a DICOM file in ``folders.incoming``, or on the same disk.
+            sop: the SOP instance UID by which the sender announced it; "" if it was not announced.
+            sop_class: the SOP class by which it was announced.
+
+        Returns:
+            the status for the sender, and the reason of a refusal.
+        """
+        if not self.has_room:
+            return Status.OUT_OF_RESOURCES, "the disk of the node is nearly full"
+        try:
+            found = read_object_identity(path)
+            if (sop or found.sop, sop_class or found.sop_class) != (found.sop, found.sop_class):
+                return Status.MISMATCH, "the object is not the one that was announced"
+            if not self.queue.has_instance(found.study, found.sop):
+                self._keep(path, found)
+        except UserError as error:
+            return (Status.OUT_OF_RESOURCES if is_full(error) else Status.NOT_UNDERSTOOD), str(error)
+        except Overfull as full:
+            return Status.OUT_OF_RESOURCES, str(full)
+        except OSError as error:
+            return Status.OUT_OF_RESOURCES, f"the object cannot be written ({error.strerror})"
+        return Status.STORED, ""
+
+    def _keep(self, path: Path, found: ObjectIdentity) -> None:
+        identity = read_patient_identity(path) if self.identified else {}
+        study = self.queue.find_or_add(found.study, identity, self.limits)
+        folder = self.folders.received / str(study)
+        if not (folder / KEY_NAME).is_file():  # all studies have the pseudonyms of one key
+            make_folder(folder, private=True)
+            write_bytes(folder / KEY_NAME, load_repository_key(self.folders.received), private=True)
+        name = f"{secrets.token_hex(8)}.dcm"
+        size = path.stat().st_size
+        _sync(path)
+        os.replace(path, folder / name)
+        _sync(folder)
+        if not self.queue.add_instance(study, found.sop, name, size):
+            (folder / name).unlink()
+
+    def remove_unknown_files(self, known: dict[int, set[str]]) -> None:
+        """Remove files that a killed node had written and not yet noted: their senders were told nothing."""
+        for folder in self.folders.received.iterdir():
+            names = known.get(int(folder.name), set()) if folder.name.isdecimal() else set()
+            for path in folder.glob("*.dcm"):
+                if path.name not in names:
+                    path.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

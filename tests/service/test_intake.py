@@ -1,0 +1,161 @@
+"""A hospital node takes in what known senders store, refuses the rest politely, and writes nowhere else."""
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage, Verification
+
+from kicc_ml.service.database import Database
+from kicc_ml.service.dicom_node import DicomNode, DicomSettings
+from kicc_ml.service.intake import Folders, Intake
+from kicc_ml.service.queue import StudyLimits, StudyQueue
+from tests.support.plain_slices import write
+from tests.support.tree import snapshot
+
+IMAGE = np.zeros((6, 8), np.uint16)
+
+
+@pytest.fixture
+def make_intake(tmp_path: Path) -> Callable[..., Intake]:
+    def make(instances: int = 50, in_flight: int = 50, min_free_bytes: int = 0) -> Intake:
+        folders = Folders(tmp_path / "node")
+        folders.make()
+        queue = StudyQueue(Database(folders.root / "node.sqlite"))
+        return Intake(queue, folders, StudyLimits(instances, in_flight), min_free_bytes)
+
+    return make
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def settings(port: int) -> DicomSettings:
+    return DicomSettings(title="NODE", port=port, senders=["PACS"], associations=2, object_mib=1)
+
+
+@pytest.fixture
+def node(settings: DicomSettings, make_intake: Callable[..., Intake]) -> Iterator[DicomNode]:
+    with DicomNode(settings, make_intake()).running() as running:
+        yield running
+
+
+def connect(port: int, calling: str = "PACS", called: str = "NODE") -> object:
+    sender = AE(ae_title=calling)
+    sender.add_requested_context(CTImageStorage)
+    sender.add_requested_context(Verification)
+    return sender.associate("127.0.0.1", port, ae_title=called)
+
+
+def send(port: int, *objects: pydicom.Dataset) -> list[int | None]:
+    association = connect(port)
+    assert association.is_established
+    statuses = [association.send_c_store(one).get("Status") for one in objects]
+    association.release()
+    return statuses
+
+
+def make_slice(folder: Path, **tags: object) -> pydicom.Dataset:
+    return pydicom.dcmread(write(folder / "slice.dcm", IMAGE, **tags))
+
+
+def list_received(node: DicomNode) -> list[Path]:
+    return sorted(node.intake.folders.received.glob("*/*.dcm"))
+
+
+def test_what_is_stored_lies_on_the_disk_as_it_was_sent(node: DicomNode, port: int, tmp_path: Path):
+    made = make_slice(tmp_path)
+    assert send(port, made, made) == [0, 0]
+    (path,) = list_received(node)
+    assert pydicom.dcmread(path) == made
+    assert not list(node.intake.folders.incoming.iterdir())
+
+
+@pytest.mark.parametrize(("calling", "called"), [("OTHER", "NODE"), ("PACS", "OTHER")])
+def test_an_unknown_title_is_rejected(node: DicomNode, port: int, calling: str, called: str):
+    assert connect(port, calling, called).is_rejected
+
+
+def test_an_echo_is_answered(node: DicomNode, port: int):
+    association = connect(port)
+    assert association.send_c_echo().Status == 0
+    association.release()
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SOPInstanceUID"])
+@pytest.mark.parametrize("uid", ["../../x", "1.2/../../x", "", "1..\n"])
+def test_a_uid_that_is_none_is_refused_and_nothing_is_written(
+    make_intake: Callable[..., Intake], tmp_path: Path, name: str, uid: str
+):
+    intake = make_intake()
+    made = make_slice(tmp_path)
+    made[name].value = pydicom.uid.UID(uid)
+    path = tmp_path / "node" / "incoming" / "x.dcm"
+    made.save_as(path)
+    before = snapshot(tmp_path, but=[tmp_path / "node" / "node.sqlite"])
+    status, _ = intake.take(path)
+    assert status == 0xC000
+    assert snapshot(tmp_path, but=[tmp_path / "node" / "node.sqlite"]).keys() == before.keys()
+
+
+def test_bytes_that_are_not_dicom_are_refused(make_intake: Callable[..., Intake], tmp_path: Path):
+    intake = make_intake()
+    (intake.folders.incoming / "x.dcm").write_bytes(bytes(range(256)) * 9)
+    assert intake.take(intake.folders.incoming / "x.dcm")[0] == 0xC000
+
+
+def test_an_object_that_is_not_the_announced_one_is_refused(make_intake: Callable[..., Intake], tmp_path: Path):
+    path = write(tmp_path / "node" / "x.dcm", IMAGE)
+    assert make_intake().take(path, sop="1.2.3")[0] == 0xA900
+
+
+def test_a_nearly_full_disk_and_a_full_queue_refuse_politely(
+    settings: DicomSettings, make_intake: Callable[..., Intake], port: int, tmp_path: Path
+):
+    made = make_slice(tmp_path)
+    with DicomNode(settings, make_intake(min_free_bytes=2**60)).running():
+        assert send(port, made) == [0xA700]
+    with DicomNode(settings, make_intake(in_flight=0)).running() as node:
+        assert send(port, made) == [0xA700]
+        assert not list_received(node)
+    with DicomNode(settings, make_intake()).running():
+        assert send(port, made) == [0]
+
+
+def test_a_file_that_was_not_noted_before_a_kill_is_removed(make_intake: Callable[..., Intake], tmp_path: Path):
+    intake = make_intake()
+    path = write(tmp_path / "node" / "incoming" / "x.dcm", IMAGE)
+    assert intake.take(path)[0] == 0
+    (noted,) = intake.folders.received.glob("*/*.dcm")
+    (noted.parent / "orphan.dcm").write_bytes(b"")
+    intake.remove_unknown_files({int(noted.parent.name): {noted.name}})
+    assert list(intake.folders.received.glob("*/*.dcm")) == [noted]
+
+
+def test_a_pdu_of_four_gigabytes_is_not_waited_for(node: DicomNode, port: int):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(struct.pack(">BBL", 1, 0, 2**32 - 1) + bytes(100))
+        with suppress(ConnectionResetError):
+            assert peer.recv(100) == b""  # closed, although more was announced
+    assert connect(port).is_established
+
+
+def test_an_object_above_the_limit_ends_the_association_and_leaves_nothing(node: DicomNode, port: int, tmp_path: Path):
+    made = make_slice(tmp_path)
+    made.PixelData = bytes(3 * 2**20)
+    association = connect(port)
+    with pytest.raises((RuntimeError, AssertionError)):
+        assert association.send_c_store(made).get("Status") is not None
+    assert not list_received(node)
+    assert send(port, make_slice(tmp_path)) == [0]
