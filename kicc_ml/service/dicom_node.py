@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.service.intake import Intake, Status
+from kicc_ml.service.settings import DicomSettings
 
 logger = logging.getLogger(__name__)
 
@@ -24,26 +24,6 @@ logger = logging.getLogger(__name__)
 MAX_BYTES_IN_MEMORY = 2**20
 #: Beside the length that a node states, a PDU has a header for each of its parts.
 PDU_HEADERS_BYTES = 2**16
-
-
-@dataclass(frozen=True)
-class DicomSettings:
-    """Of the DICOM port. ``senders`` are the AE titles that may call; ``title`` is our own.
-
-    ``association_idle_s`` is the time within which a sender has to bring a whole object over.
-    """
-
-    title: str = "KICC_ML"
-    address: str = "127.0.0.1"
-    port: int = 11112
-    senders: list[str] = field(default_factory=list)
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_authorities: Path | None = None
-    associations: int = 8
-    pdu_bytes: int = 2**17
-    object_mib: int = 1024
-    association_idle_s: float = 300.0
 
 
 class DicomNode:
@@ -85,7 +65,7 @@ class DicomNode:
                 entity.shutdown()
 
     def _listen(self, entity: AE, handlers: list[Any]) -> "_BoundedServer":
-        address = (self.settings.address, self.settings.port)
+        address = (self.settings.host, self.settings.port)
         try:
             server = _BoundedServer(
                 entity,

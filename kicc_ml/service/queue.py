@@ -70,7 +70,7 @@ class StudyQueue:
     """The studies of a node. All times are seconds since 1970."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def find_or_add(self, uid: str, identity: Mapping[str, str], limits: StudyLimits) -> int:
         """Return the number of a study, and begin it where it is not known.
@@ -78,7 +78,7 @@ class StudyQueue:
         Raises:
             Overfull: it would be one study, or one instance, too many.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             row = connection.execute("SELECT id FROM study WHERE uid = ?", (uid,)).fetchone()
             if row is not None:
                 self._refuse_too_many_instances(connection, row["id"], limits)
@@ -100,7 +100,7 @@ class StudyQueue:
     def has_instance(self, study_uid: str, sop: str) -> bool:
         """Whether an instance was received before, or is a result that was made here and comes back."""
         return bool(
-            self._database.read(
+            self.database.read(
                 "SELECT 1 FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ? "
                 "UNION SELECT 1 FROM delivery WHERE sop = ?",
                 (study_uid, sop, sop),
@@ -112,7 +112,7 @@ class StudyQueue:
 
         A study that is waiting or had ended is received again: what came late is predicted too.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             added = connection.execute(
                 "INSERT OR IGNORE INTO instance (study, sop, file, bytes) VALUES (?, ?, ?, ?)", (study, sop, file, size)
             )
@@ -129,7 +129,7 @@ class StudyQueue:
         """Let studies wait for a worker to which nothing was added for ``quiet_s``, or which have ``instances``."""
         enough = "OR (SELECT COUNT(*) FROM instance WHERE study = study.id AND file <> '') >= ?" if instances else ""
         values = (time.time() - quiet_s, *((instances,) if instances else ()))
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             # no crash of an earlier prediction counts against what has come since
             return connection.execute(
                 "UPDATE study SET state = 'waiting', reason = '', starts = 0, crashes = 0 "
@@ -139,7 +139,7 @@ class StudyQueue:
 
     def take(self) -> Job | None:
         """Take the study that waits longest; those that were begun before come last."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             row = connection.execute(
                 "SELECT id FROM study WHERE state = 'waiting' AND due <= ? ORDER BY starts + crashes, changed, id "
                 "LIMIT 1",
@@ -154,7 +154,7 @@ class StudyQueue:
 
     def finish(self, job: Job, outcome: StudyOutcome, *, deliver: bool) -> None:
         """Keep what became of a study, and its objects for delivery; it is received again where more came meanwhile."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             for case in outcome.cases:
                 self._keep_case(connection, outcome.study, case, deliver)
             open_objects = _count(connection, "delivery WHERE study = ? AND delivered IS NULL", outcome.study)
@@ -178,7 +178,7 @@ class StudyQueue:
 
     def postpone(self, study: int, reason: str, pause_s: float) -> None:
         """Let a study wait again that could not be predicted for no fault of its own, such as a full disk."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(
                 "UPDATE study SET state = 'waiting', starts = 0, reason = ?, due = ? WHERE id = ?",
                 (reason, time.time() + pause_s, study),
@@ -186,13 +186,13 @@ class StudyQueue:
 
     def count_crash(self, study: int, reason: str) -> None:
         """Count that the worker ended while it predicted a study, which is set aside after ``MAX_CRASHES``."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute("UPDATE study SET crashes = crashes + 1, starts = 0 WHERE id = ?", (study,))
             self._wait_or_fail(connection, study, reason)
 
     def recover(self) -> int:
         """Let the studies wait again that were being predicted when the node ended; returns how many they were."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             rows = connection.execute("SELECT id FROM study WHERE state = 'predicting'").fetchall()
             for row in rows:
                 self._wait_or_fail(connection, row["id"], "the node ended again and again while it was predicted")
@@ -207,7 +207,7 @@ class StudyQueue:
 
     def retry(self, study: int) -> bool:
         """Let a study that was refused or failed wait again, as long as its pixels are here; False where it cannot."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             return bool(
                 connection.execute(
                     "UPDATE study SET state = 'waiting', reason = '', starts = 0, crashes = 0, due = 0, ended = NULL "
@@ -218,9 +218,7 @@ class StudyQueue:
 
     def count_states(self) -> dict[State, int]:
         """Count the studies of each state."""
-        found = {
-            row["state"]: row["n"] for row in self._database.read("SELECT state, COUNT(*) n FROM study GROUP BY 1")
-        }
+        found = {row["state"]: row["n"] for row in self.database.read("SELECT state, COUNT(*) n FROM study GROUP BY 1")}
         return {state: found.get(state, 0) for state in STATES}
 
 

@@ -13,9 +13,10 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from kicc_ml.service.database import Database
-from kicc_ml.service.dicom_node import DicomNode, DicomSettings
+from kicc_ml.service.dicom_node import DicomNode
 from kicc_ml.service.intake import Folders, Intake
 from kicc_ml.service.queue import StudyLimits, StudyQueue
+from kicc_ml.service.settings import DicomSettings
 from tests.support.plain_slices import write
 from tests.support.tree import snapshot
 
