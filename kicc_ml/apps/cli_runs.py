@@ -1,16 +1,18 @@
 """The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from rich.console import Console
-
+from collections.abc import Collection
+from collections.abc import Mapping
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import format_count, say
+from kicc_ml.core.shown import format_count
+from kicc_ml.core.shown import say
 from kicc_ml.core.types import index_by_id
-from kicc_ml.dicom.index.sources import Scans, find_scans
+from kicc_ml.dicom.index.sources import Scans
+from kicc_ml.dicom.index.sources import find_scans
+from pathlib import Path
+from rich.console import Console
+from typing import Annotated
+from typing import TYPE_CHECKING
+import typer
 
 if TYPE_CHECKING:
     from kicc_ml.clinic.new_scan import NewScanPipeline
@@ -86,22 +88,20 @@ def predict(
     """
     if not source:
         return _predict_table(outcome_run or run, clinical, out, trust or ())
-    from kicc_ml.clinic.held_out_case import add_run, describe_model, read_oof_cases
-    from kicc_ml.clinic.new_scan import NewScanPipeline, load_outcomes
-    from kicc_ml.prediction.new_radiograph_scores import score_model
-    from kicc_ml.prediction.segmenters import make_segmenter
-    from kicc_ml.runs.folder import load_folds
+    from kicc_ml.clinic.loaded_runs import RunChoice, load_runs
     from kicc_ml.runs.start_line import describe_prediction
 
-    folds, oof_cases = load_folds(run, trust or ()), read_oof_cases(run)
-    segmenter = make_segmenter(folds, device, fast=fast)
-    model, outcomes = describe_model(folds, oof_cases), load_outcomes(outcome_run, clinical, trust or ())
-    model = add_run(model, "outcome run", outcomes.model.trained) if outcomes else model
-    scores = score_model(score_run, segmenter.canonical.modality)
-    model = add_run(model, "score run", scores.folds) if scores else model
+    runs = load_runs(RunChoice(run, outcome_run, clinical, score_run, tuple(trust or ()), device, fast))
+    segmenter = runs.segmenter
     series, intake_s = _scans(source, segmenter)
-    pages, objects = report or identified, dicom or bool(push)
-    clinic = NewScanPipeline(oof_cases, model, pages, objects, identified, push, outcomes, scores, series, intake_s)
+    clinic = runs.make_pipeline(
+        series,
+        pages=report or identified,
+        dicom=dicom or bool(push),
+        identified=identified,
+        push=push,
+        intake_s=intake_s,
+    )
     say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
     _predict(segmenter, clinic, out, series.set_aside)
 

@@ -72,13 +72,12 @@ class PredictionSource:
         return images
 
     def make_uid(self, kind: str) -> UID:
-        """Make the UID of a derived object or of its series, always the same for the same source, model and kind.
+        """Make the UID of a derived object or of its series, always the same for the same images, model and kind.
 
-        A radiograph is identified by its own UID, because several can share a series.
+        A series that has grown gives other UIDs, because a PACS keeps the first object of a UID.
         """
-        image = self.images[0]
-        own = image.SOPInstanceUID if self.series.modality == "CXR" else image.SeriesInstanceUID
-        return generate_uid(entropy_srcs=[own, self.model, kind])
+        uids = sorted(str(image.SOPInstanceUID) for image in self.images)
+        return generate_uid(entropy_srcs=[*uids, str(self.series.frames), self.model, kind])
 
     def _complete(self, image: Dataset) -> None:
         """Add what a derived object must state and old exporters leave out.

@@ -268,3 +268,15 @@ def test_orthanc_takes_finds_and_returns_every_object(written, archive: Orthanc)
     _, _, folder = written
     archive.store(sorted(folder.iterdir()))
     archive.check_it_holds(folder.iterdir())
+
+
+def test_a_series_that_has_grown_has_other_uids_whatever_the_order_of_its_files(tmp_path: Path):
+    write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
+    series, _ = found_in(tmp_path / "scan")
+    kinds = ("report", "report series")
+    whole, again, smaller = (
+        [PredictionSource(replace(series, files=files), MODEL, "").make_uid(kind) for kind in kinds]
+        for files in (series.files, series.files[::-1], series.files[:-1])
+    )
+    assert whole == again
+    assert not set(whole) & set(smaller)
