@@ -1,13 +1,13 @@
 """Load the runs that new scans are predicted by: networks, outcome model and score model, each with its origin."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kicc_ml.clinic.held_out_case import add_run, describe_model, read_oof_cases
 from kicc_ml.clinic.new_scan import NewScanPipeline, OutcomePredictor, load_outcomes
 from kicc_ml.clinic.outputs import ModelProvenance, OofCases
-from kicc_ml.core.types import Series
+from kicc_ml.core.types import Modality, Series
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel, score_model
 from kicc_ml.prediction.segmenters import make_segmenter
@@ -47,6 +47,11 @@ class LoadedRuns:
     outcomes: OutcomePredictor | None = None
     scores: ScoreModel | None = None
 
+    @property
+    def modality(self) -> Modality:
+        """The kind of image that the run is for."""
+        return self.segmenter.canonical.modality
+
     def make_pipeline(
         self,
         scans: Mapping[str, Series],
@@ -82,8 +87,18 @@ def load_runs(choice: RunChoice) -> LoadedRuns:
     folds, oof_cases = load_folds(choice.run, choice.trust), read_oof_cases(choice.run)
     segmenter = make_segmenter(folds, choice.device, fast=choice.fast)
     outcomes = load_outcomes(choice.outcome_run, choice.clinical, choice.trust)
-    scores = score_model(choice.score_run, segmenter.canonical.modality)
     model = describe_model(folds, oof_cases)
     model = add_run(model, "outcome run", outcomes.model.trained) if outcomes else model
-    model = add_run(model, "score run", scores.folds) if scores else model
-    return LoadedRuns(segmenter, oof_cases, model, outcomes, scores)
+    loaded = LoadedRuns(segmenter, oof_cases, model, outcomes)
+    return add_score_run(loaded, choice.score_run) if choice.score_run else loaded
+
+
+def add_score_run(runs: LoadedRuns, score_run: Path) -> LoadedRuns:
+    """Add a run of a radiologist's scores to that of radiographs.
+
+    Raises:
+        UserError: the folder holds no such run, or the scans are no radiographs.
+    """
+    scores = score_model(score_run, runs.modality)
+    assert scores is not None
+    return replace(runs, scores=scores, model=add_run(runs.model, "score run", scores.folds))

@@ -6,6 +6,7 @@ Names of folders and files are numbers of this node, never anything from an obje
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,8 +106,8 @@ class Intake:
             return (Status.OUT_OF_RESOURCES if is_full(error) else Status.NOT_UNDERSTOOD), str(error)
         except Overfull as full:
             return Status.OUT_OF_RESOURCES, str(full)
-        except OSError as error:
-            return Status.OUT_OF_RESOURCES, f"the object cannot be written ({error.strerror})"
+        except (OSError, sqlite3.OperationalError) as error:
+            return Status.OUT_OF_RESOURCES, f"the object cannot be written ({error})"
         return Status.STORED, ""
 
     def _keep(self, path: Path, found: ObjectIdentity) -> None:

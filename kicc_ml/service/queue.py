@@ -21,6 +21,8 @@ ENDED: tuple[State, ...] = ("done", "refused", "failed")
 MAX_CRASHES = 2
 #: A study is begun so often by a node that ends before the prediction does: it may be what ends the node.
 MAX_STARTS = 10
+#: Instances of a study whose files are here.
+HERE = "instance WHERE study = ? AND file <> ''"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,14 @@ class StudyLimits:
 
 @dataclass(frozen=True)
 class Job:
-    """A study to predict, of so many ``instances``. ``known`` has the digest of the files of each finished result."""
+    """A study to predict, of so many ``instances``. ``known`` has the digest of the files of each finished result.
+
+    ``lost`` is the number of further instances whose files were removed when their time was over.
+    """
 
     study: int
     instances: int
+    lost: int = 0
     known: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -94,27 +100,29 @@ class StudyQueue:
             return added.lastrowid
 
     def _refuse_too_many_instances(self, connection: sqlite3.Connection, study: int, limits: StudyLimits) -> None:
-        if _count(connection, "instance WHERE study = ?", study) >= limits.instances:
+        if _count(connection, HERE, study) >= limits.instances:
             raise Overfull(f"a study may have {limits.instances} instances")
 
     def has_instance(self, study_uid: str, sop: str) -> bool:
-        """Whether an instance was received before, or is a result that was made here and comes back."""
+        """Whether the file of an instance is here, or it is a result that was made here and comes back."""
         return bool(
             self.database.read(
-                "SELECT 1 FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ? "
+                "SELECT 1 FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ? AND file <> '' "
                 "UNION SELECT 1 FROM delivery WHERE sop = ?",
                 (study_uid, sop, sop),
             )
         )
 
     def add_instance(self, study: int, sop: str, file: str, size: int) -> bool:
-        """Note an instance that lies in the folder of its study; False where another sender was first.
+        """Note an instance that lies in the folder of its study; False where its file is here already.
 
         A study that is waiting or had ended is received again: what came late is predicted too.
         """
         with self.database.transaction() as connection:
             added = connection.execute(
-                "INSERT OR IGNORE INTO instance (study, sop, file, bytes) VALUES (?, ?, ?, ?)", (study, sop, file, size)
+                "INSERT INTO instance (study, sop, file, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (study, sop) DO "
+                "UPDATE SET file = excluded.file, bytes = excluded.bytes WHERE file = ''",
+                (study, sop, file, size),
             )
             if not added.rowcount:
                 return False
@@ -149,17 +157,24 @@ class StudyQueue:
                 return None
             connection.execute("UPDATE study SET state = 'predicting', starts = starts + 1 WHERE id = ?", (row["id"],))
             known = connection.execute("SELECT case_id, files FROM result WHERE study = ?", (row["id"],)).fetchall()
-            instances = _count(connection, "instance WHERE study = ?", row["id"])
-            return Job(row["id"], instances, {one["case_id"]: one["files"] for one in known})
+            instances = _count(connection, HERE, row["id"])
+            lost = _count(connection, "instance WHERE study = ?", row["id"]) - instances
+            return Job(row["id"], instances, lost, {one["case_id"]: one["files"] for one in known})
 
     def finish(self, job: Job, outcome: StudyOutcome, *, deliver: bool) -> None:
-        """Keep what became of a study, and its objects for delivery; it is received again where more came meanwhile."""
+        """Keep what became of a study, and its objects for delivery; it is received again where more came meanwhile.
+
+        Results of what the study was before take their leave, unless it could not be predicted as a whole.
+        """
         with self.database.transaction() as connection:
+            if not job.lost:
+                connection.execute("DELETE FROM result WHERE study = ?", (job.study,))
+                connection.execute("DELETE FROM delivery WHERE study = ? AND delivered IS NULL", (job.study,))
             for case in outcome.cases:
                 self._keep_case(connection, outcome.study, case, deliver)
             open_objects = _count(connection, "delivery WHERE study = ? AND delivered IS NULL", outcome.study)
             state = "delivering" if open_objects else "done" if outcome.cases else "refused"
-            if _count(connection, "instance WHERE study = ?", outcome.study) != job.instances:
+            if _count(connection, HERE, outcome.study) != job.instances:
                 state = "receiving"
             connection.execute(
                 "UPDATE study SET state = ?, reason = ?, starts = 0, ended = ? WHERE id = ?",

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage, Verification
 
 from kicc_ml.service.database import Database
 from kicc_ml.service.dicom_node import DicomNode
 from kicc_ml.service.intake import Folders, Intake
 from kicc_ml.service.queue import StudyLimits, StudyQueue
 from kicc_ml.service.settings import DicomSettings
+from tests.support.loopback_pacs import connect, find_free_port, send
 from tests.support.plain_slices import write
 from tests.support.tree import snapshot
 
@@ -36,35 +35,18 @@ def make_intake(tmp_path: Path) -> Callable[..., Intake]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return find_free_port()
 
 
 @pytest.fixture
 def settings(port: int) -> DicomSettings:
-    return DicomSettings(title="NODE", port=port, senders=["PACS"], associations=2, object_mib=1)
+    return DicomSettings(title="NODE", port=port, senders=["SCANNER"], associations=2, object_mib=1)
 
 
 @pytest.fixture
 def node(settings: DicomSettings, make_intake: Callable[..., Intake]) -> Iterator[DicomNode]:
     with DicomNode(settings, make_intake()).running() as running:
         yield running
-
-
-def connect(port: int, calling: str = "PACS", called: str = "NODE") -> object:
-    sender = AE(ae_title=calling)
-    sender.add_requested_context(CTImageStorage)
-    sender.add_requested_context(Verification)
-    return sender.associate("127.0.0.1", port, ae_title=called)
-
-
-def send(port: int, *objects: pydicom.Dataset) -> list[int | None]:
-    association = connect(port)
-    assert association.is_established
-    statuses = [association.send_c_store(one).get("Status") for one in objects]
-    association.release()
-    return statuses
 
 
 def make_slice(folder: Path, **tags: object) -> pydicom.Dataset:
@@ -83,7 +65,7 @@ def test_what_is_stored_lies_on_the_disk_as_it_was_sent(node: DicomNode, port: i
     assert not list(node.intake.folders.incoming.iterdir())
 
 
-@pytest.mark.parametrize(("calling", "called"), [("OTHER", "NODE"), ("PACS", "OTHER")])
+@pytest.mark.parametrize(("calling", "called"), [("OTHER", "NODE"), ("SCANNER", "OTHER")])
 def test_an_unknown_title_is_rejected(node: DicomNode, port: int, calling: str, called: str):
     assert connect(port, calling, called).is_rejected
 

@@ -1,0 +1,59 @@
+"""``kicc-ml serve``: a node of a hospital, which predicts the studies that are sent to it."""
+
+import signal
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from kicc_ml.apps.cli_runs import OutcomeRun, ScoreRun, Table, Trust
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import say
+
+Runs = Annotated[
+    list[Path], typer.Option("--run", help="run folder of a segmentation run; one for CT, one for radiographs")
+]
+Config = Annotated[Path, typer.Option(help="site.yaml: ports, senders, PACS, retention; docs/hospital-node.md")]
+
+#: Libraries of the extra ``serve``.
+LIBRARIES = ("pynetdicom",)
+
+
+def serve(
+    run: Runs,
+    config: Config,
+    outcome_run: OutcomeRun = None,
+    clinical: Table = None,
+    score_run: ScoreRun = None,
+    trust: Trust = None,
+) -> None:
+    """A DICOM node: each study that is sent to it is predicted, and its results are delivered to the PACS.
+
+    It runs until it is ended (SIGTERM or Ctrl-C), and goes on where it was, also after a kill. Its folder holds names,
+    numbers and images of patients: nobody but the user can enter it.
+    """
+    if missing := [name for name in LIBRARIES if find_spec(name) is None]:
+        raise UserError(f"kicc-ml serve needs {', '.join(missing)}; install it with: pip install 'kicc_ml[serve]'")
+    from kicc_ml.apps.site_file import read_site_file
+    from kicc_ml.service.node import open_node
+    from kicc_ml.service.worker_process import PredictorOfRuns, RunNames
+
+    settings, stop = read_site_file(config), Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    names = partial(RunNames, tuple(run), outcome_run, clinical, score_run, tuple(trust or ()))
+    with open_node(settings, stop) as node:
+        say(
+            f"{settings.folder} holds names, numbers and images of patients: keep it inside the hospital",
+            to_stderr=True,
+        )
+        node.run(
+            [
+                PredictorOfRuns(names(device, settings.worker.fast), node.folders, settings.identified)
+                for device in settings.worker.devices
+            ]
+        )
+    say("ended")

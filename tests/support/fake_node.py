@@ -1,0 +1,82 @@
+"""A node whose prediction is a fake: at once, or as the patient ID of a study says. ``python -m`` starts it."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pydicom
+from pydicom.uid import generate_uid
+
+from kicc_ml.apps.site_file import read_site_file
+from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.service.intake import Folders
+from kicc_ml.service.node import open_node
+from kicc_ml.service.queue import CaseResult, Job, StudyOutcome
+from kicc_ml.service.worker_process import Predict
+from tests.support.plain_slices import write
+
+#: Objects of each result.
+KINDS = ("segmentation", "report")
+
+
+@dataclass(frozen=True)
+class FakePredictor:
+    """Makes a predictor, in the process of a worker."""
+
+    folders: Folders
+    seconds: float = 0.0
+
+    def __call__(self) -> Predict:
+        return self.predict
+
+    def predict(self, job: Job) -> StudyOutcome:
+        """One result of all images of a study, unless the patient ID asks for something else."""
+        paths = sorted((self.folders.received / str(job.study)).glob("*.dcm"))
+        images = [pydicom.dcmread(path) for path in paths]
+        _do_as_told(str(images[0].PatientID))
+        time.sleep(self.seconds)
+        case_id = f"case-{job.study}"
+        objects = {}
+        for kind in KINDS:
+            sop = make_result_uid([image.SOPInstanceUID for image in images], kind)
+            path = self.folders.results / case_id / "dicom" / f"{kind}.dcm"
+            path.unlink(missing_ok=True)
+            write(path, np.zeros((4, 4), np.uint16), SOPInstanceUID=sop)
+            objects[sop] = str(path.relative_to(self.folders.results))
+        result = CaseResult(case_id, "/".join(path.name for path in paths), "CT", {"n": len(images)}, objects=objects)
+        return StudyOutcome(job.study, [result])
+
+
+def make_result_uid(sops: list[str], kind: str) -> str:
+    """The UID of an object of a fake result of these images."""
+    return str(generate_uid(entropy_srcs=[*sorted(map(str, sops)), kind]))
+
+
+def _do_as_told(patient: str) -> None:
+    if patient == "CRASH":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if patient == "HANG":
+        time.sleep(3600)
+    if patient == "FULL":
+        raise TargetError("results cannot be written: No space left on device")
+    if patient == "REFUSED":
+        raise UserError("no lungs were found")
+    if patient == "FAULT":
+        raise ZeroDivisionError("of a test")
+
+
+def main(config: Path, seconds: float) -> None:
+    """Run a node of these settings until SIGTERM."""
+    stop = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with open_node(read_site_file(config), stop) as node:
+        node.run([FakePredictor(node.folders, seconds) for _ in node.settings.worker.devices])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))

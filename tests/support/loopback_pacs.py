@@ -1,0 +1,95 @@
+"""A PACS on loopback that counts what it is sent, and may be told to refuse; and a sender of studies."""
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    Verification,
+)
+
+TITLE, SENDER, NODE = "ARCHIVE", "SCANNER", "NODE"
+SENT = (CTImageStorage, DigitalXRayImageStorageForPresentation, ComputedRadiographyImageStorage)
+
+
+def find_free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], object], most_s: float = 60) -> None:
+    """Wait for something that happens in another thread or process; most of the time it is there at once."""
+    deadline = time.monotonic() + most_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@dataclass
+class LoopbackPacs:
+    """Counts stored objects by SOP instance UID. ``answer`` gives the status for one; None ends the association."""
+
+    port: int
+    answer: Callable[[str], int | None] = lambda sop: 0
+    stored: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    folder: Path | None = None
+
+    @contextmanager
+    def running(self) -> Iterator["LoopbackPacs"]:
+        """Listen while the block runs."""
+        entity = AE(ae_title=TITLE)
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        server = entity.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._take)]
+        )
+        try:
+            yield self
+        finally:
+            assert server is not None
+            server.shutdown()
+
+    def _take(self, event: evt.Event) -> int:
+        request: Any = event.request
+        sop = str(request.AffectedSOPInstanceUID)
+        self.asked[sop] += 1
+        status = self.answer(sop)
+        if status is None:
+            event.assoc.abort()
+            return 0xC000
+        if status == 0:
+            self.stored[sop] += 1
+            if self.folder:
+                event.dataset.save_as(self.folder / f"{sop}.dcm", implicit_vr=False, little_endian=True)
+        return status
+
+
+def connect(port: int, calling: str = SENDER, called: str = NODE, syntaxes: Sequence[str] = ()) -> Any:
+    """Open an association with a node."""
+    sender = AE(ae_title=calling)
+    for sop_class in (*SENT, Verification):
+        sender.add_requested_context(sop_class, *([list(syntaxes)] if syntaxes else []))
+    return sender.associate("127.0.0.1", port, ae_title=called)
+
+
+def send(port: int, *objects: pydicom.Dataset) -> list[int | None]:
+    """Store objects in a node over one association; returns the status of each, None where none came."""
+    syntaxes = sorted({str(one.file_meta.TransferSyntaxUID) for one in objects})
+    association = connect(port, syntaxes=syntaxes)
+    assert association.is_established
+    statuses = [association.send_c_store(one).get("Status") for one in objects]
+    association.release()
+    return statuses
