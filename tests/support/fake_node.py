@@ -18,10 +18,11 @@ from kicc_ml.service.intake import Folders
 from kicc_ml.service.node import open_node
 from kicc_ml.service.queue import CaseResult, Job, StudyOutcome
 from kicc_ml.service.worker_process import Predict
-from tests.support.plain_slices import write
+from tests.support.plain_slices import slice_dataset, write
 
 #: Objects of each result.
 KINDS = ("segmentation", "report")
+IMAGE = np.zeros((4, 4), np.uint16)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class FakePredictor:
             sop = make_result_uid([image.SOPInstanceUID for image in images], kind)
             path = self.folders.results / case_id / "dicom" / f"{kind}.dcm"
             path.unlink(missing_ok=True)
-            write(path, np.zeros((4, 4), np.uint16), SOPInstanceUID=sop)
+            write(path, IMAGE, SOPInstanceUID=sop)
             objects[sop] = str(path.relative_to(self.folders.results))
         result = CaseResult(case_id, "/".join(path.name for path in paths), "CT", {"n": len(images)}, objects=objects)
         return StudyOutcome(job.study, [result])
@@ -55,6 +56,19 @@ class FakePredictor:
 def make_result_uid(sops: list[str], kind: str) -> str:
     """The UID of an object of a fake result of these images."""
     return str(generate_uid(entropy_srcs=[*sorted(map(str, sops)), kind]))
+
+
+def make_study(number: int, images: int = 2, **tags: object) -> list[pydicom.Dataset]:
+    """The images of a study, which have no two UIDs in common with those of another number."""
+    return [
+        slice_dataset(IMAGE, StudyInstanceUID=f"1.2.{number}", SOPInstanceUID=f"1.2.{number}.{image}", **tags)
+        for image in range(1, images + 1)
+    ]
+
+
+def list_result_uids(study: list[pydicom.Dataset]) -> list[str]:
+    """The UIDs of the objects of the result of a study."""
+    return [make_result_uid([image.SOPInstanceUID for image in study], kind) for kind in KINDS]
 
 
 def _do_as_told(patient: str) -> None:

@@ -46,11 +46,13 @@ class LoopbackPacs:
     stored: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     folder: Path | None = None
+    senders: Sequence[str] = ()
 
     @contextmanager
     def running(self) -> Iterator["LoopbackPacs"]:
         """Listen while the block runs."""
         entity = AE(ae_title=TITLE)
+        entity.require_calling_aet = list(self.senders)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         server = entity.start_server(
@@ -93,3 +95,11 @@ def send(port: int, *objects: pydicom.Dataset) -> list[int | None]:
     statuses = [association.send_c_store(one).get("Status") for one in objects]
     association.release()
     return statuses
+
+
+def is_listening(port: int) -> bool:
+    """Whether a node answers at a port."""
+    association = connect(port)
+    if association.is_established:
+        association.release()
+    return bool(association.is_released)

@@ -1,0 +1,92 @@
+"""A node as a whole, with a prediction that is a fake: what is sent to it comes back as results in the PACS."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.service.node import Node, open_node
+from kicc_ml.service.settings import (
+    DicomSettings,
+    PacsSettings,
+    RetentionSettings,
+    SiteSettings,
+    StudySettings,
+    WorkerSettings,
+)
+from kicc_ml.service.worklist import read_studies
+from tests.support.fake_node import FakePredictor, list_result_uids, make_study
+from tests.support.loopback_pacs import (
+    NODE,
+    SENDER,
+    TITLE,
+    LoopbackPacs,
+    find_free_port,
+    is_listening,
+    send,
+    wait_until,
+)
+
+
+def make_settings(folder: Path, pacs_port: int, min_free_gib: float = 0.0) -> SiteSettings:
+    return SiteSettings(
+        folder / "node",
+        dicom=DicomSettings(NODE, port=find_free_port(), senders=[SENDER]),
+        study=StudySettings(quiet_s=0.5),
+        worker=WorkerSettings(job_minutes=1),
+        pacs=PacsSettings(TITLE, "127.0.0.1", pacs_port, first_pause_s=0.1),
+        retention=RetentionSettings(min_free_gib=min_free_gib),
+    )
+
+
+@contextlib.contextmanager
+def run_node(settings: SiteSettings) -> Iterator[Node]:
+    """Run a node in a thread; the port is open when the block begins."""
+    with open_node(settings, Event()) as node:
+        thread = threading.Thread(target=lambda: node.run([FakePredictor(node.folders)]))
+        thread.start()
+        try:
+            wait_until(lambda: is_listening(settings.dicom.port))
+            yield node
+        finally:
+            node.stop.set()
+            thread.join()
+
+
+@pytest.fixture
+def pacs() -> Iterator[LoopbackPacs]:
+    with LoopbackPacs(find_free_port()).running() as running:
+        yield running
+
+
+def test_what_is_sent_comes_back_once_also_when_it_grows_or_is_refused(tmp_path: Path, pacs: LoopbackPacs):
+    whole = make_study(1, images=3)
+    settings = make_settings(tmp_path, pacs.port)
+    with run_node(settings) as node:
+        send(settings.dicom.port, *whole[:2], *make_study(2, PatientID="REFUSED"))
+        wait_until(lambda: all(entry.ended for entry in read_studies(node.queue)))
+        first = set(list_result_uids(whole[:2]))
+        assert set(pacs.stored) == first
+        send(settings.dicom.port, *whole)
+        wait_until(lambda: len(pacs.stored) == 4)
+        wait_until(lambda: all(entry.ended for entry in read_studies(node.queue)))
+        states = {entry.uid: (entry.state, entry.reason, entry.instances) for entry in read_studies(node.queue)}
+    assert pacs.stored == dict.fromkeys(first | set(list_result_uids(whole)), 1)
+    assert states == {"1.2.1": ("done", "", 3), "1.2.2": ("refused", "no lungs were found", 2)}
+
+
+def test_a_folder_of_something_else_and_that_of_a_running_node_are_refused(tmp_path: Path):
+    settings = make_settings(tmp_path, 1)
+    settings.folder.mkdir()
+    (settings.folder / "thesis.docx").touch()
+    with pytest.raises(UserError, match="other things than a node"), open_node(settings, Event()):
+        pass
+    (settings.folder / "thesis.docx").unlink()
+    with open_node(settings, Event()):
+        assert settings.folder.stat().st_mode & 0o077 == 0
+        with pytest.raises(UserError, match="is being written by process"), open_node(settings, Event()):
+            pass
