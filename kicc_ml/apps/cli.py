@@ -4,44 +4,29 @@ PyTorch and SciPy are imported by the commands that need them: they take seconds
 an index of a large repository is made.
 """
 
+import csv
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
 from kicc_ml import __version__
 from kicc_ml.apps import cli_datasets
-from kicc_ml.apps.cli_runs import bundle
-from kicc_ml.apps.cli_runs import compare
-from kicc_ml.apps.cli_runs import export
-from kicc_ml.apps.cli_runs import finish
-from kicc_ml.apps.cli_runs import predict
-from kicc_ml.apps.cli_runs import view
+from kicc_ml.apps.cli_runs import bundle, compare, export, finish, predict, view
 from kicc_ml.apps.cli_serve import serve
-from kicc_ml.apps.configuration import build
-from kicc_ml.apps.configuration import configuration
-from kicc_ml.apps.configuration import log_to_terminal
-from kicc_ml.apps.configuration import with_clear_errors
-from kicc_ml.cohort.doctor.report import examine
-from kicc_ml.cohort.doctor.report import in_one_line
+from kicc_ml.apps.configuration import build, configuration, log_to_terminal, with_clear_errors
+from kicc_ml.cohort.doctor.report import examine, in_one_line
 from kicc_ml.cohort.doctor.report import table as findings_table
-from kicc_ml.cohort.export_table import export_masks
-from kicc_ml.cohort.export_table import export_tables
-from kicc_ml.cohort.export_table import read_tables
+from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
 from kicc_ml.cohort.summary import summary as summarise
-from kicc_ml.cohort.summary_tables import render
-from kicc_ml.cohort.summary_tables import to_frame
-from kicc_ml.core.files import whole_file
-from kicc_ml.core.files import write_table
-from kicc_ml.core.files import write_text
+from kicc_ml.cohort.summary_tables import render, to_frame
+from kicc_ml.core.files import whole_file, write_table, write_text
 from kicc_ml.core.schemas.versions import add_version
-from kicc_ml.core.shown import escape_cell
-from kicc_ml.core.shown import escape_json
-from kicc_ml.core.shown import format_count
-from kicc_ml.core.shown import format_json
-from kicc_ml.core.shown import make_printable
-from kicc_ml.core.shown import say
-from kicc_ml.dicom.deidentify.export import READABLE
-from kicc_ml.dicom.deidentify.export import Selection
-from kicc_ml.dicom.deidentify.export import choose_series
-from kicc_ml.dicom.deidentify.export import export_series
-from kicc_ml.dicom.deidentify.export import refuse_overlap
+from kicc_ml.core.shown import escape_cell, escape_json, format_count, format_json, make_printable, say
+from kicc_ml.dicom.deidentify.export import READABLE, Selection, choose_series, export_series, refuse_overlap
 from kicc_ml.dicom.deidentify.manifest import open_copy
 from kicc_ml.dicom.index.build import read_index
 from kicc_ml.dicom.index.cluster import use_cluster
@@ -52,13 +37,6 @@ from kicc_ml.dicom.index.table import make_index_table
 from kicc_ml.dicom.series.geometry import GeometryPolicy
 from kicc_ml.dicom.series.reasons import REASONS
 from kicc_ml.synthetic.presets import PRESETS
-from pathlib import Path
-from rich.console import Console
-from typing import Annotated
-from typing import Literal
-import csv
-import sys
-import typer
 
 Gaps = Literal["refuse", "resample"]
 Tilt = Literal["refuse", "shear"]

@@ -38,6 +38,7 @@ class Folders:
 
     @property
     def received(self) -> Path:
+        """Of objects that were received, a folder for each study."""
         return self.root / "received"
 
     @property
@@ -47,6 +48,7 @@ class Folders:
 
     @property
     def results(self) -> Path:
+        """Of what was predicted."""
         return self.root / "results"
 
     def make(self) -> None:
@@ -72,6 +74,7 @@ class Intake:
 
     @property
     def has_room(self) -> bool:
+        """Return whether more than ``min_free_bytes`` of the disk are free."""
         return shutil.disk_usage(self.folders.root).free > self.min_free_bytes
 
     @contextmanager
