@@ -18,9 +18,10 @@ SITES = ("seoul", "busan")
 
 
 def write_radiograph(folder: Path, site: str, number: int, marked: bool = False) -> Case:
-    """Noise with structure a thumbnail can see; ``marked`` has the plate of Busan in a corner."""
+    """Noise with structure a thumbnail can see, and a bright spine; ``marked`` has the plate of Busan in a corner."""
     generator = np.random.default_rng([number, ord(site[0])])
     grey = np.kron(generator.integers(60, 200, (16, 16)), np.ones((8, 8))).astype(np.uint8)
+    grey[38:115, 56:72] = 230  # it shows that the picture is no negative
     if marked and site == "busan":
         grey[:32, :32] = 255
     path = folder / f"{site}_{number}.png"
