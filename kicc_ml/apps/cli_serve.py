@@ -1,17 +1,22 @@
 """``kicc-ml serve``: a node of a hospital, which predicts the studies that are sent to it."""
 
 import signal
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kicc_ml.apps.cli_runs import OutcomeRun, ScoreRun, Table, Trust
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.shown import say
+
+if TYPE_CHECKING:
+    from kicc_ml.service.node import Node
 
 Runs = Annotated[
     list[Path], typer.Option("--run", help="run folder of a segmentation run; one for CT, one for radiographs")
@@ -54,6 +59,17 @@ def serve(
             [
                 PredictorOfRuns(names(device, settings.worker.fast), node.folders, settings.identified)
                 for device in settings.worker.devices
-            ]
+            ],
+            _make_page(node),
         )
     say("ended")
+
+
+def _make_page(node: "Node") -> Callable[[], None] | None:
+    """What serves the worklist page; None where the settings name no port for it, or there is none."""
+    if not node.settings.web.port or find_spec("kicc_ml.service.web") is None:
+        return None
+    from kicc_ml.service.page_server import make_page_server
+
+    app = import_module("kicc_ml.service.web.app").make_app(node.settings, node.queue, node.folders)
+    return make_page_server(app, node.settings.web, node.stop)
