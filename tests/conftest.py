@@ -4,11 +4,14 @@ import gc
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.orthanc import Orthanc, running_orthanc
+from tests.support.slurm import Slurm, running_slurm
 
 #: The same examples every time, so that no test fails now and then; ``--hypothesis-profile=search`` draws many others.
 #: No deadline: a busy machine is no fault.
@@ -78,6 +81,13 @@ def cache_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Ite
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An empty DICOMweb service for the whole run; skips where Orthanc is not installed."""
     with running_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Slurm]:
+    """A real Slurm of one node for the whole run; skips where it is not installed, and where we are not root."""
+    with TemporaryDirectory(prefix="slurm") as folder, running_slurm(Path(folder)) as running:  # sockets: short paths
         yield running
 
 

@@ -1,8 +1,51 @@
-"""The environment of a Slurm job."""
+"""The environment of a Slurm job, and a real Slurm of one node on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+DAEMONS = ("slurmctld", "slurmd", "munged")
+#: Every step of a test waits at most this long; an idle machine needs seconds.
+PATIENCE_S = 300
+#: The node claims more processors than the machine has, so that jobs of a test need not wait for each other.
+CPUS = 8
+CONFIGURATION = """\
+ClusterName=loop
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+KillWait=30
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
 
 
 def slurm(monkeypatch: pytest.MonkeyPatch, tasks: int, task: int = 0, per_node: bool = True) -> None:
@@ -12,3 +55,98 @@ def slurm(monkeypatch: pytest.MonkeyPatch, tasks: int, task: int = 0, per_node: 
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
     if per_node:
         monkeypatch.setenv("SLURM_NTASKS_PER_NODE", str(tasks))
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A running Slurm without accounting; commands find it by ``environment``."""
+
+    environment: dict[str, str]
+
+    def call(self, *command: object) -> str:
+        """What one command of Slurm prints."""
+        words = [str(word) for word in command]
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout
+
+    def submit(self, folder: Path, log: Path, *command: object, options: tuple[str, ...] = ()) -> str:
+        """Start a command as the only task of a job in ``folder``, and return the job's id."""
+        script = log.with_suffix(".sh")
+        script.write_text("#!/bin/sh\nexec srun -u " + " ".join(f"'{word}'" for word in command) + "\n")
+        where = (f"--chdir={folder}", f"--output={log}", "--open-mode=append", "--requeue", *options)
+        return self.call("sbatch", "--parsable", *where, script).strip()
+
+    def state(self, job: str) -> str:
+        """The state of a job, as Slurm names it."""
+        shown = self.call("scontrol", "show", "job", "-o", job)
+        return dict(word.split("=", 1) for word in shown.split() if "=" in word)["JobState"]
+
+    def wait_until(self, what: Callable[[], bool], log: Path) -> None:
+        """Wait until something is the case; fails with the log of the job where it never is."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not what():
+            assert time.monotonic() < deadline, log.read_text() if log.exists() else f"{log} was never written"
+            time.sleep(0.2)
+
+    def wait_for_end(self, job: str, log: Path) -> str:
+        """Wait for the end of a job and return its last state."""
+        self.wait_until(lambda: self.state(job) not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"), log)
+        return self.state(job)
+
+
+@contextmanager
+def running_slurm(folder: Path) -> Iterator[Slurm]:
+    """Slurm with munge and all its files in ``folder``, ended with the block.
+
+    Skips the test where Slurm or munge is not installed, and where the tests are not run by root.
+    """
+    if missing := [name for name in (*DAEMONS, "sbatch") if not shutil.which(name)]:
+        pytest.skip(f"no {', '.join(missing)} here: apt-get install slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("a Slurm of our own can be started by root only")
+    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "OMP_NUM_THREADS": "1"}
+    running = Slurm({name: value for name, value in environment.items() if not name.startswith("SBATCH_")})
+    try:
+        _start(folder, running.environment)
+        running.wait_until(lambda: running.call("sinfo", "-h", "-o", "%t").strip() == "idle", folder / "slurmctld.log")
+        yield running
+    finally:
+        for name in DAEMONS:
+            _stop(folder / f"{name}.pid")
+
+
+def _start(folder: Path, environment: dict[str, str]) -> None:
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o600)
+    host = socket.gethostname().partition(".")[0]
+    text = CONFIGURATION.format(folder=folder, host=host, ports=_free_ports(), cpus=CPUS)
+    (folder / "slurm.conf").write_text(text)
+    munge = (f"--socket={folder}/munge.socket", f"--key-file={key}", f"--pid-file={folder}/munged.pid")
+    munge += (f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed", "--force")
+    for command in (("munged", *munge), ("slurmctld",), ("slurmd",)):
+        subprocess.run(
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        )
+
+
+def _free_ports() -> list[int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1], other.getsockname()[1]]
+
+
+def _stop(pid_file: Path) -> None:
+    """End a daemon by the process that its file names, and wait until it is gone."""
+    try:
+        pid = int(pid_file.read_text())
+        os.kill(pid, 15)
+    except (OSError, ValueError):  # it never started, or has ended
+        return
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
