@@ -70,10 +70,11 @@ from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import add_extent
+from kicc_ml.training.interruption import SaveOnSignal
 from kicc_ml.training.processes import environment_for, is_first_process, processes_of, strategy_in
 from kicc_ml.training.progress_bar import TrainingProgressBar
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, LAST = "checkpoints", "last.ckpt"
 TENSORBOARD = "tensorboard"
 #: Checkpoints that Lightning writes for a Slurm job and resumes without being told to.
 REQUEUED = "hpc_ckpt_*.ckpt"
@@ -155,9 +156,10 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
     task = build(cfg.model)(network, **parts_of_task(cfg))
     checkpoints = FoldCheckpoints((folder / CHECKPOINTS).resolve(), mark)
+    saving = SaveOnSignal(folder / CHECKPOINTS / LAST)
     trainer = build(cfg.trainer)(
         logger=[*loggers(folder, checkpoint), *own_loggers(cfg, folder)],
-        callbacks=[*callbacks(folder, task, data.split), *freezing, *build_each(cfg.callbacks)],
+        callbacks=[*callbacks(folder, task, data.split), *freezing, *build_each(cfg.callbacks), saving],
         default_root_dir=folder,
         plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
         **strategy_in(environment, cfg.trainer),
@@ -165,7 +167,8 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
     allow_tensor_cores(trainer.strategy.root_device)
     arrange_for_gpu(network, trainer.strategy.root_device)
     say(f"fold {data.split.fold}: {describe_training(plain(cfg), trainer)}", to_stderr=True)
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    with saving.listening():
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         drop_host_names(folder / TENSORBOARD)
     load_best(task, trainer, checkpoints)
@@ -228,7 +231,7 @@ def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
         raise UserError(f"{left[0]} was left by a requeued job and would be taken up unasked; remove it")
     if cfg.ckpt_path is None:
         return None
-    path = folder / CHECKPOINTS / "last.ckpt" if cfg.ckpt_path == "last" else Path(cfg.ckpt_path)
+    path = folder / CHECKPOINTS / LAST if cfg.ckpt_path == "last" else Path(cfg.ckpt_path)
     if cfg.ckpt_path == "last" and not path.exists():
         return None
     refuse_foreign(read_checkpoint(path).get(MARK), mark, path)

@@ -1,0 +1,86 @@
+"""A checkpoint when a cluster, or a user, ends a training before its time."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.multiprocessing import ProcessExitedException
+
+from kicc_ml.core.shown import say
+
+#: Slurm sends one of these some time before it ends a job (``--signal``); which one, a cluster chooses.
+ANNOUNCEMENTS = (signal.SIGUSR1, signal.SIGUSR2)
+#: What shells report of a process that SIGTERM has ended.
+TERMINATED = 128 + signal.SIGTERM
+NOTHING, SAVE, SAVE_AND_STOP = 0, 1, 2
+
+
+class SaveOnSignal(Callback):
+    """Writes ``last.ckpt`` after the training step in which a signal arrived.
+
+    After SIGUSR1 and SIGUSR2 the training goes on. After SIGTERM it ends, and the process with status ``TERMINATED``;
+    Slurm sends SIGTERM at a time limit, at ``scancel`` and when another job takes the place of this one. Of several
+    processes that train together all save in the same step, whichever was told.
+
+    Args:
+        path: where the checkpoint is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.asked = NOTHING
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note signals during the block, also in a process that waits for those that train."""
+        before = self._listen()
+        try:
+            yield
+            if self.asked == SAVE_AND_STOP:  # it came after the last step
+                raise SystemExit(TERMINATED)
+        except ProcessExitedException as error:  # one of several processes that train together
+            if error.exit_code == TERMINATED:
+                raise SystemExit(TERMINATED) from error
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen in the process that trains, in place of Lightning, which would end without a checkpoint."""
+        self._listen()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, and after SIGTERM stop, if any of the processes was asked to."""
+        asked = self._asked_of_any(trainer)
+        if asked == NOTHING:
+            return
+        self.asked = NOTHING
+        trainer.save_checkpoint(self.path)
+        if asked == SAVE_AND_STOP:
+            if trainer.is_global_zero:
+                say(f"stopped by SIGTERM at step {trainer.global_step}; ckpt_path=last goes on there", to_stderr=True)
+            raise SystemExit(TERMINATED)
+
+    def _listen(self) -> dict[signal.Signals, Any]:
+        if threading.current_thread() is not threading.main_thread():  # Python leaves signals to the main thread
+            return {}
+        return {number: signal.signal(number, self._note) for number in (*ANNOUNCEMENTS, signal.SIGTERM)}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = max(self.asked, SAVE_AND_STOP if number == signal.SIGTERM else SAVE)
+
+    def _asked_of_any(self, trainer: pl.Trainer) -> int:
+        if trainer.world_size == 1:
+            return self.asked
+        asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(asked, reduce_op="max"))
