@@ -2,7 +2,8 @@
 
 python train.py                                              the synthetic demonstration
 python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
-python train.py --help                                       every setting
+python train.py --help                                       what to type
+python train.py --cfg job                                    every setting
 """
 
 from kicc_ml.apps.train import run

@@ -5,6 +5,7 @@ an index of a large repository is made.
 """
 
 import csv
+import inspect
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,10 +43,17 @@ Gaps = Literal["refuse", "resample"]
 Tilt = Literal["refuse", "shear"]
 Modality = Literal["CT", "CXR"]
 
-TRUE_PATHS = "true paths of files, which may tell whose they are: for eyes within the hospital alone"
+TRUE_PATHS = "show the true paths of files: they may identify patients; use inside the hospital only"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
+
+
+def join_lines_of_paragraphs(*apps: typer.Typer) -> None:
+    """Let the terminal wrap the paragraphs of each command's help; Typer keeps the line breaks of a docstring."""
+    for command in (command for each in apps for command in each.registered_commands):
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
 
 
 def _print_version(asked: bool) -> None:
@@ -96,7 +104,7 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
     csv: Annotated[Path | None, typer.Option(help="also write the table here")] = None,
 ) -> None:
-    """The cohort's Table 1, overall and by hospital, with what is missing."""
+    """Print Table 1 of the cohort, overall and by hospital, with the number of missing values."""
     figures = summarise(repository)
     if csv:
         write_table(csv, to_frame(figures))
@@ -109,20 +117,24 @@ def summary(
 @app.command()
 def index(
     sources: Annotated[list[str], typer.Argument(help="folders, zip or DICOM files, addresses of DICOMweb services")],
-    out: Annotated[Path | None, typer.Option(help="write the index as parquet")] = None,
-    html: Annotated[Path | None, typer.Option(help="write the index as a page")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the index to this parquet file")] = None,
+    html: Annotated[Path | None, typer.Option(help="write the index to this HTML page")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
-    decode: Annotated[bool, typer.Option("--decode", help="decode every image too; what fails is refused")] = False,
-    gaps: Annotated[Gaps, typer.Option(help="what becomes of a stack with gaps or uneven spacing")] = "refuse",
-    tilt: Annotated[Tilt, typer.Option(help="what becomes of a stack of a tilted gantry")] = "refuse",
-    dask: Annotated[str, typer.Option(help="scheduler of a Dask cluster to read on, as tcp://HOST:8786")] = "",
+    decode: Annotated[
+        bool, typer.Option("--decode", help="also decode every image; refuse what cannot be decoded")
+    ] = False,
+    gaps: Annotated[Gaps, typer.Option(help="what to do with a stack that has gaps or uneven spacing")] = "refuse",
+    tilt: Annotated[Tilt, typer.Option(help="what to do with a stack of a tilted gantry")] = "refuse",
+    dask: Annotated[
+        str, typer.Option(help="read on the Dask cluster with this scheduler, for example tcp://HOST:8786")
+    ] = "",
     all_series: Annotated[bool, typer.Option("--series", help="list the series, however many there are")] = False,
     files: Annotated[bool, typer.Option("--files", help=TRUE_PATHS)] = False,
 ) -> None:
-    """A verdict with reasons for each series, and for each file that is in none.
+    """Give a verdict with reasons for each series, and for each file outside any series.
 
-    Headers only, unless --decode is given. Patients, series and files are called by pseudonyms. What was read is kept
-    in the user's cache folder, so that unchanged files are not opened again and a stopped scan goes on.
+    Only headers are read, unless --decode is given. Patients, series and files are shown under pseudonyms. The cache
+    folder of the user keeps what was read: unchanged files are not opened again, and an index that was stopped goes on.
     """
     with use_cluster(dask):
         found = read_index(sources, GeometryPolicy(gaps, tilt), decode=decode, cached=True)
@@ -144,10 +156,13 @@ def index(
 def doctor(
     source: Annotated[str, typer.Argument(help="folder, zip file, or address of a DICOMweb service")],
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")] = False,
-    decode: Annotated[bool, typer.Option("--decode", help="decode every image too")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="also decode every image")] = False,
     files: Annotated[bool, typer.Option("--files", help=TRUE_PATHS)] = False,
 ) -> None:
-    """What a hospital should mend before it sends its data, worst first: images, clinical table, privacy, quality."""
+    """Say what a hospital should correct before it sends its data, the most serious first.
+
+    It checks images, clinical table, privacy and quality.
+    """
     found = examine(source, decode=decode, true_paths=files)
     if as_json:
         print(format_json(add_version("doctor", found.as_dict())))
@@ -160,21 +175,27 @@ def doctor(
 @app.command("export-dataset")
 def export_dataset(
     sources: Annotated[list[str], typer.Argument(help="folders, zip or DICOM files, addresses of DICOMweb services")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the copy, outside every source")],
-    site: Annotated[list[str] | None, typer.Option(help="only this hospital; may be given again")] = None,
-    modality: Annotated[Modality | None, typer.Option(help="only series of this kind")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the copy; it must lie outside every source")],
+    site: Annotated[list[str] | None, typer.Option(help="copy only this hospital; may be repeated")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="copy only series of this kind")] = None,
     verdict: Annotated[
-        list[str] | None, typer.Option(help="instead of usable and repaired; may be given again")
+        list[str] | None, typer.Option(help="verdicts to copy; may be repeated (default: usable and repaired)")
     ] = None,
     secondary_captures: Annotated[
-        bool, typer.Option("--secondary-captures", help="radiographs stored as such too; look at them for names first")
+        bool,
+        typer.Option(
+            "--secondary-captures",
+            help="also copy radiographs stored as secondary captures; look first whether they show names",
+        ),
     ] = False,
 ) -> None:
-    """Write a de-identified copy of the series (PS3.15), their masks and clinical table: a repository of its own.
+    """Write a de-identified copy (PS3.15) of the series, masks and clinical table: a new repository.
 
-    The copy does not identify patients. Pixel values are kept exactly; pictures that may show a name are left out and
-    counted. With the same command a stopped export goes on, and a copy follows its source: what changed is written
-    anew, what may no longer be there is taken away.
+    The copy does not identify patients. Pixel values stay exactly the same. Pictures that may show a name are left out
+    and counted.
+
+    The same command again continues an export that was stopped, and updates a copy: files that changed in the source
+    are written anew, and files that may no longer be in the copy are removed.
     """
     refuse_overlap(sources, out)
     found = read_index(sources, cached=True)
@@ -196,13 +217,15 @@ def export_dataset(
 
 @app.command()
 def cases(
-    overrides: Annotated[list[str], typer.Argument(help="cohort=NAME and its settings, as for train.py")],
+    overrides: Annotated[
+        list[str], typer.Argument(help="cohort=NAME and its settings, as for train: cohort=repository cohort.root=DIR")
+    ],
     files: Annotated[
         bool,
-        typer.Option("--files", help=f"as CSV, with hospital and the first file of CT and radiograph: {TRUE_PATHS}"),
+        typer.Option("--files", help=f"print CSV with hospital and the first file of CT and radiograph; {TRUE_PATHS}"),
     ] = False,
 ) -> None:
-    """The case ids of a cohort, one a line: what predictions made elsewhere are named by."""
+    """Print the case ids of a cohort, one on each line. Use these names for predictions made elsewhere."""
     found = build(configuration("train", overrides).cohort)
     if not files:
         say("\n".join(case.case_id for case in found))
@@ -219,7 +242,7 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
-    """Train every fold of a split, predict what each held out, report: python train.py, from any folder."""
+    """Train every fold of a split, predict its held-out cases, and write the report. The same as python train.py."""
     from kicc_ml.apps.train import run
 
     sys.argv = ["kicc-ml train", *context.args]
@@ -228,7 +251,7 @@ def train(context: typer.Context) -> None:
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
-    """Score a run, or anybody's predictions of a cohort, and write the report: python evaluate.py, from any folder."""
+    """Score a run, or predictions made elsewhere, and write the report. The same as python evaluate.py."""
     from kicc_ml.apps.evaluate import run
 
     sys.argv = ["kicc-ml evaluate", *context.args]
@@ -238,6 +261,7 @@ def evaluate(context: typer.Context) -> None:
 app.add_typer(cli_datasets.app, name="datasets")
 for command in (predict, view, compare, export, bundle, serve):
     app.command()(command)
+join_lines_of_paragraphs(app, cli_datasets.app)
 
 
 def main() -> None:

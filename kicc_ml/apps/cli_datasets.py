@@ -19,16 +19,16 @@ from kicc_ml.core.shown import escape_markup, format_count, format_json, say
 INCOMPLETE = 3
 PUBLIC_DATA = "KICC_DATA"
 
-app = typer.Typer(help="Public sets: what there is, what of one lies in a folder, download.")
+app = typer.Typer(help="List, check and download public data sets; kicc-ml datasets alone lists them.")
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="name of the set, as kicc-ml datasets lists it")]
+Name = Annotated[str, typer.Argument(help="name of the data set; kicc-ml datasets lists the names")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable, to standard output")]
 
 
 @app.callback(invoke_without_command=True)
 def datasets(context: typer.Context, as_json: AsJson = False) -> None:
-    """The public sets that are known: task, hospitals, size, licence and terms, how to get each."""
+    """List the public data sets: task, hospitals, size, licence, terms, and how to get each."""
     if context.invoked_subcommand:
         return
     if as_json:
@@ -41,12 +41,12 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def check(
     name: Name,
-    folder: Annotated[Path, typer.Argument(help="where it was unpacked")],
+    folder: Annotated[Path, typer.Argument(help="folder that the data set was unpacked into")],
     as_json: AsJson = False,
 ) -> None:
-    """What of a set lies in a folder, what is missing, and the counts beside those published.
+    """Say which files of a data set a folder has, which are missing, and compare the counts with the published ones.
 
-    Exit status 0 where all is there, 3 where something is missing or damaged, 2 where the folder holds nothing of it.
+    The exit status is 0 if all is there, 3 if something is missing or damaged, and 2 if the folder has nothing of it.
     """
     known = known_set(name)
     found = check_files(known, folder)
@@ -70,9 +70,14 @@ def check(
 @app.command()
 def get(
     name: Name,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder; default KICC_DATA/NAME, else NAME")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="folder to write into (default: KICC_DATA/NAME if KICC_DATA is set, else NAME)"
+        ),
+    ] = None,
 ) -> None:
-    """Download a set where its archive maintains a client; started again, it goes on where it was stopped."""
+    """Download a data set whose archive offers a download client. Started again, it goes on where it was stopped."""
     from kicc_ml.cohort.public.get_set import client_for, download
 
     known = known_set(name)

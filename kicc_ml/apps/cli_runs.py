@@ -1,56 +1,82 @@
 """The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from rich.console import Console
-
+from collections.abc import Collection
+from collections.abc import Mapping
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import format_count, say
+from kicc_ml.core.shown import format_count
+from kicc_ml.core.shown import say
 from kicc_ml.core.types import index_by_id
-from kicc_ml.dicom.index.sources import Scans, find_scans
+from kicc_ml.dicom.index.sources import Scans
+from kicc_ml.dicom.index.sources import find_scans
+from pathlib import Path
+from rich.console import Console
+from typing import Annotated
+from typing import TYPE_CHECKING
+import typer
 
 if TYPE_CHECKING:
     from kicc_ml.clinic.new_scan import NewScanPipeline
     from kicc_ml.models.segmenter import Segmenter
 
 Source = Annotated[
-    str, typer.Option("-i", help="NIfTI, DICOM folder or zip, a folder of these, a DICOMweb address; none: the table")
+    str,
+    typer.Option(
+        "-i",
+        help="NIfTI, DICOM folder or zip, a folder of these, or a DICOMweb address; "
+        "leave out to predict from --clinical alone",
+    ),
 ]
-Results = Annotated[Path, typer.Option("-o", help="results, one folder per case")]
+Results = Annotated[Path, typer.Option("-o", help="folder of the results; one folder per case in it")]
 Run = Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")]
-Device = Annotated[str, typer.Option(help="where the network runs: auto (a GPU where there is one), cpu, cuda, cuda:1")]
-Fast = Annotated[bool, typer.Option("--fast", help="leave mirror images out: half the time, a little worse")]
-Report = Annotated[bool, typer.Option("--report", help="also a page, a montage and a sheet for each scan")]
+Device = Annotated[str, typer.Option(help="where the network runs: auto (a GPU if there is one), cpu, cuda, cuda:1")]
+Fast = Annotated[
+    bool, typer.Option("--fast", help="skip test-time mirroring: about half the time, slightly worse masks")
+]
+Report = Annotated[bool, typer.Option("--report", help="also write a page, a montage and a sheet for each scan")]
 Dicom = Annotated[
     bool,
     typer.Option(
         "--dicom",
-        help="also SEG, Parametric Map, SR, picture, PDF (of a radiograph SR, picture): they identify patients",
+        help="also write SEG, Parametric Map, SR, picture and PDF (of a radiograph SR and picture); "
+        "these files show the patient's identity",
     ),
 ]
-Push = Annotated[str, typer.Option(help="store the objects in the DICOMweb service at this address")]
+Push = Annotated[str, typer.Option(help="make the DICOM files and store them in the DICOMweb service at this address")]
 Identified = Annotated[
-    bool, typer.Option("--identified", help="name, ID and study date on page and sheet: they identify patients then")
+    bool,
+    typer.Option(
+        "--identified",
+        help="show name, ID and study date on page and sheet; these files then show the patient's identity",
+    ),
 ]
-OutcomeRun = Annotated[Path | None, typer.Option(help="run folder of an outcome experiment: risks too")]
+OutcomeRun = Annotated[
+    Path | None, typer.Option(help="also predict risks, with this run folder of an outcome experiment")
+]
 Table = Annotated[
     Path | None,
-    typer.Option(help="clinical table for these, with site and patient_id, or as a public set has it"),
+    typer.Option(
+        help="clinical table of these patients: columns site and patient_id, or the layout of AIforCOVID "
+        "or COVID-19-NY-SBU"
+    ),
 ]
-ScoreRun = Annotated[Path | None, typer.Option(help="run folder of severity_cxr: a radiologist's scores of films too")]
+ScoreRun = Annotated[
+    Path | None, typer.Option(help="also give radiographs a radiologist's scores, with this run folder of severity_cxr")
+]
 TrainedRun = Annotated[Path, typer.Argument(help="run folder: one fold, or all of them as an ensemble")]
 Bundle = Annotated[Path, typer.Option("-o", help="folder of the bundle, which must not exist")]
 HeldOutRun = Annotated[Path, typer.Argument(help="run folder with held-out predictions")]
 Private = Annotated[
-    Path, typer.Option("-o", help="folder for the objects, outside of the run folder; closed to other users")
+    Path, typer.Option("-o", help="folder for the DICOM files, outside the run folder; closed to other users")
 ]
-SameCohort = Annotated[Path | None, typer.Option(help="outcome run on the same cohort: its held-out risks too")]
-Root = Annotated[Path | None, typer.Option(help="where the run's cohort lies, of a run that you did not train here")]
+SameCohort = Annotated[
+    Path | None, typer.Option(help="also write held-out risks, from this outcome run on the same cohort")
+]
+Root = Annotated[Path | None, typer.Option(help="folder of the run's cohort; needed if the run was not trained here")]
 Trust = Annotated[
-    list[str] | None, typer.Option(help="Python package whose parts a run may name; may be given several times")
+    list[str] | None,
+    typer.Option(
+        help="allow the run to use this Python package, such as --trust mylab; only packages you trust; may be repeated"
+    ),
 ]
 
 #: Said after whatever wrote files that are not for others.
@@ -77,12 +103,13 @@ def predict(
     score_run: ScoreRun = None,
     trust: Trust = None,
 ) -> None:
-    """Masks on each scan's own grid, severity.json and predictions.csv. Taken up again where it was stopped.
+    """Predict new scans: masks on each scan's own grid, severity.json and predictions.csv.
 
-    Without -i the patients of the table (--clinical) are predicted without images, by an outcome run: outcomes.csv.
+    Started again, it goes on where it was stopped. Without -i an outcome run predicts the patients of the table
+    (--clinical) without images, and writes outcomes.csv.
 
-    These identify no patient, as long as the case ids (names of NIfTI files, else pseudonyms) do not. With --dicom,
-    --push or --identified the folder holds files that do.
+    The results do not identify patients, unless file names of NIfTI do. With --dicom, --push or --identified, the
+    results contain files that identify patients.
     """
     if not source:
         return _predict_table(outcome_run or run, clinical, out, trust or ())
@@ -158,7 +185,7 @@ def view(
     out: Annotated[Path, typer.Argument(help="folder of predictions, or of a run")],
     browse: Annotated[bool, typer.Option("--browse/--no-browse", help="open the list in the browser")] = True,
 ) -> None:
-    """All patients of a folder on one page, worst first, each with a link to its own page."""
+    """List all patients of a folder on one page, the most severe first, each with a link to its own page."""
     from kicc_ml.clinic.new_scan import list_patients
 
     listing = list_patients(out)
@@ -168,9 +195,9 @@ def view(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="run folders, two or more, that were evaluated")],
+    runs: Annotated[list[Path], typer.Argument(help="two or more run folders that were evaluated")],
 ) -> None:
-    """Runs set side by side on the same held-out cases: paired differences of AUC and of lesion Dice, by Holm."""
+    """Compare runs on the same held-out cases: paired differences of AUC and lesion Dice, p-values by Holm."""
     from kicc_ml.evaluation.comparison import compare_runs
     from kicc_ml.report.terminal import make_comparison_table
     from kicc_ml.runs.tables import held_out_tables
@@ -196,9 +223,10 @@ def export(
     root: Root = None,
     trust: Trust = None,
 ) -> None:
-    """Write what a run predicted of its own hospitals as DICOM: SEG, SR, picture, PDF; of radiographs SR and picture.
+    """Write a run's held-out predictions as DICOM: SEG, SR, picture and PDF; of radiographs SR and picture.
 
-    The objects are for the archives of these hospitals and identify patients; the run folder stays free of them.
+    These files are for the archives of the hospitals of the run. They identify patients, so they must lie outside the
+    run folder.
     """
     from kicc_ml.clinic.held_out_case import export_run, make_private_folder, read_oof_cases
     from kicc_ml.core.locks import hold

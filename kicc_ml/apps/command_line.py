@@ -155,4 +155,4 @@ def _refuse_senseless(found: Namespace) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; --hydra-help lists the options, --help the settings")
+    raise UserError(f"{message}; --help says what to type, --hydra-help lists the options")

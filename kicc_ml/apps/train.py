@@ -1,4 +1,4 @@
-"""Train every fold of a split, predict what each fold held out, report. ``python train.py --help`` for the settings.
+"""Train every fold of a split, predict what each fold held out, report. ``python train.py --help``: what to type.
 
 python train.py                                              the synthetic demonstration
 python train.py experiment=lesion_ct cohort=repository cohort.root=DIR
