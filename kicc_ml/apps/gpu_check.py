@@ -30,11 +30,11 @@ from kicc_ml.data.region_bits import unpack
 from kicc_ml.data.sampling import EpochSampler
 from kicc_ml.data.stored_volume import StoredVolume
 from kicc_ml.models.gpu import allow_tensor_cores, arrange_for_gpu
-from kicc_ml.models.memory import training_bytes
 from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_autocast, inference_autocast
 from kicc_ml.models.segmentation import one_tensor, training_loss
 from kicc_ml.models.sliding_window import predict_by_sliding_window
+from kicc_ml.models.training_memory import training_bytes
 
 SIZES = {"in_channels": 1, "out_channels": len(REGIONS)}
 SLICES = {"_target_": "kicc_ml.models.slice_unet.SliceUNet"}

@@ -11,7 +11,7 @@ from torch import Tensor
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Risk, Volume
 from kicc_ml.data.volume_chain import Preparation, with_own_transforms
-from kicc_ml.models.baselines.clinical_model import ClinicalModel
+from kicc_ml.models.baselines.clinical_model_as_numbers import ClinicalModel
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.runs.folder import CLINICAL_MODEL, WEIGHTS, ClinicalFold, Fold, fold_folders, load_folds, load_plain
 

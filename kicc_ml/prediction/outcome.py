@@ -15,7 +15,7 @@ from kicc_ml.core.types import Case, index_by_id
 from kicc_ml.data.batches import loader
 from kicc_ml.data.datamodule import PatientDataModule
 from kicc_ml.evaluation.rows import find_one_class_reason
-from kicc_ml.models.baselines.clinical_model import in_numbers
+from kicc_ml.models.baselines.clinical_model_as_numbers import in_numbers
 from kicc_ml.models.baselines.nested import Predicted, blend_models, inner_groups
 from kicc_ml.models.baselines.recalibration import fit_recalibration, operating_point
 from kicc_ml.models.baselines.tabular import baseline_predictions, clinical_bf, columns_of, endpoints_be

@@ -17,7 +17,7 @@ from kicc_ml.core.regions import RegionSet
 from kicc_ml.core.types import Units
 from kicc_ml.data.datamodule import PatchDataModule, PatientDataModule
 from kicc_ml.data.volume_chain import Preparation, with_own_transforms
-from kicc_ml.models.baselines.clinical_model import ClinicalModel
+from kicc_ml.models.baselines.clinical_model_as_numbers import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge
 from kicc_ml.models.baselines.tabular import endpoints_be
 from kicc_ml.models.networks import NETWORKS

@@ -18,10 +18,10 @@ from kicc_ml.core.parts import find_part
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.fingerprint import Fingerprint
 from kicc_ml.models.losses import build_own_loss
-from kicc_ml.models.memory import training_bytes
 from kicc_ml.models.network_facts import patch_multiples, planned_strides, slices_of_patch
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.task import Loss
+from kicc_ml.models.training_memory import training_bytes
 
 PLANNED = "planned"
 

@@ -9,10 +9,10 @@ from monai.networks.nets import AttentionUnet, DynUNet, SegResNet, UNet
 from torch import nn
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.models.memory import training_bytes
 from kicc_ml.models.network_facts import patch_multiples, planned_strides, slices_of_patch
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.slice_unet import SliceUNet
+from kicc_ml.models.training_memory import training_bytes
 
 SIZES = {"in_channels": 1, "out_channels": 5}
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_yaml
-from kicc_ml.models.baselines.clinical_model import ClinicalModel
+from kicc_ml.models.baselines.clinical_model_as_numbers import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZONE_FEATURES, ZoneRidge
 from kicc_ml.models.networks import build_network
 from kicc_ml.runs.folder import (

@@ -1,4 +1,4 @@
-"""Geometry of slices in the patient: order, spacing, faults, affine. The only module that converts LPS to RAS.
+"""Geometry of slices in the patient: spacing, faults, affine. The only module that converts LPS to RAS.
 
 A stack is three arrays: ``positions_mm`` [n, 3] (Image Position (Patient) of each slice, LPS),
 ``orientation`` [6] (Image Orientation (Patient): direction of a row, then of a column) and

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from kicc_ml.models.baselines.clinical_model import ClinicalModel, in_numbers
+from kicc_ml.models.baselines.clinical_model_as_numbers import ClinicalModel, in_numbers
 from kicc_ml.models.baselines.nested import Predicted, nested_prediction
 from kicc_ml.models.baselines.tabular import logistic_regression
 

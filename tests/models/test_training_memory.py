@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Trains two steps in a fresh process, so that the peak is that of the training. Prints predicted and measured bytes.
 TRAINING = """
 import copy, resource, sys, torch
-from kicc_ml.models.memory import training_bytes
+from kicc_ml.models.training_memory import training_bytes
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.segmentation import SegmentationTask
 
