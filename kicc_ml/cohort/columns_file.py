@@ -57,7 +57,7 @@ def find_columns_file(table: Path) -> Path | None:
 
 def read_sources(path: Path) -> dict[str, ColumnSource]:
     """Read the source of each of our columns. Raises TableError, with the column's name, for an invalid entry."""
-    content = read_yaml(path, f"write it as README ('Your own hospitals') shows, or take {NAME} away")
+    content = read_yaml(path, f"write it as docs/own-hospitals.md shows, or take {NAME} away")
     if not isinstance(content, dict) or not content:
         raise TableError(f"{path} names no columns; write one line for each, for example crp_mg_l: CRP")
     return {str(name): _source(path, str(name), entry) for name, entry in content.items()}

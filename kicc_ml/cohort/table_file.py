@@ -46,7 +46,7 @@ def read_cells(path: Path, header_line: int = 1) -> pd.DataFrame:
         TableError: the file does not exist, or is not such a table.
     """
     if not path.is_file():
-        raise TableError(f"{path} does not exist; lay the clinical table there (README, 'Your own hospitals')")
+        raise TableError(f"{path} does not exist; lay the clinical table there (docs/own-hospitals.md)")
     if path.suffix.lower() == ".parquet":
         cells = _read_parquet(path)
     elif path.suffix.lower() in EXCEL_SUFFIXES:

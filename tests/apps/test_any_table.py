@@ -11,12 +11,12 @@ import pytest
 from tests.support.commands import finished, train
 from tests.support.consortium import write_patient
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "own-hospitals.md").read_text(encoding="utf-8")
 
 
-def read_readme_block(start: str) -> str:
-    """The block of README that begins with ``start``."""
-    [block] = [block for block in README.split("```")[1::2] if block.lstrip("\n").startswith(start)]
+def read_page_block(start: str) -> str:
+    """The block of the page on one's own hospitals that begins with ``start``."""
+    [block] = [block for block in PAGE.split("```")[1::2] if block.lstrip("\n").startswith(start)]
     return block.lstrip("\n")
 
 
@@ -33,9 +33,9 @@ def test_a_workbook_with_foreign_names_and_units_of_two_hospitals_becomes_a_repo
     root.mkdir()
     columns = ["Klinik", "Fallnummer", "Alter", "Geschlecht", "Aufnahme", "CRP", "NIV oder Tod"]
     pd.DataFrame(rows, columns=columns).to_excel(root / "clinical.xlsx", index=False)
-    (root / "columns.yaml").write_text(read_readme_block("site: Klinik"), encoding="utf-8")
+    (root / "columns.yaml").write_text(read_page_block("site: Klinik"), encoding="utf-8")
     write_patient(root, "0001", "Heidelberg")
-    [line] = [line for line in README.splitlines() if "train.py" in line and "niv_or_death" in line]
+    [line] = [line for line in PAGE.splitlines() if "train.py" in line and "niv_or_death" in line]
     script, *typed = shlex.split(line, comments=True)[1:]
     said = [word for word in typed if word not in ("cohort=repository", "cohort.root=DIR")]
     assert script == "train.py"

@@ -1,7 +1,7 @@
 """Nobody's name: marks in everything that identifies a patient, and every command, and no mark in what it gives.
 
-README says which outputs are identified on purpose: ``kicc-ml export``, ``predict --dicom`` and ``--identified``. What
-is kept for the user in the cache folder may hold anything if nobody else can read it.
+docs/outputs.md says which outputs are identified on purpose: ``kicc-ml export``, ``predict --dicom`` and
+``--identified``. What is kept for the user in the cache folder may hold anything if nobody else can read it.
 
 """
 

@@ -31,7 +31,7 @@ def keys_of_its_own(folders_of_keys: Iterator[Path], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real public images; README says where to get them."""
+    """The folder of real public images; docs/public-data.md says where to get them."""
     folder = os.environ.get("KICC_DATA")
     if not folder or not Path(folder, "dicom_ct").is_dir():
         pytest.skip("KICC_DATA does not name a folder with real images")

@@ -1,4 +1,4 @@
-"""Public clinical tables without images as cohorts of mortality; README says where to get them.
+"""Public clinical tables without images as cohorts of mortality; docs/public-data.md says where to get them.
 
 ``root`` of each function is the folder in ``KICC_DATA``. Nothing that was decided or measured after the time of
 prediction is a feature: no length of stay, no treatments, no laboratory values of later days.
@@ -106,7 +106,7 @@ def _read(root: str | Path | None, file: Path, columns: list[str]) -> pd.DataFra
         raise UserError(f"no folder of public data is given: set KICC_DATA=DIR (or cohort.root=DIR), with {file} in it")
     path = Path(root) / file
     if not path.is_file():
-        raise UserError(f"{path} does not exist; README says where to get the table and how to lay it out")
+        raise UserError(f"{path} does not exist; docs/public-data.md says where to get the table and how to lay it out")
     table = pd.read_csv(path)
     if missing := sorted(set(columns) - set(table)):
         raise UserError(f"{path}: column(s) missing: {', '.join(missing)}")

@@ -1,6 +1,6 @@
-"""Public research sets of images as cohorts. The sets' own ids are the case ids; README says where to get the sets.
+"""Public research sets of images as cohorts. The sets' own ids are the case ids; docs/public-data.md has the sources.
 
-``root`` of each function is the folder in ``KICC_DATA``, in the layout that README describes.
+``root`` of each function is the folder in ``KICC_DATA``, in the layout that docs/public-data.md describes.
 """
 
 import glob
@@ -217,6 +217,6 @@ def _folder(root: str | Path | None, inside: Path) -> Path:
     if not folder.is_dir():
         raise UserError(
             f"{folder} does not exist: KICC_DATA (or cohort.root) names {root}, which should hold {inside}; "
-            "README says where to get the set and how to lay it out"
+            "docs/public-data.md says where to get the set and how to lay it out"
         )
     return folder

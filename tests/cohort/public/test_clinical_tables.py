@@ -81,7 +81,7 @@ def test_who_died_before_the_moment_of_prediction_is_not_asked_about(wuhan_cases
 @pytest.mark.parametrize("cohort", [catanzaro, wuhan])
 def test_a_table_that_is_not_there_is_said_with_the_remedy(cohort, tmp_path: Path):
     for root in (None, tmp_path):
-        with pytest.raises(UserError, match=r"KICC_DATA|README"):
+        with pytest.raises(UserError, match=r"KICC_DATA|docs/public-data\.md"):
             cohort(root)
 
 
