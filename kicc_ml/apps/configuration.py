@@ -172,7 +172,7 @@ def report_error(error: Exception, of: str = "") -> int:
     place = f"{of}: " if of else ""
     if fault := fault_of_user(error):
         say(f"error: {place}{fault}", to_stderr=True)
-        return 2
+        return fault.exit_status if isinstance(fault, UserError) else 2
     say(f"{place}{traceback.format_exc()}", to_stderr=True)  # what it quotes must not steer the terminal
     return 1
 

@@ -5,8 +5,7 @@ The folds of each go to Hydra's multirun, so that every launcher serves.
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,14 @@ from kicc_ml.apps.command_line import (
     values_of,
 )
 from kicc_ml.apps.configuration import configuration, fault_of_user, replace_values, report_error
+from kicc_ml.apps.launching import (
+    FOLD,
+    refuse_live_run,
+    refuse_lost,
+    refuse_unusable_launcher,
+    train_folds,
+    without_record,
+)
 from kicc_ml.apps.machine import choose_plan
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.apps.search import is_search, search
@@ -31,12 +38,8 @@ from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds
-from kicc_ml.runs.lay_down import hold_started
 from kicc_ml.runs.validation import validation_score
 
-FOLD = "split.fold"
-#: What Hydra's multirun writes: it names this machine's folders, and says nothing that config.yaml does not.
-HYDRAS_RECORD = "multirun.yaml"
 SWEEPER, HYDRAS_OWN = "hydra/sweeper", "basic"
 
 
@@ -64,6 +67,7 @@ def run_typed(stages: Stages) -> None:
     if line.shown:
         with arguments_for_hydra([*line.shown, *line.overrides]):
             return stages.job()
+    refuse_unusable_launcher(line.overrides, own_sweeper=line.multirun and _names_another_sweeper(line))
     if not line.multirun:
         command = Path(sys.argv[0]).name
         refuse_several_values(
@@ -114,11 +118,13 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
 def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str] = ()) -> int:
     """Train what is unfinished of each part of an experiment, then report over all parts; returns the exit status.
 
-    ``folds`` names those to train; all where it is empty.
+    ``folds`` names those to train; all where it is empty. Raises FoldsLost, after the report, where some were lost.
     """
     parts = [(of_part, configuration("train", of_part)) for of_part in _parts(choose_plan(overrides))]
-    trained = []
+    trained: list[DictConfig] = []
+    lost: list[str] = []
     for of_part, cfg in parts:
+        refuse_live_run(of_part, cfg)
         try:
             unfinished = _prepare(cfg, stages, folds)
         except NothingToLearn as error:
@@ -126,12 +132,16 @@ def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str
                 raise
             say(f"left out: {cfg.name}: {error}", to_stderr=True)
             continue
-        trained.append(cfg)
-        if unfinished:
-            _train_folds(of_part, cfg, unfinished, stages)
+        now_lost = train_folds(of_part, cfg, unfinished, stages.job) if unfinished else []
+        lost += now_lost
+        if not now_lost or finished_folds(Path(cfg.run_dir)):
+            trained.append(cfg)
     if not trained:
+        refuse_lost(lost, any_finished=False)
         raise NothingToLearn("the cohort has neither masks nor endpoints; add masks/ or endpoint columns")
-    return stages.finish(trained)
+    status = stages.finish(trained)
+    refuse_lost(lost, any_finished=True)
+    return status
 
 
 def run_in_one_job(
@@ -157,28 +167,12 @@ def _prepare(cfg: DictConfig, stages: Stages, folds: Sequence[str]) -> Sequence[
     return [fold for named in folds for fold in stages.prepare(replace_values(cfg, {FOLD: named}))]
 
 
-def _train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str], stages: Stages) -> None:
-    names = ",".join(setting("", fold)[1:] for fold in folds)
-    run_dir = Path(cfg.run_dir)
-    for_hydra = arguments_for_hydra([*overrides, f"{FOLD}={names}", "--multirun"])
-    with hold_started(run_dir, folds), _without_record(run_dir), for_hydra:
-        stages.job()
-
-
-@contextmanager
-def _without_record(run_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        (run_dir / HYDRAS_RECORD).unlink(missing_ok=True)
-
-
 def _hand_to_sweeper(line: CommandLine, stages: Stages) -> None:
     """Let the sweeper that the user named choose settings: each job is a cross-validation of its own."""
     overrides = choose_plan(line.overrides)
     fixed = [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
     cfg = configuration("train", [one for one in fixed if one is not None])
-    with _without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *overrides]):
+    with without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *overrides]):
         stages.job()
 
 

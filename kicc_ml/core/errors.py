@@ -11,7 +11,12 @@ class UserError(Exception):
     """An error that the user can correct. Its message names the file, tag or cell and the remedy.
 
     It is printed without a traceback.
+
+    Attributes:
+        exit_status: what a program ends with that has printed it.
     """
+
+    exit_status = 2
 
 
 class NothingToLearn(UserError):

@@ -56,7 +56,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tupl
 
 
 def test_every_combination_is_a_cross_validation_in_a_folder_of_its_own(typed):
-    status, judge = typed("-m", "seed=1,2", "experiment=clinical,outcome", "hydra/launcher=joblib")
+    status, judge = typed("-m", "seed=1,2", "experiment=clinical,outcome")
     assert status == 0
     wanted = {
         (seed, name): f"runs/sweeps/seed-{seed}-experiment-{name}"
@@ -65,7 +65,7 @@ def test_every_combination_is_a_cross_validation_in_a_folder_of_its_own(typed):
     }
     assert {(cfg.seed, cfg.name): cfg.run_dir for cfg in judge.prepared} == wanted
     assert [cfg.run_dir for cfg in judge.finished] == [cfg.run_dir for cfg in judge.prepared]
-    assert all({"hydra/launcher=joblib", "split.fold='seoul'", "--multirun"} <= set(job) for job in judge.jobs)
+    assert all({"split.fold='seoul'", "--multirun"} <= set(job) for job in judge.jobs)
     assert len(judge.jobs) == 4
 
 
@@ -99,7 +99,7 @@ def test_run_folders_that_were_typed_for_each_are_taken(typed, tmp_path: Path):
 
 
 def test_multirun_with_one_value_of_everything_is_the_run_without_it(typed):
-    _, judge = typed("-m", "experiment=clinical", "seed=1", "hydra/launcher=joblib")
+    _, judge = typed("-m", "experiment=clinical", "seed=1")
     assert [cfg.run_dir for cfg in judge.prepared] == ["runs/clinical"]
     assert not Path("runs/sweeps").exists()
 
