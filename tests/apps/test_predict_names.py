@@ -25,10 +25,10 @@ def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_p
     """The command with a network that tells tissues by their grey value."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "250")
-    monkeypatch.setattr("kicc_ml.runs.folder.load_folds", lambda *_: [])
-    monkeypatch.setattr("kicc_ml.prediction.segmenters.make_segmenter", lambda *_, **__: segmenter())
+    monkeypatch.setattr("kicc_ml.clinic.loaded_runs.load_folds", lambda *_: [])
+    monkeypatch.setattr("kicc_ml.clinic.loaded_runs.make_segmenter", lambda *_, **__: segmenter())
     monkeypatch.setattr(
-        "kicc_ml.clinic.held_out_case.describe_model", lambda *_: ModelProvenance("ab" * 32, {"model": "ab"})
+        "kicc_ml.clinic.loaded_runs.describe_model", lambda *_: ModelProvenance("ab" * 32, {"model": "ab"})
     )
 
     def run(*arguments: object) -> tuple[int, str, str]:

@@ -24,7 +24,8 @@ from tests.support.fake_node import FakePredictor
 from tests.support.loopback_pacs import wait_until
 from tests.support.plain_slices import write
 
-JOB_S = 3.0
+#: Longer than any study here takes; a test that says so has another.
+JOB_S = 600.0
 
 
 class Refuses:
@@ -100,6 +101,7 @@ def test_a_study_that_ends_badly_costs_that_study_and_keeps_its_reason(
 def test_a_study_that_takes_too_long_is_set_aside_and_the_next_is_predicted(
     worker: Worker, queue: StudyQueue, receive: Callable[[str], int]
 ):
+    worker.job_s = 3.0
     hang, good = receive("HANG"), receive("A-1")
     wait_for_end(queue, hang, good)
     assert read(queue, hang).state == "failed"

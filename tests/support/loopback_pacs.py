@@ -29,7 +29,7 @@ def find_free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(holds: Callable[[], object], most_s: float = 60) -> None:
+def wait_until(holds: Callable[[], object], most_s: float = 300) -> None:
     """Wait for something that happens in another thread or process; most of the time it is there at once."""
     deadline = time.monotonic() + most_s
     while not holds():
