@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import shutil
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ class Delivery:
             for parcel in parcels:
                 path = self.folders.incoming / f"{secrets.token_hex(8)}.dcm"
                 try:
-                    os.link(self.folders.results / parcel.path, path)
+                    _link_or_copy(self.folders.results / parcel.path, path)
                     identity = read_object_identity(path)
                 except (OSError, UserError) as error:
                     path.unlink(missing_ok=True)
@@ -148,6 +149,14 @@ class Delivery:
     def _postpone(self, parcel: Parcel, error: str) -> None:
         logger.warning("an object is delivered later: %s", error)
         self.outbox.postpone(parcel, error, self.pacs.first_pause_s, self.pacs.longest_pause_s)
+
+
+def _link_or_copy(path: Path, to: Path) -> None:
+    """Give a file a second name; some file systems of networks know no second names."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
 
 
 def _store_one(association: Association, one: Opened) -> str:

@@ -68,7 +68,7 @@ class Node:
             with DicomNode(self.settings.dicom, intake).running() as dicom:
                 work = [worker.run for worker in workers] + [self._make_delivery().run] * self.settings.pacs.is_named
                 with self._running([*work, *([page] if page else [])]):
-                    say(f"ready: {self.settings.dicom.title} on {self._describe_ports()}", to_stderr=True)
+                    say(self._describe_ports(page is not None), to_stderr=True)
                     self._watch(dicom, retention)
 
     @contextmanager
@@ -90,7 +90,17 @@ class Node:
 
     @contextmanager
     def _running(self, work: Sequence[Callable[[], None]]) -> Iterator[None]:
-        threads = [Thread(target=one, daemon=True) for one in work]
+        faults: list[Exception] = []
+
+        def do(one: Callable[[], None]) -> None:
+            """Do some work; the node ends with it where it cannot be done."""
+            try:
+                one()
+            except Exception as error:
+                faults.append(error)
+                self.stop.set()
+
+        threads = [Thread(target=do, args=(one,), daemon=True) for one in work]
         for thread in threads:
             thread.start()
         try:
@@ -100,6 +110,8 @@ class Node:
             deadline = time.monotonic() + END_S
             for thread in threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
+        if faults:
+            raise faults[0]
 
     def _make_delivery(self) -> Delivery:
         outbox = Outbox(self.queue.database)
@@ -119,8 +131,10 @@ class Node:
                 logger.exception("the node")
             self.stop.wait(TICK_S)
 
-    def _describe_ports(self) -> str:
-        return f"{self.settings.dicom.host}:{self.settings.dicom.port}"
+    def _describe_ports(self, page: bool) -> str:
+        dicom, web = self.settings.dicom, self.settings.web
+        place = f", page on http://{web.host}:{web.port}{web.proxy_path}" if page else ""
+        return f"ready: {dicom.title} on {dicom.host}:{dicom.port}{place}"
 
 
 @contextmanager

@@ -90,6 +90,7 @@ def serve_jobs(connection: Connection, make_predict: Callable[[], Predict], lock
         lock: held meanwhile, so that the worker of a node that was killed is waited for.
     """
     os.setsid()
+    logging.basicConfig(level=logging.ERROR)  # why a series is refused is kept with its study
     threading.Thread(target=_end_with_node, daemon=True).start()
     with hold(lock, f"the results of {lock.parent}", wait=True):
         try:

@@ -18,6 +18,7 @@ from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQu
 from kicc_ml.service.settings import DicomSettings, PacsSettings
 from kicc_ml.service.worklist import StudyEntry, read_studies
 from tests.support.loopback_pacs import NODE, TITLE, LoopbackPacs, find_free_port, wait_until
+from tests.support.orthanc import PASSWORD, USER, Orthanc
 from tests.support.plain_slices import write
 
 SOPS = ("1.9.1", "1.9.2", "1.9.3")
@@ -202,3 +203,25 @@ def test_a_delivery_that_runs_sends_what_comes_and_ends_when_told(
     delivery.stop.set()
     thread.join(60)
     assert not thread.is_alive()
+
+
+@pytest.mark.slow
+def test_objects_are_found_in_an_archive_that_takes_them_by_stow(
+    delivery: Delivery,
+    queue: StudyQueue,
+    folders: Folders,
+    predict: Callable[..., None],
+    orthanc: Orthanc,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    predict(*SOPS)
+    by_stow = replace(delivery, pacs=PacsSettings(stow=orthanc.url, first_pause_s=0.0))
+    by_stow.deliver_due()
+    assert "answers 401" in read(queue).delivery_error
+    (tmp_path / "netrc").write_text(f'machine 127.0.0.1 login {USER} password "{PASSWORD}"\n')
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    by_stow.deliver_due()
+    assert (read(queue).state, read(queue).delivered) == ("done", 3)
+    orthanc.check_it_holds(folders.results.glob("case/dicom/*.dcm"))

@@ -90,3 +90,13 @@ def test_a_folder_of_something_else_and_that_of_a_running_node_are_refused(tmp_p
         assert settings.folder.stat().st_mode & 0o077 == 0
         with pytest.raises(UserError, match="is being written by process"), open_node(settings, Event()):
             pass
+
+
+def test_a_page_that_cannot_be_served_ends_the_node_with_its_sentence(tmp_path: Path):
+    def serve() -> None:
+        raise UserError("web.port 8080 cannot be used")
+
+    settings = make_settings(tmp_path, 1)
+    with open_node(settings, Event()) as node, pytest.raises(UserError, match="8080 cannot be used"):
+        node.run([FakePredictor(node.folders)], serve)
+    assert not is_listening(settings.dicom.port)

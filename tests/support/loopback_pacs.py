@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    ComputedRadiographyImageStorage,
-    CTImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    Verification,
-)
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
+from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 TITLE, SENDER, NODE = "ARCHIVE", "SCANNER", "NODE"
-SENT = (CTImageStorage, DigitalXRayImageStorageForPresentation, ComputedRadiographyImageStorage)
 
 
 def find_free_port() -> int:
@@ -79,18 +73,18 @@ class LoopbackPacs:
         return status
 
 
-def connect(port: int, calling: str = SENDER, called: str = NODE, syntaxes: Sequence[str] = ()) -> Any:
-    """Open an association with a node."""
+def connect(port: int, calling: str = SENDER, called: str = NODE, objects: Sequence[pydicom.Dataset] = ()) -> Any:
+    """Open an association with a node, to store these objects as they are encoded, or CT slices."""
     sender = AE(ae_title=calling)
-    for sop_class in (*SENT, Verification):
-        sender.add_requested_context(sop_class, *([list(syntaxes)] if syntaxes else []))
+    kinds = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for one in objects}
+    contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(kinds)]
+    sender.requested_contexts = [*(contexts or [build_context(CTImageStorage)]), build_context(Verification)]
     return sender.associate("127.0.0.1", port, ae_title=called)
 
 
 def send(port: int, *objects: pydicom.Dataset) -> list[int | None]:
     """Store objects in a node over one association; returns the status of each, None where none came."""
-    syntaxes = sorted({str(one.file_meta.TransferSyntaxUID) for one in objects})
-    association = connect(port, syntaxes=syntaxes)
+    association = connect(port, objects=objects)
     assert association.is_established
     statuses = [association.send_c_store(one).get("Status") for one in objects]
     association.release()
