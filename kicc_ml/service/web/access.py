@@ -1,0 +1,130 @@
+"""Who asks, whether they may, and whether they mean it: before any handler of the worklist page runs."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from kicc_ml.service.web.audit import RESTRICTED, AuditLog, Event
+from kicc_ml.service.web.guard import BodyTooLarge
+from kicc_ml.service.web.pages import Pages, find_way_up
+from kicc_ml.service.web.sessions import Sessions
+from kicc_ml.service.web.users import Role, User, Users
+
+SESSION_COOKIE, LOGIN_COOKIE = "kicc_session", "kicc_login"
+FORM_TOKEN = "form_token"
+MAX_FIELDS = 10
+#: What a browser says of a request that another site's page began (Fetch Metadata).
+FROM_ELSEWHERE = ("cross-site", "same-site")
+
+Handler = Callable[["Asked"], Response]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of somebody who may make it, with the fields of its form."""
+
+    request: Request
+    user: User
+    form: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        """The network address that it came from."""
+        return find_address(self.request)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Finds who asks and refuses whom it has to. ``path`` and ``secure`` are of the cookies."""
+
+    users: Users
+    sessions: Sessions
+    audit: AuditLog
+    pages: Pages
+    path: str
+    secure: bool
+
+    def allow(self, handler: Handler, *roles: Role) -> Endpoint:
+        """Make an endpoint of a handler that only users of these roles reach, and by POST only by a form of ours."""
+
+        async def answer(request: Request) -> Response:
+            user = self.find_user(request)
+            if user is None:
+                return self._ask_to_log_in(request)
+            if user.role not in roles:
+                return await run_in_threadpool(self.refuse, request, "not_allowed", user)
+            form = await read_form(request) if request.method == "POST" else {}
+            own = user.role == "program" or self.is_own_form(request, SESSION_COOKIE, form)
+            if request.method == "POST" and not own:
+                return await run_in_threadpool(self.refuse, request, "not_own_form", user)
+            return await run_in_threadpool(handler, Asked(request, user, form))
+
+        return answer
+
+    def find_user(self, request: Request) -> User | None:
+        """Find who asks: a program by its token, which then counts alone, or somebody who is logged in."""
+        stated = request.headers.get("authorization")
+        if stated is not None:
+            scheme, _, token = stated.partition(" ")
+            return self.users.check_token(token.strip()) if scheme.lower() == "bearer" else None
+        return self.sessions.find(request.cookies.get(SESSION_COOKIE, ""))
+
+    def is_own_form(self, request: Request, cookie: str, form: Mapping[str, str]) -> bool:
+        """Whether a form was made by this node for the holder of a cookie, and sent from a page of it."""
+        elsewhere = request.headers.get("sec-fetch-site") in FROM_ELSEWHERE
+        return not elsewhere and self.sessions.is_own_form(request.cookies.get(cookie, ""), form.get(FORM_TOKEN, ""))
+
+    def make_form_token(self, request: Request) -> str:
+        """Make the token of a form for who is logged in."""
+        return self.sessions.make_form_token(request.cookies.get(SESSION_COOKIE, ""))
+
+    def set_cookie(self, response: Response, name: str, value: str, seconds: int | None = None) -> None:
+        """Set a cookie that no script can read and no page of another site sends."""
+        response.set_cookie(
+            name, value, max_age=seconds, path=self.path, secure=self.secure, httponly=True, samesite="strict"
+        )
+
+    def remove_cookie(self, response: Response, name: str) -> None:
+        """Remove a cookie."""
+        response.delete_cookie(name, path=self.path, secure=self.secure, httponly=True, samesite="strict")
+
+    def refuse(self, request: Request, word: str, user: User | None = None) -> Response:
+        """Refuse a request, and note that it was made."""
+        said = f"{request.method} {request.url.path}"
+        event = Event(RESTRICTED.event, RESTRICTED.action, RESTRICTED.outcome, RESTRICTED.kind, said=said)
+        self.audit.note(event, user.name if user else "", find_address(request), user.role if user else "")
+        return self.pages.render_message(request, word, 403)
+
+    def _ask_to_log_in(self, request: Request) -> Response:
+        if (
+            request.method == "GET"
+            and "authorization" not in request.headers
+            and "text/html" in request.headers.get("accept", "")
+        ):
+            return RedirectResponse(f"{find_way_up(request)}login", 303)
+        return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
+def find_address(request: Request) -> str:
+    """Find the network address that a request came from."""
+    return request.client.host if request.client else ""
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Read the fields of a form; of one that is none of ours, nothing.
+
+    Raises:
+        BodyTooLarge: it has more fields than any form here.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        return {}
+    body = (await request.body()).decode("utf-8", "replace")
+    try:
+        return {name: values[-1] for name, values in parse_qs(body, max_num_fields=MAX_FIELDS).items()}
+    except ValueError:
+        raise BodyTooLarge from None

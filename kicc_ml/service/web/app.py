@@ -1,0 +1,106 @@
+"""The worklist page of a hospital node, as a Starlette application: relative links only, nothing from elsewhere."""
+
+import ipaddress
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+
+from kicc_ml.core.errors import TargetError
+from kicc_ml.service.intake import Folders
+from kicc_ml.service.queue import StudyQueue
+from kicc_ml.service.settings import SiteSettings, WebSettings
+from kicc_ml.service.web.access import Access
+from kicc_ml.service.web.audit import AuditLog
+from kicc_ml.service.web.guard import HEADERS, NOTHING_ALLOWED, Guard
+from kicc_ml.service.web.listing import ListPage
+from kicc_ml.service.web.login import LoginPage
+from kicc_ml.service.web.pages import ROOM, Pages
+from kicc_ml.service.web.rows import Worklist
+from kicc_ml.service.web.sessions import Sessions
+from kicc_ml.service.web.users import Role, read_users
+
+AUDIT_LOG = "audit.jsonl"
+PEOPLE: tuple[Role, ...] = ("viewer", "operator")
+ALL_ROLES: tuple[Role, ...] = (*PEOPLE, "program")
+
+
+def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Starlette:
+    """Make the worklist page of a node.
+
+    Args:
+        settings: those of the node.
+        queue: its studies.
+        folders: its folders; the audit log is written beside them.
+
+    Returns:
+        the application, for uvicorn.
+
+    Raises:
+        UserError: the file of users or of the token cannot be used, or neither is named.
+    """
+    web = settings.web
+    cookie_path = web.proxy_path.rstrip("/") or "/"
+    pages = Pages(web.language, cookie_path)
+    audit = AuditLog(folders.root / AUDIT_LOG)
+    users = read_users(web.users, web.token)
+    access = Access(users, Sessions(), audit, pages, cookie_path, not _is_local(web))
+    routes = _make_routes(access, Worklist(queue, settings.identified))
+
+    async def say_error(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 503
+        word = {404: "not_found", 503: "no_audit"}.get(status)
+        return pages.render_message(request, word, status) if word else PlainTextResponse("refused", status)
+
+    return Starlette(
+        routes=[*routes, *_mount_below(cookie_path, routes)],
+        middleware=[Middleware(Guard)],
+        exception_handlers={HTTPException: say_error, TargetError: say_error, Exception: _say_fault},
+    )
+
+
+def _make_routes(access: Access, worklist: Worklist) -> list[BaseRoute]:
+    login, listing = LoginPage(access), ListPage(access, worklist)
+    return [
+        Route("/login", login.answer, methods=["GET", "POST"]),
+        Route("/logout", access.allow(login.log_out, *PEOPLE), methods=["POST"]),
+        Route("/worklist.js", send_script),
+        Route("/", access.allow(listing.show, *PEOPLE)),
+        Route("/studies.json", access.allow(listing.send_rows, *ALL_ROLES)),
+    ]
+
+
+def _mount_below(path: str, routes: list[BaseRoute]) -> list[BaseRoute]:
+    """Serve the same below the path of a proxy, whether it takes its path away or not."""
+    if path == "/":
+        return []
+
+    async def go_below(request: Request) -> Response:
+        return RedirectResponse(f"{path.rpartition('/')[2]}/", 308)
+
+    return [Route(path, go_below), Mount(path, Router(routes, redirect_slashes=False))]
+
+
+async def send_script(request: Request) -> Response:
+    """Send the script of the list."""
+    script = files(ROOM).joinpath("worklist.js").read_text(encoding="utf-8")
+    return Response(script, media_type="text/javascript; charset=utf-8")
+
+
+async def _say_fault(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(
+        "a fault of the node; its log says more", 500, {**HEADERS, "Content-Security-Policy": NOTHING_ALLOWED}
+    )
+
+
+def _is_local(web: WebSettings) -> bool:
+    """Whether the page is reached on this machine only, without a proxy: without TLS, then."""
+    try:
+        loopback = ipaddress.ip_address(web.host).is_loopback
+    except ValueError:
+        loopback = web.host == "localhost"
+    return loopback and not web.proxy_path.strip("/")

@@ -1,0 +1,128 @@
+"""Who did what, for the hospital's audit: one JSON line an event, with the fields of DICOM PS3.15 A.5 (IHE ATNA)."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kicc_ml.core.errors import TargetError, make_target_error
+from kicc_ml.core.files import PRIVATE_FILE
+
+#: Audit event IDs and types of DICOM PS3.16 (CID 400 and 401).
+EVENT_NAMES = {
+    "110100": "Application Activity",
+    "110103": "DICOM Instances Accessed",
+    "110104": "DICOM Instances Transferred",
+    "110105": "DICOM Study Deleted",
+    "110106": "Export",
+    "110112": "Query",
+    "110113": "Security Alert",
+    "110114": "User Authentication",
+    "110120": "Application Start",
+    "110122": "Login",
+    "110123": "Logout",
+    "110132": "Use of Restricted Function",
+}
+SUCCESS, REFUSED = "0", "4"
+MAX_TEXT_CHARACTERS = 256
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event: ``event`` and ``kind`` are codes of ``EVENT_NAMES``; ``action`` is one of C, R, U, D and E.
+
+    ``studies`` has the Study Instance UIDs that it is about, ``query`` what was searched for.
+    """
+
+    event: str
+    action: str
+    outcome: str = SUCCESS
+    kind: str = ""
+    studies: Sequence[str] = ()
+    query: str = ""
+    said: str = ""
+
+
+LOGIN = Event("110114", "E", kind="110122")
+LOGIN_REFUSED = Event("110114", "E", REFUSED, "110122")
+LOGOUT = Event("110114", "E", kind="110123")
+RESTRICTED = Event("110113", "E", REFUSED, "110132")
+
+
+@dataclass(frozen=True)
+class AuditLog:
+    """A file to which events are only added. Another program may move it away: the next event begins a new one."""
+
+    path: Path
+
+    def note(self, event: Event, user: str, address: str, role: str = "") -> None:
+        """Add an event.
+
+        Args:
+            event: what happened.
+            user: who did it, as far as they said.
+            address: the network address from which they did it.
+            role: their role.
+
+        Raises:
+            TargetError: the event cannot be written; what it is about must not happen then.
+        """
+        line = json.dumps(_make_message(event, user, address, role)) + "\n"  # ASCII: no text can steer a terminal
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
+            try:
+                if os.write(descriptor, line.encode()) != len(line):
+                    raise TargetError(f"{self.path} cannot be written: the disk is full")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise make_target_error(self.path, error) from error
+
+
+def _make_message(event: Event, user: str, address: str, role: str) -> Mapping[str, object]:
+    identification: dict[str, object] = {
+        "EventID": _make_code(event.event),
+        "EventActionCode": event.action,
+        "EventDateTime": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "EventOutcomeIndicator": event.outcome,
+    }
+    if event.kind:
+        identification["EventTypeCode"] = [_make_code(event.kind)]
+    if event.said:
+        identification["EventOutcomeDescription"] = event.said[:MAX_TEXT_CHARACTERS]
+    participant: dict[str, object] = {
+        "UserID": user[:MAX_TEXT_CHARACTERS],
+        "UserIsRequestor": True,
+        "NetworkAccessPointID": address,
+        "NetworkAccessPointTypeCode": "2",  # an IP address
+    }
+    if role:
+        participant["RoleIDCode"] = [{"csd-code": role, "codeSystemName": "99KICC", "originalText": role}]
+    return {
+        "EventIdentification": identification,
+        "ActiveParticipant": [participant],
+        "AuditSourceIdentification": {"AuditSourceID": "kicc_ml", "AuditSourceTypeCode": [{"csd-code": "4"}]},
+        "ParticipantObjectIdentification": [*map(_make_study, event.studies), *_make_query(event.query)],
+    }
+
+
+def _make_code(code: str) -> dict[str, str]:
+    return {"csd-code": code, "codeSystemName": "DCM", "originalText": EVENT_NAMES[code]}
+
+
+def _make_study(uid: str) -> dict[str, object]:
+    kind = {"csd-code": "110180", "codeSystemName": "DCM", "originalText": "Study Instance UID"}
+    return {
+        "ParticipantObjectID": uid,
+        "ParticipantObjectTypeCode": "2",  # a system object
+        "ParticipantObjectTypeCodeRole": "3",  # a report
+        "ParticipantObjectIDTypeCode": kind,
+    }
+
+
+def _make_query(query: str) -> list[dict[str, object]]:
+    kind = {"csd-code": "10", "codeSystemName": "RFC-3881", "originalText": "Search Criteria"}
+    role = {"ParticipantObjectTypeCode": "2", "ParticipantObjectTypeCodeRole": "24"}
+    return [{**role, "ParticipantObjectIDTypeCode": kind, "ParticipantObjectQuery": query[:256]}] if query else []
