@@ -1,18 +1,16 @@
 """The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
 
-from collections.abc import Collection
-from collections.abc import Mapping
-from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import format_count
-from kicc_ml.core.shown import say
-from kicc_ml.core.types import index_by_id
-from kicc_ml.dicom.index.sources import Scans
-from kicc_ml.dicom.index.sources import find_scans
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from rich.console import Console
-from typing import Annotated
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+from rich.console import Console
+
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import format_count, say
+from kicc_ml.core.types import index_by_id
+from kicc_ml.dicom.index.sources import Scans, find_scans
 
 if TYPE_CHECKING:
     from kicc_ml.clinic.new_scan import NewScanPipeline
