@@ -69,5 +69,7 @@ def _make_page(node: "Node") -> Callable[[], None] | None:
     """What serves the worklist page; None where the settings name no port for it, or there is none."""
     if not node.settings.web.port or find_spec("kicc_ml.service.web") is None:
         return None
+    from kicc_ml.service.page_server import make_page_server
+
     app = import_module("kicc_ml.service.web.app").make_app(node.settings, node.queue, node.folders)
-    return partial(import_module("kicc_ml.service.web.server").serve_page, app, node.settings.web, node.stop)
+    return make_page_server(app, node.settings.web, node.stop)

@@ -9,12 +9,12 @@ from threading import Event, Thread
 
 import yaml
 from argon2 import PasswordHasher
-from kicc_ml.service.page_server import make_page_server
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from kicc_ml.service.database import Database
 from kicc_ml.service.intake import Folders
+from kicc_ml.service.page_server import make_page_server
 from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQueue
 from kicc_ml.service.settings import DicomSettings, SiteSettings, WebSettings
 from kicc_ml.service.web.app import make_app
