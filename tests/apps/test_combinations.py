@@ -193,7 +193,7 @@ REFUSED = {
     ("--package", "trainer"): "--cfg job --package trainer",
     ("--resolve",): "--cfg job --resolve",
     ("-m", "--cfg", "job"): "do not go together",
-    ("--nonsense",): "--nonsense; --hydra-help lists the options",
+    ("--nonsense",): "--nonsense; --help says what to type, --hydra-help lists the options",
     ("--cfg", "everything"): "--cfg",
     ("-m", "seed=interval(1,2)"): "a sweeper of your own",
     ("-m", "seed=1,2", "trainer.devices=2", "experiment=outcome"): "start each combination by itself",
