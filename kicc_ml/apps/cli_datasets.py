@@ -131,7 +131,7 @@ def _facts_table(known: KnownSet) -> Table:
 
 
 def _table_counts(known: KnownSet, folder: Path) -> tuple[Counted, ...]:
-    """Cases, hospitals and patients with each endpoint as the set's cohort reads them, from its tables alone.
+    """Count cases, hospitals and patients with each endpoint as the set's cohort reads them, from its tables alone.
 
     Images beside them may be hundreds of thousands.
     """

@@ -147,7 +147,7 @@ def _predict_table(run: Path, table: Path | None, out: Path, trust: Collection[s
 
 
 def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
-    """The scans of a source, earliest first, and the seconds in which each was found and judged."""
+    """Find the scans of a source, earliest first, and the seconds in which each was found and judged."""
     from kicc_ml.clinic.prior_studies import sort_earliest_first
     from kicc_ml.core.progress import StageTimer
 

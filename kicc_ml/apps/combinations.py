@@ -60,7 +60,7 @@ class Combination:
 
 
 def combinations_of(overrides: Sequence[str]) -> list[Combination]:
-    """Every combination of the values that settings are given, each composed, in the order in which they were typed.
+    """Compose every combination of the values that settings are given, in the order in which they were typed.
 
     Raises:
         UserError: a setting is given an interval instead of values.
@@ -77,7 +77,7 @@ def combinations_of(overrides: Sequence[str]) -> list[Combination]:
 
 
 def refuse_several_processes(combinations: Sequence[Combination]) -> None:
-    """Raises UserError where several processes would train each fold: Lightning starts them once for a program."""
+    """Refuse several processes for each fold by a UserError: Lightning starts them once for a program."""
     for combination in combinations:
         if len(combinations) > 1 and processes_of(combination.cfg.trainer) > 1:
             raise UserError(
@@ -106,7 +106,7 @@ def write_sweep(
 
 
 def _row(combination: Combination, status: int, reason: str | None) -> dict[str, Any]:
-    """Settings, outcome and headline figures of one combination; of one that failed, why."""
+    """Make the row of one combination: its settings, outcome and headline figures; of one that failed, why."""
     row = {**combination.values, "run_dir": str(combination.run_dir), "status": "finished"}
     if reason is not None:
         return row | {"status": f"failed: {reason.splitlines()[0]}"}
@@ -130,7 +130,7 @@ def _combination(
 
 
 def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
-    """The settings of every combination, and of these the ones that were given several values; none twice."""
+    """List the settings of every combination, and of these the ones that were given several values; none twice."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         found = parser.parse_overrides(list(overrides))
@@ -143,7 +143,7 @@ def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str
 
 
 def _choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
-    """For each value of a setting: the setting for Hydra, its key, the value as it is shown; no key for a fixed one."""
+    """List for each value of a setting: the setting for Hydra, its key, the value as shown; no key for a fixed one."""
     if not override.is_sweep_override():
         return [(typed, "", "")]
     if not override.is_discrete_sweep():
@@ -158,7 +158,7 @@ def _choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
 
 
 def _from_sweeper(overrides: Sequence[str]) -> list[str]:
-    """What ``hydra.sweeper.params`` of a configuration sweeps over, unless the command line says otherwise."""
+    """Read what ``hydra.sweeper.params`` sweeps over, unless the command line says otherwise."""
     (first, _), *_ = _rows(overrides)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         params = compose("train", overrides=as_typed(first), return_hydra_config=True).hydra.sweeper.get("params") or {}
@@ -167,11 +167,11 @@ def _from_sweeper(overrides: Sequence[str]) -> list[str]:
 
 
 def _text(cfg: DictConfig, values: Mapping[str, str]) -> str:
-    """``clinical, seed=1``: the experiment and what differs."""
+    """Write ``clinical, seed=1``: the experiment and what differs."""
     named = [] if "experiment" in values else [str(cfg.name)]
     return ", ".join([*named, *(f"{key}={value}" for key, value in values.items())])
 
 
 def _name_of_table(combinations: Sequence[Combination]) -> str:
-    """The same for the same sweep, another for another."""
+    """Name the table: the same for the same sweep, another for another."""
     return make_path_name(" ".join(one.text for one in combinations))

@@ -64,17 +64,17 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:
-    """The settings taken apart by Hydra's grammar."""
+    """Take settings apart by Hydra's grammar."""
     return list(OverridesParser.create().parse_overrides(list(overrides)))
 
 
 def values_of(override: Override) -> list[str]:
-    """The values that a setting is given, without quotes."""
+    """List the values that a setting is given, without quotes."""
     return [one.text if isinstance(one, QuotedString) else str(one) for one in override.sweep_iterator()]
 
 
 def refuse_several_values(overrides: Sequence[str], remedy: str) -> None:
-    """Raises UserError where a setting has several values; the remedy may quote that setting as ``{typed}``."""
+    """Refuse a setting of several values by a UserError; the remedy may quote that setting as ``{typed}``."""
     for override in parsed(overrides):
         if override.is_sweep_override():
             typed = str(override.input_line)
@@ -111,7 +111,7 @@ def arguments_for_hydra(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def _with_topic(arguments: Sequence[str]) -> list[str]:
-    """``--info`` before a setting is ``--info all``; argparse would take the setting for the topic."""
+    """Read ``--info`` before a setting as ``--info all``; argparse would take the setting for the topic."""
     return [
         f"{argument}=all" if argument == "--info" and "=" in after else argument
         for argument, after in zip(arguments, [*arguments[1:], ""], strict=False)
@@ -119,7 +119,7 @@ def _with_topic(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_folder(typed: str, overrides: Sequence[str]) -> list[str]:
-    """``--config-dir`` as a part of Hydra's search path, so that workers and their children find the folder too."""
+    """Put ``--config-dir`` into Hydra's search path, so that workers and their children find the folder too."""
     folder = Path(typed).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(f"--config-dir {typed}: there is no such folder")

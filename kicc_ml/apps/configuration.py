@@ -24,7 +24,7 @@ from kicc_ml.core.shown import OncePerMessage, PlainTextFormatter, say
 
 
 def _configs() -> Path:
-    """``configs/`` of the checkout, or the copy of it that lies in an installed package."""
+    """Find ``configs/`` of the checkout, or the copy of it that lies in an installed package."""
     installed = Path(__file__).resolve().parents[1] / "configs"
     return installed if installed.is_dir() else installed.parents[1] / "configs"
 
@@ -91,7 +91,7 @@ CALLABLE = frozenset(
 
 
 def build(node: DictConfig | Mapping[str, Any]) -> Any:
-    """``hydra.utils.instantiate`` for what the user typed, or laid into a folder of settings of one's own.
+    """Call ``hydra.utils.instantiate`` for what the user typed, or put into a folder of settings of their own.
 
     What needs live objects is ``_partial_: true`` in its file and called with them afterwards, since Hydra would turn
     dataclasses handed to it into configurations. Raises UserError for a ``_target_`` that cannot be imported. Settings
@@ -104,14 +104,14 @@ def build(node: DictConfig | Mapping[str, Any]) -> Any:
 
 
 def build_each(nodes: DictConfig | None) -> list[Any]:
-    """Each part of a mapping by name, or the one part that it is."""
+    """Build each part of a mapping by name, or the one part that it is."""
     if not nodes:
         return []
     return [build(nodes)] if TARGET in nodes else [build(node) for node in nodes.values() if node is not None]
 
 
 def _escaped(values: Any) -> Any:
-    """Plain values, texts in them with ``${`` escaped, since what was resolved is no reference any more."""
+    """Escape ``${`` in the texts of plain values, since what was resolved is no reference any more."""
     if isinstance(values, str):
         return escaped(values)
     if isinstance(values, Mapping):
@@ -126,12 +126,12 @@ def configuration(name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def in_own_words(cfg: DictConfig) -> DictConfig:
-    """A composed configuration, with nothing left of parts that the user has put others in place of."""
+    """Drop from a composed configuration what is left of parts that the user has replaced."""
     return drop_leftovers(cfg, CONFIGS, CALLABLE)
 
 
 def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
-    """Warnings go to standard error, as plain text whatever names they quote."""
+    """Send warnings to standard error, as plain text whatever names they quote."""
     handler = logging.StreamHandler()
     handler.setFormatter(PlainTextFormatter(form))
     handler.addFilter(OncePerMessage())
@@ -139,7 +139,7 @@ def log_to_terminal(form: str = logging.BASIC_FORMAT) -> None:
 
 
 def quieten_libraries() -> None:
-    """Lightning's advice on workers, loggers and paid services is not for the reader of a fold's progress."""
+    """Silence Lightning's advice on workers, loggers and paid services; the user watches the progress of a fold."""
     warnings.filterwarnings("ignore", module="(pytorch_lightning|lightning_fabric)")
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -158,7 +158,7 @@ def with_clear_errors(run: Callable[[], None]) -> None:
 
 
 def _outcome(job: JobReturn) -> Any:
-    """What a job has returned; raises what it has raised."""
+    """Return what a job has returned; raise what it has raised."""
     if job.status == JobStatus.FAILED:
         raise job._return_value
     return job._return_value
@@ -178,7 +178,7 @@ def report_error(error: Exception, of: str = "") -> int:
 
 
 def fault_of_user(error: Exception) -> BaseException | None:
-    """The error whose message is for the user; None where the program is at fault."""
+    """Find the error whose message is for the user; None if the program is at fault."""
     if isinstance(error, UserError):
         return error  # it names file and remedy; what is behind it does not
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -187,20 +187,20 @@ def fault_of_user(error: Exception) -> BaseException | None:
 
 
 def _file_of(error: BaseException) -> str:
-    """The file that an error, or one behind it, names; libraries that write files of their own name none."""
+    """Find the file that an error, or one behind it, names; libraries that write files of their own name none."""
     named = (getattr(one, "filename", None) for one in iterate_causes(error))
     return os.fsdecode(next(filter(None, named), "a file"))
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """A configuration as plain, resolved values."""
+    """Return a configuration as plain, resolved values."""
     container = OmegaConf.to_container(node, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
 def replace_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
-    """A copy of a configuration with other values at dotted keys; what refers to them follows."""
+    """Return a copy of a configuration with other values at dotted keys; what refers to them follows."""
     changed = cfg.copy()
     for key, value in values.items():
         OmegaConf.update(changed, key, _escaped(value), force_add=False)

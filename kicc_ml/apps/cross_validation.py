@@ -88,7 +88,7 @@ def run_typed(stages: Stages) -> None:
 
 
 def cross_validate_each(combinations: Sequence[Combination], stages: Stages, folds: Sequence[str] = ()) -> int:
-    """A whole cross-validation for each combination, one after the other, then a table of all.
+    """Run a whole cross-validation for each combination, one after the other, then print a table of all.
 
     One that fails is named and the others go on.
 
@@ -150,7 +150,7 @@ def run_in_one_job(
     train: Callable[[DictConfig], None],
     finish: Callable[[Sequence[DictConfig]], int],
 ) -> float | None:
-    """A cross-validation as a single job of a sweeper, into a folder of its own; returns its validation score."""
+    """Run a cross-validation as a single job of a sweeper, into its own folder; returns its validation score."""
     if cfg.parts:
         raise UserError("a sweeper needs one experiment, and demo is several; name one, for example experiment=outcome")
     name = make_path_name(HydraConfig.get().job.override_dirname)
@@ -191,7 +191,7 @@ def _folds_in(override: str) -> list[str]:
 
 
 def _parts(arguments: list[str]) -> list[list[str]]:
-    """The overrides of each experiment to run: one, or those listed under ``parts``; the user's own come last."""
+    """List the overrides of each experiment to run: one, or those listed under ``parts``; the user's own come last."""
     cfg = configuration("train", arguments)
     if not cfg.parts:
         return [arguments]

@@ -153,7 +153,7 @@ def score(run: Path, cohort: RunCohort) -> Scores:
 
 
 def write_pages(scores: Scores, outcomes: OutcomeRecord, trust: Collection[str] = ()) -> None:
-    """A page for each segmented case, beside its masks; what it may be trusted on is said by the other hospitals."""
+    """Write a page for each segmented case, beside its masks; the other hospitals say what it may be trusted on."""
     oof_cases = OofCases(scores.cases)
     for folder in scores.folds:
         of_cases = zip(scores.cases["case_id"].map(str), scores.cases["fold"].map(str), strict=True)
@@ -178,7 +178,7 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
 
 
 def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[str, Case]]:
-    """The cases of each fold, by what its own settings select of a cohort; each selection is read once."""
+    """Read the cases of each fold, by what its own settings select of a cohort; each selection is read once."""
     settings = {folder: read_fold_settings(folder) for folder in folds}
     name = {folder: f"{folder.parent} {digest_of(one.cohort)}" for folder, one in settings.items()}
     first = {name[folder]: folder for folder in reversed(folds)}
@@ -189,7 +189,7 @@ def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[s
 def score_segmented(
     row: pd.Series, cases: Mapping[str, Case], folder: Path, regions: RegionSet = CHEST
 ) -> dict[Any, Any]:
-    """One row of ``cases.csv``: what was predicted, how it agrees with the reference, and a montage beside it."""
+    """Make one row of ``cases.csv``: the prediction, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
     modality = row.get("modality", "CT")
     if case is None or (series := case.image(modality)) is None:
@@ -214,14 +214,14 @@ def score_segmented(
 def reference_severity(
     reference: Mapping[str, np.ndarray], volume: Volume, modality: Modality = "CT"
 ) -> dict[str, Any]:
-    """The reference masks graded by the same function as the predicted ones."""
+    """Grade the reference masks by the same function as the predicted ones."""
     if "lesion" not in reference:
         return {}
     return reference_to_row(grade_severity(volume, reference, modality), modality)
 
 
 def shown_cases(scores: Scores) -> list[ShownCase]:
-    """The worst and median cases of all folds: what was segmented, and the images that outcomes were told from."""
+    """Choose the worst and median cases of all folds: what was segmented, and the images outcomes were told from."""
     runs = {fold.parent for fold in scores.folds}
     modalities = dict.fromkeys(modality for fold in scores.folds for modality in read_modalities(fold))
 
@@ -234,7 +234,7 @@ def shown_cases(scores: Scores) -> list[ShownCase]:
 
 
 def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
-    """What the report says of how it came to be."""
+    """Describe for the report how it came to be."""
     parts = {fold.parent: read_fold_settings(fold) for fold in folds}
     seeds = ["not stated" if one.seed is None else str(one.seed) for one in parts.values()]
     how = " and ".join(dict.fromkeys(read_division(fold).replace("_", " ") for fold in folds))
@@ -249,7 +249,7 @@ def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
 
 
 def print_results(page: Path) -> int:
-    """The table of hospitals, what was set aside, and last the report. Returns the exit status."""
+    """Print the table of hospitals, what was set aside, and last the report. Returns the exit status."""
     summary = read_versioned(page.parent / "summary.json", "summary", "evaluate the run again")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(make_site_table(summary))
@@ -264,12 +264,12 @@ def print_results(page: Path) -> int:
 
 
 def cohort_place(cfg: DictConfig, trust: Collection[str] = ()) -> RunCohort:
-    """Where the cohort of some settings lies."""
+    """Return where the cohort of some settings lies."""
     return RunCohort(**{name: cfg[name] for name in PLACES if cfg.get(name)}, trust=tuple(trust))
 
 
 def names_of(given: str | Sequence[str] | None) -> list[str]:
-    """One name or several, as a setting holds them."""
+    """List one name or several, as a setting holds them."""
     return [given] if isinstance(given, str) else list(given or ())
 
 
@@ -294,6 +294,6 @@ def main(cfg: DictConfig) -> None:
 
 
 def run() -> None:
-    """What ``evaluate.py`` and ``kicc-ml evaluate`` do with the arguments of the command line."""
+    """Do what ``evaluate.py`` and ``kicc-ml evaluate`` do with the arguments of the command line."""
     log_to_terminal()
     with_clear_errors(lambda: run_once(main))

@@ -22,7 +22,7 @@ MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})
 
 
 def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
-    """What a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
+    """Collect what a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
     settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
     settings["cohort"] = remove_places(settings["cohort"]) | make_key_setting(settings["cohort"])
     settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
@@ -31,13 +31,13 @@ def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
 
 
 def mark_of(settings: Mapping[str, Any], split: Split) -> Mark:
-    """Whose the checkpoints of a fold are: its cases, and what its weights depend on."""
+    """Make the mark of a fold's checkpoints: its cases, and what its weights depend on."""
     weighty = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
     return Mark(split.fold, digest_of(weighty), digest_of(asdict(split)))
 
 
 def with_digest_of_weights(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a fold, in which the digest of the weights that it starts from stands in place of their path."""
+    """Replace the path of the weights that a fold starts from by their digest, in its settings."""
     network = settings.get("network") or {}
     if not network.get("weights"):
         return settings
@@ -46,6 +46,6 @@ def with_digest_of_weights(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def packages_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run says of the packages of its parts from elsewhere, as a setting; none where it has no such parts."""
+    """Describe the packages of a run's parts from elsewhere, as a setting; none if it has no such parts."""
     packages = describe_packages(settings, CALLABLE)
     return {PACKAGES: packages} if packages else {}

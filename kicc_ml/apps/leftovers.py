@@ -16,7 +16,7 @@ KEPT = frozenset({TARGET, PARTIAL, "fold", "weights"})
 
 
 def drop_leftovers(cfg: DictConfig, configs: Path, shipped: frozenset[str]) -> DictConfig:
-    """A configuration without what the files of groups say to parts that the user has put others in place of.
+    """Drop from a configuration what the files of groups say to parts that the user has replaced.
 
     Args:
         cfg: the composed configuration.
@@ -45,6 +45,6 @@ def drop_leftovers(cfg: DictConfig, configs: Path, shipped: frozenset[str]) -> D
 
 @cache
 def _keys_of(folder: Path) -> frozenset[str]:
-    """Every setting in the files of a group."""
+    """List every setting in the files of a group."""
     files = [parse_yaml(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))]
     return frozenset(key for file in files for key in file or ())

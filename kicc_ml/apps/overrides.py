@@ -23,7 +23,7 @@ NOTHING = ("", "null")
 
 
 def as_typed(arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command line for Hydra: values that it would take for something else are quoted.
+    """Prepare the arguments of a command line for Hydra: values that it would take for something else are quoted.
 
     A path is taken letter by letter, ``${...}`` included; in quotes, in Hydra's own settings and in those that are no
     paths ``${...}`` refers to another setting. Lists in brackets stay lists and ``a,b`` a sweep, unless a file or
@@ -33,7 +33,7 @@ def as_typed(arguments: Sequence[str]) -> list[str]:
 
 
 def setting(key: str, value: str) -> str:
-    """``key=value`` for Hydra, where the value is this very text."""
+    """Write ``key=value`` for Hydra, where the value is this very text."""
     return f"{key}={quoted(escaped(value))}"
 
 
@@ -43,7 +43,7 @@ def escaped(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in Hydra's quotes, in which backslashes count only before a quote."""
+    """Write a text in Hydra's quotes, in which backslashes count only before a quote."""
     doubled = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text)
     return "'" + doubled.replace("'", r"\'") + "'"
 
@@ -75,7 +75,7 @@ def _path(key: str, value: str) -> str:
 
 
 def _elements(text: str) -> list[str]:
-    """What commas divide, those within quotes excepted."""
+    """Split a text at its commas, except at those within quotes."""
     return [one.strip() for one in re.findall(r"""\s*(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^,])+""", text)]
 
 

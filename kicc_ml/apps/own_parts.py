@@ -22,12 +22,12 @@ from kicc_ml.models.pretrained import FreezeLoaded, find_weights, load_into, rea
 
 
 def own_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
-    """Loggers of the user's own; one that is partial is told where the fold lies."""
+    """Build the loggers of the user's own; one that is partial is told where the fold lies."""
     return [one(save_dir=folder) if isinstance(one, partial) else one for one in build_each(cfg.logger)]
 
 
 def parts_of_task(cfg: DictConfig) -> dict[str, Any]:
-    """Loss, optimizer and schedule, as far as they are chosen; a task has its own."""
+    """Build loss, optimizer and schedule, as far as they are chosen; a task has its own."""
     parts = {name: build(cfg[name]) for name in ("optimizer", "schedule") if cfg[name] is not None}
     return parts if cfg.loss is None else parts | {"loss": build_own_loss(plain(cfg.loss))}
 
@@ -44,7 +44,7 @@ def start_from_weights(cfg: DictConfig, network: nn.Module) -> list[Callback]:
 
 
 def splits_of(cfg: DictConfig, cases: Sequence[Case]) -> list[Split]:
-    """The folds of the cases, or the one that is asked for; a split of the user's own may know nothing of that."""
+    """Make the folds of the cases, or the one that is asked for; a user's own split may not know of single folds."""
     if "fold" in inspect.signature(find_part(cfg.split[TARGET])).parameters:
         return build(cfg.split)(cases)
     splits = build({key: value for key, value in plain(cfg.split).items() if key != "fold"})(cases)
@@ -55,10 +55,10 @@ def splits_of(cfg: DictConfig, cases: Sequence[Case]) -> list[Split]:
 
 
 def with_flow(cases: Sequence[Case]) -> Cohort:
-    """The cases of a cohort; of one of the user's own that counts nothing, how many there are."""
+    """Return the cases of a cohort with its flow; for a user's own cohort without counts, how many cases there are."""
     return cases if isinstance(cases, Cohort) else Cohort(cases, Flow(len(cases), len(cases), unit="cases"))
 
 
 def own_packages(settings: Mapping[str, Any]) -> list[str]:
-    """The packages that the user names on the command line, and so trusts, and each of the parts by its name."""
+    """List the packages that the user names on the command line, and so trusts, and each of the parts by its name."""
     return [*describe_packages(settings, CALLABLE), *(set(targets_in(settings)) - CALLABLE)]

@@ -94,7 +94,7 @@ def _try_all(
 
 
 def _iterate_trials(study: "Study", wanted: Search, space: Space, seed: int) -> "Iterator[FrozenTrial]":
-    """The trials to run: those that were left behind, then new ones until as many as wanted are finished or failed."""
+    """Yield the trials to run: those left behind, then new ones until as many as wanted are finished or failed."""
     state = import_optuna().trial.TrialState
     for trial in study.get_trials(states=(state.RUNNING,)):
         if set(trial.params) == set(space.distributions):

@@ -59,7 +59,7 @@ def make_space(overrides: Sequence[str], params: Mapping[str, Any]) -> Space:
 
 
 def write_value(value: Any) -> str:
-    """A drawn value as a setting has it; words are kept as they were typed."""
+    """Write a drawn value as a setting has it; words are kept as they were typed."""
     return repr(value) if isinstance(value, float) else str(value)
 
 

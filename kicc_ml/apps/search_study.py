@@ -75,7 +75,7 @@ def import_optuna() -> Any:
 
 
 def make_sampler(search: Search, seed: int, number: int) -> "optuna.samplers.BaseSampler":
-    """The sampler of one trial, with a seed of its own: a resumed search chooses what an uninterrupted one would."""
+    """Make the sampler of one trial, with its own seed: a resumed search chooses what an uninterrupted one would."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if search.sampler is not None:
         return search.sampler(seed=own)
@@ -83,7 +83,7 @@ def make_sampler(search: Search, seed: int, number: int) -> "optuna.samplers.Bas
 
 
 def _storage(path: Path) -> Any:
-    """SQLite: what a killed process wrote is whole. The path is handed over as it is, whatever characters it has."""
+    """Open SQLite: what a killed process wrote is whole. The path is taken as it is, whatever characters it has."""
     from optuna.storages import RDBStorage
     from sqlalchemy.pool import NullPool
 

@@ -86,7 +86,7 @@ logger = logging.getLogger("train")
 
 
 def prepare(cfg: DictConfig) -> list[str]:
-    """Index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
+    """Make index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
     run_dir = Path(cfg.run_dir)
     everybody = cohort_of(cfg)
     # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
@@ -107,7 +107,7 @@ def prepare(cfg: DictConfig) -> list[str]:
 
 
 def train(cfg: DictConfig) -> None:
-    """One fold, which this process alone writes; of several processes that train it together the first holds it."""
+    """Train one fold, which this process alone writes; of several processes of one training the first holds it."""
     if not is_first_process(processes_of(cfg.trainer)):
         return train_fold(cfg, fold_folder(cfg.run_dir, cfg.split.fold))
     with hold_fold(Path(cfg.run_dir), cfg.split.fold) as folder:
@@ -119,7 +119,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def train_fold(cfg: DictConfig, folder: Path) -> None:
-    """Data, task, fit, weights, held-out predictions. The predictions, written last, mark the fold as finished."""
+    """Train a fold and write its weights and held-out predictions, which, written last, mark the fold as finished."""
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     (split,) = read_splits(folder / SPLIT)
     settings = settings_of(cfg, split.fold)
@@ -177,7 +177,7 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
 
 
 def report(parts: Sequence[DictConfig]) -> int:
-    """Scores, report and severity maps of each part and, of several, of all together. Returns the exit status."""
+    """Write scores, report and severity maps of each part and, of several, of all together. Returns the exit status."""
     trust = {package for cfg in parts for package in own_packages(plain(cfg))}
     cohorts = {Path(cfg.run_dir): replace(cohort_place(cfg.cohort, trust), as_trained=True) for cfg in parts}
     runs = list(cohorts)
@@ -185,7 +185,7 @@ def report(parts: Sequence[DictConfig]) -> int:
 
 
 def cohort_of(cfg: DictConfig) -> Cohort:
-    """The cases of the cohort that the user names."""
+    """Build the cohort that the user names."""
     cohort = build(cfg.cohort)
     if isinstance(cohort, RunCohort):
         raise UserError("cohort=of_run is for evaluate.py; name the cohort to train on, for example cohort=repository")
@@ -193,12 +193,12 @@ def cohort_of(cfg: DictConfig) -> Cohort:
 
 
 def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
-    """The cases of a fold with the extent of disease on CT among their features, where ``features_from`` is given."""
+    """Return the cases of a fold with the extent of disease on CT as features, if ``features_from`` is given."""
     return add_extent(cases, split, Path(cfg.features_from)) if cfg.features_from else cases
 
 
 def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:
-    """Settings in which no value is ``planned`` any more, and what was decided on which ground."""
+    """Replace each setting whose value is ``planned``; also returns what was decided on which ground."""
     settings = plain(cfg)
     if not planned_fields(settings):
         return cfg, {}
@@ -217,13 +217,13 @@ def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
 
 
 def make_undivided_split(cases: Sequence[Case]) -> Split:
-    """A split that is none, to find out which cases can be used before they are divided."""
+    """Make a split that is none, to find out which cases can be used before they are divided."""
     persons = {case.case_id: case.person for case in cases}
     return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)
 
 
 def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
-    """Where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one.
+    """Find where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one.
 
     Raises UserError, before anything of the fold is changed, for a file that is damaged or of another fold.
     """
@@ -239,12 +239,12 @@ def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
 
 
 def loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
-    """``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
+    """Build the loggers of a fold: ``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
     return [metrics_logger(folder, checkpoint), TensorBoardLogger(folder, name=TENSORBOARD, version="")]
 
 
 def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
-    """The best checkpoint, where somebody was held back to select on; what a resumption needs; a progress bar."""
+    """Build a fold's callbacks: the best checkpoint, if there are validation cases; resumption; a progress bar."""
     best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
     return [
         ModelCheckpoint(folder / CHECKPOINTS, filename="best", enable_version_counter=False, **best),
@@ -257,7 +257,7 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    """One fold, or for a sweeper of the user's own a whole cross-validation. Returns how well it did on validation."""
+    """Train one fold, or for a user's own sweeper a whole cross-validation. Returns how well it did on validation."""
     quieten_libraries()
     cfg = in_own_words(cfg)
     if cfg.split.fold is None:
@@ -267,6 +267,6 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def run() -> None:
-    """What ``train.py`` and ``kicc-ml train`` do with the arguments of the command line."""
+    """Do what ``train.py`` and ``kicc-ml train`` do with the arguments of the command line."""
     log_to_terminal()
     with_clear_errors(lambda: run_typed(Stages(main, prepare, report)))

@@ -255,7 +255,7 @@ def _find_own_target_error(error: Exception, path: Path, partial: Path) -> Targe
 
 
 def _error_of_more(partial: Path) -> OSError | None:
-    """The error of the system where the file that was written last can take no more; None where it can."""
+    """Return the error of the system if the file that was written last can take no more; None if it can."""
     files = [partial] if partial.is_file() else [file for file in partial.rglob("*") if file.is_file()]
     try:
         with max(files, key=lambda file: file.stat().st_mtime_ns).open("ab") as last:

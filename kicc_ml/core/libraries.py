@@ -64,7 +64,7 @@ def _is_in(name: str, modules: Collection[str]) -> bool:
 
 @cache
 def _list_needed() -> frozenset[str]:
-    """The distributions that this project needs, and those that they need in turn."""
+    """List the distributions that this project needs, and those that they need in turn."""
     try:
         waiting = [_normalize(one) for one in importlib.metadata.requires(OWN_NAME) or ()]
     except importlib.metadata.PackageNotFoundError as error:
@@ -85,6 +85,6 @@ def _list_requirements(distribution: str) -> list[str]:
 
 
 def _normalize(requirement: str) -> str:
-    """The name of a distribution, or of what a requirement names, in the one spelling of the packaging standard."""
+    """Write the name of a distribution, or of a requirement, in the one spelling of the packaging standard."""
     name = re.match(r"[\w.-]*", requirement)
     return re.sub(r"[-_.]+", "-", name[0] if name else "").lower()

@@ -43,7 +43,7 @@ class Package:
 
 
 def find_part(target: str) -> Any:
-    """The class or function that a ``_target_`` names.
+    """Find the class or function that a ``_target_`` names.
 
     Raises:
         UserError: it cannot be imported, or nothing that can be called has this name.
@@ -60,7 +60,7 @@ def find_part(target: str) -> Any:
 
 
 def _import_fault(target: str, error: BaseException) -> BaseException:
-    """What is wrong with the module of a target, where that is why its name was not found; else the error itself."""
+    """Find what is wrong with the module of a target, if its name was not found for that; else return the error."""
     module = target.rpartition(".")[0]
     try:
         importlib.import_module(module)
@@ -76,7 +76,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def targets_in(settings: Any) -> Iterator[str]:
-    """Every ``_target_`` in plain settings, the outermost first."""
+    """Yield every ``_target_`` in plain settings, the outermost first."""
     if isinstance(settings, Mapping):
         if TARGET in settings:
             yield str(settings[TARGET])
@@ -89,7 +89,7 @@ def targets_in(settings: Any) -> Iterator[str]:
 
 
 def _adapted(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What an adapter of MONAI takes from another package by its name there."""
+    """Yield what an adapter of MONAI takes from another package, by its name there."""
     adapter = ADAPTER.fullmatch(str(settings[TARGET]))
     if adapter and isinstance(settings.get("name"), str):
         yield f"{adapter[1].lower()}.transforms.{settings['name']}"
@@ -125,7 +125,7 @@ def _call(values: dict[str, Any], live: Mapping[str, Any]) -> Any:
 
 
 def package_of(target: str) -> str:
-    """The package that a ``_target_`` lies in."""
+    """Return the package that a ``_target_`` lies in."""
     return target.partition(".")[0]
 
 
@@ -184,7 +184,7 @@ def _refuse_home(target: str, trust: Collection[str]) -> None:
 
 
 def _library_parts(settings: Any, trust: Collection[str]) -> Iterator[Mapping[str, Any]]:
-    """The settings of each part of a library, but for those that the user trusts by their whole name."""
+    """Yield the settings of each part of a library, but for those that the user trusts by their whole name."""
     if isinstance(settings, Mapping):
         target = str(settings.get(TARGET, ""))
         if is_part_of_runs(target) and target not in trust:
@@ -197,14 +197,14 @@ def _library_parts(settings: Any, trust: Collection[str]) -> Iterator[Mapping[st
 
 
 def describe_packages(settings: Any, shipped: Collection[str]) -> dict[str, dict[str, str]]:
-    """What a run keeps of the packages that its parts from elsewhere lie in: version and digest by name."""
+    """Describe the packages that a run's parts from elsewhere lie in: version and digest by name."""
     names = {package_of(target) for target in targets_in(settings) if target not in shipped}
     return {name: _state(describe_package(name)) for name in sorted(names - {"kicc_ml"})}
 
 
 @cache
 def describe_package(name: str) -> Package:
-    """The package of this name as it is here. Raises NotTrusted where it cannot be imported."""
+    """Describe the package of this name as it is here. Raises NotTrusted where it cannot be imported."""
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:

@@ -90,7 +90,7 @@ def make_distinct_path_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _make_name_beside(taken: Collection[str], text: str) -> str:
-    """A name for ``text`` that is none of ``taken``: with a digest where needed, with another where that is taken."""
+    """Make a name for ``text`` that is none of ``taken``: with a digest if needed, with another if that is taken."""
     name = make_path_name(text)
     short = name.encode()[: MAX_BYTES // 2].decode(errors="ignore")
     digests = (_compute_digest(text + "\0" * turn) for turn in count())

@@ -88,7 +88,7 @@ def make_region_set(
     derived: Mapping[str, Sequence[str]] = MappingProxyType({}),
     lesion: str = "",
 ) -> RegionSet:
-    """A :class:`RegionSet` from lists and mappings, as a configuration holds them.
+    """Make a :class:`RegionSet` from lists and mappings, as a configuration holds them.
 
     Args:
         names: the regions, in the order of the network's channels.
@@ -113,7 +113,7 @@ def sort_regions(regions: Iterable[str]) -> list[str]:
 
 
 def find_named_region(name: str) -> str:
-    """The region that a foreign label names, whatever its case, lines and blanks; "" where it names none."""
+    """Find the region that a foreign label names, whatever its case, lines and blanks; "" if it names none."""
     plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
     return OTHER_NAMES.get(plain) or (found if (found := plain.replace(" ", "_")) in MASK_NAMES else "")
 
@@ -157,7 +157,7 @@ def merge_sides(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def without_overlap(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same voxels as masks that do not overlap, but for lesions in lungs, as far as parts are known.
+    """Return the same voxels as masks that do not overlap, but for lesions in lungs, as far as parts are known.
 
     The sides stand for the lung, ground glass (every other lesion) and consolidation for the lesion.
     """

@@ -153,7 +153,7 @@ class Case:
         object.__setattr__(self, "site", make_printable(self.site))
 
     def labels_of(self, region: str) -> Mapping[int, str]:
-        """What the values of the mask file of a region stand for; empty where it has two values."""
+        """Return what the values of the mask file of a region stand for; empty if it has two values."""
         return self.region_labels.get(region, self.mask_labels)
 
     def image(self, modality: Modality) -> Series | None:

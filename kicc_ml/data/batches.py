@@ -75,13 +75,13 @@ class TrainPatches(Dataset):
 
 
 def unpack_patch(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """A patch as transforms of the user's own take it: ``image`` and ``mask``, float32, ``cxyz``."""
+    """Return a patch as transforms of the user's own take it: ``image`` and ``mask``, float32, ``cxyz``."""
     channels = len(sample["mask_known_bc"])
     return {"image": sample["image_bcxyz"].float(), "mask": unpack(sample["region_bits_bxyz"][None], channels)[0]}
 
 
 def transformed_patch(sample: Mapping[str, Any], own: OwnTransforms) -> dict[str, Any]:
-    """A patch after the user's own transforms, packed as it lies in the store."""
+    """Apply the user's own transforms to a patch, and pack it as it lies in the store."""
     done = own(unpack_patch(sample), sample["sample_seed"], sample["case_id"])
     bits_xyz = torch.from_numpy(pack(done["mask"].numpy() > 0.5))
     return {**sample, "image_bcxyz": done["image"].half(), "region_bits_bxyz": bits_xyz}
@@ -151,7 +151,7 @@ IMAGES = {"ct": "ct_bcxyz", "cxr": "cxr_bcxy"}
 
 
 def transformed_images(sample: Mapping[str, Any], own: OwnTransforms) -> dict[str, Any]:
-    """The images of a patient who has them, after the user's own transforms (``ct`` ``cxyz``, ``cxr`` ``cxy``)."""
+    """Apply the user's own transforms to the images of a patient who has them (``ct`` ``cxyz``, ``cxr`` ``cxy``)."""
     there = images_of(sample)
     allow_missing_keys(own.compose, own.where, PATIENT_IMAGES)
     done = own(there, sample["sample_seed"], sample["case_id"]) if there else {}
@@ -159,7 +159,7 @@ def transformed_images(sample: Mapping[str, Any], own: OwnTransforms) -> dict[st
 
 
 def images_of(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """The images that a patient has, by name."""
+    """Return the images that a patient has, by name."""
     return {name: sample[key] for name, key in IMAGES.items() if bool(sample.get(f"{name}_known_b", False))}
 
 

@@ -70,7 +70,7 @@ class OwnTransforms:
         return Compose([seeded_here(one) for one in built])
 
     def __call__(self, data: Data, seed: int, case_id: str) -> Data:
-        """What the transforms make of a sample; plain tensors, whatever they carry on their way.
+        """Apply the transforms to a sample; returns plain tensors, whatever they carry on their way.
 
         Raises:
             TransformError: one fails, draws at random without being seeded, or leaves image and mask in two shapes.
@@ -92,7 +92,7 @@ class OwnTransforms:
         return done
 
     def only(self, number: int) -> "OwnTransforms":
-        """The transform of that number alone."""
+        """Return the transform of that number alone."""
         return self._alone[number]
 
     @property
@@ -118,7 +118,7 @@ class OwnTransforms:
         return self.compose.transforms
 
     def _who_draws(self, data: Data) -> str:
-        """The transform that changed what is drawn from everywhere."""
+        """Find the transform that changed what is drawn from everywhere."""
         for one in self._all():
             before = shared_states()
             data = one(dict(data))
@@ -162,7 +162,7 @@ NO_TRANSFORMS = Transforms()
 
 
 def transforms_of(settings: Mapping[str, Any] | None) -> Transforms:
-    """The transforms of plain settings, by ``volume``, ``sample`` and ``batch``; none where there are none."""
+    """Build the transforms of plain settings, by ``volume``, ``sample`` and ``batch``; none where there are none."""
     found = {where: parts for where, parts in (settings or {}).items() if parts}
     if unknown := set(found) - {"volume", "sample", "batch"}:
         raise UserError(f"transforms.{min(unknown)} is no place of a transform; there are volume, sample and batch")
@@ -179,7 +179,7 @@ def check_first_sample(dataset: Any, transforms: Transforms, taken: Callable[[Ma
 
 
 def transform_batch(batch: Data, own: OwnTransforms, keys: Mapping[str, str]) -> Data:
-    """A batch after the user's own transforms, on the device it lies on.
+    """Apply the user's own transforms to a batch, on the device it lies on.
 
     Args:
         batch: as a task takes it; each sample has its ``sample_seed``.
@@ -264,6 +264,6 @@ def _name(one: Callable[..., Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The error behind those that MONAI wraps it in, in one line."""
+    """Return the error behind those that MONAI wraps it in, in one line."""
     *_, first = iterate_causes(error)
     return f"{type(first).__name__}: {str(first).splitlines()[0] if str(first) else ''}"

@@ -46,7 +46,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def epoch_sampler(trainer: Any, length: int, batch_size: int) -> EpochSampler:
-    """The sampler of this process, which follows Lightning's count of batches; a checkpoint brings that back.
+    """Make the sampler of this process, which follows Lightning's count of batches; a checkpoint brings that back.
 
     Not its count of epochs: a checkpoint written at the end of one counts it twice when ``max_steps`` is set.
     """

@@ -10,7 +10,7 @@ from monai.transforms import Compose, Randomizable, RandomizableTrait
 
 
 def shared_states() -> tuple[Any, ...]:
-    """The states of the generators."""
+    """Return the states of the generators."""
     state = np.random.get_state(legacy=False)["state"]
     return random.getstate(), state["key"].tobytes(), state["pos"], torch.get_rng_state().numpy().tobytes()
 
@@ -41,7 +41,7 @@ class SeededHere(Randomizable):
 
 
 def seeded_here(transform: Any) -> Any:
-    """A transform that can be seeded: itself where it is so already, else within :class:`SeededHere`."""
+    """Return a transform that can be seeded: itself if it is so already, else within :class:`SeededHere`."""
     if isinstance(transform, Compose):
         transform.transforms = tuple(map(seeded_here, transform.transforms))
         return transform

@@ -63,16 +63,16 @@ class VolumeChain:
         )
 
     def read(self, series: Series) -> Volume:
-        """A scan on its own grid. Raises UserError if it was refused, or cannot be read."""
+        """Read a scan on its own grid. Raises UserError if it was refused, or cannot be read."""
         return _apply(self.steps(), {"image": series}, end=AFTER_SCAN)["image"]
 
     def __call__(self, volume: Volume, device: torch.device = CPU) -> Canonical:
-        """A scan as networks see it, without labels, on ``device``; all steps run on the CPU."""
+        """Prepare a scan as networks see it, without labels, on ``device``; all steps run on the CPU."""
         image = _prepared(_apply(self.steps(), {"image": volume}, start=AFTER_SCAN)).image
         return replace(image, image_cxyz=image.image_cxyz.to(device))
 
     def prepare_case(self, case: Case, regions: RegionSet = CHEST) -> Prepared:
-        """The image of a case and its masks, as they are stored.
+        """Prepare the image of a case and its masks, as they are stored.
 
         Raises:
             UserError: the scan was refused, or a file cannot be read.
@@ -102,17 +102,17 @@ Preparation = CanonicalCT | CanonicalCXR | VolumeChain
 
 
 def with_own_transforms(canonical: CanonicalCT | CanonicalCXR, own: OwnTransforms) -> Preparation:
-    """The canonical alone where the user has no transforms of volumes."""
+    """Return the canonical alone if the user has no transforms of volumes."""
     return VolumeChain(canonical, own) if own else canonical
 
 
 def chain_of(preparation: Preparation) -> VolumeChain:
-    """The steps of a canonical volume, without transforms of the user's own where it has none."""
+    """Return the steps of a canonical volume, without transforms of the user's own where it has none."""
     return preparation if isinstance(preparation, VolumeChain) else VolumeChain(preparation)
 
 
 def identity_of(preparation: Preparation) -> list[Any]:
-    """What decides what is stored, as plain values; of foreign transforms also version and digest of their package."""
+    """State what decides what is stored, as plain values; of foreign transforms also version and package digest."""
     chain = chain_of(preparation)
     canonical = [type(chain.canonical).__name__, asdict(chain.canonical)]
     parts = chain.own.parts
@@ -120,7 +120,7 @@ def identity_of(preparation: Preparation) -> list[Any]:
 
 
 def describe_preparation(preparation: Preparation) -> dict[str, Any]:
-    """The same for whoever looks at a stored volume."""
+    """Describe the same for whoever looks at a stored volume."""
     chain = chain_of(preparation)
     own = {"transforms": json.loads(chain.own.settings)} if chain.own else {}
     return {"name": type(chain.canonical).__name__, **asdict(chain.canonical)} | own

@@ -62,7 +62,7 @@ def find_sites_with_few_events(rows: BinaryOutcomes) -> np.ndarray:
 def compute_mean_effects(
     value_n: np.ndarray, site_n: np.ndarray, scale: Scale = "identity", few: Collection[str] = ()
 ) -> Effects:
-    """Mean of a figure per case at each hospital (Dice, squared error, a difference of two).
+    """Compute the mean of a figure per case at each hospital (Dice, squared error, a difference of two).
 
     Hospitals in ``few`` borrow their variance, as do those of few cases: of the squared error, most comes from the
     events, so that a hospital without one would seem to be known exactly.

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 @contextmanager
 def leave_shapes_only(network: nn.Module) -> Iterator[tuple[nn.Module, FakeTensorMode]]:
-    """A copy of a network with weights that have a shape and no values, and the mode in which it can be asked."""
+    """Return a copy of a network with weights of a shape and no values, and the mode in which it can be asked."""
     copy = deepcopy(network)
     loud = logging.getLogger("torch._subclasses.fake_tensor")  # it prints a traceback of whatever a network refuses
     was_disabled, loud.disabled = loud.disabled, True

@@ -13,7 +13,7 @@ from kicc_ml.models.task import Loss
 
 
 def build_own_loss(settings: Mapping[str, Any]) -> Loss:
-    """The loss that ``_target_`` names: a class is made of the other settings, a function is called as it is."""
+    """Build the loss that ``_target_`` names: a class is made of the other settings, a function is called as it is."""
     is_function = not isinstance(find_part(settings[TARGET]), type)
     return build_part({**settings, PARTIAL: True} if is_function else settings)
 

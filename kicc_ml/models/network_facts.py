@@ -31,7 +31,7 @@ MAX_REAL_VOXELS = 96**3
 
 @singledispatch
 def patch_multiples(network: nn.Module) -> tuple[int, int, int]:
-    """What a patch must be a multiple of along x, y and z.
+    """Find what a patch must be a multiple of along x, y and z.
 
     Raises:
         UserError: the network does not say, and takes no patch that it is shown.
@@ -60,7 +60,7 @@ def _(network: SegResNet) -> tuple[int, int, int]:
 
 
 def slices_of_patch(network: nn.Module) -> int | None:
-    """How many slices a network that goes slice by slice sees at once; None of one that goes through volumes."""
+    """Return how many slices a slice-by-slice network sees at once; None for one that goes through volumes."""
     return getattr(network, "slices_of_patch", None)
 
 
@@ -81,7 +81,7 @@ def _product(strides: Sequence[int | Sequence[int]]) -> tuple[int, int, int]:
 
 
 def _tried_multiples(network: nn.Module) -> tuple[int, int, int]:
-    """The least multiples that the network takes: alike along all axes first, then axis by axis."""
+    """Try the least multiples that the network takes: alike along all axes first, then axis by axis."""
     alike = next((step for step in TRIED_MULTIPLES if not _fault(network, (step, step, step))), None)
     if alike is None:
         said = _fault(network, (TRIED_MULTIPLES[-1],) * 3)

@@ -29,7 +29,7 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
 def build_network(
     settings: Mapping[str, Any], sizes: Mapping[str, int], trust: Collection[str] = (), packages: Any = None
 ) -> nn.Module:
-    """The network that ``_target_`` names, from its own settings and the sizes that only the data know.
+    """Build the network that ``_target_`` names, from its own settings and the sizes that only the data know.
 
     Args:
         settings: of the network, as a run folder holds them.
@@ -45,7 +45,7 @@ def build_network(
 
 
 def build_own_network(settings: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
-    """The same of settings that the user typed, which may name anything that can be imported."""
+    """Build a network from settings that the user typed, which may name anything that can be imported."""
     network = build_part({key: value for key, value in settings.items() if key != WEIGHTS}, sizes)
     if not isinstance(network, nn.Module):
         raise UserError(f"{settings['_target_']} is no network of torch (torch.nn.Module)")

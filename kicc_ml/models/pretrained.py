@@ -49,7 +49,7 @@ class LoadedWeights:
 
 
 def find_weights(place: Path) -> Path:
-    """The file of weights at a place: itself, or that of a run folder of one fold.
+    """Find the file of weights at a place: itself, or that of a run folder of one fold.
 
     Raises:
         UserError: there is none, or a run has several folds.
@@ -72,7 +72,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of safetensors, or of one that torch wrote, read without executing anything.
+    """Read the tensors of a file of safetensors, or of one that torch wrote, without executing anything.
 
     Raises:
         UserError: it is no such file, or holds more than tensors and plain values.

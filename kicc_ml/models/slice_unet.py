@@ -40,7 +40,7 @@ class SliceUNet(nn.Module):
 
     @staticmethod
     def planned_strides(strides: Sequence[Sequence[int]]) -> list[int]:
-        """One stride a level, for x and y."""
+        """Return one stride a level, for x and y."""
         return [level[0] for level in strides]
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:

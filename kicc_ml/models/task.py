@@ -66,7 +66,7 @@ class Task(pl.LightningModule):
         """Set what validation counts in."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer and what its learning rate follows."""
+        """Return the optimizer and what its learning rate follows."""
         return _scheduled(_optimizer(self), self)
 
     def check_loss(self, loss: Tensor, case_ids: Sequence[str]) -> None:

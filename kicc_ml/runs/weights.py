@@ -75,7 +75,7 @@ def load_network(
     trust: Collection[str] = (),
     packages: Any = None,
 ) -> nn.Module:
-    """The network of ``settings`` with the weights of the file, in evaluation mode.
+    """Load the network of ``settings`` with the weights of the file, in evaluation mode.
 
     Nothing larger than the file is allocated, unless a trusted package does.
 

@@ -11,7 +11,7 @@ from kicc_ml.dicom.series.reasons import REASONS
 
 
 def render(frame: pd.DataFrame) -> str:
-    """The page of an index (:func:`kicc_ml.dicom.index.table.make_index_table`) as text: style and filter inside."""
+    """Render the page of an index (:func:`~kicc_ml.dicom.index.table.make_index_table`), style and filter inside."""
     filters: dict[str, Callable[..., str]] = {
         "words": REASONS.__getitem__,
         "spacing": format_spacing,

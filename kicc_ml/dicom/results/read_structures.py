@@ -28,7 +28,7 @@ MAX_OFF_SLICE = 0.25
 
 @suppress_warnings()
 def read_structure_header(image: Dataset, path: Path) -> SegmentationHeader:
-    """What the header of a structure set says: its structures by number, and what they were drawn on."""
+    """Read the header of a structure set: its structures by number, and what they were drawn on."""
     names = {int(one.ROINumber): str(one.get("ROIName", "")) for one in image.get("StructureSetROISequence", [])}
     region_of = {number: region for number, name in names.items() if (region := find_named_region(name))}
     frames = image.get("ReferencedFrameOfReferenceSequence") or [Dataset()]
@@ -51,7 +51,7 @@ def _list_series(frame_of_reference: Dataset) -> Iterator[str]:
 def fill_structures(
     image: Dataset, header: SegmentationHeader, series: Series, volume: Volume
 ) -> dict[str, np.ndarray]:
-    """The regions of a structure set as bool ``[x, y, z]`` on the grid of ``volume``, which was read from ``series``.
+    """Fill the regions of a structure set as bool ``[x, y, z]`` on the grid of ``volume``, read from ``series``.
 
     Where outlines of one structure overlap on a slice, the inner one cuts a hole (and one within it fills it again),
     as planning systems draw them. Structures of one region are joined.

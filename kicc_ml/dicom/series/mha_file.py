@@ -34,7 +34,7 @@ def read_mha_header(path: Path) -> dict[str, str]:
 
 
 def mha_series(path: Path, *, site: str, patient: str) -> Series:
-    """A CT in HU as a series whose ids are its own name; header only. Refused where the header is none of a volume."""
+    """Describe a CT in HU as a series whose ids are its own name; header only. Refused if that is of no volume."""
     header = read_mha_header(path)
     try:
         columns, rows, slices = (int(size) for size in header["DimSize"].split())
