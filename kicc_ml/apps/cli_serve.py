@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Runs = Annotated[
     list[Path], typer.Option("--run", help="run folder of a segmentation run; one for CT, one for radiographs")
 ]
-Config = Annotated[Path, typer.Option(help="site.yaml: ports, senders, PACS, retention; docs/hospital-node.md")]
+Config = Annotated[Path, typer.Option(help="site.yaml with ports, senders, PACS, retention (docs/hospital-node.md)")]
 
 #: Libraries of the extra ``serve``.
 LIBRARIES = ("pynetdicom",)
@@ -35,7 +35,7 @@ def serve(
     score_run: ScoreRun = None,
     trust: Trust = None,
 ) -> None:
-    """A DICOM node: each study that is sent to it is predicted, and its results are delivered to the PACS.
+    """Run a DICOM node: it predicts each study that is sent to it, and delivers the results to the PACS.
 
     It runs until it is ended (SIGTERM or Ctrl-C), and goes on where it was, also after a kill. Its folder holds names,
     numbers and images of patients: nobody but the user can enter it.
@@ -66,7 +66,7 @@ def serve(
 
 
 def _make_page(node: "Node") -> Callable[[], None] | None:
-    """What serves the worklist page; None where the settings name no port for it, or there is none."""
+    """Make the call that serves the worklist page; None if the settings name no port for it, or there is none."""
     if not node.settings.web.port or find_spec("kicc_ml.service.web") is None:
         return None
     from kicc_ml.service.page_server import make_page_server

@@ -50,7 +50,7 @@ def read_site_file(path: Path) -> SiteSettings:
 
 
 def _make_schema() -> DictConfig:
-    """The keys with their types; OmegaConf lets nobody fill a frozen dataclass in unless it is told to."""
+    """Make the keys with their types; OmegaConf lets nobody fill a frozen dataclass in unless it is told to."""
     schema: DictConfig = OmegaConf.structured(SiteSettings)
     OmegaConf.set_readonly(schema, False)
     for name in schema:
@@ -60,7 +60,7 @@ def _make_schema() -> DictConfig:
 
 
 def _resolve_paths(settings: Any, folder: Path) -> Any:
-    """The same settings with every path absolute."""
+    """Return the same settings with every path absolute."""
     values = {one.name: getattr(settings, one.name) for one in fields(settings)}
     changed = {
         name: _resolve_paths(value, folder) if is_dataclass(value) else folder / value.expanduser()
