@@ -10,6 +10,11 @@ import uvicorn
 from kicc_ml.core.errors import UserError
 from kicc_ml.service.settings import WebSettings
 
+#: Connections at once; further ones are told that the page is busy.
+MAX_CONNECTIONS = 200
+MAX_HEADER_BYTES = 2**14
+IDLE_S, END_S = 10, 5
+
 
 def make_page_server(app: Any, settings: WebSettings, stop: Event) -> Callable[[], None]:
     """Open the port of the worklist page.
@@ -27,13 +32,25 @@ def make_page_server(app: Any, settings: WebSettings, stop: Event) -> Callable[[
     """
     place = f"{settings.host}:{settings.port}"
     try:
-        listener = socket.create_server((settings.host, settings.port))
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         raise UserError(f"web.port: {place} cannot be used ({error.strerror or error}); name another one") from error
-    config = uvicorn.Config(
-        app, root_path=settings.proxy_path, log_config=None, access_log=False, server_header=False, lifespan="off"
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            root_path=settings.proxy_path,
+            log_config=None,
+            access_log=False,  # addresses hold what was searched for
+            server_header=False,
+            lifespan="off",
+            http="h11",
+            limit_concurrency=MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=END_S,
+        )
     )
-    server = uvicorn.Server(config)
 
     def end() -> None:
         stop.wait()
