@@ -1,19 +1,21 @@
 """``kicc-ml serve``: a node of a hospital, which predicts the studies that are sent to it."""
 
-import signal
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
-from kicc_ml.apps.cli_runs import OutcomeRun, ScoreRun, Table, Trust
+from kicc_ml.apps.cli_runs import OutcomeRun
+from kicc_ml.apps.cli_runs import ScoreRun
+from kicc_ml.apps.cli_runs import Table
+from kicc_ml.apps.cli_runs import Trust
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.shown import say
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+from typing import TYPE_CHECKING
+import signal
+import typer
 
 if TYPE_CHECKING:
     from kicc_ml.service.node import Node
@@ -23,8 +25,9 @@ Runs = Annotated[
 ]
 Config = Annotated[Path, typer.Option(help="site.yaml with ports, senders, PACS, retention (docs/hospital-node.md)")]
 
-#: Libraries of the extra ``serve``.
+#: Libraries of the extra ``serve``, and those of its page.
 LIBRARIES = ("pynetdicom",)
+PAGE, PAGE_LIBRARIES = "kicc_ml.service.web", ("starlette", "uvicorn", "argon2")
 
 
 def serve(
@@ -40,7 +43,8 @@ def serve(
     It runs until it is ended (SIGTERM or Ctrl-C), and goes on where it was, also after a kill. Its folder holds names,
     numbers and images of patients: nobody but the user can enter it.
     """
-    if missing := [name for name in LIBRARIES if find_spec(name) is None]:
+    needed = LIBRARIES + (PAGE_LIBRARIES if find_spec(PAGE) else ())
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise UserError(f"kicc-ml serve needs {', '.join(missing)}; install it with: pip install 'kicc_ml[serve]'")
     from kicc_ml.apps.site_file import read_site_file
     from kicc_ml.service.node import open_node
@@ -67,9 +71,9 @@ def serve(
 
 def _make_page(node: "Node") -> Callable[[], None] | None:
     """Make the call that serves the worklist page; None if the settings name no port for it, or there is none."""
-    if not node.settings.web.port or find_spec("kicc_ml.service.web") is None:
+    if not node.settings.web.port or find_spec(PAGE) is None:
         return None
     from kicc_ml.service.page_server import make_page_server
 
-    app = import_module("kicc_ml.service.web.app").make_app(node.settings, node.queue, node.folders)
+    app = import_module(f"{PAGE}.app").make_app(node.settings, node.queue, node.folders)
     return make_page_server(app, node.settings.web, node.stop)
