@@ -1,21 +1,19 @@
 """``kicc-ml serve``: a node of a hospital, which predicts the studies that are sent to it."""
 
+import signal
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from kicc_ml.apps.cli_runs import OutcomeRun
-from kicc_ml.apps.cli_runs import ScoreRun
-from kicc_ml.apps.cli_runs import Table
-from kicc_ml.apps.cli_runs import Trust
-from kicc_ml.core.errors import UserError
-from kicc_ml.core.shown import say
 from pathlib import Path
 from threading import Event
-from typing import Annotated
-from typing import TYPE_CHECKING
-import signal
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from kicc_ml.apps.cli_runs import OutcomeRun, ScoreRun, Table, Trust
+from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import say
 
 if TYPE_CHECKING:
     from kicc_ml.service.node import Node
