@@ -87,7 +87,7 @@ def test_every_command_of_kicc_ml_that_is_named_is_one():
     commands = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
     commands |= {group.name for group in app.registered_groups}
     for document in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
-        for word in re.findall(r"(?:^|`)kicc-ml ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE):
+        for word in re.findall(r"(?:^|`)kicc-ml ([a-z][a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE):
             assert word in commands, f"{document.name}: kicc-ml {word}"
 
 

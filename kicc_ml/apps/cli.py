@@ -18,7 +18,8 @@ from kicc_ml import __version__
 from kicc_ml.apps import cli_datasets
 from kicc_ml.apps.cli_runs import bundle, compare, export, finish, predict, view
 from kicc_ml.apps.cli_serve import serve
-from kicc_ml.apps.configuration import build, configuration, log_to_terminal, with_clear_errors
+from kicc_ml.apps.configuration import build, compose_configuration, log_to_terminal, run_with_clear_errors
+from kicc_ml.apps.first_screen import FIRST_SCREEN
 from kicc_ml.cohort.doctor.report import examine, in_one_line
 from kicc_ml.cohort.doctor.report import table as findings_table
 from kicc_ml.cohort.export_table import export_masks, export_tables, read_tables
@@ -45,7 +46,7 @@ Modality = Literal["CT", "CXR"]
 
 TRUE_PATHS = "show the true paths of files: they may identify patients; use inside the hospital only"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
 
@@ -64,11 +65,14 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and end")
     ] = False,
 ) -> None:
     """Deep learning for COVID-19 pneumonia over a multi-hospital DICOM repository."""
+    if context.invoked_subcommand is None:
+        print(FIRST_SCREEN)
 
 
 @app.command()
@@ -226,7 +230,7 @@ def cases(
     ] = False,
 ) -> None:
     """Print the case ids of a cohort, one on each line. Use these names for predictions made elsewhere."""
-    found = build(configuration("train", overrides).cohort)
+    found = build(compose_configuration("train", overrides).cohort)
     if not files:
         say("\n".join(case.case_id for case in found))
         return
@@ -238,6 +242,15 @@ def cases(
 
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Train and judge both tasks on a synthetic repository of four hospitals: kicc-ml train experiment=demo."""
+    from kicc_ml.apps.train import run
+
+    sys.argv = ["kicc-ml demo", "experiment=demo", *context.args]
+    run()
 
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
@@ -267,4 +280,4 @@ join_lines_of_paragraphs(app, cli_datasets.app)
 def main() -> None:
     """Run the command line: what the user can mend is one message and exit status 2."""
     log_to_terminal("%(levelname)s: %(message)s")
-    with_clear_errors(app)
+    run_with_clear_errors(app)
