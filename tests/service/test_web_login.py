@@ -16,7 +16,7 @@ from kicc_ml.service.web.users import User, make_entry, read_users
 from tests.support.web_node import PASSWORD, TOKEN, WebNode, find_form_token, make_web_node
 
 #: Only these are for everybody.
-OPEN = {"/login", "/worklist.js", "/health"}
+OPEN = {"/login", "/worklist.js", "/result.js", "/health"}
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """A worklist page over studies that a test puts into the queue, and clients that are logged in."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
+from types import MappingProxyType
 
 import yaml
 from argon2 import PasswordHasher
@@ -99,10 +100,15 @@ def find_form_token(html: str) -> str:
 
 
 def make_result(
-    case_id: str, score: float | None = None, modality: str = "CT", prior: str = "", **severity
+    case_id: str,
+    score: float | None = None,
+    modality: str = "CT",
+    prior: str = "",
+    objects: Mapping[str, str] = MappingProxyType({}),
+    **severity,
 ) -> CaseResult:
     """A result with this severity score, or with none."""
-    return CaseResult(case_id, case_id, modality, {"severity_score": score, **severity}, (), prior)
+    return CaseResult(case_id, case_id, modality, {"severity_score": score, **severity}, (), prior, objects)
 
 
 @contextmanager

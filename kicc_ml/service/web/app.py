@@ -19,11 +19,14 @@ from kicc_ml.service.web.audit import AuditLog
 from kicc_ml.service.web.guard import HEADERS, NOTHING_ALLOWED, Guard
 from kicc_ml.service.web.listing import ListPage
 from kicc_ml.service.web.login import LoginPage
+from kicc_ml.service.web.monitor import Monitor
 from kicc_ml.service.web.pages import ROOM, Pages
 from kicc_ml.service.web.rows import Worklist
 from kicc_ml.service.web.sessions import Sessions
+from kicc_ml.service.web.study import StudyPages
 from kicc_ml.service.web.users import Role, read_users
 
+SCRIPTS = ("worklist.js", "result.js")
 AUDIT_LOG = "audit.jsonl"
 PEOPLE: tuple[Role, ...] = ("viewer", "operator")
 ALL_ROLES: tuple[Role, ...] = (*PEOPLE, "program")
@@ -49,7 +52,12 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
     audit = AuditLog(folders.root / AUDIT_LOG)
     users = read_users(web.users, web.token)
     access = Access(users, Sessions(), audit, pages, cookie_path, not _is_local(web))
-    routes = _make_routes(access, Worklist(queue, settings.identified))
+    worklist = Worklist(queue, settings.identified)
+    monitor = Monitor(queue, folders, int(settings.retention.min_free_gib * 2**30))
+    routes = [
+        *_make_routes(access, ListPage(access, worklist), monitor),
+        *_make_study_routes(access, StudyPages(access, worklist, folders)),
+    ]
 
     async def say_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 503
@@ -63,14 +71,28 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
     )
 
 
-def _make_routes(access: Access, worklist: Worklist) -> list[BaseRoute]:
-    login, listing = LoginPage(access), ListPage(access, worklist)
+def _make_routes(access: Access, listing: ListPage, monitor: Monitor) -> list[BaseRoute]:
+    login = LoginPage(access)
     return [
         Route("/login", login.answer, methods=["GET", "POST"]),
         Route("/logout", access.allow(login.log_out, *PEOPLE), methods=["POST"]),
-        Route("/worklist.js", send_script),
+        *(Route(f"/{name}", send_script) for name in SCRIPTS),
+        Route("/health", monitor.send_health),
+        Route("/metrics", access.allow(monitor.send_metrics, *ALL_ROLES)),
         Route("/", access.allow(listing.show, *PEOPLE)),
         Route("/studies.json", access.allow(listing.send_rows, *ALL_ROLES)),
+    ]
+
+
+def _make_study_routes(access: Access, studies: StudyPages) -> list[BaseRoute]:
+    of_study = "/studies/{study:int}"
+    return [
+        Route(of_study, access.allow(studies.show, *PEOPLE)),
+        Route(f"{of_study}/fhir", access.allow(studies.send_observations, *ALL_ROLES)),
+        Route(f"{of_study}/{{number:int}}/page.html", access.allow(studies.send_page, *PEOPLE)),
+        Route(f"{of_study}/{{case_id}}/page.html", access.allow(studies.follow_case, *PEOPLE)),
+        Route(f"{of_study}/retry", access.allow(studies.retry, "operator"), methods=["POST"]),
+        Route(f"{of_study}/delete", access.allow(studies.delete, "operator"), methods=["POST"]),
     ]
 
 
@@ -86,8 +108,8 @@ def _mount_below(path: str, routes: list[BaseRoute]) -> list[BaseRoute]:
 
 
 async def send_script(request: Request) -> Response:
-    """Send the script of the list."""
-    script = files(ROOM).joinpath("worklist.js").read_text(encoding="utf-8")
+    """Send a script of the page, which its route names."""
+    script = files(ROOM).joinpath(request.url.path.rpartition("/")[2]).read_text(encoding="utf-8")
     return Response(script, media_type="text/javascript; charset=utf-8")
 
 

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -41,7 +42,7 @@ class Pages:
         chosen = request.query_params.get("language", "")
         language = self.find_language(request)
         words = {name: both[LANGUAGES.index(language)] for name, both in WORDS.items()}
-        html = read_template(ROOM, name, functions={"word": words.__getitem__}).render(
+        html = read_template(ROOM, name, {"when": format_time}, {"word": words.__getitem__}).render(
             up=find_way_up(request), language=language, version=version("kicc_ml"), **values
         )
         html = html.replace('<html lang="en">', f'<html lang="{language}">', 1)
@@ -65,6 +66,11 @@ class Pages:
         """Return the words that a script of the page shows, in the language of who asks."""
         index = LANGUAGES.index(self.find_language(request))
         return {key: WORDS[name][index] for key, name in names.items()}
+
+
+def format_time(seconds: float) -> str:
+    """Format a time in the time zone of the node."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def find_way_up(request: Request) -> str:

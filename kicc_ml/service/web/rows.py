@@ -42,6 +42,11 @@ class Worklist:
                 self._read = time.monotonic(), sort_worst_first(read_studies(self.queue))
             return self._read[1]
 
+    def forget(self) -> None:
+        """Read the studies anew the next time, since one of them was changed."""
+        with self._lock:
+            self._read = (0.0, [])
+
     def search(self, text: str, state: str) -> dict[str, Any]:
         """Find rows.
 
@@ -72,7 +77,7 @@ class Worklist:
         Returns:
             values for JSON.
         """
-        results = [_make_result(number, result, places) for number, result in enumerate(entry.results, 1)]
+        results = [_make_result(number, result, places) for number, result in enumerate(list_results(entry), 1)]
         return {
             **{"study": entry.study, "state": entry.state, "reason": entry.reason},
             "identity": dict(entry.identity) if self.identified else {},
@@ -111,12 +116,17 @@ def find_score(result: CaseResult) -> tuple[float | None, int]:
     return extent, MOST_SCORE if extent is None and result.modality == "CT" else MOST_EXTENT
 
 
+def list_results(entry: StudyEntry) -> list[CaseResult]:
+    """List the results of a study in the order by which their pages are numbered."""
+    return sorted(entry.results, key=lambda result: result.case_id)
+
+
 def map_places(entries: Sequence[StudyEntry]) -> dict[str, Place]:
     """Map the case id of each result to where its page is."""
     return {
         result.case_id: Place(entry.study, number, result)
         for entry in entries
-        for number, result in enumerate(entry.results, 1)
+        for number, result in enumerate(list_results(entry), 1)
     }
 
 

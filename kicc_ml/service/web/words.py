@@ -69,4 +69,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "flag_domain_outside": ("outside the validated range", "검증 범위 밖"),
     "flag_uncertainty_unusual": ("unusually uncertain", "불확실성 높음"),
     "undelivered": ("not yet in PACS", "PACS 미전송"),
+    "open_result": ("Open the result", "결과 보기"),
+    "ended": ("Ended", "종료"),
+    "instances": ("Images", "영상 수"),
+    "pixels_removed": ("removed when their time was over", "보관 기간이 지나 삭제됨"),
+    "in_pacs": ("In the PACS", "PACS 전송"),
+    "retry": ("Predict again", "다시 분석"),
+    "sure": (
+        "Delete images and results of this study from this node; what is in the PACS stays there",
+        "이 노드에서 이 검사의 영상과 결과를 삭제함. PACS에 있는 것은 유지됨",
+    ),
+    "delete": ("Delete", "삭제"),
 }
