@@ -17,7 +17,7 @@ from kicc_ml.service.database import Database
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.page_server import make_page_server
 from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQueue
-from kicc_ml.service.settings import DicomSettings, SiteSettings, WebSettings
+from kicc_ml.service.settings import DicomSettings, RetentionSettings, SiteSettings, WebSettings
 from kicc_ml.service.web.app import make_app
 from tests.support.loopback_pacs import find_free_port
 
@@ -72,7 +72,9 @@ class WebNode:
         return client
 
 
-def make_web_node(folder: Path, *, identified: bool = True, **web) -> WebNode:
+def make_web_node(
+    folder: Path, *, identified: bool = True, min_free_gib: float = 20.0, object_mib: int = 1024, **web
+) -> WebNode:
     """Make a node with a viewer, an operator and a token."""
     users, token = folder / "users.yaml", folder / "token"
     roles = {"vera": "viewer", "otto": "operator"}
@@ -85,7 +87,8 @@ def make_web_node(folder: Path, *, identified: bool = True, **web) -> WebNode:
     settings = SiteSettings(
         folders.root,
         identified=identified,
-        dicom=DicomSettings(senders=["PACS"]),
+        dicom=DicomSettings(senders=["PACS"], object_mib=object_mib),
+        retention=RetentionSettings(min_free_gib=min_free_gib),
         web=WebSettings(**{"users": users, "token": token} | web),
     )
     queue = StudyQueue(Database(folders.root / "node.sqlite"))

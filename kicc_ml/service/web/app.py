@@ -2,6 +2,7 @@
 
 import ipaddress
 from importlib.resources import files
+from threading import Event
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 
 from kicc_ml.core.errors import TargetError
 from kicc_ml.service.intake import Folders
+from kicc_ml.service.node import Node
 from kicc_ml.service.queue import StudyQueue
 from kicc_ml.service.settings import SiteSettings, WebSettings
 from kicc_ml.service.web.access import Access
@@ -23,6 +25,7 @@ from kicc_ml.service.web.monitor import Monitor
 from kicc_ml.service.web.pages import ROOM, Pages
 from kicc_ml.service.web.rows import Worklist
 from kicc_ml.service.web.sessions import Sessions
+from kicc_ml.service.web.stow import ADDRESS, StowIntake, is_stow
 from kicc_ml.service.web.study import StudyPages
 from kicc_ml.service.web.users import Role, read_users
 
@@ -56,6 +59,7 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
     monitor = Monitor(queue, folders, int(settings.retention.min_free_gib * 2**30))
     routes = [
         *_make_routes(access, ListPage(access, worklist), monitor),
+        Route(ADDRESS, _make_stow(access, settings, queue, folders).answer, methods=["POST"]),
         *_make_study_routes(access, StudyPages(access, worklist, folders)),
     ]
 
@@ -66,7 +70,7 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
 
     return Starlette(
         routes=[*routes, *_mount_below(cookie_path, routes)],
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(Guard, is_unbounded=is_stow)],
         exception_handlers={HTTPException: say_error, TargetError: say_error, Exception: _say_fault},
     )
 
@@ -94,6 +98,12 @@ def _make_study_routes(access: Access, studies: StudyPages) -> list[BaseRoute]:
         Route(f"{of_study}/retry", access.allow(studies.retry, "operator"), methods=["POST"]),
         Route(f"{of_study}/delete", access.allow(studies.delete, "operator"), methods=["POST"]),
     ]
+
+
+def _make_stow(access: Access, settings: SiteSettings, queue: StudyQueue, folders: Folders) -> StowIntake:
+    """Programs may send what a sender may send by C-STORE, within the same limits."""
+    intake, dicom = Node(settings, folders, queue, Event()).intake, settings.dicom
+    return StowIntake(access, intake, dicom.object_mib * 2**20, dicom.association_idle_s, dicom.associations)
 
 
 def _mount_below(path: str, routes: list[BaseRoute]) -> list[BaseRoute]:

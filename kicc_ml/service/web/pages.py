@@ -42,7 +42,7 @@ class Pages:
         chosen = request.query_params.get("language", "")
         language = self.find_language(request)
         words = {name: both[LANGUAGES.index(language)] for name, both in WORDS.items()}
-        html = read_template(ROOM, name, {"when": format_time}, {"word": words.__getitem__}).render(
+        html = read_template(ROOM, name, {"when": format_time, "day": format_day}, {"word": words.__getitem__}).render(
             up=find_way_up(request), language=language, version=version("kicc_ml"), **values
         )
         html = html.replace('<html lang="en">', f'<html lang="{language}">', 1)
@@ -71,6 +71,11 @@ class Pages:
 def format_time(seconds: float) -> str:
     """Format a time in the time zone of the node."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def format_day(text: str) -> str:
+    """Format a date of DICOM; other text stays as it is."""
+    return re.sub(r"(\d{4})(\d{2})(\d{2})", r"\1-\2-\3", text) if re.fullmatch(r"\d{8}", text) else text
 
 
 def find_way_up(request: Request) -> str:
