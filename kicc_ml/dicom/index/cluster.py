@@ -21,7 +21,7 @@ def use_cluster(scheduler: str) -> Iterator[None]:
         scheduler: address of the scheduler; "" changes nothing.
 
     Raises:
-        UserError: Dask is not installed, or the scheduler does not answer.
+        UserError: Dask is not installed, the scheduler does not answer, or it has no worker.
     """
     if not scheduler:
         yield
@@ -34,5 +34,12 @@ def use_cluster(scheduler: str) -> Iterator[None]:
         client = Client(scheduler, timeout=MAX_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise UserError(f"--dask {scheduler}: no scheduler answers there ({error}); give tcp://HOST:PORT") from error
-    with client, joblib.parallel_config(backend="dask"):
-        yield
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=MAX_CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise UserError(
+                f"--dask {scheduler}: the scheduler has no worker; start one on each machine: dask worker {scheduler}"
+            ) from error
+        with joblib.parallel_config(backend="dask"):
+            yield
