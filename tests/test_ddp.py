@@ -74,7 +74,12 @@ def test_in_a_slurm_job_two_processes_train_one_fold_whichever_started_them(repo
     settings = [*SETTINGS, *where, *TWO_PROCESSES]
     script.prepare(configuration("train", settings))
     job = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0"}
-    job |= {"SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "MASTER_ADDR": "127.0.0.1"}
+    job |= {
+        "SLURM_NTASKS": str(tasks),
+        "SLURM_STEP_NUM_TASKS": str(tasks),
+        "SLURM_NTASKS_PER_NODE": str(tasks),
+        "MASTER_ADDR": "127.0.0.1",
+    }
     started = [
         subprocess.Popen(
             [sys.executable, "-c", TASK, *settings],

@@ -39,6 +39,7 @@ from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds
 from kicc_ml.runs.validation import validation_score
+from kicc_ml.training.processes import count_tasks
 
 SWEEPER, HYDRAS_OWN = "hydra/sweeper", "basic"
 
@@ -63,6 +64,11 @@ def run_typed(stages: Stages) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":  # started by Lightning, with the arguments that Hydra was given
         sys.argv[1:] = as_typed(sys.argv[1:])
         return stages.job()
+    if (tasks := count_tasks()) > 1:
+        raise UserError(
+            f"Slurm started {Path(sys.argv[0]).name} {tasks} times; start it once (srun --ntasks=1): it prepares "
+            "and reports for all folds, and hydra/launcher=slurm gives each fold the tasks that it needs"
+        )
     line = read_command_line(sys.argv[1:])
     if line.shown:
         with arguments_for_hydra([*line.shown, *line.overrides]):

@@ -8,9 +8,18 @@ import torch
 from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.shown import format_count
 
-#: Slurm sets these for each task of a job step: the number of tasks, and the index of this task.
-TASKS, TASK = "SLURM_NTASKS", "SLURM_PROCID"
+#: srun sets these for each task that it starts: the number of tasks, and the index of this task.
+TASKS, TASK = "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"
+
+
+def count_tasks() -> int:
+    """Count the processes that Slurm has started beside this one, it included.
+
+    What a job has asked for (``SLURM_NTASKS``) does not tell: without ``srun``, one process is started for all tasks.
+    """
+    return int(os.environ.get(TASKS, "1"))
 
 
 def environment_for(processes: int) -> ClusterEnvironment:
@@ -19,14 +28,27 @@ def environment_for(processes: int) -> ClusterEnvironment:
     Inside a Slurm job, Lightning would always choose its Slurm environment. That one writes checkpoints into the
     working directory on a signal, and resumes any that it finds there. Here it is chosen only if Slurm has started one
     task for each process of the training (``hydra.launcher.tasks_per_node=2`` with ``trainer.devices=2``), and without
-    requeueing: the user restarts a stopped training. Otherwise Lightning starts the processes itself.
+    requeueing, which is Slurm's affair. Where there is one task, Lightning starts the processes itself.
+
+    Raises:
+        UserError: Slurm started another number of tasks, or in a way that Lightning does not serve.
     """
-    if processes > 1 and os.environ.get(TASKS) == str(processes):
+    tasks = count_tasks()
+    _refuse_other_tasks(tasks, processes)
+    if processes > 1 and tasks == processes:
         try:
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:  # Slurm refuses some ways of starting tasks, and names the right one
             raise UserError(str(error)) from error
     return LightningEnvironment()
+
+
+def _refuse_other_tasks(tasks: int, processes: int) -> None:
+    if tasks in (1, processes):
+        return
+    remedy = "one task" if processes == 1 else f"one task, or one for each process with --ntasks-per-node={processes}"
+    count = format_count(processes, "process", "processes")
+    raise UserError(f"Slurm started {tasks} tasks for a training with {count}; start {remedy}")
 
 
 def strategy_in(environment: ClusterEnvironment, trainer: Mapping[str, Any]) -> dict[str, str]:

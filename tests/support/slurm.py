@@ -50,7 +50,9 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 def slurm(monkeypatch: pytest.MonkeyPatch, tasks: int, task: int = 0, per_node: bool = True) -> None:
     """The environment that Slurm gives to task ``task`` of ``tasks``."""
-    for name, value in (JOB | {"SLURM_NTASKS": str(tasks), "SLURM_PROCID": str(task)}).items():
+    for name, value in (
+        JOB | {"SLURM_NTASKS": str(tasks), "SLURM_PROCID": str(task), "SLURM_STEP_NUM_TASKS": str(tasks)}
+    ).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
     if per_node:
@@ -70,10 +72,17 @@ class Slurm:
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
 
-    def submit(self, folder: Path, log: Path, *command: object, options: tuple[str, ...] = ()) -> str:
-        """Start a command as the only task of a job in ``folder``, and return the job's id."""
+    def submit(
+        self,
+        folder: Path,
+        log: Path,
+        *command: object,
+        options: tuple[str, ...] = (),
+        launch: tuple[str, ...] = ("srun", "-u"),
+    ) -> str:
+        """Start a command as a job in ``folder``, through what ``launch`` names, and return the job's id."""
         script = log.with_suffix(".sh")
-        script.write_text("#!/bin/sh\nexec srun -u " + " ".join(f"'{word}'" for word in command) + "\n")
+        script.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in (*launch, *command)) + "\n")
         where = (f"--chdir={folder}", f"--output={log}", "--open-mode=append", "--requeue", *options)
         return self.call("sbatch", "--parsable", *where, script).strip()
 

@@ -8,13 +8,29 @@ from kicc_ml.training.processes import environment_for, is_first_process, proces
 from tests.support.slurm import slurm
 
 
-@pytest.mark.parametrize(("processes", "tasks"), [(1, 1), (2, 1), (1, 2), (4, 2)])
-def test_lightning_starts_processes_itself_where_slurm_started_one_or_another_number(
-    monkeypatch: pytest.MonkeyPatch, processes: int, tasks: int
-):
-    slurm(monkeypatch, tasks, task=tasks - 1)
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_lightning_starts_processes_itself_where_slurm_started_one(monkeypatch: pytest.MonkeyPatch, processes: int):
+    slurm(monkeypatch, tasks=1)
     assert isinstance(environment_for(processes), LightningEnvironment)
     assert is_first_process(processes)
+
+
+def test_a_batch_script_without_srun_is_one_process_for_all_its_tasks(monkeypatch: pytest.MonkeyPatch):
+    slurm(monkeypatch, tasks=2)
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
+    assert isinstance(environment_for(2), LightningEnvironment)
+
+
+@pytest.mark.parametrize(
+    ("processes", "tasks", "remedy"),
+    [(1, 2, "1 process; start one task$"), (4, 2, "4 processes; start one task, or .*--ntasks-per-node=4$")],
+)
+def test_another_number_of_tasks_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, processes: int, tasks: int, remedy: str
+):
+    slurm(monkeypatch, tasks)
+    with pytest.raises(UserError, match=f"Slurm started {tasks} tasks for a training with {remedy}"):
+        environment_for(processes)
 
 
 @pytest.mark.parametrize("task", [0, 1])
@@ -30,6 +46,7 @@ def test_where_slurm_started_the_processes_lightning_starts_none(monkeypatch: py
     slurm(monkeypatch, tasks=2)
     assert strategy_in(environment_for(2), {"strategy": "ddp_spawn"}) == {"strategy": "ddp"}
     assert strategy_in(environment_for(2), {"strategy": "fsdp"}) == {}
+    slurm(monkeypatch, tasks=1)
     assert strategy_in(environment_for(1), {"strategy": "ddp_spawn"}) == {}
 
 
@@ -40,7 +57,8 @@ def test_tasks_that_lightning_refuses_are_a_users_error(monkeypatch: pytest.Monk
 
 
 def test_outside_of_slurm_it_is_lightnings_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
     assert isinstance(environment_for(2), LightningEnvironment)
 
 
