@@ -14,6 +14,7 @@ from kicc_ml.apps.configuration import CONFIGS
 from kicc_ml.apps.fold_processes import train_in_processes
 from kicc_ml.apps.overrides import as_typed, setting
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.parts import TARGET
 from kicc_ml.core.shown import format_count
 from kicc_ml.runs.lay_down import hold_started
 
@@ -21,7 +22,9 @@ FOLD = "split.fold"
 #: What Hydra's multirun writes: it names this machine's folders, and says nothing that config.yaml does not.
 HYDRAS_RECORD = "multirun.yaml"
 LAUNCHER, OF_LAUNCHER = "hydra/launcher", "hydra.launcher."
-JOBLIB, SLURM = "joblib", "slurm"
+JOBLIB, SLURM, HYDRAS_SLURM = "joblib", "slurm", "submitit_slurm"
+#: The kind of a launcher, by the end of the plug-in's name.
+KINDS = {".JoblibLauncher": JOBLIB, ".SlurmLauncher": SLURM}
 
 
 class FoldsLost(UserError):
@@ -68,14 +71,15 @@ def refuse_lost(lost: Sequence[str], any_finished: bool) -> None:
 
 
 def launcher_of(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The name of the launcher, and its settings."""
+    """The kind of the launcher, and its settings; a file of the user's own may be built on ``joblib`` or ``slurm``."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         hydra = compose("train", overrides=as_typed(overrides), return_hydra_config=True).hydra
-    name = str(hydra.runtime.choices[LAUNCHER])
-    if name not in (JOBLIB, SLURM):
+    name, target = str(hydra.runtime.choices[LAUNCHER]), str(hydra.launcher[TARGET])
+    kind = next((kind for end, kind in KINDS.items() if target.endswith(end)), name)
+    if name == HYDRAS_SLURM or kind not in (JOBLIB, SLURM):
         return name, {}
     stated = {str(key): hydra.launcher[key] for key in hydra.launcher if key != "name"}  # Hydra names it in a job
-    return name, {key: OmegaConf.to_object(one) if OmegaConf.is_config(one) else one for key, one in stated.items()}
+    return kind, {key: OmegaConf.to_object(one) if OmegaConf.is_config(one) else one for key, one in stated.items()}
 
 
 def refuse_unusable_launcher(overrides: Sequence[str], own_sweeper: bool) -> None:
@@ -92,6 +96,7 @@ def refuse_unusable_launcher(overrides: Sequence[str], own_sweeper: bool) -> Non
 def refuse_live_run(overrides: Sequence[str], cfg: DictConfig) -> None:
     """Raise UserError if jobs of Slurm of an earlier start still train this run."""
     if launcher_of(overrides)[0] == SLURM:
+        slurm.refuse_without_slurm()
         slurm.refuse_live_run(Path(cfg.run_dir))
 
 

@@ -32,6 +32,8 @@ POLL_S = 10.0
 SURE_AFTER = 2
 #: Seconds that a shared file system may take to show what a job has written.
 SHOWN_WITHIN_S = 60.0
+#: What shells report of a process that Ctrl-C has ended.
+INTERRUPTED = 130
 LASTING = frozenset(
     {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING"}
     | {"SPECIAL_EXIT", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
@@ -73,7 +75,8 @@ def train_on_slurm(
         why each fold that was lost was, with its log.
 
     Raises:
-        UserError: Slurm is not here, or refuses a job; then none of the others is left behind.
+        UserError: Slurm refuses a job; then none of the others is left behind.
+        SystemExit: Ctrl-C; the jobs go on.
     """
     jobs: list[Job] = []
     with _cancelled_unless_all(jobs):
@@ -87,7 +90,7 @@ def train_on_slurm(
     except KeyboardInterrupt:
         ids = " ".join(job.number for job in jobs)
         say(f"the jobs go on without this process; they are ended by: scancel {ids}", to_stderr=True)
-        raise
+        raise SystemExit(INTERRUPTED) from None
     _await_files(Path(cfg.run_dir), [job.fold for job in jobs if ends[job.number] == "COMPLETED"])
     lost = [job for job in jobs if not _is_finished(Path(cfg.run_dir), job.fold)]
     return {job.fold: f"{_describe(ends[job.number])}; job {job.number}, log {job.log}" for job in lost}
@@ -132,7 +135,9 @@ def _submit(fold: str, overrides: Sequence[str], cfg: DictConfig, launcher: Mapp
         executor.update_parameters(**parameters_of(cfg, launcher), name=name + _suffix(run_dir))
         job = executor.submit(FoldJob(tuple(overrides), goes_on=cfg.ckpt_path in (None, "last")))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError, ValueError, TypeError) as error:
-        raise UserError(f"hydra/launcher=slurm: the job of fold {fold} was not accepted: {error}") from error
+        raise UserError(
+            f"hydra/launcher=slurm: the job of fold {fold} was not accepted: {' '.join(str(error).split())}"
+        ) from error
     return Job(job.job_id, fold, Path(os.path.relpath(job.paths.stdout)))
 
 
