@@ -7,8 +7,10 @@ also where Slurm keeps no accounts.
 import getpass
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,8 @@ POLL_S = 10.0
 SURE_AFTER = 2
 #: Seconds that a shared file system may take to show what a job has written.
 SHOWN_WITHIN_S = 60.0
+#: Starts a program that the signals which announce an end do not kill before it listens to them.
+IGNORING = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
 #: What shells report of a process that Ctrl-C has ended.
 INTERRUPTED = 130
 LASTING = frozenset(
@@ -131,7 +135,8 @@ def _submit(fold: str, overrides: Sequence[str], cfg: DictConfig, launcher: Mapp
     name = fold_folder(run_dir, fold).name
     folder = Path(launcher["submitit_folder"]) / make_path_name(str(run_dir)) / name
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=0)
+        python = f"{IGNORING} {shlex.quote(sys.executable)}"
+        executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=0, slurm_python=python)
         executor.update_parameters(**parameters_of(cfg, launcher), name=name + _suffix(run_dir))
         job = executor.submit(FoldJob(tuple(overrides), goes_on=cfg.ckpt_path in (None, "last")))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError, ValueError, TypeError) as error:

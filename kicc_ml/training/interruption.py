@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Checkpoint
 from torch.multiprocessing import ProcessExitedException
 
 from kicc_ml.core.shown import say
@@ -22,8 +22,10 @@ TERMINATED = 128 + signal.SIGTERM
 NOTHING, SAVE, SAVE_AND_STOP = 0, 1, 2
 
 
-class SaveOnSignal(Callback):
-    """Writes ``last.ckpt`` after the training step in which a signal arrived.
+class SaveOnSignal(Checkpoint):
+    """Writes ``last.ckpt`` after the training step in which a signal arrived, or after the next.
+
+    A Checkpoint is called last by Lightning, when all that belongs to the step has been done.
 
     After SIGUSR1 and SIGUSR2 the training goes on. After SIGTERM it ends, and the process with status ``TERMINATED``;
     Slurm sends SIGTERM at a time limit, at ``scancel`` and when another job takes the place of this one. Of several
@@ -36,6 +38,7 @@ class SaveOnSignal(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.asked = NOTHING
+        self.stopping = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -43,7 +46,7 @@ class SaveOnSignal(Callback):
         before = self._listen()
         try:
             yield
-            if self.asked == SAVE_AND_STOP:  # it came after the last step
+            if self.stopping or self.asked == SAVE_AND_STOP:  # it came in the last step, or later
                 raise SystemExit(TERMINATED)
         except ProcessExitedException as error:  # one of several processes that train together
             if error.exit_code == TERMINATED:
@@ -57,19 +60,37 @@ class SaveOnSignal(Callback):
         """Listen in the process that trains, in place of Lightning, which would end without a checkpoint."""
         self._listen()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save, and after SIGTERM stop, if any of the processes was asked to."""
-        asked = self._asked_of_any(trainer)
-        if asked == NOTHING:
-            return
-        self.asked = NOTHING
-        trainer.save_checkpoint(self.path)
-        if asked == SAVE_AND_STOP:
+        """Stop if the checkpoint has been written; not before, because Lightning notes the metrics of a step later."""
+        if self.stopping:
             if trainer.is_global_zero:
                 say(f"stopped by SIGTERM at step {trainer.global_step}; ckpt_path=last goes on there", to_stderr=True)
             raise SystemExit(TERMINATED)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if any of the processes was asked to, after the last step of an epoch one step later.
+
+        From a checkpoint between that step and its validation, Lightning would go on without the validation.
+        """
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save_if_asked(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save in a training whose epochs have one step; it goes on with steps counted one too high in the metrics."""
+        if trainer.num_training_batches == 1:
+            self._save_if_asked(trainer)
+
+    def _save_if_asked(self, trainer: pl.Trainer) -> None:
+        asked = self._asked_of_any(trainer)
+        at_end = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if asked != NOTHING and not at_end:  # Lightning does nothing more with a training that has ended
+            self.asked = NOTHING
+            trainer.save_checkpoint(self.path)
+            self.stopping = asked == SAVE_AND_STOP
 
     def _listen(self) -> dict[signal.Signals, Any]:
         if threading.current_thread() is not threading.main_thread():  # Python leaves signals to the main thread

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.models.ema import AveragedWeights
-from kicc_ml.models.resume import RandomStates
+from kicc_ml.models.resume import RandomStates, metrics_logger
 from kicc_ml.models.segmentation import SegmentationTask
 from kicc_ml.training.interruption import SaveOnSignal
 from tests.support.patch_batches import patches
@@ -40,14 +41,14 @@ def train(folder: Path, *more: Callback, checkpoint: Path | None = None) -> Segm
     layers = [nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.Dropout3d(0.5), nn.Conv3d(4, len(REGIONS), 1)]
     task = SegmentationTask(nn.Sequential(*layers), (8, 8, 8), learning_rate=1e-2, weight_decay=1e-2)
     saving = SaveOnSignal(folder / "last.ckpt")
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1}
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=STEPS,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         callbacks=[AveragedWeights(0.9), RandomStates(), *more, saving],
-        enable_checkpointing=False,
+        logger=metrics_logger(folder, checkpoint),
         **quiet,
     )
     torch.manual_seed(99 if checkpoint else 5)  # a resumed process has drawn something else before
@@ -61,30 +62,42 @@ def weights(task: SegmentationTask) -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[torch.Tensor]:
-    return weights(train(tmp_path_factory.mktemp("undisturbed")))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[torch.Tensor], pd.DataFrame]:
+    """Weights and metrics."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return weights(train(folder)), pd.read_csv(folder / "metrics.csv")
 
 
 @pytest.mark.parametrize("step", [0, 2, 4])
 def test_a_terminated_training_goes_on_from_the_step_it_was_in(
-    undisturbed: list[torch.Tensor], step: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    undisturbed: tuple[list[torch.Tensor], pd.DataFrame], step: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit) as ended:
         train(tmp_path, SendTo(signal.SIGTERM, step))
     assert ended.value.code == 143
-    assert f"stopped by SIGTERM at step {step + 1}" in capsys.readouterr().err
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == step + 1
+    at = step + 2 if step == 2 else step + 1  # the third is the last of an epoch, and its validation comes first
+    assert f"stopped by SIGTERM at step {at}" in capsys.readouterr().err
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == at
     resumed = weights(train(tmp_path, checkpoint=tmp_path / "last.ckpt"))
-    assert all(torch.equal(one, other) for one, other in zip(undisturbed, resumed, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(undisturbed[0], resumed, strict=True))
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "metrics.csv"), undisturbed[1], check_like=True, check_exact=True
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_a_training_whose_end_is_announced_saves_and_goes_on(
-    undisturbed: list[torch.Tensor], number: int, tmp_path: Path
+    undisturbed: tuple[list[torch.Tensor], pd.DataFrame], number: int, tmp_path: Path
 ):
     told = weights(train(tmp_path, SendTo(number, 3)))
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
-    assert all(torch.equal(one, other) for one, other in zip(undisturbed, told, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(undisturbed[0], told, strict=True))
+
+
+def test_a_training_that_is_terminated_in_its_last_step_writes_nothing_that_could_not_go_on(tmp_path: Path):
+    with pytest.raises(SystemExit, match="143"):
+        train(tmp_path, SendTo(signal.SIGTERM, STEPS - 1))
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_before_and_after_a_training_signals_mean_what_they_did(tmp_path: Path):
