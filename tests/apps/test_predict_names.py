@@ -7,10 +7,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from kicc_ml.apps import cli
-from kicc_ml.clinic.outputs import ModelProvenance
+from kicc_ml.clinic.outputs import ModelProvenance, OofCases
 from tests.support.grey_value_network import phantom_ras, segmenter
 from tests.support.lock_holder import other_process
 from tests.support.tree import digests
@@ -26,6 +27,7 @@ def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setattr("kicc_ml.clinic.loaded_runs.load_folds", lambda *_: [])
+    monkeypatch.setattr("kicc_ml.clinic.loaded_runs.read_oof_cases", lambda *_: OofCases(pd.DataFrame()))
     monkeypatch.setattr("kicc_ml.clinic.loaded_runs.make_segmenter", lambda *_, **__: segmenter())
     monkeypatch.setattr(
         "kicc_ml.clinic.loaded_runs.describe_model", lambda *_: ModelProvenance("ab" * 32, {"model": "ab"})

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from kicc_ml.clinic.outputs import PAGE
 from kicc_ml.service.intake import Folders
-from kicc_ml.service.queue import CaseResult
+from kicc_ml.service.queue import CaseResult, State
 from kicc_ml.service.web.access import Access, Asked
 from kicc_ml.service.web.audit import Event
 from kicc_ml.service.web.fhir import make_bundle
@@ -21,7 +21,7 @@ from kicc_ml.service.worklist import StudyEntry, read_studies
 
 ACCESSED, DELETED, EXPORTED = "110103", "110105", "110106"
 #: States in which the data of a study can be deleted, since nobody works on it.
-AT_REST = ("waiting", "delivering", "done", "refused", "failed")
+AT_REST: tuple[State, ...] = ("waiting", "delivering", "done", "refused", "failed")
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 BODY = "<body>\n"
 BAR = Markup(
