@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from kicc_ml.apps.configuration import CALLABLE, CONFIGS, configuration
+from kicc_ml.apps.configuration import CALLABLE, CONFIGS, compose_configuration
 from kicc_ml.models.networks import NETWORKS
 
 #: Given in Python when a partial call is made, or only known from the data.
@@ -106,7 +106,7 @@ def test_every_listed_cohort_split_and_task_has_a_file():
 @pytest.mark.parametrize("trainer", ["cpu", "gpu", "ddp"])
 def test_every_experiment_composes_without_an_open_end(experiment: str, trainer: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("KICC_DATA", raising=False)
-    cfg = configuration("train", [f"experiment={experiment}", f"trainer={trainer}"])
+    cfg = compose_configuration("train", [f"experiment={experiment}", f"trainer={trainer}"])
     assert OmegaConf.missing_keys(cfg) == set()
     assert OmegaConf.to_container(cfg, resolve=True)["name"] == experiment
 
@@ -114,13 +114,13 @@ def test_every_experiment_composes_without_an_open_end(experiment: str, trainer:
 @pytest.mark.parametrize("cohort", sorted(path.stem for path in (CONFIGS / "cohort").glob("*.yaml")))
 @pytest.mark.parametrize("split", sorted(path.stem for path in (CONFIGS / "split").glob("*.yaml")))
 def test_every_cohort_goes_with_every_split(cohort: str, split: str):
-    cfg = configuration("train", ["experiment=lesion_ct", f"cohort={cohort}", f"split={split}"])
+    cfg = compose_configuration("train", ["experiment=lesion_ct", f"cohort={cohort}", f"split={split}"])
     assert OmegaConf.missing_keys(cfg) <= {"cohort.root"}
 
 
 def test_a_mistyped_experiment_is_told_what_exists():
     with pytest.raises(HydraException) as caught:
-        configuration("train", ["experiment=lesoin_ct"])
+        compose_configuration("train", ["experiment=lesoin_ct"])
     assert all(name in str(caught.value) for name in ("lesoin_ct", *EXPERIMENTS))
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.cohort.splits import read_splits
 
 pytestmark = pytest.mark.slow
@@ -62,8 +62,8 @@ def by_two(repository: Path) -> Path:
 TASK = """
 import sys
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
-script.train(configuration("train", sys.argv[1:]))
+from kicc_ml.apps.configuration import compose_configuration
+script.train(compose_configuration("train", sys.argv[1:]))
 """
 
 
@@ -72,7 +72,7 @@ def test_in_a_slurm_job_two_processes_train_one_fold_whichever_started_them(repo
     folder = repository.parent / f"slurm-{tasks}"
     where = (f"cohort.root={repository}", f"run_dir={folder}", f"store_dir={repository.parent}/store")
     settings = [*SETTINGS, *where, *TWO_PROCESSES]
-    script.prepare(configuration("train", settings))
+    script.prepare(compose_configuration("train", settings))
     job = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0"}
     job |= {
         "SLURM_NTASKS": str(tasks),

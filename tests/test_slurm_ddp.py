@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.synthetic.repository import synthesize
 from tests.support.slurm import Slurm
@@ -48,7 +48,7 @@ def start(cluster: Slurm, hospitals: Path, tmp_path: Path) -> Start:
             f"store_dir={tmp_path}/s",
             more,
         ]
-        script.prepare(configuration("train", settings))
+        script.prepare(compose_configuration("train", settings))
         log = tmp_path / "log"
         words = ("env", f"PYTHONPATH={ROOT}", sys.executable, *command, *settings)
         asked = ("--ntasks=2", "--ntasks-per-node=2")

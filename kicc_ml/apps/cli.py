@@ -18,7 +18,7 @@ from kicc_ml import __version__
 from kicc_ml.apps import cli_datasets
 from kicc_ml.apps.cli_runs import bundle, compare, export, finish, predict, view
 from kicc_ml.apps.cli_serve import serve
-from kicc_ml.apps.configuration import build, configuration, log_to_terminal, with_clear_errors
+from kicc_ml.apps.configuration import build, compose_configuration, log_to_terminal, run_with_clear_errors
 from kicc_ml.apps.first_screen import FIRST_SCREEN
 from kicc_ml.cohort.doctor.report import examine, in_one_line
 from kicc_ml.cohort.doctor.report import table as findings_table
@@ -230,7 +230,7 @@ def cases(
     ] = False,
 ) -> None:
     """Print the case ids of a cohort, one on each line. Use these names for predictions made elsewhere."""
-    found = build(configuration("train", overrides).cohort)
+    found = build(compose_configuration("train", overrides).cohort)
     if not files:
         say("\n".join(case.case_id for case in found))
         return
@@ -280,4 +280,4 @@ join_lines_of_paragraphs(app, cli_datasets.app)
 def main() -> None:
     """Run the command line: what the user can mend is one message and exit status 2."""
     log_to_terminal("%(levelname)s: %(message)s")
-    with_clear_errors(app)
+    run_with_clear_errors(app)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kicc_ml.apps.configuration import CONFIGS, build, configuration, fault_of_user
+from kicc_ml.apps.configuration import CONFIGS, build, compose_configuration, find_user_fault
 from kicc_ml.cohort.public.check_set import Checked, Counted, check_files, find_tables
 from kicc_ml.cohort.public.known_sets import KnownSet, known_set, known_sets, shared_with
 from kicc_ml.core.shown import escape_markup, format_count, format_json, say
@@ -32,10 +32,10 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand:
         return
     if as_json:
-        print(format_json({known.name: _facts_of(known) for known in known_sets().values()}))
+        print(format_json({known.name: _list_facts(known) for known in known_sets().values()}))
         return
     for known in known_sets().values():
-        console.print(_facts_table(known))
+        console.print(_make_facts_table(known))
 
 
 @app.command()
@@ -51,18 +51,18 @@ def check(
     known = known_set(name)
     found = check_files(known, folder)
     try:
-        found = Checked(found.counts + _table_counts(known, folder), found.faults)
+        found = Checked(found.counts + _count_in_tables(known, folder), found.faults)
     except Exception as error:  # Hydra puts its own around that of a table
-        if not (of_user := fault_of_user(error)):
+        if not (of_user := find_user_fault(error)):
             raise
         found = Checked(found.counts, (*found.faults, f"cohort={known.cohorts[0]} cannot be read: {of_user}"))
     if as_json:
-        print(format_json(_as_dict(known, found)))
+        print(format_json(_convert_to_dict(known, found)))
     else:
-        console.print(_counts_table(known, found))
+        console.print(_make_counts_table(known, found))
         for fault in found.faults:
             say(fault)
-        say(_in_one_line(known, folder, found))
+        say(_write_in_one_line(known, folder, found))
     if not found.is_complete:
         raise typer.Exit(INCOMPLETE)
 
@@ -96,21 +96,21 @@ def get(
         raise typer.Exit(INCOMPLETE)
 
 
-def _facts_of(known: KnownSet) -> dict[str, object]:
+def _list_facts(known: KnownSet) -> dict[str, object]:
     shared = {other: why for other, why in shared_with(known.name)}
     names = ("title", "task", "hospitals", "size", "licence", "terms")
     return {
         **{name: getattr(known, name) for name in names},
-        **{"get": list(known.get), "cohorts": _cohorts_of(known), "shares_patients_with": shared},
+        **{"get": list(known.get), "cohorts": _list_cohorts(known), "shares_patients_with": shared},
         "downloads": bool(known.idc or known.tcia),
     }
 
 
-def _cohorts_of(known: KnownSet) -> list[str]:
+def _list_cohorts(known: KnownSet) -> list[str]:
     return [name for name in known.cohorts if (CONFIGS / "cohort" / f"{name}.yaml").is_file()]
 
 
-def _facts_table(known: KnownSet) -> Table:
+def _make_facts_table(known: KnownSet) -> Table:
     table = Table(
         title=escape_markup(f"{known.name}: {known.title}"), title_justify="left", show_header=False, expand=True
     )
@@ -122,7 +122,7 @@ def _facts_table(known: KnownSet) -> Table:
         "size": [known.size],
         "licence, terms": [f"{known.licence}; {known.terms}"],
         "how to get it": known.get,
-        "read by": [", ".join(f"cohort={name}" for name in _cohorts_of(known)) or "no cohort of this project"],
+        "read by": [", ".join(f"cohort={name}" for name in _list_cohorts(known)) or "no cohort of this project"],
         **{f"beside {other}": [why] for other, why in shared_with(known.name)},
     }
     for what, lines in rows.items():
@@ -130,25 +130,25 @@ def _facts_table(known: KnownSet) -> Table:
     return table
 
 
-def _table_counts(known: KnownSet, folder: Path) -> tuple[Counted, ...]:
+def _count_in_tables(known: KnownSet, folder: Path) -> tuple[Counted, ...]:
     """Count cases, hospitals and patients with each endpoint as the set's cohort reads them, from its tables alone.
 
     Images beside them may be hundreds of thousands.
     """
     tables = find_tables(known, folder)
-    if not known.counts or not tables or not _cohorts_of(known):
+    if not known.counts or not tables or not _list_cohorts(known):
         return ()
     with TemporaryDirectory() as place:
         for table in tables:
             (Path(place) / table).parent.mkdir(parents=True, exist_ok=True)
             (Path(place) / table).symlink_to((folder / table).resolve())
-        cohort = build(configuration("train", [f"cohort={known.cohorts[0]}", f"cohort.root={place}"]).cohort)
+        cohort = build(compose_configuration("train", [f"cohort={known.cohorts[0]}", f"cohort.root={place}"]).cohort)
     met = Counter(name for case in cohort for name, value in case.endpoints.items() if value == 1)
     found = {"cases": len(cohort), "hospitals": len({case.site for case in cohort}), **met}
     return tuple(Counted(what, found.get(what, 0), published) for what, published in known.counts.items())
 
 
-def _counts_table(known: KnownSet, found: Checked) -> Table:
+def _make_counts_table(known: KnownSet, found: Checked) -> Table:
     table = Table(
         "", "here", "published", "", title=escape_markup(f"{known.name}: {known.title}"), title_justify="left"
     )
@@ -157,12 +157,12 @@ def _counts_table(known: KnownSet, found: Checked) -> Table:
     return table
 
 
-def _as_dict(known: KnownSet, found: Checked) -> dict[str, object]:
+def _convert_to_dict(known: KnownSet, found: Checked) -> dict[str, object]:
     counts = {one.what: {"here": one.found, "published": one.published, "state": one.state} for one in found.counts}
     return {"name": known.name, "complete": found.is_complete, "counts": counts, "faults": list(found.faults)}
 
 
-def _in_one_line(known: KnownSet, folder: Path, found: Checked) -> str:
+def _write_in_one_line(known: KnownSet, folder: Path, found: Checked) -> str:
     if found.is_complete:
         return f"{known.name} in {folder} is complete"
     lacking = [one.what for one in found.counts if one.state in ("missing", "partial")]

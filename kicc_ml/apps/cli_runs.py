@@ -116,7 +116,7 @@ def predict(
 
     runs = load_runs(RunChoice(run, outcome_run, clinical, score_run, tuple(trust or ()), device, fast))
     segmenter = runs.segmenter
-    series, intake_s = _scans(source, segmenter)
+    series, intake_s = _find_scans(source, segmenter)
     clinic = runs.make_pipeline(
         series,
         pages=report or identified,
@@ -146,7 +146,7 @@ def _predict_table(run: Path, table: Path | None, out: Path, trust: Collection[s
     finish(f"{format_count(len(cases) - len(without), 'patient')} predicted: {out / OUTCOMES}", without)
 
 
-def _scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
+def _find_scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
     """Find the scans of a source, earliest first, and the seconds in which each was found and judged."""
     from kicc_ml.clinic.prior_studies import sort_earliest_first
     from kicc_ml.core.progress import StageTimer

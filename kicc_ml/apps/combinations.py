@@ -15,9 +15,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from rich.console import Console
 
-from kicc_ml.apps.command_line import values_of
-from kicc_ml.apps.configuration import CONFIGS, configuration, replace_values
-from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.apps.command_line import list_values
+from kicc_ml.apps.configuration import CONFIGS, compose_configuration, replace_values
+from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
 from kicc_ml.core.path_names import make_distinct_path_names, make_path_name
@@ -59,19 +59,19 @@ class Combination:
         return Path(self.cfg.run_dir)
 
 
-def combinations_of(overrides: Sequence[str]) -> list[Combination]:
+def compose_combinations(overrides: Sequence[str]) -> list[Combination]:
     """Compose every combination of the values that settings are given, in the order in which they were typed.
 
     Raises:
         UserError: a setting is given an interval instead of values.
         HydraException: a combination cannot be composed; nothing was trained then.
     """
-    rows = _rows([*_from_sweeper(overrides), *overrides])
-    composed = [configuration("train", typed) for typed, _ in rows]
-    texts = [_text(cfg, values) for cfg, (_, values) in zip(composed, rows, strict=True)]
+    rows = _list_rows([*_read_sweeper_params(overrides), *overrides])
+    composed = [compose_configuration("train", typed) for typed, _ in rows]
+    texts = [_describe_settings(cfg, values) for cfg, (_, values) in zip(composed, rows, strict=True)]
     names = make_distinct_path_names(texts)
     return [
-        _combination(typed, values, cfg, text, names[text])
+        _make_combination(typed, values, cfg, text, names[text])
         for (typed, values), cfg, text in zip(rows, composed, texts, strict=True)
     ]
 
@@ -90,11 +90,11 @@ def write_sweep(
     combinations: Sequence[Combination], statuses: Mapping[str, int], reasons: Mapping[str, str], file: str = ""
 ) -> pd.DataFrame:
     """Print the table of all combinations and write it as CSV beside their runs; ``file`` is its name."""
-    rows = [_row(one, statuses[one.name], reasons.get(one.name)) for one in combinations]
+    rows = [_make_row(one, statuses[one.name], reasons.get(one.name)) for one in combinations]
     reported = sum(status in (0, 3) for status in statuses.values())
     warning = warn_of_selection(reported)
     table = pd.DataFrame(rows).assign(settings_tried=reported)
-    path = combinations[0].place / (file or f"{_name_of_table(combinations)}.csv")
+    path = combinations[0].place / (file or f"{_name_table(combinations)}.csv")
     write_table(path, table)
     Console(width=None if sys.stdout.isatty() else 120).print(make_sweep_table(rows, list(combinations[0].values)))
     for name, reason in reasons.items():
@@ -105,7 +105,7 @@ def write_sweep(
     return table
 
 
-def _row(combination: Combination, status: int, reason: str | None) -> dict[str, Any]:
+def _make_row(combination: Combination, status: int, reason: str | None) -> dict[str, Any]:
     """Make the row of one combination: its settings, outcome and headline figures; of one that failed, why."""
     row = {**combination.values, "run_dir": str(combination.run_dir), "status": "finished"}
     if reason is not None:
@@ -118,23 +118,23 @@ def _row(combination: Combination, status: int, reason: str | None) -> dict[str,
     return row | chosen | make_headline(summary)
 
 
-def _combination(
+def _make_combination(
     typed: tuple[str, ...], values: Mapping[str, str], cfg: DictConfig, text: str, name: str
 ) -> Combination:
     if not values or RUN_DIR in values:
         return Combination(typed, values, text, name, Path(cfg.run_dir).parent, cfg)
     place = Path(SWEEPS if cfg.run_dir == f"runs/{cfg.name}" else cfg.run_dir)
     run_dir = str(place / name)
-    overrides = (*typed, setting(RUN_DIR, run_dir))
+    overrides = (*typed, write_setting(RUN_DIR, run_dir))
     return Combination(overrides, values, text, name, place, replace_values(cfg, {RUN_DIR: run_dir}))
 
 
-def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+def _list_rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
     """List the settings of every combination, and of these the ones that were given several values; none twice."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         found = parser.parse_overrides(list(overrides))
-        choices = [_choices(one, typed) for one, typed in zip(found, overrides, strict=True)]
+        choices = [_list_choices(one, typed) for one, typed in zip(found, overrides, strict=True)]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for chosen in product(*choices):
         values = {key: shown for _, key, shown in chosen if key}
@@ -142,7 +142,7 @@ def _rows(overrides: Sequence[str]) -> list[tuple[tuple[str, ...], dict[str, str
     return list(rows.items())
 
 
-def _choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
+def _list_choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
     """List for each value of a setting: the setting for Hydra, its key, the value as shown; no key for a fixed one."""
     if not override.is_sweep_override():
         return [(typed, "", "")]
@@ -153,25 +153,26 @@ def _choices(override: Override, typed: str) -> list[tuple[str, str, str]]:
     key = override.get_key_element()
     return [
         (f"{key}={value}", key.lstrip("+"), text)
-        for value, text in zip(override.sweep_string_iterator(), values_of(override), strict=True)
+        for value, text in zip(override.sweep_string_iterator(), list_values(override), strict=True)
     ]
 
 
-def _from_sweeper(overrides: Sequence[str]) -> list[str]:
+def _read_sweeper_params(overrides: Sequence[str]) -> list[str]:
     """Read what ``hydra.sweeper.params`` sweeps over, unless the command line says otherwise."""
-    (first, _), *_ = _rows(overrides)
+    (first, _), *_ = _list_rows(overrides)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        params = compose("train", overrides=as_typed(first), return_hydra_config=True).hydra.sweeper.get("params") or {}
+        cfg = compose("train", overrides=quote_as_typed(first), return_hydra_config=True)
+    params = cfg.hydra.sweeper.get("params") or {}
     typed = {one.partition("=")[0].lstrip("+") for one in overrides}
     return [f"{key}={value}" for key, value in params.items() if key not in typed]
 
 
-def _text(cfg: DictConfig, values: Mapping[str, str]) -> str:
+def _describe_settings(cfg: DictConfig, values: Mapping[str, str]) -> str:
     """Write ``clinical, seed=1``: the experiment and what differs."""
     named = [] if "experiment" in values else [str(cfg.name)]
     return ", ".join([*named, *(f"{key}={value}" for key, value in values.items())])
 
 
-def _name_of_table(combinations: Sequence[Combination]) -> str:
+def _name_table(combinations: Sequence[Combination]) -> str:
     """Name the table: the same for the same sweep, another for another."""
     return make_path_name(" ".join(one.text for one in combinations))

@@ -12,7 +12,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 
-from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.core.errors import UserError
 
 SEARCH_PATH = "hydra.searchpath"
@@ -50,32 +50,32 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
-    found = parser.parse_intermixed_args(_with_topic(arguments))
+    found = parser.parse_intermixed_args(_add_topic(arguments))
     _refuse_senseless(found)
-    overrides = as_typed(found.overrides)
+    overrides = quote_as_typed(found.overrides)
     if found.config_dir is not None:
-        overrides = _with_folder(found.config_dir, overrides)
+        overrides = _add_folder(found.config_dir, overrides)
     mode = [one for one in overrides if one.lower() in ("hydra.mode=multirun", "hydra.mode=run")]
     return CommandLine(
         tuple(one for one in overrides if one not in mode),
         found.multirun or "hydra.mode=multirun" in map(str.lower, mode),
-        _shown(found),
+        _list_shown(found),
     )
 
 
-def parsed(overrides: Sequence[str]) -> list[Override]:
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Take settings apart by Hydra's grammar."""
     return list(OverridesParser.create().parse_overrides(list(overrides)))
 
 
-def values_of(override: Override) -> list[str]:
+def list_values(override: Override) -> list[str]:
     """List the values that a setting is given, without quotes."""
     return [one.text if isinstance(one, QuotedString) else str(one) for one in override.sweep_iterator()]
 
 
 def refuse_several_values(overrides: Sequence[str], remedy: str) -> None:
     """Refuse a setting of several values by a UserError; the remedy may quote that setting as ``{typed}``."""
-    for override in parsed(overrides):
+    for override in parse_overrides(overrides):
         if override.is_sweep_override():
             typed = str(override.input_line)
             raise UserError(
@@ -95,12 +95,12 @@ def run_once(job: Callable[[], Any]) -> None:
         raise UserError("-m is for train.py; several runs or predictions are judged at once: runs=[ONE,OTHER]")
     if not line.shown:
         refuse_several_values(line.overrides, "")
-    with arguments_for_hydra([*line.shown, *line.overrides]):
+    with set_hydra_arguments([*line.shown, *line.overrides]):
         job()
 
 
 @contextmanager
-def arguments_for_hydra(arguments: Sequence[str]) -> Iterator[None]:
+def set_hydra_arguments(arguments: Sequence[str]) -> Iterator[None]:
     """Set ``sys.argv`` for ``hydra.main``, which reads nothing else, and for Lightning, whose processes repeat it."""
     before = sys.argv
     sys.argv = [before[0], *arguments]
@@ -110,7 +110,7 @@ def arguments_for_hydra(arguments: Sequence[str]) -> Iterator[None]:
         sys.argv = before
 
 
-def _with_topic(arguments: Sequence[str]) -> list[str]:
+def _add_topic(arguments: Sequence[str]) -> list[str]:
     """Read ``--info`` before a setting as ``--info all``; argparse would take the setting for the topic."""
     return [
         f"{argument}=all" if argument == "--info" and "=" in after else argument
@@ -118,23 +118,23 @@ def _with_topic(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def _with_folder(typed: str, overrides: Sequence[str]) -> list[str]:
+def _add_folder(typed: str, overrides: Sequence[str]) -> list[str]:
     """Put ``--config-dir`` into Hydra's search path, so that workers and their children find the folder too."""
     folder = Path(typed).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(f"--config-dir {typed}: there is no such folder")
     others: list[str] = []
     kept = []
-    for text, override in zip(overrides, parsed(overrides), strict=True):
+    for text, override in zip(overrides, parse_overrides(overrides), strict=True):
         if override.key_or_group == SEARCH_PATH and isinstance(value := override.value(), list):
             others = [str(one) for one in value]
         else:
             kept.append(text)
-    places = ",".join(setting("", place)[1:] for place in (f"file://{folder}", *others))
+    places = ",".join(write_setting("", place)[1:] for place in (f"file://{folder}", *others))
     return [*kept, f"{SEARCH_PATH}=[{places}]"]
 
 
-def _shown(found: Namespace) -> tuple[str, ...]:
+def _list_shown(found: Namespace) -> tuple[str, ...]:
     flags = [name for name in SHOWN_BY_FLAG if getattr(found, name)]
     values = [f"{name}={getattr(found, name)}" for name in SHOWN_BY_VALUE if getattr(found, name) is not None]
     return tuple("--" + option.replace("_", "-", 1) for option in (*flags, *values))

@@ -17,19 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kicc_ml.apps.leftovers import drop_leftovers
-from kicc_ml.apps.overrides import as_typed, escaped
+from kicc_ml.apps.overrides import escape_references, quote_as_typed
 from kicc_ml.core.errors import UserError, is_full, iterate_causes, make_target_error
 from kicc_ml.core.parts import TARGET, find_part, targets_in
 from kicc_ml.core.shown import OncePerMessage, PlainTextFormatter, say
 
 
-def _configs() -> Path:
+def _find_configs() -> Path:
     """Find ``configs/`` of the checkout, or the copy of it that lies in an installed package."""
     installed = Path(__file__).resolve().parents[1] / "configs"
     return installed if installed.is_dir() else installed.parents[1] / "configs"
 
 
-CONFIGS = _configs()
+CONFIGS = _find_configs()
 
 #: What this project ships for a configuration to call. A run says of anything else which package it came from.
 CALLABLE = frozenset(
@@ -100,7 +100,8 @@ def build(node: DictConfig | Mapping[str, Any]) -> Any:
     values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if isinstance(node, DictConfig) else node
     for target in targets_in(values):
         find_part(target)
-    return instantiate(_escaped(_escaped(values)), _convert_="all")  # instantiate looks for references twice
+    # Escaped twice, since instantiate looks for references twice.
+    return instantiate(_escape_values(_escape_values(values)), _convert_="all")
 
 
 def build_each(nodes: DictConfig | None) -> list[Any]:
@@ -110,22 +111,22 @@ def build_each(nodes: DictConfig | None) -> list[Any]:
     return [build(nodes)] if TARGET in nodes else [build(node) for node in nodes.values() if node is not None]
 
 
-def _escaped(values: Any) -> Any:
+def _escape_values(values: Any) -> Any:
     """Escape ``${`` in the texts of plain values, since what was resolved is no reference any more."""
     if isinstance(values, str):
-        return escaped(values)
+        return escape_references(values)
     if isinstance(values, Mapping):
-        return {key: _escaped(value) for key, value in values.items()}
-    return [_escaped(value) for value in values] if isinstance(values, list | tuple) else values
+        return {key: _escape_values(value) for key, value in values.items()}
+    return [_escape_values(value) for value in values] if isinstance(values, list | tuple) else values
 
 
-def configuration(name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_configuration(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with overrides as typed on the command line."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return in_own_words(compose(name, overrides=as_typed(overrides)))
+        return drop_replaced_settings(compose(name, overrides=quote_as_typed(overrides)))
 
 
-def in_own_words(cfg: DictConfig) -> DictConfig:
+def drop_replaced_settings(cfg: DictConfig) -> DictConfig:
     """Drop from a composed configuration what is left of parts that the user has replaced."""
     return drop_leftovers(cfg, CONFIGS, CALLABLE)
 
@@ -145,19 +146,19 @@ def quieten_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def with_clear_errors(run: Callable[[], None]) -> None:
+def run_with_clear_errors(run: Callable[[], None]) -> None:
     """Run a script: what the user can mend is one message and exit status 2, not a traceback."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints its own traceback and exits with 1
     # Hydra says the settings of a job that failed before its error gets here, which has a sentence of its own.
     setter = vars(JobReturn)["return_value"].fset
-    JobReturn.return_value = property(_outcome, setter)  # type: ignore[method-assign,assignment]
+    JobReturn.return_value = property(_return_outcome, setter)  # type: ignore[method-assign,assignment]
     try:
         run()
     except Exception as error:
         sys.exit(report_error(error))
 
 
-def _outcome(job: JobReturn) -> Any:
+def _return_outcome(job: JobReturn) -> Any:
     """Return what a job has returned; raise what it has raised."""
     if job.status == JobStatus.FAILED:
         raise job._return_value
@@ -170,29 +171,29 @@ def report_error(error: Exception, of: str = "") -> int:
     ``of`` says what failed, where the program goes on with something else.
     """
     place = f"{of}: " if of else ""
-    if fault := fault_of_user(error):
+    if fault := find_user_fault(error):
         say(f"error: {place}{fault}", to_stderr=True)
         return fault.exit_status if isinstance(fault, UserError) else 2
     say(f"{place}{traceback.format_exc()}", to_stderr=True)  # what it quotes must not steer the terminal
     return 1
 
 
-def fault_of_user(error: Exception) -> BaseException | None:
+def find_user_fault(error: Exception) -> BaseException | None:
     """Find the error whose message is for the user; None if the program is at fault."""
     if isinstance(error, UserError):
         return error  # it names file and remedy; what is behind it does not
     if isinstance(error, HydraException | OmegaConfBaseException):
         return error.__cause__ if isinstance(error.__cause__, UserError) else error
-    return make_target_error(Path(_file_of(error)), error) if is_full(error) else None
+    return make_target_error(Path(_find_file_of(error)), error) if is_full(error) else None
 
 
-def _file_of(error: BaseException) -> str:
+def _find_file_of(error: BaseException) -> str:
     """Find the file that an error, or one behind it, names; libraries that write files of their own name none."""
     named = (getattr(one, "filename", None) for one in iterate_causes(error))
     return os.fsdecode(next(filter(None, named), "a file"))
 
 
-def plain(node: DictConfig) -> dict[str, Any]:
+def convert_to_plain(node: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain, resolved values."""
     container = OmegaConf.to_container(node, resolve=True)
     assert isinstance(container, dict)
@@ -203,5 +204,5 @@ def replace_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     """Return a copy of a configuration with other values at dotted keys; what refers to them follows."""
     changed = cfg.copy()
     for key, value in values.items():
-        OmegaConf.update(changed, key, _escaped(value), force_add=False)
+        OmegaConf.update(changed, key, _escape_values(value), force_add=False)
     return changed

@@ -13,16 +13,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kicc_ml.apps.combinations import Combination, combinations_of, refuse_several_processes, write_sweep
+from kicc_ml.apps.combinations import Combination, compose_combinations, refuse_several_processes, write_sweep
 from kicc_ml.apps.command_line import (
     CommandLine,
-    arguments_for_hydra,
-    parsed,
+    list_values,
+    parse_overrides,
     read_command_line,
     refuse_several_values,
-    values_of,
+    set_hydra_arguments,
 )
-from kicc_ml.apps.configuration import configuration, fault_of_user, replace_values, report_error
+from kicc_ml.apps.configuration import compose_configuration, find_user_fault, replace_values, report_error
 from kicc_ml.apps.launching import (
     FOLD,
     refuse_live_run,
@@ -32,7 +32,7 @@ from kicc_ml.apps.launching import (
     without_record,
 )
 from kicc_ml.apps.machine import choose_plan
-from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.apps.search import is_search, search
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
@@ -62,7 +62,7 @@ class Stages:
 def run_typed(stages: Stages) -> None:
     """Do what the arguments of the command line ask for, and end with its exit status."""
     if os.environ.get("LOCAL_RANK", "0") != "0":  # started by Lightning, with the arguments that Hydra was given
-        sys.argv[1:] = as_typed(sys.argv[1:])
+        sys.argv[1:] = quote_as_typed(sys.argv[1:])
         return stages.job()
     if (tasks := count_tasks()) > 1:
         raise UserError(
@@ -71,7 +71,7 @@ def run_typed(stages: Stages) -> None:
         )
     line = read_command_line(sys.argv[1:])
     if line.shown:
-        with arguments_for_hydra([*line.shown, *line.overrides]):
+        with set_hydra_arguments([*line.shown, *line.overrides]):
             return stages.job()
     refuse_unusable_launcher(line.overrides, own_sweeper=line.multirun and _names_another_sweeper(line))
     if not line.multirun:
@@ -86,8 +86,8 @@ def run_typed(stages: Stages) -> None:
         return _hand_to_sweeper(line, stages)
     if is_search(line.overrides):
         sys.exit(search(line.overrides, lambda overrides: cross_validate(overrides, stages)))
-    combinations = combinations_of([one for one in line.overrides if not _is_sweep_of_folds(one)])
-    folds = [fold for one in line.overrides if _is_sweep_of_folds(one) for fold in _folds_in(one)]
+    combinations = compose_combinations([one for one in line.overrides if not _is_sweep_of_folds(one)])
+    folds = [fold for one in line.overrides if _is_sweep_of_folds(one) for fold in _list_folds(one)]
     if len(combinations) == 1 and not combinations[0].values:
         sys.exit(cross_validate(combinations[0].overrides, stages, folds))
     sys.exit(cross_validate_each(combinations, stages, folds))
@@ -115,7 +115,7 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
             if isinstance(error, TargetError) or is_full(error):
                 raise
             statuses[combination.name] = report_error(error, combination.text)
-            reasons[combination.name] = str(fault_of_user(error) or error) or type(error).__name__
+            reasons[combination.name] = str(find_user_fault(error) or error) or type(error).__name__
     write_sweep(combinations, statuses, reasons)
     failed = [status for status in statuses.values() if status not in (0, 3)]
     return failed[0] if failed else max(statuses.values())
@@ -126,7 +126,7 @@ def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str
 
     ``folds`` names those to train; all where it is empty. Raises FoldsLost, after the report, where some were lost.
     """
-    parts = [(of_part, configuration("train", of_part)) for of_part in _parts(choose_plan(overrides))]
+    parts = [(of_part, compose_configuration("train", of_part)) for of_part in _list_parts(choose_plan(overrides))]
     trained: list[DictConfig] = []
     lost: list[str] = []
     for of_part, cfg in parts:
@@ -176,29 +176,29 @@ def _prepare(cfg: DictConfig, stages: Stages, folds: Sequence[str]) -> Sequence[
 def _hand_to_sweeper(line: CommandLine, stages: Stages) -> None:
     """Let the sweeper that the user named choose settings: each job is a cross-validation of its own."""
     overrides = choose_plan(line.overrides)
-    fixed = [override.input_line for override in parsed(overrides) if not override.is_sweep_override()]
-    cfg = configuration("train", [one for one in fixed if one is not None])
-    with without_record(Path(cfg.run_dir)), arguments_for_hydra(["--multirun", *overrides]):
+    fixed = [override.input_line for override in parse_overrides(overrides) if not override.is_sweep_override()]
+    cfg = compose_configuration("train", [one for one in fixed if one is not None])
+    with without_record(Path(cfg.run_dir)), set_hydra_arguments(["--multirun", *overrides]):
         stages.job()
 
 
 def _names_another_sweeper(line: CommandLine) -> bool:
-    return any(one.key_or_group == SWEEPER and one.value() != HYDRAS_OWN for one in parsed(line.overrides))
+    return any(one.key_or_group == SWEEPER and one.value() != HYDRAS_OWN for one in parse_overrides(line.overrides))
 
 
 def _is_sweep_of_folds(override: str) -> bool:
-    (found,) = parsed([override])
+    (found,) = parse_overrides([override])
     return found.key_or_group == FOLD and found.is_sweep_override()
 
 
-def _folds_in(override: str) -> list[str]:
-    (found,) = parsed([override])
-    return values_of(found)
+def _list_folds(override: str) -> list[str]:
+    (found,) = parse_overrides([override])
+    return list_values(found)
 
 
-def _parts(arguments: list[str]) -> list[list[str]]:
+def _list_parts(arguments: list[str]) -> list[list[str]]:
     """List the overrides of each experiment to run: one, or those listed under ``parts``; the user's own come last."""
-    cfg = configuration("train", arguments)
+    cfg = compose_configuration("train", arguments)
     if not cfg.parts:
         return [arguments]
     own = [argument for argument in arguments if not argument.startswith("experiment=")]
@@ -207,7 +207,7 @@ def _parts(arguments: list[str]) -> list[list[str]]:
             f"experiment={part}",
             *(f"{key}={value}" for key, value in changes.items()),
             *own,
-            setting("run_dir", f"{cfg.run_dir}/{part}"),
+            write_setting("run_dir", f"{cfg.run_dir}/{part}"),
         ]
         for part, changes in cfg.parts.items()
     ]

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from kicc_ml.apps.command_line import run_once
-from kicc_ml.apps.configuration import CONFIGS, build, in_own_words, log_to_terminal, with_clear_errors
+from kicc_ml.apps.configuration import CONFIGS, build, drop_replaced_settings, log_to_terminal, run_with_clear_errors
 from kicc_ml.clinic.held_out_case import OofCase, describe_model, read_masks
 from kicc_ml.clinic.outputs import OofCases
 from kicc_ml.core.errors import UserError
@@ -128,7 +128,7 @@ def score(run: Path, cohort: RunCohort) -> Scores:
     folds = fold_folders(run)
     made_by = describe_network(read_fold_settings(folds[0]).values)
     say(f"evaluate {run}: {format_count(len(folds), 'fold')}, {made_by}; figures on the processor", to_stderr=True)
-    cases = cohorts_of(folds, cohort)
+    cases = read_cohorts(folds, cohort)
     tables = {folder: read_predictions(folder) for folder in folds}
     for folder, table in tables.items():
         require_whole(table, folder)
@@ -173,11 +173,11 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
     summary["image_scores"] = compute_score_figures(scores.image_scores)
     summary["quarantined"] = read_quarantine(scores.folds)
     summary |= describe_study(scores.folds, scores.everyone, gap)
-    run = about(folder, scores.folds)
-    return write_report(folder, summary, cases, scores.predictions, run, shown_cases(scores))
+    run = describe_origin(folder, scores.folds)
+    return write_report(folder, summary, cases, scores.predictions, run, choose_shown_cases(scores))
 
 
-def cohorts_of(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[str, Case]]:
+def read_cohorts(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[str, Case]]:
     """Read the cases of each fold, by what its own settings select of a cohort; each selection is read once."""
     settings = {folder: read_fold_settings(folder) for folder in folds}
     name = {folder: f"{folder.parent} {digest_of(one.cohort)}" for folder, one in settings.items()}
@@ -207,20 +207,18 @@ def score_segmented(
     return (
         row.to_dict()
         | make_case_columns(score_case(reference, predicted, spacing_mm, flat=modality == "CXR"))
-        | reference_severity(reference, volume, modality)
+        | grade_reference(reference, volume, modality)
     )
 
 
-def reference_severity(
-    reference: Mapping[str, np.ndarray], volume: Volume, modality: Modality = "CT"
-) -> dict[str, Any]:
+def grade_reference(reference: Mapping[str, np.ndarray], volume: Volume, modality: Modality = "CT") -> dict[str, Any]:
     """Grade the reference masks by the same function as the predicted ones."""
     if "lesion" not in reference:
         return {}
     return reference_to_row(grade_severity(volume, reference, modality), modality)
 
 
-def shown_cases(scores: Scores) -> list[ShownCase]:
+def choose_shown_cases(scores: Scores) -> list[ShownCase]:
     """Choose the worst and median cases of all folds: what was segmented, and the images outcomes were told from."""
     runs = {fold.parent for fold in scores.folds}
     modalities = dict.fromkeys(modality for fold in scores.folds for modality in read_modalities(fold))
@@ -233,7 +231,7 @@ def shown_cases(scores: Scores) -> list[ShownCase]:
     return segmented + show_predicted_cases(scores.predictions, scores.everyone, list(modalities))
 
 
-def about(run: Path, folds: Sequence[Path]) -> dict[str, str]:
+def describe_origin(run: Path, folds: Sequence[Path]) -> dict[str, str]:
     """Describe for the report how it came to be."""
     parts = {fold.parent: read_fold_settings(fold) for fold in folds}
     seeds = ["not stated" if one.seed is None else str(one.seed) for one in parts.values()]
@@ -263,12 +261,12 @@ def print_results(page: Path) -> int:
     return 3 if summary["quarantined"] else 0
 
 
-def cohort_place(cfg: DictConfig, trust: Collection[str] = ()) -> RunCohort:
+def locate_cohort(cfg: DictConfig, trust: Collection[str] = ()) -> RunCohort:
     """Return where the cohort of some settings lies."""
     return RunCohort(**{name: cfg[name] for name in PLACES if cfg.get(name)}, trust=tuple(trust))
 
 
-def names_of(given: str | Sequence[str] | None) -> list[str]:
+def list_names(given: str | Sequence[str] | None) -> list[str]:
     """List one name or several, as a setting holds them."""
     return [given] if isinstance(given, str) else list(given or ())
 
@@ -276,10 +274,10 @@ def names_of(given: str | Sequence[str] | None) -> list[str]:
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Score runs, or the predictions of others, as the configuration says, and write the report."""
-    cfg = in_own_words(cfg)
-    runs, predictions = ([Path(name) for name in names_of(given)] for given in (cfg.runs, cfg.predictions))
-    trust = names_of(cfg.trust)
-    cohort = build(cfg.cohort) if predictions else cohort_place(cfg.cohort, trust)
+    cfg = drop_replaced_settings(cfg)
+    runs, predictions = ([Path(name) for name in list_names(given)] for given in (cfg.runs, cfg.predictions))
+    trust = list_names(cfg.trust)
+    cohort = build(cfg.cohort) if predictions else locate_cohort(cfg.cohort, trust)
     if predictions and not isinstance(cohort, RunCohort):
         named = name_models(predictions)
         folder = Path(cfg.report_dir or f"reports/{make_path_name('_'.join(named))}")
@@ -296,4 +294,4 @@ def main(cfg: DictConfig) -> None:
 def run() -> None:
     """Do what ``evaluate.py`` and ``kicc-ml evaluate`` do with the arguments of the command line."""
     log_to_terminal()
-    with_clear_errors(lambda: run_once(main))
+    run_with_clear_errors(lambda: run_once(main))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kicc_ml.apps.configuration import log_to_terminal, with_clear_errors
+from kicc_ml.apps.configuration import log_to_terminal, run_with_clear_errors
 from kicc_ml.training.interruption import ANNOUNCEMENTS
 
 #: How many times Slurm has started this job again, for example because another took its place.
@@ -42,7 +42,7 @@ def run_fold(overrides: Sequence[str]) -> None:
 
     sys.argv = [sys.argv[0], *overrides]
     log_to_terminal()
-    with_clear_errors(main)
+    run_with_clear_errors(main)
 
 
 def end_with_parent() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kicc_ml.apps.configuration import CALLABLE, plain
+from kicc_ml.apps.configuration import CALLABLE, convert_to_plain
 from kicc_ml.core.parts import PACKAGES, describe_packages
 from kicc_ml.core.types import Split
 from kicc_ml.models.fold_checkpoint import Mark
@@ -21,22 +21,22 @@ NOT_SETTINGS = frozenset({"ckpt_path", "run_dir", "store_dir", "parts", "logger"
 MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})
 
 
-def settings_of(cfg: DictConfig, fold: str) -> dict[str, Any]:
+def make_fold_settings(cfg: DictConfig, fold: str) -> dict[str, Any]:
     """Collect what a fold's ``config.yaml`` holds: all that makes it what it is, and no place on this machine."""
-    settings = {key: value for key, value in plain(cfg).items() if key not in NOT_SETTINGS}
+    settings = {key: value for key, value in convert_to_plain(cfg).items() if key not in NOT_SETTINGS}
     settings["cohort"] = remove_places(settings["cohort"]) | make_key_setting(settings["cohort"])
     settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
-    settings = with_digest_of_weights(settings)
-    return settings | packages_of(settings) | {"split": settings["split"] | {"fold": fold}}
+    settings = replace_weights_by_digest(settings)
+    return settings | describe_packages_of(settings) | {"split": settings["split"] | {"fold": fold}}
 
 
-def mark_of(settings: Mapping[str, Any], split: Split) -> Mark:
+def make_mark(settings: Mapping[str, Any], split: Split) -> Mark:
     """Make the mark of a fold's checkpoints: its cases, and what its weights depend on."""
     weighty = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
     return Mark(split.fold, digest_of(weighty), digest_of(asdict(split)))
 
 
-def with_digest_of_weights(settings: dict[str, Any]) -> dict[str, Any]:
+def replace_weights_by_digest(settings: dict[str, Any]) -> dict[str, Any]:
     """Replace the path of the weights that a fold starts from by their digest, in its settings."""
     network = settings.get("network") or {}
     if not network.get("weights"):
@@ -45,7 +45,7 @@ def with_digest_of_weights(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"network": network | {"weights": {"file": path.name, "sha256": digest_of_file(path)}}}
 
 
-def packages_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+def describe_packages_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the packages of a run's parts from elsewhere, as a setting; none if it has no such parts."""
     packages = describe_packages(settings, CALLABLE)
     return {PACKAGES: packages} if packages else {}

@@ -20,7 +20,7 @@ from lightning_fabric.utilities import move_data_to_device
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from kicc_ml.apps.configuration import with_clear_errors
+from kicc_ml.apps.configuration import run_with_clear_errors
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.shown import say
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m kicc_ml.apps.gpu_check", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="small sizes, also on a CPU")
     tiny = parser.parse_args().tiny
-    with_clear_errors(lambda: check(tiny))
+    run_with_clear_errors(lambda: check(tiny))
 
 
 def check(tiny: bool) -> None:
@@ -90,7 +90,7 @@ def check(tiny: bool) -> None:
 
 def measure_training(sizes: Sizes, device: torch.device) -> dict[str, str]:
     """Time steps on one constant batch and on real ones, read, cut and augmented; compare memory with its estimate."""
-    network = arrange_for_gpu(dynunet(sizes), device).to(device).train()
+    network = arrange_for_gpu(make_dynunet(sizes), device).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=device.type == "cuda")
     predicted = training_bytes(network.cpu(), sizes.batch, sizes.patch)
     network.to(device)
@@ -100,11 +100,11 @@ def measure_training(sizes: Sizes, device: torch.device) -> dict[str, str]:
         "mask_known_bc": torch.ones(sizes.batch, len(REGIONS), dtype=torch.bool, device=device),
     }
     held = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-    of_constant = timed_steps(lambda: constant, network, optimizer, sizes, device)
+    of_constant = time_steps(lambda: constant, network, optimizer, sizes, device)
     taken = torch.cuda.max_memory_allocated(device) - held if device.type == "cuda" else None
     with TemporaryDirectory() as folder:
-        batches = iter(real_batches(Path(folder), sizes))
-        of_real = timed_steps(lambda: prepared(next(batches), device), network, optimizer, sizes, device)
+        batches = iter(make_real_batches(Path(folder), sizes))
+        of_real = time_steps(lambda: prepare_batch(next(batches), device), network, optimizer, sizes, device)
     samples = sizes.batch / of_real
     size = " x ".join(map(str, sizes.patch))
     return {
@@ -113,7 +113,7 @@ def measure_training(sizes: Sizes, device: torch.device) -> dict[str, str]:
         "share of the time that the network computes": f"{min(1.0, of_constant / of_real):.0%}",
         "samples, voxels a second": f"{samples:.1f}, {samples * prod(sizes.patch):.3g}",
         f"{sizes.steps} steps (nnU-Net: trainer Benchmark_5epochs, an epoch)": f"{of_real * sizes.steps:.1f} s",
-        "memory of training, predicted and taken": f"{predicted / MIB:.0f} MiB, {in_mib(taken)}",
+        "memory of training, predicted and taken": f"{predicted / MIB:.0f} MiB, {format_mib(taken)}",
     }
 
 
@@ -130,10 +130,10 @@ def measure_scan(sizes: Sizes, device: torch.device) -> dict[str, str]:
                 image_cxyz[None].to(device), sizes.window, 4, network, overlap=0.5, mode="gaussian"
             )
 
-    ours = timed(
+    ours = time_runs(
         lambda: predict_by_sliding_window([network], image_cxyz, sizes.window, range(len(REGIONS))), device, repeats=3
     )
-    theirs = timed(with_monai, device, repeats=1)
+    theirs = time_runs(with_monai, device, repeats=1)
     size = " x ".join(map(str, sizes.scan))
     return {
         f"windows over {size} voxels, ours": f"{ours:.2f} s",
@@ -141,7 +141,7 @@ def measure_scan(sizes: Sizes, device: torch.device) -> dict[str, str]:
     }
 
 
-def dynunet(sizes: Sizes) -> nn.Module:
+def make_dynunet(sizes: Sizes) -> nn.Module:
     """Make the network of ``experiment=lesion_ct_gpu`` for cubes."""
     levels = len(sizes.filters)
     settings: Mapping[str, Any] = {
@@ -158,7 +158,7 @@ def dynunet(sizes: Sizes) -> nn.Module:
     return build_network(settings, SIZES)
 
 
-def real_batches(folder: Path, sizes: Sizes) -> Any:
+def make_real_batches(folder: Path, sizes: Sizes) -> Any:
     """Lay down a stored volume of noise, twice as large as a patch, and read patches of it as a training does."""
     shape = tuple(2 * size for size in sizes.patch)
     rng = np.random.default_rng(0)
@@ -171,13 +171,13 @@ def real_batches(folder: Path, sizes: Sizes) -> Any:
     return loader(patches, sizes.batch, sizes.workers, EpochSampler(length, sizes.batch))
 
 
-def prepared(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+def prepare_batch(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """Send a batch to the device, augment and unpack it there, as a training does."""
     batch = augment_batch(move_data_to_device(batch, device), ("image_bcxyz", "region_bits_bxyz"), AugmentConfig())
     return {**batch, "image_bcxyz": batch["image_bcxyz"].float(), "mask_bcxyz": unpack(batch["region_bits_bxyz"])}
 
 
-def timed_steps(
+def time_steps(
     give: Callable[[], Mapping[str, Any]],
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -197,10 +197,10 @@ def timed_steps(
             optimizer.step()
 
     steps(sizes.warm_up)
-    return timed(lambda: steps(sizes.steps), device, warm_up=False) / sizes.steps
+    return time_runs(lambda: steps(sizes.steps), device, warm_up=False) / sizes.steps
 
 
-def timed(work: Callable[[], Any], device: torch.device, repeats: int = 1, warm_up: bool = True) -> float:
+def time_runs(work: Callable[[], Any], device: torch.device, repeats: int = 1, warm_up: bool = True) -> float:
     """Measure the least seconds of some runs, after one that does not count."""
     if warm_up:
         work()
@@ -220,7 +220,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_mib(taken: int | None) -> str:
+def format_mib(taken: int | None) -> str:
     """Format bytes of device memory for the table."""
     return "not measured on a CPU" if taken is None else f"{taken / MIB:.0f} MiB"
 

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from kicc_ml.apps import slurm
-from kicc_ml.apps.command_line import arguments_for_hydra, parsed
+from kicc_ml.apps.command_line import parse_overrides, set_hydra_arguments
 from kicc_ml.apps.configuration import CONFIGS
 from kicc_ml.apps.fold_processes import train_in_processes
-from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.parts import TARGET
 from kicc_ml.core.shown import format_count
@@ -48,11 +48,11 @@ def train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str],
     run_dir, name, launcher = Path(cfg.run_dir), *launcher_of(overrides)
     with hold_started(run_dir, folds), without_record(run_dir):
         if name not in (JOBLIB, SLURM):
-            names = ",".join(setting("", fold)[1:] for fold in folds)
-            with arguments_for_hydra([*overrides, f"{FOLD}={names}", "--multirun"]):
+            names = ",".join(write_setting("", fold)[1:] for fold in folds)
+            with set_hydra_arguments([*overrides, f"{FOLD}={names}", "--multirun"]):
                 job()
             return []
-        settings = {fold: [*_without_launcher(overrides), setting(FOLD, fold)] for fold in folds}
+        settings = {fold: [*_without_launcher(overrides), write_setting(FOLD, fold)] for fold in folds}
         if name == SLURM:
             lost = slurm.train_on_slurm(settings, cfg, launcher)
         else:
@@ -73,7 +73,7 @@ def refuse_lost(lost: Sequence[str], any_finished: bool) -> None:
 def launcher_of(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The kind of the launcher, and its settings; a file of the user's own may be built on ``joblib`` or ``slurm``."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        hydra = compose("train", overrides=as_typed(overrides), return_hydra_config=True).hydra
+        hydra = compose("train", overrides=quote_as_typed(overrides), return_hydra_config=True).hydra
     name, target = str(hydra.runtime.choices[LAUNCHER]), str(hydra.launcher[TARGET])
     kind = next((kind for end, kind in KINDS.items() if target.endswith(end)), name)
     if name == HYDRAS_SLURM or kind not in (JOBLIB, SLURM):
@@ -84,7 +84,7 @@ def launcher_of(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 def refuse_unusable_launcher(overrides: Sequence[str], own_sweeper: bool) -> None:
     """Raise UserError, with the remedy, where jobs of Slurm are asked for and cannot be made."""
-    if not any(one.key_or_group == LAUNCHER and one.value() == SLURM for one in parsed(overrides)):
+    if not any(one.key_or_group == LAUNCHER and one.value() == SLURM for one in parse_overrides(overrides)):
         return
     slurm.refuse_without_slurm()
     if own_sweeper:
@@ -111,7 +111,7 @@ def without_record(run_dir: Path) -> Iterator[None]:
 
 def _without_launcher(overrides: Sequence[str]) -> list[str]:
     """The settings for the process of a fold, which starts no others."""
-    keys = [one.key_or_group or "" for one in parsed(overrides)]
+    keys = [one.key_or_group or "" for one in parse_overrides(overrides)]
     return [
         text for text, key in zip(overrides, keys, strict=True) if key != LAUNCHER and not key.startswith(OF_LAUNCHER)
     ]

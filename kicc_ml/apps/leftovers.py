@@ -38,13 +38,13 @@ def drop_leftovers(cfg: DictConfig, configs: Path, shipped: frozenset[str]) -> D
         if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values()):
             continue
         with open_dict(node):
-            for key in _keys_of(configs / group) - set(taken) - KEPT:
+            for key in _list_keys(configs / group) - set(taken) - KEPT:
                 node.pop(key, None)
     return changed
 
 
 @cache
-def _keys_of(folder: Path) -> frozenset[str]:
+def _list_keys(folder: Path) -> frozenset[str]:
     """List every setting in the files of a group."""
     files = [parse_yaml(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))]
     return frozenset(key for file in files for key in file or ())

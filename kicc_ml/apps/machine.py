@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from kicc_ml.apps.command_line import parsed
+from kicc_ml.apps.command_line import parse_overrides
 from kicc_ml.apps.configuration import CONFIGS
-from kicc_ml.apps.overrides import setting
+from kicc_ml.apps.overrides import write_setting
 from kicc_ml.core.shown import say
 
 EXPERIMENT, NAME = "experiment", "name"
@@ -27,7 +27,7 @@ def choose_plan(overrides: Sequence[str]) -> list[str]:
     Args:
         overrides: settings as typed, each with one value.
     """
-    typed = {one.key_or_group: str(one.value()) for one in parsed(overrides) if not one.is_sweep_override()}
+    typed = {one.key_or_group: str(one.value()) for one in parse_overrides(overrides) if not one.is_sweep_override()}
     experiment = typed.get(EXPERIMENT, "")
     on_processor = any(typed.get(key) == value for key, value in ON_PROCESSOR.items())
     if on_processor or not _has_plan_for_gpu(experiment) or not torch.cuda.is_available():
@@ -36,7 +36,7 @@ def choose_plan(overrides: Sequence[str]) -> list[str]:
         f"experiment={experiment} takes its plan for a GPU ({experiment}{FOR_GPU}); trainer=cpu takes the other",
         to_stderr=True,
     )
-    named = [] if NAME in typed else [setting(NAME, experiment)]
+    named = [] if NAME in typed else [write_setting(NAME, experiment)]
     others = [one for one in overrides if one != f"{EXPERIMENT}={experiment}"]
     return [f"{EXPERIMENT}={experiment}{FOR_GPU}", *named, *others]
 

@@ -22,33 +22,33 @@ QUOTES = ("'", '"')
 NOTHING = ("", "null")
 
 
-def as_typed(arguments: Sequence[str]) -> list[str]:
+def quote_as_typed(arguments: Sequence[str]) -> list[str]:
     """Prepare the arguments of a command line for Hydra: values that it would take for something else are quoted.
 
     A path is taken letter by letter, ``${...}`` included; in quotes, in Hydra's own settings and in those that are no
     paths ``${...}`` refers to another setting. Lists in brackets stay lists and ``a,b`` a sweep, unless a file or
     folder of that very name is there. Options are left alone.
     """
-    return [_as_typed(argument) for argument in arguments]
+    return [_quote_as_typed(argument) for argument in arguments]
 
 
-def setting(key: str, value: str) -> str:
+def write_setting(key: str, value: str) -> str:
     """Write ``key=value`` for Hydra, where the value is this very text."""
-    return f"{key}={quoted(escaped(value))}"
+    return f"{key}={quote(escape_references(value))}"
 
 
-def escaped(text: str) -> str:
+def escape_references(text: str) -> str:
     r"""Write a text so that OmegaConf finds no reference: it reads ``\${`` as ``${``."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Write a text in Hydra's quotes, in which backslashes count only before a quote."""
     doubled = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text)
     return "'" + doubled.replace("'", r"\'") + "'"
 
 
-def _as_typed(argument: str) -> str:
+def _quote_as_typed(argument: str) -> str:
     if not (found := SETTING.fullmatch(argument)):
         return argument
     key, value = found["key"], found["value"]
@@ -56,31 +56,31 @@ def _as_typed(argument: str) -> str:
     if value in NOTHING:
         return argument
     if last in PATHS or key.lstrip("+") == WEIGHTS:
-        return _path(key, value)
+        return _quote_path(key, value)
     if last in NAMES and not value.startswith(("[", *QUOTES)) and "${" not in value and "," not in value:
-        return setting(key, value)
-    return argument if value.startswith(("[", "{", *QUOTES)) or _parses(argument) else setting(key, value)
+        return write_setting(key, value)
+    return argument if value.startswith(("[", "{", *QUOTES)) or _parses(argument) else write_setting(key, value)
 
 
-def _path(key: str, value: str) -> str:
+def _quote_path(key: str, value: str) -> str:
     if _is_there(value):
-        return setting(key, value)
+        return write_setting(key, value)
     if value.startswith(QUOTES) and _parses(f"{key}={value}"):
         return f"{key}={value}"
     if value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(_element(key, one) for one in _elements(value[1:-1]))}]"
-    if _refers(key, value) or ("," in value and all(_is_there(one) for one in _elements(value))):
+        return f"{key}=[{','.join(_quote_element(key, one) for one in _split_elements(value[1:-1]))}]"
+    if _refers(key, value) or ("," in value and all(_is_there(one) for one in _split_elements(value))):
         return f"{key}={value}"
-    return setting(key, str(Path(value).expanduser()) if value.startswith("~") else value)
+    return write_setting(key, str(Path(value).expanduser()) if value.startswith("~") else value)
 
 
-def _elements(text: str) -> list[str]:
+def _split_elements(text: str) -> list[str]:
     """Split a text at its commas, except at those within quotes."""
     return [one.strip() for one in re.findall(r"""\s*(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^,])+""", text)]
 
 
-def _element(key: str, text: str) -> str:
-    return text if text.startswith(QUOTES) or _refers(key, text) else setting("", text)[1:]
+def _quote_element(key: str, text: str) -> str:
+    return text if text.startswith(QUOTES) or _refers(key, text) else write_setting("", text)[1:]
 
 
 def _refers(key: str, value: str) -> bool:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from kicc_ml.apps.combinations import SWEEPS, Combination, write_sweep
-from kicc_ml.apps.command_line import parsed
-from kicc_ml.apps.configuration import build, configuration, fault_of_user, replace_values, report_error
-from kicc_ml.apps.fold_settings import settings_of
-from kicc_ml.apps.overrides import setting
+from kicc_ml.apps.command_line import parse_overrides
+from kicc_ml.apps.configuration import build, compose_configuration, find_user_fault, replace_values, report_error
+from kicc_ml.apps.fold_settings import make_fold_settings
+from kicc_ml.apps.overrides import write_setting
 from kicc_ml.apps.search_space import Space, make_space, write_value
 from kicc_ml.apps.search_study import RESULT, Search, import_optuna, make_sampler, open_study
 from kicc_ml.core.errors import TargetError, UserError, is_full
@@ -37,7 +37,7 @@ Run = Callable[[Sequence[str]], int]
 
 def is_search(overrides: Sequence[str]) -> bool:
     """Tell whether the settings ask for a search."""
-    return configuration("train", _without_sweeps(overrides))[GROUP] is not None
+    return compose_configuration("train", _drop_sweeps(overrides))[GROUP] is not None
 
 
 def search(overrides: Sequence[str], run: Run) -> int:
@@ -57,13 +57,13 @@ def search(overrides: Sequence[str], run: Run) -> int:
         Busy: another process works on this search.
         TargetError: a place that is written to fails, as it would for every trial.
     """
-    fixed = _without_sweeps(overrides)
-    cfg = configuration("train", fixed)
+    fixed = _drop_sweeps(overrides)
+    cfg = compose_configuration("train", fixed)
     _refuse_unsearchable(cfg)
     wanted: Search = build(cfg[GROUP])
     space = make_space([one for one in overrides if one not in fixed], wanted.params)
     place = Path(SWEEPS) / f"{cfg.name}-search" if cfg.run_dir == f"runs/{cfg.name}" else Path(cfg.run_dir)
-    digests = {key: digest_of(value) for key, value in settings_of(cfg, "").items() if key not in NOT_OF_SEARCH}
+    digests = {key: digest_of(value) for key, value in make_fold_settings(cfg, "").items() if key not in NOT_OF_SEARCH}
     digests["split"] = digest_of({key: value for key, value in cfg.split.items() if key != "fold"})
     import_optuna()
     with (
@@ -79,7 +79,7 @@ def _try_all(
     statuses: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for trial in _iterate_trials(study, wanted, space, cfg.seed):
-        one = _combination(trial.number, trial.params, fixed, place, cfg)
+        one = _make_combination(trial.number, trial.params, fixed, place, cfg)
         say(f"trial {trial.number + 1}: {one.text}", to_stderr=True)
         try:
             statuses[one.name] = run(one.overrides)
@@ -88,7 +88,7 @@ def _try_all(
             if isinstance(error, TargetError) or is_full(error):
                 raise
             statuses[one.name] = report_error(error, one.text)
-            reasons[one.name] = str(fault_of_user(error) or error) or type(error).__name__
+            reasons[one.name] = str(find_user_fault(error) or error) or type(error).__name__
             study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)
     return _finish(study, fixed, place, cfg, statuses, reasons)
 
@@ -129,42 +129,44 @@ def _finish(
     failed = [status for status in statuses.values() if status not in (0, 3)]
     if not done:
         return failed[0]
-    found = [_combination(trial.number, trial.params, fixed, place, cfg) for trial in done]
+    found = [_make_combination(trial.number, trial.params, fixed, place, cfg) for trial in done]
     write_sweep(found, {one.name: statuses.get(one.name, 0) for one in found}, {}, TABLE)
     for name, reason in reasons.items():
         say(f"failed: {name}: {reason}")
     best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number))
-    won = _combination(best.number, best.params, fixed, place, cfg)
+    won = _make_combination(best.number, best.params, fixed, place, cfg)
     metric, result = study.user_attrs[f"{RESULT} {best.number}"]
-    typed = " ".join(_settings_of(best.params))
+    typed = " ".join(_list_settings(best.params))
     say(f"best of {len(done)} on validation patients ({metric} {result:.4g}): {typed}: {won.run_dir}")
     return failed[0] if failed else max([0, *statuses.values()])
 
 
-def _combination(
+def _make_combination(
     number: int, params: Mapping[str, Any], fixed: Sequence[str], place: Path, cfg: DictConfig
 ) -> Combination:
     name = f"trial-{number + 1:03d}"
-    values = {"trial": str(number + 1), **{key.lstrip("+"): _shown(value) for key, value in params.items()}}
-    overrides = (*fixed, *_settings_of(params), setting("run_dir", str(place / name)))
+    values = {"trial": str(number + 1), **{key.lstrip("+"): _format_value(value) for key, value in params.items()}}
+    overrides = (*fixed, *_list_settings(params), write_setting("run_dir", str(place / name)))
     text = ", ".join(f"{key}={value}" for key, value in values.items() if key != "trial")
     return Combination(overrides, values, text, name, place, replace_values(cfg, {"run_dir": str(place / name)}))
 
 
-def _settings_of(params: Mapping[str, Any]) -> list[str]:
+def _list_settings(params: Mapping[str, Any]) -> list[str]:
     return [f"{key}={write_value(value)}" for key, value in sorted(params.items())]
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _without_sweeps(overrides: Sequence[str]) -> list[str]:
-    return [typed for typed, one in zip(overrides, parsed(overrides), strict=True) if not one.is_sweep_override()]
+def _drop_sweeps(overrides: Sequence[str]) -> list[str]:
+    return [
+        typed for typed, one in zip(overrides, parse_overrides(overrides), strict=True) if not one.is_sweep_override()
+    ]
 
 
 def _is_of_search(override: str) -> bool:
-    (found,) = parsed([override])
+    (found,) = parse_overrides([override])
     return found.key_or_group.split(".")[0] == GROUP
 
 

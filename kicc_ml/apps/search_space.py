@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from kicc_ml.apps.command_line import parsed
+from kicc_ml.apps.command_line import parse_overrides
 from kicc_ml.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def make_space(overrides: Sequence[str], params: Mapping[str, Any]) -> Space:
     Raises:
         UserError: nothing is varied, or a setting cannot be.
     """
-    typed = {one.get_key_element().lstrip("+"): one for one in parsed(overrides)}
-    stated = {one.get_key_element().lstrip("+"): one for one in parsed([f"{k}={v}" for k, v in params.items()])}
+    typed = {one.get_key_element().lstrip("+"): one for one in parse_overrides(overrides)}
+    of_params = [f"{key}={value}" for key, value in params.items()]
+    stated = {one.get_key_element().lstrip("+"): one for one in parse_overrides(of_params)}
     found = {**stated, **typed}
     if not found:
         raise UserError(
@@ -54,7 +55,7 @@ def make_space(overrides: Sequence[str], params: Mapping[str, Any]) -> Space:
     for key, reason in UNSEARCHED.items():
         if key in found:
             raise UserError(f"a search cannot vary {key}: {reason}")
-    distributions = {one.get_key_element(): _distribution(one) for one in found.values()}
+    distributions = {one.get_key_element(): _make_distribution(one) for one in found.values()}
     return Space(distributions, {key: str(one) for key, one in distributions.items()})
 
 
@@ -63,7 +64,7 @@ def write_value(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _distribution(override: Override) -> "BaseDistribution":
+def _make_distribution(override: Override) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()

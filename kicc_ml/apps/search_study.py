@@ -55,12 +55,12 @@ def open_study(place: Path, space: Space, settings: Mapping[str, str]) -> Iterat
     path = place / STUDY
     try:
         study = optuna.create_study(
-            storage=_storage(path), study_name=NAME, direction="maximize", load_if_exists=True, sampler=None
+            storage=_open_storage(path), study_name=NAME, direction="maximize", load_if_exists=True, sampler=None
         )
         _refuse_another(study, place, {SPACE: dict(space.described), SETTINGS: dict(settings)})
         yield study
     except Exception as error:
-        if fault := _fault_of_file(error):
+        if fault := _find_file_fault(error):
             raise fault(f"{path} cannot be used ({error}); make room, or delete {place} to search anew") from error
         raise
 
@@ -82,7 +82,7 @@ def make_sampler(search: Search, seed: int, number: int) -> "optuna.samplers.Bas
     return import_optuna().samplers.TPESampler(seed=own)
 
 
-def _storage(path: Path) -> Any:
+def _open_storage(path: Path) -> Any:
     """Open SQLite: what a killed process wrote is whole. The path is taken as it is, whatever characters it has."""
     from optuna.storages import RDBStorage
     from sqlalchemy.pool import NullPool
@@ -104,7 +104,7 @@ def _refuse_another(study: "optuna.Study", place: Path, stated: Mapping[str, Map
             )
 
 
-def _fault_of_file(error: BaseException) -> type[UserError] | None:
+def _find_file_fault(error: BaseException) -> type[UserError] | None:
     for cause in iterate_causes(error):
         if isinstance(cause, sqlite3.OperationalError):  # full, read-only, not to be opened
             return TargetError

@@ -22,17 +22,24 @@ from kicc_ml.apps.configuration import (
     CONFIGS,
     build,
     build_each,
-    in_own_words,
+    convert_to_plain,
+    drop_replaced_settings,
     log_to_terminal,
-    plain,
     quieten_libraries,
     replace_values,
-    with_clear_errors,
+    run_with_clear_errors,
 )
 from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
-from kicc_ml.apps.evaluate import cohort_place, evaluate_runs, print_results
-from kicc_ml.apps.fold_settings import mark_of, settings_of
-from kicc_ml.apps.own_parts import own_loggers, own_packages, parts_of_task, splits_of, start_from_weights, with_flow
+from kicc_ml.apps.evaluate import evaluate_runs, locate_cohort, print_results
+from kicc_ml.apps.fold_settings import make_fold_settings, make_mark
+from kicc_ml.apps.own_parts import (
+    add_flow,
+    build_own_loggers,
+    build_parts_of_task,
+    list_own_packages,
+    make_splits,
+    start_from_weights,
+)
 from kicc_ml.cohort.flow import Cohort
 from kicc_ml.cohort.splits import read_splits
 from kicc_ml.core.errors import UserError
@@ -88,20 +95,20 @@ logger = logging.getLogger("train")
 def prepare(cfg: DictConfig) -> list[str]:
     """Make index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
     run_dir = Path(cfg.run_dir)
-    everybody = cohort_of(cfg)
+    everybody = build_cohort(cfg)
     # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
-    planned_cfg, _ = with_plan(cfg, everybody)
-    data = data_module(planned_cfg, everybody, make_undivided_split(everybody))
+    planned_cfg, _ = apply_plan(cfg, everybody)
+    data = build_data_module(planned_cfg, everybody, make_undivided_split(everybody))
     data.prepare_data()
     data.setup()
-    splits = splits_of(cfg, data.train_cases)
+    splits = make_splits(cfg, data.train_cases)
     for split in splits:
-        with_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
-    settings = {split.fold: settings_of(cfg, split.fold) for split in splits}
-    lay_down(run_dir, splits, settings, make_cohort_record(plain(cfg.cohort), everybody))
+        add_features(cfg, everybody, split)  # features that would leak are refused before anything is trained
+    settings = {split.fold: make_fold_settings(cfg, split.fold) for split in splits}
+    lay_down(run_dir, splits, settings, make_cohort_record(convert_to_plain(cfg.cohort), everybody))
     write_json(run_dir / QUARANTINE, data.quarantined)
     write_versioned(run_dir / FLOW, "flow", everybody.flow.as_json())
-    note_cohort(run_dir, plain(cfg.cohort), everybody)
+    note_cohort(run_dir, convert_to_plain(cfg.cohort), everybody)
     done = finished_folds(run_dir)
     return [split.fold for split in splits if fold_folder(run_dir, split.fold) not in done]
 
@@ -111,7 +118,7 @@ def train(cfg: DictConfig) -> None:
     if not is_first_process(processes_of(cfg.trainer)):
         return train_fold(cfg, fold_folder(cfg.run_dir, cfg.split.fold))
     with hold_fold(Path(cfg.run_dir), cfg.split.fold) as folder:
-        refuse_changed(folder, settings_of(cfg, cfg.split.fold))
+        refuse_changed(folder, make_fold_settings(cfg, cfg.split.fold))
         if folder in finished_folds(Path(cfg.run_dir)):
             say(f"fold {cfg.split.fold} was finished meanwhile by another process", to_stderr=True)
             return None
@@ -122,19 +129,21 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
     """Train a fold and write its weights and held-out predictions, which, written last, mark the fold as finished."""
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     (split,) = read_splits(folder / SPLIT)
-    settings = settings_of(cfg, split.fold)
-    cases = with_features(cfg, cases_of_run(Path(cfg.run_dir), plain(cfg.cohort), lambda: cohort_of(cfg)), split)
-    cfg, plan = with_plan(cfg, [case for case in cases if case.case_id in split.train])
+    settings = make_fold_settings(cfg, split.fold)
+    cases = add_features(
+        cfg, cases_of_run(Path(cfg.run_dir), convert_to_plain(cfg.cohort), lambda: build_cohort(cfg)), split
+    )
+    cfg, plan = apply_plan(cfg, [case for case in cases if case.case_id in split.train])
     if plan:
         settings = fill_plan(settings, plan["fields"])
         write_yaml(folder / PLAN, plan)
-    data = data_module(cfg, cases, split)
+    data = build_data_module(cfg, cases, split)
     data.prepare_data()
     data.setup()
     about, network = about_data(data), None
     if cfg.network is not None:  # an experiment may be of baselines alone
-        network = build_own_network(plain(cfg.network), about.sizes)
-        if not fit(cfg, network, data, folder, mark_of(settings, split)).is_global_zero:
+        network = build_own_network(convert_to_plain(cfg.network), about.sizes)
+        if not fit(cfg, network, data, folder, make_mark(settings, split)).is_global_zero:
             return
         if about.regions:
             about = choose_lesion_threshold(network, about, data, data.store.regions)
@@ -150,23 +159,23 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
 
 def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark) -> pl.Trainer:
     """Train the network. It ends with its best weights, and where it was trained: Lightning leaves it on the CPU."""
-    checkpoint = checkpoint_of(cfg, folder, mark)
+    checkpoint = find_checkpoint(cfg, folder, mark)
     freezing = start_from_weights(cfg, network)
     if isinstance(network, FitsInputs):
         fit_inputs(network, data.train_cases, data.features, data.endpoints)
-    task = build(cfg.model)(network, **parts_of_task(cfg))
+    task = build(cfg.model)(network, **build_parts_of_task(cfg))
     checkpoints = FoldCheckpoints((folder / CHECKPOINTS).resolve(), mark)
     saving = SaveOnSignal(folder / CHECKPOINTS / LAST)
     trainer = build(cfg.trainer)(
-        logger=[*loggers(folder, checkpoint), *own_loggers(cfg, folder)],
-        callbacks=[*callbacks(folder, task, data.split), *freezing, *build_each(cfg.callbacks), saving],
+        logger=[*build_loggers(folder, checkpoint), *build_own_loggers(cfg, folder)],
+        callbacks=[*build_callbacks(folder, task, data.split), *freezing, *build_each(cfg.callbacks), saving],
         default_root_dir=folder,
         plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
         **strategy_in(environment, cfg.trainer),
     )
     allow_tensor_cores(trainer.strategy.root_device)
     arrange_for_gpu(network, trainer.strategy.root_device)
-    say(f"fold {data.split.fold}: {describe_training(plain(cfg), trainer)}", to_stderr=True)
+    say(f"fold {data.split.fold}: {describe_training(convert_to_plain(cfg), trainer)}", to_stderr=True)
     with saving.listening():
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
@@ -178,28 +187,28 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
 
 def report(parts: Sequence[DictConfig]) -> int:
     """Write scores, report and severity maps of each part and, of several, of all together. Returns the exit status."""
-    trust = {package for cfg in parts for package in own_packages(plain(cfg))}
-    cohorts = {Path(cfg.run_dir): replace(cohort_place(cfg.cohort, trust), as_trained=True) for cfg in parts}
+    trust = {package for cfg in parts for package in list_own_packages(convert_to_plain(cfg))}
+    cohorts = {Path(cfg.run_dir): replace(locate_cohort(cfg.cohort, trust), as_trained=True) for cfg in parts}
     runs = list(cohorts)
     return print_results(evaluate_runs(runs, runs[0].parent, cohorts, trust))
 
 
-def cohort_of(cfg: DictConfig) -> Cohort:
+def build_cohort(cfg: DictConfig) -> Cohort:
     """Build the cohort that the user names."""
     cohort = build(cfg.cohort)
     if isinstance(cohort, RunCohort):
         raise UserError("cohort=of_run is for evaluate.py; name the cohort to train on, for example cohort=repository")
-    return with_flow(cohort)
+    return add_flow(cohort)
 
 
-def with_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
+def add_features(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Sequence[Case]:
     """Return the cases of a fold with the extent of disease on CT as features, if ``features_from`` is given."""
     return add_extent(cases, split, Path(cfg.features_from)) if cfg.features_from else cases
 
 
-def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:
+def apply_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[str, Any]]:
     """Replace each setting whose value is ``planned``; also returns what was decided on which ground."""
-    settings = plain(cfg)
+    settings = convert_to_plain(cfg)
     if not planned_fields(settings):
         return cfg, {}
     found = fingerprint(cases)
@@ -208,9 +217,9 @@ def with_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict[
     return replace_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
 
 
-def data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
+def build_data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> Any:
     """Build the data module of a fold with the transforms and the store of the configuration."""
-    transforms = transforms_of(plain(cfg.transforms))
+    transforms = transforms_of(convert_to_plain(cfg.transforms))
     own = {"transforms": transforms} if transforms != NO_TRANSFORMS else {}
     store = VolumeStore(Path(cfg.store_dir), build(cfg.task.regions))
     return build(cfg.data)(cases=cases, split=split, store=store, seed=cfg.seed, **own)
@@ -222,7 +231,7 @@ def make_undivided_split(cases: Sequence[Case]) -> Split:
     return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)
 
 
-def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
+def find_checkpoint(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
     """Find where the fold goes on: the file given, or with ``last`` the fold's own last checkpoint if it has one.
 
     Raises UserError, before anything of the fold is changed, for a file that is damaged or of another fold.
@@ -238,12 +247,12 @@ def checkpoint_of(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:
     return path
 
 
-def loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
+def build_loggers(folder: Path, checkpoint: Path | None) -> list[Logger]:
     """Build the loggers of a fold: ``metrics.csv`` and TensorBoard's events, in the fold's own folder."""
     return [metrics_logger(folder, checkpoint), TensorBoardLogger(folder, name=TENSORBOARD, version="")]
 
 
-def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
+def build_callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
     """Build a fold's callbacks: the best checkpoint, if there are validation cases; resumption; a progress bar."""
     best = {"monitor": task.monitor, "mode": task.monitor_mode} if split.val else {}
     return [
@@ -259,7 +268,7 @@ def callbacks(folder: Path, task: Any, split: Split) -> list[Callback]:
 def main(cfg: DictConfig) -> float | None:
     """Train one fold, or for a user's own sweeper a whole cross-validation. Returns how well it did on validation."""
     quieten_libraries()
-    cfg = in_own_words(cfg)
+    cfg = drop_replaced_settings(cfg)
     if cfg.split.fold is None:
         return run_in_one_job(cfg, prepare, train, report)
     train(cfg)
@@ -269,4 +278,4 @@ def main(cfg: DictConfig) -> float | None:
 def run() -> None:
     """Do what ``train.py`` and ``kicc-ml train`` do with the arguments of the command line."""
     log_to_terminal()
-    with_clear_errors(lambda: run_typed(Stages(main, prepare, report)))
+    run_with_clear_errors(lambda: run_typed(Stages(main, prepare, report)))

@@ -10,7 +10,14 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from kicc_ml.apps.configuration import build, build_each, configuration, log_to_terminal, plain, with_clear_errors
+from kicc_ml.apps.configuration import (
+    build,
+    build_each,
+    compose_configuration,
+    convert_to_plain,
+    log_to_terminal,
+    run_with_clear_errors,
+)
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Split
 from kicc_ml.data.canonical import CanonicalCXR
@@ -76,7 +83,7 @@ def raiser(error: BaseException) -> Callable[[], None]:
 
 def test_a_users_error_is_one_message_and_status_2(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as stopped:
-        with_clear_errors(raiser(UserError("clinical.csv, line 3: age_years is 190")))
+        run_with_clear_errors(raiser(UserError("clinical.csv, line 3: age_years is 190")))
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: clinical.csv, line 3: age_years is 190\n"
 
@@ -85,20 +92,20 @@ def test_the_error_that_names_file_and_remedy_is_the_one_that_is_shown(capsys: p
     whole = UserError("runs/a cannot be read as a trained fold: its weights are damaged; train it again")
     whole.__cause__ = UserError("its weights are damaged")
     with pytest.raises(SystemExit, match="2"):
-        with_clear_errors(raiser(whole))
+        run_with_clear_errors(raiser(whole))
     assert capsys.readouterr().err == f"error: {whole}\n"
 
 
 def test_a_mistyped_setting_is_status_2_and_says_which(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as stopped:
-        with_clear_errors(lambda: print(configuration("train", ["experiment=outcome", "sede=1"])))
+        run_with_clear_errors(lambda: print(compose_configuration("train", ["experiment=outcome", "sede=1"])))
     assert stopped.value.code == 2
     assert "sede" in capsys.readouterr().err
 
 
 def test_a_mistake_of_ours_keeps_its_traceback_in_which_no_name_steers_the_terminal(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as stopped:
-        with_clear_errors(raiser(ZeroDivisionError("\x1b[31mred")))
+        run_with_clear_errors(raiser(ZeroDivisionError("\x1b[31mred")))
     assert stopped.value.code == 1
     shown = capsys.readouterr().err
     assert shown.startswith("Traceback (most recent call last):\n")
@@ -122,7 +129,7 @@ def test_a_warning_is_said_once_however_many_folds_read_the_cohort(
 
 def test_plain_settings_are_resolved_and_of_no_library_type():
     node = OmegaConf.create({"seed": 3, "split": {"seed": "${seed}", "sides": [1, 2]}})
-    settings = plain(node)
+    settings = convert_to_plain(node)
     assert settings == {"seed": 3, "split": {"seed": 3, "sides": [1, 2]}}
     assert type(settings["split"]) is dict
     assert type(settings["split"]["sides"]) is list
@@ -141,7 +148,7 @@ def test_hydra_says_nothing_before_the_one_sentence_of_a_users_error(capsys: pyt
     job = JobReturn(overrides=["runs=x"], status=JobStatus.FAILED)
     job.return_value = UserError("x holds no finished run; train one")
     with pytest.raises(SystemExit, match="2"):
-        with_clear_errors(lambda: job.return_value)
+        run_with_clear_errors(lambda: job.return_value)
     assert capsys.readouterr().err == "error: x holds no finished run; train one\n"
 
 
@@ -149,6 +156,6 @@ def test_a_disk_that_is_full_wherever_a_library_writes_is_one_sentence(capsys: p
     wrapped = RuntimeError("the checkpoint could not be written")
     wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device", "runs/a/checkpoints/last.ckpt")
     with pytest.raises(SystemExit, match="2"):
-        with_clear_errors(raiser(wrapped))
+        run_with_clear_errors(raiser(wrapped))
     said = "runs/a/checkpoints/last.ckpt cannot be written: No space left on device; make room or choose another folder"
     assert capsys.readouterr().err == f"error: {said}\n"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kicc_ml.apps.evaluate import print_results, read_quarantine, reference_severity, score_segmented
+from kicc_ml.apps.evaluate import grade_reference, print_results, read_quarantine, score_segmented
 from kicc_ml.clinic.held_out_case import OofCase
 from kicc_ml.clinic.outputs import ModelProvenance, OofCases
 from kicc_ml.core.errors import UserError
@@ -153,7 +153,7 @@ def test_without_a_lesion_reference_there_is_no_reference_severity(tmp_path: Pat
     case = case_of(tmp_path)
     assert case.ct is not None
     volume = read_volume(case.ct)
-    assert reference_severity({"left_lung": truth()["left_lung"]}, volume) == {}
+    assert grade_reference({"left_lung": truth()["left_lung"]}, volume) == {}
 
 
 def fold_with_quarantine(folder: Path, reasons: dict[str, str]) -> Path:
@@ -203,7 +203,7 @@ def test_judging_again_gives_the_same_figures(tmp_path: Path):
 def test_severity_of_the_reference_is_plain_numbers(tmp_path: Path):
     case = case_of(tmp_path)
     assert case.ct is not None
-    found = reference_severity(whole(truth()), read_volume(case.ct))
+    found = grade_reference(whole(truth()), read_volume(case.ct))
     json.dumps(found, allow_nan=False)
     assert set(found) == {"severity_score_truth", "percent_involved_truth"}
 

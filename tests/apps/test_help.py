@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from kicc_ml.apps.cli import app
-from kicc_ml.apps.configuration import CONFIGS, configuration
+from kicc_ml.apps.configuration import CONFIGS, compose_configuration
 
 COLUMNS = 80
 SCRIPTS = ("train", "evaluate")
@@ -44,7 +44,7 @@ def test_hydra_takes_every_example_of_the_help(script: str, least: int):
     assert len(typed) >= least
     for one in typed:
         words = one.replace("-m ", "").replace("seed=1,2", "seed=1").split()
-        cfg = configuration(script, words)
+        cfg = compose_configuration(script, words)
         for word in words:
             key, value = word.split("=", 1)
             if key not in ("experiment", "cohort"):

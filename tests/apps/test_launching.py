@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from kicc_ml.apps import fold_processes, slurm
-from kicc_ml.apps.combinations import combinations_of
+from kicc_ml.apps.combinations import compose_combinations
 from kicc_ml.apps.configuration import report_error
 from kicc_ml.apps.cross_validation import Stages, cross_validate, cross_validate_each
 from kicc_ml.apps.fold_processes import train_in_processes
@@ -92,7 +92,7 @@ def test_where_all_folds_are_lost_there_is_no_report(started):
 
 def test_a_combination_that_has_lost_a_fold_has_failed(started):
     _, stages, _ = started("seoul", "busan", seoul="it was killed")
-    combinations = combinations_of([*JOBLIB, "seed=1,2", "run_dir=mine"])
+    combinations = compose_combinations([*JOBLIB, "seed=1,2", "run_dir=mine"])
     assert cross_validate_each(combinations, stages) == 3
     (path,) = Path("mine").glob("*.csv")
     assert all("it was killed" in status for status in pd.read_csv(path)["status"])

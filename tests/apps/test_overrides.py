@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from kicc_ml.apps.configuration import build, configuration, plain, replace_values
-from kicc_ml.apps.overrides import as_typed, setting
+from kicc_ml.apps.configuration import build, compose_configuration, convert_to_plain, replace_values
+from kicc_ml.apps.overrides import quote_as_typed, write_setting
 
 FOLDERS = ["병원자료", "my data (2020)", "study#1=final", "a,b", "[x]", "50%", "$HOME", "${oc.env:HOME}", "it's"]
 FOLDERS += ['"q"', "'q'", "back\\slash", "ends\\", "a:b", "2020", "1e3", "true", "null-ish", "{a:1}", "~me", "é;&*!?@"]
@@ -23,7 +23,7 @@ def test_a_folder_of_any_name_is_taken_as_it_was_typed(tmp_path: Path, name: str
     if there:
         folder.mkdir()
     typed = [f"cohort.root={folder}", f"run_dir={folder}", f"store_dir={folder}"]
-    cfg = configuration("train", ["experiment=clinical", "cohort=repository", *typed])
+    cfg = compose_configuration("train", ["experiment=clinical", "cohort=repository", *typed])
     assert cfg.cohort.root == cfg.run_dir == cfg.store_dir == str(folder)
 
 
@@ -33,7 +33,7 @@ def test_a_relative_folder_that_is_there_is_taken_as_it_was_typed(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
-    assert configuration("evaluate", [f"runs={name}"]).runs == name
+    assert compose_configuration("evaluate", [f"runs={name}"]).runs == name
 
 
 def test_a_path_with_a_reference_in_it_stays_as_it_was_typed_all_the_way(
@@ -41,37 +41,37 @@ def test_a_path_with_a_reference_in_it_stays_as_it_was_typed_all_the_way(
 ):
     monkeypatch.chdir(tmp_path)
     typed = "${seed}/${oc.env:HOME}\\${x}"
-    cfg = configuration(
+    cfg = compose_configuration(
         "train", ["experiment=clinical", "cohort=repository", f"cohort.root={typed}", f"run_dir={typed}"]
     )
     with pytest.raises(HydraException) as refused:
         build(cfg.cohort)
     assert str(refused.value.__cause__).startswith(f"{typed} is not a folder")
-    assert plain(cfg)["cohort"]["root"] == typed
+    assert convert_to_plain(cfg)["cohort"]["root"] == typed
     assert replace_values(cfg, {"run_dir": f"{cfg.run_dir}/a"}).run_dir == f"{typed}/a"
-    assert list(configuration("evaluate", [f"runs=[{typed},b]"]).runs) == [typed, "b"]
+    assert list(compose_configuration("evaluate", [f"runs=[{typed},b]"]).runs) == [typed, "b"]
 
 
 def test_what_is_no_path_may_refer_to_other_settings():
-    cfg = configuration(
+    cfg = compose_configuration(
         "train", ["experiment=clinical", "seed=7", "name=run-${seed}", "image_window_days=[-1,${seed}]"]
     )
     assert (cfg.name, list(cfg.image_window_days)) == ("run-7", [-1, 7])
 
 
 def test_several_runs_are_listed_in_brackets_whatever_they_are_called():
-    cfg = configuration("evaluate", ["runs=[runs/대구, runs/a b, 'runs/c,d', runs/e=f]"])
+    cfg = compose_configuration("evaluate", ["runs=[runs/대구, runs/a b, 'runs/c,d', runs/e=f]"])
     assert list(cfg.runs) == ["runs/대구", "runs/a b", "runs/c,d", "runs/e=f"]
 
 
 @pytest.mark.parametrize("fold", ["001", "서울", "St Mary's", "1e3", "true", "#1", "a=b"])
 def test_a_fold_is_named_as_its_hospital(fold: str):
-    assert configuration("train", ["experiment=clinical", f"split.fold={fold}"]).split.fold == fold
+    assert compose_configuration("train", ["experiment=clinical", f"split.fold={fold}"]).split.fold == fold
 
 
 def test_a_tilde_that_the_shell_left_alone_is_the_users_home(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/home/kim")
-    assert as_typed(["cohort.root=~/병원"]) == ["cohort.root='/home/kim/병원'"]
+    assert quote_as_typed(["cohort.root=~/병원"]) == ["cohort.root='/home/kim/병원'"]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_tilde_that_the_shell_left_alone_is_the_users_home(monkeypatch: pytest
     ],
 )
 def test_what_hydra_understands_is_left_to_hydra(typed: str):
-    assert as_typed([typed]) == [typed]
+    assert quote_as_typed([typed]) == [typed]
 
 
 def test_folders_that_are_all_there_are_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for name in "ab":
         (tmp_path / name).mkdir()
-    assert as_typed(["cohort.root=a,b"]) == ["cohort.root=a,b"]
+    assert quote_as_typed(["cohort.root=a,b"]) == ["cohort.root=a,b"]
 
 
 def test_a_setting_holds_any_text_letter_by_letter_also_when_a_sweep_hands_it_on():
@@ -113,7 +113,7 @@ def test_a_setting_holds_any_text_letter_by_letter_also_when_a_sweep_hands_it_on
     parser = OverridesParser.create()
     for _ in range(500):
         text = "".join(letters.choice(alphabet) for _ in range(letters.randint(1, 8)))
-        override = parser.parse_override(setting("a", text))
+        override = parser.parse_override(write_setting("a", text))
         handed_on = parser.parse_override(f"a={override.get_value_element_as_str()}")
         for one in (override, handed_on):
             config = OmegaConf.create({})
@@ -123,4 +123,4 @@ def test_a_setting_holds_any_text_letter_by_letter_also_when_a_sweep_hands_it_on
 
 def test_a_list_that_is_not_closed_is_still_the_users_error():
     with pytest.raises(HydraException):
-        configuration("train", ["experiment=clinical", "data.patch_size=[48,48"])
+        compose_configuration("train", ["experiment=clinical", "data.patch_size=[48,48"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.apps.search import is_search, search
 from kicc_ml.apps.search_space import make_space, write_value
 from kicc_ml.apps.search_study import STUDY
@@ -33,7 +33,7 @@ class Trainer:
         self.tried: list[tuple[str, float, float]] = []
 
     def __call__(self, overrides: Sequence[str]) -> int:
-        cfg = configuration("train", overrides)
+        cfg = compose_configuration("train", overrides)
         self.tried.append((cfg.run_dir, cfg.model.learning_rate, cfg.model.weight_decay))
         fold = Path(cfg.run_dir) / "seoul"
         fold.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.apps.launching import launcher_of
 from kicc_ml.apps.slurm_resources import parameters_of
 from kicc_ml.core.errors import UserError
@@ -16,7 +16,7 @@ def asked(*settings: str) -> dict[str, Any]:
     typed = ["experiment=lesion_ct", "hydra/launcher=slurm", *settings]
     name, launcher = launcher_of(typed)
     assert name == "slurm"
-    return parameters_of(configuration("train", typed), launcher)
+    return parameters_of(compose_configuration("train", typed), launcher)
 
 
 @pytest.mark.parametrize(

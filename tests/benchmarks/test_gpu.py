@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kicc_ml.apps.gpu_check import SIZES, SLICES, WHOLE, check, dynunet
+from kicc_ml.apps.gpu_check import SIZES, SLICES, WHOLE, check, make_dynunet
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
 from kicc_ml.models.gpu import arrange_for_gpu
@@ -36,7 +36,7 @@ def test_bf16_and_float32_agree_forward_and_backward_at_our_patch_size(channels_
     if not fast_bf16("cuda"):
         pytest.skip("this GPU has no bf16")
     torch.manual_seed(0)
-    network = dynunet(WHOLE).cuda()
+    network = make_dynunet(WHOLE).cuda()
     if channels_last:
         arrange_for_gpu(network, torch.device("cuda"))
     image = torch.rand(WHOLE.batch, 1, *WHOLE.patch, device="cuda")

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.cohort.nifti_datasets import msd, nnunet
 from kicc_ml.cohort.public.images import covid_ct_seg
 from kicc_ml.cohort.splits import leave_one_site_out
@@ -99,7 +99,7 @@ def test_hospitals_come_from_a_pattern_of_case_ids(tmp_path: Path, pattern: str,
 
 
 def test_a_pattern_is_typed_as_it_is():
-    cfg = configuration(
+    cfg = compose_configuration(
         "train", ["experiment=lesion_ct", "cohort=nnunet", "cohort.root=d", "cohort.site_pattern={site}_*"]
     )
     assert cfg.cohort.site_pattern == "{site}_*"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.data.augment.transform import AugmentConfig
 from kicc_ml.data.datamodule import PatchDataModule
@@ -173,14 +173,14 @@ def test_a_fold_taken_up_again_by_the_script_ends_with_the_same_weights(
         small = ["data.canonical.spacing_mm=[6,6,8]", "data.patch_size=[48,48,24]", "network.channels=[4,8,8,8]"]
         steps = ["data.patches_per_epoch=6", "trainer.max_time=null", f"trainer.max_steps={STEPS}"]
         chosen = ["experiment=lesion_ct", "cohort=repository", "network=unet_light", f"ckpt_path={ckpt_path}"]
-        names = script.prepare(configuration("train", [*chosen, *where, *small, *steps]))
-        return configuration("train", [*chosen, *where, *small, *steps, f"split.fold={names[0]}"])
+        names = script.prepare(compose_configuration("train", [*chosen, *where, *small, *steps]))
+        return compose_configuration("train", [*chosen, *where, *small, *steps, f"split.fold={names[0]}"])
 
     monkeypatch.setattr(resume, "SAVE_EVERY", timedelta(microseconds=1))
     script.train(fold("whole"))
     with monkeypatch.context() as power_cut:
-        callbacks = script.callbacks
-        power_cut.setattr(script, "callbacks", lambda *given: [*callbacks(*given), StopAt(5)])
+        callbacks = script.build_callbacks
+        power_cut.setattr(script, "build_callbacks", lambda *given: [*callbacks(*given), StopAt(5)])
         with pytest.raises(Stopped):
             script.train(fold("broken"))
     script.train(fold("broken", ckpt_path="last"))

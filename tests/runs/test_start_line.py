@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
-from kicc_ml.apps.configuration import configuration, plain
+from kicc_ml.apps.configuration import compose_configuration, convert_to_plain
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models.precision import device_of
 from kicc_ml.models.segmenter import Segmenter
@@ -30,7 +30,7 @@ def without_bf16(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def settings(*overrides: str) -> dict[str, Any]:
-    return fill_plan(plain(configuration("train", ["experiment=lesion_ct", *overrides])), PLAN)
+    return fill_plan(convert_to_plain(compose_configuration("train", ["experiment=lesion_ct", *overrides])), PLAN)
 
 
 def trainer(**given: Any) -> pl.Trainer:

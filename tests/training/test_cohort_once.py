@@ -11,8 +11,8 @@ import pytest
 from omegaconf import DictConfig
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
-from kicc_ml.apps.evaluate import cohort_place
+from kicc_ml.apps.configuration import compose_configuration
+from kicc_ml.apps.evaluate import locate_cohort
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table
 from kicc_ml.core.types import Case
@@ -38,7 +38,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     where = (f"cohort.root={tmp_path / 'repository'}", f"run_dir={tmp_path / 'run'}", f"store_dir={tmp_path / 'store'}")
 
     def give(*more: str) -> DictConfig:
-        return configuration("train", ["experiment=clinical", "cohort=repository", *where, *more])
+        return compose_configuration("train", ["experiment=clinical", "cohort=repository", *where, *more])
 
     return give
 
@@ -57,7 +57,7 @@ def cases_of_fold(cfg: DictConfig, monkeypatch: pytest.MonkeyPatch) -> list[Case
         raise Reached
 
     with monkeypatch.context() as patched:
-        patched.setattr(script, "data_module", stop)
+        patched.setattr(script, "build_data_module", stop)
         with pytest.raises(Reached):
             script.train(cfg)
     return found
@@ -70,13 +70,13 @@ def values(cases: list[Case]) -> list[tuple]:
 def test_folds_take_the_cases_that_were_read_when_the_run_was_started(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = script.cohort_of(settings())
+    whole = script.build_cohort(settings())
     script.prepare(settings())
 
     def read_again(_: DictConfig) -> None:
         raise AssertionError("a fold read the cohort again")
 
-    monkeypatch.setattr(script, "cohort_of", read_again)
+    monkeypatch.setattr(script, "build_cohort", read_again)
     for site in SITES:
         assert values(cases_of_fold(settings(f"split.fold={site}"), monkeypatch)) == values(whole)
 
@@ -109,13 +109,13 @@ def test_cases_noted_of_an_earlier_start_are_not_taken(
     monkeypatch.setattr(script, "note_cohort", lambda *_: None)
     script.prepare(settings())
     found = cases_of_fold(settings("split.fold=busan"), monkeypatch)
-    assert values(found) == values(script.cohort_of(settings()))
+    assert values(found) == values(script.build_cohort(settings()))
 
 
 def test_the_report_of_a_training_takes_them_too(settings: Settings, tmp_path: Path):
     script.prepare(settings())
     (tmp_path / "repository" / "clinical.csv").unlink()
-    place = replace(cohort_place(settings().cohort), as_trained=True)
+    place = replace(locate_cohort(settings().cohort), as_trained=True)
     assert len(place.read(read_fold_settings(tmp_path / "run" / "busan"), tmp_path / "run")) == 18
 
 
@@ -133,7 +133,7 @@ def test_a_run_with_a_finished_fold_is_not_continued_on_another_cohort(settings:
 def test_the_run_folder_holds_a_digest_of_each_part_of_a_case_and_nothing_else(settings: Settings, tmp_path: Path):
     script.prepare(settings())
     kept = json.loads((tmp_path / "run" / "cohort.json").read_text())
-    assert set(kept) == {case.case_id for case in script.cohort_of(settings())}
+    assert set(kept) == {case.case_id for case in script.build_cohort(settings())}
     for parts in kept.values():
         assert set(parts) == {"person", "CT", "radiograph", "later images", "masks", "clinical values", "endpoints"}
         assert all(re.fullmatch("[0-9a-f]{12}", digest) for digest in parts.values())

@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.canonical import CanonicalCT
@@ -67,7 +67,7 @@ def test_what_follows_a_training_gets_the_network_on_the_device_it_was_trained_o
         for row in csv.DictReader(table):
             (root / row["site"]).mkdir(exist_ok=True)
     where = (f"cohort.root={root}", f"run_dir={tmp_path / 'run'}", f"store_dir={tmp_path / 'store'}")
-    cfg = configuration("train", [*SMALL, *where])
+    cfg = compose_configuration("train", [*SMALL, *where])
     seen: list[str] = []
 
     def recalibrate(network: nn.Module, data: Any) -> None:

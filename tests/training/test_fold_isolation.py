@@ -12,7 +12,7 @@ import pytest
 from omegaconf import DictConfig
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_table, write_yaml
 from kicc_ml.core.locks import Busy, hold
@@ -60,7 +60,7 @@ def settings(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def give(*more: str, run: str = "run") -> DictConfig:
         where = (f"cohort.root={repository}", f"run_dir={tmp_path / run}", f"store_dir={tmp_path / 'store'}")
-        return configuration("train", [*SMALL, *where, *more])
+        return compose_configuration("train", [*SMALL, *where, *more])
 
     return give
 

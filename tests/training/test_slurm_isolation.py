@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.synthetic.repository import synthesize
 from tests.support.slurm import Slurm
 
@@ -28,9 +28,9 @@ SHORT, ENDLESS = "trainer.max_steps=4", "trainer.max_steps=1000000"
 TRAIN = """
 import sys
 from kicc_ml.apps import train as script
-from kicc_ml.apps.configuration import configuration
+from kicc_ml.apps.configuration import compose_configuration
 script.recalibrate = lambda *_: sys.exit()
-script.train(configuration("train", sys.argv[1:]))
+script.train(compose_configuration("train", sys.argv[1:]))
 """
 DISTURBANCES: dict[str, Callable[[Slurm, str], object]] = {
     "usr1": lambda cluster, job: cluster.call("scancel", "--signal=USR1", job),
@@ -56,7 +56,7 @@ class Place:
     def start(self, run: str, fold: str, steps: str) -> tuple[str, Path]:
         """Submit one fold; returns the job and its log."""
         settings = self.settings(run, steps)
-        script.prepare(configuration("train", settings))
+        script.prepare(compose_configuration("train", settings))
         file = self.folder / "train.py"
         file.write_text(TRAIN)
         log = self.folder / f"{run}-{fold}.log"
