@@ -21,7 +21,7 @@ def test_kicc_ml_alone_ends_well_and_names_only_commands_that_are_there():
 def test_the_first_screen_fits_a_terminal():
     lines = CliRunner().invoke(app, []).output.splitlines()
     assert len(lines) <= 24
-    assert max(len(line) for line in lines) <= 120
+    assert max(len(line) for line in lines) <= 80
 
 
 def test_a_command_shows_no_first_screen():
