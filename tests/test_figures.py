@@ -1,6 +1,7 @@
 """Every measured number of README has a line in docs/figures.md that says how it was made."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ def rows_of(text: str) -> list[list[str]]:
     return [row for row, below in zip(rows, [*rows[1:], [""]], strict=True) if not {"---"} & {*row, *below}]
 
 
-def numbers_of(text: str) -> set[str]:
-    """Numbers of a text, without those of a name such as ``covid19`` or ``3-D``."""
-    return set(re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-]|\.\d)", text))
+def numbers_of(text: str) -> Counter[str]:
+    """Numbers of a text, as often as they stand in it, without those of a name such as ``covid19`` or ``3-D``."""
+    return Counter(re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-]|\.\d)", text))
 
 
 def without_code(cell: str) -> str:
@@ -38,10 +39,18 @@ def test_each_number_of_readme_stands_in_one_entry_of_the_figures(row: list[str]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry[0])
-def test_each_entry_names_a_command_and_a_commit(entry: list[str]):
+def test_each_entry_names_its_command_or_that_there_is_none_and_a_commit(entry: list[str]):
     command, commit = entry[:2]
-    assert "`" in command
+    assert "`" in command or "no command in the repository" in command
     assert re.search(r"\b[0-9a-f]{7}\b", commit), commit
+
+
+def test_each_count_and_dice_on_the_page_of_new_patients_stands_in_an_entry():
+    page = (ROOT / "docs" / "new-patients.md").read_text(encoding="utf-8")
+    stated = re.findall(r"\b\d+ of \d+\b|\bOf \d+(?= public)|\b0\.\d\d\b", page)
+    assert len(stated) >= 10
+    entries = " ".join(" ".join(entry) for entry in ENTRIES)
+    assert [one for one in stated if one.removeprefix("Of ") not in entries] == []
 
 
 def test_the_times_of_the_two_commands_have_an_entry():
