@@ -49,7 +49,7 @@ class SaveOnSignal(Checkpoint):
             if self.stopping or self.asked == SAVE_AND_STOP:  # it came in the last step, or later
                 raise SystemExit(TERMINATED)
         except ProcessExitedException as error:  # one of several processes that train together
-            if error.exit_code == TERMINATED:
+            if error.exit_code in (TERMINATED, -signal.SIGTERM):
                 raise SystemExit(TERMINATED) from error
             raise
         finally:
