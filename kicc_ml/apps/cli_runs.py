@@ -126,7 +126,17 @@ def predict(
         intake_s=intake_s,
     )
     say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
+    _say_model_cards(run, outcome_run, score_run)
     _predict(segmenter, clinic, out, series.set_aside)
+
+
+def _say_model_cards(*runs: Path | None) -> None:
+    """Say where the model card of each run lies that predicts, or how it is written."""
+    from kicc_ml.runs.folder import find_model_card
+
+    for run in filter(None, runs):
+        card = find_model_card(run)
+        say(f"model card: {card or f'none yet; python evaluate.py runs={run} writes it'}", to_stderr=True)
 
 
 def _predict_table(run: Path, table: Path | None, out: Path, trust: Collection[str] = ()) -> None:
@@ -140,6 +150,7 @@ def _predict_table(run: Path, table: Path | None, out: Path, trust: Collection[s
     if table is None:
         raise UserError("say whom to predict: scans with -i SOURCE, or the patients of a table with --clinical TABLE")
     model, cases = outcome_model(run, trust), list(index_by_id(read_table_cases(table)).values())
+    _say_model_cards(run)
     with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
         rows, without = predict_table(model, cases)
         write_table(out / OUTCOMES, rows)

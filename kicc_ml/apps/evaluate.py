@@ -4,7 +4,6 @@ python evaluate.py runs=runs/lesion_ct
 python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR runs=runs/clinical
 """
 
-import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from kicc_ml.pictures.montage import write_picture
 from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.prediction.segmentation import grade_severity, read_severity
+from kicc_ml.report.cards.write import write_cards
 from kicc_ml.report.external_predictions import evaluate_predictions, name_models
 from kicc_ml.report.report import ShownCase, make_site_table, write_report
 from kicc_ml.report.score_table import make_radiograph_score_table
@@ -67,8 +67,6 @@ from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.start_line import describe_network
 from kicc_ml.runs.tables import read_predictions, read_quarantine, require_learnt, require_whole
 from kicc_ml.severity.plain_values import reference_to_row
-
-logger = logging.getLogger("evaluate")
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,9 @@ def write_results(folder: Path, scores: Scores, gap: Sequence[Mapping[str, Any]]
     summary["quarantined"] = read_quarantine(scores.folds)
     summary |= describe_study(scores.folds, scores.everyone, gap)
     run = describe_origin(folder, scores.folds)
-    return write_report(folder, summary, cases, scores.predictions, run, choose_shown_cases(scores))
+    page = write_report(folder, summary, cases, scores.predictions, run, choose_shown_cases(scores))
+    write_cards(folder, summary, cases, scores.predictions, run, scores.folds)
+    return page
 
 
 def read_cohorts(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping[str, Case]]:

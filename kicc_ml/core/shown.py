@@ -1,7 +1,8 @@
-"""Make foreign text safe to show: one function per medium (terminal, page, plot, link, JSON, spreadsheet)."""
+"""Make foreign text safe to show: one function per medium (terminal, page, Markdown, plot, link, JSON, spreadsheet)."""
 
 import json
 import logging
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -20,6 +21,10 @@ DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2
 #: four are full-width signs, which Korean, Japanese and Chinese spreadsheets treat as the plain ones.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 ESCAPE = "'"
+#: Characters that can be markup anywhere in a line of Markdown, and addresses that GitHub makes links of.
+MARKDOWN_SIGNS = re.compile(r"[\\`*_\[\]|~$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+#: What makes a heading, a list, a rule or a quotation at the start of a line; its last character is escaped.
+MARKDOWN_START = re.compile(r"^(?:\d+[.)](?=\s|$)|[-+](?=[-+\s]|$)|=|#(?=[#\s]|$))")
 
 
 def make_printable(text: object, *, lines: bool = False) -> str:
@@ -97,6 +102,17 @@ def escape_for_plot(text: object) -> str:
 def escape_for_picture(text: object) -> str:
     """Make foreign text safe to draw into a picture: printable, and with composed letters (NFC)."""
     return make_printable(unicodedata.normalize("NFC", str(text)))
+
+
+def escape_markdown(text: object) -> str:
+    """Escape foreign text for one line of Markdown: it can be no markup, no HTML, no link, and end no cell of a table.
+
+    Plain sentences stay as they are, so that the source of the page can be read.
+    """
+    line = " ".join(make_printable(text, lines=True).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = MARKDOWN_SIGNS.sub(r"\\\g<0>", line)
+    return MARKDOWN_START.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", line)
 
 
 def make_link(path: PurePath | str) -> str:

@@ -13,6 +13,9 @@ from kicc_ml.evaluation.multisite import collect_site_figures
 from kicc_ml.evaluation.rows import list_outside_models
 from kicc_ml.evaluation.text import QUESTION_NAMES, capitalize, format_bounds, format_number
 
+#: Keys of a verdict that hold its sentences, in the order in which they are shown.
+SENTENCES = ("discrimination", "new_hospital", "comparison", "calibration")
+
 #: Who is judged, against whom: the first pair of which both predicted the endpoint. The first model from outside, if
 #: there is one, is judged in the place of the network.
 PAIRS = (("network", "clinical"), ("network", "age_sex"), ("clinical", "age_sex"))

@@ -78,7 +78,7 @@ def _make_rows(columns: list[Mapping[str, Any]]) -> Iterator[tuple[str, list[str
     shown = {"fever", "cough", "underlying_disease"}
     for feature in columns[0].get("features", {}):
         if feature not in shown:
-            yield _name_feature(feature), [_format_feature(column["features"][feature]) for column in columns]
+            yield name_feature(feature), [_format_feature(column["features"][feature]) for column in columns]
 
 
 def _format_age(column: Mapping[str, Any]) -> str:
@@ -97,7 +97,7 @@ def _format_feature(feature: Mapping[str, Any]) -> str:
     return f"{feature['median']:.3g} ({feature['low']:.3g}–{feature['high']:.3g})"
 
 
-def _name_feature(feature: str) -> str:
+def name_feature(feature: str) -> str:
     """Name a feature with its unit; a short name is an abbreviation in capitals: ``crp_mg_l`` is "CRP, mg/L"."""
     for end, unit in UNITS.items():
         if feature.endswith(end):

@@ -37,11 +37,13 @@ QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
 COHORT = "cohort.json"  # beside the folds: digests of the cases, by which a cohort that has changed is told
 SEVERITY = "severity"  # beside the folds: a folder per case
+MODEL_CARD, DATA_CARD = "model_card", "data_card"  # beside the report: each as .md and .html
 PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
 #: Names in a run folder that are no folds', whatever a hospital is called.
 NOT_FOLDS = frozenset({SEVERITY, "figures", FLOW, QUARANTINE, "multirun.yaml", "index.html"})
 NOT_FOLDS |= {"report.html", "cases.csv", "summary.json", "summary.csv", "checklist.csv", "table_1.csv"}
 NOT_FOLDS |= {"duplicates.csv", "index.parquet", COHORT}
+NOT_FOLDS |= {f"{card}.{kind}" for card in (MODEL_CARD, DATA_CARD) for kind in ("md", "html")}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ class PlainFold(Generic[Plain]):
 
 ClinicalFold = PlainFold[ClinicalModel]
 ZoneFold = PlainFold[ZoneRidge]
+
+
+def find_model_card(run: Path) -> Path | None:
+    """Find the model card of a run by its folder or that of one of its folds; None if the run was not evaluated."""
+    folder = run.absolute().parent if (run / PREDICTIONS).is_file() else run
+    return card if (card := folder / f"{MODEL_CARD}.html").is_file() else None
 
 
 def fold_folder(run_dir: str | Path, fold: str) -> Path:

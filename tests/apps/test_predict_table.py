@@ -100,6 +100,7 @@ def test_a_patient_of_whom_nothing_is_known_is_set_aside_and_the_others_go_on(ru
     status, said = predict("--clinical", tmp_path / "clinical.csv", "--run", run, "-o", tmp_path / "out")
     assert status == 3
     assert "1 patient predicted" in said
+    assert f"model card: none yet; python evaluate.py runs={run} writes it" in said
     assert "no value of the table that the models take is known of this patient" in said
 
 

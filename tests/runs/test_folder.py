@@ -21,6 +21,7 @@ from kicc_ml.runs.folder import (
     PREDICTIONS,
     WEIGHTS,
     case_folder,
+    find_model_card,
     fold_folder,
     fold_folders,
     load_fold,
@@ -111,6 +112,24 @@ def test_a_run_names_its_finished_folds_and_a_fold_itself(tmp_path: Path):
     assert fold_folders(str(tmp_path / "seoul")) == [tmp_path / "seoul"]
 
 
+def test_the_model_card_of_a_run_is_found_by_the_run_and_by_its_folds(tmp_path: Path):
+    fold = tmp_path / "run" / "seoul"
+    fold.mkdir(parents=True)
+    (fold / "predictions.csv").touch()
+    assert find_model_card(fold) is None
+    assert find_model_card(fold.parent) is None
+    card = fold.parent / "model_card.html"
+    card.touch()
+    assert find_model_card(fold) == card
+    assert find_model_card(fold.parent) == card
+
+
+def test_the_card_of_a_folder_above_is_not_that_of_a_run_that_was_not_evaluated(tmp_path: Path):
+    (tmp_path / "model_card.html").touch()
+    (tmp_path / "run").mkdir()
+    assert find_model_card(tmp_path / "run") is None
+
+
 @pytest.mark.parametrize("name", ["", "not-there"])
 def test_a_folder_without_a_finished_run_says_how_to_make_one(tmp_path: Path, name: str):
     with pytest.raises(UserError, match=r"no finished run.*train\.py"):
@@ -178,7 +197,9 @@ def test_json_keeps_the_former_file_where_the_new_one_cannot_be_written(tmp_path
     assert json.loads(path.read_text(encoding="utf-8")) == {"사례": "잘림"}
 
 
-@pytest.mark.parametrize("hospital", ["severity", "Severity", "figures", "cases.csv", "flow.json", "report.html"])
+@pytest.mark.parametrize(
+    "hospital", ["severity", "Severity", "figures", "cases.csv", "flow.json", "report.html", "model_card.md"]
+)
 def test_a_hospital_called_like_a_part_of_the_run_has_a_folder_of_its_own(tmp_path: Path, hospital: str):
     assert fold_folder(tmp_path, hospital) == tmp_path / f"fold-{hospital}"
 
