@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.path_names import (
@@ -27,6 +28,7 @@ from kicc_ml.core.shown import (
     escape_cell,
     escape_for_picture,
     escape_formulas,
+    escape_markdown,
     format_json,
     is_control_character,
     make_link,
@@ -82,6 +84,31 @@ def test_shown_text_holds_nothing_that_acts_and_hides_nothing(text: str):
         assert shown.encode("utf-8") or not text
     if not any(is_control_character(character) for character in text):
         assert make_printable(text) == text
+
+
+#: Signs that can be markup, and blanks.
+MARKUP_SIGNS = st.text(alphabet="*_`~#-+=>!|[]()<>&\\\"':/.1 a\n\t", max_size=12)
+
+
+@given(ANY_TEXT | MARKUP_SIGNS)
+@example("1. x")
+@example("# x")
+@example("---")
+@example("=")
+@example("[x](y)")
+@example("&lt;")
+def test_text_in_markdown_is_the_same_text_and_no_markup(text: str):
+    shown, said = escape_markdown(text), " ".join(make_printable(text, lines=True).split())
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    tokens = page.parse(f"- {shown}\n\n| a |\n| --- |\n| {shown} |\n")
+    blocks = [token.type for token in tokens if token.nesting >= 0 and token.type != "inline"]
+    paragraph = ["paragraph_open"] if said else []
+    row = ["tr_open", "th_open", "tbody_open", "tr_open", "td_open"]
+    assert blocks == ["bullet_list_open", "list_item_open", *paragraph, "table_open", "thead_open", *row]
+    children = [token.children or [] for token in tokens if token.type == "inline"]
+    assert {child.type for one in children for child in one} <= {"text"}
+    shown_texts = ["".join(child.content for child in one) for one in children]
+    assert [one for one in shown_texts if one] == [one for one in (said, "a", said) if one]
 
 
 @given(st.recursive(READABLE | st.integers() | st.booleans() | st.none(), lambda one: st.lists(one, max_size=3)))

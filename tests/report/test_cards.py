@@ -18,6 +18,7 @@ from kicc_ml.evaluation.summary import summarise
 from kicc_ml.report.cards.card import hide_small_counts, hide_small_share
 from kicc_ml.report.cards.write import write_cards
 from kicc_ml.report.report import write_report
+from tests.support.finished_run import evaluate, outcome_run
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
 SETTINGS = """cohort: {_target_: kicc_ml.cohort.repository.repository, gaps: refuse}
@@ -275,6 +276,15 @@ def test_a_card_opens_without_a_request_and_fits_the_window(run: Path, browser, 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
     assert asked == [(run / f"{card}.html").as_uri() for card in CARDS]
+
+
+def test_an_evaluation_writes_cards_without_the_reasons_of_what_was_set_aside(tmp_path: Path):
+    run = outcome_run(tmp_path, {"seoul_1": "hong_gildong.dcm is damaged"})
+    evaluate(run)
+    text = (run / "model_card.md").read_text(encoding="utf-8")
+    assert "Prediction of ICU" in text
+    assert "Set aside, because they could not be read or predicted: 1 case." in text
+    assert "gildong" not in text + (run / "data_card.html").read_text(encoding="utf-8")
 
 
 def test_a_count_of_one_to_four_patients_is_not_shown_and_does_not_follow_from_the_total():
