@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -23,9 +22,8 @@ Runs = Annotated[
 ]
 Config = Annotated[Path, typer.Option(help="site.yaml with ports, senders, PACS, retention (docs/hospital-node.md)")]
 
-#: Libraries of the extra ``serve``, and those of its page.
-LIBRARIES = ("pynetdicom",)
-PAGE, PAGE_LIBRARIES = "kicc_ml.service.web", ("starlette", "uvicorn", "argon2")
+#: Libraries of the extra ``serve``.
+LIBRARIES = ("pynetdicom", "starlette", "uvicorn", "argon2")
 
 
 def serve(
@@ -41,8 +39,7 @@ def serve(
     It runs until it is ended (SIGTERM or Ctrl-C), and goes on where it was, also after a kill. Its folder holds names,
     numbers and images of patients: nobody but the user can enter it.
     """
-    needed = LIBRARIES + (PAGE_LIBRARIES if find_spec(PAGE) else ())
-    if missing := [name for name in needed if find_spec(name) is None]:
+    if missing := [name for name in LIBRARIES if find_spec(name) is None]:
         raise UserError(f"kicc-ml serve needs {', '.join(missing)}; install it with: pip install 'kicc_ml[serve]'")
     from kicc_ml.apps.site_file import read_site_file
     from kicc_ml.service.node import open_node
@@ -68,10 +65,10 @@ def serve(
 
 
 def _make_page(node: "Node") -> Callable[[], None] | None:
-    """Make the call that serves the worklist page; None if the settings name no port for it, or there is none."""
-    if not node.settings.web.port or find_spec(PAGE) is None:
+    """Make the call that serves the worklist page; None if the settings name no port for it."""
+    if not node.settings.web.port:
         return None
     from kicc_ml.service.page_server import make_page_server
+    from kicc_ml.service.web.app import make_app
 
-    app = import_module(f"{PAGE}.app").make_app(node.settings, node.queue, node.folders)
-    return make_page_server(app, node.settings.web, node.stop)
+    return make_page_server(make_app(node.settings, node.queue, node.folders), node.settings.web, node.stop)

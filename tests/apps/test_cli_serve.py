@@ -14,10 +14,10 @@ from tests.support.loopback_pacs import find_free_port
 
 
 def test_without_its_libraries_it_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli_serve, "LIBRARIES", ("pynetdicom", "no_such_library"))
+    monkeypatch.setattr(cli_serve, "LIBRARIES", ("pynetdicom", "no_such_library", "neither_this_one"))
     result = CliRunner().invoke(app, ["serve", "--run", "run", "--config", "site.yaml"])
     assert isinstance(result.exception, UserError)
-    assert "needs no_such_library" in str(result.exception)
+    assert "needs no_such_library, neither_this_one;" in str(result.exception)
     assert "kicc_ml[serve]" in str(result.exception)
 
 
