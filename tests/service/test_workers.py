@@ -110,6 +110,19 @@ def test_a_study_that_takes_too_long_is_set_aside_and_the_next_is_predicted(
 
 
 @pytest.mark.slow
+def test_a_study_that_is_being_predicted_when_the_node_ends_waits_for_its_return_and_is_not_blamed(
+    worker: Worker, queue: StudyQueue, receive: Callable[[str], int]
+):
+    study = receive("HANG")
+    wait_until(lambda: read(queue, study).state == "predicting")
+    worker.stop.set()
+    wait_until(lambda: read(queue, study).state == "waiting")
+    (row,) = queue.database.read("SELECT starts, crashes FROM study")
+    assert (row["starts"], row["crashes"]) == (0, 0)
+    wait_until(lambda: worker.process_id is None)
+
+
+@pytest.mark.slow
 def test_a_process_that_ended_while_it_was_idle_is_replaced(
     worker: Worker, queue: StudyQueue, receive: Callable[[str], int]
 ):
