@@ -21,6 +21,7 @@ def test_without_its_libraries_it_says_how_to_install_them(monkeypatch: pytest.M
     assert "kicc_ml[serve]" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_ends_the_command_with_its_sentence(tmp_path: Path):
     config = tmp_path / "site.yaml"
     config.write_text(f"folder: node\ndicom: {{senders: [A], port: {find_free_port()}}}\nweb: {{port: 0}}\n")
