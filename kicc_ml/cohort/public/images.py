@@ -29,11 +29,12 @@ logger = logging.getLogger(__name__)
 COVID_CT_SEG = Path("ct_volumes/covid_seg_u8")
 CT_SUFFIX = "_ct.nii.gz"
 COVID_CXR = Path("cxr")
+EXTENT = "geographic_extent"
 READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
 #: The findings whose union is the lesion.
 OPACITIES = ("ggo", "consolidation")
 NO_FINDING = "No Finding"
-SCORE_COLUMNS = ("geographic_extent", "opacity", *READERS)
+SCORE_COLUMNS = (EXTENT, "opacity", *READERS)
 
 
 def covid_ct_seg(root: str | Path | None) -> Cohort:
@@ -154,8 +155,9 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
     Images and persons are those of :func:`covid_cxr`. Each image is one case, so a person may have several cases. The
     lung mask is ``<root>/cxr/lung_masks/<image_id>.png``. The lesion is the union of
     ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``. An image is known to have no lesion if it has only
-    other finding masks, if its finding is "No Finding", or if both readers gave 0 Brixia points. The published finding
-    masks of the lungs (``__left_lung``, ``__right_lung``) are empty and are not used.
+    other finding masks, if its finding is "No Finding", if both readers gave 0 Brixia points, or if its extent is 0;
+    not if it was given an extent above 0 all the same. The published finding masks of the lungs (``__left_lung``,
+    ``__right_lung``) are empty and are not used.
 
     Source:
         See :func:`covid_cxr`; masks: Figure 1 and GeneralBlockchain's covid-19-chest-xray-segmentations-dataset.
@@ -165,9 +167,11 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
     """
     folder = _folder(root, COVID_CXR)
     flow = Flow(unit="images of the table")
-    table = read_radiograph_table(folder / "metadata.csv", flow, CXR_COLUMNS | {"finding", *READERS})
+    table = read_radiograph_table(folder / "metadata.csv", flow, CXR_COLUMNS | {"finding", EXTENT, *READERS})
     points = table[list(READERS)].apply(pd.to_numeric, errors="coerce")
-    clear = (table["finding"] == NO_FINDING) | (points == 0).all(axis=1)
+    extent = pd.to_numeric(table[EXTENT], errors="coerce")
+    clear = (table["finding"] == NO_FINDING) | (points == 0).all(axis=1) | (extent == 0)
+    clear &= ~(extent > 0)  # readers who disagree state nothing
     masks = {
         image_id: _cxr_masks(folder, image_id, no_lesion)
         for image_id, no_lesion in zip(table["image_id"], clear, strict=True)

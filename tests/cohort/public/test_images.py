@@ -56,7 +56,7 @@ def test_a_person_is_one_case_with_the_earliest_image(tmp_path):
 @pytest.mark.parametrize("image_id", ["../images/../../cxr/images/a", "", "..", ".a", "a/b", "a\nb", "x" * 200])
 @pytest.mark.parametrize("load", [covid_cxr, covid_cxr_severity, covid_cxr_masks])
 def test_an_image_whose_id_is_no_name_is_left_out_and_counted(tmp_path, caplog, load, image_id: str):
-    known = {"death": "0", "geographic_extent": "3", "finding": "No Finding"}
+    known = {"death": "0", "geographic_extent": "0", "finding": "No Finding"}
     root = lay_cxr(tmp_path, [{"image_id": "good", "person_group": "G1"} | known])
     table = pd.read_csv(root / "cxr" / "metadata.csv", dtype=str)
     bad = table.assign(image_id=image_id, person_group="G2")
@@ -226,7 +226,9 @@ def test_a_table_without_scores_says_which_columns_it_needs(tmp_path):
 
 
 def test_an_image_with_finding_masks_is_known_to_have_no_other_lesion(tmp_path):
-    stated = {"clear": {"finding": "No Finding"}, "zero": {"brixia_S": "0", "brixia_J": "0"}, "one": {"brixia_S": "0"}}
+    zero = {"brixia_S": "0", "brixia_J": "0"}
+    stated = {"clear": {"finding": "No Finding"}, "zero": zero, "one": {"brixia_S": "0"}}
+    stated |= {"extent": {"geographic_extent": "0"}, "disagreeing": zero | {"geographic_extent": "1"}}
     names = ("none", "ggo", "both", "lung", *stated)
     root = lay_cxr(tmp_path, [{"image_id": name, "person_group": name} | stated.get(name, {}) for name in names])
     for name in ("none__left_lung", "ggo__ggo", "ggo__left_lung", "both__ggo", "both__consolidation"):
@@ -238,7 +240,7 @@ def test_an_image_with_finding_masks_is_known_to_have_no_other_lesion(tmp_path):
         case.case_id: {region: len(files) for region, files in case.cxr_masks.items()} for case in covid_cxr_masks(root)
     }
     marked = {"none": {"lesion": 0}, "ggo": {"lesion": 1}, "both": {"lesion": 2}, "lung": {"lung": 1}}
-    assert masks == marked | {"clear": {"lesion": 0}, "zero": {"lesion": 0}}
+    assert masks == marked | {name: {"lesion": 0} for name in ("clear", "zero", "extent")}
 
 
 @real_data
@@ -246,5 +248,5 @@ def test_the_real_masks_are_of_120_lungs_and_59_images_with_findings():
     cases = covid_cxr_masks(os.environ["KICC_DATA"])
     assert sum("lung" in case.cxr_masks for case in cases) == 120
     assert sum(bool(case.cxr_masks.get("lesion")) for case in cases) == 55
-    assert sum(case.cxr_masks.get("lesion") == () for case in cases) == 15
+    assert sum(case.cxr_masks.get("lesion") == () for case in cases) == 14
     assert len({case.person for case in cases}) < len(cases)
