@@ -78,6 +78,8 @@ CALLABLE = frozenset(
         "kicc_ml.prediction.outcome.held_out_outcome",
         "kicc_ml.prediction.radiograph_scores.held_out_severity",
         "kicc_ml.training.extent.held_out_extent",
+        "kicc_ml.training.trackers.make_mlflow_logger",
+        "kicc_ml.training.trackers.make_wandb_logger",
         "monai.networks.nets.UNet",
         "monai.networks.nets.DynUNet",
         "monai.networks.nets.SegResNet",

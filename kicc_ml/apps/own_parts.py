@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from kicc_ml.apps.configuration import CALLABLE, build, build_each, convert_to_plain
+from kicc_ml.apps.fold_settings import make_fold_settings
 from kicc_ml.cohort.flow import Cohort, Flow
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.parts import TARGET, describe_packages, find_part, targets_in
@@ -20,10 +21,17 @@ from kicc_ml.core.types import Case, Split
 from kicc_ml.models.losses import build_own_loss
 from kicc_ml.models.pretrained import FreezeLoaded, find_weights, load_into, read_tensors
 
+#: Settings that loggers note: what a training depends on, and no place.
+NOTED = ("seed", "data", "network", "loss", "model", "optimizer", "schedule")
+
 
 def build_own_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
-    """Build the loggers of the user's own; one that is partial is told where the fold lies."""
-    return [one(save_dir=folder) if isinstance(one, partial) else one for one in build_each(cfg.logger)]
+    """Build the loggers of the user's own, which note the settings; one that is partial is told where the fold lies."""
+    loggers = [one(save_dir=folder) if isinstance(one, partial) else one for one in build_each(cfg.logger)]
+    settings = make_fold_settings(cfg, cfg.split.fold)
+    for one in loggers:
+        one.log_hyperparams({name: settings[name] for name in NOTED})
+    return loggers
 
 
 def build_parts_of_task(cfg: DictConfig) -> dict[str, Any]:
