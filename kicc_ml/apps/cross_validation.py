@@ -38,6 +38,7 @@ from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds
+from kicc_ml.runs.tried import note_tried
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.processes import count_tasks
 
@@ -109,6 +110,7 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
     reasons: dict[str, str] = {}
     for combination in combinations:
         say(f"combination {len(statuses) + 1} of {len(combinations)}: {combination.text}", to_stderr=True)
+        note_tried(combination.run_dir, len(combinations), "reported")
         try:
             statuses[combination.name] = cross_validate(combination.overrides, stages, folds)
         except Exception as error:

@@ -19,6 +19,7 @@ from kicc_ml.core.locks import hold
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds
 from kicc_ml.runs.settings import digest_of
+from kicc_ml.runs.tried import note_tried, read_tried
 from kicc_ml.runs.validation import SELECTED_BY, validation_score
 from kicc_ml.training.processes import processes_of
 
@@ -81,6 +82,8 @@ def _try_all(
     for trial in _iterate_trials(study, wanted, space, cfg.seed):
         one = _make_combination(trial.number, trial.params, fixed, place, cfg)
         say(f"trial {trial.number + 1}: {one.text}", to_stderr=True)
+        tried = len(study.get_trials(deepcopy=False, states=(import_optuna().trial.TrialState.COMPLETE,))) + 1
+        note_tried(one.run_dir, max(wanted.trials, tried), "validation")
         try:
             statuses[one.name] = run(one.overrides)
             _tell(study, trial, one.run_dir)
@@ -90,7 +93,7 @@ def _try_all(
             statuses[one.name] = report_error(error, one.text)
             reasons[one.name] = str(find_user_fault(error) or error) or type(error).__name__
             study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)
-    return _finish(study, fixed, place, cfg, statuses, reasons)
+    return _finish(study, fixed, place, cfg, statuses, reasons, run)
 
 
 def _iterate_trials(study: "Study", wanted: Search, space: Space, seed: int) -> "Iterator[FrozenTrial]":
@@ -123,8 +126,12 @@ def _finish(
     cfg: DictConfig,
     statuses: Mapping[str, int],
     reasons: Mapping[str, str],
+    run: Run,
 ) -> int:
-    """Print the table of all finished trials, earlier starts included, and which settings won."""
+    """Print the table of all finished trials, earlier starts included, and which settings won.
+
+    The report of these says how many were tried in the end, also where the search was extended after it was written.
+    """
     done = study.get_trials(states=(import_optuna().trial.TrialState.COMPLETE,))
     failed = [status for status in statuses.values() if status not in (0, 3)]
     if not done:
@@ -136,6 +143,9 @@ def _finish(
     best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number))
     won = _make_combination(best.number, best.params, fixed, place, cfg)
     metric, result = study.user_attrs[f"{RESULT} {best.number}"]
+    if (read_tried([won.run_dir])["count"] or 0) < len(done):
+        note_tried(won.run_dir, len(done), "validation")
+        run(won.overrides)  # all folds are finished: only the report is written again
     typed = " ".join(_list_settings(best.params))
     say(f"best of {len(done)} on validation patients ({metric} {result:.4g}): {typed}: {won.run_dir}")
     return failed[0] if failed else max([0, *statuses.values()])

@@ -17,8 +17,10 @@ from kicc_ml.core.schemas.versions import read_versioned
 from kicc_ml.core.types import Case, Series
 from kicc_ml.dicom.volume.thumbnail import THUMBNAIL_PIXELS, make_thumbnail
 from kicc_ml.evaluation.leakage import compute_validation_gaps, find_duplicates, probe_site
+from kicc_ml.report.sweep_table import describe_tried
 from kicc_ml.runs.folder import FLOW, PREDICTIONS, read_fold_settings
 from kicc_ml.runs.tables import read_predictions
+from kicc_ml.runs.tried import read_tried
 
 PACKAGES = ("torch", "monai", "pytorch-lightning", "pydicom", "SimpleITK", "scikit-learn", "numpy")
 
@@ -33,7 +35,7 @@ PATIENT_LEVEL, UNSEEN_SITES = "patient_kfold", "leave_one_site_out"
 def describe_study(
     folds: Sequence[Path], cases: Mapping[str, Case], gap: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Describe a study by ``flow table_1 leakage`` for its ``summary.json``.
+    """Describe a study by ``flow settings_tried table_1 leakage`` for its ``summary.json``.
 
     Args:
         folds: the folders of the folds.
@@ -44,7 +46,8 @@ def describe_study(
         "table_1": summarise_cases(cases.values()),
         "leakage": check_leakage(list(cases.values())) | {"validation_gap": list(gap)},
     }
-    return {"flow": read_flows(folds)} | of_cases
+    tried = read_tried(list(dict.fromkeys(fold.parent for fold in folds)))
+    return {"flow": read_flows(folds), "settings_tried": tried | {"said": describe_tried(tried)}} | of_cases
 
 
 def read_flows(folds: Sequence[Path]) -> list[dict[str, Any]]:

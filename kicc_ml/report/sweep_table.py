@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kicc_ml.core.shown import escape_markup
+from kicc_ml.core.shown import escape_markup, format_count
 from kicc_ml.evaluation.summary import MODELS
 from kicc_ml.evaluation.text import format_estimate, make_label
 
@@ -46,6 +46,21 @@ def warn_of_selection(tried: int) -> str:
     return (
         f"{tried} settings were tried on the same folds. The best of them looks better than it is, because it is "
         "selected by the same results. Report how many were tried, and evaluate the selected one on other patients."
+    )
+
+
+def describe_tried(tried: Mapping[str, Any]) -> str:
+    """Say in a report how many settings were tried, and what that means; "" where only these were.
+
+    Args:
+        tried: ``count`` and ``compared_by``, as in ``summary.json``.
+    """
+    if tried["count"] is None or tried["compared_by"] == "reported":
+        return warn_of_selection(tried["count"] or 0)
+    return (
+        f"A search tried {format_count(tried['count'], 'setting')} and compared them by validation patients. These are "
+        "test patients of other folds, so that the figures of the selected setting can look better than they are. "
+        "Report how many were tried, and evaluate the selected one on other patients."
     )
 
 

@@ -23,6 +23,7 @@ from kicc_ml.models.baselines.tabular import endpoints_be
 from kicc_ml.models.networks import NETWORKS
 from kicc_ml.runs.plan import fill_plan
 from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of, parse_settings, read_settings
+from kicc_ml.runs.tried import TRIED
 from kicc_ml.runs.weights import load_network, read_header, write_weights
 
 Plain = TypeVar("Plain", ClinicalModel, ZoneRidge)
@@ -42,7 +43,7 @@ PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``p
 #: Names in a run folder that are no folds', whatever a hospital is called.
 NOT_FOLDS = frozenset({SEVERITY, "figures", FLOW, QUARANTINE, "multirun.yaml", "index.html"})
 NOT_FOLDS |= {"report.html", "cases.csv", "summary.json", "summary.csv", "checklist.csv", "table_1.csv"}
-NOT_FOLDS |= {"duplicates.csv", "index.parquet", COHORT}
+NOT_FOLDS |= {"duplicates.csv", "index.parquet", COHORT, TRIED}
 NOT_FOLDS |= {f"{card}.{kind}" for card in (MODEL_CARD, DATA_CARD) for kind in ("md", "html")}
 
 

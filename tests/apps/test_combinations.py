@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from kicc_ml.apps.cross_validation import Stages, run_typed
 from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.runs.tried import read_tried
 from tests.support.recorded_folds import Recorder
 
 
@@ -67,6 +68,7 @@ def test_every_combination_is_a_cross_validation_in_a_folder_of_its_own(typed):
     assert [cfg.run_dir for cfg in judge.finished] == [cfg.run_dir for cfg in judge.prepared]
     assert all({"split.fold='seoul'", "--multirun"} <= set(job) for job in judge.jobs)
     assert len(judge.jobs) == 4
+    assert {read_tried([Path(cfg.run_dir)])["count"] for cfg in judge.finished} == {4}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from kicc_ml.apps.search import is_search, search
 from kicc_ml.apps.search_space import make_space, write_value
 from kicc_ml.apps.search_study import STUDY
 from kicc_ml.core.errors import TargetError, UserError
+from kicc_ml.runs.tried import read_tried
 
 optuna = pytest.importorskip("optuna", reason="the extra kicc_ml[search] is not installed")
 
@@ -49,6 +50,15 @@ class Trainer:
         summary = {"segmentation": {}, "outcome": {}, "quarantined": {}}
         (fold.parent / "summary.json").write_text(json.dumps(summary))
         return 0
+
+
+class Worse(Trainer):
+    """Every trial is worse than any of the other trainer."""
+
+    def __call__(self, overrides: Sequence[str]) -> int:
+        status = super().__call__(overrides)
+        (Path(self.tried[-1][0]) / "seoul" / "metrics.csv").write_text("epoch,val/loss\n0,9\n")
+        return status
 
 
 @pytest.fixture
@@ -113,7 +123,18 @@ def test_the_table_of_a_resumed_search_holds_the_trials_of_both_starts(searched)
 def test_more_trials_go_on_with_the_same_search(searched):
     searched()
     _, more = searched("hparams_search.trials=7")
-    assert [Path(folder).name for folder, _, _ in more.tried] == ["trial-006", "trial-007"]
+    assert [Path(folder).name for folder, _, _ in more.tried[:2]] == ["trial-006", "trial-007"]
+
+
+def test_the_report_of_what_won_says_how_many_were_tried_also_where_more_were_tried_later(searched):
+    _, first = searched()
+    assert {read_tried([Path(folder)])["count"] for folder, _, _ in first.tried} == {5}
+    best = min(first.tried, key=lambda one: abs(one[1] - 0.01) + one[2])
+    _, more = searched("hparams_search.trials=6", trainer=Trainer(fail_at=1))  # the sixth fails, so it cannot win
+    assert read_tried([Path(best[0])]) == {"count": 5, "compared_by": "validation", "reason": None}
+    _, more = searched("hparams_search.trials=6", trainer=Worse())
+    assert [Path(folder).name for folder, _, _ in more.tried] == ["trial-007", Path(best[0]).name]
+    assert read_tried([Path(best[0])])["count"] == 6
 
 
 def test_a_trial_that_fails_is_named_and_the_search_goes_on(searched, capsys: pytest.CaptureFixture):
