@@ -53,6 +53,7 @@ from kicc_ml.data.store import VolumeStore
 from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, load_best, read_checkpoint, refuse_foreign
 from kicc_ml.models.gpu import allow_tensor_cores, arrange_for_gpu
+from kicc_ml.models.network_facts import require_patch
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
@@ -143,6 +144,8 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
     about, network = about_data(data), None
     if cfg.network is not None:  # an experiment may be of baselines alone
         network = build_own_network(convert_to_plain(cfg.network), about.sizes)
+        if about.regions:
+            require_patch(network, cfg.data.patch_size)
         if not fit(cfg, network, data, folder, make_mark(settings, split)).is_global_zero:
             return
         if about.regions:

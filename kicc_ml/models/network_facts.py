@@ -8,6 +8,7 @@ A network of one's own may have
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import singledispatch
 from itertools import product
 from math import prod
@@ -27,6 +28,8 @@ TRIED_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 TRIED_VOXELS = 24
 #: Largest patch that is really computed, where shapes alone do not tell: seconds on one core.
 MAX_REAL_VOXELS = 96**3
+#: Samples of a batch with which a patch is tried: batch normalisation refuses one alone.
+LEAST_SAMPLES = 2
 
 
 @singledispatch
@@ -72,6 +75,43 @@ def planned_strides(network: Any, strides: Strides) -> Any:
     if isinstance(network, type) and issubclass(network, DynUNet):
         return [[1, 1, 1], *strides]
     return list(strides)
+
+
+def require_patch(network: nn.Module, patch_size: Sequence[int]) -> None:
+    """Refuse patches that a network cannot be trained on, before anything is trained.
+
+    Some take a size when they predict that they refuse in training: their deepest level has one voxel left, which a
+    normalisation over voxels makes nothing of.
+
+    Args:
+        network: a network that segments; it stays as it is.
+        patch_size: the number of voxels along x, y, z.
+
+    Raises:
+        UserError: with what the network says.
+    """
+    try:
+        with leave_shapes_only(network) as (without_weights, mode), mode, torch.no_grad():
+            without_weights.train()(torch.empty(LEAST_SAMPLES, 1, *patch_size))
+    except Exception as error:  # networks of others refuse a size in many ways, or read values
+        if (said := _real_fault(network, patch_size)) is None:
+            return
+        raise UserError(
+            f"{type(network).__name__} cannot be trained on patches of data.patch_size={list(patch_size)}: {said}; "
+            "give another data.patch_size, or data.patch_size=planned with more plan.memory_gib"
+        ) from error
+
+
+def _real_fault(network: nn.Module, patch_size: Sequence[int]) -> str | None:
+    """What a network says against a real patch in training; None where it takes it, or it is too large to try."""
+    if prod(patch_size) > MAX_REAL_VOXELS:
+        return None
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # dropout draws random numbers
+            deepcopy(network).train()(torch.zeros(LEAST_SAMPLES, 1, *patch_size))
+    except Exception as error:
+        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return None
 
 
 def _product(strides: Sequence[int | Sequence[int]]) -> tuple[int, int, int]:

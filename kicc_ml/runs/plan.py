@@ -68,7 +68,8 @@ LEAST_BATCH, MOST_BATCH = 2, 16
 #: eight from eight places taught lesions in fewer minutes than sixteen from two. About the body is only air.
 PLANE_IN_PATCH = 0.75
 
-#: Patches (voxels) on which the memory of a network is rehearsed to find what each voxel takes.
+#: Patches (voxels) on which the memory of a network is rehearsed to find what each voxel takes; made larger where a
+#: network takes no such patch.
 REHEARSED = ((64, 64, 16), (64, 64, 64))
 
 
@@ -155,8 +156,9 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
 def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
     """Compute the number of voxels of a whole batch that fits into memory, which grows linearly with the voxels."""
     network, loss = _network(settings), _loss(settings)
-    few, many = (training_bytes(network, 1, patch, loss, _channels(settings)) for patch in REHEARSED)
-    fewest, most = map(prod, REHEARSED)
+    patches = _rehearsed_patches(patch_multiples(network))
+    few, many = (training_bytes(network, 1, patch, loss, _channels(settings)) for patch in patches)
+    fewest, most = map(prod, patches)
     each = (many - few) / (most - fewest)
     voxels = int((memory_gib * GIB - few) / each + fewest)
     if voxels < LEAST_BATCH * fewest:
@@ -164,6 +166,12 @@ def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
             f"plan.memory_gib={memory_gib} holds no training of this network; give it more, or a smaller one"
         )
     return voxels
+
+
+def _rehearsed_patches(steps: Sequence[int]) -> list[list[int]]:
+    """Enlarge the patches of ``REHEARSED`` to multiples of ``steps``; the second stays the larger one."""
+    few, many = ([-(-size // step) * step for size, step in zip(patch, steps, strict=True)] for patch in REHEARSED)
+    return [few, many if prod(many) > prod(few) else [*many[:2], 2 * many[2]]]
 
 
 def _spacing_mm(found: Fingerprint, voxels: int) -> list[float]:

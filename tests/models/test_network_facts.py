@@ -9,7 +9,7 @@ from monai.networks.nets import AttentionUnet, DynUNet, SegResNet, UNet
 from torch import nn
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.models.network_facts import patch_multiples, planned_strides, slices_of_patch
+from kicc_ml.models.network_facts import patch_multiples, planned_strides, require_patch, slices_of_patch
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.slice_unet import SliceUNet
 from kicc_ml.models.training_memory import training_bytes
@@ -97,3 +97,43 @@ def test_strides_are_planned_in_the_form_that_a_class_takes():
 def test_only_a_network_that_goes_slice_by_slice_says_how_many():
     assert slices_of_patch(SliceUNet(1, 2, (4, 8), (2,), neighbours=2)) == 5
     assert slices_of_patch(mine("TwoScales")) is None
+
+
+class DeepestLevel(nn.Module):
+    """Halves a patch five times and normalises what is left: of a small patch one voxel, which training refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.norm = nn.AvgPool3d(32), nn.InstanceNorm3d(1)
+
+    def forward(self, image_bcxyz: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(self.norm(self.pool(image_bcxyz)), image_bcxyz.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("network", "patch", "said"),
+    [
+        (AttentionUnet(3, 1, 2, channels=(4, 8, 8), strides=(2, 2)), (16, 18, 16), "must match"),
+        (DeepestLevel(), (32, 32, 32), "Expected more than 1 spatial element"),
+        (UNet(3, 1, 2, (4, 8, 8), (2, 2), num_res_units=0), (16, 16, 6), "must match"),
+    ],
+    ids=["attention", "one voxel is left", "unet"],
+)
+def test_patches_that_a_network_cannot_be_trained_on_are_one_sentence_before_anything_is_trained(
+    network: nn.Module, patch: tuple[int, int, int], said: str
+):
+    with pytest.raises(UserError, match=rf"cannot be trained on patches of data.patch_size=.*{said}") as refused:
+        require_patch(network, patch)
+    assert "\n" not in str(refused.value)
+
+
+def test_trying_a_patch_changes_neither_the_network_nor_random_numbers():
+    torch.manual_seed(1)
+    network = SliceUNet(1, 2, (4, 8), (2,), dropout=0.5)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    others = ((DeepestLevel(), (64, 32, 32)), (mine("ReadsValues"), (16, 16, 16)))
+    state = torch.get_rng_state()
+    for one, patch in ((network, (16, 16, 8)), *others):
+        require_patch(one, patch)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -44,6 +44,15 @@ def test_a_planned_network_takes_the_planned_patch_and_answers_at_every_voxel(ne
     assert built(torch.ones(1, 1, *patch)).shape == (1, len(REGIONS), *patch)
 
 
+def test_a_network_that_halves_more_often_than_the_rehearsed_patches_allow_is_planned_too():
+    five_times = {
+        "_target_": "monai.networks.nets.AttentionUnet",
+        **{"spatial_dims": 3, "channels": [2] * 6, "strides": [2] * 5},
+    }
+    patch = make_plan(THICK, settings(five_times, spacing_mm=[2.0, 2.0, 4.0]), memory_gib=2.0)["patch_size"]
+    assert all(size % 32 == 0 for size in patch)
+
+
 @pytest.mark.parametrize("memory_gib", [2.0, 6.0])
 def test_what_is_planned_stays_within_the_memory_and_uses_most_of_it(memory_gib: float):
     wanted = settings(DYNUNET)
