@@ -157,7 +157,7 @@ def find_images(folder: Path, modalities: Container[str]) -> StudyImages:
         else:
             scans[f"{series.uid}-{folder.name}"] = series
     reasons += [REASONS.get(row.reason, row.reason) for row in found.file_rows]
-    return StudyImages(scans, list(dict.fromkeys(reasons)) or [NO_IMAGE])
+    return StudyImages(scans, list(dict.fromkeys(reasons)) or ([] if scans else [NO_IMAGE]))
 
 
 def hash_names(series: Series) -> str:

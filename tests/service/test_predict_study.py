@@ -90,6 +90,7 @@ def test_a_study_that_cannot_be_predicted_has_its_reason(
     outcome = receive(*objects)
     assert outcome.cases == []
     assert reason in outcome.reason
+    assert "holds no image" not in outcome.reason
     assert not list(folders.results.glob("*/severity.json"))
 
 

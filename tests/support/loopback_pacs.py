@@ -69,7 +69,7 @@ class LoopbackPacs:
         if status == 0:
             self.stored[sop] += 1
             if self.folder:
-                event.dataset.save_as(self.folder / f"{sop}.dcm", implicit_vr=False, little_endian=True)
+                (self.folder / f"{sop}.dcm").write_bytes(event.encoded_dataset())
         return status
 
 
