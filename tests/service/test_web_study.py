@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from kicc_ml.clinic.outputs import make_patient_page
 from kicc_ml.clinic.page.page import PatientPage, Scan, write_page
-from kicc_ml.service.web.study import make_result_policy
+from kicc_ml.service.web.removal import remove_study
+from kicc_ml.service.web.study import AT_REST, make_result_policy
 from kicc_ml.service.worklist import read_studies
 from tests.support.page_pixels import pixels
 from tests.support.predicted_scan import MODEL, NOTHING, predicted
@@ -135,6 +136,8 @@ def test_a_study_that_is_being_predicted_is_not_deleted(node: WebNode):
     token = find_form_token(operator.get("/").text)
     answer = operator.post(f"/studies/{study}/delete", data={"form_token": token, "sure": "yes"})
     assert answer.status_code == 409
+    assert ("110105", "D") not in events(node)
+    assert not remove_study(node.queue, node.folders, study, AT_REST)  # it began while the page was asked
     assert (node.folders.results / "a").exists()
 
 
