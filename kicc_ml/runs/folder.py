@@ -41,10 +41,9 @@ SEVERITY = "severity"  # beside the folds: a folder per case
 MODEL_CARD, DATA_CARD = "model_card", "data_card"  # beside the report: each as .md and .html
 PLAN = "plan.yaml"  # what the fold decided itself, of the settings that say ``planned``
 #: Names in a run folder that are no folds', whatever a hospital is called.
-NOT_FOLDS = frozenset({SEVERITY, "figures", FLOW, QUARANTINE, "multirun.yaml", "index.html"})
-NOT_FOLDS |= {"report.html", "cases.csv", "summary.json", "summary.csv", "checklist.csv", "table_1.csv"}
-NOT_FOLDS |= {"duplicates.csv", "index.parquet", COHORT, TRIED}
-NOT_FOLDS |= {f"{card}.{kind}" for card in (MODEL_CARD, DATA_CARD) for kind in ("md", "html")}
+NOT_FOLDS = {SEVERITY, FLOW, QUARANTINE, COHORT, TRIED, "figures", "summary.json", "index.parquet", "multirun.yaml"}
+NOT_FOLDS |= {f"{table}.csv" for table in ("cases", "summary", "checklist", "table_1", "duplicates")}
+NOT_FOLDS |= {f"{page}.{kind}" for page in (MODEL_CARD, DATA_CARD, "report", "index") for kind in ("md", "html")}
 
 
 @dataclass(frozen=True)
