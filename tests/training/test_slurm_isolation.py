@@ -96,8 +96,13 @@ def test_no_fold_starts_from_the_weights_of_a_fold_that_was_disturbed(
     place.cluster.wait_until(lambda: place.metrics(name, DISTURBED)["step"].max() > 20, log)
     before = place.metrics(name, DISTURBED)
     DISTURBANCES[name](place.cluster, job)
+    further = before["step"].max() + 100
     if name == "requeue":  # the job starts again by itself
-        place.cluster.wait_until(lambda: place.metrics(name, DISTURBED)["step"].max() > before["step"].max(), log)
+        place.cluster.wait_until(lambda: place.metrics(name, DISTURBED)["step"].max() > further, log)
+    else:  # what a signal sets off takes its time
+        place.cluster.wait_until(
+            lambda: place.metrics(name, DISTURBED)["step"].max() > further or place.cluster.state(job) != "RUNNING", log
+        )
     place.cluster.call("scancel", job)
     place.cluster.wait_for_end(job, log)
 
