@@ -19,8 +19,8 @@ LOGS = re.compile(
 )
 #: Columns and keys that hold seconds or dates of the machine.
 OF_THE_CLOCK = re.compile(r"^(seconds|timing_s|.*_seconds|created|written|date)$")
-#: The line of a patient's page with the seconds of each stage.
-STAGES = re.compile(rb"reading \d+\.\d,[^<]*</p>")
+#: The line of a patient's page with the seconds of each stage, and that of a model card with those of a prediction.
+STAGES = re.compile(rb"reading \d+\.\d,[^<]*</p>|Time of the prediction, median: [^ ]+ s")
 #: In PDF files.
 PDF_DATES = re.compile(rb"/(Creation|Mod)Date \(.*?\)")
 
@@ -115,4 +115,12 @@ def _manifest(data: bytes) -> Any:
     return {name: {file: [digest, size] for file, (digest, _, size) in one.items()} for name, one in folders.items()}
 
 
-READERS = {".json": _json, ".csv": _csv, ".parquet": _parquet, ".html": _page, ".gz": gzip.decompress, ".pdf": _pdf}
+READERS = {
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".html": _page,
+    ".md": _page,
+    ".gz": gzip.decompress,
+    ".pdf": _pdf,
+}
