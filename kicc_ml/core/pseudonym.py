@@ -105,7 +105,8 @@ def find_kept_key(fingerprint: str) -> Path | None:
 def compute_shift_days(key: bytes, patient: str) -> int:
     """Compute by how many days all dates of a patient are shifted in what is written: 1 to 365 days back.
 
-    Intervals between dates of one patient stay true.
+    Intervals between dates of one patient stay true. An exported copy is shifted further back
+    (:func:`kicc_ml.dicom.deidentify.replacements.compute_export_shift`).
 
     Args:
         key: the repository's key.
