@@ -129,7 +129,7 @@ def compute_change(before: SeverityMap, after: SeverityMap) -> dict[str, float |
 
 
 def compute_zone_points(percent: float) -> int:
-    """Compute the points of one zone: 0 to 4 for 0, (0, 25), [25, 50), [50, 75) or [75, 100] percent (Wang 2020)."""
+    """Compute the points of one zone: 0 to 4 for [0, 0.5), [0.5, 25), [25, 50), [50, 75) or [75, 100] percent."""
     if percent < MIN_ZONE_PERCENT:
         return 0
     return 1 + sum(percent >= cut_off for cut_off in ZONE_CUT_OFFS_PERCENT)
