@@ -15,10 +15,14 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.header.received_object import is_deflated
 from kicc_ml.service.intake import Intake, Status
 from kicc_ml.service.settings import DicomSettings
 
 logger = logging.getLogger(__name__)
+
+#: No deflated ones: what a few bytes inflate to would have to be inflated before it is known.
+SYNTAXES = [syntax for syntax in ALL_TRANSFER_SYNTAXES if not is_deflated(syntax)]
 
 #: Said by no object: commands, and what belongs to other commands than C-STORE. Objects themselves go to the disk.
 MAX_BYTES_IN_MEMORY = 2**20
@@ -49,7 +53,7 @@ class DicomNode:
         entity.network_timeout = entity.acse_timeout = 30
         entity.dimse_timeout = self.settings.association_idle_s
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+            entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
         entity.add_supported_context(Verification)
         handlers = [
             *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, self._end), (evt.EVT_PDU_RECV, self._measure)),

@@ -70,6 +70,14 @@ def test_an_unknown_title_is_rejected(node: DicomNode, port: int, calling: str, 
     assert connect(port, calling, called).is_rejected
 
 
+def test_deflated_objects_are_not_offered(node: DicomNode, port: int, tmp_path: Path):
+    made = make_slice(tmp_path)
+    made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    association = connect(port, objects=[made])
+    assert [context.abstract_syntax.name for context in association.rejected_contexts] == ["CT Image Storage"]
+    association.release()
+
+
 def test_an_echo_is_answered(node: DicomNode, port: int):
     association = connect(port)
     assert association.send_c_echo().Status == 0

@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
+import pydicom.uid
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.dicom.header.first_elements import read_first_elements
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
-from kicc_ml.dicom.header.values import read_element_text
+from kicc_ml.dicom.header.values import TooLargeError, read_element_text
 
 #: A UID (PS3.5 9.1): digits and dots. Components that begin with 0 are common and harmless.
 UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
@@ -26,17 +27,24 @@ class ObjectIdentity:
     transfer_syntax: str
 
 
+def is_deflated(transfer_syntax: str) -> bool:
+    """Tell whether the objects of a transfer syntax have to be inflated before they can be read."""
+    return "Deflate" in pydicom.uid.UID(transfer_syntax).name
+
+
 def read_object_identity(path: Path) -> ObjectIdentity:
     """Read the UIDs of a DICOM file.
 
     Raises:
-        UserError: the file is not DICOM, or one of its UIDs is missing or not a UID.
+        UserError: the file is not DICOM, is deflated or has too much before its UIDs, or one of these is no UID.
     """
     try:
         with suppress_warnings():
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(UIDS))
+            dataset = read_first_elements(path, UIDS, inflates=False)
             uids = [read_element_text(dataset, name, "") for name in UIDS]
             syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    except TooLargeError as error:
+        raise UserError(f"the object cannot be taken ({error}); send it in Explicit VR Little Endian") from error
     except Exception as error:  # a damaged object can raise anything in the parser
         raise UserError(f"the object is not DICOM ({type(error).__name__}); send it again") from error
     for name, uid in zip((*UIDS, "TransferSyntaxUID"), (*uids, syntax), strict=True):

@@ -55,16 +55,23 @@ class TooLargeError(Exception):
     """A file that states, or inflates to, more than any image of a chest has."""
 
 
-class _BoundedStream:
+class BoundedStream:
     """A stream from which at most :data:`MAX_HEADER_BYTES` can be read in total; skipped bytes do not count."""
 
-    def __init__(self, stream: BinaryIO):
-        self.stream = stream
+    def __init__(self, stream: BinaryIO, *, inflates: bool = True):
+        self.stream, self.inflates = stream, inflates
         self.seek, self.tell = stream.seek, stream.tell
         self.left = MAX_HEADER_BYTES
 
     def read(self, size: int = -1) -> bytes:
+        """Read ``size`` bytes, or all that is left.
+
+        Raises:
+            TooLargeError: more than the limit was read, or it inflates too much.
+        """
         if size < 0:  # pydicom reads to the end only what it then inflates
+            if not self.inflates:
+                raise TooLargeError("the file is deflated")
             return _check_inflation(self.stream.read(MAX_INFLATED_BYTES))
         self.left -= size + READ_COST_BYTES
         if self.left < 0:
@@ -97,7 +104,7 @@ def open_dataset(stream: BinaryIO) -> FileDataset:
     bare = start[:4] in (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00") or start[:2] == b"\x08\x00"
     if start[128:132] != b"DICM" and not bare:
         raise InvalidDicomError("neither a DICOM preamble nor a data element at the start")
-    bounded = cast(BinaryIO, _BoundedStream(stream))
+    bounded = cast(BinaryIO, BoundedStream(stream))
     return pydicom.dcmread(bounded, stop_before_pixels=True, force=bare, specific_tags=[*TAG_OF, *GROUPS])
 
 
