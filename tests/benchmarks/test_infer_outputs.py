@@ -24,7 +24,7 @@ NETWORK_STAGES = ("lungs", "lesions")
 
 #: From the folder to all outputs in a process of its own: seconds by stage and in all, peak bytes of all.
 OURS = """
-import json, resource, sys, time
+import json, sys, time
 import torch
 from pathlib import Path
 import pandas as pd
@@ -37,6 +37,7 @@ from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.networks import build_network
 from kicc_ml.prediction.segmentation import predict_series, read_seconds
 from kicc_ml.core.regions import REGIONS
+from tests.support.peak_memory import read_peak_bytes
 
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 torch.set_num_threads(settings["cores"])
@@ -51,7 +52,7 @@ intake = time.perf_counter() - started
 rows, failed = predict_series(segmenter, series, folder / "out", clinic)
 total = time.perf_counter() - started
 (case_id,) = series
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = read_peak_bytes()
 print(json.dumps({"failed": failed, "intake": intake, "total": total, "bytes": peak, "case": case_id,
                   "stages": read_seconds(folder / "out" / case_id)}))
 """

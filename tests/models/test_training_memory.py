@@ -17,6 +17,7 @@ import copy, resource, sys, torch
 from kicc_ml.models.training_memory import training_bytes
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.segmentation import SegmentationTask
+from tests.support.peak_memory import read_peak_bytes
 
 network = build_own_network({settings}, {{"in_channels": 1, "out_channels": 5}})
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
@@ -35,7 +36,7 @@ for _ in range(2):
     optimizer.zero_grad()
     task.training_step(batch, 0).backward()
     optimizer.step()
-print(predicted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(predicted, read_peak_bytes())
 """
 
 SLICES = {"_target_": "kicc_ml.models.slice_unet.SliceUNet"}

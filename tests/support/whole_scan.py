@@ -39,6 +39,7 @@ from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.models.networks import build_network
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Volume
+from tests.support.peak_memory import read_peak_bytes
 
 way, folder, runs, settings = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 torch.set_num_threads(settings["cores"])
@@ -64,7 +65,7 @@ for _ in range(runs):
     started = time.perf_counter()
     masks = with_monai() if way == "monai" else ours.segment(volume)
     seconds.append(time.perf_counter() - started)
-    peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = peak or read_peak_bytes() - before
 np.save(folder + f"/{way}.npy", np.stack([masks["lung"], masks["lesion"]]))
 print(json.dumps({"seconds": seconds, "bytes": peak}))
 """
