@@ -1,7 +1,8 @@
 """The queue of studies: each goes from ``receiving`` to ``done``, ``refused`` or ``failed``, over kills and restarts.
 
 ``receiving`` > ``waiting`` > ``predicting`` > ``delivering`` > ``done``. ``refused``: no image of it can be predicted.
-``failed``: its prediction crashed or took too long, twice. Both keep their reason.
+``failed``: its prediction crashed or took too long, twice, or its results have the UIDs of those of another study. Both
+keep their reason.
 """
 
 import json
@@ -108,8 +109,8 @@ class StudyQueue:
         return bool(
             self.database.read(
                 "SELECT 1 FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ? AND file <> '' "
-                "UNION SELECT 1 FROM delivery WHERE sop = ?",
-                (study_uid, sop, sop),
+                "UNION SELECT 1 FROM delivery JOIN study ON study.id = study WHERE uid = ? AND sop = ?",
+                (study_uid, sop) * 2,
             )
         )
 
@@ -170,26 +171,36 @@ class StudyQueue:
             if not job.lost:
                 connection.execute("DELETE FROM result WHERE study = ?", (job.study,))
                 connection.execute("DELETE FROM delivery WHERE study = ? AND delivered IS NULL", (job.study,))
-            for case in outcome.cases:
-                self._keep_case(connection, outcome.study, case, deliver)
+            others = sorted(
+                {n for case in outcome.cases for n in self._keep_case(connection, outcome.study, case, deliver)}
+            )
             open_objects = _count(connection, "delivery WHERE study = ? AND delivered IS NULL", outcome.study)
             state = "delivering" if open_objects else "done" if outcome.cases else "refused"
+            if others:
+                state = "failed"
             if _count(connection, HERE, outcome.study) != job.instances:
                 state = "receiving"
             connection.execute(
                 "UPDATE study SET state = ?, reason = ?, starts = 0, ended = ? WHERE id = ?",
-                (state, outcome.reason, time.time() if state in ENDED else None, outcome.study),
+                (state, _join_reasons(outcome.reason, others), time.time() if state in ENDED else None, outcome.study),
             )
 
-    def _keep_case(self, connection: sqlite3.Connection, study: int, case: CaseResult, deliver: bool) -> None:
+    def _keep_case(self, connection: sqlite3.Connection, study: int, case: CaseResult, deliver: bool) -> set[int]:
+        """Keep a result, and its objects for delivery; returns the other studies that have objects of their UIDs."""
         severity, flags = json.dumps(dict(case.severity)), json.dumps(list(case.flags), ensure_ascii=False)
         connection.execute(
             "INSERT OR REPLACE INTO result (case_id, study, files, modality, severity, flags, prior) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (case.case_id, study, case.files, case.modality, severity, flags, case.prior),
         )
+        others = set()
         for sop, path in case.objects.items() if deliver else ():
-            connection.execute("INSERT OR IGNORE INTO delivery (sop, study, path) VALUES (?, ?, ?)", (sop, study, path))
+            row = connection.execute("SELECT study FROM delivery WHERE sop = ?", (sop,)).fetchone()
+            if row is None:
+                connection.execute("INSERT INTO delivery (sop, study, path) VALUES (?, ?, ?)", (sop, study, path))
+            elif row["study"] != study:
+                others.add(int(row["study"]))
+        return others
 
     def postpone(self, study: int, reason: str, pause_s: float) -> None:
         """Let a study wait again that could not be predicted for no fault of its own, such as a full disk."""
@@ -235,6 +246,16 @@ class StudyQueue:
         """Count the studies of each state."""
         found = {row["state"]: row["n"] for row in self.database.read("SELECT state, COUNT(*) n FROM study GROUP BY 1")}
         return {state: found.get(state, 0) for state in STATES}
+
+
+def _join_reasons(reason: str, others: Sequence[int]) -> str:
+    if not others:
+        return reason
+    conflict = (
+        f"some of its results have the UIDs of results of study {', '.join(map(str, others))} and are not delivered; "
+        "delete that study, then have this one predicted again"
+    )
+    return f"{reason}; {conflict}" if reason else conflict
 
 
 def _count(connection: sqlite3.Connection, what: str, *values: Any) -> int:

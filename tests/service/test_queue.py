@@ -74,6 +74,37 @@ def test_an_own_result_that_the_archive_sends_back_is_known(queue: StudyQueue):
     assert not queue.has_instance("1", "9.8")
 
 
+def test_an_image_with_the_uid_of_a_result_of_another_study_is_not_taken_for_that_result(queue: StudyQueue):
+    study = receive(queue, "1")
+    queue.finish(take(queue), make_outcome(study, {"9.9": "a/dicom/report.dcm"}), deliver=True)
+    assert not queue.has_instance("2", "9.9")
+
+
+def test_results_with_the_uids_of_those_of_another_study_are_a_conflict_with_a_reason(
+    database: Database, queue: StudyQueue
+):
+    first, second = receive(queue, "1"), receive(queue, "2")
+    for job in (take(queue), take(queue)):
+        case = CaseResult(f"case {job.study}", "", "CT", {}, objects={"9.9": "report.dcm", f"9.{job.study}": "map.dcm"})
+        queue.finish(job, StudyOutcome(job.study, [case]), deliver=True)
+    assert read_state(database, first) == ("delivering", "")
+    state, reason = read_state(database, second)
+    assert state == "failed"
+    assert f"UIDs of results of study {first} " in reason
+    rows = database.read("SELECT sop, study FROM delivery ORDER BY sop")
+    assert [(row["sop"], row["study"]) for row in rows] == [("9.1", first), ("9.2", second), ("9.9", first)]
+    remove(database, first)
+    assert queue.retry(second)
+    again = take(queue)
+    queue.finish(again, StudyOutcome(second, [case]), deliver=True)
+    assert read_state(database, second) == ("delivering", "")
+
+
+def remove(database: Database, study: int) -> None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM study WHERE id = ?", (study,))
+
+
 def test_what_comes_while_a_study_is_predicted_is_predicted_after_it(database: Database, queue: StudyQueue):
     study = receive(queue, "1")
     job = take(queue)

@@ -5,6 +5,7 @@ which differs from that of the files if the series was repaired. UIDs are derive
 repeated prediction gives the same object.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,10 +75,13 @@ class PredictionSource:
     def make_uid(self, kind: str) -> UID:
         """Make the UID of a derived object or of its series, always the same for the same images, model and kind.
 
-        A series that has grown gives other UIDs, because a PACS keeps the first object of a UID.
+        A series that has grown gives other UIDs, because a PACS keeps the first object of a UID. So does another study
+        whose images have the same UIDs, as careless senders give them.
         """
+        studies = sorted({str(image.get("StudyInstanceUID", "")) for image in self.images})
         uids = sorted(str(image.SOPInstanceUID) for image in self.images)
-        return generate_uid(entropy_srcs=[*uids, str(self.series.frames), self.model, kind])
+        # one text, since a list would be joined without anything between its parts
+        return generate_uid(entropy_srcs=[json.dumps([studies, uids, str(self.series.frames), self.model, kind])])
 
     def _complete(self, image: Dataset) -> None:
         """Add what a derived object must state and old exporters leave out.
@@ -89,7 +93,7 @@ class PredictionSource:
         image.decode()
         image.SpecificCharacterSet = "ISO_IR 192"
         image.FrameOfReferenceUID = image.get("FrameOfReferenceUID") or generate_uid(
-            entropy_srcs=[image.SeriesInstanceUID, "frame of reference"]
+            entropy_srcs=[f"{image.get('StudyInstanceUID', '')}/{image.SeriesInstanceUID}", "/frame of reference"]
         )
         for name in TYPE_2:
             if name not in image:

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import PYDICOM_ROOT_UID
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Risk, Series
@@ -280,3 +281,25 @@ def test_a_series_that_has_grown_has_other_uids_whatever_the_order_of_its_files(
     )
     assert whole == again
     assert not set(whole) & set(smaller)
+
+
+def test_two_studies_whose_images_have_the_same_uids_share_no_uid_of_a_result(tmp_path: Path):
+    made = []
+    for study in ("1.2.1", "1.2.2"):
+        folder = tmp_path / study
+        write_series(folder, Grid(even_mm(), AXIAL), StudyInstanceUID=study, SeriesInstanceUID="1.9")
+        for number, path in enumerate(sorted(folder.iterdir())):
+            image = pydicom.dcmread(path)
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.9.{number}"
+            image.save_as(path)
+        series, findings = found_in(folder)
+        paths = write_objects(PredictionSource(series, MODEL, ""), findings, tmp_path / f"out {study}")
+        made.append({uid for path in paths for uid in list_own_uids(pydicom.dcmread(path))})
+    assert len(made[0]) > 10
+    assert not made[0] & made[1]
+
+
+def list_own_uids(made: pydicom.Dataset) -> set[str]:
+    """The UIDs in an object that were made with it, which begin as those of pydicom do; the source's do not."""
+    named = [str(element.value) for element in made.iterall() if element.VR == "UI"]
+    return {uid for uid in named if uid.startswith(PYDICOM_ROOT_UID)}
