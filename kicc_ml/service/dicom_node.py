@@ -2,27 +2,29 @@
 
 import logging
 import ssl
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.header.received_object import is_deflated
+from kicc_ml.dicom.pixels.codestream import PROCESSES
+from kicc_ml.service.arrivals import Arrivals
 from kicc_ml.service.intake import Intake, Status
 from kicc_ml.service.settings import DicomSettings
 
 logger = logging.getLogger(__name__)
 
-#: No deflated ones: what a few bytes inflate to would have to be inflated before it is known.
-SYNTAXES = [syntax for syntax in ALL_TRANSFER_SYNTAXES if not is_deflated(syntax)]
+#: Those that can be decoded. No deflated one: what a few bytes inflate to would be inflated before it is known.
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, *PROCESSES]
 
 #: Said by no object: commands, and what belongs to other commands than C-STORE. Objects themselves go to the disk.
 MAX_BYTES_IN_MEMORY = 2**20
@@ -35,6 +37,7 @@ class DicomNode:
 
     def __init__(self, settings: DicomSettings, intake: Intake) -> None:
         self.settings, self.intake = settings, intake
+        self._arrivals = Arrivals(intake.folders.incoming)
         self._progress: dict[Any, float] = {}  # when each association last brought an object over
         self._bytes: dict[Any, int] = {}  # of the message that each is sending
 
@@ -56,10 +59,11 @@ class DicomNode:
             entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
         entity.add_supported_context(Verification)
         handlers = [
-            *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, self._end), (evt.EVT_PDU_RECV, self._measure)),
+            *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_PDU_RECV, self._measure)),
             *((evt.EVT_DIMSE_RECV, self._begin_next), (evt.EVT_C_STORE, self._store)),
         ]
-        with _objects_on_disk(self.intake.folders.incoming):
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs UIDs and titles
+        with self._arrivals.on_disk():
             server = self._listen(entity, handlers)
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
@@ -88,6 +92,7 @@ class DicomNode:
         entity._servers.append(server)  # as its own start_server does, which takes no class of server
         server.max_pdu_bytes = self.settings.pdu_bytes + PDU_HEADERS_BYTES
         server.max_connections = 2 * self.settings.associations  # those above the first half are told so
+        server.on_end = self._end
         return server
 
     def _make_tls(self) -> ssl.SSLContext | None:
@@ -100,19 +105,21 @@ class DicomNode:
         return context
 
     def close_stuck(self) -> None:
-        """End associations that brought no whole object over in time. To be called now and then."""
+        """End associations that brought no whole object over in time, and remove their files. Call it now and then."""
         for association, last in list(self._progress.items()):
             if time.monotonic() - last > self.settings.association_idle_s:
                 logger.warning("an association that brings nothing over is ended")
                 self._progress.pop(association, None)
                 association.dul.socket._shutdown_socket()
+        self._arrivals.remove_old(self.settings.association_idle_s)
 
     def _begin(self, event: evt.Event) -> None:
         self._progress[event.assoc] = time.monotonic()
 
-    def _end(self, event: evt.Event) -> None:
-        self._progress.pop(event.assoc, None)
-        self._bytes.pop(event.assoc, None)
+    def _end(self, association: Association) -> None:
+        self._progress.pop(association, None)
+        self._bytes.pop(association, None)
+        self._arrivals.remove(association.dul)
 
     def _begin_next(self, event: evt.Event) -> None:
         self._bytes.pop(event.assoc, None)
@@ -126,6 +133,9 @@ class DicomNode:
         most = self.settings.object_mib * 2**20 if on_disk else MAX_BYTES_IN_MEMORY + self.settings.pdu_bytes
         if size > most or association.dimse.msg_queue.qsize() > 2:
             logger.warning("an association that sends more than may be sent is ended")
+            association.abort()
+        elif on_disk and size > MAX_BYTES_IN_MEMORY and not self.intake.has_room:  # a smaller one is told when whole
+            logger.warning("an association is ended, since the disk of the node is nearly full")
             association.abort()
 
     def _store(self, event: evt.Event) -> int:
@@ -148,9 +158,38 @@ class _BoundedServer(ThreadedAssociationServer):
 
     max_pdu_bytes = 0
     max_connections = 0
+    on_end: Callable[[Association], None]
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._free = threading.Lock()
+        self._connections = 0
+        super().__init__(*arguments, **named)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        return len(self.active_associations) < self.max_connections
+        """Count a connection at once: its association begins only when many contexts have been copied."""
+        with self._free:
+            if self._connections >= self.max_connections:
+                return False
+            self._connections += 1
+            return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread can be started
+            self._uncount()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._uncount()
+
+    def _uncount(self) -> None:
+        with self._free:
+            self._connections -= 1
 
     def get_request(self) -> Any:
         assert self.socket is not None
@@ -164,6 +203,19 @@ class _BoundedServer(ThreadedAssociationServer):
 class _BoundedHandler(RequestHandler):
     """Reads no PDU that is longer than was agreed: the length that a sender states is reserved in memory."""
 
+    server: _BoundedServer
+
+    def handle(self) -> None:
+        """Run an association to its end, that is also that of the thread which reads it."""
+        association = self._create_association()
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        try:
+            association.start()
+            association.join()
+            association.dul.join()
+        finally:
+            self.server.on_end(association)
+
     def _create_association(self) -> Any:
         association = super()._create_association()
         connection: Any = association.dul.socket
@@ -176,15 +228,3 @@ class _BoundedHandler(RequestHandler):
 
         connection.recv = receive_bounded
         return association
-
-
-@contextmanager
-def _objects_on_disk(folder: Path) -> Iterator[None]:
-    """Let the library write objects into ``folder`` as they come, instead of keeping them in memory."""
-    before, _config.STORE_RECV_CHUNKED_DATASET = _config.STORE_RECV_CHUNKED_DATASET, True
-    place, tempfile.tempdir = tempfile.tempdir, str(folder)
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs UIDs and titles
-    try:
-        yield
-    finally:
-        _config.STORE_RECV_CHUNKED_DATASET, tempfile.tempdir = before, place

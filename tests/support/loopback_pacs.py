@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
+from pynetdicom.dimse_messages import C_STORE_RQ  # type: ignore[attr-defined]
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 
 TITLE, SENDER, NODE = "ARCHIVE", "SCANNER", "NODE"
@@ -97,3 +101,23 @@ def is_listening(port: int) -> bool:
     if association.is_established:
         association.release()
     return bool(association.is_released)
+
+
+def begin_to_store(association: Any, made: pydicom.Dataset) -> None:
+    """Send all of an object but its last part."""
+    parts = list_parts(association, made)
+    for part in parts[:-1]:
+        association.dul.send_pdu(part)
+
+
+def list_parts(association: Any, made: pydicom.Dataset) -> list[Any]:
+    """The parts in which an object is stored: first of the command, then of the object."""
+    (context,) = [one for one in association.accepted_contexts if one.abstract_syntax == made.SOPClassUID]
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = made.SOPClassUID, made.SOPInstanceUID
+    syntax = context.transfer_syntax[0]
+    request.DataSet = BytesIO(encode(made, syntax.is_implicit_VR, syntax.is_little_endian))
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    return list(message.encode_msg(context.context_id, association.acceptor.maximum_length))
