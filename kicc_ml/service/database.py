@@ -14,7 +14,9 @@ from kicc_ml.core.errors import UserError, make_target_error
 from kicc_ml.core.files import PRIVATE_FILE
 
 #: Written into the file; a database of another version is not opened.
-VERSION = 1
+VERSION = 2
+#: What makes the database of an earlier version one of the next.
+CHANGES = {1: "ALTER TABLE instance ADD COLUMN digest TEXT NOT NULL DEFAULT '';"}
 SCHEMA = """
 CREATE TABLE study (
   id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice, so that its folder is never that of another study
@@ -35,6 +37,7 @@ CREATE TABLE instance (
   sop TEXT NOT NULL,
   file TEXT NOT NULL,                    -- name in the folder of the study; '' once the pixels were deleted
   bytes INTEGER NOT NULL,
+  digest TEXT NOT NULL DEFAULT '',       -- of its data set; kept when its pixels go, so that none takes its place
   PRIMARY KEY (study, sop)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE result (
@@ -83,6 +86,9 @@ class Database:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif version in CHANGES:
+            changes = " ".join(CHANGES[one] for one in range(version, VERSION))
+            self._connection.executescript(f"BEGIN; {changes} PRAGMA user_version = {VERSION}; COMMIT;")
         elif version != VERSION:
             raise UserError(f"{path} was written by another version of kicc_ml; name a new folder in the configuration")
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
@@ -28,6 +29,8 @@ SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian,
 
 #: Said by no object: commands, and what belongs to other commands than C-STORE. Objects themselves go to the disk.
 MAX_BYTES_IN_MEMORY = 2**20
+#: Of an Error Comment (PS3.7 C).
+MAX_COMMENT_CHARACTERS = 64
 #: Beside the length that a node states, a PDU has a header for each of its parts.
 PDU_HEADERS_BYTES = 2**16
 
@@ -138,7 +141,7 @@ class DicomNode:
             logger.warning("an association is ended, since the disk of the node is nearly full")
             association.abort()
 
-    def _store(self, event: evt.Event) -> int:
+    def _store(self, event: evt.Event) -> Dataset:
         self._progress[event.assoc] = time.monotonic()
         request: Any = event.request
         path = Path(event.dataset_path)
@@ -148,9 +151,13 @@ class DicomNode:
             status, reason = self.intake.take(
                 own, str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
             )
+        answer = Dataset()
+        answer.Status = int(status)
         if status != Status.STORED:
             logger.warning("an object of %s was not stored: %s", event.assoc.requestor.ae_title, reason)
-        return int(status)
+        if status not in (Status.STORED, Status.OUT_OF_RESOURCES):  # what is ours says where its folder lies
+            answer.ErrorComment = reason[:MAX_COMMENT_CHARACTERS]
+        return answer
 
 
 class _BoundedServer(ThreadedAssociationServer):

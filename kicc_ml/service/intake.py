@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from kicc_ml.core.errors import UserError, is_full
+from kicc_ml.core.errors import TargetError, UserError, is_full
 from kicc_ml.core.files import make_folder, write_bytes
 from kicc_ml.core.pseudonym import KEY_NAME, load_repository_key
 from kicc_ml.dicom.header.patient_identity import read_patient_identity
-from kicc_ml.dicom.header.received_object import ObjectIdentity, read_object_identity
-from kicc_ml.service.queue import Overfull, StudyLimits, StudyQueue
+from kicc_ml.dicom.header.received_object import ObjectIdentity, hash_content, read_object_identity
+from kicc_ml.service.queue import OtherContent, Overfull, StudyLimits, StudyQueue
 
 
 class Status(IntEnum):
@@ -28,6 +28,7 @@ class Status(IntEnum):
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900
     NOT_UNDERSTOOD = 0xC000
+    OTHER_CONTENT = 0xC001
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,23 @@ class Intake:
             found = read_object_identity(path)
             if (sop or found.sop, sop_class or found.sop_class) != (found.sop, found.sop_class):
                 return Status.MISMATCH, "the object is not the one that was announced"
-            if not self.queue.has_instance(found.study, found.sop):
-                self._keep(path, found)
+            digest = hash_content(path)
+            if not self.queue.has_instance(found.study, found.sop, digest):
+                self._keep(path, found, digest)
         except UserError as error:
-            return (Status.OUT_OF_RESOURCES if is_full(error) else Status.NOT_UNDERSTOOD), str(error)
+            is_ours = isinstance(error, TargetError) or is_full(error)
+            return (Status.OUT_OF_RESOURCES if is_ours else Status.NOT_UNDERSTOOD), str(error)
         except Overfull as full:
             return Status.OUT_OF_RESOURCES, str(full)
-        except (OSError, sqlite3.OperationalError) as error:
+        except OtherContent as other:
+            return Status.OTHER_CONTENT, str(other)
+        except sqlite3.IntegrityError:
+            return Status.OUT_OF_RESOURCES, "its study was deleted while it came; send it again"
+        except (OSError, sqlite3.Error) as error:
             return Status.OUT_OF_RESOURCES, f"the object cannot be written ({error})"
         return Status.STORED, ""
 
-    def _keep(self, path: Path, found: ObjectIdentity) -> None:
+    def _keep(self, path: Path, found: ObjectIdentity, digest: str) -> None:
         identity = read_patient_identity(path) if self.identified else {}
         study = self.queue.find_or_add(found.study, identity, self.limits)
         folder = self.folders.received / str(study)
@@ -124,9 +131,21 @@ class Intake:
         size = path.stat().st_size
         _sync(path)
         os.replace(path, folder / name)
-        _sync(folder)
-        if not self.queue.add_instance(study, found.sop, name, size):
-            (folder / name).unlink()
+        is_noted = False
+        try:
+            _sync(folder)
+            is_noted = self.queue.add_instance(study, found.sop, name, size, digest)
+        except sqlite3.IntegrityError:
+            self._remove_if_deleted(study)
+            raise
+        finally:
+            if not is_noted:
+                (folder / name).unlink(missing_ok=True)
+
+    def _remove_if_deleted(self, study: int) -> None:
+        """Remove the folder that was made again for a study which was deleted meanwhile."""
+        if not self.queue.database.read("SELECT 1 FROM study WHERE id = ?", (study,)):
+            shutil.rmtree(self.folders.received / str(study), ignore_errors=True)
 
     def remove_unknown_files(self, known: dict[int, set[str]]) -> None:
         """Remove files that a killed node had written and not yet noted: their senders were told nothing."""

@@ -73,6 +73,10 @@ class Overfull(Exception):
     """The node takes no more of this study, or no further study; the message says why."""
 
 
+class OtherContent(Exception):
+    """An object has the UIDs of one that was received before, and is another; the message says what can be done."""
+
+
 class StudyQueue:
     """The studies of a node. All times are seconds since 1970."""
 
@@ -104,26 +108,36 @@ class StudyQueue:
         if _count(connection, HERE, study) >= limits.instances:
             raise Overfull(f"a study may have {limits.instances} instances")
 
-    def has_instance(self, study_uid: str, sop: str) -> bool:
-        """Whether the file of an instance is here, or it is a result that was made here and comes back."""
-        return bool(
-            self.database.read(
-                "SELECT 1 FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ? AND file <> '' "
-                "UNION SELECT 1 FROM delivery JOIN study ON study.id = study WHERE uid = ? AND sop = ?",
-                (study_uid, sop) * 2,
-            )
-        )
+    def has_instance(self, study_uid: str, sop: str, digest: str) -> bool:
+        """Whether the file of an instance is here, or it is a result that was made here and comes back.
 
-    def add_instance(self, study: int, sop: str, file: str, size: int) -> bool:
+        Raises:
+            OtherContent: the instance was received before with another digest.
+        """
+        instances = "SELECT file, digest FROM instance JOIN study ON study.id = study WHERE uid = ? AND sop = ?"
+        for row in self.database.read(instances, (study_uid, sop)):
+            _refuse_other_content(row, digest)
+            return bool(row["file"])
+        results = "SELECT 1 FROM delivery JOIN study ON study.id = study WHERE uid = ? AND sop = ?"
+        return bool(self.database.read(results, (study_uid, sop)))
+
+    def add_instance(self, study: int, sop: str, file: str, size: int, digest: str = "") -> bool:
         """Note an instance that lies in the folder of its study; False where its file is here already.
 
         A study that is waiting or had ended is received again: what came late is predicted too.
+
+        Raises:
+            OtherContent: the instance was received before with another digest.
+            sqlite3.IntegrityError: the study was deleted meanwhile.
         """
         with self.database.transaction() as connection:
+            known = connection.execute("SELECT digest FROM instance WHERE study = ? AND sop = ?", (study, sop))
+            _refuse_other_content(known.fetchone(), digest)
             added = connection.execute(
-                "INSERT INTO instance (study, sop, file, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (study, sop) DO "
-                "UPDATE SET file = excluded.file, bytes = excluded.bytes WHERE file = ''",
-                (study, sop, file, size),
+                "INSERT INTO instance (study, sop, file, bytes, digest) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET file = excluded.file, bytes = excluded.bytes, digest = excluded.digest "
+                "WHERE file = ''",
+                (study, sop, file, size, digest),
             )
             if not added.rowcount:
                 return False
@@ -246,6 +260,11 @@ class StudyQueue:
         """Count the studies of each state."""
         found = {row["state"]: row["n"] for row in self.database.read("SELECT state, COUNT(*) n FROM study GROUP BY 1")}
         return {state: found.get(state, 0) for state in STATES}
+
+
+def _refuse_other_content(known: sqlite3.Row | None, digest: str) -> None:
+    if known is not None and known["digest"] not in ("", digest):  # "": of a database that did not keep it yet
+        raise OtherContent("another object has this UID here; delete the study, then send the whole of it again")
 
 
 def _join_reasons(reason: str, others: Sequence[int]) -> str:

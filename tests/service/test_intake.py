@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,6 +16,7 @@ from kicc_ml.service.dicom_node import DicomNode
 from kicc_ml.service.intake import Folders, Intake
 from kicc_ml.service.queue import StudyLimits, StudyQueue
 from kicc_ml.service.settings import DicomSettings
+from kicc_ml.service.web.removal import remove_study
 from tests.support.loopback_pacs import connect, find_free_port, send
 from tests.support.plain_slices import write
 from tests.support.tree import snapshot
@@ -65,14 +67,63 @@ def test_what_is_stored_lies_on_the_disk_as_it_was_sent(node: DicomNode, port: i
     assert not list(node.intake.folders.incoming.iterdir())
 
 
+def test_another_object_of_a_known_uid_is_refused_with_a_reason_and_the_same_is_not(
+    node: DicomNode, port: int, tmp_path: Path
+):
+    made, changed = make_slice(tmp_path), make_slice(tmp_path, SOPInstanceUID="1.2.9")
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "1.2.9"
+    assert send(port, made, made) == [0, 0]
+    changed.PixelData = bytes(len(made.PixelData) - 2) + b"\1\0"
+    association = connect(port, objects=[changed])
+    answer = association.send_c_store(changed)
+    association.release()
+    assert answer.Status == 0xC001
+    assert answer.ErrorComment.startswith("another object has this UID here; delete the study")
+    (path,) = list_received(node)
+    assert pydicom.dcmread(path) == made
+    assert not list(node.intake.folders.incoming.iterdir())
+
+
+def test_an_object_is_the_same_whoever_wrote_the_meta_information_of_its_file(
+    make_intake: Callable[..., Intake], tmp_path: Path
+):
+    intake, made = make_intake(), make_slice(tmp_path, SOPInstanceUID="1.2.9")
+    for writer in ("MRIDIAN", "A LONGER NAME"):
+        made.file_meta.ImplementationVersionName = writer
+        made.save_as(intake.folders.incoming / "x.dcm")
+        assert intake.take(intake.folders.incoming / "x.dcm")[0] == 0
+    assert len(list(intake.folders.received.glob("*/*.dcm"))) == 1
+
+
+def test_an_object_of_a_study_that_is_deleted_while_it_comes_is_refused_and_leaves_nothing(
+    make_intake: Callable[..., Intake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    intake, path = make_intake(), write(tmp_path / "node" / "incoming" / "x.dcm", IMAGE)
+    find_or_add = StudyQueue.find_or_add
+
+    def delete_then(queue: StudyQueue, *arguments: Any) -> int:
+        study = find_or_add(queue, *arguments)
+        assert remove_study(queue, intake.folders, study, ["receiving"])
+        return study
+
+    monkeypatch.setattr(StudyQueue, "find_or_add", delete_then)
+    assert intake.take(path) == (0xA700, "its study was deleted while it came; send it again")
+    assert not list(intake.folders.received.glob("[0-9]*"))
+    monkeypatch.undo()
+    assert intake.take(write(path, IMAGE))[0] == 0
+
+
 @pytest.mark.parametrize(("calling", "called"), [("OTHER", "NODE"), ("SCANNER", "OTHER")])
 def test_an_unknown_title_is_rejected(node: DicomNode, port: int, calling: str, called: str):
     assert connect(port, calling, called).is_rejected
 
 
-def test_deflated_objects_are_not_offered(node: DicomNode, port: int, tmp_path: Path):
+@pytest.mark.parametrize("syntax", [pydicom.uid.DeflatedExplicitVRLittleEndian, pydicom.uid.MPEG2MPML])
+def test_deflated_objects_and_what_cannot_be_decoded_are_not_taken(
+    node: DicomNode, port: int, tmp_path: Path, syntax: str
+):
     made = make_slice(tmp_path)
-    made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    made.file_meta.TransferSyntaxUID = syntax
     association = connect(port, objects=[made])
     assert [context.abstract_syntax.name for context in association.rejected_contexts] == ["CT Image Storage"]
     association.release()

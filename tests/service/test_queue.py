@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.service.database import Database
-from kicc_ml.service.queue import MAX_STARTS, CaseResult, Job, Overfull, StudyLimits, StudyOutcome, StudyQueue
+from kicc_ml.service.database import SCHEMA, Database
+from kicc_ml.service.queue import (
+    MAX_STARTS,
+    CaseResult,
+    Job,
+    OtherContent,
+    Overfull,
+    StudyLimits,
+    StudyOutcome,
+    StudyQueue,
+)
 
 MANY = StudyLimits(instances=100, in_flight=100)
 
@@ -62,22 +71,49 @@ def test_an_instance_that_comes_twice_is_kept_once_and_does_not_begin_its_study_
 ):
     study = receive(queue, "1")
     queue.finish(take(queue), make_outcome(study), deliver=False)
-    assert queue.has_instance("1", "1.1")
+    assert queue.has_instance("1", "1.1", "")
     assert not queue.add_instance(study, "1.1", "again.dcm", 10)
     assert read_state(database, study)[0] == "done"
+
+
+def test_an_instance_that_comes_as_another_is_refused_also_when_two_come_at_once_and_after_its_pixels_went(
+    database: Database, queue: StudyQueue
+):
+    study = queue.find_or_add("1", {}, MANY)
+    assert queue.add_instance(study, "1.1", "a.dcm", 10, "digest")
+    for file in ("a.dcm", ""):  # "": as retention leaves it
+        with database.transaction() as connection:
+            connection.execute("UPDATE instance SET file = ?", (file,))
+        with pytest.raises(OtherContent, match="another object has this UID"):
+            queue.has_instance("1", "1.1", "other")
+        with pytest.raises(OtherContent, match="another object has this UID"):  # of a second association
+            queue.add_instance(study, "1.1", "b.dcm", 10, "other")
+        assert queue.has_instance("1", "1.1", "digest") == bool(file)
+    assert queue.add_instance(study, "1.1", "c.dcm", 10, "digest")
+
+
+def test_a_database_of_the_version_before_goes_on_and_knows_no_digests_of_its_instances(tmp_path: Path):
+    with sqlite3.connect(tmp_path / "db") as old:
+        old.executescript(SCHEMA.replace("  digest TEXT NOT NULL DEFAULT '',", "") + "PRAGMA user_version = 1;")
+        old.execute("INSERT INTO study (uid, state, received, changed) VALUES ('1', 'receiving', 0, 0)")
+        old.execute("INSERT INTO instance VALUES (1, '1.1', 'a.dcm', 10)")
+    database = Database(tmp_path / "db")
+    assert StudyQueue(database).has_instance("1", "1.1", "digest")
+    database.close()
+    assert StudyQueue(Database(tmp_path / "db")).has_instance("1", "1.1", "digest")
 
 
 def test_an_own_result_that_the_archive_sends_back_is_known(queue: StudyQueue):
     study = receive(queue, "1")
     queue.finish(take(queue), make_outcome(study, {"9.9": "a/dicom/report.dcm"}), deliver=True)
-    assert queue.has_instance("1", "9.9")
-    assert not queue.has_instance("1", "9.8")
+    assert queue.has_instance("1", "9.9", "")
+    assert not queue.has_instance("1", "9.8", "")
 
 
 def test_an_image_with_the_uid_of_a_result_of_another_study_is_not_taken_for_that_result(queue: StudyQueue):
     study = receive(queue, "1")
     queue.finish(take(queue), make_outcome(study, {"9.9": "a/dicom/report.dcm"}), deliver=True)
-    assert not queue.has_instance("2", "9.9")
+    assert not queue.has_instance("2", "9.9", "")
 
 
 def test_results_with_the_uids_of_those_of_another_study_are_a_conflict_with_a_reason(
@@ -178,7 +214,7 @@ def test_a_transaction_that_fails_changes_nothing(database: Database, queue: Stu
     receive(queue, "1")
     with pytest.raises(sqlite3.IntegrityError), database.transaction() as connection:  # noqa: PT012
         connection.execute("UPDATE study SET state = 'done'")
-        connection.execute("INSERT INTO instance VALUES (99, '1', '1', 1)")
+        connection.execute("INSERT INTO instance VALUES (99, '1', '1', 1, '')")
     assert queue.count_states()["receiving"] == 1
 
 

@@ -18,10 +18,10 @@ def node(tmp_path: Path) -> WebNode:
     return make_web_node(tmp_path, min_free_gib=0)
 
 
-def make_object(folder: Path, sop: str, study: str = "1.2.3") -> bytes:
+def make_object(folder: Path, sop: str, study: str = "1.2.3", **tags: str) -> bytes:
     path = folder / "object.dcm"
     path.unlink(missing_ok=True)
-    write(path, np.zeros((4, 4), np.uint16), SOPInstanceUID=sop, StudyInstanceUID=study)
+    write(path, np.zeros((4, 4), np.uint16), SOPInstanceUID=sop, StudyInstanceUID=study, **tags)
     return path.read_bytes()
 
 
@@ -50,6 +50,15 @@ def test_objects_are_in_queue_and_folder_and_sent_twice_they_are_there_once(node
     assert kept == sorted([one, two])
     assert left(node) == []
     assert '"110104"' in node.audit
+
+
+def test_another_object_of_a_known_uid_is_refused_with_a_failure_reason(node: WebNode, tmp_path: Path):
+    assert send(node, make_body(make_object(tmp_path, "1.1"))).status_code == 200
+    answer = send(node, make_body(make_object(tmp_path, "1.1", PatientID="B-2"), make_object(tmp_path, "1.2")))
+    assert answer.status_code == 202
+    (failed,) = answer.json()["00081198"]["Value"]
+    assert (failed["00081155"]["Value"], failed["00081197"]["Value"]) == (["1.1"], [0xC001])
+    assert len(list(node.folders.received.glob("*/*.dcm"))) == 2
 
 
 def test_of_a_mixture_what_is_dicom_is_stored_and_the_rest_is_told(node: WebNode, tmp_path: Path):

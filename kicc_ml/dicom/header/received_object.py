@@ -1,18 +1,23 @@
 """Read what a received DICOM object is: its UIDs and its kind. Nothing of it is believed before it was checked."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pydicom.uid
+from pydicom.filereader import data_element_generator
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.header.first_elements import read_first_elements
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
-from kicc_ml.dicom.header.values import TooLargeError, read_element_text
+from kicc_ml.dicom.header.values import BoundedStream, TooLargeError, read_element_text
 
 #: A UID (PS3.5 9.1): digits and dots. Components that begin with 0 are common and harmless.
 UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
+#: Preamble and prefix of a file, before its meta information.
+START_BYTES = 132
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
@@ -52,3 +57,20 @@ def read_object_identity(path: Path) -> ObjectIdentity:
             raise UserError(f"the object states no valid {name}; have it corrected where it was made")
     study, series, sop, sop_class = uids
     return ObjectIdentity(study, series, sop, sop_class, syntax)
+
+
+def hash_content(path: Path) -> str:
+    """Hash the data set of a DICOM file as it is encoded, without the meta information, which each receiver writes.
+
+    Args:
+        path: a file that :func:`read_object_identity` has read.
+
+    Returns:
+        the SHA-256 in hexadecimal digits.
+    """
+    with path.open("rb") as stream:
+        stream.seek(START_BYTES)
+        bounded = cast(BinaryIO, BoundedStream(stream))
+        for _ in data_element_generator(bounded, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2):
+            pass  # it leaves the stream at the first element of another group
+        return hashlib.file_digest(stream, "sha256").hexdigest()
