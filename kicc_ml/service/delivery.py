@@ -99,6 +99,8 @@ class Delivery:
         for one in opened:
             if self.stop.is_set():
                 return
+            if not self.outbox.is_open(one.parcel):
+                continue
             try:
                 push(self.pacs.stow, [one.path])
             except UserError as error:
@@ -112,6 +114,8 @@ class Delivery:
             refusal = "" if association.is_established else self._describe_refusal(association)
             while waiting and association.is_established and not self.stop.is_set():
                 one = waiting.pop(0)
+                if not self.outbox.is_open(one.parcel):
+                    continue
                 if fault := _store_one(association, one):
                     self._postpone(one.parcel, fault)
                 else:

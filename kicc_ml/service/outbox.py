@@ -34,6 +34,15 @@ class Outbox:
         )
         return [Parcel(row["sop"], row["path"], row["tries"]) for row in rows]
 
+    def is_open(self, parcel: Parcel) -> bool:
+        """Whether an object that was listed is still to be delivered: its study was neither deleted nor taken again."""
+        rows = self._database.read(
+            "SELECT 1 FROM delivery JOIN study ON study.id = study "
+            "WHERE sop = ? AND path = ? AND delivered IS NULL AND state <> 'predicting'",
+            (parcel.sop, parcel.path),
+        )
+        return bool(rows)
+
     def mark_delivered(self, parcel: Parcel) -> None:
         """Note that the PACS has an object; the study is done with the last one."""
         now = time.time()

@@ -10,12 +10,14 @@ from threading import Event
 import numpy as np
 import pytest
 
+from kicc_ml.service import delivery as service_delivery
 from kicc_ml.service.database import Database
 from kicc_ml.service.delivery import Delivery
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.outbox import Outbox
 from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQueue
 from kicc_ml.service.settings import DicomSettings, PacsSettings
+from kicc_ml.service.web.removal import remove_study
 from kicc_ml.service.worklist import StudyEntry, read_studies
 from tests.support.loopback_pacs import NODE, TITLE, LoopbackPacs, find_free_port, wait_until
 from tests.support.orthanc import PASSWORD, USER, Orthanc
@@ -176,6 +178,20 @@ def test_a_study_that_has_grown_delivers_its_new_objects_alone(
     assert read(queue).state == "done"
 
 
+def test_objects_of_a_study_that_is_deleted_while_others_are_sent_do_not_reach_the_pacs(
+    delivery: Delivery, queue: StudyQueue, pacs: LoopbackPacs, folders: Folders, predict: Callable[..., None]
+):
+    def delete(sop: str) -> int:
+        assert remove_study(queue, folders, 1, ["delivering"])
+        return 0
+
+    predict(*SOPS)
+    pacs.answer = delete
+    delivery.deliver_due()
+    assert sum(pacs.asked.values()) == 1
+    assert not list(folders.incoming.iterdir())
+
+
 def test_undelivered_objects_of_what_a_study_was_before_are_not_delivered_any_more(
     delivery: Delivery, queue: StudyQueue, pacs: LoopbackPacs, predict: Callable[..., None]
 ):
@@ -203,6 +219,25 @@ def test_a_delivery_that_runs_sends_what_comes_and_ends_when_told(
     delivery.stop.set()
     thread.join(60)
     assert not thread.is_alive()
+
+
+def test_objects_of_a_study_that_is_deleted_meanwhile_are_not_pushed(
+    delivery: Delivery,
+    queue: StudyQueue,
+    folders: Folders,
+    predict: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    pushed = []
+
+    def push_and_delete(url: str, paths: list[Path]) -> None:
+        pushed.append(paths)
+        assert remove_study(queue, folders, 1, ["delivering"])
+
+    monkeypatch.setattr(service_delivery, "push", push_and_delete)
+    predict(*SOPS)
+    replace(delivery, pacs=PacsSettings(stow="https://pacs.example/dicom-web")).deliver_due()
+    assert len(pushed) == 1
 
 
 @pytest.mark.slow
