@@ -1,7 +1,7 @@
 """Process the new scans of a hospital: refuse unsuitable ones, and write pages and DICOM results of the others."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -102,7 +102,8 @@ class NewScanPipeline:
     ``identified`` prints name, ID and study date, for use inside the hospital. ``push`` is the address of a
     DICOMweb service that takes the objects. ``scans`` are the scans predicted together, by case id; a page shows the
     patient's prior scan beside the new one. ``intake_s`` is the time, in seconds, to find and check one scan.
-    ``without_objects`` holds the reason for each case whose DICOM results could not be made; its masks are written.
+    ``without_objects`` holds the reason for each case whose DICOM results could not be made, as ``describe`` says it of
+    the error and the names to show for its files; its masks are written.
     """
 
     oof_cases: OofCases
@@ -116,6 +117,7 @@ class NewScanPipeline:
     scans: Mapping[str, Series] = field(default_factory=dict)
     intake_s: float = 0.0
     without_objects: dict[str, str] = field(default_factory=dict)
+    describe: Callable[[Exception, Mapping[Path, str]], str] = describe_error
 
     @property
     def keeps_probability(self) -> bool:
@@ -202,9 +204,8 @@ class NewScanPipeline:
         ) as error:  # headers are wrong in many ways, and the other results of a patient are still written
             if fault := find_target_error(error, folder):
                 raise fault from error
-            self.without_objects[result.case_id] = (
-                f"no DICOM objects: {describe_error(error, name_series_files(series))}"
-            )
+            because = self.describe(error, name_series_files(series))
+            self.without_objects[result.case_id] = f"no DICOM objects: {because}"
             logger.warning("%s: %s", result.case_id, self.without_objects[result.case_id])
             return
         if self.push:

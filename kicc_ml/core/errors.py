@@ -113,7 +113,33 @@ def describe_error(error: Exception, names: Mapping[Path, str] = MappingProxyTyp
     Returns:
         the reason, in which every path is replaced by the name to show.
     """
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return _show_names(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}", names)
+
+
+def describe_without_quotes(error: Exception, names: Mapping[Path, str] = MappingProxyType({})) -> str:
+    """Describe why a case was set aside, for readers who may not see what is in its files.
+
+    Messages of libraries quote headers, names of patients among them. The kind of such an error takes the place of its
+    message, also within the message of a user error that was made from it.
+
+    Args:
+        error: the error that was raised.
+        names: the name to show for each file of the case.
+
+    Returns:
+        the reason.
+    """
+    if not isinstance(error, UserError):
+        return type(error).__name__
+    reason = str(error)
+    for cause in iterate_causes(error):
+        is_own = type(cause).__module__.startswith("kicc_ml.") or (isinstance(cause, OSError) and cause.errno)
+        if not is_own and str(cause):
+            reason = reason.replace(str(cause), type(cause).__name__)
+    return _show_names(reason, names)
+
+
+def _show_names(reason: str, names: Mapping[Path, str]) -> str:
     for path in sorted(names, key=lambda path: len(str(path)), reverse=True):  # one path may begin another
         reason = reason.replace(str(path), names[path]).replace(repr(str(path))[1:-1], names[path])
     return reason

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,7 +106,11 @@ def grade_severity(volume: Volume, masks: Mapping[str, np.ndarray], modality: st
 
 
 def predict_series(
-    segmenter: Segmenter, series: Mapping[str, Series], out: Path, finish: Finish | None = None
+    segmenter: Segmenter,
+    series: Mapping[str, Series],
+    out: Path,
+    finish: Finish | None = None,
+    describe: Callable[[Exception, Mapping[Path, str]], str] = describe_error,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Segment scans by case id into ``out/<case_id>/``; a case that fails is set aside, the others go on.
 
@@ -117,6 +121,7 @@ def predict_series(
         series: the scans, by case id.
         out: the folder of all results.
         finish: a step after each prediction that adds files; None for none.
+        describe: describes why a case was set aside; it is given the error, and the names to show for its files.
 
     Returns:
         One row per case, and the reason for each case that was set aside, by case id.
@@ -136,7 +141,7 @@ def predict_series(
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
             if fault := find_target_error(error, out / case_id):
                 raise fault from error
-            quarantined[case_id] = describe_error(error, name_series_files(one))
+            quarantined[case_id] = describe(error, name_series_files(one))
             logger.warning("%s set aside: %s", case_id, quarantined[case_id])
             logger.debug("%s failed", case_id, exc_info=True)
             continue

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from kicc_ml.clinic.prior_studies import (
     read_study_stamps,
     sort_earliest_first,
 )
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import UserError, describe_without_quotes
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.header.received_object import read_object_identity
 from kicc_ml.dicom.index.build import read_index
@@ -32,6 +32,13 @@ from kicc_ml.service.worker_process import RunNames
 
 INCOMPLETE = "{} of its images were removed when their time was over; have the whole study sent again"
 NO_IMAGE = "the study holds no image"
+#: Kinds of image that are named in a reason (PS3.3 C.7.3.1.1.1); anything else could be the name of a patient.
+KINDS = frozenset(
+    {
+        *("CT", "CR", "DX", "CXR", "RG", "MG", "MR", "PT", "NM", "US", "XA", "RF", "PX", "IO", "OT", "SC", "SM", "ES"),
+        *("XC", "GM", "OP", "OCT", "ECG", "SEG", "SR", "PR", "KO", "DOC", "REG", "RTSTRUCT", "RTDOSE", "RTPLAN"),
+    }
+)
 NO_RUN = "the node has no run for this kind of image"
 #: Flags of a result, named as the words of its page (:mod:`kicc_ml.clinic.page.words`).
 OUTSIDE, UNCERTAIN = "domain_outside", "uncertainty_unusual"
@@ -78,9 +85,12 @@ class StudyPredictor:
         return StudyOutcome(job.study, cases, "; ".join(said))
 
     def _predict(self, runs: LoadedRuns, scans: Mapping[str, Series]) -> tuple[list[CaseResult], dict[str, str]]:
-        clinic = runs.make_pipeline(sort_earliest_first(scans), pages=True, dicom=True, identified=self.identified)
+        made = runs.make_pipeline(sort_earliest_first(scans), pages=True, dicom=True, identified=self.identified)
+        clinic = replace(made, describe=describe_without_quotes)
         check_stamp_keys(self.folders.results)
-        rows, set_aside = predict_series(runs.segmenter, clinic.scans, self.folders.results, clinic)
+        rows, set_aside = predict_series(
+            runs.segmenter, clinic.scans, self.folders.results, clinic, describe_without_quotes
+        )
         cases = [
             self._describe(clinic, {str(key): value for key, value in row.items()}) for row in rows.to_dict("records")
         ]
@@ -150,10 +160,11 @@ def find_images(folder: Path, modalities: Container[str]) -> StudyImages:
     (found,) = read_index([folder])
     scans, reasons = {}, []
     for series in found.series:
+        kind = series.modality if series.modality in KINDS else "another kind of image"
         if not series.usable:
-            reasons.append(f"{series.modality}: {explain_refusal(series)}")
+            reasons.append(f"{kind}: {explain_refusal(series)}")
         elif series.modality not in modalities:
-            reasons.append(f"{series.modality}: {NO_RUN}")
+            reasons.append(f"{kind}: {NO_RUN}")
         else:
             scans[f"{series.uid}-{folder.name}"] = series
     reasons += [REASONS.get(row.reason, row.reason) for row in found.file_rows]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from kicc_ml.core.errors import TargetError, UserError, describe_error
+from kicc_ml.core.errors import TargetError, UserError, describe_without_quotes
 from kicc_ml.core.locks import hold
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.queue import Job, StudyOutcome
@@ -113,10 +113,10 @@ def _predict(predict: Predict, job: Job) -> StudyOutcome | NoRoom | Fault:
     except TargetError as error:
         return NoRoom(str(error))
     except UserError as error:
-        return StudyOutcome(job.study, [], str(error))
+        return StudyOutcome(job.study, [], describe_without_quotes(error))
     except Exception as error:  # headers are wrong in many ways, and one study must not stop the node
         logger.exception("study %d", job.study)
-        return Fault(describe_error(error))
+        return Fault(describe_without_quotes(error))
 
 
 def _end_with_node() -> None:

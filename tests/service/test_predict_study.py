@@ -6,7 +6,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from kicc_ml.clinic import new_scan
 from kicc_ml.clinic.outputs import DICOM, PAGE
+from kicc_ml.prediction import segmentation
 from kicc_ml.service.database import Database
 from kicc_ml.service.intake import Folders, Intake
 from kicc_ml.service.predict_study import StudyPredictor
@@ -14,6 +16,7 @@ from kicc_ml.service.queue import Job, StudyLimits, StudyOutcome, StudyQueue
 from tests.support.chest_study import SLICES, GreyValuePredictor, make_chest, make_radiograph
 
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
+NAME = "KIM CHULSOO"
 Receive = Callable[..., StudyOutcome]
 
 
@@ -92,6 +95,20 @@ def test_a_study_that_cannot_be_predicted_has_its_reason(
     assert reason in outcome.reason
     assert "holds no image" not in outcome.reason
     assert not list(folders.results.glob("*/severity.json"))
+
+
+def test_no_reason_says_what_is_written_in_a_header(
+    receive: Receive, predictor: StudyPredictor, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*arguments: object) -> None:
+        raise ValueError(f"unknown units of {NAME}")
+
+    monkeypatch.setattr(segmentation, "predict_one", fail)
+    assert receive(*make_chest("1.2.1")).reason == "ValueError"
+    monkeypatch.undo()
+    monkeypatch.setattr(new_scan, "write_dicom_results", fail)
+    assert receive(*make_chest("1.2.2")).reason == "no DICOM objects: ValueError"
+    assert receive(*make_chest("1.2.3", Modality=NAME)).reason.startswith("another kind of image: ")
 
 
 def test_a_study_that_has_grown_is_predicted_again_with_other_uids_and_one_that_has_not_is_kept(

@@ -90,7 +90,7 @@ def test_a_study_that_ends_badly_costs_that_study_and_keeps_its_reason(
     states = {study: read(queue, study).state for study in (crash, fault, refused, full, good)}
     assert states == {crash: "failed", fault: "failed", refused: "refused", full: "waiting", good: "done"}
     assert "ended by SIGKILL" in read(queue, crash).reason
-    assert "ZeroDivisionError" in read(queue, fault).reason
+    assert read(queue, fault).reason == "ZeroDivisionError"  # its message could quote a header
     assert "no lungs were found" in read(queue, refused).reason
     assert "No space left" in read(queue, full).reason
     (result,) = read(queue, good).results
