@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import pydicom.uid
 from pydicom.filereader import data_element_generator
 
 from kicc_ml.core.errors import UserError
@@ -30,11 +29,6 @@ class ObjectIdentity:
     sop: str
     sop_class: str
     transfer_syntax: str
-
-
-def is_deflated(transfer_syntax: str) -> bool:
-    """Tell whether the objects of a transfer syntax have to be inflated before they can be read."""
-    return "Deflate" in pydicom.uid.UID(transfer_syntax).name
 
 
 def read_object_identity(path: Path) -> ObjectIdentity:
