@@ -25,9 +25,11 @@ MOST_WORKERS = 8
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers: one a core for the whole fast suite, none for tests that are named, slow ones and benchmarks."""
+    """Workers: one more than cores for the whole fast suite, since tests of servers and locks wait; none for tests that
+    are named, slow ones and benchmarks.
+    """
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and config.option.markexpr == "not slow"
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if whole else 0
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS) if whole else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

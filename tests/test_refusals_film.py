@@ -82,6 +82,7 @@ def test_an_abdomen_is_refused_even_without_other_hospitals():
     assert verdict(abdomen(film(3)), pd.DataFrame()) == "refused"
 
 
+@pytest.mark.slow
 def test_of_held_out_hospitals_good_films_at_most_one_in_twenty_is_flagged(good: pd.DataFrame):
     verdicts = [verdict(film(seed), good[good["site"] != f"h{seed % SITES}"]) for seed in range(100, 140)]
     assert set(verdicts) <= {"within", "flagged"}

@@ -207,6 +207,7 @@ VolumeStore(Path({str(tmp_path / "store")!r})).prepare([case], CanonicalCT(spaci
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_many_volumes_are_prepared_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "SERIAL_BELOW", 4)
     cases = [make_case(tmp_path, str(number)) for number in range(6)]

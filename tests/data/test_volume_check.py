@@ -140,6 +140,7 @@ def prepare_many_times(root: Path, cases: list[Case], started: "multiprocessing.
         assert len(store.load(cases, CANONICAL)) == len(cases)
 
 
+@pytest.mark.slow
 def test_processes_that_prepare_the_same_volumes_do_not_disturb_each_other(tmp_path: Path) -> None:
     cases = [make_case(tmp_path, name, ("lesion",)) for name in "123"]
     first = VolumeStore(tmp_path / "0")

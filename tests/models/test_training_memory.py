@@ -70,7 +70,7 @@ UNLISTED = (
 @pytest.mark.parametrize(
     ("settings", "batch", "patch"),
     [
-        (SLICES, 4, [192, 192, 8]),
+        pytest.param(SLICES, 4, [192, 192, 8], marks=pytest.mark.slow),
         pytest.param(SLICES, 12, [192, 192, 8], marks=pytest.mark.slow),
         pytest.param(LIGHT, 4, [128, 128, 64], marks=pytest.mark.slow),
         pytest.param(DEEP, 2, [128, 128, 48], marks=pytest.mark.slow),

@@ -44,6 +44,7 @@ def test_a_planned_network_takes_the_planned_patch_and_answers_at_every_voxel(ne
     assert built(torch.ones(1, 1, *patch)).shape == (1, len(REGIONS), *patch)
 
 
+@pytest.mark.slow
 def test_a_network_that_halves_more_often_than_the_rehearsed_patches_allow_is_planned_too():
     five_times = {
         "_target_": "monai.networks.nets.AttentionUnet",
