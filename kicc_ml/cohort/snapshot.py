@@ -21,7 +21,7 @@ from kicc_ml.core.types import Case, Series
 DATES_OF_SERIES, DATES_OF_CASE = ("acquired",), ("admitted",)
 #: The key for the folder of a series; file paths in JSON are relative to it.
 FOLDER = "folder"
-TUPLES_OF_SERIES = ("reasons", "frames")
+TUPLES_OF_SERIES, TUPLES_OR_NONE = ("reasons", "frames"), ("spacing_mm", "grey_window_hu")
 
 
 def write_snapshot(path: Path, cohort: Cohort, read_by: str) -> None:
@@ -81,6 +81,10 @@ def _case_from_json(kept: Mapping[str, Any]) -> Case:
             "masks": {region: Path(path) for region, path in kept["masks"].items()},
             "cxr_masks": {region: tuple(map(Path, paths)) for region, paths in kept["cxr_masks"].items()},
             "mask_labels": dict(kept["mask_labels"]),
+            "region_labels": {
+                region: {int(value): name for value, name in labels.items()}  # keys of JSON are texts
+                for region, labels in kept["region_labels"].items()
+            },
         }
     )
 
@@ -94,8 +98,7 @@ def _series_to_json(series: Series) -> dict[str, Any]:
 def _series_from_json(kept: Mapping[str, Any]) -> Series:
     values = {name: value for name, value in kept.items() if name != FOLDER}
     values |= {name: tuple(values[name]) for name in TUPLES_OF_SERIES}
-    spacing_mm = values["spacing_mm"]
-    values["spacing_mm"] = None if spacing_mm is None else tuple(spacing_mm)
+    values |= {name: values[name] and tuple(values[name]) for name in TUPLES_OR_NONE}
     return Series(**{**values, "files": tuple(Path(kept[FOLDER], name) for name in kept["files"])})
 
 

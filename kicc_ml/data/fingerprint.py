@@ -58,9 +58,11 @@ def fingerprint(cases: Sequence[Case]) -> Fingerprint:
     chosen = (
         [with_ct[i] for i in sorted({*np.linspace(0, len(with_ct) - 1, CASES_READ).astype(int)})] if with_ct else []
     )
-    scans = [scan for case in track(chosen, description="planning") if (scan := _measure_scan(case)) is not None]
+    measured = [_measure_scan(case) for case in track(chosen, description="planning")]
+    scans = [scan for scan in measured if isinstance(scan, _ScanFingerprint)]
     if not scans:
-        raise UserError(f"none of {len(with_ct)} training CTs can be read, so nothing can be planned")
+        reason = f"; {chosen[0].case_id}: {measured[0]}" if measured else ""
+        raise UserError(f"none of {len(with_ct)} training CTs can be read, so nothing can be planned{reason}")
     spacings = [scan.spacing_mm for scan in scans if scan.spacing_mm is not None]
     values = np.concatenate([scan.foreground_hu for scan in scans])
     lesions = [scan.lesion_voxels for scan in scans if scan.lesion_voxels is not None]
@@ -74,13 +76,14 @@ def fingerprint(cases: Sequence[Case]) -> Fingerprint:
     )
 
 
-def _measure_scan(case: Case) -> _ScanFingerprint | None:
+def _measure_scan(case: Case) -> _ScanFingerprint | Exception:
+    """Measure a scan; the error where it cannot be read."""
     assert case.ct is not None
     try:
         volume = read_volume(case.ct)
         masks = {region: array for region, (array, _) in read_masks(case, volume).items()}
-    except (UserError, OSError, ValueError, RuntimeError):
-        return None  # the store reports the reason once, when it prepares the case
+    except (UserError, OSError, ValueError, RuntimeError) as error:
+        return error  # the store reports the reason once, when it prepares the case
     grid = lps_grid(volume.affine_ras, volume.array.shape)
     spacing_mm = np.linalg.norm(grid.affine_ras[:3, :3], axis=0) if volume.spacing_known else None
     lesion_voxels = int(masks["lesion"].astype(bool).sum()) if "lesion" in masks else None

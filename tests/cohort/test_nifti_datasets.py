@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -17,8 +16,8 @@ from kicc_ml.cohort.splits import leave_one_site_out
 from kicc_ml.core.errors import UserError
 from kicc_ml.data.masks import read_masks
 from kicc_ml.dicom.series.image_files import write_nifti
-from kicc_ml.dicom.series.nifti_file import read_nifti
 from kicc_ml.dicom.volume.read import read_volume
+from tests.support.nnunet_layout import lay_as_nnunet
 
 real_data = pytest.mark.skipif("KICC_DATA" not in os.environ, reason="KICC_DATA names no folder of public data")
 
@@ -214,19 +213,7 @@ def test_a_bad_description_is_one_sentence_that_names_the_file(tmp_path: Path, f
 @real_data
 def test_the_nine_public_cts_as_nnunet_lays_them_out_give_the_same_split_and_masks(tmp_path: Path):
     own = covid_ct_seg(os.environ["KICC_DATA"])
-    for case in own:
-        lung_xyz, affine = read_nifti(case.masks["lung"])
-        lesion_xyz, _ = read_nifti(case.masks["lesion"])
-        both = (lung_xyz > 0).astype(np.uint8)
-        both[lesion_xyz > 0] = 2
-        both[(lesion_xyz > 0) & (lung_xyz == 0)] = 3
-        for kind in ("imagesTr", "labelsTr"):
-            (tmp_path / kind).mkdir(exist_ok=True)
-        nib.save(nib.Nifti1Image(both, affine), tmp_path / "labelsTr" / f"{case.case_id}.nii.gz")
-        (tmp_path / "imagesTr" / f"{case.case_id}_0000.nii.gz").symlink_to(case.ct.files[0])
-    labels = {"background": 0, "lung": [1, 2], "lesion": [2, 3]}
-    (tmp_path / "dataset.json").write_text(json.dumps(VERSION_2 | {"channel_names": {"0": "grey"}, "labels": labels}))
-    laid = nnunet(tmp_path, site_pattern="{site}_*", spacing_known=False)
+    laid = nnunet(lay_as_nnunet(own, tmp_path / "Dataset501_Covid"), site_pattern="{site}_*", spacing_known=False)
     assert leave_one_site_out(laid, seed=3) == leave_one_site_out(own, seed=3)
     for case, other in zip(own, laid, strict=True):
         one, again = (read_volume(of.ct) for of in (case, other))

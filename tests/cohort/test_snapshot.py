@@ -21,6 +21,7 @@ CT = Series(
     **{"columns": 256, "slices": 2, "spacing_mm": (0.7, 0.7, 5.0), "units": "hu", "verdict": "repaired"},
     **{"reasons": ("gantry_tilt", "missing_slice"), "acquired": datetime(2020, 3, 1, 10), "frames": (1, 0)},
     **{"kernel": "B60f", "plane": "axial", "tilt_degrees": 3.25, "acquired_after_study_s": 12.5, "vendor": "x"},
+    grey_window_hu=(-1250.0, 250.0),
 )
 CXR = replace(CT, uid="x", modality="CXR", files=(Path("/data/한/x.dcm"),), spacing_mm=None, frames=(), reasons=())
 CASES = [
@@ -31,6 +32,7 @@ CASES = [
         masks={"lesion": Path("repo/masks/u/lesion.nii.gz")},
         cxr_masks={"lung": (Path("/l.png"), Path("/r.png")), "lesion": ()},
         mask_labels={1: "lesion", 2: "consolidation"},
+        region_labels={"lung": {1: "lung", 2: "lung"}, "lesion": {2: "lesion"}},
         further=(replace(CT, uid="later"), CXR),
     ),
     Case("a", "부산", "q"),
@@ -67,6 +69,11 @@ def test_everything_but_dates_comes_back_in_its_order(tmp_path: Path):
     assert [comparable(case) for case in found] == [comparable(without_dates(case)) for case in CASES]
     assert found.flow == FLOW
     assert list(found.flow.counts) == ["z", "cases with CT"]
+
+
+def test_the_first_case_has_a_value_of_every_kind():
+    """Or a field that is lost would not be seen above."""
+    assert not [field.name for field in fields(Case) if not getattr(CASES[0], field.name)]
 
 
 def test_paths_come_back_letter_by_letter(tmp_path: Path):
