@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORT = ROOT / "tests" / "support"
-SITES = ("busan", "seoul")
+SITES, KINDS = ("busan", "seoul"), ("ct", "lesion")
 AFFINE = np.diag([-4.0, -4.0, 4.0, 1.0])
 Result = subprocess.CompletedProcess[str]
 
@@ -91,6 +91,19 @@ def test_one_command_trains_every_hospital_with_all_of_them(trained: Path):
     assert set(pd.read_csv(trained / "cases.csv")["site"]) == set(SITES)
 
 
+def test_the_score_is_computed_from_predicted_and_reference_masks(trained: Path, here: Path):
+    cases = pd.read_csv(trained / "cases.csv").set_index("case_id")
+    assert len(cases) == 2 * 3
+    for case_id, row in cases.iterrows():
+        site, patient = str(case_id).split("-")
+        scan, truth = (nib.load(here / "data" / site / f"{patient}_{kind}.nii.gz").get_fdata() for kind in KINDS)
+        found = nib.load(trained / "severity" / str(case_id) / "lesion.nii.gz").get_fdata()
+        for column, mask in (("score_darkness", found), ("score_darkness_truth", truth)):
+            dark = ((mask > 0) & (scan <= -900)).sum()
+            assert row[column] == pytest.approx(dark / (mask > 0).sum() if mask.any() else float("nan"), nan_ok=True)
+    assert cases["score_darkness_truth"].notna().all()
+
+
 def test_the_volume_transform_is_in_the_store(trained: Path, here: Path):
     metas = [json.loads(path.read_text()) for path in here.glob("store/*/meta.json")]
     assert metas
@@ -142,6 +155,7 @@ def test_a_run_of_one_batch_goes_the_whole_way(here: Path):
 
 def test_another_region_is_trained_predicted_and_scored(here: Path):
     nodule = ("+cohort.region=nodule", "task.regions.names=[nodule]", "task.regions.lesion=nodule")
+    nodule = (*nodule, "task.severity=false", "task.scores.darkness.region=nodule")
     result = train(here, *nodule, run_dir="runs/nodule")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     run_dir = here / "runs" / "nodule"
@@ -149,6 +163,9 @@ def test_another_region_is_trained_predicted_and_scored(here: Path):
     assert len(cases) == 6
     assert cases["nodule_dice"].notna().all()
     assert "lesion_dice" not in cases
+    assert cases["score_darkness_truth"].notna().all()
+    severity = json.loads((run_dir / "severity" / "seoul-p0" / "severity.json").read_text())
+    assert (severity["score"], severity["reasons"]) == (None, ["score: the task has none (task.severity=false)"])
     assert len(list(run_dir.glob("severity/*/nodule.nii.gz"))) == 6
     assert json.loads((run_dir / "summary.json").read_text())["segmentation"]["nodule"]["dice"]["n"] == 6
 
@@ -162,8 +179,10 @@ def test_another_region_is_trained_predicted_and_scored(here: Path):
           "~transforms.sample.noise.prob"), "Unseeded draws at random without being seeded"),
         (("+transforms.sample.crop={_target_:monai.transforms.CenterSpatialCropd,keys:image,roi_size:8}",),
          "give it keys: [image, mask]"),
+        (("task.scores.darkness._target_=myLab.scores.gloom",), "myLab.scores.gloom, which cannot be imported"),
+        (("+task.scores.darkness.below=0",), "task.scores.darkness: myLab.scores.darkness is no score(masks, volume)"),
     ],
-    ids=["a name mistyped", "no number", "not seeded", "one shape only"],
+    ids=["a name mistyped", "no number", "not seeded", "one shape only", "no such score", "not its parameter"],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_in_one_sentence(here: Path, settings: tuple[str, ...], said: str):
     assert said in refused(train(here, *settings, "split.fold=seoul", run_dir="runs/refused"))

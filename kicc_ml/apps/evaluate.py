@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 import hydra
-import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 from PIL import Image
@@ -29,7 +28,8 @@ from kicc_ml.core.progress import track
 from kicc_ml.core.regions import CHEST, RegionSet
 from kicc_ml.core.schemas.versions import read_versioned
 from kicc_ml.core.shown import format_count, say
-from kicc_ml.core.types import Case, Modality, Volume, index_by_id
+from kicc_ml.core.task_scores import SEVERITY_ALONE, TaskScores
+from kicc_ml.core.types import Case, index_by_id
 from kicc_ml.data.masks import reference_masks
 from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.dicom.pixels.picture_file import read_picture
@@ -43,7 +43,7 @@ from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
 from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
-from kicc_ml.prediction.segmentation import grade_severity, read_severity
+from kicc_ml.prediction.segmentation import grade_reference, read_severity
 from kicc_ml.report.cards.write import write_cards
 from kicc_ml.report.external_predictions import evaluate_predictions, name_models
 from kicc_ml.report.report import ShownCase, make_site_table, write_report
@@ -66,7 +66,6 @@ from kicc_ml.runs.run_cohort import RunCohort
 from kicc_ml.runs.settings import digest_of
 from kicc_ml.runs.start_line import describe_network
 from kicc_ml.runs.tables import read_predictions, read_quarantine, require_learnt, require_whole
-from kicc_ml.severity.plain_values import reference_to_row
 
 
 @dataclass(frozen=True)
@@ -135,9 +134,9 @@ def score(run: Path, cohort: RunCohort) -> Scores:
         [check(table, folder / PREDICTIONS, cases[folder]) for folder, table in tables.items() if column in table]
         for column, check in (("probability", check_outcomes), ("score", check_scores))
     )
-    regions = {folder: read_fold_settings(folder).region_set for folder in folds}
+    task = {folder: (one.region_set, one.scores) for folder in folds for one in [read_fold_settings(folder)]}
     segmented = [
-        score_segmented(row, cases[folder], case_folder(folder.parent, str(row["case_id"])), regions[folder])
+        score_segmented(row, cases[folder], case_folder(folder.parent, str(row["case_id"])), *task[folder])
         for folder, table in tables.items()
         if not {"probability", "score"} & set(table)
         for _, row in track(list(table.iterrows()), description=f"score {folder.name}")
@@ -187,7 +186,11 @@ def read_cohorts(folds: Sequence[Path], cohort: RunCohort) -> dict[Path, Mapping
 
 
 def score_segmented(
-    row: pd.Series, cases: Mapping[str, Case], folder: Path, regions: RegionSet = CHEST
+    row: pd.Series,
+    cases: Mapping[str, Case],
+    folder: Path,
+    regions: RegionSet = CHEST,
+    scores: TaskScores = SEVERITY_ALONE,
 ) -> dict[Any, Any]:
     """Make one row of ``cases.csv``: the prediction, how it agrees with the reference, and a montage beside it."""
     case = cases.get(str(row["case_id"]))
@@ -207,15 +210,8 @@ def score_segmented(
     return (
         row.to_dict()
         | make_case_columns(score_case(reference, predicted, spacing_mm, flat=modality == "CXR"))
-        | grade_reference(reference, volume, modality)
+        | grade_reference(reference, volume, modality, scores)
     )
-
-
-def grade_reference(reference: Mapping[str, np.ndarray], volume: Volume, modality: Modality = "CT") -> dict[str, Any]:
-    """Grade the reference masks by the same function as the predicted ones."""
-    if "lesion" not in reference:
-        return {}
-    return reference_to_row(grade_severity(volume, reference, modality), modality)
 
 
 def choose_shown_cases(scores: Scores) -> list[ShownCase]:

@@ -46,6 +46,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.schemas.versions import write_versioned
 from kicc_ml.core.shown import say
+from kicc_ml.core.task_scores import parse_task_scores
 from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.own_transforms import NO_TRANSFORMS, transforms_of
@@ -96,6 +97,7 @@ logger = logging.getLogger("train")
 def prepare(cfg: DictConfig) -> list[str]:
     """Make index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
     run_dir = Path(cfg.run_dir)
+    parse_task_scores(convert_to_plain(cfg.task)).check()
     everybody = build_cohort(cfg)
     # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
     planned_cfg, _ = apply_plan(cfg, everybody)

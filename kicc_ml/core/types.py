@@ -219,6 +219,7 @@ class SeverityMap:
     largest_lesion_ml: float | None = None
     uncertain_percent: float | None = None  # of the lung: where the model is sure neither of a lesion nor of none
     geographic_extent: int | None = None  # of a radiograph, 0-8
+    own_scores: Mapping[str, float | None] = field(default_factory=dict)  # of the user's task, by name
 
     @property
     def without_sides(self) -> "SeverityMap":

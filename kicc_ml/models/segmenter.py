@@ -22,6 +22,7 @@ from kicc_ml.models.precision import device_of
 from kicc_ml.models.sliding_window import TTA_LEFT_RIGHT, MirrorAxes, predict_by_sliding_window, strides_divide
 
 if TYPE_CHECKING:
+    from kicc_ml.core.task_scores import TaskScores
     from kicc_ml.data.volume_chain import Preparation
 
 THRESHOLD = 0.5
@@ -50,7 +51,8 @@ class Segmenter:
 
     ``tta_mirrors`` are the mirror images to average over; each takes as long as the first. ``companions`` are folds of
     the same run with other voxel sizes; their probabilities are weighted by their number of networks. ``region_set``
-    has the regions of the task, in the order of the networks' channels.
+    has the regions of the task, in the order of the networks' channels. ``scores`` are what is computed from the masks;
+    None for the severity alone.
     """
 
     networks: Sequence[nn.Module]
@@ -63,6 +65,7 @@ class Segmenter:
     tta_mirrors: Sequence[MirrorAxes] = TTA_LEFT_RIGHT
     companions: Sequence["Segmenter"] = ()
     region_set: RegionSet = CHEST
+    scores: "TaskScores | None" = None
 
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
         """Segment the learnt regions: bool masks ``[x, y, z]`` by region on the grid of ``volume``.

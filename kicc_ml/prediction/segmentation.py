@@ -18,7 +18,8 @@ from kicc_ml.core.progress import StageTimer, track
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.regions import merge_sides
 from kicc_ml.core.schemas.versions import read_versioned, write_versioned
-from kicc_ml.core.types import Polarity, Series, SeverityMap, Volume
+from kicc_ml.core.task_scores import COLUMN, SEVERITY_ALONE, TaskScores
+from kicc_ml.core.types import Modality, Polarity, Series, SeverityMap, Volume
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.radiograph import hanging_of
 from kicc_ml.data.volume_chain import chain_of
@@ -31,7 +32,13 @@ from kicc_ml.prediction.training_reference import write_training_reference
 from kicc_ml.runs.folder import SEVERITY, About, case_folder, fold_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
 from kicc_ml.severity.image_features import measure_features
-from kicc_ml.severity.plain_values import CASE_COLUMNS, case_to_row, severity_from_json, severity_to_json
+from kicc_ml.severity.plain_values import (
+    CASE_COLUMNS,
+    case_to_row,
+    reference_to_row,
+    severity_from_json,
+    severity_to_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +51,10 @@ INVERTED: Mapping[Polarity, str] = {
     "inverted_against_file": "grey values: shown inverted; by Photometric Interpretation air would be bright, as on a "
     "negative, so that statement of the file is taken for wrong",
 }
+#: Of a task without severity.
+NOT_GRADED = SeverityMap(
+    {}, {}, None, None, None, None, None, None, ("score: the task has none (task.severity=false)",)
+)
 REGION_SUFFIX = ".nii.gz"
 FEATURES_FILE = "features.json"
 SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whole
@@ -93,8 +104,23 @@ def write_case(
     write_versioned(folder / SEVERITY_FILE, "severity", severity_to_json(severity, stages.seconds))
 
 
-def grade_severity(volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT") -> SeverityMap:
-    """Grade the severity from masks on the grid of ``volume``, which has one slice for a radiograph."""
+def grade_severity(
+    volume: Volume, masks: Mapping[str, np.ndarray], modality: str = "CT", scores: TaskScores = SEVERITY_ALONE
+) -> SeverityMap:
+    """Grade the severity from masks on the grid of ``volume``, which has one slice for a radiograph.
+
+    Args:
+        volume: the scan.
+        masks: bool ``[x, y, z]`` by region.
+        modality: ``CT`` or ``CXR``.
+        scores: the scores of the task.
+    """
+    graded = _grade_published(volume, masks, modality) if scores.severity else NOT_GRADED
+    own, failed = scores.compute(masks, volume)
+    return replace(graded, own_scores=own, reasons=(*graded.reasons, *failed))
+
+
+def _grade_published(volume: Volume, masks: Mapping[str, np.ndarray], modality: str) -> SeverityMap:
     if modality == "CXR":
         graded = grade_radiograph(masks, volume.affine_ras)
         said = [INVERTED[volume.polarity]] if volume.polarity in INVERTED else []
@@ -103,6 +129,17 @@ def grade_severity(volume: Volume, masks: Mapping[str, np.ndarray], modality: st
     masks = masks if volume.orientation_known else merge_sides(masks)
     graded = grade(masks, volume.affine_ras, hu_xyz, spacing_known=volume.spacing_known)
     return graded if volume.orientation_known else replace(graded, reasons=(UNORIENTED, *graded.reasons))
+
+
+def grade_reference(
+    reference: Mapping[str, np.ndarray],
+    volume: Volume,
+    modality: Modality = "CT",
+    scores: TaskScores = SEVERITY_ALONE,
+) -> dict[str, Any]:
+    """Grade the reference masks by the same functions as the predicted ones."""
+    row = reference_to_row(grade_severity(volume, reference, modality, scores), modality) if reference else {}
+    return {name: value for name, value in row.items() if "lesion" in reference or name.startswith(COLUMN)}
 
 
 def predict_series(
@@ -146,7 +183,8 @@ def predict_series(
             logger.debug("%s failed", case_id, exc_info=True)
             continue
         rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
-    return pd.DataFrame(rows, columns=["case_id", *CASE_COLUMNS, "seconds"]), quarantined
+    own = [f"{COLUMN}{name}" for name in (segmenter.scores or SEVERITY_ALONE).parts]
+    return pd.DataFrame(rows, columns=["case_id", *CASE_COLUMNS, *own, "seconds"]), quarantined
 
 
 def results_folder(out: Path, case_id: str) -> Path:
@@ -183,7 +221,8 @@ def predict_one(
     masks = segmenter.segment_keeping(volume, kept, stages) | {"uncertain": kept["uncertain"]}
     masks = masks if volume.orientation_known else merge_sides(masks)
     with stages("severity"):
-        severity, hanging = grade_severity(volume, masks, series.modality), hanging_of(series)
+        scores, hanging = segmenter.scores or SEVERITY_ALONE, hanging_of(series)
+        severity = grade_severity(volume, masks, series.modality, scores)
         severity = severity.without_sides if hanging == "otherwise" else severity
         features = measure_features(volume, masks, "CXR" if hanging else "CT")
     burned_in = has_burned_in_text(series)
@@ -243,9 +282,10 @@ def held_out_segmentation(
     Returns:
         One row per case, and the reason for each case that was set aside, by case id.
     """
-    segmenter = make_segmenter_in_training(network, about, data)
+    folder = fold_folder(run_dir, data.split.fold)
+    segmenter = make_segmenter_in_training(network, about, data, folder)
     if not data.split.test:
-        write_training_reference(segmenter, data.train_cases, fold_folder(run_dir, data.split.fold))
+        write_training_reference(segmenter, data.train_cases, folder)
     cases = {case.case_id: case for case in data.cases if case.case_id in set(data.split.test)}
     for case_id in cases:  # a fold that is trained anew is predicted anew
         (case_folder(run_dir, case_id) / SEVERITY_FILE).unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.regions import RegionSet
+from kicc_ml.core.task_scores import TaskScores
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.volume_chain import Preparation
 from kicc_ml.models.precision import on_device
@@ -17,7 +19,7 @@ from kicc_ml.models.sliding_window import (
     TTA_LEFT_RIGHT_FRONT_BACK,
     MirrorAxes,
 )
-from kicc_ml.runs.folder import About, Fold
+from kicc_ml.runs.folder import About, Fold, read_fold_settings
 
 
 def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
@@ -43,6 +45,7 @@ def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = F
             about,
             tta_mirrors,
             first.region_set,
+            first.settings.scores,
         )
         for canonical, group in alike.items()
     ]
@@ -56,6 +59,7 @@ def _segmenter(
     about: About,
     tta_mirrors: Sequence[MirrorAxes],
     region_set: RegionSet,
+    scores: TaskScores,
 ) -> Segmenter:
     return Segmenter(
         networks,
@@ -67,6 +71,7 @@ def _segmenter(
         about.lesion_threshold,
         tta_mirrors,
         region_set=region_set,
+        scores=scores,
     )
 
 
@@ -75,7 +80,14 @@ def choose_tta(about: About, canonical: Preparation) -> Sequence[MirrorAxes]:
     return TTA_LEFT_RIGHT if about.spacing_known or canonical.modality == "CXR" else TTA_LEFT_RIGHT_FRONT_BACK
 
 
-def make_segmenter_in_training(network: nn.Module, about: About, data: PatchDataModule) -> Segmenter:
-    """Make the segmenter of a network that was just trained; it predicts as it will after it is loaded."""
-    tta_mirrors = choose_tta(about, data.canonical)
-    return _segmenter([network.eval()], data.canonical, data.patch_size, about, tta_mirrors, data.store.regions)
+def make_segmenter_in_training(network: nn.Module, about: About, data: PatchDataModule, folder: Path) -> Segmenter:
+    """Make the segmenter of a network that was just trained; it predicts as it will after it is loaded.
+
+    Args:
+        network: the network.
+        about: what the fold's training cases determine.
+        data: the data of the fold.
+        folder: the folder of the fold, which holds its settings.
+    """
+    tta_mirrors, scores = choose_tta(about, data.canonical), read_fold_settings(folder).scores
+    return _segmenter([network.eval()], data.canonical, data.patch_size, about, tta_mirrors, data.store.regions, scores)

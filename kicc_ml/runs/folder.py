@@ -248,9 +248,9 @@ def refuse_untrusted_run(run: Path, trust: Collection[str]) -> None:
 
 
 def refuse_untrusted_parts(settings: RunSettings, trust: Collection[str]) -> None:
-    """Raise NotTrusted for a network or a transform of volumes that is neither shipped nor of a trusted package."""
+    """Raise NotTrusted for a network, transform of volumes or score that is neither shipped nor trusted."""
     refuse_untrusted(settings.network, NETWORKS, trust, settings.packages)
-    refuse_untrusted(settings.volume_transforms.parts, (), trust, settings.packages)
+    refuse_untrusted([settings.volume_transforms.parts, settings.scores.parts], (), trust, settings.packages)
 
 
 def about_of(kept: Any) -> About:

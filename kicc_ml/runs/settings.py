@@ -12,6 +12,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.parts import PACKAGES, TARGET
 from kicc_ml.core.received import read_yaml
 from kicc_ml.core.regions import CHEST, RegionSet, make_region_set
+from kicc_ml.core.task_scores import SEVERITY_ALONE, TaskScores, parse_task_scores
 from kicc_ml.data.canonical import CanonicalCT, CanonicalCXR
 from kicc_ml.data.own_transforms import OwnTransforms
 
@@ -50,6 +51,7 @@ class RunSettings:
         patch_size: the number of voxels (x, y, z) of a patch.
         seed: the seed of the training.
         region_set: the regions of the task, in the order of the network's channels.
+        scores: what is computed from masks; own scores are not imported yet.
         volume_transforms: the transforms of volumes of the user's own; none of them is built yet.
         packages: the packages of the parts that this project does not ship. :mod:`kicc_ml.core.parts` checks them.
     """
@@ -65,6 +67,7 @@ class RunSettings:
     patch_size: tuple[int, ...] | None = None
     seed: int | None = None
     region_set: RegionSet = CHEST
+    scores: TaskScores = SEVERITY_ALONE
     volume_transforms: OwnTransforms = field(default_factory=lambda: OwnTransforms("volume"))
     packages: Any = None
 
@@ -106,6 +109,7 @@ def parse_settings(values: Mapping[str, Any], path: Path) -> RunSettings:
             patch_size=_patch_size(data.get("patch_size")),
             seed=seed if type(seed) is int else None,
             region_set=_region_set(_mapping(values, "task", path)),
+            scores=_scores(_mapping(values, "task", path)),
             volume_transforms=_volume_transforms(_mapping(values, "transforms", path)),
             packages=values.get(PACKAGES),
         )
@@ -157,6 +161,14 @@ def _region_set(task: Mapping[str, Any] | None) -> RegionSet:
         return make_region_set(**{key: value for key, value in regions.items() if key != TARGET})
     except (UserError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"task.regions is not understood ({error})") from error
+
+
+def _scores(task: Mapping[str, Any] | None) -> TaskScores:
+    """Parse the scores of a task. Raises ValueError if they are invalid."""
+    try:
+        return parse_task_scores(task)
+    except UserError as error:
+        raise ValueError(str(error)) from error
 
 
 def _volume_transforms(transforms: Mapping[str, Any] | None) -> OwnTransforms:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from kicc_ml.core.task_scores import COLUMN
 from kicc_ml.core.types import Modality, SeverityMap
 from kicc_ml.severity.image_features import FEATURES
 
@@ -28,7 +29,7 @@ REFERENCE = "_truth"
 #: In the JSON, beside the fields of the map: the seconds that each stage of the prediction took.
 SECONDS = "timing_s"
 #: Fields that hold a value for each zone or lung, and fields that hold sentences. All others hold one number.
-BY_PART, SENTENCES = ("zone_percent", "zone_score", "lung_percent"), ("reasons",)
+BY_PART, SENTENCES = ("zone_percent", "zone_score", "lung_percent", "own_scores"), ("reasons",)
 
 
 def severity_to_json(severity: SeverityMap, seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -62,11 +63,16 @@ def severity_to_row(severity: SeverityMap) -> dict[str, Any]:
 
 
 def case_to_row(severity: SeverityMap, features: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return the columns of a predicted case: its severity, and its image features (:data:`FEATURES`).
+    """Return the columns of a predicted case: its severity, its image features (:data:`FEATURES`), its own scores.
 
-    The volume of the lungs is in both, computed from the same masks.
+    The volume of the lungs is in the first two, computed from the same masks.
     """
-    return {**severity_to_row(severity), **features}
+    return {**severity_to_row(severity), **features, **own_scores_to_row(severity)}
+
+
+def own_scores_to_row(severity: SeverityMap) -> dict[str, float | None]:
+    """Return the columns of the scores of the user's own."""
+    return {f"{COLUMN}{name}": value for name, value in severity.own_scores.items()}
 
 
 def severity_to_ct_features(severity: SeverityMap) -> dict[str, float]:
@@ -78,7 +84,8 @@ def severity_to_ct_features(severity: SeverityMap) -> dict[str, float]:
 def reference_to_row(severity: SeverityMap, modality: Modality) -> dict[str, Any]:
     """Return the columns for the severity of the reference masks, which the predicted severity is compared with."""
     row, graded = severity_to_row(severity), "severity_score" if modality == "CT" else "geographic_extent"
-    return {f"{column}{REFERENCE}": row[column] for column in (graded, "percent_involved")}
+    kept = {column: row[column] for column in (graded, "percent_involved")} | own_scores_to_row(severity)
+    return {f"{column}{REFERENCE}": value for column, value in kept.items()}
 
 
 def _fits(name: str, value: Any) -> bool:

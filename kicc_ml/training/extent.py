@@ -50,7 +50,7 @@ def held_out_extent(
     shutil.rmtree(folder / "held_out", ignore_errors=True)  # a fold that is trained anew is predicted anew
     cts = {case.case_id: case.ct for case in select_unseen_cases(data.cases, data.split) if case.ct is not None}
     others = {case_id: ct for case_id, ct in cts.items() if case_id not in set(data.split.test)}
-    segmenter = make_segmenter_in_training(network, about, data)
+    segmenter = make_segmenter_in_training(network, about, data, folder)
     more, set_aside = predict_series(segmenter, others, folder / "held_out")
     table = pd.concat([rows, more], ignore_index=True).rename(columns=lambda name: f"{CT_FEATURE}{name}")
     table = table.rename(columns={f"{CT_FEATURE}case_id": "case_id"})

@@ -463,7 +463,9 @@ class TestUnstatedOrientation:
     ],
 )
 def test_a_severity_that_is_none_is_one_sentence(tmp_path: Path, changes: dict):
-    whole = {name: None for name in SeverityMap.__dataclass_fields__ if name not in ("reasons", "lung_percent")}
+    whole = {
+        name: None for name in SeverityMap.__dataclass_fields__ if name not in ("reasons", "lung_percent", "own_scores")
+    }
     whole |= {"zone_percent": {"right_upper": 3.5}, "zone_score": {"right_upper": 1}, "reasons": ["cut"]}
     (tmp_path / "severity.json").write_text(json.dumps(whole))
     assert read_severity(tmp_path).zone_percent == {"right_upper": 3.5}

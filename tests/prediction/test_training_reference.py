@@ -60,10 +60,10 @@ def finish_fold(cases: list[Case], run: Path, test: tuple[str, ...]) -> None:
     data.prepare_data()
     data.setup()
     (run / "one").mkdir(parents=True)
+    (run / "one" / "config.yaml").write_text("name: x\n")
     about = About({}, sorted({case.site for case in cases}), LEARNT, units="arbitrary", spacing_known=False)
     rows, _ = held_out_segmentation(DarkIsLung(), about, data, run)
     rows.to_csv(run / "one" / "predictions.csv", index=False)
-    (run / "one" / "config.yaml").write_text("name: x\n")
 
 
 def test_a_fold_of_all_cases_tells_films_like_its_own_from_others(cases, features, tmp_path: Path):

@@ -34,6 +34,7 @@ OF_CT = SeverityMap(
     lesion_count=3,
     largest_lesion_ml=200.0,
     uncertain_percent=0.5,
+    own_scores={"darkness": 0.25, "lobes": None},
 )
 OF_RADIOGRAPH = SeverityMap({"right_upper": 3.0}, {}, None, 8.0, None, None, None, None, geographic_extent=5)
 NOTHING = SeverityMap({}, {}, None, None, None, None, None, None)
@@ -91,7 +92,7 @@ def test_a_row_calls_the_score_severity_score_and_everything_else_as_the_map_doe
 
 def test_the_columns_of_a_predicted_case_are_those_of_its_row_and_each_stands_once():
     row = case_to_row(OF_CT, dict.fromkeys(FEATURES, 1.0))
-    assert list(row) == list(CASE_COLUMNS)
+    assert list(row) == [*CASE_COLUMNS, "score_darkness", "score_lobes"]
     assert len(set(CASE_COLUMNS)) == len(CASE_COLUMNS)
 
 
@@ -103,6 +104,7 @@ def test_outcome_models_are_given_what_is_known_under_the_names_they_were_traine
 
 
 def test_a_reference_is_compared_by_score_on_ct_and_by_geographic_extent_on_a_radiograph():
-    assert reference_to_row(OF_CT, "CT") == {"severity_score_truth": 7, "percent_involved_truth": 12.25}
+    own = {"score_darkness_truth": 0.25, "score_lobes_truth": None}
+    assert reference_to_row(OF_CT, "CT") == {"severity_score_truth": 7, "percent_involved_truth": 12.25, **own}
     assert reference_to_row(OF_RADIOGRAPH, "CXR") == {"geographic_extent_truth": 5, "percent_involved_truth": 8.0}
     assert reference_to_row(NOTHING, "CXR") == {"geographic_extent_truth": None, "percent_involved_truth": None}
