@@ -1,9 +1,13 @@
 """MONAI's own command predicts with a bundle, where kicc_ml is not installed, what ``kicc-ml predict`` does."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import nibabel as nib
 import numpy as np
@@ -50,6 +54,45 @@ def run_monai(bundle: Path, without: Path, *arguments: str) -> subprocess.Comple
         timeout=600,
         check=False,
     )
+
+
+#: What MONAI's specification of bundles demands of metadata.json, and of each input and output of the network.
+TEXTS = ("schema", "version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors")
+TEXTS += ("copyright",)
+TENSOR = {
+    **{"type": "string", "format": "string", "num_channels": "integer", "spatial_shape": "array", "dtype": "string"},
+    "value_range": "array",
+}
+
+
+def make_schema() -> dict[str, Any]:
+    """The demands as a JSON schema, which lies where MONAI's command would download its own to."""
+    tensor = {"type": "object", "properties": _typed(TENSOR), "required": list(TENSOR)}
+    tensors = {"type": "object", "additionalProperties": tensor, "minProperties": 1}
+    ends = {"type": "object", "properties": {"inputs": tensors, "outputs": tensors}, "required": ["inputs", "outputs"]}
+    kinds = dict.fromkeys(TEXTS, "string") | {"required_packages_version": "object"}
+    properties = _typed(kinds) | {"network_data_format": ends}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _typed(kinds: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"type": kind} for name, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("lacking", ["", "copyright", "network_data_format"])
+def test_monai_verifies_the_metadata(tmp_path: Path, lacking: str):
+    bundle = tmp_path / "bundle"
+    assert run(*KICC_ML, "bundle", save_run(tmp_path / "run", SLICES, UNET), "-o", bundle).returncode == 0
+    file = bundle / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    assert urlsplit(metadata["schema"]).scheme == "https"
+    file.write_text(json.dumps({name: value for name, value in metadata.items() if name != lacking}))
+    (tmp_path / "schema.json").write_text(json.dumps(make_schema()))
+    where = ("--meta_file", "configs/metadata.json", "--filepath", str(tmp_path / "schema.json"))
+    ran = run_monai(bundle, tmp_path / "no", "verify_metadata", *where)
+    assert (ran.returncode == 0) == (not lacking), ran.stderr[-3000:]
+    assert ("metadata is verified with no error" in ran.stdout + ran.stderr) == (not lacking)
+    assert not lacking or f"'{lacking}' is a required property" in ran.stderr
 
 
 def test_monais_command_gives_the_same_masks_without_kicc_ml(tmp_path: Path):
