@@ -32,6 +32,7 @@ from kicc_ml.apps.launching import (
     without_record,
 )
 from kicc_ml.apps.machine import choose_plan
+from kicc_ml.apps.nested import is_nested, refuse_unnested, report_nested
 from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.apps.search import is_search, search
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
@@ -82,6 +83,7 @@ def run_typed(stages: Stages) -> None:
         )
         if is_search(line.overrides):
             raise UserError(f"hparams_search is for several runs: {command} -m ...")
+        refuse_unnested(line.overrides, "this is one run")
         sys.exit(cross_validate(line.overrides, stages))
     if _names_another_sweeper(line):
         return _hand_to_sweeper(line, stages)
@@ -90,6 +92,7 @@ def run_typed(stages: Stages) -> None:
     combinations = compose_combinations([one for one in line.overrides if not _is_sweep_of_folds(one)])
     folds = [fold for one in line.overrides if _is_sweep_of_folds(one) for fold in _list_folds(one)]
     if len(combinations) == 1 and not combinations[0].values:
+        refuse_unnested(combinations[0].overrides, "this is one run")
         sys.exit(cross_validate(combinations[0].overrides, stages, folds))
     sys.exit(cross_validate_each(combinations, stages, folds))
 
@@ -106,6 +109,7 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
         TargetError: a place that is written to fails, as it would for all others.
     """
     refuse_several_processes(combinations)
+    nested = is_nested(combinations)
     statuses: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for combination in combinations:
@@ -120,6 +124,8 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
             reasons[combination.name] = str(find_user_fault(error) or error) or type(error).__name__
     write_sweep(combinations, statuses, reasons)
     failed = [status for status in statuses.values() if status not in (0, 3)]
+    if nested:
+        report_nested(combinations, statuses, stages.finish)
     return failed[0] if failed else max(statuses.values())
 
 
@@ -180,6 +186,8 @@ def _hand_to_sweeper(line: CommandLine, stages: Stages) -> None:
     overrides = choose_plan(line.overrides)
     fixed = [override.input_line for override in parse_overrides(overrides) if not override.is_sweep_override()]
     cfg = compose_configuration("train", [one for one in fixed if one is not None])
+    if cfg.nested:
+        raise UserError("nested=true is for settings that are listed; a sweeper of your own chooses them by all folds")
     with without_record(Path(cfg.run_dir)), set_hydra_arguments(["--multirun", *overrides]):
         stages.job()
 

@@ -183,6 +183,11 @@ def _is_of_search(override: str) -> bool:
 def _refuse_unsearchable(cfg: DictConfig) -> None:
     if cfg.parts:
         raise UserError("a search needs one experiment, and demo is several; name one, for example experiment=outcome")
+    if cfg.nested:
+        raise UserError(
+            "a search proposes settings by the results of all folds, so that none of its choices is nested; list the "
+            "settings instead: -m nested=true key=a,b"
+        )
     if cfg.network is None:
         raise UserError(
             f"experiment={cfg.name} trains no network, so it has no results on validation patients to search by"

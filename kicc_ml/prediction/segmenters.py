@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.parts import TARGET
 from kicc_ml.core.regions import RegionSet
 from kicc_ml.core.task_scores import TaskScores
 from kicc_ml.data.datamodule import PatchDataModule
@@ -25,8 +26,8 @@ from kicc_ml.runs.folder import About, Fold, read_fold_settings
 def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
     """Make one segmenter from the folds of a run; their probabilities are averaged. ``fast`` omits mirror images.
 
-    Folds whose plans have other voxel sizes become companions. Raises UserError if the run is not a segmentation run,
-    or if the device does not exist.
+    Folds whose plans have other voxel sizes, or another network, become companions. Raises UserError if the run is not
+    a segmentation run, or if the device does not exist.
     """
     first = folds[0]
     if not first.about.regions:
@@ -34,9 +35,9 @@ def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = F
     threshold = float(np.mean([fold.about.lesion_threshold for fold in folds]))
     about = replace(first.about, lesion_threshold=threshold)
     tta_mirrors: Sequence[MirrorAxes] = ((),) if fast else choose_tta(about, first.canonical)
-    alike: dict[Preparation, list[Fold]] = {}
+    alike: dict[tuple[Preparation, str], list[Fold]] = {}
     for fold in folds:
-        alike.setdefault(fold.canonical, []).append(fold)
+        alike.setdefault((fold.canonical, str((fold.settings.network or {}).get(TARGET))), []).append(fold)
     groups = [
         _segmenter(
             [on_device(fold.network, device) for fold in group],
@@ -47,7 +48,7 @@ def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = F
             first.region_set,
             first.settings.scores,
         )
-        for canonical, group in alike.items()
+        for (canonical, _), group in alike.items()
     ]
     return replace(groups[0], companions=groups[1:])
 

@@ -57,6 +57,11 @@ def describe_tried(tried: Mapping[str, Any]) -> str:
     """
     if tried["count"] is None or tried["compared_by"] == "reported":
         return warn_of_selection(tried["count"] or 0)
+    if tried["compared_by"] == "inner":
+        return (
+            f"{format_count(tried['count'], 'setting')} were tried. Each fold takes those that were best on its own "
+            "validation patients, so that the cases that are reported had no part in the choice (nested selection)."
+        )
     return (
         f"A search tried {format_count(tried['count'], 'setting')} and compared them by validation patients. These are "
         "test patients of other folds, so that the figures of the selected setting can look better than they are. "

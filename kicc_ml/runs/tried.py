@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json
@@ -12,8 +12,9 @@ from kicc_ml.core.received import read_json_object
 TRIED = "settings_tried.json"
 REMOVE = "remove it, and the report is written without it"
 
-#: What the results of several settings are compared by: figures of the report, or validation patients (a search).
-ComparedBy = Literal["reported", "validation"]
+#: What the results of several settings are compared by: figures of the report; validation patients of all folds (a
+#: search); or, of each fold, its own validation patients alone (nested).
+ComparedBy = Literal["reported", "validation", "inner"]
 
 
 def note_tried(run: Path, count: int, compared_by: ComparedBy) -> None:
@@ -50,6 +51,6 @@ def read_tried(runs: Sequence[Path]) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any]:
     found = read_json_object(file, REMOVE)
     count, compared_by = found.get("count"), found.get("compared_by")
-    if type(count) is not int or count < 1 or compared_by not in ("reported", "validation"):
+    if type(count) is not int or count < 1 or compared_by not in get_args(ComparedBy):
         raise UserError(f"{file} does not say how many settings were tried; {REMOVE}")
     return {"count": count, "compared_by": compared_by, "reason": None}

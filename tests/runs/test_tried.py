@@ -34,4 +34,6 @@ def test_a_report_names_the_number_and_by_what_the_settings_were_compared():
     search = describe_tried({"count": 20, "compared_by": "validation"})
     assert sweep.startswith("2 settings were tried on the same folds.")
     assert search.startswith("A search tried 20 settings and compared them by validation patients.")
+    nested = describe_tried({"count": 3, "compared_by": "inner"})
+    assert nested.startswith("3 settings were tried. Each fold takes those that were best on its own validation")
     assert all("evaluate the selected one on other patients" in said for said in (sweep, search))
