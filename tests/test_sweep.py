@@ -1,5 +1,6 @@
 """``train.py -m`` as a user types it: real folds over joblib, from another working directory."""
 
+import json
 import os
 import subprocess
 import sys
@@ -68,3 +69,21 @@ def test_settings_of_ones_own_are_found_from_any_folder_by_every_fold(folder: Pa
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert {path.parent.name for path in (folder / "runs" / "mine").glob("*/predictions.csv")} == SITES
+
+
+def test_nested_selection_reports_folds_that_chose_by_their_own_validation_patients(folder: Path):
+    table = ("data.canonical_ct=null", "data.canonical_cxr=null", "network.ct=false", "network.cxr=false")
+    steps = ("trainer=cpu", "trainer.max_time=null", "++trainer.max_steps=4", "trainer.log_every_n_steps=1")
+    typed = ("nested=true", "experiment=outcome", "model.learning_rate=0.000001,0.03", "run_dir=rates")
+    result = run(folder, sys.executable, ROOT / "train.py", "-m", *typed, *SETTINGS[1:], *table, *steps)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    assert result.stdout.strip().splitlines()[-1] == "report: rates/nested/report.html"
+    trained = {path.parent for path in (folder / "rates").glob("*rate*/*/config.yaml")}
+    assert len(trained) == 2 * len(SITES)
+    for site in SITES:
+        losses = {fold: pd.read_csv(fold / "metrics.csv")["val/loss"].min() for fold in trained if fold.name == site}
+        best, chosen = min(losses, key=losses.__getitem__), folder / "rates" / "nested" / site
+        assert (chosen / "config.yaml").read_text() == (best / "config.yaml").read_text()
+        assert (chosen / "predictions.csv").read_bytes() == (best / "predictions.csv").read_bytes()
+    summary = json.loads((folder / "rates" / "nested" / "summary.json").read_text())
+    assert summary["settings_tried"]["said"].startswith("2 settings were tried. Each fold takes those that were best")
