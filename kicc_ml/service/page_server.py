@@ -8,10 +8,11 @@ from typing import Any
 import uvicorn
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.service.page_connection import PageConnection
 from kicc_ml.service.settings import WebSettings
 
-#: Connections at once; further ones are told that the page is busy.
-MAX_CONNECTIONS = 200
+#: Connections that are accepted before any of them is looked at, so that no more are open at once than is meant.
+BACKLOG = 64
 MAX_HEADER_BYTES = 2**14
 IDLE_S, END_S = 10, 5
 
@@ -44,8 +45,8 @@ def make_page_server(app: Any, settings: WebSettings, stop: Event) -> Callable[[
             access_log=False,  # addresses hold what was searched for
             server_header=False,
             lifespan="off",
-            http="h11",
-            limit_concurrency=MAX_CONNECTIONS,
+            http=PageConnection,
+            backlog=BACKLOG,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=END_S,
