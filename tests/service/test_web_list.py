@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kicc_ml.service.web.sessions import MAX_NOTED, SAME_LIST_S, Sessions
+from kicc_ml.service.web.users import User
 from tests.support.web_node import TOKEN, WebNode, enter, make_result, make_web_node, running_page
 
 SCRIPT = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
@@ -80,8 +82,30 @@ def test_a_search_is_noted_and_the_same_list_again_is_not(node: WebNode):
     client.get("/studies.json", params={"q": "hana"})
     noted = node.audit
     assert '"ParticipantObjectQuery": "worklist hana"' in noted
-    client.get("/studies.json?q=hana&again")
+    client.get("/studies.json?q=hana&state=done")
     assert node.audit == noted
+    node.log_in("otto").get("/studies.json?q=hana")
+    client.get("/studies.json?q=minho&again")  # no word of a client leaves a search out
+    client.get("/studies.json?q=hana&again=1")
+    assert node.audit.count('"worklist hana"') == 2
+    assert node.audit.count('"worklist minho"') == 1
+
+
+def test_a_search_whose_list_was_left_meanwhile_is_to_be_noted_again():
+    now = [0.0]
+    sessions = Sessions(lambda: now[0])
+    token = sessions.begin(User("vera", "viewer"))
+    assert not sessions.is_noted(token, "hana")
+    for now[0] in (0, SAME_LIST_S - 1, 2 * SAME_LIST_S - 3):
+        sessions.keep_noted(token, "hana")
+        assert sessions.is_noted(token, "hana")
+        assert not sessions.is_noted(token, "minho")
+    now[0] = 3 * SAME_LIST_S
+    assert not sessions.is_noted(token, "hana")
+    for number in range(MAX_NOTED + 1):
+        sessions.keep_noted(token, f"search {number}")
+    assert not sessions.is_noted(token, "search 0")
+    assert sessions.is_noted(token, f"search {MAX_NOTED}")
 
 
 def test_only_so_many_rows_are_sent_and_the_number_of_all_is_said(node: WebNode, monkeypatch: pytest.MonkeyPatch):

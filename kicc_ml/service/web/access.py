@@ -37,6 +37,11 @@ class Asked:
         """The network address that it came from."""
         return find_address(self.request)
 
+    @property
+    def session(self) -> str:
+        """The token of its session."""
+        return self.request.cookies.get(SESSION_COOKIE, "")
+
 
 @dataclass(frozen=True)
 class Access:

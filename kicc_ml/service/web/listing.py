@@ -44,8 +44,9 @@ class ListPage:
         """Send the rows that are searched for; a search is noted, the same list again is not."""
         parameters = asked.request.query_params
         text, state = parameters.get("q", "")[:MAX_SEARCH_CHARACTERS], parameters.get("state", "")
-        if asked.user.role == "program" or (text and "again" not in parameters):
+        if asked.user.role == "program" or (text and not self.access.sessions.is_noted(asked.session, text)):
             self._note(asked, text)
+        self.access.sessions.keep_noted(asked.session, text)
         return JSONResponse(self.worklist.search(text, state))
 
     def _note(self, asked: Asked, text: str) -> None:

@@ -5,22 +5,28 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 from kicc_ml.service.web.users import User
 
 SESSION_S, MAX_SESSIONS = 10 * 3600.0, 1000
+#: The list of a search that is asked for again within this time is the same list: a browser asks every few seconds.
+SAME_LIST_S, MAX_NOTED = 120.0, 20
 #: Failed tries to log in, within ``TRIES_S``: of one name from one address, and of all names from one address.
 TRIES_S, MOST_OF_NAME, MOST_OF_ADDRESS, MAX_COUNTED = 300.0, 5, 30, 10_000
 
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who is logged in until ``ends``, by the clock of :class:`Sessions`."""
+    """Somebody who is logged in until ``ends``, by the clock of :class:`Sessions`.
+
+    ``noted`` has the time at which the list of each search was last asked for, since the audit log had the search.
+    """
 
     user: User
     ends: float
+    noted: dict[str, float] = field(default_factory=dict)
 
 
 class Sessions:
@@ -45,6 +51,22 @@ class Sessions:
         """Return who has this token, as long as the session lasts."""
         session = self._sessions.get(_digest(token))
         return session.user if session and session.ends > self._clock() else None
+
+    def is_noted(self, token: str, search: str) -> bool:
+        """Whether the audit log has this search of a session, whose list is only asked for again."""
+        session = self._sessions.get(_digest(token))
+        return session is not None and self._clock() - session.noted.get(search, -SAME_LIST_S) < SAME_LIST_S
+
+    def keep_noted(self, token: str, search: str) -> None:
+        """Keep that the list of a search, which the audit log has, was asked for now."""
+        with self._lock:
+            session = self._sessions.get(_digest(token))
+            if session is None:
+                return
+            session.noted.pop(search, None)
+            session.noted[search] = self._clock()
+            while len(session.noted) > MAX_NOTED:
+                session.noted.pop(next(iter(session.noted)))
 
     def end(self, token: str) -> None:
         """End a session."""

@@ -5,7 +5,7 @@
   var table = document.getElementById("worklist"), body = table.tBodies[0];
   var words = JSON.parse(table.getAttribute("data-words"));
   var search = document.getElementById("search"), states = document.getElementById("states");
-  var state = "", shown = "", asked = 0, timer = null, lastQuery = null;
+  var state = "", shown = "", asked = 0, timer = null;
 
   function add(parent, name, text, kind) {
     var made = document.createElement(name);
@@ -115,7 +115,7 @@
   function ask() {
     var mine = ++asked, query = "q=" + encodeURIComponent(search.value) + "&state=" + state;
     clearTimeout(timer);
-    fetch("studies.json?" + query + (query === lastQuery ? "&again" : ""), { cache: "no-store", headers: { Accept: "application/json" } })
+    fetch("studies.json?" + query, { cache: "no-store", headers: { Accept: "application/json" } })
       .then(function (response) {
         if (response.status === 401) { location.href = "login"; throw new Error("logged out"); }
         if (!response.ok) throw new Error(response.status);
@@ -123,7 +123,6 @@
       })
       .then(function (text) {
         if (mine !== asked) return;
-        lastQuery = query;
         show(JSON.parse(text), query + text);
       })
       .catch(function () { if (mine === asked) document.getElementById("offline").hidden = false; })
