@@ -1,16 +1,17 @@
 """Who asks, whether they may, and whether they mean it: before any handler of the worklist page runs."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from kicc_ml.service.web.audit import RESTRICTED, AuditLog, Event
+from kicc_ml.service.web.audit import LOGIN_REFUSED, RESTRICTED, AuditLog
 from kicc_ml.service.web.guard import BodyTooLarge
 from kicc_ml.service.web.pages import Pages, find_way_up
+from kicc_ml.service.web.refusals import Refusals
 from kicc_ml.service.web.sessions import Sessions
 from kicc_ml.service.web.users import Role, User, Users
 
@@ -53,6 +54,7 @@ class Access:
     pages: Pages
     path: str
     secure: bool
+    refusals: Refusals
 
     def allow(self, handler: Handler, *roles: Role) -> Endpoint:
         """Make an endpoint of a handler that only users of these roles reach, and by POST only by a form of ours."""
@@ -60,7 +62,7 @@ class Access:
         async def answer(request: Request) -> Response:
             user = self.find_user(request)
             if user is None:
-                return self._ask_to_log_in(request)
+                return await run_in_threadpool(self.ask_to_log_in, request)
             if user.role not in roles:
                 return await run_in_threadpool(self.refuse, request, "not_allowed", user)
             form = await read_form(request) if request.method == "POST" else {}
@@ -100,17 +102,18 @@ class Access:
 
     def refuse(self, request: Request, word: str, user: User | None = None) -> Response:
         """Refuse a request, and note that it was made."""
-        said = f"{request.method} {request.url.path}"
-        event = Event(RESTRICTED.event, RESTRICTED.action, RESTRICTED.outcome, RESTRICTED.kind, said=said)
-        self.audit.note(event, user.name if user else "", find_address(request), user.role if user else "")
+        event = replace(RESTRICTED, said=f"{request.method} {request.url.path}")
+        if user is None:
+            self.refusals.note(event, "", find_address(request))
+        else:
+            self.audit.note(event, user.name, find_address(request), user.role)
         return self.pages.render_message(request, word, 403)
 
-    def _ask_to_log_in(self, request: Request) -> Response:
-        if (
-            request.method == "GET"
-            and "authorization" not in request.headers
-            and "text/html" in request.headers.get("accept", "")
-        ):
+    def ask_to_log_in(self, request: Request) -> Response:
+        """Ask somebody who is not known to log in, or a program for its token, and note a wrong token."""
+        if "authorization" in request.headers:
+            self.refusals.note(LOGIN_REFUSED, "program", find_address(request))
+        elif request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(f"{find_way_up(request)}login", 303)
         return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
 

@@ -23,6 +23,7 @@ from kicc_ml.service.web.listing import ListPage
 from kicc_ml.service.web.login import LoginPage
 from kicc_ml.service.web.monitor import Monitor
 from kicc_ml.service.web.pages import ROOM, Pages
+from kicc_ml.service.web.refusals import Refusals
 from kicc_ml.service.web.rows import Worklist
 from kicc_ml.service.web.sessions import Sessions
 from kicc_ml.service.web.stow import ADDRESS, StowIntake, is_stow
@@ -54,7 +55,7 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
     pages = Pages(web.language, cookie_path)
     audit = AuditLog(folders.root / AUDIT_LOG)
     users = read_users(web.users, web.token)
-    access = Access(users, Sessions(), audit, pages, cookie_path, not _is_local(web))
+    access = Access(users, Sessions(), audit, pages, cookie_path, not _is_local(web), Refusals(audit))
     worklist = Worklist(queue, settings.identified)
     monitor = Monitor(queue, folders, int(settings.retention.min_free_gib * 2**30))
     routes = [

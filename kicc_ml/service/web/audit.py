@@ -3,9 +3,10 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 
 from kicc_ml.core.errors import TargetError, make_target_error
 from kicc_ml.core.files import PRIVATE_FILE
@@ -56,6 +57,7 @@ class AuditLog:
     """A file to which events are only added. Another program may move it away: the next event begins a new one."""
 
     path: Path
+    _lock: Lock = field(default_factory=Lock, compare=False)
 
     def note(self, event: Event, user: str, address: str, role: str = "") -> None:
         """Add an event.
@@ -71,14 +73,23 @@ class AuditLog:
         """
         line = json.dumps(_make_message(event, user, address, role)) + "\n"  # ASCII: no text can steer a terminal
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
             try:
-                if os.write(descriptor, line.encode()) != len(line):
-                    raise TargetError(f"{self.path} cannot be written: the disk is full")
+                with self._lock:
+                    self._add(descriptor, line.encode())
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise make_target_error(self.path, error) from error
+
+    def _add(self, descriptor: int, line: bytes) -> None:
+        """Add a whole line, or nothing; also after half a line, which a machine that lost power may leave."""
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, size)
+            raise TargetError(f"{self.path} cannot be written: the disk is full")
 
 
 def _make_message(event: Event, user: str, address: str, role: str) -> Mapping[str, object]:

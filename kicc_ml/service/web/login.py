@@ -50,7 +50,7 @@ class LoginPage:
             return self.access.refuse(request, "not_own_form")
         name, address = form.get("user", "").strip()[:MAX_NAME_CHARACTERS], find_address(request)
         if not self.tries.begin(name, address):
-            self.access.audit.note(LOGIN_REFUSED, name, address)
+            self.access.refusals.note(LOGIN_REFUSED, name, address)
             response = self._show(request, "too_many_tries", 429)
             response.headers["Retry-After"] = str(int(TRIES_S))
             return response

@@ -127,7 +127,7 @@ class StowIntake:
         """Take in the objects of one request."""
         user = self.access.find_user(request)
         if user is None:
-            return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+            return await run_in_threadpool(self.access.ask_to_log_in, request)
         if user.role != "program":
             return await run_in_threadpool(self.access.refuse, request, "not_allowed", user)
         kind, options = parse_options_header(request.headers.get("content-type", ""))

@@ -12,7 +12,7 @@ from kicc_ml.clinic.outputs import PAGE
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.queue import CaseResult, State
 from kicc_ml.service.web.access import Access, Asked
-from kicc_ml.service.web.audit import Event
+from kicc_ml.service.web.audit import REFUSED, SUCCESS, Event
 from kicc_ml.service.web.fhir import make_bundle
 from kicc_ml.service.web.pages import find_way_up, make_hash
 from kicc_ml.service.web.removal import remove_study
@@ -88,6 +88,7 @@ class StudyPages:
         entry = self._find(asked)
         self._note(asked, ACCESSED, "U", entry)
         if not self.worklist.queue.retry(entry.study):
+            self._note(asked, ACCESSED, "U", entry, REFUSED)
             return self.access.pages.render_message(asked.request, "not_possible", 409)
         return RedirectResponse(f"../{entry.study}", 303)
 
@@ -97,7 +98,13 @@ class StudyPages:
         if asked.form.get("sure") != "yes" or entry.state not in AT_REST:
             return self.access.pages.render_message(asked.request, "not_possible", 409)
         self._note(asked, DELETED, "D", entry)
-        if not remove_study(self.worklist.queue, self.folders, entry.study, AT_REST):
+        removed = False
+        try:
+            removed = remove_study(self.worklist.queue, self.folders, entry.study, AT_REST)
+        finally:
+            if not removed:
+                self._note(asked, DELETED, "D", entry, REFUSED)
+        if not removed:
             return self.access.pages.render_message(asked.request, "not_possible", 409)
         self.worklist.forget()
         return RedirectResponse(find_way_up(asked.request), 303)
@@ -109,10 +116,9 @@ class StudyPages:
             raise HTTPException(404)
         return found[0]
 
-    def _note(self, asked: Asked, event: str, action: str, entry: StudyEntry) -> None:
-        self.access.audit.note(
-            Event(event, action, studies=[entry.uid]), asked.user.name, asked.address, asked.user.role
-        )
+    def _note(self, asked: Asked, event: str, action: str, entry: StudyEntry, outcome: str = SUCCESS) -> None:
+        noted = Event(event, action, outcome, studies=[entry.uid])
+        self.access.audit.note(noted, asked.user.name, asked.address, asked.user.role)
 
     def _read_page(self, result: CaseResult) -> str:
         """Read the page in the folder of a result, if it is a file of that folder and no link out of it."""
