@@ -1,16 +1,20 @@
 """Nobody sees the worklist page who is not known, and nobody does anything there by accident or by a trick."""
 
+import asyncio
 import json
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.service.web.guard import MAX_BODY_BYTES
+from kicc_ml.service.web.pages import Pages
 from kicc_ml.service.web.sessions import MOST_OF_ADDRESS, MOST_OF_NAME, SESSION_S, LoginTries, Sessions
 from kicc_ml.service.web.users import User, make_entry, read_users
 from tests.support.web_node import PASSWORD, TOKEN, WebNode, find_form_token, make_web_node
@@ -146,6 +150,31 @@ def test_every_answer_binds_the_browser(node: WebNode):
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cache-control"] == "no-store"
         assert "server" not in headers
+
+
+def test_a_page_that_anybody_may_ask_for_is_compiled_once_and_holds_nobody_else_up(
+    node: WebNode, monkeypatch: pytest.MonkeyPatch
+):
+    client, fill, in_loop = node.log_in(), Pages.render, []
+
+    def fill_and_look(*words: Any, **values: Any) -> Any:
+        in_loop.append(asyncio._get_running_loop() is not None)
+        return fill(*words, **values)
+
+    addresses = ("/login", "/nothing")
+    before = [client.get(f"{address}?language=ko").text for address in addresses]
+    monkeypatch.setattr(Pages, "render", fill_and_look)
+    monkeypatch.setattr(Environment, "compile", None)
+    assert len([client.get(f"{address}?language=en").text for address in addresses]) == 2
+    after = [client.get(f"{address}?language=ko").text for address in addresses]
+    assert [text.count("목록") for text in after] == [text.count("목록") for text in before]
+    assert in_loop == [False] * 4
+
+
+def test_no_redirect_leads_to_the_host_that_a_request_names(node: WebNode):
+    for address in ("/login/", "/studies.json/", "/studies/1/"):
+        answer = node.log_in().get(address, headers={"Host": "evil.example"}, follow_redirects=False)
+        assert (answer.status_code, "location" in answer.headers) == (404, False)
 
 
 def test_no_page_has_a_script_of_its_own_or_anything_from_elsewhere(node: WebNode):

@@ -5,6 +5,7 @@ from importlib.resources import files
 from threading import Event
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -67,13 +68,17 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
     async def say_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 503
         word = {404: "not_found", 503: "no_audit"}.get(status)
-        return pages.render_message(request, word, status) if word else PlainTextResponse("refused", status)
+        if word is None:
+            return PlainTextResponse("refused", status)
+        return await run_in_threadpool(pages.render_message, request, word, status)
 
-    return Starlette(
+    app = Starlette(
         routes=[*routes, *_mount_below(cookie_path, routes)],
         middleware=[Middleware(Guard, is_unbounded=is_stow)],
         exception_handlers={HTTPException: say_error, TargetError: say_error, Exception: _say_fault},
     )
+    app.router.redirect_slashes = False  # such a redirect would have the name of the host that the request states
+    return app
 
 
 def _make_routes(access: Access, listing: ListPage, monitor: Monitor) -> list[BaseRoute]:
@@ -118,7 +123,7 @@ def _mount_below(path: str, routes: list[BaseRoute]) -> list[BaseRoute]:
     return [Route(path, go_below), Mount(path, Router(routes, redirect_slashes=False))]
 
 
-async def send_script(request: Request) -> Response:
+def send_script(request: Request) -> Response:
     """Send a script of the page, which its route names."""
     script = files(ROOM).joinpath(request.url.path.rpartition("/")[2]).read_text(encoding="utf-8")
     return Response(script, media_type="text/javascript; charset=utf-8")

@@ -26,7 +26,7 @@ class LoginPage:
     async def answer(self, request: Request) -> Response:
         """Show the form, or check what was typed into it."""
         if request.method != "POST":
-            return self._show(request)
+            return await run_in_threadpool(self._show, request)
         form = await read_form(request)
         return await run_in_threadpool(self._check, request, form)
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from jinja2 import Template
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -42,8 +44,8 @@ class Pages:
         chosen = request.query_params.get("language", "")
         language = self.find_language(request)
         words = {name: both[LANGUAGES.index(language)] for name, both in WORDS.items()}
-        html = read_template(ROOM, name, {"when": format_time, "day": format_day}, {"word": words.__getitem__}).render(
-            up=find_way_up(request), language=language, version=version("kicc_ml"), **values
+        html = _read_template(name).render(
+            up=find_way_up(request), language=language, word=words.__getitem__, version=version("kicc_ml"), **values
         )
         html = html.replace('<html lang="en">', f'<html lang="{language}">', 1)
         response = HTMLResponse(html, status, {"Content-Security-Policy": make_policy(html)})
@@ -66,6 +68,12 @@ class Pages:
         """Return the words that a script of the page shows, in the language of who asks."""
         index = LANGUAGES.index(self.find_language(request))
         return {key: WORDS[name][index] for key, name in names.items()}
+
+
+@cache
+def _read_template(name: str) -> Template:
+    """Read a template once: to compile it takes much longer than to fill it, and anybody may ask for some pages."""
+    return read_template(ROOM, name, {"when": format_time, "day": format_day})
 
 
 def format_time(seconds: float) -> str:
