@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kicc_ml.service.queue import CaseResult, State, StudyQueue
 
 STUDIES = """
-SELECT study.*, (SELECT COUNT(*) FROM instance WHERE study = study.id) AS instances,
+SELECT study.*,
   (SELECT COUNT(*) FROM delivery WHERE study = study.id AND delivered IS NOT NULL) AS delivered,
   (SELECT COUNT(*) FROM delivery WHERE study = study.id AND delivered IS NULL) AS undelivered,
   (SELECT error FROM delivery WHERE study = study.id AND delivered IS NULL ORDER BY tries DESC LIMIT 1) AS error
@@ -40,12 +40,16 @@ class StudyEntry:
     delivery_error: str
 
 
-def read_studies(queue: StudyQueue, study: int | None = None) -> list[StudyEntry]:
+def read_studies(
+    queue: StudyQueue, study: int | None = None, counted: dict[int, tuple[float, int]] | None = None
+) -> list[StudyEntry]:
     """Read the studies of a node with their results, the latest first.
 
     Args:
         queue: the queue.
         study: the number of the one study that is read; None for all.
+        counted: when each study was changed that was read before, and the number of its instances; kept up to date.
+            They are the most rows of the database by far: those of a study that did not change are not counted again.
 
     Returns:
         the studies; of one that is not known, none.
@@ -55,7 +59,20 @@ def read_studies(queue: StudyQueue, study: int | None = None) -> list[StudyEntry
     results: dict[int, list[CaseResult]] = {}
     for row in queue.database.read(f"SELECT result.* FROM result JOIN study ON study.id = study {of_one}", values):
         results.setdefault(row["study"], []).append(_make_result(row))
-    return [_make_entry(row, results.get(row["id"], [])) for row in rows]
+    counts = _count_instances(queue, rows, {} if counted is None else counted)
+    return [_make_entry(row, counts[row["id"]], results.get(row["id"], [])) for row in rows]
+
+
+def _count_instances(
+    queue: StudyQueue, rows: Sequence[sqlite3.Row], counted: dict[int, tuple[float, int]]
+) -> dict[int, int]:
+    for row in rows:
+        if counted.get(row["id"], (None, 0))[0] != row["changed"]:
+            (found,) = queue.database.read("SELECT COUNT(*) AS n FROM instance WHERE study = ?", (row["id"],))
+            counted[row["id"]] = row["changed"], found["n"]
+    for gone in counted.keys() - {row["id"] for row in rows}:
+        del counted[gone]
+    return {study: count for study, (_, count) in counted.items()}
 
 
 def _make_result(row: sqlite3.Row) -> CaseResult:
@@ -63,11 +80,11 @@ def _make_result(row: sqlite3.Row) -> CaseResult:
     return CaseResult(row["case_id"], row["files"], row["modality"], severity, flags, row["prior"])
 
 
-def _make_entry(row: sqlite3.Row, results: Sequence[CaseResult]) -> StudyEntry:
+def _make_entry(row: sqlite3.Row, instances: int, results: Sequence[CaseResult]) -> StudyEntry:
     return StudyEntry(
         **{"study": row["id"], "uid": row["uid"], "state": row["state"], "reason": row["reason"]},
         identity=json.loads(row["identity"]),
         **{"received": row["received"], "changed": row["changed"], "ended": row["ended"]},
-        **{"instances": row["instances"], "has_pixels": bool(row["has_pixels"]), "results": results},
+        **{"instances": instances, "has_pixels": bool(row["has_pixels"]), "results": results},
         **{"delivered": row["delivered"], "undelivered": row["undelivered"], "delivery_error": row["error"] or ""},
     )

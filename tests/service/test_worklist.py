@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kicc_ml.service.database import Database
 from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQueue
 from kicc_ml.service.worklist import read_studies
@@ -27,3 +29,29 @@ def test_a_study_is_listed_with_its_state_its_results_and_its_delivery(tmp_path:
     assert (shown.case_id, shown.severity, shown.flags, shown.prior) == ("a", {"severity_score": 3.0}, ["outside"], "b")
     assert read_studies(queue, first) == [entry]
     assert read_studies(queue, 99) == []
+
+
+def test_instances_of_studies_that_did_not_change_are_not_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    queue, counted, asked = StudyQueue(Database(tmp_path / "node.sqlite")), {}, []
+    studies = [queue.find_or_add(f"1.{number}", {}, LIMITS) for number in range(3)]
+    for study in studies:
+        queue.add_instance(study, f"9.{study}", "a.dcm", 10)
+    read = queue.database.read
+
+    def read_and_note(query: str, values: tuple = ()) -> list:
+        asked.append(values if "FROM instance" in query else ())
+        return read(query, values)
+
+    read_studies(queue, None, counted)
+    monkeypatch.setattr(queue.database, "read", read_and_note)
+    assert [entry.instances for entry in read_studies(queue, None, counted)] == [1, 1, 1]
+    assert set(asked) == {()}
+    queue.add_instance(studies[1], "9.9", "b.dcm", 10)
+    with queue.database.transaction() as connection:
+        connection.execute("DELETE FROM study WHERE id = ?", (studies[2],))
+    found = {entry.study: entry.instances for entry in read_studies(queue, None, counted)}
+    assert found == {studies[0]: 1, studies[1]: 2} == {entry.study: entry.instances for entry in read_studies(queue)}
+    assert {values for values in asked[: asked.index((studies[1],)) + 1] if values} == {(studies[1],)}
+    assert set(counted) == {studies[0], studies[1]}

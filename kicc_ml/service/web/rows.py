@@ -34,12 +34,13 @@ class Worklist:
     identified: bool
     _lock: Lock = field(default_factory=Lock)
     _read: tuple[float, list[StudyEntry]] = (0.0, [])
+    _counted: dict[int, tuple[float, int]] = field(default_factory=dict)
 
     def list_entries(self) -> list[StudyEntry]:
         """List all studies, worst first."""
         with self._lock:
             if not self._read[0] or time.monotonic() - self._read[0] > FRESH_S:
-                self._read = time.monotonic(), sort_worst_first(read_studies(self.queue))
+                self._read = time.monotonic(), sort_worst_first(read_studies(self.queue, None, self._counted))
             return self._read[1]
 
     def forget(self) -> None:
