@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -216,6 +217,7 @@ def test_a_program_is_known_by_its_token_only(node: WebNode):
 )
 def test_a_file_of_users_that_holds_something_else_is_refused_by_its_entry(tmp_path: Path, entries, said: str):
     path = tmp_path / "users.yaml"
+    path.touch(0o600)
     path.write_text(yaml.safe_dump(entries))
     with pytest.raises(UserError, match=said) as raised:
         read_users(path, None)
@@ -224,6 +226,7 @@ def test_a_file_of_users_that_holds_something_else_is_refused_by_its_entry(tmp_p
 
 def test_files_that_others_may_change_and_weak_tokens_are_refused(tmp_path: Path):
     path = tmp_path / "token"
+    path.touch(0o600)
     path.write_text("short")
     with pytest.raises(UserError, match="no token of at least"):
         read_users(None, path)
@@ -235,8 +238,31 @@ def test_files_that_others_may_change_and_weak_tokens_are_refused(tmp_path: Path
         read_users(None, None)
 
 
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o644])
+def test_files_that_others_may_read_are_refused(node: WebNode, mode: int):
+    web = node.settings.web
+    for path, files in ((web.users, (web.users, None)), (web.token, (None, web.token))):
+        assert path is not None
+        read_users(*files)
+        path.chmod(mode)
+        with pytest.raises(UserError, match=f"can be read by other users of the machine; chmod 600 {path}"):
+            read_users(*files)
+
+
+def test_a_file_of_another_user_may_be_read_through_its_group(node: WebNode, monkeypatch: pytest.MonkeyPatch):
+    path = node.settings.web.token
+    assert path is not None
+    path.chmod(0o640)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert read_users(None, path).check_token(TOKEN) is not None
+    path.chmod(0o644)
+    with pytest.raises(UserError, match="can be read by other users"):
+        read_users(None, path)
+
+
 def test_the_entry_that_the_command_prints_is_read_again(tmp_path: Path):
     path = tmp_path / "users.yaml"
+    path.touch(0o600)
     path.write_text(make_entry("김", "viewer", PASSWORD) + make_entry("otto", "operator", "another password"))
     users = read_users(path, None)
     assert users.check_password("김", PASSWORD) == User("김", "viewer")

@@ -6,6 +6,7 @@
 import getpass
 import hashlib
 import hmac
+import os
 import stat
 import sys
 from collections.abc import Mapping
@@ -148,9 +149,16 @@ def _read_token(path: Path) -> str:
 
 
 def _refuse_open_file(path: Path) -> None:
+    """Refuse a file that others can change or read; a file of another user may be read through its group."""
     check_regular(path, "name a file")
-    if path.is_file() and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not path.is_file():
+        return
+    found = path.stat()
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UserError(f"{path} can be changed by other users of the machine; chmod go-w {path}")
+    readers = stat.S_IROTH | (stat.S_IRGRP if found.st_uid == os.geteuid() else 0)
+    if found.st_mode & readers:
+        raise UserError(f"{path} can be read by other users of the machine; chmod 600 {path}")
 
 
 def make_entry(name: str, role: str, password: str) -> str:
