@@ -16,7 +16,7 @@ from jinja2 import Environment
 from kicc_ml.core.errors import UserError
 from kicc_ml.service.web.guard import MAX_BODY_BYTES
 from kicc_ml.service.web.pages import Pages
-from kicc_ml.service.web.sessions import MOST_OF_ADDRESS, MOST_OF_NAME, SESSION_S, LoginTries, Sessions
+from kicc_ml.service.web.sessions import MAX_OF_USER, MOST_OF_ADDRESS, MOST_OF_NAME, SESSION_S, LoginTries, Sessions
 from kicc_ml.service.web.users import User, make_entry, read_users
 from tests.support.web_node import PASSWORD, TOKEN, WebNode, find_form_token, make_web_node
 
@@ -75,6 +75,13 @@ def test_a_session_ends_with_its_time_and_a_forged_one_never_began():
     assert sessions.find(token[:-1]) is None
     now[0] = SESSION_S + 1
     assert sessions.find(token) is None
+
+
+def test_many_logins_of_a_user_end_no_session_of_another():
+    sessions, vera, otto = Sessions(), User("vera", "viewer"), User("otto", "operator")
+    other, tokens = sessions.begin(otto), [sessions.begin(vera) for _ in range(1500)]
+    assert sessions.find(other) == otto
+    assert [sessions.find(token) for token in tokens] == [None] * (1500 - MAX_OF_USER) + [vera] * MAX_OF_USER
 
 
 @pytest.mark.parametrize("form", [{}, {"form_token": "0" * 64}, {"form_token": "é"}])

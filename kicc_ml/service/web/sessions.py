@@ -10,7 +10,8 @@ from threading import Lock
 
 from kicc_ml.service.web.users import User
 
-SESSION_S, MAX_SESSIONS = 10 * 3600.0, 1000
+#: One more session of a user ends their oldest one, and nobody else's.
+SESSION_S, MAX_OF_USER = 10 * 3600.0, 20
 #: The list of a search that is asked for again within this time is the same list: a browser asks every few seconds.
 SAME_LIST_S, MAX_NOTED = 120.0, 20
 #: Failed tries to log in, within ``TRIES_S``: of one name from one address, and of all names from one address.
@@ -42,8 +43,9 @@ class Sessions:
         token, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
             kept = {one: session for one, session in self._sessions.items() if session.ends > now}
-            while len(kept) >= MAX_SESSIONS:
-                kept.pop(next(iter(kept)))
+            own = [one for one, session in kept.items() if session.user == user]
+            for one in own[: len(own) + 1 - MAX_OF_USER]:
+                kept.pop(one)
             self._sessions = kept | {_digest(token): Session(user, now + SESSION_S)}
         return token
 
