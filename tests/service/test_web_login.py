@@ -132,13 +132,21 @@ def test_many_names_from_one_address_are_too_many_and_a_right_password_gives_non
 
 
 @pytest.mark.parametrize(
-    ("web", "secure"),
-    [({}, False), ({"host": "0.0.0.0"}, True), ({"host": "node.hospital"}, True), ({"proxy_path": "/kicc"}, True)],
+    ("web", "scheme", "secure"),
+    [
+        ({}, "http", False),
+        ({}, "https", True),  # a proxy of this machine
+        ({"host": "0.0.0.0"}, "https", True),
+        ({"host": "node.hospital"}, "https", True),
+        ({"proxy_path": "/kicc"}, "https", True),
+    ],
 )
-def test_the_cookie_is_for_this_site_and_no_script_and_for_tls_unless_on_this_machine(tmp_path: Path, web, secure):
+def test_the_cookie_is_for_this_site_and_no_script_and_for_tls_unless_on_this_machine(
+    tmp_path: Path, web, scheme: str, secure: bool
+):
     node = make_web_node(tmp_path, **web)
     way = node.settings.web.proxy_path
-    client = node.log_in(base_url="https://testserver")
+    client = node.log_in(base_url=f"{scheme}://testserver")
     form = {"form_token": find_form_token(client.get(f"{way}/login").text), "user": "vera", "password": PASSWORD}
     cookie = client.post(f"{way}/login", data=form, follow_redirects=False).headers["set-cookie"]
     parts = {part.strip().lower() for part in cookie.partition("kicc_session=")[2].split(", ")[0].split(";")}

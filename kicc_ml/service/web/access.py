@@ -46,7 +46,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Access:
-    """Finds who asks and refuses whom it has to. ``path`` and ``secure`` are of the cookies."""
+    """Finds who asks and refuses whom it has to. ``path`` and ``secure`` are of the cookies.
+
+    Where they are not ``secure`` always, they still are for who asks by TLS, through a proxy of this machine.
+    """
 
     users: Users
     sessions: Sessions
@@ -90,15 +93,18 @@ class Access:
         """Make the token of a form for who is logged in."""
         return self.sessions.make_form_token(request.cookies.get(SESSION_COOKIE, ""))
 
-    def set_cookie(self, response: Response, name: str, value: str, seconds: int | None = None) -> None:
+    def set_cookie(
+        self, request: Request, response: Response, name: str, value: str, seconds: int | None = None
+    ) -> None:
         """Set a cookie that no script can read and no page of another site sends."""
+        secure = self.secure or request.url.scheme == "https"
         response.set_cookie(
-            name, value, max_age=seconds, path=self.path, secure=self.secure, httponly=True, samesite="strict"
+            name, value, max_age=seconds, path=self.path, secure=secure, httponly=True, samesite="strict"
         )
 
-    def remove_cookie(self, response: Response, name: str) -> None:
+    def remove_cookie(self, request: Request, response: Response, name: str) -> None:
         """Remove a cookie."""
-        response.delete_cookie(name, path=self.path, secure=self.secure, httponly=True, samesite="strict")
+        self.set_cookie(request, response, name, "", 0)
 
     def refuse(self, request: Request, word: str, user: User | None = None) -> Response:
         """Refuse a request, and note that it was made."""

@@ -35,14 +35,14 @@ class LoginPage:
         self.access.sessions.end(asked.request.cookies.get(SESSION_COOKIE, ""))
         self.access.audit.note(LOGOUT, asked.user.name, asked.address, asked.user.role)
         response = RedirectResponse(f"{find_way_up(asked.request)}login", 303)
-        self.access.remove_cookie(response, SESSION_COOKIE)
+        self.access.remove_cookie(asked.request, response, SESSION_COOKIE)
         return response
 
     def _show(self, request: Request, message: str = "", status: int = 200) -> Response:
         cookie = request.cookies.get(LOGIN_COOKIE) or secrets.token_urlsafe(32)
         token = self.access.sessions.make_form_token(cookie)
         response = self.access.pages.render(request, "login.html.j2", status, form_token=token, message=message)
-        self.access.set_cookie(response, LOGIN_COOKIE, cookie, ENDS_S)
+        self.access.set_cookie(request, response, LOGIN_COOKIE, cookie, ENDS_S)
         return response
 
     def _check(self, request: Request, form: dict[str, str]) -> Response:
@@ -61,6 +61,6 @@ class LoginPage:
         self.tries.forgive(name, address)
         self.access.audit.note(LOGIN, user.name, address, user.role)
         response = RedirectResponse(find_way_up(request), 303)
-        self.access.set_cookie(response, SESSION_COOKIE, self.access.sessions.begin(user))
-        self.access.remove_cookie(response, LOGIN_COOKIE)
+        self.access.set_cookie(request, response, SESSION_COOKIE, self.access.sessions.begin(user))
+        self.access.remove_cookie(request, response, LOGIN_COOKIE)
         return response
