@@ -62,7 +62,7 @@ class DicomNode:
             entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
         entity.add_supported_context(Verification)
         handlers = [
-            *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_PDU_RECV, self._measure)),
+            *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, _wake), (evt.EVT_PDU_RECV, self._measure)),
             *((evt.EVT_DIMSE_RECV, self._begin_next), (evt.EVT_C_STORE, self._store)),
         ]
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs UIDs and titles
@@ -160,6 +160,13 @@ class DicomNode:
         return answer
 
 
+def _wake(event: evt.Event) -> None:
+    """End the wait for the request of a connection that is closed, which has its place until then."""
+    reader = event.assoc.dul
+    if reader.state_machine.current_state in ("Sta2", "Sta13") and reader.to_user_queue.empty():  # PS3.8 9.2
+        reader.to_user_queue.put(None)
+
+
 class _BoundedServer(ThreadedAssociationServer):
     """Refuses connections above a number, so that none waits in a thread of its own; handshakes hold nobody up."""
 
@@ -167,6 +174,7 @@ class _BoundedServer(ThreadedAssociationServer):
     max_connections = 0
     on_end: Callable[[Association], None]
     daemon_threads = True
+    request_queue_size = 128  # that come at once wait so long until each is taken or refused
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._free = threading.Lock()

@@ -75,7 +75,7 @@ def test_an_object_that_was_cut_off_leaves_nothing_on_the_disk(node: DicomNode, 
     begin_to_store(association, LARGE)
     wait_until(lambda: list_incoming(node))
     end(association)
-    wait_until(lambda: not list_incoming(node), 30)
+    wait_until(lambda: not list_incoming(node), 90)
     assert list_open_and_removed() == []
 
 
@@ -85,15 +85,15 @@ def test_a_command_within_an_object_leaves_no_second_file(node: DicomNode, port:
         association.dul.send_pdu(part)
     wait_until(lambda: len(list_incoming(node)) == 2)
     association.abort()
-    wait_until(lambda: not list_incoming(node), 30)
+    wait_until(lambda: not list_incoming(node), 90)
 
 
 def test_an_object_for_which_there_is_no_room_is_not_waited_for(make_node: Callable[..., DicomNode], port: int):
     with make_node(min_free_bytes=2**60).running() as node:
         association = connect(port, objects=[LARGE])
         begin_to_store(association, LARGE)
-        wait_until(lambda: association.is_aborted, 30)
-        wait_until(lambda: not list_incoming(node), 30)
+        wait_until(lambda: association.is_aborted, 90)
+        wait_until(lambda: not list_incoming(node), 90)
         assert send(port, slice_dataset(np.zeros((4, 4), np.uint16))) == [0xA700]  # a small one is told
 
 
@@ -101,8 +101,8 @@ def test_an_object_above_the_limit_leaves_nothing(make_node: Callable[..., Dicom
     with make_node(object_mib=1).running() as node:
         association = connect(port, objects=[LARGE])
         begin_to_store(association, LARGE)
-        wait_until(lambda: association.is_aborted, 30)
-        wait_until(lambda: not list_incoming(node), 30)
+        wait_until(lambda: association.is_aborted, 90)
+        wait_until(lambda: not list_incoming(node), 90)
 
 
 def test_files_of_objects_that_do_not_grow_are_removed_and_those_of_others_stay(node: DicomNode):

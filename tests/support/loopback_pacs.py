@@ -110,14 +110,14 @@ def begin_to_store(association: Any, made: pydicom.Dataset) -> None:
         association.dul.send_pdu(part)
 
 
-def list_parts(association: Any, made: pydicom.Dataset) -> list[Any]:
-    """The parts in which an object is stored: first of the command, then of the object."""
+def list_parts(association: Any, made: pydicom.Dataset, encoded: bytes | None = None) -> list[Any]:
+    """The parts in which an object is stored, or these bytes as if they were it: first of the command, then of it."""
     (context,) = [one for one in association.accepted_contexts if one.abstract_syntax == made.SOPClassUID]
     request = C_STORE()
     request.MessageID, request.Priority = 1, 2
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = made.SOPClassUID, made.SOPInstanceUID
     syntax = context.transfer_syntax[0]
-    request.DataSet = BytesIO(encode(made, syntax.is_implicit_VR, syntax.is_little_endian))
+    request.DataSet = BytesIO(encoded or encode(made, syntax.is_implicit_VR, syntax.is_little_endian))
     message = C_STORE_RQ()
     message.primitive_to_message(request)
     return list(message.encode_msg(context.context_id, association.acceptor.maximum_length))
