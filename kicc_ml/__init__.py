@@ -13,6 +13,7 @@ _HOME = {
     "read_volume": "kicc_ml.apps.api",
     "read_cohort": "kicc_ml.apps.api",
     "split_by_site": "kicc_ml.apps.api",
+    "prepare_data": "kicc_ml.apps.api_training",
     "load_run": "kicc_ml.apps.api",
     "segment": "kicc_ml.apps.api",
     "grade": "kicc_ml.apps.api",

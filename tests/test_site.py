@@ -16,6 +16,7 @@ SETTINGS = yaml.safe_load((DOCS / "site" / "mkdocs.yml").read_text(encoding="utf
 HOOKS = (DOCS / "site" / "hooks.py").read_text(encoding="utf-8")
 #: Pages of the site that hooks.py makes, or takes from other folders.
 MADE = set(re.findall(r'"([\w/-]+\.md)": write_', HOOKS)) | set(re.findall(r'\.md": "([\w/-]+\.md)"', HOOKS))
+MADE |= {f"tutorials/{notebook.stem}.md" for notebook in (DOCS / "tutorials").glob("*.ipynb")}
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), ROOT / "kicc_ml/evaluation/README.md"])
 
 
@@ -83,5 +84,9 @@ def test_the_site_is_built_strictly_and_its_pages_fetch_nothing_from_elsewhere(t
     for sheet in site.rglob("*.css"):
         assert re.findall(r"url\([\"']?(?:https?:)?//", sheet.read_text(encoding="utf-8")) == [], sheet
     assert "cohort.gaps" in (site / "refusal.html").read_text(encoding="utf-8")
+    for notebook in (DOCS / "tutorials").glob("*.ipynb"):
+        drawn = re.findall(r'<img[^>]+src="([^"]+)"', (site / "tutorials" / f"{notebook.stem}.html").read_text("utf-8"))
+        assert drawn
+        assert all((site / "tutorials" / picture).is_file() for picture in (*drawn, notebook.name))
     for page, word in (("python", "split_by_site"), ("command-line", "export-dataset"), ("settings", "val_fraction")):
         assert word in (site / "reference" / f"{page}.html").read_text(encoding="utf-8")

@@ -16,6 +16,10 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "README.md": "index.md",
 }
+DOWNLOAD = (
+    "This page is a notebook: [download it]({}), put it into an empty folder and open it with Jupyter. Below each cell "
+    "stands what it printed and drew."
+)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
@@ -88,8 +92,32 @@ GENERATED = {
 }
 
 
+def write_tutorial(notebook: Path) -> tuple[str, dict[str, bytes]]:
+    """Write a notebook as Markdown, with the outputs that are stored in it; also returns its pictures by file name."""
+    from nbconvert import MarkdownExporter
+
+    exporter = MarkdownExporter()
+    text, resources = exporter.from_filename(str(notebook), resources={"unique_key": notebook.stem})
+    text = re.sub(r"^%%bash\n", "", text, flags=re.MULTILINE)  # a page is read, not run
+    text = re.sub(r"^!\[png\]", "![what the code above draws]", text, flags=re.MULTILINE)
+    # A link to another notebook leads to its page; the notebook itself lies beside the page.
+    text = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", text)
+    title, _, rest = text.partition("\n")
+    return f"{title}\n\n{DOWNLOAD.format(notebook.name)}\n{rest}", resources["outputs"]
+
+
+def add_tutorials(files: Files, config: MkDocsConfig) -> None:
+    """Add a page for each notebook, in place of the notebook itself."""
+    for notebook in sorted((ROOT / "docs" / "tutorials").glob("*.ipynb")):
+        text, pictures = write_tutorial(notebook)
+        files.append(File.generated(config, f"tutorials/{notebook.stem}.md", content=text))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"tutorials/{name}", content=content))
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that do not lie in docs/."""
+    """Add the pages that do not lie in docs/, and those made from notebooks."""
+    add_tutorials(files, config)
     for page, write in GENERATED.items():
         files.append(File.generated(config, page, content=write()))
     for document, page in OUTSIDE.items():
@@ -108,6 +136,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return found[0]
         document = normpath(f"{Path(lies_at).parent.as_posix()}/{target}")
         uri = OUTSIDE.get(document, document.removeprefix("docs/"))
+        if (ROOT / "docs" / uri).suffix == ".ipynb":
+            return found[0]
         if files.get_file_from_path(uri) is None:
             return text
         return f"{mark}[{text}]({relpath(uri, Path(page.file.src_uri).parent.as_posix())}{anchor})"

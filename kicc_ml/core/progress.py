@@ -22,7 +22,8 @@ def track(items: Iterable[Item] | Sequence[Item], description: str, total: int |
     from rich import progress  # a bundle that is handed over times stages where there is no rich
     from rich.console import Console
 
-    return progress.track(items, escape_markup(description), total, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True, force_jupyter=False)  # in a notebook it would draw into the results
+    return progress.track(items, escape_markup(description), total, console=console, transient=True)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.support.consortium import GRID, write_patient, write_table
 pytestmark = pytest.mark.usefixtures("cache_in_a_temporary_folder")
 PATIENTS = [("siteA", "1"), ("siteA", "2"), ("siteB", "3"), ("siteB", "4")]
 NAMES = {"__version__", "UserError", "evaluate", "grade", "index_series", "load_run", "read_cohort", "read_volume"}
-NAMES |= {"segment", "split_by_site", "write_dicom"}
+NAMES |= {"prepare_data", "segment", "split_by_site", "write_dicom"}
 
 
 @pytest.fixture
@@ -80,6 +80,30 @@ def test_a_folder_of_several_scans_is_refused_with_the_way_on(consortium: Path):
 def test_an_array_without_a_place_is_refused(consortium: Path):
     with pytest.raises(kicc_ml.UserError, match="needs its affine_ras"):
         kicc_ml.segment(None, np.zeros((4, 4, 4)))  # type: ignore[arg-type]
+
+
+def test_the_batches_of_a_fold_are_those_that_a_training_has(consortium: Path, tmp_path: Path):
+    cases = kicc_ml.read_cohort(consortium)
+    split = kicc_ml.split_by_site(cases, val_fraction=0.5)[0]
+    settings = [
+        "experiment=outcome",
+        "data.canonical_ct.matrix=[8,8,4]",
+        "data.canonical_cxr=null",
+        "data.batch_size=1",
+    ]
+    data = kicc_ml.prepare_data(cases, split, settings, tmp_path / "store")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["ct_bcxyz"].shape == (1, 1, 8, 8, 4)
+    assert set(batch["case_id"]) <= set(split.train)
+
+
+@pytest.mark.parametrize("setting", ["experiment=typo", "data.batchsize=4"])
+def test_a_setting_that_is_none_is_a_user_error(consortium: Path, tmp_path: Path, setting: str):
+    cases = kicc_ml.read_cohort(consortium)
+    with pytest.raises(kicc_ml.UserError, match=setting.split("=")[1] if "typo" in setting else "batchsize"):
+        kicc_ml.prepare_data(
+            cases, kicc_ml.split_by_site(cases)[0], ["experiment=outcome", setting], tmp_path / "store"
+        )
 
 
 def test_masks_are_graded_and_go_back_to_the_pacs(consortium: Path, tmp_path: Path):
