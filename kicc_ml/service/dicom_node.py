@@ -9,28 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.dicom.pixels.codestream import PROCESSES
+from kicc_ml.dicom.header.received_object import make_answer
+from kicc_ml.dicom.pixels.codestream import DECODABLE_SYNTAXES
 from kicc_ml.service.arrivals import Arrivals
 from kicc_ml.service.intake import Intake, Status
 from kicc_ml.service.settings import DicomSettings
 
 logger = logging.getLogger(__name__)
 
-#: Those that can be decoded. No deflated one: what a few bytes inflate to would be inflated before it is known.
-SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, *PROCESSES]
-
 #: Said by no object: commands, and what belongs to other commands than C-STORE. Objects themselves go to the disk.
 MAX_BYTES_IN_MEMORY = 2**20
-#: Of an Error Comment (PS3.7 C).
-MAX_COMMENT_CHARACTERS = 64
 #: Beside the length that a node states, a PDU has a header for each of its parts.
 PDU_HEADERS_BYTES = 2**16
 
@@ -59,7 +53,7 @@ class DicomNode:
         entity.network_timeout = entity.acse_timeout = 30
         entity.dimse_timeout = self.settings.association_idle_s
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
+            entity.add_supported_context(str(context.abstract_syntax), list(DECODABLE_SYNTAXES))
         entity.add_supported_context(Verification)
         handlers = [
             *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, _wake), (evt.EVT_PDU_RECV, self._measure)),
@@ -141,7 +135,7 @@ class DicomNode:
             logger.warning("an association is ended, since the disk of the node is nearly full")
             association.abort()
 
-    def _store(self, event: evt.Event) -> Dataset:
+    def _store(self, event: evt.Event) -> Any:
         self._progress[event.assoc] = time.monotonic()
         request: Any = event.request
         path = Path(event.dataset_path)
@@ -151,20 +145,17 @@ class DicomNode:
             status, reason = self.intake.take(
                 own, str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
             )
-        answer = Dataset()
-        answer.Status = int(status)
         if status != Status.STORED:
             logger.warning("an object of %s was not stored: %s", event.assoc.requestor.ae_title, reason)
-        if status not in (Status.STORED, Status.OUT_OF_RESOURCES):  # what is ours says where its folder lies
-            answer.ErrorComment = reason[:MAX_COMMENT_CHARACTERS]
-        return answer
+        is_theirs = status not in (Status.STORED, Status.OUT_OF_RESOURCES)  # what is ours says where its folder lies
+        return make_answer(int(status), reason if is_theirs else "")
 
 
 def _wake(event: evt.Event) -> None:
     """End the wait for the request of a connection that is closed, which has its place until then."""
     reader = event.assoc.dul
     if reader.state_machine.current_state in ("Sta2", "Sta13") and reader.to_user_queue.empty():  # PS3.8 9.2
-        reader.to_user_queue.put(None)
+        reader.to_user_queue.put(None)  # type: ignore[arg-type]  # as at the end of a wait
 
 
 class _BoundedServer(ThreadedAssociationServer):

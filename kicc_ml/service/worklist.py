@@ -82,9 +82,18 @@ def _make_result(row: sqlite3.Row) -> CaseResult:
 
 def _make_entry(row: sqlite3.Row, instances: int, results: Sequence[CaseResult]) -> StudyEntry:
     return StudyEntry(
-        **{"study": row["id"], "uid": row["uid"], "state": row["state"], "reason": row["reason"]},
+        study=row["id"],
+        uid=row["uid"],
+        state=row["state"],
+        reason=row["reason"],
         identity=json.loads(row["identity"]),
-        **{"received": row["received"], "changed": row["changed"], "ended": row["ended"]},
-        **{"instances": instances, "has_pixels": bool(row["has_pixels"]), "results": results},
-        **{"delivered": row["delivered"], "undelivered": row["undelivered"], "delivery_error": row["error"] or ""},
+        received=row["received"],
+        changed=row["changed"],
+        ended=row["ended"],
+        instances=instances,
+        has_pixels=bool(row["has_pixels"]),
+        results=results,
+        delivered=row["delivered"],
+        undelivered=row["undelivered"],
+        delivery_error=row["error"] or "",
     )

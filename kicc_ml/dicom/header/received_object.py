@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
 
 from kicc_ml.core.errors import UserError
@@ -17,6 +18,8 @@ from kicc_ml.dicom.header.values import BoundedStream, TooLargeError, read_eleme
 UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
 #: Preamble and prefix of a file, before its meta information.
 START_BYTES = 132
+#: Of an Error Comment (PS3.7 C).
+MAX_COMMENT_CHARACTERS = 64
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
@@ -51,6 +54,23 @@ def read_object_identity(path: Path) -> ObjectIdentity:
             raise UserError(f"the object states no valid {name}; have it corrected where it was made")
     study, series, sop, sop_class = uids
     return ObjectIdentity(study, series, sop, sop_class, syntax)
+
+
+def make_answer(status: int, reason: str = "") -> Dataset:
+    """Make the answer to a C-STORE.
+
+    Args:
+        status: the status code (PS3.4 B.2.3).
+        reason: why the object was not stored; as much of it as an Error Comment holds is sent.
+
+    Returns:
+        the elements of the answer.
+    """
+    answer = Dataset()
+    answer.Status = status
+    if reason:
+        answer.ErrorComment = reason[:MAX_COMMENT_CHARACTERS]
+    return answer
 
 
 def hash_content(path: Path) -> str:

@@ -44,7 +44,7 @@ class Sessions:
         with self._lock:
             kept = {one: session for one, session in self._sessions.items() if session.ends > now}
             own = [one for one, session in kept.items() if session.user == user]
-            for one in own[: len(own) + 1 - MAX_OF_USER]:
+            for one in own[: max(0, len(own) + 1 - MAX_OF_USER)]:
                 kept.pop(one)
             self._sessions = kept | {_digest(token): Session(user, now + SESSION_S)}
         return token
