@@ -7,8 +7,6 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
 #: Coding processes. ``picture`` is a whole PNG or JPEG file, which is not part of a DICOM object.
 Process = Literal["jpeg", "jpeg_lossless", "jpeg_ls", "jpeg_2000", "rle", "picture"]
 
@@ -31,14 +29,9 @@ PROCESSES: dict[str, tuple[Process, ...]] = {
     **{f"1.2.840.10008.1.2.4.{number}": ("jpeg_2000",) for number in (90, 91, 201, 202, 203)},
     "1.2.840.10008.1.2.5": ("rle",),
 }
-#: Transfer syntaxes whose pixels can be decoded. No deflated one: what a few bytes inflate to would be inflated before
-#: it is known.
-DECODABLE_SYNTAXES: tuple[str, ...] = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    *PROCESSES,
-)
+#: Transfer syntaxes whose pixels can be decoded: uncompressed in three ways, and the compressed ones. No deflated one:
+#: what a few bytes inflate to would be inflated before it is known.
+DECODABLE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", *PROCESSES)
 
 
 @dataclass(frozen=True)
