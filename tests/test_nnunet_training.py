@@ -29,7 +29,8 @@ pytestmark = [
 
 def train(folder: Path, *cohort: str) -> Path:
     """The run folder of a finished cross-validation, with a store of its own."""
-    finished(run(*TRAIN, *SMALL, f"run_dir={folder / 'run'}", f"store_dir={folder / 'store'}", *cohort))
+    places = (f"run_dir={folder / 'run'}", f"store_dir={folder / 'store'}")
+    finished(run(*TRAIN, *SMALL, *places, *cohort, timeout_s=3000))  # two minutes where nobody else is at work
     return folder / "run"
 
 

@@ -13,7 +13,7 @@ QUICK = ("trainer.max_time=null", "++trainer.max_steps=4")
 Result = subprocess.CompletedProcess[str]
 
 
-def run(*command: object) -> Result:
+def run(*command: object, timeout_s: float = 600) -> Result:
     """One command from the project's folder, on one thread."""
     return subprocess.run(
         [str(word) for word in command],
@@ -21,7 +21,7 @@ def run(*command: object) -> Result:
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=timeout_s,
         check=False,
     )
 

@@ -81,13 +81,14 @@ def _network_settings(fold: Fold) -> dict[str, Any]:
 
 
 def _groups(folds: Sequence[Fold]) -> list[dict[str, Any]]:
-    """Group the networks by the voxels that they take, in the order of a segmenter's companions."""
+    """Group the networks by kind and by the voxels that they take, in the order of a segmenter's companions."""
     groups: dict[Any, dict[str, Any]] = {}
     for place, fold in enumerate(folds):
         canonical = fold.canonical
         assert isinstance(canonical, CanonicalCT)
         group = {"networks": [], "canonical": asdict(canonical), "patch_size": list(fold.patch_size)}
-        groups.setdefault(canonical, group)["networks"].append(place)
+        kind = _network_settings(fold)["_target_"]
+        groups.setdefault((canonical, kind), group)["networks"].append(place)
     return list(groups.values())
 
 
