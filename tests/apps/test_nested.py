@@ -1,6 +1,7 @@
 """Nested selection: each fold chooses among settings by its own validation patients. Nothing is trained here."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from omegaconf import DictConfig
 
 from kicc_ml.apps.combinations import Combination, compose_combinations
-from kicc_ml.apps.cross_validation import Stages, cross_validate_each
+from kicc_ml.apps.cross_validation import Stages, cross_validate_each, run_typed
 from kicc_ml.apps.nested import report_nested
 from kicc_ml.cohort.splits import leave_one_site_out, write_splits
 from kicc_ml.core.errors import UserError
@@ -158,3 +159,23 @@ def test_what_cannot_be_compared_fold_by_fold_is_refused_before_anything_is_trai
     trained_none = Stages(lambda: pytest.fail("trained"), lambda cfg: pytest.fail("prepared"), Finish())
     with pytest.raises(UserError, match=said):
         cross_validate_each(compose_combinations([*typed, "nested=true"]), trained_none)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ([], "this is one run"),
+        (["-m"], "this is one run"),
+        (
+            ["-m", "hparams_search=optuna", "data.batch_size=4,8"],
+            "a search proposes settings by the results of all folds",
+        ),
+    ],
+)
+def test_nested_selection_without_a_list_of_settings_is_refused(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], said: str
+):
+    stages = Stages(lambda: pytest.fail("trained"), lambda cfg: pytest.fail("prepared"), Finish())
+    monkeypatch.setattr(sys, "argv", ["train.py", "experiment=outcome", "nested=true", *typed])
+    with pytest.raises(UserError, match=said):
+        run_typed(stages)
