@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pynetdicom import association as library
+from pynetdicom.association import Association
 
 from kicc_ml.service.database import Database
 from kicc_ml.service.dicom_node import DicomNode
@@ -65,7 +67,7 @@ def abort(association: Any) -> None:
 
 
 def cut(association: Any) -> None:
-    association.dul.socket._shutdown_socket()
+    association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("end", [abort, cut])
@@ -114,9 +116,14 @@ def test_files_of_objects_that_do_not_grow_are_removed_and_those_of_others_stay(
     assert sorted(path.name for path in incoming.iterdir()) == ["aa.dcm", "association-b.dcm"]
 
 
-def test_of_two_hundred_connections_at_once_only_the_agreed_number_is_served(node: DicomNode, port: int):
+def test_of_two_hundred_connections_at_once_only_the_agreed_number_is_served(
+    node: DicomNode, port: int, monkeypatch: pytest.MonkeyPatch
+):
+    served = []
+    monkeypatch.setattr(library, "Association", lambda *arguments: served.append(arguments) or Association(*arguments))
     peers = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(200)]
     wait_until(lambda: sum(is_closed(peer) for peer in peers) == len(peers) - 2 * ASSOCIATIONS)
+    assert len(served) == 2 * ASSOCIATIONS
     for peer in peers:
         peer.close()
     wait_until(lambda: connect(port).is_established)
