@@ -4,9 +4,12 @@ import logging
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
@@ -60,6 +63,7 @@ class DicomNode:
             *((evt.EVT_DIMSE_RECV, self._begin_next), (evt.EVT_C_STORE, self._store)),
         ]
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs UIDs and titles
+        warnings.filterwarnings("ignore", module="pydicom")  # they quote values
         with self._arrivals.on_disk():
             server = self._listen(entity, handlers)
             thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -158,6 +162,22 @@ def _wake(event: evt.Event) -> None:
         reader.to_user_queue.put(None)  # type: ignore[arg-type]  # as at the end of a wait
 
 
+def _wake(event: evt.Event) -> None:
+    """End the wait for the request of a connection that is closed, which has its place until then."""
+    reader: Any = event.assoc.dul
+    if reader.state_machine.current_state in ("Sta2", "Sta13") and reader.to_user_queue.empty():  # PS3.8 9.2
+        reader.to_user_queue.put(None)
+
+
+def _read_quietly(read: Callable[[], None], indications: Queue[Any]) -> None:
+    """Read an association, which ends where the library has no answer to what it reads."""
+    try:
+        read()
+    except Exception as error:
+        logger.warning("an association is ended, since it cannot be followed (%s)", type(error).__name__)
+        indications.put(None)  # nobody waits for more
+
+
 class _BoundedServer(ThreadedAssociationServer):
     """Refuses connections above a number, so that none waits in a thread of its own; handshakes hold nobody up."""
 
@@ -214,6 +234,7 @@ class _BoundedHandler(RequestHandler):
     def handle(self) -> None:
         """Run an association to its end, that is also that of the thread which reads it."""
         association = self._create_association()
+        association.dul.run = partial(_read_quietly, association.dul.run, association.dul.to_user_queue)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         try:
             association.start()
