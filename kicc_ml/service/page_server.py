@@ -41,6 +41,7 @@ def make_page_server(app: Any, settings: WebSettings, stop: Event) -> Callable[[
         uvicorn.Config(
             app,
             root_path=settings.proxy_path,
+            forwarded_allow_ips=settings.proxies,
             log_config=None,
             access_log=False,  # addresses hold what was searched for
             server_header=False,

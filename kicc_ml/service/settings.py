@@ -1,5 +1,6 @@
 """The settings of a hospital node, as ``site.yaml`` states them; :mod:`kicc_ml.apps.site_file` reads that file."""
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,8 @@ class WebSettings:
     """Of the worklist page; with port 0 there is none.
 
     ``users`` is a file of names, roles and hashed passwords, ``token`` one that holds a token for programs.
-    ``proxy_path`` is the path under which a reverse proxy serves the page, such as ``/kicc``.
+    ``proxy_path`` is the path under which a reverse proxy serves the page, such as ``/kicc``; ``proxies`` has the
+    addresses of those that are believed from where a request came. Without them all users behind one have its address.
     """
 
     host: str = "127.0.0.1"
@@ -104,6 +106,7 @@ class WebSettings:
     users: Path | None = None
     token: Path | None = None
     proxy_path: str = ""
+    proxies: list[str] = field(default_factory=lambda: ["127.0.0.1", "::1"])
     language: str = "en"
 
 
@@ -158,6 +161,9 @@ class SiteSettings:
             yield "dicom.tls_certificate", "name certificate and tls_key, or neither"
         if not self.worker.devices:
             yield "worker.devices", "name at least one device, such as auto"
+        for number, proxy in enumerate(self.web.proxies):
+            if not _is_network(proxy):
+                yield f"web.proxies[{number}]", "it is an IP address, or a network such as 10.1.2.0/24"
         if self.web.language not in LANGUAGES:
             yield "web.language", f"it is one of {', '.join(LANGUAGES)}"
         yield from self._find_numbers_out_of_range()
@@ -170,3 +176,11 @@ class SiteSettings:
                 yield key, "it is 0 or more" if key in FROM_ZERO else "it is more than 0"
         if not 2**12 <= self.dicom.pdu_bytes <= 2**20:
             yield "dicom.pdu_bytes", "it is from 4096 to 1048576"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -45,6 +45,8 @@ def test_what_the_file_leaves_out_has_its_default_and_paths_are_beside_the_file(
         (LEAST + "retention:\n  results_days: -1\n", "retention.results_days: it is 0 or more"),
         (LEAST + "pacs:\n  host: pacs\n", "pacs.title: "),
         (LEAST + "pacs:\n  host: pacs\n  title: P\n  stow: https://pacs\n", "pacs: name either"),
+        (LEAST + "web:\n  proxies: [10.1.2.0/24, proxy.hospital]\n", "web.proxies[1]: it is an IP address"),
+        (LEAST + "web:\n  proxies: ['*']\n", "web.proxies[0]: it is an IP address"),
         (LEAST + "web:\n  language: xx\n", "web.language: it is one of en, ko"),
     ],
 )
