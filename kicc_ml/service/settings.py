@@ -159,6 +159,8 @@ class SiteSettings:
             yield "pacs.tls", "name in dicom.tls_authorities who vouches for the certificate of the PACS"
         if bool(self.dicom.tls_certificate) != bool(self.dicom.tls_key):
             yield "dicom.tls_certificate", "name certificate and tls_key, or neither"
+        if self.dicom.tls_authorities and not self.dicom.tls_certificate and not self.pacs.tls:
+            yield "dicom.tls_authorities", "name tls_certificate and tls_key too: without them the port has no TLS"
         if not self.worker.devices:
             yield "worker.devices", "name at least one device, such as auto"
         for number, proxy in enumerate(self.web.proxies):

@@ -47,6 +47,7 @@ def test_what_the_file_leaves_out_has_its_default_and_paths_are_beside_the_file(
         (LEAST + "pacs:\n  host: pacs\n  title: P\n  stow: https://pacs\n", "pacs: name either"),
         (LEAST + "web:\n  proxies: [10.1.2.0/24, proxy.hospital]\n", "web.proxies[1]: it is an IP address"),
         (LEAST + "web:\n  proxies: ['*']\n", "web.proxies[0]: it is an IP address"),
+        (LEAST + "  tls_authorities: ca.pem\n", "dicom.tls_authorities: name tls_certificate"),
         (LEAST + "web:\n  language: xx\n", "web.language: it is one of en, ko"),
     ],
 )
