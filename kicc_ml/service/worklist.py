@@ -76,7 +76,8 @@ def _count_instances(
 
 
 def _make_result(row: sqlite3.Row) -> CaseResult:
-    severity, flags = json.loads(row["severity"]), json.loads(row["flags"])
+    severity = json.loads(row["severity"], parse_constant=lambda _: None)  # no answer in JSON could hold NaN
+    flags = json.loads(row["flags"])
     return CaseResult(row["case_id"], row["files"], row["modality"], severity, flags, row["prior"])
 
 

@@ -38,6 +38,17 @@ def test_the_worst_come_first_then_the_latest_and_those_without_a_score_last(nod
     assert (answer["rows"][1]["results"][0]["score"], answer["rows"][1]["results"][0]["most"]) == (6, 8)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_measure_that_is_no_number_is_none_and_hides_no_other_study(node: WebNode, value: float):
+    strange = node.add_study("1.1", make_result("a", value, lesion_ml=value))
+    other = node.add_study("1.2", make_result("b", 3))
+    answer = ask(node)
+    assert numbers(answer) == [other, strange]
+    assert (answer["rows"][1]["results"][0]["score"], answer["rows"][1]["results"][0]["lesion_ml"]) == (None, None)
+    fhir = node.log_in().get(f"/studies/{strange}/fhir", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert "entry" not in fhir.json()
+
+
 def test_studies_that_were_set_aside_say_why_and_are_counted(node: WebNode):
     refused = node.add_study("1.1", reason="the series is a head")
     failed = node.add_study("1.2", reason="the worker ran out of memory", crashed=True)
