@@ -162,13 +162,6 @@ def _wake(event: evt.Event) -> None:
         reader.to_user_queue.put(None)  # type: ignore[arg-type]  # as at the end of a wait
 
 
-def _wake(event: evt.Event) -> None:
-    """End the wait for the request of a connection that is closed, which has its place until then."""
-    reader: Any = event.assoc.dul
-    if reader.state_machine.current_state in ("Sta2", "Sta13") and reader.to_user_queue.empty():  # PS3.8 9.2
-        reader.to_user_queue.put(None)
-
-
 def _read_quietly(read: Callable[[], None], indications: Queue[Any]) -> None:
     """Read an association, which ends where the library has no answer to what it reads."""
     try:
