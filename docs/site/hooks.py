@@ -17,8 +17,9 @@ OUTSIDE = {
     "README.md": "index.md",
 }
 DOWNLOAD = (
-    "This page is a notebook: [download it]({}), put it into an empty folder and open it with Jupyter. Below each cell "
-    "stands what it printed and drew."
+    "This page is a notebook: [download it]({}), put it into an empty folder and open it with Jupyter "
+    "(`pip install jupyterlab`). "
+    "Below each cell stands what it printed and drew."
 )
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 

@@ -7,6 +7,7 @@ Each runs in an empty folder of its own. What a command writes to standard error
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 from nbclient import NotebookClient
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 
 
@@ -25,7 +27,13 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
         name: str(folder / ".user" / name)
         for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "KICC_KEYS", "MPLCONFIGDIR")
     }
-    client = NotebookClient(notebook, timeout=None, startup_timeout=600, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        startup_timeout=600,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
     client.execute(env=environment)
 
 
@@ -35,7 +43,10 @@ def keep_what_readers_need(notebook: nbformat.NotebookNode) -> None:
         cell.metadata.pop("execution", None)  # clock times
         if cell.cell_type == "code":
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
-    notebook.metadata.pop("language_info", None)  # the version of Python
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output.text = COLOURS.sub("", output.text)
+    notebook.metadata.language_info = {"name": "python"}  # without its version
 
 
 def main() -> None:

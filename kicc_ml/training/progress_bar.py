@@ -8,7 +8,13 @@ METRICS_EVERY = 20
 
 
 class TrainingProgressBar(RichProgressBar):
-    """Lightning's progress bar, without ``3/-2`` in a training without a last epoch (``max_epochs: -1``)."""
+    """Lightning's progress bar, without ``3/-2`` in a training without a last epoch (``max_epochs: -1``).
+
+    It is on standard error: standard output is for results.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
 
     def _get_train_description(self, current_epoch: int) -> str:
         if (self.trainer.max_epochs or -1) > 0:
