@@ -46,7 +46,7 @@ Modality = Literal["CT", "CXR"]
 
 TRUE_PATHS = "show the true paths of files: they may identify patients; use inside the hospital only"
 
-app = typer.Typer(invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 console = Console()
 
 

@@ -12,6 +12,7 @@ import typer
 
 from kicc_ml.apps.cli_runs import OutcomeRun, ScoreRun, Table, Trust
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import EXTRAS
 from kicc_ml.core.shown import say
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def serve(
     numbers and images of patients: nobody but the user can enter it.
     """
     if missing := [name for name in LIBRARIES if find_spec(name) is None]:
-        raise UserError(f"kicc-ml serve needs {', '.join(missing)}; install it with: pip install 'kicc_ml[serve]'")
+        raise UserError(
+            f"kicc-ml serve needs {', '.join(missing)}; install it with: pip install 'kicc_ml[serve]'", page=EXTRAS
+        )
     from kicc_ml.apps.site_file import read_site_file
     from kicc_ml.service.node import open_node
     from kicc_ml.service.worker_process import PredictorOfRuns, RunNames

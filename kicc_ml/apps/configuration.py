@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -18,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kicc_ml.apps.leftovers import drop_leftovers
 from kicc_ml.apps.overrides import escape_references, quote_as_typed
-from kicc_ml.core.errors import UserError, is_full, iterate_causes, make_target_error
+from kicc_ml.core.errors import UserError, find_page, is_full, is_out_of_memory, iterate_causes, make_target_error
+from kicc_ml.core.help_pages import MEMORY
 from kicc_ml.core.parts import TARGET, find_part, targets_in
 from kicc_ml.core.shown import OncePerMessage, PlainTextFormatter, say
 
@@ -156,6 +158,9 @@ def run_with_clear_errors(run: Callable[[], None]) -> None:
     JobReturn.return_value = property(_return_outcome, setter)  # type: ignore[method-assign,assignment]
     try:
         run()
+    except KeyboardInterrupt:
+        say("stopped by Ctrl-C; the same command starts again, and keeps what was finished", to_stderr=True)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         sys.exit(report_error(error))
 
@@ -175,6 +180,8 @@ def report_error(error: Exception, of: str = "") -> int:
     place = f"{of}: " if of else ""
     if fault := find_user_fault(error):
         say(f"error: {place}{fault}", to_stderr=True)
+        if page := find_page(fault) or find_page(error):
+            say(f"help: {page}", to_stderr=True)
         return fault.exit_status if isinstance(fault, UserError) else 2
     say(f"{place}{traceback.format_exc()}", to_stderr=True)  # what it quotes must not steer the terminal
     return 1
@@ -186,7 +193,18 @@ def find_user_fault(error: Exception) -> BaseException | None:
         return error  # it names file and remedy; what is behind it does not
     if isinstance(error, HydraException | OmegaConfBaseException):
         return error.__cause__ if isinstance(error.__cause__, UserError) else error
+    if is_out_of_memory(error):
+        return make_memory_error(error)
     return make_target_error(Path(_find_file_of(error)), error) if is_full(error) else None
+
+
+def make_memory_error(error: BaseException) -> UserError:
+    """Make the error for memory that is not enough, with what the library said of it."""
+    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return UserError(
+        f"memory is not enough ({said}); lower plan.memory_gib, data.batch_size or data.patch_size",
+        page=MEMORY,
+    )
 
 
 def _find_file_of(error: BaseException) -> str:

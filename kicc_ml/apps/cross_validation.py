@@ -36,6 +36,7 @@ from kicc_ml.apps.nested import is_nested, refuse_unnested, report_nested
 from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.apps.search import is_search, search
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
+from kicc_ml.core.help_pages import REPOSITORY
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds
@@ -152,7 +153,9 @@ def cross_validate(overrides: Sequence[str], stages: Stages, folds: Sequence[str
             trained.append(cfg)
     if not trained:
         refuse_lost(lost, any_finished=False)
-        raise NothingToLearn("the cohort has neither masks nor endpoints; add masks/ or endpoint columns")
+        raise NothingToLearn(
+            "the cohort has neither masks nor endpoints; add masks/ or endpoint columns", page=REPOSITORY
+        )
     status = stages.finish(trained)
     refuse_lost(lost, any_finished=True)
     return status

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from kicc_ml.apps.fold_processes import train_in_processes
 from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.parts import TARGET
-from kicc_ml.core.shown import format_count
+from kicc_ml.core.shown import format_count, say
 from kicc_ml.runs.lay_down import hold_started
+from kicc_ml.runs.start_line import describe_run
 
 FOLD = "split.fold"
 #: What Hydra's multirun writes: it names this machine's folders, and says nothing that config.yaml does not.
@@ -46,6 +48,8 @@ def train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str],
         of each fold that was lost, its name and why.
     """
     run_dir, name, launcher = Path(cfg.run_dir), *launcher_of(overrides)
+    budget = None if cfg.network is None else cfg.trainer.get("max_time")
+    say(describe_run(run_dir, len(folds), budget, None if name in (JOBLIB, SLURM) else datetime.now()), to_stderr=True)
     with hold_started(run_dir, folds), without_record(run_dir):
         if name not in (JOBLIB, SLURM):
             names = ",".join(write_setting("", fold)[1:] for fold in folds)

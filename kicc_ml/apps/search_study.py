@@ -11,6 +11,7 @@ import numpy as np
 
 from kicc_ml.apps.search_space import Space
 from kicc_ml.core.errors import TargetError, UserError, iterate_causes
+from kicc_ml.core.help_pages import EXTRAS
 
 if TYPE_CHECKING:
     import optuna
@@ -70,7 +71,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise UserError("a search needs optuna; install it: pip install 'kicc_ml[search]'") from error
+        raise UserError("a search needs optuna; install it: pip install 'kicc_ml[search]'", page=EXTRAS) from error
     return optuna
 
 

@@ -24,6 +24,7 @@ from kicc_ml.apps.fold_job import FoldJob
 from kicc_ml.apps.fold_processes import import_path
 from kicc_ml.apps.slurm_resources import parameters_of
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import EXTRAS
 from kicc_ml.core.path_names import make_path_name
 from kicc_ml.core.shown import say
 from kicc_ml.runs.folder import finished_folds, fold_folder
@@ -121,7 +122,9 @@ def refuse_without_slurm() -> None:
     try:
         import submitit  # noqa: F401  # an extra: most readers have one machine
     except ModuleNotFoundError as error:
-        raise UserError("hydra/launcher=slurm needs the plug-in of submitit: pip install 'kicc_ml[slurm]'") from error
+        raise UserError(
+            "hydra/launcher=slurm needs the plug-in of submitit: pip install 'kicc_ml[slurm]'", page=EXTRAS
+        ) from error
     if not shutil.which("sbatch") or not shutil.which("srun"):
         raise UserError(
             "hydra/launcher=slurm: there is no sbatch here; start it on a node of the cluster where jobs are submitted"

@@ -31,6 +31,7 @@ from kicc_ml.cohort.persons import PersonConflict, link_persons, resolve_conflic
 from kicc_ml.cohort.temporal_guard import remove_late_values
 from kicc_ml.cohort.units_apart import find_unit_mismatches
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import REPOSITORY
 from kicc_ml.core.pseudonym import load_repository_key, make_pseudonym
 from kicc_ml.core.regions import MASK_NAMES
 from kicc_ml.core.types import ENDPOINTS, Case, Series
@@ -51,6 +52,8 @@ SITE_IN_ID = 80
 
 class NoHospitalsError(UserError):
     """The repository has no hospital folders: it cannot be trained on, but its table can be summarised."""
+
+    page = REPOSITORY
 
 
 def repository(  # noqa: D417 - the classes named in the docstring explain their fields
@@ -124,7 +127,7 @@ def hospitals(root: Path) -> list[str]:
     """
     layout = "lay down one folder of DICOM files per hospital and clinical.csv beside them"
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder; {layout}, and give their folder as cohort.root=DIR")
+        raise UserError(f"{root} is not a folder; {layout}, and give their folder as cohort.root=DIR", page=REPOSITORY)
     sites = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not (found := sorted(set(sites) - set(NOT_HOSPITALS))):
         raise NoHospitalsError(f"{root} holds no hospital folders; {layout}")

@@ -14,9 +14,16 @@ class UserError(Exception):
 
     Attributes:
         exit_status: what a program ends with that has printed it.
+        page: the page of the documentation that helps (:mod:`kicc_ml.core.help_pages`); "" for none.
     """
 
     exit_status = 2
+    page = ""
+
+    def __init__(self, *message: object, page: str = "") -> None:
+        super().__init__(*message)
+        if page:
+            self.page = page
 
 
 class NothingToLearn(UserError):
@@ -77,6 +84,21 @@ def iterate_causes(error: BaseException) -> Iterator[BaseException]:
         yield one
         seen.append(one)
         one = one.__cause__ or one.__context__
+
+
+def find_page(error: BaseException) -> str:
+    """Find the page of the documentation that an error, or one behind it, points to; "" if none does."""
+    return next((one.page for one in iterate_causes(error) if isinstance(one, UserError) and one.page), "")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that it was made from, says that memory is not enough: of Python, PyTorch or a GPU."""
+    return any(
+        isinstance(cause, MemoryError)
+        or type(cause).__name__ == "OutOfMemoryError"  # of PyTorch, which is not imported for headers alone
+        or (isinstance(cause, RuntimeError) and "DefaultCPUAllocator" in str(cause))
+        for cause in iterate_causes(error)
+    )
 
 
 def find_target_error(error: BaseException, target: Path) -> TargetError | None:

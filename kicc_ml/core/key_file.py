@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import KEY
 
 MIN_BYTES, MAX_BYTES = 32, 4096
 #: Random bytes repeat few of their values: of 32 of them about 30 differ, of 64 hexadecimal digits nearly all 16.
@@ -82,5 +83,6 @@ def _find_key_fault(key: bytes) -> str:
 def _make_refusal(path: Path, fault: str) -> UserError:
     return UserError(
         f"{path} is no safe key of pseudonyms: {fault}; a key is a file of yours alone with at least {MIN_BYTES} "
-        f"random bytes, made by: (umask 077; openssl rand -hex {MIN_BYTES} > FILE)"
+        f"random bytes, made by: (umask 077; openssl rand -hex {MIN_BYTES} > FILE)",
+        page=KEY,
     )

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import TRUST
 from kicc_ml.core.libraries import find_place, is_library, is_part_of_runs
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -28,6 +29,8 @@ ADAPTER = re.compile(r"monai\.transforms\.(?:[\w.]+\.)?(?:Rand)?(TorchIO|TorchVi
 
 class NotTrusted(UserError):
     """A run names parts that are not shipped here, and that may not or cannot be taken from elsewhere."""
+
+    page = TRUST
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kicc_ml.core.errors import UserError, make_target_error
 from kicc_ml.core.files import PRIVATE_FOLDER, write_bytes
+from kicc_ml.core.help_pages import KEY
 from kicc_ml.core.key_file import find_key, read_key
 from kicc_ml.core.locks import hold
 from kicc_ml.core.user_folders import KEYS_VARIABLE, get_keys_folder
@@ -61,7 +62,7 @@ def _make_keys_folder() -> Path:
     except OSError as error:
         raise make_target_error(folder, error) from error
     if open_to_others:
-        raise UserError(f"{folder} is open to other users, and keys lie there; close it: chmod 700 {folder}")
+        raise UserError(f"{folder} is open to other users, and keys lie there; close it: chmod 700 {folder}", page=KEY)
     return folder
 
 
@@ -93,7 +94,8 @@ def check_key(fingerprint: str, key: bytes, place: Path) -> None:
     remedy = f"it is {kept}" if kept else "look for it where the folder or its source lay before"
     raise UserError(
         f"{place} was written under another key, so that one patient would get two pseudonyms; lay that key as "
-        f"{KEY_NAME} into the folder that it belongs to ({remedy}), or choose another folder"
+        f"{KEY_NAME} into the folder that it belongs to ({remedy}), or choose another folder",
+        page=KEY,
     )
 
 

@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from kicc_ml.core.errors import NothingToLearn, UserError
+from kicc_ml.core.help_pages import CLINICAL_TABLE, MASKS
 from kicc_ml.core.types import ENDPOINTS, Case, Split, index_by_id
 from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
 from kicc_ml.data.batches import IMAGES, Labelled, Patients, TrainPatches, WholeVolumes, images_of, loader, unpack_patch
@@ -103,7 +104,8 @@ class PatchDataModule(pl.LightningDataModule):
             uid = "SeriesInstanceUID" if self.canonical.modality == "CT" else "SOPInstanceUID"
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
-                f"{self.canonical.modality} with a mask; lay masks under masks/<{uid}>/"
+                f"{self.canonical.modality} with a mask; lay masks under masks/<{uid}>/",
+                page=MASKS,
             )
         if not any(len(self.volumes[case.case_id].lesion_index) for case in self.train_cases):
             logger.warning("fold %s: no training case has a lesion; patches are drawn anywhere", self.split.fold)
@@ -219,7 +221,8 @@ class PatientDataModule(pl.LightningDataModule):
         if not self.train_cases:
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training patients has a known outcome; "
-                f"fill the columns {', '.join(self.endpoints or ENDPOINTS)}"
+                f"fill the columns {', '.join(self.endpoints or ENDPOINTS)}",
+                page=CLINICAL_TABLE,
             )
         if self.features is None:
             self.features = tuple(dict.fromkeys(name for case in wanted for name in case.clinical))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import CLINICAL_TABLE
 from kicc_ml.core.types import ENDPOINTS, FURTHER_ENDPOINTS, Case
 
 
@@ -20,5 +21,7 @@ def endpoints_of(cases: Sequence[Case], named: Sequence[str] | None) -> tuple[st
     strange = [name for name in named if name not in (*met, *ENDPOINTS, *FURTHER_ENDPOINTS)]
     if strange or (met and not taken):
         lacking = ", ".join(strange or named)
-        raise UserError(f"data.endpoints: the cohort has no endpoint {lacking}; it has {', '.join(found)}")
+        raise UserError(
+            f"data.endpoints: the cohort has no endpoint {lacking}; it has {', '.join(found)}", page=CLINICAL_TABLE
+        )
     return taken or tuple(named)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import MASKS
 from kicc_ml.core.regions import with_parts
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.series.image_files import RADIOGRAPH_SUFFIXES, read_radiograph, strip_suffix
@@ -113,7 +114,8 @@ def find_marked_voxels(values: np.ndarray, path: Path, region: str = "", labels:
     raise UserError(
         f"the mask {path.name} holds {_in_words(values)}, where a mask has two values, 0 and 1; cut an interpolated "
         "mask at one half, save one region in each file, or state what its labels are: "
-        "masks.labels={1: lesion, 2: consolidation}"
+        "masks.labels={1: lesion, 2: consolidation}",
+        page=MASKS,
     )
 
 
@@ -133,7 +135,8 @@ def _labelled(values: np.ndarray, path: Path, region: str, labels: Labels) -> np
     if not np.allclose(values, whole, atol=ROUNDING) or found - set(labels):
         raise UserError(
             f"the mask {path.name} holds {_in_words(values)}, of which masks.labels explains "
-            f"{', '.join(map(str, sorted(labels)))} only; state what the others are, or leave them out of the file"
+            f"{', '.join(map(str, sorted(labels)))} only; state what the others are, or leave them out of the file",
+            page=MASKS,
         )
     return np.isin(whole, [value for value, name in labels.items() if name in with_parts(region)])
 

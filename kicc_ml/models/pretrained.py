@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kicc_ml.core.errors import UserError, describe_error
+from kicc_ml.core.help_pages import WEIGHTS_TO_START_FROM
 
 #: Of a run: the file of each fold.
 WEIGHTS = "weights.safetensors"
@@ -56,7 +57,7 @@ def find_weights(place: Path) -> Path:
     """
     if not place.is_dir():
         if not place.is_file():
-            raise UserError(f"network.weights={place}: there is no such file or run folder")
+            raise UserError(f"network.weights={place}: there is no such file or run folder", page=WEIGHTS_TO_START_FROM)
         return place
     found = sorted([*place.glob(WEIGHTS), *place.glob(f"*/{WEIGHTS}")])
     if len(found) != 1:
@@ -83,7 +84,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         kept: Any = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # files of strangers fail in many ways
         reason = describe_error(error).splitlines()[0]
-        raise UserError(f"network.weights={path} cannot be read as weights: {reason}") from error
+        raise UserError(
+            f"network.weights={path} cannot be read as weights: {reason}", page=WEIGHTS_TO_START_FROM
+        ) from error
     for name in WITHIN:
         if isinstance(kept, Mapping) and isinstance(kept.get(name), Mapping):
             kept = kept[name]
@@ -114,7 +117,8 @@ def load_into(
     if result.share < min_share:
         raise UserError(
             f"the weights are of another network: {result}; map names with weights.rename={{theirs: ours}}, or lower "
-            f"weights.min_share ({min_share:g})"
+            f"weights.min_share ({min_share:g})",
+            page=WEIGHTS_TO_START_FROM,
         )
     network.load_state_dict(fitting, strict=False)
     return result

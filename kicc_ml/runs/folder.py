@@ -10,6 +10,7 @@ from torch import nn
 
 from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.files import write_json
+from kicc_ml.core.help_pages import FIRST_RUN
 from kicc_ml.core.parts import NotTrusted, refuse_untrusted
 from kicc_ml.core.path_names import make_path_name, resolve_subfolder
 from kicc_ml.core.received import read_json_object
@@ -148,9 +149,10 @@ def finished_folds(run: Path) -> list[Path]:
 
 def fold_folders(run: str | Path) -> list[Path]:
     """List the folders of the finished folds. Raises UserError, with what is missing, if there is none."""
-    if not (found := finished_folds(Path(run))):
-        raise UserError(f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py")
-    return found
+    if found := finished_folds(Path(run)):
+        return found
+    lacking = f"no {PREDICTIONS} beside a {CONFIG}"
+    raise UserError(f"{run} holds no finished run ({lacking}); train one: python train.py", page=FIRST_RUN)
 
 
 def about_data(data: PatchDataModule | PatientDataModule) -> About:
@@ -201,7 +203,7 @@ def load_fold(folder: Path, trust: Collection[str] = ()) -> Fold:
     """
     settings = read_fold_settings(folder)
     if not (path := folder / WEIGHTS).is_file():
-        raise UserError(f"{path} is missing; {folder} is no finished fold with a network")
+        raise UserError(f"{path} is missing; {folder} is no finished fold with a network", page=FIRST_RUN)
     try:
         refuse_untrusted_parts(settings, trust)
         header = read_header(path)
@@ -276,8 +278,7 @@ def load_folds(run: Path, trust: Collection[str] = ()) -> list[Fold]:
 
 def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain]) -> None:
     """Write the models by endpoint as numbers and names to the file ``name`` (``clinical.json``, ``zones.json``)."""
-    by_endpoint = {endpoint: asdict(model) for endpoint, model in models.items()}
-    write_json(folder / name, {"about": vars(about), "models": by_endpoint})
+    write_json(folder / name, {"about": vars(about), "models": {key: asdict(one) for key, one in models.items()}})
 
 
 def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] | None:
@@ -286,8 +287,7 @@ def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] |
     Raises:
         UserError: the file is invalid.
     """
-    path = folder / name
-    if not path.is_file():
+    if not (path := folder / name).is_file():
         return None
     kept = read_json_object(path, "train the fold again")
     try:

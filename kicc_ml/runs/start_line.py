@@ -1,6 +1,9 @@
 """One line at the start of a command: device, number format, network, patch and time."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +13,32 @@ from kicc_ml.models.precision import device_of, fast_bf16
 from kicc_ml.models.schedule import budget_in_words
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.runs.plan import predicted_gib
+
+
+def describe_run(run_dir: Path, folds: int, budget: object, start: datetime | None) -> str:
+    """Describe what a run is about to do: its folder, when its training ends, and how it goes on after Ctrl-C.
+
+    Args:
+        run_dir: the run folder.
+        folds: the number of folds still to train.
+        budget: ``trainer.max_time``; None where steps are counted, or nothing is trained.
+        start: the time now, where folds are trained one after the other; None where several are at once.
+    """
+    words = f"{run_dir}: {format_count(folds, 'fold')} to do"
+    if isinstance(budget, str) and (found := re.fullmatch(r"(\d+):(\d+):(\d+):(\d+)", budget)):
+        days, hours, minutes, seconds = map(int, found.groups())
+        each = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        words += f", {_write_duration(each)} of training each"
+        if start is not None:
+            end = start + folds * each
+            day = "" if end.date() == start.date() else f"{end:%Y-%m-%d} "
+            words += f"; training ends at about {day}{end:%H:%M}, then the report is written"
+    return f"{words}. Ctrl-C stops it; the same command goes on, and keeps finished folds"
+
+
+def _write_duration(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
+    return f"{seconds / 60:.4g} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
 
 
 def describe_training(settings: Mapping[str, Any], trainer: pl.Trainer) -> str:

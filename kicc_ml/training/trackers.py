@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import make_folder
+from kicc_ml.core.help_pages import EXTRAS
 
 #: MLflow calls its file store old, and counts its users; both can be said no to.
 MLFLOW_SETTINGS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -110,4 +111,4 @@ def _writes() -> bool:
 
 def _require_installed(package: str) -> None:
     if find_spec(package) is None:
-        raise UserError(f"logger={package}: {package} is not installed; pip install 'kicc_ml[{package}]'")
+        raise UserError(f"logger={package}: {package} is not installed; pip install 'kicc_ml[{package}]'", page=EXTRAS)

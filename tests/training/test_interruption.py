@@ -22,7 +22,7 @@ from tests.support.patch_batches import patches
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on checkpoints and workers
 
 STEPS = 7  # three batches an epoch
-TOLD = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+TOLD = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 class SendTo(Callback):
@@ -66,6 +66,33 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[torch.Te
     """Weights and metrics."""
     folder = tmp_path_factory.mktemp("undisturbed")
     return weights(train(folder)), pd.read_csv(folder / "metrics.csv")
+
+
+def test_ctrl_c_saves_ends_with_its_own_status_and_says_how_to_go_on(
+    undisturbed: tuple[list[torch.Tensor], pd.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path, SendTo(signal.SIGINT, 3))
+    assert ended.value.code == 130
+    assert "stopped by Ctrl-C at step 4; the same command with ckpt_path=last goes on" in capsys.readouterr().err
+    resumed = train(tmp_path, checkpoint=tmp_path / "last.ckpt")
+    for whole, continued in zip(undisturbed[0], weights(resumed), strict=True):
+        torch.testing.assert_close(continued, whole, rtol=0, atol=0)
+
+
+class PressTwice(SendTo):
+    """Presses Ctrl-C again before the step has ended."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        super().on_train_batch_start(trainer)
+        super().on_train_batch_start(trainer)
+
+
+def test_ctrl_c_pressed_twice_ends_at_once(tmp_path: Path):
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as ended:
+        train(tmp_path, PressTwice(signal.SIGINT, 3))
+    assert getattr(ended.value, "code", 1) == 1
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize("step", [0, 2, 4])

@@ -13,6 +13,7 @@ from typing import Protocol
 from kicc_ml.cohort.public.known_sets import KnownSet
 from kicc_ml.core.errors import UserError, find_target_error
 from kicc_ml.core.files import make_folder, whole_folder
+from kicc_ml.core.help_pages import EXTRAS
 from kicc_ml.core.locks import hold
 from kicc_ml.core.path_names import resolve_subfolder
 from kicc_ml.core.progress import track
@@ -50,7 +51,9 @@ class IdcClient:
         try:
             from idc_index import IDCClient
         except ImportError as error:
-            raise UserError(f"downloading from the Imaging Data Commons needs idc-index: {INSTALL}") from error
+            raise UserError(
+                f"downloading from the Imaging Data Commons needs idc-index: {INSTALL}", page=EXTRAS
+            ) from error
         self.client = IDCClient()
 
     def series_of(self, collection: str) -> Sequence[Remote]:
@@ -80,7 +83,7 @@ class TciaClient:
         try:
             from tcia_utils import nbia
         except ImportError as error:
-            raise UserError(f"downloading from TCIA needs tcia-utils: {INSTALL}") from error
+            raise UserError(f"downloading from TCIA needs tcia-utils: {INSTALL}", page=EXTRAS) from error
         self.nbia = nbia
 
     def series_of(self, collection: str) -> Sequence[Remote]:

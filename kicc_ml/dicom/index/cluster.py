@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import joblib
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import EXTRAS
 
 MAX_CONNECT_SECONDS = 15
 
@@ -29,7 +30,7 @@ def use_cluster(scheduler: str) -> Iterator[None]:
     try:
         from distributed import Client  # an extra: most readers have one machine
     except ImportError as error:
-        raise UserError("--dask needs Dask: pip install 'kicc_ml[dask]'") from error
+        raise UserError("--dask needs Dask: pip install 'kicc_ml[dask]'", page=EXTRAS) from error
     try:
         client = Client(scheduler, timeout=MAX_CONNECT_SECONDS)
     except (OSError, ValueError) as error:

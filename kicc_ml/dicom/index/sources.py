@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import REFUSED_SERIES
 from kicc_ml.core.path_names import check_distinct, find_name_fault
 from kicc_ml.core.shown import make_printable
 from kicc_ml.core.types import Modality, Series, Units
@@ -66,9 +67,9 @@ def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: 
     usable = {series.uid: series for series in found if series.usable}
     if not usable and len(set_aside) == len(files) == 1:
         ((name, reason),) = set_aside.items()
-        raise UserError(f"{name}: {reason}")
+        raise UserError(f"{name}: {reason}", page=REFUSED_SERIES)
     if not usable:
-        raise UserError(f"{source} holds no usable {modality}; kicc-ml index {source} says why")
+        raise UserError(f"{source} holds no usable {modality}; kicc-ml index {source} says why", page=REFUSED_SERIES)
     if len(usable) < sum(series.usable for series in found):
         raise UserError(f"{source} holds two scans of one name; rename one, or give their folders one by one")
     check_distinct(usable, "the scans")

@@ -14,6 +14,7 @@ import numpy as np
 from monai.data import ImageReader
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import REFUSED_SERIES
 from kicc_ml.core.types import HU_CEILING, HU_FLOOR, Series, Units, Volume
 from kicc_ml.dicom.index.scan import scan
 from kicc_ml.dicom.pixels import presentation
@@ -56,7 +57,7 @@ def read_volume(series: Series) -> Volume:
         NotAVolume: the geometry of the files has changed since they were indexed.
     """
     if not series.usable:
-        raise UserError(f"series {series.uid} was refused: {explain_refusal(series)}")
+        raise UserError(f"series {series.uid} was refused: {explain_refusal(series)}", page=REFUSED_SERIES)
     if series.origin:
         from kicc_ml.dicom.web.service import fetch  # only whoever reads over the network waits for its libraries
 
@@ -266,7 +267,9 @@ def find_usable_series(path: Path) -> Series:
         f"  {series.files[0]} ...: {series.modality}, {series.slices} slices, {_describe_verdict(series)}"
         for series in found
     )
-    raise UserError(f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}")
+    raise UserError(
+        f"{path} holds {len(usable)} usable series where one is needed:\n{listed or '  no image'}", page=REFUSED_SERIES
+    )
 
 
 def _describe_verdict(series: Series) -> str:

@@ -1,0 +1,12 @@
+"""The pages of the documentation that an error points to, as files of the project; the site has the same pages."""
+
+REFUSED_SERIES = "docs/refusal.md"
+REPOSITORY = "docs/own-hospitals.md"
+CLINICAL_TABLE = "docs/own-hospitals.md#the-clinical-table"
+MASKS = "docs/own-hospitals.md#masks"
+KEY = "docs/own-hospitals.md#pseudonyms-and-their-key"
+FIRST_RUN = "docs/get-started.md#install-and-run"
+EXTRAS = "docs/get-started.md#extras"
+MEMORY = "docs/settings.md#memory"
+WEIGHTS_TO_START_FROM = "docs/own-parts.md#weights-to-start-from"
+TRUST = "docs/own-parts.md#runs-from-somebody-else"
