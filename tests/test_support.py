@@ -7,12 +7,11 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 #: Private names of others that have no public one: how a forked child ends (Python), what the bar of a training
 #: overrides and where a training keeps its device (Lightning), what a setting calls (Hydra), how a connection is cut
-#: (pynetdicom), what a client makes of a fault of the application (Starlette).
+#: (pynetdicom).
 OF_OTHERS = {
     *("_exit", "_run_exitfuncs", "_shutdown"),
     *("_trainer", "_get_train_description", "_root_device", "_target_"),
-    *("_average_model", "_update_metrics"),
-    *("_shutdown_socket", "_transport"),
+    *("_average_model", "_update_metrics", "_shutdown_socket"),
 }
 
 
