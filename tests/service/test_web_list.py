@@ -174,6 +174,10 @@ def test_the_list_on_a_phone_has_no_horizontal_scroll(browser, address: str):
         page.wait_for_selector("#worklist[data-ready=yes]")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.inner_text("#worklist tr[data-study='2'] .patient .open") == "김 하나"
+    sign = (
+        "[2, 4].map(n => getComputedStyle(document.querySelector(`[data-study='${n}'] .involved`), '::after').content)"
+    )
+    assert page.evaluate(sign) == ['" %"', '""']  # no percent sign where nothing was measured
 
 
 def test_a_reader_chooses_korean_and_it_stays(browser, address: str):

@@ -1,6 +1,7 @@
 """A study shows what became of it and the pages of its results, and only an operator changes anything."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_the_page_of_a_study_says_what_became_of_it(node: WebNode):
     assert "Lee Minho" in text
     assert '"110103"' in node.audit
     assert '"ParticipantObjectID": "1.2.3"' in node.audit
+
+
+def test_the_page_of_a_study_says_what_a_reader_has_to_know_of_each_result(node: WebNode):
+    flags = ("domain_outside", "uncertainty_unusual", "a new one")
+    node.add_study("1.2.2", make_result("a", 4.0))
+    study = node.add_study("1.2.3", replace(make_result("b", 19.0, prior="a"), flags=flags))
+    client = node.log_in("vera")
+    english, korean = (client.get(f"/studies/{study}?language={one}").text for one in ("en", "ko"))
+    marks = [re.findall(r'class="mark">([^<]+)<', text) for text in (english, korean)]
+    assert marks == [
+        ["outside the validated range", "unusually uncertain", "a new one"],
+        ["검증 범위 밖", "불확실성 높음", "a new one"],
+    ]
+    assert "CT 19 / 24" in english  # as on the list
+    assert "prior 4</a>" in english
 
 
 def test_the_page_of_a_result_is_sent_with_a_way_back_and_noted(node: WebNode, content: PatientPage):

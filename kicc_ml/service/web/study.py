@@ -17,6 +17,7 @@ from kicc_ml.service.web.fhir import make_bundle
 from kicc_ml.service.web.pages import find_way_up, make_hash
 from kicc_ml.service.web.removal import remove_study
 from kicc_ml.service.web.rows import Worklist, list_results, map_places
+from kicc_ml.service.web.words import FLAGS
 from kicc_ml.service.worklist import StudyEntry, read_studies
 
 ACCESSED, DELETED, EXPORTED = "110103", "110105", "110106"
@@ -48,6 +49,7 @@ class StudyPages:
             "study.html.j2",
             entry=entry,
             row=self.worklist.make_row(entry, map_places(self.worklist.list_entries())),
+            flags=self.access.pages.translate(asked.request, {flag: f"flag_{flag}" for flag in FLAGS}),
             may_retry=asked.user.role == "operator" and entry.state in ("refused", "failed") and entry.has_pixels,
             may_delete=asked.user.role == "operator" and entry.state in AT_REST,
             form_token=self.access.make_form_token(asked.request),

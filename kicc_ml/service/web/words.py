@@ -1,5 +1,7 @@
 """All texts of the worklist page in English and Korean, by name."""
 
+#: What a reader has to know of a result, beside its measures.
+FLAGS = ("domain_outside", "uncertainty_unusual")
 WORDS: dict[str, tuple[str, str]] = {
     "worklist": ("Worklist", "작업 목록"),
     "research": (

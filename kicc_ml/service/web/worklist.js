@@ -75,7 +75,8 @@
     line.setAttribute("data-study", row.study);
     addPatient(add(line, "td", null, "patient"), row);
     addScore(add(line, "td", null, "number score"), worst);
-    add(line, "td", worst ? number(worst.percent_involved, 0) : "", "number involved");
+    var known = worst && worst.percent_involved !== null;
+    add(line, "td", worst ? number(worst.percent_involved, 0) : "", "number involved" + (known ? "" : " unknown"));
     add(line, "td", worst ? number(worst.lesion_ml, 0) : "", "number lesion");
     addKind(add(line, "td", null, "kind"), row);
     addState(add(line, "td", null, "state-cell"), row);
