@@ -155,7 +155,7 @@ def test_a_run_of_one_batch_goes_the_whole_way(here: Path):
 
 def test_another_region_is_trained_predicted_and_scored(here: Path):
     nodule = ("+cohort.region=nodule", "task.regions.names=[nodule]", "task.regions.lesion=nodule")
-    nodule = (*nodule, "task.severity=false", "task.scores.darkness.region=nodule")
+    nodule = (*nodule, "task.severity=false", "+task.scores.darkness.region=nodule")
     result = train(here, *nodule, run_dir="runs/nodule")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     run_dir = here / "runs" / "nodule"
