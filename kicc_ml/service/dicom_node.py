@@ -157,9 +157,9 @@ class DicomNode:
 
 def _wake(event: evt.Event) -> None:
     """End the wait for the request of a connection that is closed, which has its place until then."""
-    reader = event.assoc.dul
+    reader: Any = event.assoc.dul
     if reader.state_machine.current_state in ("Sta2", "Sta13") and reader.to_user_queue.empty():  # PS3.8 9.2
-        reader.to_user_queue.put(None)  # type: ignore[arg-type]  # as at the end of a wait
+        reader.to_user_queue.put(None)  # as at the end of a wait
 
 
 def _read_quietly(read: Callable[[], None], indications: Queue[Any]) -> None:
