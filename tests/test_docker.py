@@ -1,7 +1,7 @@
 """The image's install and entry commands, replayed in an environment of their own.
 
-A container engine is not needed, and the image itself is not built: what the Dockerfile installs and starts is read
-from it and run with a copy of the tree.
+A container engine is not needed, since the image itself is not built here: what the Dockerfile installs and starts is
+read from it and run with a copy of the tree.
 """
 
 import os
@@ -31,14 +31,21 @@ def test_the_image_runs_as_a_user_who_is_not_root():
 
 
 def test_the_image_starts_with_the_entry_script_and_trains_by_default():
-    assert instruction("ENTRYPOINT") == ['["docker/entry"]']
-    assert instruction("CMD") == ['["train"]']
+    assert instruction("ENTRYPOINT") == [f'["{instruction("WORKDIR")[0]}/docker/entry"]']
+    assert instruction("FROM")[-1] == "common AS train"
+    assert instruction("CMD")[-1] == '["train"]'
     assert os.access(ROOT / "docker" / "entry", os.X_OK)
 
 
 def test_the_base_is_a_build_argument():
-    assert instruction("FROM") == ["${BASE}"]
+    assert instruction("FROM")[0] == "${BASE} AS common"
     assert any(argument.startswith("BASE=") for argument in instruction("ARG"))
+
+
+def test_the_image_of_a_node_has_what_a_node_needs_and_asks_for_its_health():
+    served = DOCKERFILE[DOCKERFILE.index("AS serve") : DOCKERFILE.index("AS train")]
+    assert "'.[serve]'" in served
+    assert "/health" in served
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +57,14 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("editables", reason="an editable install without a network needs editables beside hatchling")
     work = tmp_path_factory.mktemp("container") / "kicc_ml"
     shutil.copytree(ROOT, work, ignore=lambda folder, names: ignored(Path(folder), names))
-    (install,) = [line for line in instruction("RUN") if "pip install" in line]
+    install, _ = [line for line in instruction("RUN") if "pip install" in line]  # and that of a node
     install = install.replace("${PIP_EXTRA}", "--no-deps --no-build-isolation")
     install = install.replace("python3 -m venv", f"{sys.executable} -m venv --system-site-packages")
     environment = os.environ | {"PYTHONPATH": site_packages(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(["sh", "-c", install], cwd=work, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    (own,) = (work / ".venv" / "lib").glob("python*/site-packages")
+    (own / "outer.pth").write_text(site_packages().replace(os.pathsep, "\n"))  # after Python's own modules
     return work
 
 
@@ -69,12 +78,16 @@ def site_packages() -> str:
     return os.pathsep.join([sysconfig.get_path("purelib"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 
+def without_python_path() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def start(container: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """``docker run IMAGE command``, from anywhere."""
     return subprocess.run(
         [str(container / "docker" / "entry"), *command],
         cwd=container.parent,
-        env=os.environ | {"PYTHONPATH": site_packages(), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        env=without_python_path() | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -109,9 +122,16 @@ def test_the_container_runs_its_own_copy(container: Path):
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": site_packages()},
+        env=without_python_path(),
     )
     assert Path(done.stdout.strip()) == container / "configs"
+
+
+@pytest.mark.slow
+def test_relative_paths_are_those_of_the_working_directory(container: Path):
+    done = start(container, "synthesize", "made_here", "--tables-only")
+    assert done.returncode == 0, done.stderr
+    assert (container.parent / "made_here").is_dir()
 
 
 @pytest.mark.slow
