@@ -13,6 +13,8 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.service.web.users import User, make_entry, read_users
 from tests.support.web_node import PASSWORD, TOKEN, WebNode, make_web_node
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> WebNode:
@@ -94,3 +96,14 @@ def test_the_command_without_a_name_says_how_it_is_used():
     command = [sys.executable, "-m", "kicc_ml.service.web.users"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, "usage" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["vera", "viewer"], "in a terminal"), (["--help"], "web.users names")]
+)
+def test_without_a_terminal_no_password_is_asked_for(arguments: list[str], says: str):
+    command = [sys.executable, "-m", "kicc_ml.service.web.users", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

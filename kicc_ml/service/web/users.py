@@ -185,8 +185,15 @@ def make_entry(name: str, role: str, password: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Ask for a password and print the entry of a user."""
-    if len(arguments) != 2:
-        say("usage: python -m kicc_ml.service.web.users NAME viewer|operator", to_stderr=True)
+    if len(arguments) != 2 or "--help" in arguments:
+        say(
+            "usage: python -m kicc_ml.service.web.users NAME viewer|operator\n"
+            "asks for a password and prints the entry of the user for the file that web.users names",
+            to_stderr=True,
+        )
+        return 2
+    if not sys.stdin.isatty():
+        say("a password is typed in a terminal, and this is none; start the command in one", to_stderr=True)
         return 2
     password = getpass.getpass("Password: ")
     if password != getpass.getpass("Once more: "):
