@@ -46,6 +46,7 @@ def test_the_image_of_a_node_has_what_a_node_needs_and_asks_for_its_health():
     served = DOCKERFILE[DOCKERFILE.index("AS serve") : DOCKERFILE.index("AS train")]
     assert "'.[serve]'" in served
     assert "/health" in served
+    assert f'CMD ["{instruction("WORKDIR")[0]}/.venv/bin/python"' in served, "also where a user works in another folder"
 
 
 @pytest.fixture(scope="module")

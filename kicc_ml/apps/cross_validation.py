@@ -32,7 +32,7 @@ from kicc_ml.apps.launching import (
     without_record,
 )
 from kicc_ml.apps.machine import choose_plan
-from kicc_ml.apps.nested import is_nested, refuse_unnested, report_nested
+from kicc_ml.apps.nested import NESTED, is_nested, refuse_unnested, report_nested
 from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.apps.search import is_search, search
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
@@ -124,9 +124,9 @@ def cross_validate_each(combinations: Sequence[Combination], stages: Stages, fol
             statuses[combination.name] = report_error(error, combination.text)
             reasons[combination.name] = str(find_user_fault(error) or error) or type(error).__name__
     write_sweep(combinations, statuses, reasons)
-    failed = [status for status in statuses.values() if status not in (0, 3)]
     if nested:
-        report_nested(combinations, statuses, stages.finish)
+        statuses[NESTED] = report_nested(combinations, statuses, stages.finish)
+    failed = [status for status in statuses.values() if status not in (0, 3)]
     return failed[0] if failed else max(statuses.values())
 
 

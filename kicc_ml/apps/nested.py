@@ -134,8 +134,8 @@ def _write_run(choices: Sequence[Choice], tried: int) -> Path:
     """Write the run of the chosen folds beside those that they are from; one of an earlier start is replaced."""
     place = choices[0].combination.place
     out = place / NESTED
-    if out.exists():
-        if not (out / TRIED).is_file() or read_tried([out])["compared_by"] != "inner":
+    if out.exists() or out.is_symlink():
+        if out.is_symlink() or not (out / TRIED).is_file() or read_tried([out])["compared_by"] != "inner":
             raise UserError(f"{out} holds something else; move it away, or give run_dir=DIR")
         shutil.rmtree(out)
     with whole_folder(out) as partial:

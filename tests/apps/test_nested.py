@@ -105,6 +105,26 @@ def test_the_run_of_an_earlier_start_is_replaced_and_a_folder_of_others_is_not(t
     assert (tmp_path / "mine" / "nested" / "seoul" / "predictions.csv").is_file()
 
 
+def test_a_link_in_the_place_of_the_run_is_left_alone(tmp_path: Path):
+    found = trained(LOSSES)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "settings_tried.json").write_text(json.dumps({"count": 3, "compared_by": "inner"}))
+    (tmp_path / "mine" / "nested").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="mine/nested holds something else"):
+        choose(found, Finish())
+    assert (tmp_path / "elsewhere" / "settings_tried.json").is_file()
+
+
+@pytest.mark.parametrize("status", [2, 3])
+def test_the_command_ends_with_the_status_of_the_nested_report(status: int):
+    def finish(parts: Sequence[DictConfig]) -> int:
+        (Path(parts[0].run_dir) / "summary.json").write_text('{"segmentation": {}, "outcome": {}, "quarantined": {}}')
+        return status if parts[0].run_dir == "mine/nested" else 0
+
+    stages = Stages(lambda: pytest.fail("trained"), lambda cfg: (), finish)  # all folds are there
+    assert cross_validate_each(trained(LOSSES), stages) == status
+
+
 def test_masks_of_the_chosen_fold_come_along():
     found = trained(LOSSES)
     for one in found:
