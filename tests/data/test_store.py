@@ -175,6 +175,7 @@ def test_a_full_disk_stops_with_a_remedy_and_leaves_nothing(
     assert set(store.load([case], CANONICAL)) == {"1"}
 
 
+@pytest.mark.slow  # a process of its own imports for seconds
 def test_a_run_killed_while_writing_leaves_nothing_taken_for_whole(tmp_path: Path) -> None:
     case = make_case(tmp_path, "1", ("lesion",))
     script = f"""

@@ -193,6 +193,7 @@ def test_a_folder_with_files_of_somebody_else_is_no_repository_that_was_begun(tm
     assert [path.name for path in tmp_path.rglob("*")] == ["truth", "thesis.odt"]
 
 
+@pytest.mark.slow
 def test_a_series_that_a_child_of_a_killed_process_finishes_first_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(repository.os, "cpu_count", lambda: 1)
     place, write_ct, first = repository.make_series_path, repository.write_ct, []
