@@ -77,6 +77,7 @@ from kicc_ml.runs.plan import FIELDS, fill_plan, make_plan, planned_fields
 from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
+from kicc_ml.training.compilation import CompiledSteps
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import add_extent
 from kicc_ml.training.interruption import SaveOnSignal
@@ -171,9 +172,10 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
     task = build(cfg.model)(network, **build_parts_of_task(cfg))
     checkpoints = FoldCheckpoints((folder / CHECKPOINTS).resolve(), mark)
     saving = SaveOnSignal(folder / CHECKPOINTS / LAST)
+    own = [*freezing, *build_each(cfg.callbacks), CompiledSteps(cfg.compile)]
     trainer = build(cfg.trainer)(
         logger=[*build_loggers(folder, checkpoint), *build_own_loggers(cfg, folder)],
-        callbacks=[*build_callbacks(folder, task, data.split), *freezing, *build_each(cfg.callbacks), saving],
+        callbacks=[*build_callbacks(folder, task, data.split), *own, saving],
         default_root_dir=folder,
         plugins=[(environment := environment_for(processes_of(cfg.trainer))), checkpoints],
         **strategy_in(environment, cfg.trainer),

@@ -98,6 +98,8 @@ class SegmentationTask(Task):
         super().__init__(network, learning_rate, weight_decay, loss, optimizer, schedule)
         self.patch_size = patch_size
         self.regions = regions
+        #: The network in another form for training steps; whoever sets it sees that it has the same weights.
+        self.compiled: Callable[[Tensor], Any] | None = None
 
     def configure_metrics(self) -> None:
         """Make room for the voxel counts of the validation volumes."""
@@ -105,7 +107,8 @@ class SegmentationTask(Task):
 
     def forward(self, image_bcxyz: Tensor) -> Tensor:
         """Return a logit for each region and voxel ``[batch, region, x, y, z]``."""
-        return self.network(image_bcxyz)
+        run = self.compiled if self.compiled is not None and self.training else self.network
+        return run(image_bcxyz)
 
     def training_step(self, batch: Mapping[str, Any], _: int) -> Tensor:
         """Return the loss of a training batch; a loss that is no number ends the run by naming its cases."""
