@@ -78,6 +78,7 @@ from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
 from kicc_ml.training.compilation import CompiledSteps
+from kicc_ml.training.determinism import naming_what_is_not_deterministic, say_what_differs
 from kicc_ml.training.event_files import drop_host_names
 from kicc_ml.training.extent import add_extent
 from kicc_ml.training.interruption import SaveOnSignal
@@ -183,7 +184,8 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
     allow_tensor_cores(trainer.strategy.root_device)
     arrange_for_gpu(network, trainer.strategy.root_device)
     say(f"fold {data.split.fold}: {describe_training(convert_to_plain(cfg), trainer)}", to_stderr=True)
-    with saving.listening():
+    say_what_differs(trainer)
+    with saving.listening(), naming_what_is_not_deterministic():
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         drop_host_names(folder / TENSORBOARD)

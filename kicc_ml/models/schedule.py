@@ -38,6 +38,11 @@ def budget_in_words(trainer: pl.Trainer) -> str:
     return " or ".join(parts) + ", whichever is spent first" * (len(parts) > 1)
 
 
+def is_limited_by_time(trainer: pl.Trainer) -> bool:
+    """Tell whether a training ends by the clock."""
+    return _clock(trainer) is not None
+
+
 def _clock(trainer: pl.Trainer) -> Timer | None:
     """Find the timer that ends a training under ``max_time``; None if there is none."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """On a GPU: the numbers are right in bf16 and beside a CPU, nothing waits, and the table of ``gpu_check``."""
 
+import os
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,10 @@ from kicc_ml.models.networks import build_network
 from kicc_ml.models.precision import fast_bf16
 from kicc_ml.models.segmentation import one_tensor, training_loss
 from kicc_ml.models.sliding_window import predict_by_sliding_window
+from kicc_ml.training.compilation import try_step
+
+#: cuBLAS reads it once, before its first use, and gives the same sums each time.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 
@@ -57,6 +63,30 @@ def test_a_gpu_and_a_cpu_predict_the_same():
     on_gpu = predict_by_sliding_window([network.cuda()], image, (96, 96, 3), range(len(REGIONS)))
     assert on_gpu.is_cuda
     assert (on_cpu.float() - on_gpu.cpu().float()).abs().max() < RELATIVE
+
+
+def test_two_deterministic_steps_give_the_same_gradient():
+    image = torch.rand(WHOLE.batch, 1, *WHOLE.patch, device="cuda")
+    gradients = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        for _ in range(2):
+            torch.manual_seed(0)
+            gradients.append(step(make_dynunet(WHOLE).cuda(), image, fast_bf16("cuda"))[1])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(*gradients)
+
+
+def test_a_compiled_step_agrees_with_one_that_is_not():
+    torch.manual_seed(0)
+    network = make_dynunet(WHOLE).cuda()
+    image = torch.rand(WHOLE.batch, 1, *WHOLE.patch, device="cuda")
+    plain = step(network, image, False)
+    compiled = torch.compile(lambda image_bcxyz: network(image_bcxyz), dynamic=False)
+    logits = one_tensor(compiled(image)).float()
+    assert (logits - plain[0]).norm() / plain[0].norm() < RELATIVE
+    try_step(network, compiled, image)  # backward too
 
 
 def test_augmentation_does_not_wait_for_the_gpu():
