@@ -51,6 +51,7 @@ from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.own_transforms import NO_TRANSFORMS, transforms_of
 from kicc_ml.data.store import VolumeStore
+from kicc_ml.models.device_memory import bound_by_card
 from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, load_best, read_checkpoint, refuse_foreign
 from kicc_ml.models.gpu import allow_tensor_cores, arrange_for_gpu
@@ -221,7 +222,10 @@ def apply_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict
     if not planned_fields(settings):
         return cfg, {}
     found = fingerprint(cases)
-    fields = make_plan(found, settings, cfg.plan.memory_gib)
+    memory_gib = bound_by_card(cfg.plan.memory_gib, cfg.trainer.get("accelerator", "auto"))
+    if memory_gib < cfg.plan.memory_gib:
+        say(f"plan.memory_gib={cfg.plan.memory_gib}: this GPU allows {memory_gib:.1f} GiB", to_stderr=True)
+    fields = make_plan(found, settings, memory_gib)
     plan = {"fields": fields, "fingerprint": asdict(found)}
     return replace_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan
 

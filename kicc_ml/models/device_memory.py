@@ -19,6 +19,11 @@ ASSUMED_BYTES_A_VOXEL = 1024
 #: is for what libraries take beside, and for other processes.
 PASS_SHARE, VOLUME_SHARE = 0.5, 0.2
 
+#: A training may take this share of a GPU's whole memory; the rest is for CUDA itself and for the screen.
+TRAINING_SHARE = 0.9
+
+GIB = 2**30
+
 #: More windows at once gain nothing on the largest cards.
 MAX_WINDOWS_AT_ONCE = 32
 
@@ -29,6 +34,24 @@ def free_bytes(device: torch.device) -> int | None:
         return None
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def bound_by_card(memory_gib: float, accelerator: str) -> float:
+    """Bound what a training may take by the memory of the GPU that it runs on, in GiB.
+
+    The whole memory counts, not what is free now, so that a training that is taken up again has the same plan.
+
+    Args:
+        memory_gib: what the user allows.
+        accelerator: Lightning's word for where the training runs.
+
+    Returns:
+        ``memory_gib``, or less on a smaller GPU; unchanged on the processor.
+    """
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return memory_gib
+    _, whole = torch.cuda.mem_get_info()
+    return min(memory_gib, TRAINING_SHARE * whole / GIB)
 
 
 def place_of_volume(volume_bytes: int, device: torch.device) -> torch.device:

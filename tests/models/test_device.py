@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kicc_ml.apps import train as script
+from kicc_ml.apps.configuration import compose_configuration
 from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Volume
 from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.data.fingerprint import Fingerprint
 from kicc_ml.models import device_memory, precision, segmenter
 from kicc_ml.models.device_memory import PassSize, place_of_volume, voxels_at_once
 from kicc_ml.models.ema import AveragedWeights
@@ -126,6 +129,31 @@ def test_what_the_process_has_freed_itself_counts_as_free(monkeypatch: pytest.Mo
     assert place_of_volume(GIB, cuda) == cuda
     assert place_of_volume(2 * GIB, cuda) == torch.device("cpu")
     assert voxels_at_once(cuda) == 6 * GIB // 2 // device_memory.ASSUMED_BYTES_A_VOXEL
+
+
+@pytest.mark.parametrize(
+    ("there_is_one", "accelerator", "allowed"),
+    [(True, "auto", 7.2), (True, "gpu", 7.2), (True, "cpu", 16.0), (False, "auto", 16.0)],
+)
+def test_a_training_is_planned_for_no_more_memory_than_its_gpu_has(
+    there_is_one: bool, accelerator: str, allowed: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 * GIB, 8 * GIB))
+    assert device_memory.bound_by_card(16.0, accelerator) == pytest.approx(allowed)
+    assert device_memory.bound_by_card(4.0, accelerator) == 4.0
+
+
+def test_the_plan_of_a_fold_is_made_for_the_memory_of_its_gpu_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    given: list[float] = []
+    monkeypatch.setattr(script, "bound_by_card", lambda memory_gib, accelerator: memory_gib / 2)
+    monkeypatch.setattr(script, "fingerprint", lambda cases: Fingerprint(0, (), None, None, None, 0))
+    monkeypatch.setattr(script, "make_plan", lambda found, settings, memory_gib: given.append(memory_gib) or {})
+    script.apply_plan(compose_configuration("train", ["experiment=lesion_ct_gpu"]), [])
+    assert given == [8.0]
+    assert "this GPU allows 8.0 GiB" in capsys.readouterr().err
 
 
 def test_an_autocast_of_the_training_is_kept_where_bf16_gains_nothing(monkeypatch: pytest.MonkeyPatch):
