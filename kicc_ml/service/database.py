@@ -12,11 +12,20 @@ from typing import Any
 
 from kicc_ml.core.errors import UserError, make_target_error
 from kicc_ml.core.files import PRIVATE_FILE
+from kicc_ml.service.severity_rank import rank_stored_result
 
 #: Written into the file; a database of another version is not opened.
-VERSION = 2
+VERSION = 3
+#: The rank of a study is that of its worst result.
+RANK = "COALESCE((SELECT MAX(severity_rank(modality, severity)) FROM result WHERE study = study.id), -1)"
 #: What makes the database of an earlier version one of the next.
-CHANGES = {1: "ALTER TABLE instance ADD COLUMN digest TEXT NOT NULL DEFAULT '';"}
+CHANGES = {
+    1: "ALTER TABLE instance ADD COLUMN digest TEXT NOT NULL DEFAULT '';",
+    2: "ALTER TABLE study ADD COLUMN instances INTEGER NOT NULL DEFAULT 0; "
+    "ALTER TABLE study ADD COLUMN rank REAL NOT NULL DEFAULT -1; "
+    f"UPDATE study SET rank = {RANK}, instances = (SELECT COUNT(*) FROM instance WHERE study = study.id); "
+    "CREATE INDEX study_by_rank ON study(rank DESC, changed DESC, id DESC);",
+}
 SCHEMA = """
 CREATE TABLE study (
   id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice, so that its folder is never that of another study
@@ -30,7 +39,9 @@ CREATE TABLE study (
   ended REAL,
   starts INTEGER NOT NULL DEFAULT 0,     -- of a prediction that the node did not live to see the end of
   crashes INTEGER NOT NULL DEFAULT 0,    -- of the worker that predicted it
-  has_pixels INTEGER NOT NULL DEFAULT 1
+  has_pixels INTEGER NOT NULL DEFAULT 1,
+  instances INTEGER NOT NULL DEFAULT 0,  -- ever received, also where their pixels were deleted
+  rank REAL NOT NULL DEFAULT -1          -- of its worst result, by which the worklist is sorted
 ) STRICT;
 CREATE TABLE instance (
   study INTEGER NOT NULL REFERENCES study(id) ON DELETE CASCADE,
@@ -58,6 +69,7 @@ CREATE TABLE delivery (
   delivered REAL,
   error TEXT NOT NULL DEFAULT ''
 ) STRICT;
+CREATE INDEX study_by_rank ON study(rank DESC, changed DESC, id DESC);
 CREATE INDEX study_by_state ON study(state, changed);
 CREATE INDEX delivery_by_study ON delivery(study);
 CREATE INDEX result_by_study ON result(study);
@@ -73,6 +85,8 @@ class Database:
             path.touch(PRIVATE_FILE)
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
+            self._connection.create_function("severity_rank", 2, rank_stored_result, deterministic=True)
+            self._connection.create_function("casefold", 1, str.casefold, deterministic=True)
             self._open(path)
         except (OSError, sqlite3.OperationalError) as error:
             raise make_target_error(path, error) from error

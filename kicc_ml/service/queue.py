@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kicc_ml.service.database import Database
+from kicc_ml.service.database import RANK, Database
 
 State = Literal["receiving", "waiting", "predicting", "delivering", "done", "refused", "failed"]
 STATES: tuple[State, ...] = ("receiving", "waiting", "predicting", "delivering", "done", "refused", "failed")
@@ -131,8 +131,9 @@ class StudyQueue:
             sqlite3.IntegrityError: the study was deleted meanwhile.
         """
         with self.database.transaction() as connection:
-            known = connection.execute("SELECT digest FROM instance WHERE study = ? AND sop = ?", (study, sop))
-            _refuse_other_content(known.fetchone(), digest)
+            query = "SELECT digest FROM instance WHERE study = ? AND sop = ?"
+            known = connection.execute(query, (study, sop)).fetchone()
+            _refuse_other_content(known, digest)
             added = connection.execute(
                 "INSERT INTO instance (study, sop, file, bytes, digest) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET file = excluded.file, bytes = excluded.bytes, digest = excluded.digest "
@@ -142,9 +143,9 @@ class StudyQueue:
             if not added.rowcount:
                 return False
             connection.execute(
-                "UPDATE study SET changed = ?, has_pixels = 1, ended = NULL, due = 0, "
+                "UPDATE study SET changed = ?, instances = instances + ?, has_pixels = 1, ended = NULL, due = 0, "
                 "state = CASE state WHEN 'predicting' THEN state ELSE 'receiving' END WHERE id = ?",
-                (time.time(), study),
+                (time.time(), known is None, study),
             )
             return True
 
@@ -195,7 +196,7 @@ class StudyQueue:
             if _count(connection, HERE, outcome.study) != job.instances:
                 state = "receiving"
             connection.execute(
-                "UPDATE study SET state = ?, reason = ?, starts = 0, ended = ? WHERE id = ?",
+                f"UPDATE study SET state = ?, reason = ?, starts = 0, ended = ?, rank = {RANK} WHERE id = ?",
                 (state, _join_reasons(outcome.reason, others), time.time() if state in ENDED else None, outcome.study),
             )
 

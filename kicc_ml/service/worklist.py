@@ -2,18 +2,31 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from kicc_ml.service.database import Database
 from kicc_ml.service.queue import CaseResult, State, StudyQueue
+from kicc_ml.service.severity_rank import read_stored_severity
 
+#: Of the studies that ``{}`` selects, so that nothing is counted of the others.
 STUDIES = """
 SELECT study.*,
   (SELECT COUNT(*) FROM delivery WHERE study = study.id AND delivered IS NOT NULL) AS delivered,
   (SELECT COUNT(*) FROM delivery WHERE study = study.id AND delivered IS NULL) AS undelivered,
   (SELECT error FROM delivery WHERE study = study.id AND delivered IS NULL ORDER BY tries DESC LIMIT 1) AS error
-FROM study
+FROM (SELECT * FROM study {0}) AS study {1}
 """
+LATEST_FIRST = "ORDER BY changed DESC, id DESC"
+#: By the share of the highest score, then by the time of the latest image; those without a score come last.
+WORST_FIRST = "ORDER BY rank DESC, changed DESC, id DESC"
+#: What is searched of a study, in lines; its identity as well where it may be.
+SHOWN = (
+    "id || char(10) || reason || char(10) || "
+    "COALESCE((SELECT group_concat(modality, char(10)) FROM result WHERE study = study.id), '')"
+)
+IDENTITY = "COALESCE((SELECT group_concat(value, char(10)) FROM json_each(identity)), '')"
 
 
 @dataclass(frozen=True)
@@ -40,48 +53,87 @@ class StudyEntry:
     delivery_error: str
 
 
-def read_studies(
-    queue: StudyQueue, study: int | None = None, counted: dict[int, tuple[float, int]] | None = None
-) -> list[StudyEntry]:
+@dataclass(frozen=True)
+class Search:
+    """Which studies are wanted: ``words`` that all stand somewhere in what is shown, and a ``state``; "" for any.
+
+    ``identified``: the identity of the patient is searched too.
+    """
+
+    words: Sequence[str] = ()
+    state: str = ""
+    identified: bool = False
+
+    def make_condition(self) -> tuple[str, tuple[str, ...]]:
+        """Make the condition in SQL, and its values."""
+        shown = f"{SHOWN} || char(10) || {IDENTITY}" if self.identified else SHOWN
+        conditions = ["state = ?"] * bool(self.state) + [f"instr(casefold({shown}), ?)"] * len(self.words)
+        values = (*([self.state] if self.state else []), *(word.casefold() for word in self.words))
+        return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def read_studies(queue: StudyQueue, study: int | None = None) -> list[StudyEntry]:
     """Read the studies of a node with their results, the latest first.
 
     Args:
         queue: the queue.
         study: the number of the one study that is read; None for all.
-        counted: when each study was changed that was read before, and the number of its instances; kept up to date.
-            They are the most rows of the database by far: those of a study that did not change are not counted again.
 
     Returns:
         the studies; of one that is not known, none.
     """
-    of_one, values = ("", ()) if study is None else ("WHERE study.id = ? ", (study,))
-    rows = queue.database.read(f"{STUDIES} {of_one}ORDER BY changed DESC, id DESC", values)
+    condition, values = ("", ()) if study is None else ("WHERE id = ?", (study,))
+    return _read(queue.database, f"{condition} {LATEST_FIRST}", values, LATEST_FIRST)
+
+
+def read_worst(queue: StudyQueue, search: Search, first: int, most: int) -> list[StudyEntry]:
+    """Read a page of the worklist, the worst studies first.
+
+    Args:
+        queue: the queue.
+        search: which studies are wanted.
+        first: how many of them are left out at the begin.
+        most: how many are read.
+
+    Returns:
+        the studies.
+    """
+    condition, values = search.make_condition()
+    return _read(queue.database, f"{condition} {WORST_FIRST} LIMIT ? OFFSET ?", (*values, most, first), WORST_FIRST)
+
+
+def count_studies(queue: StudyQueue, search: Search) -> int:
+    """Count the studies that are searched for."""
+    condition, values = search.make_condition()
+    (row,) = queue.database.read(f"SELECT COUNT(*) AS found FROM study {condition}", values)
+    return int(row["found"])
+
+
+def read_neighbours(queue: StudyQueue, case_ids: Collection[str]) -> dict[int, list[CaseResult]]:
+    """Read all results of the studies that these results belong to, by study and in the order of their case ids."""
+    cases = ", ".join("?" * len(case_ids))
+    return _read_results(queue.database, f"(SELECT study FROM result WHERE case_id IN ({cases}))", tuple(case_ids))
+
+
+def _read(database: Database, selected: str, values: tuple[Any, ...], order: str) -> list[StudyEntry]:
+    rows = database.read(STUDIES.format(selected, order), values)
+    results = _read_results(database, f"(SELECT id FROM study {selected})", values)
+    return [_make_entry(row, results.get(row["id"], [])) for row in rows]
+
+
+def _read_results(database: Database, studies: str, values: tuple[Any, ...]) -> dict[int, list[CaseResult]]:
     results: dict[int, list[CaseResult]] = {}
-    for row in queue.database.read(f"SELECT result.* FROM result JOIN study ON study.id = study {of_one}", values):
+    for row in database.read(f"SELECT * FROM result WHERE study IN {studies} ORDER BY case_id", values):
         results.setdefault(row["study"], []).append(_make_result(row))
-    counts = _count_instances(queue, rows, {} if counted is None else counted)
-    return [_make_entry(row, counts[row["id"]], results.get(row["id"], [])) for row in rows]
-
-
-def _count_instances(
-    queue: StudyQueue, rows: Sequence[sqlite3.Row], counted: dict[int, tuple[float, int]]
-) -> dict[int, int]:
-    for row in rows:
-        if counted.get(row["id"], (None, 0))[0] != row["changed"]:
-            (found,) = queue.database.read("SELECT COUNT(*) AS n FROM instance WHERE study = ?", (row["id"],))
-            counted[row["id"]] = row["changed"], found["n"]
-    for gone in counted.keys() - {row["id"] for row in rows}:
-        del counted[gone]
-    return {study: count for study, (_, count) in counted.items()}
+    return results
 
 
 def _make_result(row: sqlite3.Row) -> CaseResult:
-    severity = json.loads(row["severity"], parse_constant=lambda _: None)  # no answer in JSON could hold NaN
-    flags = json.loads(row["flags"])
+    severity, flags = read_stored_severity(row["severity"]), json.loads(row["flags"])
     return CaseResult(row["case_id"], row["files"], row["modality"], severity, flags, row["prior"])
 
 
-def _make_entry(row: sqlite3.Row, instances: int, results: Sequence[CaseResult]) -> StudyEntry:
+def _make_entry(row: sqlite3.Row, results: Sequence[CaseResult]) -> StudyEntry:
     return StudyEntry(
         study=row["id"],
         uid=row["uid"],
@@ -91,7 +143,7 @@ def _make_entry(row: sqlite3.Row, instances: int, results: Sequence[CaseResult])
         received=row["received"],
         changed=row["changed"],
         ended=row["ended"],
-        instances=instances,
+        instances=row["instances"],
         has_pixels=bool(row["has_pixels"]),
         results=results,
         delivered=row["delivered"],

@@ -92,13 +92,23 @@ def test_an_instance_that_comes_as_another_is_refused_also_when_two_come_at_once
     assert queue.add_instance(study, "1.1", "c.dcm", 10, "digest")
 
 
-def test_a_database_of_the_version_before_goes_on_and_knows_no_digests_of_its_instances(tmp_path: Path):
+def make_schema_of_version_1() -> str:
+    """The tables as they were: without the columns and the index that later versions have."""
+    later = ("  digest TEXT", "  instances INTEGER", "  rank REAL", "CREATE INDEX study_by_rank")
+    lines = [line for line in SCHEMA.splitlines() if not line.startswith(later)]
+    return "\n".join(lines).replace("has_pixels INTEGER NOT NULL DEFAULT 1,", "has_pixels INTEGER NOT NULL DEFAULT 1")
+
+
+def test_a_database_of_version_1_goes_on_with_its_worklist_and_knows_no_digests_of_its_instances(tmp_path: Path):
     with sqlite3.connect(tmp_path / "db") as old:
-        old.executescript(SCHEMA.replace("  digest TEXT NOT NULL DEFAULT '',", "") + "PRAGMA user_version = 1;")
+        old.executescript(make_schema_of_version_1() + "PRAGMA user_version = 1;")
+        for case, severity in (("a", '{"severity_score": 6}'), ("b", '{"severity_score": 18}'), ("c", "{}")):
+            old.execute("INSERT INTO result VALUES (?, 1, '', 'CT', ?, '[]', '')", (case, severity))
         old.execute("INSERT INTO study (uid, state, received, changed) VALUES ('1', 'receiving', 0, 0)")
         old.execute("INSERT INTO instance VALUES (1, '1.1', 'a.dcm', 10)")
     database = Database(tmp_path / "db")
     assert StudyQueue(database).has_instance("1", "1.1", "digest")
+    assert [tuple(row) for row in database.read("SELECT instances, rank FROM study")] == [(1, 0.75)]
     database.close()
     assert StudyQueue(Database(tmp_path / "db")).has_instance("1", "1.1", "digest")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from kicc_ml.core.errors import TargetError
+from kicc_ml.service.audit import LOGIN, RESTRICTED, AuditLog
+from kicc_ml.service.refusals import MAX_ADDRESSES, Refusals
 from kicc_ml.service.web import study
-from kicc_ml.service.web.audit import LOGIN, RESTRICTED, AuditLog
-from kicc_ml.service.web.refusals import MAX_ADDRESSES, Refusals
 from kicc_ml.service.web.sessions import MOST_OF_NAME
 from tests.support.web_node import WebNode, find_form_token, make_web_node
 

@@ -119,12 +119,23 @@ def test_a_search_whose_list_was_left_meanwhile_is_to_be_noted_again():
     assert sessions.is_noted(token, f"search {MAX_NOTED}")
 
 
-def test_only_so_many_rows_are_sent_and_the_number_of_all_is_said(node: WebNode, monkeypatch: pytest.MonkeyPatch):
+def test_a_page_of_rows_is_sent_and_the_number_of_all_is_said(node: WebNode, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("kicc_ml.service.web.rows.MOST_ROWS", 2)
-    for number in range(4):
-        node.add_study(f"1.{number}", make_result(f"a{number}", number))
+    studies = [node.add_study(f"1.{n}", make_result(f"a{n}", n), reason="a head" if n % 2 else "") for n in range(5)]
     answer = ask(node)
-    assert (len(answer["rows"]), answer["found"]) == (2, 4)
+    assert (numbers(answer), answer["found"], answer["first"], answer["most"]) == (studies[:2:-1], 5, 0, 2)
+    assert numbers(ask(node, first="2")) == [studies[2], studies[1]]
+    assert numbers(ask(node, first="2", q="STUDY")) == []
+    assert numbers(ask(node, first="1", q="head")) == [studies[1]]
+    for wrong in ("-1", "x", "9" * 30, "²"):
+        assert numbers(ask(node, first=wrong)) == studies[:2:-1]
+
+
+def test_a_prior_scan_on_another_page_is_linked_too(node: WebNode, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kicc_ml.service.web.rows.MOST_ROWS", 1)
+    before = node.add_study("1.1", make_result("a", 4))
+    node.add_study("1.2", make_result("b", 9, prior="a"))
+    assert ask(node)["rows"][0]["results"][0]["prior"] == {"study": before, "number": 1, "score": 4}
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from kicc_ml.service.database import Database
 from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQueue
-from kicc_ml.service.worklist import read_studies
+from kicc_ml.service.worklist import Search, read_studies, read_worst
 
 LIMITS = StudyLimits(instances=10, in_flight=10)
 
@@ -31,27 +29,43 @@ def test_a_study_is_listed_with_its_state_its_results_and_its_delivery(tmp_path:
     assert read_studies(queue, 99) == []
 
 
-def test_instances_of_studies_that_did_not_change_are_not_counted_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    queue, counted, asked = StudyQueue(Database(tmp_path / "node.sqlite")), {}, []
-    studies = [queue.find_or_add(f"1.{number}", {}, LIMITS) for number in range(3)]
-    for study in studies:
-        queue.add_instance(study, f"9.{study}", "a.dcm", 10)
-    read = queue.database.read
+def test_a_page_of_the_worklist_has_so_many_studies_and_the_pages_have_each_study_once(tmp_path: Path):
+    queue = StudyQueue(Database(tmp_path / "node.sqlite"))
+    scores = [4.0, 17.0, None, 24.0, 0.0, 11.0, 17.0]
+    for number, score in enumerate(scores):
+        study = queue.find_or_add(f"1.{number}", {}, LIMITS)
+        queue.add_instance(study, f"1.{number}.1", "a.dcm", 10)
+        queue.close_complete(0, None)
+        job = queue.take()
+        assert job is not None
+        outcome = StudyOutcome(study, [CaseResult(f"case-{number}", "", "CT", {"severity_score": score})])
+        queue.finish(job, outcome, deliver=False)
+    pages = [read_worst(queue, Search(), first, 3) for first in (0, 3, 6, 9)]
+    assert [len(page) for page in pages] == [3, 3, 1, 0]
+    shown = [entry.results[0].severity["severity_score"] for page in pages for entry in page]
+    assert shown == [24, 17, 17, 11, 4, 0, None]
+    assert len({entry.study for page in pages for entry in page}) == len(scores)
 
-    def read_and_note(query: str, values: tuple = ()) -> list:
-        asked.append(values if "FROM instance" in query else ())
-        return read(query, values)
 
-    read_studies(queue, None, counted)
-    monkeypatch.setattr(queue.database, "read", read_and_note)
-    assert [entry.instances for entry in read_studies(queue, None, counted)] == [1, 1, 1]
-    assert set(asked) == {()}
-    queue.add_instance(studies[1], "9.9", "b.dcm", 10)
+def test_only_the_studies_of_a_page_are_looked_into(tmp_path: Path):
+    queue = StudyQueue(Database(tmp_path / "node.sqlite"))
+    for number in range(400):
+        queue.add_instance(queue.find_or_add(f"1.{number}", {}, StudyLimits(10, 1000)), "1.1", "a.dcm", 10)
+    steps = []
+    for most in (5, 400):
+        done: list[int] = []
+        queue.database._connection.set_progress_handler(lambda: done.append(1), 50)  # noqa: B023  # used at once
+        assert len(read_worst(queue, Search(), 0, most)) == most
+        steps.append(len(done))
+    assert steps[0] * 10 < steps[1]
+
+
+def test_an_image_that_comes_again_is_counted_once(tmp_path: Path):
+    queue = StudyQueue(Database(tmp_path / "node.sqlite"))
+    study = queue.find_or_add("1.2", {}, LIMITS)
+    for sop in ("1.2.1", "1.2.1", "1.2.2"):
+        queue.add_instance(study, sop, "a.dcm", 10)
     with queue.database.transaction() as connection:
-        connection.execute("DELETE FROM study WHERE id = ?", (studies[2],))
-    found = {entry.study: entry.instances for entry in read_studies(queue, None, counted)}
-    assert found == {studies[0]: 1, studies[1]: 2} == {entry.study: entry.instances for entry in read_studies(queue)}
-    assert {values for values in asked[: asked.index((studies[1],)) + 1] if values} == {(studies[1],)}
-    assert set(counted) == {studies[0], studies[1]}
+        connection.execute("UPDATE instance SET file = ''")  # as when its time is over
+    queue.add_instance(study, "1.2.1", "b.dcm", 10)
+    assert read_studies(queue)[0].instances == 2

@@ -8,10 +8,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from kicc_ml.service.web.audit import LOGIN_REFUSED, RESTRICTED, AuditLog
+from kicc_ml.service.audit import LOGIN_REFUSED, RESTRICTED, AuditLog
+from kicc_ml.service.refusals import Refusals
 from kicc_ml.service.web.guard import BodyTooLarge
 from kicc_ml.service.web.pages import Pages, find_way_up
-from kicc_ml.service.web.refusals import Refusals
 from kicc_ml.service.web.sessions import Sessions
 from kicc_ml.service.web.users import Role, User, Users
 

@@ -13,18 +13,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from kicc_ml.core.errors import TargetError
+from kicc_ml.service.audit import AuditLog
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.node import Node
 from kicc_ml.service.queue import StudyQueue
+from kicc_ml.service.refusals import Refusals
 from kicc_ml.service.settings import SiteSettings, WebSettings
 from kicc_ml.service.web.access import Access
-from kicc_ml.service.web.audit import AuditLog
 from kicc_ml.service.web.guard import HEADERS, NOTHING_ALLOWED, Guard
 from kicc_ml.service.web.listing import ListPage
 from kicc_ml.service.web.login import LoginPage
 from kicc_ml.service.web.monitor import Monitor
 from kicc_ml.service.web.pages import ROOM, Pages
-from kicc_ml.service.web.refusals import Refusals
 from kicc_ml.service.web.rows import Worklist
 from kicc_ml.service.web.sessions import Sessions
 from kicc_ml.service.web.stow import ADDRESS, StowIntake, is_stow

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 
 from starlette.responses import JSONResponse, Response
 
+from kicc_ml.service.audit import Event
 from kicc_ml.service.queue import STATES
 from kicc_ml.service.web.access import Access, Asked
-from kicc_ml.service.web.audit import Event
 from kicc_ml.service.web.rows import Worklist
 
 MAX_SEARCH_CHARACTERS = 100
+MAX_FIRST_DIGITS = 9
 #: Words that the script shows, by the names that it knows them by.
 SCRIPT_WORDS = {
     **{f"state_{state}": f"state_{state}" for state in STATES},
     **{
-        name: name for name in ("all_states", "study", "prior", "details", "no_rows", "more_rows", "offline", "updated")
+        name: name
+        for name in ("all_states", "study", "prior", "details", "no_rows", "earlier", "later", "offline", "updated")
     },
     **{name: name for name in ("flag_domain_outside", "flag_uncertainty_unusual", "undelivered", "Name", "ID")},
     "Study date": "study_date",
@@ -47,8 +49,13 @@ class ListPage:
         if asked.user.role == "program" or (text and not self.access.sessions.is_noted(asked.session, text)):
             self._note(asked, text)
         self.access.sessions.keep_noted(asked.session, text)
-        return JSONResponse(self.worklist.search(text, state))
+        return JSONResponse(self.worklist.search(text, state, _read_first(parameters.get("first", ""))))
 
     def _note(self, asked: Asked, text: str) -> None:
         query = f"worklist {text}".strip()
         self.access.audit.note(Event("110112", "E", query=query), asked.user.name, asked.address, asked.user.role)
+
+
+def _read_first(text: str) -> int:
+    """Read where a page of the list begins; what is no such number is the begin of the list."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_FIRST_DIGITS else 0

@@ -7,8 +7,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from kicc_ml.service.audit import LOGIN, LOGIN_REFUSED, LOGOUT
 from kicc_ml.service.web.access import LOGIN_COOKIE, SESSION_COOKIE, Access, Asked, find_address, read_form
-from kicc_ml.service.web.audit import LOGIN, LOGIN_REFUSED, LOGOUT
 from kicc_ml.service.web.pages import find_way_up
 from kicc_ml.service.web.sessions import TRIES_S, LoginTries
 from kicc_ml.service.web.users import MAX_NAME_CHARACTERS

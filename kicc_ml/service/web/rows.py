@@ -1,20 +1,15 @@
 """The rows of the worklist: worst patients first, of all studies of the node or of those that are searched for."""
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from threading import Lock
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kicc_ml.service.queue import STATES, CaseResult, StudyQueue
-from kicc_ml.service.worklist import StudyEntry, read_studies
+from kicc_ml.service.queue import CaseResult, StudyQueue
+from kicc_ml.service.severity_rank import compute_rank, find_score
+from kicc_ml.service.worklist import Search, StudyEntry, count_studies, read_neighbours, read_worst
 
-#: Highest score of a CT (Wang 2020) and of a radiograph (Wong 2020).
-MOST_SCORE, MOST_EXTENT = 24, 8
-#: Rows that a browser gets at once; the search finds the others.
+#: Rows of a page of the list.
 MOST_ROWS = 200
-#: The studies are read at most once in this time, however many look at the list.
-FRESH_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,47 +21,47 @@ class Place:
     result: CaseResult
 
 
-@dataclass
+@dataclass(frozen=True)
 class Worklist:
     """The studies of a node as rows. ``identified``: the identity of the patient is part of a row."""
 
     queue: StudyQueue
     identified: bool
-    _lock: Lock = field(default_factory=Lock)
-    _read: tuple[float, list[StudyEntry]] = (0.0, [])
-    _counted: dict[int, tuple[float, int]] = field(default_factory=dict)
 
-    def list_entries(self) -> list[StudyEntry]:
-        """List all studies, worst first."""
-        with self._lock:
-            if not self._read[0] or time.monotonic() - self._read[0] > FRESH_S:
-                self._read = time.monotonic(), sort_worst_first(read_studies(self.queue, None, self._counted))
-            return self._read[1]
-
-    def forget(self) -> None:
-        """Read the studies anew the next time, since one of them was changed."""
-        with self._lock:
-            self._read = (0.0, [])
-
-    def search(self, text: str, state: str) -> dict[str, Any]:
-        """Find rows.
+    def search(self, text: str, state: str, first: int = 0) -> dict[str, Any]:
+        """Find rows, the worst first.
 
         Args:
             text: words that all stand somewhere in the row; "" for all.
             state: the state of the studies; "" for any.
+            first: how many rows are left out at the begin, so that the list can be read in pages.
 
         Returns:
-            ``rows``, how many there are in all as ``found``, and the number of studies of each state as ``states``.
+            ``rows``, how many there are in all as ``found``, how many were left out as ``first``, how many a page has
+            at most as ``most``, and the number of studies of each state as ``states``.
         """
-        entries = self.list_entries()
-        words = text.casefold().split()
-        found = [
-            entry for entry in entries if state in ("", entry.state) and (not words or self._has_words(entry, words))
-        ]
-        places = map_places(entries)
-        counts = {one: sum(entry.state == one for entry in entries) for one in STATES}
-        rows = [self.make_row(entry, places) for entry in found[:MOST_ROWS]]
-        return {"rows": rows, "found": len(found), "states": counts}
+        search = Search(text.split(), state, self.identified)
+        entries = read_worst(self.queue, search, first, MOST_ROWS)
+        places = self.find_places(entries)
+        return {
+            "rows": [self.make_row(entry, places) for entry in entries],
+            **{"found": count_studies(self.queue, search), "first": first, "most": MOST_ROWS},
+            "states": self.queue.count_states(),
+        }
+
+    def find_places(self, entries: Sequence[StudyEntry]) -> dict[str, Place]:
+        """Find the pages of the prior scans of studies, by the case ids of these scans."""
+        return self.map_places({result.prior for entry in entries for result in entry.results} - {""})
+
+    def map_places(self, case_ids: Collection[str]) -> dict[str, Place]:
+        """Map case ids to where their pages are; those that are not here are left out."""
+        found = read_neighbours(self.queue, case_ids) if case_ids else {}
+        return {
+            result.case_id: Place(study, number, result)
+            for study, results in found.items()
+            for number, result in enumerate(results, 1)
+            if result.case_id in case_ids
+        }
 
     def make_row(self, entry: StudyEntry, places: Mapping[str, Place]) -> dict[str, Any]:
         """Make what is shown of a study.
@@ -87,56 +82,29 @@ class Worklist:
             **{"delivered": entry.delivered, "undelivered": entry.undelivered, "delivery_error": entry.delivery_error},
         }
 
-    def _has_words(self, entry: StudyEntry, words: Sequence[str]) -> bool:
-        shown = [str(entry.study), entry.reason, *(one.modality for one in entry.results)]
-        shown += entry.identity.values() if self.identified else []
-        text = "\n".join(shown).casefold()
-        return all(word in text for word in words)
-
-
-def sort_worst_first(entries: Sequence[StudyEntry]) -> list[StudyEntry]:
-    """Sort by the share of the highest score, then by the time of the latest image; those without a score come last."""
-
-    def key(entry: StudyEntry) -> tuple[float, float, int]:
-        return max((compute_rank(result) for result in entry.results), default=-1.0), entry.changed, entry.study
-
-    return sorted(entries, key=key, reverse=True)
-
-
-def compute_rank(result: CaseResult) -> float:
-    """Compute the share of the highest score, so that CT and radiograph stand in one list; -1 without a score."""
-    score, most = find_score(result)
-    return -1.0 if score is None else score / most
-
-
-def find_score(result: CaseResult) -> tuple[float | None, int]:
-    """Find the score of a result and its highest value: the severity score of a CT, the extent of a radiograph."""
-    if result.severity.get("severity_score") is not None:
-        return result.severity["severity_score"], MOST_SCORE
-    extent = result.severity.get("geographic_extent")
-    return extent, MOST_SCORE if extent is None and result.modality == "CT" else MOST_EXTENT
-
 
 def list_results(entry: StudyEntry) -> list[CaseResult]:
     """List the results of a study in the order by which their pages are numbered."""
     return sorted(entry.results, key=lambda result: result.case_id)
 
 
-def map_places(entries: Sequence[StudyEntry]) -> dict[str, Place]:
-    """Map the case id of each result to where its page is."""
-    return {
-        result.case_id: Place(entry.study, number, result)
-        for entry in entries
-        for number, result in enumerate(list_results(entry), 1)
-    }
-
-
 def _make_result(number: int, result: CaseResult, places: Mapping[str, Place]) -> dict[str, Any]:
-    score, most = find_score(result)
+    score, most = find_score(result.modality, result.severity)
     prior = places.get(result.prior)
     return {
-        **{"number": number, "modality": result.modality, "score": score, "most": most, "rank": compute_rank(result)},
+        **{
+            "number": number,
+            "modality": result.modality,
+            "score": score,
+            "most": most,
+            "rank": compute_rank(result.modality, result.severity),
+        },
         **{name: result.severity.get(name) for name in ("percent_involved", "percent_consolidated", "lesion_ml")},
         "flags": list(result.flags),
-        "prior": prior and {"study": prior.study, "number": prior.number, "score": find_score(prior.result)[0]},
+        "prior": prior
+        and {
+            "study": prior.study,
+            "number": prior.number,
+            "score": find_score(prior.result.modality, prior.result.severity)[0],
+        },
     }

@@ -18,9 +18,9 @@ from starlette.types import Scope
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.header.received_object import ObjectIdentity, read_object_identity
+from kicc_ml.service.audit import Event
 from kicc_ml.service.intake import Intake, Status
 from kicc_ml.service.web.access import Access, find_address
-from kicc_ml.service.web.audit import Event
 
 ADDRESS = "/dicom-web/studies"
 MAX_BOUNDARY_BYTES = 70  # RFC 2046

@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from kicc_ml.clinic.outputs import PAGE
+from kicc_ml.service.audit import REFUSED, SUCCESS, Event
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.queue import CaseResult, State
 from kicc_ml.service.web.access import Access, Asked
-from kicc_ml.service.web.audit import REFUSED, SUCCESS, Event
 from kicc_ml.service.web.fhir import make_bundle
 from kicc_ml.service.web.pages import find_way_up, make_hash
 from kicc_ml.service.web.removal import remove_study
-from kicc_ml.service.web.rows import Worklist, list_results, map_places
+from kicc_ml.service.web.rows import Worklist, list_results
 from kicc_ml.service.web.words import FLAGS
 from kicc_ml.service.worklist import StudyEntry, read_studies
 
@@ -48,7 +48,7 @@ class StudyPages:
             asked.request,
             "study.html.j2",
             entry=entry,
-            row=self.worklist.make_row(entry, map_places(self.worklist.list_entries())),
+            row=self.worklist.make_row(entry, self.worklist.find_places([entry])),
             flags=self.access.pages.translate(asked.request, {flag: f"flag_{flag}" for flag in FLAGS}),
             may_retry=asked.user.role == "operator" and entry.state in ("refused", "failed") and entry.has_pixels,
             may_delete=asked.user.role == "operator" and entry.state in AT_REST,
@@ -73,7 +73,8 @@ class StudyPages:
 
     def follow_case(self, asked: Asked) -> Response:
         """Lead from the link of a page, which has the case id of a prior scan, to the page of that scan."""
-        place = map_places(self.worklist.list_entries()).get(asked.request.path_params["case_id"])
+        case_id = asked.request.path_params["case_id"]
+        place = self.worklist.map_places([case_id]).get(case_id)
         if place is None:
             raise HTTPException(404)
         return RedirectResponse(f"../../{place.study}/{place.number}/{PAGE}", 303)
@@ -108,7 +109,6 @@ class StudyPages:
                 self._note(asked, DELETED, "D", entry, REFUSED)
         if not removed:
             return self.access.pages.render_message(asked.request, "not_possible", 409)
-        self.worklist.forget()
         return RedirectResponse(find_way_up(asked.request), 303)
 
     def _find(self, asked: Asked) -> StudyEntry:

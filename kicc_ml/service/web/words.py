@@ -60,7 +60,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "state": ("State", "상태"),
     "details": ("details", "상세"),
     "no_rows": ("No study.", "검사 없음."),
-    "more_rows": ("more; search for them", "건 더 있음. 검색하십시오"),
+    "earlier": ("Previous page", "이전 쪽"),
+    "later": ("Next page", "다음 쪽"),
     "offline": (
         "The node does not answer: the list may be old.",
         "노드가 응답하지 않음: 목록이 최신이 아닐 수 있습니다.",

@@ -5,7 +5,7 @@
   var table = document.getElementById("worklist"), body = table.tBodies[0];
   var words = JSON.parse(table.getAttribute("data-words"));
   var search = document.getElementById("search"), states = document.getElementById("states");
-  var state = "", shown = "", asked = 0, timer = null;
+  var state = "", first = 0, shown = "", asked = 0, timer = null;
 
   function add(parent, name, text, kind) {
     var made = document.createElement(name);
@@ -94,7 +94,21 @@
       button.type = "button";
       button.setAttribute("data-state", one[0]);
       button.setAttribute("aria-pressed", String(state === one[0]));
-      button.onclick = function () { state = one[0]; ask(); };
+      button.onclick = function () { state = one[0]; first = 0; ask(); };
+    });
+  }
+
+  function addPages(answer) {
+    var note = document.getElementById("note");
+    note.textContent = answer.found ? "" : words.no_rows;
+    if (answer.found <= answer.most && !answer.first) return;
+    add(note, "span", (answer.rows.length ? answer.first + 1 : answer.first) + "–" + (answer.first + answer.rows.length) + " / " + answer.found + " ");
+    [["earlier", answer.first - answer.most, answer.first > 0],
+     ["later", answer.first + answer.most, answer.first + answer.most < answer.found]].forEach(function (one) {
+      var button = add(note, "button", words[one[0]], one[0]);
+      button.type = "button";
+      button.disabled = !one[2];
+      button.onclick = function () { first = Math.max(0, one[1]); scrollTo(0, 0); ask(); };
     });
   }
 
@@ -108,13 +122,12 @@
     if (focused !== null) states.querySelector('[data-state="' + focused + '"]').focus();
     body.textContent = "";
     answer.rows.forEach(addRow);
-    var more = answer.found - answer.rows.length;
-    document.getElementById("note").textContent = more > 0 ? more + " " + words.more_rows : answer.found ? "" : words.no_rows;
+    addPages(answer);
     table.setAttribute("data-ready", "yes");
   }
 
   function ask() {
-    var mine = ++asked, query = "q=" + encodeURIComponent(search.value) + "&state=" + state;
+    var mine = ++asked, query = "q=" + encodeURIComponent(search.value) + "&state=" + state + "&first=" + first;
     clearTimeout(timer);
     fetch("studies.json?" + query, { cache: "no-store", headers: { Accept: "application/json" } })
       .then(function (response) {
@@ -131,6 +144,6 @@
   }
 
   var typing = null;
-  search.oninput = function () { clearTimeout(typing); typing = setTimeout(ask, 250); };
+  search.oninput = function () { clearTimeout(typing); typing = setTimeout(function () { first = 0; ask(); }, 250); };
   ask();
 })();

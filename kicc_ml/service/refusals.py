@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from kicc_ml.service.web.audit import AuditLog, Event
+from kicc_ml.service.audit import AuditLog, Event
 
 COUNTED_S = 60.0
 #: Addresses that are counted apart; all further ones are counted as one.
