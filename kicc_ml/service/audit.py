@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -14,6 +14,7 @@ from kicc_ml.core.files import PRIVATE_FILE
 #: Audit event IDs and types of DICOM PS3.16 (CID 400 and 401).
 EVENT_NAMES = {
     "110100": "Application Activity",
+    "110102": "Begin Transferring DICOM Instances",
     "110103": "DICOM Instances Accessed",
     "110104": "DICOM Instances Transferred",
     "110105": "DICOM Study Deleted",
@@ -22,12 +23,20 @@ EVENT_NAMES = {
     "110113": "Security Alert",
     "110114": "User Authentication",
     "110120": "Application Start",
+    "110121": "Application Stop",
     "110122": "Login",
     "110123": "Logout",
+    "110126": "Node Authentication",
     "110132": "Use of Restricted Function",
 }
+#: Roles of who takes part (CID 402); those of users are our own.
+APPLICATION, SENDER = "110150", "110153"
+ROLE_NAMES = {APPLICATION: "Application", SENDER: "Source Role ID"}
+OWN_NAME = "kicc_ml"
 SUCCESS, REFUSED = "0", "4"
 MAX_TEXT_CHARACTERS = 256
+#: The page and the DICOM port write to one file.
+_writing = Lock()
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,9 @@ LOGIN = Event("110114", "E", kind="110122")
 LOGIN_REFUSED = Event("110114", "E", REFUSED, "110122")
 LOGOUT = Event("110114", "E", kind="110123")
 RESTRICTED = Event("110113", "E", REFUSED, "110132")
+STARTED = Event("110100", "E", kind="110120")
+STOPPED = Event("110100", "E", kind="110121")
+ASSOCIATION_REFUSED = Event("110113", "E", REFUSED, "110126")
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,6 @@ class AuditLog:
     """A file to which events are only added. Another program may move it away: the next event begins a new one."""
 
     path: Path
-    _lock: Lock = field(default_factory=Lock, compare=False)
 
     def note(self, event: Event, user: str, address: str, role: str = "") -> None:
         """Add an event.
@@ -71,11 +82,25 @@ class AuditLog:
         Raises:
             TargetError: the event cannot be written; what it is about must not happen then.
         """
-        line = json.dumps(_make_message(event, user, address, role)) + "\n"  # ASCII: no text can steer a terminal
+        self._write(_make_message(event, _make_participant(user, address, role)))
+
+    def note_own(self, event: Event) -> None:
+        """Add an event of which nobody but this node is the cause.
+
+        Args:
+            event: what happened.
+
+        Raises:
+            TargetError: the event cannot be written.
+        """
+        self._write(_make_message(event, _make_participant(OWN_NAME, "", APPLICATION, asked=False)))
+
+    def _write(self, message: Mapping[str, object]) -> None:
+        line = json.dumps(message) + "\n"  # ASCII: no text can steer a terminal
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
             try:
-                with self._lock:
+                with _writing:
                     self._add(descriptor, line.encode())
             finally:
                 os.close(descriptor)
@@ -92,7 +117,7 @@ class AuditLog:
             raise TargetError(f"{self.path} cannot be written: the disk is full")
 
 
-def _make_message(event: Event, user: str, address: str, role: str) -> Mapping[str, object]:
+def _make_message(event: Event, participant: Mapping[str, object]) -> Mapping[str, object]:
     identification: dict[str, object] = {
         "EventID": _make_code(event.event),
         "EventActionCode": event.action,
@@ -103,20 +128,23 @@ def _make_message(event: Event, user: str, address: str, role: str) -> Mapping[s
         identification["EventTypeCode"] = [_make_code(event.kind)]
     if event.said:
         identification["EventOutcomeDescription"] = event.said[:MAX_TEXT_CHARACTERS]
-    participant: dict[str, object] = {
-        "UserID": user[:MAX_TEXT_CHARACTERS],
-        "UserIsRequestor": True,
-        "NetworkAccessPointID": address,
-        "NetworkAccessPointTypeCode": "2",  # an IP address
-    }
-    if role:
-        participant["RoleIDCode"] = [{"csd-code": role, "codeSystemName": "99KICC", "originalText": role}]
     return {
         "EventIdentification": identification,
         "ActiveParticipant": [participant],
         "AuditSourceIdentification": {"AuditSourceID": "kicc_ml", "AuditSourceTypeCode": [{"csd-code": "4"}]},
         "ParticipantObjectIdentification": [*map(_make_study, event.studies), *_make_query(event.query)],
     }
+
+
+def _make_participant(user: str, address: str, role: str, asked: bool = True) -> Mapping[str, object]:
+    participant: dict[str, object] = {"UserID": user[:MAX_TEXT_CHARACTERS], "UserIsRequestor": asked}
+    if address:
+        participant |= {"NetworkAccessPointID": address, "NetworkAccessPointTypeCode": "2"}  # an IP address
+    if role:
+        scheme = "DCM" if role in ROLE_NAMES else "99KICC"
+        name = ROLE_NAMES.get(role, role)
+        participant["RoleIDCode"] = [{"csd-code": role, "codeSystemName": scheme, "originalText": name}]
+    return participant
 
 
 def _make_code(code: str) -> dict[str, str]:

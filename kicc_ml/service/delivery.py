@@ -4,7 +4,6 @@ import logging
 import os
 import secrets
 import shutil
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from kicc_ml.dicom.web.service import push
 from kicc_ml.service.intake import Folders
 from kicc_ml.service.outbox import Outbox, Parcel
 from kicc_ml.service.settings import DicomSettings, PacsSettings
+from kicc_ml.service.tls import make_client_tls
 
 logger = logging.getLogger(__name__)
 
@@ -130,19 +130,13 @@ class Delivery:
         entity.dimse_timeout = entity.network_timeout = ANSWER_S
         for sop_class, syntax in sorted({(one.identity.sop_class, one.identity.transfer_syntax) for one in opened}):
             entity.add_requested_context(sop_class, syntax)
-        tls = (self._make_tls(), self.pacs.host) if self.pacs.tls else None
+        tls = (make_client_tls(self.dicom), self.pacs.host) if self.pacs.tls else None
         association = entity.associate(self.pacs.host, self.pacs.port, ae_title=self.pacs.title, tls_args=tls)
         try:
             yield association
         finally:
             if association.is_established:
                 association.release()
-
-    def _make_tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.dicom.tls_authorities)
-        if self.dicom.tls_certificate:
-            context.load_cert_chain(self.dicom.tls_certificate, self.dicom.tls_key)
-        return context
 
     def _describe_refusal(self, association: Association) -> str:
         pacs = f"{self.pacs.title} at {self.pacs.host}:{self.pacs.port}"

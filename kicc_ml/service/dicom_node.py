@@ -17,12 +17,15 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.dicom.header.received_object import make_answer
 from kicc_ml.dicom.pixels.codestream import DECODABLE_SYNTAXES
 from kicc_ml.service.arrivals import Arrivals
-from kicc_ml.service.intake import Intake, Status
+from kicc_ml.service.audit import AuditLog
+from kicc_ml.service.intake import Answer, Intake, Status
+from kicc_ml.service.senders import SenderLog
 from kicc_ml.service.settings import DicomSettings
+from kicc_ml.service.tls import make_server_tls
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,13 @@ class DicomNode:
     """Listens for senders, and hands what they store to the intake. Start it with :meth:`running`."""
 
     def __init__(self, settings: DicomSettings, intake: Intake) -> None:
+        """Read the certificates.
+
+        Raises:
+            UserError: one cannot be used, or others can read the key.
+        """
+        self._tls = make_server_tls(settings)
+        self._senders = SenderLog(AuditLog(intake.folders.audit_log))
         self.settings, self.intake = settings, intake
         self._arrivals = Arrivals(intake.folders.incoming)
         self._progress: dict[Any, float] = {}  # when each association last brought an object over
@@ -46,7 +56,7 @@ class DicomNode:
         """Listen as long as the block runs.
 
         Raises:
-            UserError: the port is taken, or a certificate cannot be read.
+            UserError: the port is taken.
         """
         entity = AE(ae_title=self.settings.title)
         entity.require_called_aet = True
@@ -61,6 +71,7 @@ class DicomNode:
         handlers = [
             *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, _wake), (evt.EVT_PDU_RECV, self._measure)),
             *((evt.EVT_DIMSE_RECV, self._begin_next), (evt.EVT_C_STORE, self._store)),
+            (evt.EVT_REJECTED, lambda event: self._senders.note_rejected(event.assoc)),
         ]
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs UIDs and titles
         warnings.filterwarnings("ignore", module="pydicom")  # they quote values
@@ -81,29 +92,20 @@ class DicomNode:
                 address,
                 self.settings.title,
                 entity.supported_contexts,
-                ssl_context=self._make_tls(),
+                ssl_context=self._tls,
                 evt_handlers=handlers,
                 request_handler=_BoundedHandler,
             )
         except OSError as error:
             raise UserError(
-                f"port {address[1]} of {address[0]} cannot be used ({error.strerror or error}); name another one, or a "
-                "readable certificate and key, in the configuration"
+                f"port {address[1]} of {address[0]} cannot be used ({error.strerror or error}); name another one as "
+                "dicom.port"
             ) from error
         entity._servers.append(server)  # as its own start_server does, which takes no class of server
         server.max_pdu_bytes = self.settings.pdu_bytes + PDU_HEADERS_BYTES
         server.max_connections = 2 * self.settings.associations  # those above the first half are told so
-        server.on_end = self._end
+        server.on_end, server.on_close = self._end, self._senders.note_closed
         return server
-
-    def _make_tls(self) -> ssl.SSLContext | None:
-        if self.settings.tls_certificate is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.settings.tls_authorities)
-        context.load_cert_chain(self.settings.tls_certificate, self.settings.tls_key)
-        if self.settings.tls_authorities:
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
 
     def close_stuck(self) -> None:
         """End associations that brought no whole object over in time, and remove their files. Call it now and then."""
@@ -121,6 +123,7 @@ class DicomNode:
         self._progress.pop(association, None)
         self._bytes.pop(association, None)
         self._arrivals.remove(association.dul)
+        self._senders.end(association)
 
     def _begin_next(self, event: evt.Event) -> None:
         self._bytes.pop(event.assoc, None)
@@ -146,13 +149,23 @@ class DicomNode:
         with self.intake.temporary_file() as own:
             path.rename(own)  # the library removes its own file afterwards, if it is there
             path.touch()
-            status, reason = self.intake.take(
-                own, str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
-            )
+            answer = self.intake.take(own, str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
+        status, reason, _ = self._note(event.assoc, answer)
         if status != Status.STORED:
             logger.warning("an object of %s was not stored: %s", event.assoc.requestor.ae_title, reason)
         is_theirs = status not in (Status.STORED, Status.OUT_OF_RESOURCES)  # what is ours says where its folder lies
         return make_answer(int(status), reason if is_theirs else "")
+
+    def _note(self, association: Association, answer: Answer) -> Answer:
+        """Note an object; what cannot be noted is not confirmed, and its sender sends it again."""
+        if answer.status != Status.STORED:
+            self._senders.count_not_stored(association)
+            return answer
+        try:
+            self._senders.note_stored(association, answer.study)
+        except TargetError as error:
+            return Answer(Status.OUT_OF_RESOURCES, str(error))
+        return answer
 
 
 def _wake(event: evt.Event) -> None:
@@ -177,6 +190,7 @@ class _BoundedServer(ThreadedAssociationServer):
     max_pdu_bytes = 0
     max_connections = 0
     on_end: Callable[[Association], None]
+    on_close: Callable[[str, str], None]  # of an address, for this reason
     daemon_threads = True
     request_queue_size = 128  # that come at once wait so long until each is taken or refused
 
@@ -188,10 +202,11 @@ class _BoundedServer(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Count a connection at once: its association begins only when many contexts have been copied."""
         with self._free:
-            if self._connections >= self.max_connections:
-                return False
-            self._connections += 1
-            return True
+            is_free = self._connections < self.max_connections
+            self._connections += is_free
+        if not is_free:
+            self.on_close(str(client_address[0]), "there were too many")
+        return is_free
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
@@ -244,7 +259,11 @@ class _BoundedHandler(RequestHandler):
         def receive_bounded(count: int) -> bytearray:
             if count > most:
                 raise OSError(f"a PDU of {count} bytes")
-            return receive(count)
+            try:
+                return receive(count)
+            except ssl.SSLError as error:
+                self.server.on_close(str(self.client_address[0]), f"TLS failed ({error.reason})")
+                raise
 
         connection.recv = receive_bounded
         return association

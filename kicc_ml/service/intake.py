@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from kicc_ml.core.errors import TargetError, UserError, is_full
 from kicc_ml.core.files import make_folder, write_bytes
@@ -29,6 +30,14 @@ class Status(IntEnum):
     MISMATCH = 0xA900
     NOT_UNDERSTOOD = 0xC000
     OTHER_CONTENT = 0xC001
+
+
+class Answer(NamedTuple):
+    """What a sender is told of an object, the reason of a refusal, and the study of an object that was stored."""
+
+    status: Status
+    reason: str = ""
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,11 @@ class Folders:
     def results(self) -> Path:
         """Of what was predicted."""
         return self.root / "results"
+
+    @property
+    def audit_log(self) -> Path:
+        """Of who did what."""
+        return self.root / "audit.jsonl"
 
     def make(self) -> None:
         """Make all folders, and empty that of objects that never became whole."""
@@ -87,7 +101,7 @@ class Intake:
         finally:
             path.unlink(missing_ok=True)
 
-    def take(self, path: Path, sop: str = "", sop_class: str = "") -> tuple[Status, str]:
+    def take(self, path: Path, sop: str = "", sop_class: str = "") -> Answer:
         """Take the object in the file ``path``, which is moved away where it is kept.
 
         Args:
@@ -96,29 +110,29 @@ class Intake:
             sop_class: the SOP class by which it was announced.
 
         Returns:
-            the status for the sender, and the reason of a refusal.
+            the answer for the sender.
         """
         if not self.has_room:
-            return Status.OUT_OF_RESOURCES, "the disk of the node is nearly full"
+            return Answer(Status.OUT_OF_RESOURCES, "the disk of the node is nearly full")
         try:
             found = read_object_identity(path)
             if (sop or found.sop, sop_class or found.sop_class) != (found.sop, found.sop_class):
-                return Status.MISMATCH, "the object is not the one that was announced"
+                return Answer(Status.MISMATCH, "the object is not the one that was announced")
             digest = hash_content(path)
             if not self.queue.has_instance(found.study, found.sop, digest):
                 self._keep(path, found, digest)
         except UserError as error:
             is_ours = isinstance(error, TargetError) or is_full(error)
-            return (Status.OUT_OF_RESOURCES if is_ours else Status.NOT_UNDERSTOOD), str(error)
+            return Answer(Status.OUT_OF_RESOURCES if is_ours else Status.NOT_UNDERSTOOD, str(error))
         except Overfull as full:
-            return Status.OUT_OF_RESOURCES, str(full)
+            return Answer(Status.OUT_OF_RESOURCES, str(full))
         except OtherContent as other:
-            return Status.OTHER_CONTENT, str(other)
+            return Answer(Status.OTHER_CONTENT, str(other))
         except sqlite3.IntegrityError:
-            return Status.OUT_OF_RESOURCES, "its study was deleted while it came; send it again"
+            return Answer(Status.OUT_OF_RESOURCES, "its study was deleted while it came; send it again")
         except (OSError, sqlite3.Error) as error:
-            return Status.OUT_OF_RESOURCES, f"the object cannot be written ({error})"
-        return Status.STORED, ""
+            return Answer(Status.OUT_OF_RESOURCES, f"the object cannot be written ({error})")
+        return Answer(Status.STORED, study=found.study)
 
     def _keep(self, path: Path, found: ObjectIdentity, digest: str) -> None:
         identity = read_patient_identity(path) if self.identified else {}

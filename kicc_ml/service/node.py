@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from kicc_ml.core.errors import UserError
+from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.core.files import make_folder
 from kicc_ml.core.locks import hold
 from kicc_ml.core.shown import say
+from kicc_ml.service.audit import STARTED, STOPPED, AuditLog
 from kicc_ml.service.database import Database
 from kicc_ml.service.delivery import Delivery
 from kicc_ml.service.dicom_node import DicomNode
@@ -57,19 +58,34 @@ class Node:
             page: serves the worklist page until ``stop`` is set; None for no page.
 
         Raises:
-            UserError: a run cannot be used, or a port is taken.
+            UserError: a run or a certificate cannot be used, or a port is taken.
+            TargetError: the begin cannot be noted in the audit log.
         """
+        intake = self.intake
+        port = DicomNode(self.settings.dicom, intake)
         self.queue.recover()
         retention = Retention(self.queue.database, self.folders, self.settings.retention)
-        with suppress(Stopped), self._started_workers(make_predicts) as workers:
+        with suppress(Stopped), self._noted(), self._started_workers(make_predicts) as workers:
             retention.remove_unknown()
-            intake = self.intake
             intake.remove_unknown_files(retention.list_known_files())
-            with DicomNode(self.settings.dicom, intake).running() as dicom:
+            with port.running() as dicom:
                 work = [worker.run for worker in workers] + [self._make_delivery().run] * self.settings.pacs.is_named
                 with self._running([*work, *([page] if page else [])]):
                     say(self._describe_ports(page is not None), to_stderr=True)
                     self._watch(dicom, retention)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note the begin and the end of the node in the audit log."""
+        audit = AuditLog(self.folders.audit_log)
+        audit.note_own(STARTED)
+        try:
+            yield
+        finally:
+            try:
+                audit.note_own(STOPPED)
+            except TargetError as error:  # the node ends all the same
+                logger.warning("%s", error)
 
     @contextmanager
     def _started_workers(self, make_predicts: Sequence[Callable[[], Predict]]) -> Iterator[list[Worker]]:

@@ -1,7 +1,6 @@
 """A node as a whole, with a prediction that is a fake: what is sent to it comes back as results in the PACS."""
 
-import contextlib
-import threading
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -9,7 +8,7 @@ from threading import Event
 import pytest
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.service.node import Node, open_node
+from kicc_ml.service.node import open_node
 from kicc_ml.service.settings import (
     DicomSettings,
     PacsSettings,
@@ -19,7 +18,7 @@ from kicc_ml.service.settings import (
     WorkerSettings,
 )
 from kicc_ml.service.worklist import read_studies
-from tests.support.fake_node import FakePredictor, list_result_uids, make_study
+from tests.support.fake_node import FakePredictor, list_result_uids, make_study, running_node
 from tests.support.loopback_pacs import (
     NODE,
     SENDER,
@@ -43,20 +42,6 @@ def make_settings(folder: Path, pacs_port: int, min_free_gib: float = 0.0) -> Si
     )
 
 
-@contextlib.contextmanager
-def run_node(settings: SiteSettings) -> Iterator[Node]:
-    """Run a node in a thread; the port is open when the block begins."""
-    with open_node(settings, Event()) as node:
-        thread = threading.Thread(target=lambda: node.run([FakePredictor(node.folders)]))
-        thread.start()
-        try:
-            wait_until(lambda: is_listening(settings.dicom.port))
-            yield node
-        finally:
-            node.stop.set()
-            thread.join()
-
-
 @pytest.fixture
 def pacs() -> Iterator[LoopbackPacs]:
     with LoopbackPacs(find_free_port()).running() as running:
@@ -66,7 +51,7 @@ def pacs() -> Iterator[LoopbackPacs]:
 def test_what_is_sent_comes_back_once_also_when_it_grows_or_is_refused(tmp_path: Path, pacs: LoopbackPacs):
     whole = make_study(1, images=3)
     settings = make_settings(tmp_path, pacs.port)
-    with run_node(settings) as node:
+    with running_node(settings) as node:
         send(settings.dicom.port, *whole[:2], *make_study(2, PatientID="REFUSED"))
         wait_until(lambda: all(entry.ended for entry in read_studies(node.queue)))
         first = set(list_result_uids(whole[:2]))
@@ -77,6 +62,9 @@ def test_what_is_sent_comes_back_once_also_when_it_grows_or_is_refused(tmp_path:
         states = {entry.uid: (entry.state, entry.reason, entry.instances) for entry in read_studies(node.queue)}
     assert pacs.stored == dict.fromkeys(first | set(list_result_uids(whole)), 1)
     assert states == {"1.2.1": ("done", "", 3), "1.2.2": ("refused", "no lungs were found", 2)}
+    noted = [json.loads(line)["EventIdentification"] for line in node.folders.audit_log.read_text().splitlines()]
+    kinds = [one["EventTypeCode"][0]["csd-code"] for one in noted if one["EventID"]["csd-code"] == "110100"]
+    assert kinds == ["110120", "110121"]  # the node started and stopped
 
 
 def test_a_folder_of_something_else_and_that_of_a_running_node_are_refused(tmp_path: Path):

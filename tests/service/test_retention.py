@@ -1,5 +1,7 @@
 """What is old is removed, what is needed stays, and what comes back is predicted as a whole."""
 
+import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +12,13 @@ import pytest
 from kicc_ml.service.database import Database
 from kicc_ml.service.intake import Folders, Intake
 from kicc_ml.service.queue import CaseResult, Job, StudyLimits, StudyOutcome, StudyQueue
-from kicc_ml.service.retention import DAY_S, Retention
+from kicc_ml.service.retention import ALL, DAY_S, PIXELS, Retention
 from kicc_ml.service.settings import RetentionSettings
 from kicc_ml.service.worklist import StudyEntry, read_studies
 from tests.support.plain_slices import slice_dataset
 
 IMAGES = [slice_dataset(np.zeros((4, 4), np.uint16), SOPInstanceUID=f"1.2.{number}") for number in range(3)]
+STUDY = str(IMAGES[0].StudyInstanceUID)
 SETTINGS = RetentionSettings(received_days=2, results_days=10)
 
 
@@ -90,6 +93,37 @@ def test_pixels_go_first_and_then_the_study_with_its_results(
     assert read_studies(queue) == []
     assert not list(folders.results.iterdir())
     assert not list(folders.received.glob("[0-9]*"))
+
+
+def read_deletions(folders: Folders) -> list[str]:
+    """What the audit log says of what was deleted."""
+    lines = [json.loads(line) for line in folders.audit_log.read_text().splitlines()]
+    assert {one["EventIdentification"]["EventID"]["csd-code"] for one in lines} <= {"110105"}
+    assert {one["ParticipantObjectIdentification"][0]["ParticipantObjectID"] for one in lines} <= {STUDY}
+    return [one["EventIdentification"]["EventOutcomeDescription"] for one in lines]
+
+
+def test_what_is_removed_is_noted_and_where_the_disk_is_full_it_is_noted_as_soon_as_there_is_room(
+    retention: Retention,
+    queue: StudyQueue,
+    folders: Folders,
+    receive: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def write_if_there_is_room(descriptor: int, line: bytes) -> int:
+        return write(descriptor, line[: 20 if list_pixels(folders) else None])
+
+    finish(queue, folders, receive(0, 1))
+    write = os.write
+    monkeypatch.setattr(os, "write", write_if_there_is_room)
+    age(queue, 3)
+    retention.remove_old()
+    assert not list_pixels(folders)
+    assert read_deletions(folders) == [PIXELS]
+    age(queue, 11)
+    for _ in range(2):
+        retention.remove_old()
+    assert read_deletions(folders) == [PIXELS, ALL]
 
 
 def test_a_study_that_is_not_ended_keeps_everything_however_old_it_is(

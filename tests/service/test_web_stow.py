@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kicc_ml.service.intake import Intake
+from kicc_ml.service.web.stow import BLOCK_BYTES, ROOM_EVERY_BYTES
 from kicc_ml.service.worklist import read_studies
 from tests.support.plain_slices import write
 from tests.support.web_node import TOKEN, WebNode, make_web_node
@@ -108,3 +110,24 @@ def test_only_the_token_lets_anything_in(node: WebNode, tmp_path: Path):
     answer = node.log_in("otto").post("/dicom-web/studies", content=body, headers={"Content-Type": RELATED})
     assert answer.status_code == 403
     assert read_studies(node.queue) == []
+
+
+def test_a_large_object_is_not_written_on_while_the_disk_fills(node: WebNode, monkeypatch: pytest.MonkeyPatch):
+    written = []
+
+    def has_room(intake: Intake) -> bool:
+        """As on a disk that has two MiB."""
+        written.append(sum(path.stat().st_size for path in intake.folders.incoming.iterdir()))
+        return written[-1] < 2 * 2**20
+
+    monkeypatch.setattr(Intake, "has_room", property(has_room))
+    assert send(node, make_body(b"a" * 16 * 2**20)).status_code == 503
+    assert max(written) < 2 * 2**20 + 2 * ROOM_EVERY_BYTES
+    assert left(node) == []
+
+
+def test_the_disk_is_looked_at_once_for_many_small_parts(node: WebNode, monkeypatch: pytest.MonkeyPatch):
+    looked = []
+    monkeypatch.setattr(Intake, "has_room", property(lambda intake: not looked.append(1)))
+    assert send(node, make_body(*[b"no DICOM"] * 300)).status_code == 409
+    assert len(looked) <= 1 + 300 * (BLOCK_BYTES + 8) / ROOM_EVERY_BYTES

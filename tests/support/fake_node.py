@@ -4,9 +4,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import pydicom
@@ -15,9 +17,11 @@ from pydicom.uid import generate_uid
 from kicc_ml.apps.site_file import read_site_file
 from kicc_ml.core.errors import TargetError, UserError
 from kicc_ml.service.intake import Folders
-from kicc_ml.service.node import open_node
+from kicc_ml.service.node import Node, open_node
 from kicc_ml.service.queue import CaseResult, Job, StudyOutcome
+from kicc_ml.service.settings import SiteSettings
 from kicc_ml.service.worker_process import Predict
+from tests.support.loopback_pacs import is_listening, wait_until
 from tests.support.plain_slices import slice_dataset, write
 
 #: Objects of each result.
@@ -51,6 +55,20 @@ class FakePredictor:
             objects[sop] = str(path.relative_to(self.folders.results))
         result = CaseResult(case_id, "/".join(path.name for path in paths), "CT", {"n": len(images)}, objects=objects)
         return StudyOutcome(job.study, [result])
+
+
+@contextmanager
+def running_node(settings: SiteSettings, is_up: Callable[[], object] | None = None) -> Iterator[Node]:
+    """Run a node in a thread; its port is open when the block begins, or what ``is_up`` asks for holds."""
+    with open_node(settings, Event()) as node:
+        thread = Thread(target=lambda: node.run([FakePredictor(node.folders)]))
+        thread.start()
+        try:
+            wait_until(is_up or (lambda: is_listening(settings.dicom.port)))
+            yield node
+        finally:
+            node.stop.set()
+            thread.join()
 
 
 def make_result_uid(sops: list[str], kind: str) -> str:

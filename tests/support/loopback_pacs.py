@@ -1,6 +1,7 @@
 """A PACS on loopback that counts what it is sent, and may be told to refuse; and a sender of studies."""
 
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,7 @@ class LoopbackPacs:
     asked: Counter[str] = field(default_factory=Counter)
     folder: Path | None = None
     senders: Sequence[str] = ()
+    tls: ssl.SSLContext | None = None
 
     @contextmanager
     def running(self) -> Iterator["LoopbackPacs"]:
@@ -54,7 +56,10 @@ class LoopbackPacs:
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
         server = entity.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._take)]
+            ("127.0.0.1", self.port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, self._take)],
+            ssl_context=self.tls,
         )
         try:
             yield self
@@ -77,18 +82,24 @@ class LoopbackPacs:
         return status
 
 
-def connect(port: int, calling: str = SENDER, called: str = NODE, objects: Sequence[pydicom.Dataset] = ()) -> Any:
+def connect(
+    port: int,
+    calling: str = SENDER,
+    called: str = NODE,
+    objects: Sequence[pydicom.Dataset] = (),
+    tls: ssl.SSLContext | None = None,
+) -> Any:
     """Open an association with a node, to store these objects as they are encoded, or CT slices."""
     sender = AE(ae_title=calling)
     kinds = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for one in objects}
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(kinds)]
     sender.requested_contexts = [*(contexts or [build_context(CTImageStorage)]), build_context(Verification)]
-    return sender.associate("127.0.0.1", port, ae_title=called)
+    return sender.associate("127.0.0.1", port, ae_title=called, tls_args=(tls, "127.0.0.1") if tls else None)
 
 
-def send(port: int, *objects: pydicom.Dataset) -> list[int | None]:
+def send(port: int, *objects: pydicom.Dataset, tls: ssl.SSLContext | None = None) -> list[int | None]:
     """Store objects in a node over one association; returns the status of each, None where none came."""
-    association = connect(port, objects=objects)
+    association = connect(port, objects=objects, tls=tls)
     assert association.is_established
     statuses = [association.send_c_store(one).get("Status") for one in objects]
     association.release()

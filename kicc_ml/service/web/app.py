@@ -32,7 +32,6 @@ from kicc_ml.service.web.study import StudyPages
 from kicc_ml.service.web.users import Role, read_users
 
 SCRIPTS = ("worklist.js", "result.js")
-AUDIT_LOG = "audit.jsonl"
 PEOPLE: tuple[Role, ...] = ("viewer", "operator")
 ALL_ROLES: tuple[Role, ...] = (*PEOPLE, "program")
 
@@ -54,7 +53,7 @@ def make_app(settings: SiteSettings, queue: StudyQueue, folders: Folders) -> Sta
     web = settings.web
     cookie_path = web.proxy_path.rstrip("/") or "/"
     pages = Pages(web.language, cookie_path)
-    audit = AuditLog(folders.root / AUDIT_LOG)
+    audit = AuditLog(folders.audit_log)
     users = read_users(web.users, web.token)
     access = Access(users, Sessions(), audit, pages, cookie_path, not _is_local(web), Refusals(audit))
     worklist = Worklist(queue, settings.identified)

@@ -25,6 +25,8 @@ from kicc_ml.service.web.access import Access, find_address
 ADDRESS = "/dicom-web/studies"
 MAX_BOUNDARY_BYTES = 70  # RFC 2046
 RETRY_S = "60"
+#: So much is written between two looks at the disk; each file takes a block at least.
+ROOM_EVERY_BYTES, BLOCK_BYTES = 2**20, 4096
 
 
 class ObjectTooLarge(Exception):
@@ -46,6 +48,7 @@ class ObjectParts:
         self.taken: list[Taken] = []
         self._intake, self._most_bytes = intake, most_bytes
         self._part, self._size = ExitStack(), 0
+        self._unlooked_bytes = 0
         self._path: Path | None = None
         self._file: BinaryIO | None = None
         self._is_whole = False
@@ -61,6 +64,8 @@ class ObjectParts:
 
     def feed(self, chunk: bytes) -> None:
         """Take some bytes of the body.
+
+        The disk is looked at once for each ``ROOM_EVERY_BYTES``, in one large part as in many small ones.
 
         Raises:
             ObjectTooLarge: a part is too large.
@@ -87,8 +92,7 @@ class ObjectParts:
         self._is_whole = True
 
     def _begin(self) -> None:
-        if not self._intake.has_room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._reserve(BLOCK_BYTES)
         self._path, self._size = self._part.enter_context(self._intake.temporary_file()), 0
         self._file = self._part.enter_context(self._path.open("xb"))
 
@@ -97,7 +101,18 @@ class ObjectParts:
         self._size += end - start
         if self._size > self._most_bytes:
             raise ObjectTooLarge
-        self._file.write(memoryview(data)[start:end])
+        for begin in range(start, end, ROOM_EVERY_BYTES):
+            part = memoryview(data)[begin : min(begin + ROOM_EVERY_BYTES, end)]
+            self._reserve(len(part))
+            self._file.write(part)
+
+    def _reserve(self, count: int) -> None:
+        self._unlooked_bytes += count
+        if self._unlooked_bytes < ROOM_EVERY_BYTES:
+            return
+        self._unlooked_bytes = 0
+        if not self._intake.has_room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _end(self) -> None:
         assert self._file is not None
@@ -108,7 +123,7 @@ class ObjectParts:
         except UserError:
             self.taken.append(Taken(None, Status.NOT_UNDERSTOOD))
         else:
-            self.taken.append(Taken(found, self._intake.take(self._path)[0]))
+            self.taken.append(Taken(found, self._intake.take(self._path).status))
         self._part.close()
 
 

@@ -6,8 +6,6 @@
 import getpass
 import hashlib
 import hmac
-import os
-import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +20,9 @@ from argon2.low_level import Type
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import format_yaml
-from kicc_ml.core.received import check_regular, read_yaml
+from kicc_ml.core.received import read_yaml
 from kicc_ml.core.shown import say
+from kicc_ml.service.private_files import refuse_open_file
 
 Role = Literal["viewer", "operator", "program"]
 #: Of users in the file; a program has the token.
@@ -101,7 +100,7 @@ def read_users(users: Path | None, token: Path | None) -> Users:
 
 
 def _read_hashes(path: Path) -> dict[str, tuple[User, str]]:
-    _refuse_open_file(path)
+    refuse_open_file(path)
     entries = read_yaml(path, LIST_REMEDY)
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path} holds no list of users; {LIST_REMEDY}")
@@ -137,7 +136,7 @@ def _check_hash(stored: Any, where: str) -> str:
 
 
 def _read_token(path: Path) -> str:
-    _refuse_open_file(path)
+    refuse_open_file(path)
     try:
         with path.open("rb") as file:
             token = file.read(MAX_TOKEN_BYTES + 1).decode("ascii").strip()
@@ -146,19 +145,6 @@ def _read_token(path: Path) -> str:
     if not MIN_TOKEN_CHARACTERS <= len(token) <= MAX_TOKEN_BYTES or any(one.isspace() for one in token):
         raise UserError(f"{path} holds no token of at least {MIN_TOKEN_CHARACTERS} characters; make one at random")
     return token
-
-
-def _refuse_open_file(path: Path) -> None:
-    """Refuse a file that others can change or read; a file of another user may be read through its group."""
-    check_regular(path, "name a file")
-    if not path.is_file():
-        return
-    found = path.stat()
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise UserError(f"{path} can be changed by other users of the machine; chmod go-w {path}")
-    readers = stat.S_IROTH | (stat.S_IRGRP if found.st_uid == os.geteuid() else 0)
-    if found.st_mode & readers:
-        raise UserError(f"{path} can be read by other users of the machine; chmod 600 {path}")
 
 
 def make_entry(name: str, role: str, password: str) -> str:
