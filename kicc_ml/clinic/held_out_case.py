@@ -100,7 +100,7 @@ class OofCase:
         page = self._make_page(result, oof_cases, model)
         out.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         write_case_outputs(out, result, page)
-        return write_dicom_results(out, result, page, self.series, model)
+        return write_dicom_results(out, result, page, self.series, model, self.series.patient)
 
     def _make_page(self, result: Result, oof_cases: OofCases, model: ModelProvenance) -> PatientPage:
         page = make_patient_page(result, oof_cases.drop_site(self.case.site), model)

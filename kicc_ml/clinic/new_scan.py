@@ -159,7 +159,7 @@ class NewScanPipeline:
                 page = replace(page, risks=risks, risks_from=risks_from, scores=scores)
                 write_case_outputs(folder, shown, page)
             with result.stages("DICOM"):
-                self._write_for_pacs(series, result, page, folder)
+                self._write_for_pacs(series, result, page, folder, own)
         if self.outcomes:
             found = {"predicted_from": risks_from, "risks": [asdict(risk) for risk in risks]}
             write_versioned(folder / OUTCOME_FILE, "outcome", found)
@@ -191,14 +191,16 @@ class NewScanPipeline:
         """Decide whether the image is hidden: burned-in text may be a name, which only an identified page may show."""
         return has_burned_in_text(series) and not self.identified
 
-    def _write_for_pacs(self, series: Series, result: Result, page: PatientPage, folder: Path) -> None:
+    def _write_for_pacs(
+        self, series: Series, result: Result, page: PatientPage, folder: Path, own: StudyStamp | None
+    ) -> None:
         if not self.dicom:
             return
         if because := _explain_missing_study(series):
             logger.warning("%s %s, so there is no study to which its results can be added", result.case_id, because)
             return
         try:
-            written = write_dicom_results(folder, result, page, series, self.model)
+            written = write_dicom_results(folder, result, page, series, self.model, own.patient if own else "")
         except (
             Exception
         ) as error:  # headers are wrong in many ways, and the other results of a patient are still written

@@ -146,9 +146,12 @@ def write_case_outputs(folder: Path, result: Result, page: PatientPage) -> None:
 
 
 def write_dicom_results(
-    folder: Path, result: Result, page: PatientPage, series: Series, model: ModelProvenance
+    folder: Path, result: Result, page: PatientPage, series: Series, model: ModelProvenance, patient: str = ""
 ) -> list[Path]:
-    """Write ``folder/dicom`` for the PACS from which ``series`` came, and return its files."""
+    """Write ``folder/dicom`` for the PACS from which ``series`` came, and return its files.
+
+    ``patient`` is the patient's pseudonym, by which what is measured is told again in the next study.
+    """
     findings = ScanFindings(
         result.volume,
         result.masks,
@@ -161,6 +164,5 @@ def write_dicom_results(
         scores=page.scores,
         sides=result.hanging in (None, "stated"),
     )
-    return write_objects(
-        PredictionSource(series, model.weights, version("kicc_ml"), model.provenance), findings, folder / DICOM
-    )
+    source = PredictionSource(series, model.weights, version("kicc_ml"), model.provenance, patient)
+    return write_objects(source, findings, folder / DICOM)

@@ -41,12 +41,14 @@ class PredictionSource:
     """A series whose predictions are written, and the model that made them.
 
     ``model`` is a hash of its weights. ``provenance`` holds training hospitals and validation metrics by label.
+    ``patient`` is the patient's pseudonym under a key that stays with the hospital; "" where the patient is not known.
     """
 
     series: Series
     model: str
     version: str
     provenance: Mapping[str, str] = field(default_factory=dict)
+    patient: str = ""
 
     @cached_property
     def images(self) -> list[Dataset]:
@@ -82,6 +84,21 @@ class PredictionSource:
         uids = sorted(str(image.SOPInstanceUID) for image in self.images)
         # one text, since a list would be joined without anything between its parts
         return generate_uid(entropy_srcs=[json.dumps([studies, uids, str(self.series.frames), self.model, kind])])
+
+    def make_tracking_uid(self, name: str) -> UID:
+        """Make the tracking UID of something that is measured again in each study of the patient.
+
+        It is the same in all of them, whatever the model. Without the hospital's key nobody can tell a patient by it.
+
+        Args:
+            name: what is measured, such as ``left lung``.
+
+        Returns:
+            the UID; of a patient who is not known, one of this study.
+        """
+        if not self.patient:
+            return self.make_uid(f"tracking {name}")
+        return generate_uid(entropy_srcs=[json.dumps(["tracking", self.patient, self.series.modality, name])])
 
     def _complete(self, image: Dataset) -> None:
         """Add what a derived object must state and old exporters leave out.
@@ -185,7 +202,7 @@ def _describe_segment(source: PredictionSource, number: int, name: str) -> hd.se
         segmented_property_type=kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=source.algorithm,
-        tracking_uid=source.make_uid(f"tracking {name}"),
+        tracking_uid=source.make_tracking_uid(name),
         tracking_id=f"kicc_ml {label}",
         display_color=hd.color.CIELabColor.from_rgb(*rgb),
     )

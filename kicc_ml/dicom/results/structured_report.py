@@ -40,8 +40,10 @@ def make_severity_report(
     risks: Sequence[Risk],
     segmentation: Dataset | None = None,
     scores: Sequence[RadiographScore] = (),
+    pictures: Sequence[Dataset] = (),
+    key_image: Dataset | None = None,
 ) -> Dataset:
-    """Make a Comprehensive 3D SR (PS3.3 A.35.13).
+    """Make a Comprehensive 3D SR (PS3.3 A.35.13), the root of the results (IHE AI Results): it refers to all others.
 
     Args:
         source: the series and the model.
@@ -49,9 +51,11 @@ def make_severity_report(
         risks: predicted risks.
         segmentation: the Segmentation to refer to, if there is one.
         scores: predicted scores of a radiograph.
+        pictures: objects that show what was found, such as the Parametric Map.
+        key_image: the source image on which the lesion is seen best, if there is a lesion.
     """
     groups = [
-        _make_both_lungs_group(source, severity),
+        _refer(_make_both_lungs_group(source, severity), pictures, key_image),
         *_make_lung_groups(source, severity),
         *_make_zone_groups(source, severity),
     ]
@@ -68,7 +72,7 @@ def make_severity_report(
             referenced_images=_list_described_images(source),
         )
         return hd.sr.Comprehensive3DSR(
-            evidence=[*source.images, *([segmentation] if segmentation else [])],
+            evidence=[*source.images, *([segmentation] if segmentation else []), *pictures],
             content=report,
             series_description="Severity of COVID-19 pneumonia, research use only",
             **source.series_arguments("report"),
@@ -102,6 +106,11 @@ def _make_measurements(*rows: tuple[Code, float | None, Code]) -> list[hd.sr.Mea
     ]
 
 
+def _make_algorithm(source: PredictionSource, remarks: Sequence[str] = ()) -> hd.sr.AlgorithmIdentification:
+    parameters = [f"weights {source.model[:16]}", RESEARCH_USE, *remarks]
+    return hd.sr.AlgorithmIdentification("kicc_ml", source.version, parameters=parameters)
+
+
 def _make_group(
     source: PredictionSource,
     name: str,
@@ -111,11 +120,9 @@ def _make_group(
     remarks: Sequence[str] = (),
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=source.make_uid(f"report {name}"), identifier=name),
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=source.make_tracking_uid(name), identifier=name),
         finding_type=finding,
-        algorithm_id=hd.sr.AlgorithmIdentification(
-            "kicc_ml", source.version, parameters=[f"weights {source.model[:16]}", RESEARCH_USE, *remarks]
-        ),
+        algorithm_id=_make_algorithm(source, remarks),
         finding_sites=[site] if site else None,
         measurements=measurements,
     )
@@ -136,6 +143,20 @@ def _make_both_lungs_group(
     origin = [f"{label}: {value}" for label, value in source.provenance.items()]
     site = hd.sr.FindingSite(codes.SCT.Lung)
     return _make_group(source, "both lungs", codes.DCM.AbnormalOpacity, site, measurements, origin)
+
+
+def _refer(
+    group: hd.sr.MeasurementsAndQualitativeEvaluations, pictures: Sequence[Dataset], key_image: Dataset | None
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Let a group refer to the images that show what it measures (TID 1501 may be extended by such items)."""
+    shown = [(codes.DCM.VisualExplanation, one) for one in pictures]
+    shown += [(codes.DCM.BestIllustrationOfFinding, key_image)] if key_image else []
+    for name, image in shown:
+        item = hd.sr.ImageContentItem(
+            name, image.SOPClassUID, image.SOPInstanceUID, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+        )
+        group[0].ContentSequence.append(item)
+    return group
 
 
 def _make_lung_groups(
@@ -203,11 +224,10 @@ def _make_segment_groups(
         )
         groups.append(
             hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=hd.sr.TrackingIdentifier(
-                    uid=source.make_uid(f"tracking {region}"), identifier=label
-                ),
+                tracking_identifier=hd.sr.TrackingIdentifier(uid=source.make_tracking_uid(region), identifier=label),
                 referenced_segment=segment,
                 finding_type=finding,
+                algorithm_id=_make_algorithm(source),
                 finding_sites=[hd.sr.FindingSite(codes.SCT.Lung)],
             )
         )

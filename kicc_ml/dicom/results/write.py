@@ -13,6 +13,7 @@ from kicc_ml.core.files import PRIVATE_FILE, make_folder, temporary_folder_besid
 from kicc_ml.core.regions import find_region
 from kicc_ml.core.types import RadiographScore, Risk, SeverityMap, Volume
 from kicc_ml.dicom.header.stated_tags import suppress_warnings
+from kicc_ml.dicom.results.key_image import find_key_image
 from kicc_ml.dicom.results.pictures import make_picture_object, make_summary_object
 from kicc_ml.dicom.results.segmentation import PredictionSource, make_parametric_map, make_segmentation, state_origin
 from kicc_ml.dicom.results.structured_report import make_severity_report
@@ -84,8 +85,15 @@ def _make_ct_objects(source: PredictionSource, findings: ScanFindings) -> dict[s
     lung = find_region(masks, "lung")
     if findings.probability_xyz is not None and lung is not None:
         objects["map"] = make_parametric_map(source, findings.volume, findings.probability_xyz, lung)
-    objects["report"] = make_severity_report(source, findings.severity, findings.risks, objects["segmentation"])
     objects["picture"] = make_picture_object(source, findings.montage)
+    objects["report"] = make_severity_report(
+        source,
+        findings.severity,
+        findings.risks,
+        objects["segmentation"],
+        pictures=[objects[name] for name in ("map", "picture") if name in objects],
+        key_image=find_key_image(source, findings.volume, masks.get("lesion")),
+    )
     if findings.pdf is not None:
         objects["summary"] = make_summary_object(source, findings.pdf, findings.identified)
     return objects
@@ -98,7 +106,8 @@ def _make_radiograph_objects(source: PredictionSource, findings: ScanFindings) -
     """
     severity = findings.severity
     known = severity if findings.sides else severity.without_sides
-    return {
-        "report": make_severity_report(source, known, findings.risks, scores=findings.scores),
-        "picture": make_picture_object(source, findings.montage),
-    }
+    picture = make_picture_object(source, findings.montage)
+    report = make_severity_report(
+        source, known, findings.risks, scores=findings.scores, pictures=[picture], key_image=source.images[0]
+    )
+    return {"report": report, "picture": picture}

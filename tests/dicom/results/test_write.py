@@ -10,33 +10,21 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import PYDICOM_ROOT_UID
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.core.types import Risk, Series
-from kicc_ml.dicom.index.scan import scan
+from kicc_ml.core.types import Series
 from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
-from kicc_ml.dicom.series.geometry import GeometryPolicy
-from kicc_ml.dicom.series.verdict import classify_series
-from kicc_ml.dicom.volume.read import read_volume
-from kicc_ml.severity.grade import grade
+from tests.support.ball_findings import find_balls
 from tests.support.orthanc import Orthanc
 from tests.support.phantom_files import write_enhanced, write_series
-from tests.support.phantoms import AXIAL, CENTRE_MM, FEET_FIRST, Grid, even_mm, rotated, tilted
+from tests.support.phantoms import AXIAL, FEET_FIRST, Grid, even_mm, rotated, tilted
 from tests.support.structured_reports import code_of, items
 
 MODEL = "ab" * 32
 PROVENANCE = {"training hospitals": "부산, daegu", "validation": "lesion Dice 0.61 (48 scans of 4 hospitals)"}
-#: Balls at places in the patient (LPS, mm from the middle), so that a flip or a shift shows.
-BALLS = {
-    "right_lung": ((-22.0, 0.0, 2.0), 17.0),
-    "left_lung": ((22.0, 4.0, 0.0), 15.0),
-    "lesion": ((-24.0, 6.0, -8.0), 9.0),
-    "consolidation": ((-25.0, 7.0, -8.0), 4.0),
-}
 STACKS: dict[str, Callable[[Path], object]] = {
     "axial": lambda folder: write_series(folder, Grid(even_mm(), AXIAL)),
     "feet first": lambda folder: write_series(folder, Grid(even_mm(), FEET_FIRST)),
@@ -47,33 +35,13 @@ STACKS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def points_lps_mm(shape_xyz: tuple[int, ...], affine_ras: np.ndarray) -> np.ndarray:
-    index = np.moveaxis(np.indices(shape_xyz), 0, -1)
-    return (index @ affine_ras[:3, :3].T + affine_ras[:3, 3]) * np.array([-1, -1, 1])
-
-
-def found_in(folder: Path) -> tuple[Series, ScanFindings]:
-    (series,), _ = classify_series(folder, scan(folder, b"key"), GeometryPolicy(gaps="resample", tilt="shear"))
-    volume = read_volume(series)
-    points = points_lps_mm(volume.array.shape, volume.affine_ras)
-    masks = {
-        name: np.linalg.norm(points - CENTRE_MM - centre, axis=-1) < radius for name, (centre, radius) in BALLS.items()
-    }
-    probability = np.exp(-np.linalg.norm(points - CENTRE_MM - BALLS["lesion"][0], axis=-1) / 20).astype(np.float32)
-    montage = folder.parent / f"{folder.name}.png"
-    Image.new("RGB", (64, 48), (10, 20, 30)).save(montage)
-    severity = grade(masks, volume.affine_ras, volume.array)
-    risks = (Risk("icu", 0.31, 0.22, 0.43, {"slope": "0.90"}, 0.18), Risk("death", 0.05, None, None, {}))
-    return series, ScanFindings(volume, masks, probability, severity, montage, b"%PDF-1.4\n%%EOF", risks=risks)
-
-
 @pytest.fixture(scope="module", params=STACKS)
 def written(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Series, ScanFindings, Path]:
     folder = tmp_path_factory.mktemp("export")
     STACKS[request.param](folder / "scan")
-    series, findings = found_in(folder / "scan")
+    series, findings = find_balls(folder / "scan")
     write_objects(PredictionSource(series, f"{request.param}", "0.1.0", PROVENANCE), findings, folder / "out")
     return series, findings, folder / "out"
 
@@ -193,7 +161,7 @@ def test_objects_keep_patient_study_and_frame_of_reference_of_the_source(written
 
 def test_the_same_prediction_written_again_has_the_same_uids_and_another_models_has_not(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
-    series, findings = found_in(tmp_path / "scan")
+    series, findings = find_balls(tmp_path / "scan")
     uids = []
     for name, model in (("first", MODEL), ("again", MODEL), ("other", "cd" * 32)):
         paths = write_objects(PredictionSource(series, model, "0.1.0"), findings, tmp_path / name)
@@ -211,7 +179,7 @@ def test_dciodvfy_finds_no_error(written):
 
 def test_simpleitk_reads_the_segmentation_of_a_regular_stack_at_its_place(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
-    series, findings = found_in(tmp_path / "scan")
+    series, findings = find_balls(tmp_path / "scan")
     findings = replace(findings, masks={"lung": findings.masks["right_lung"], "lesion": findings.masks["lesion"]})
     write_objects(PredictionSource(series, MODEL, "0.1.0"), findings, tmp_path / "out")
     image = SimpleITK.ReadImage(str(tmp_path / "out" / "segmentation.dcm"))
@@ -227,14 +195,14 @@ def test_a_korean_name_is_that_of_the_source(tmp_path: Path):
     name = "Hong^Gildong=洪^吉洞=홍^길동"
     charset = ["", "ISO 2022 IR 149"]
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL), SpecificCharacterSet=charset, PatientName=name)
-    series, findings = found_in(tmp_path / "scan")
+    series, findings = find_balls(tmp_path / "scan")
     for path in write_objects(PredictionSource(series, MODEL, "0.1.0"), findings, tmp_path / "out"):
         assert str(pydicom.dcmread(path).PatientName) == name, path.name
 
 
 def test_nothing_is_written_if_one_object_fails(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
-    series, findings = found_in(tmp_path / "scan")
+    series, findings = find_balls(tmp_path / "scan")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kept").touch()
     with pytest.raises(FileNotFoundError):
@@ -246,7 +214,7 @@ def test_nothing_is_written_if_one_object_fails(tmp_path: Path):
 
 def test_objects_take_the_place_of_earlier_ones_and_leave_other_files_alone(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
-    series, findings = found_in(tmp_path / "scan")
+    series, findings = find_balls(tmp_path / "scan")
     write_objects(PredictionSource(series, MODEL, "0.1.0"), findings, tmp_path / "out")
     (tmp_path / "out" / "notes.txt").write_text("read by Dr Kim")
     later = write_objects(
@@ -259,7 +227,7 @@ def test_objects_take_the_place_of_earlier_ones_and_leave_other_files_alone(tmp_
 
 def test_empty_masks_are_refused_with_the_reason(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
-    series, findings = found_in(tmp_path / "scan")
+    series, findings = find_balls(tmp_path / "scan")
     empty = {name: np.zeros_like(mask) for name, mask in findings.masks.items()}
     with pytest.raises(UserError, match="masks are empty"):
         write_objects(PredictionSource(series, MODEL, "0.1.0"), replace(findings, masks=empty), tmp_path / "out")
@@ -273,7 +241,7 @@ def test_orthanc_takes_finds_and_returns_every_object(written, archive: Orthanc)
 
 def test_a_series_that_has_grown_has_other_uids_whatever_the_order_of_its_files(tmp_path: Path):
     write_series(tmp_path / "scan", Grid(even_mm(), AXIAL))
-    series, _ = found_in(tmp_path / "scan")
+    series, _ = find_balls(tmp_path / "scan")
     kinds = ("report", "report series")
     whole, again, smaller = (
         [PredictionSource(replace(series, files=files), MODEL, "").make_uid(kind) for kind in kinds]
@@ -292,7 +260,7 @@ def test_two_studies_whose_images_have_the_same_uids_share_no_uid_of_a_result(tm
             image = pydicom.dcmread(path)
             image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.9.{number}"
             image.save_as(path)
-        series, findings = found_in(folder)
+        series, findings = find_balls(folder)
         paths = write_objects(PredictionSource(series, MODEL, ""), findings, tmp_path / f"out {study}")
         made.append({uid for path in paths for uid in list_own_uids(pydicom.dcmread(path))})
     assert len(made[0]) > 10
