@@ -46,8 +46,9 @@ from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.prediction.segmentation import grade_reference, read_severity
 from kicc_ml.report.cards.write import write_cards
 from kicc_ml.report.external_predictions import evaluate_predictions, name_models
-from kicc_ml.report.report import ShownCase, make_site_table, write_report
+from kicc_ml.report.report import ShownCase, write_report
 from kicc_ml.report.score_table import make_radiograph_score_table
+from kicc_ml.report.site_table import make_site_table
 from kicc_ml.report.study_description import compute_gap, describe_environment, describe_study, read_division
 from kicc_ml.report.terminal import make_answer_table
 from kicc_ml.report.worst_cases import read_modalities, show_predicted_cases, show_segmented_cases

@@ -3,7 +3,8 @@
 Estimand: the difference (one less other) at hospitals like these, or, where there are too few hospitals to say, at
 these hospitals (:mod:`kicc_ml.evaluation.three_answers`). Design: both models predicted the same cases under the same
 split, so what they share cancels within each hospital. "Better" is said only where the 95 % interval of the difference
-excludes 0. Several comparisons are corrected by Holm (Scand J Stat 1979;6:65).
+excludes 0 and supports the claim (:mod:`kicc_ml.evaluation.supported`). Several comparisons are corrected by Holm
+(Scand J Stat 1979;6:65).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,7 @@ from kicc_ml.evaluation.hospital_effects import (
 from kicc_ml.evaluation.intervals import compute_stratified_estimate, make_estimate
 from kicc_ml.evaluation.outcome import ALL_CASES_METRICS
 from kicc_ml.evaluation.rows import BinaryOutcomes, make_paired_outcomes
+from kicc_ml.evaluation.supported import find_supported_side
 from kicc_ml.evaluation.three_answers import QUESTIONS, Answers, make_answers, make_unanswered
 
 #: Metrics for which lower is better.
@@ -180,8 +182,8 @@ def _make_undefined(n: int, reason: str) -> Difference:
 
 def _make_row(one: str, other: str, metric: str, difference: Difference) -> dict[str, Any]:
     better = None
-    if difference.excludes_zero and difference.value is not None:
-        better = one if (difference.value > 0) != (metric in LESS_IS_BETTER) else other
+    if difference.excludes_zero and (side := find_supported_side(difference.answers, difference.question, 0.0)):
+        better = one if (side > 0) != (metric in LESS_IS_BETTER) else other
     row: dict[str, Any] = {"model": one, "against": other, "metric": metric, "difference": difference.value}
     row |= {name: getattr(difference, name) for name in ("low", "high", "p", "n", "question")}
     return row | {"better": better or "neither", "reason": difference.reason} | difference.answers

@@ -31,6 +31,9 @@ QUESTION_NAMES = {
     "new_hospital": "at a new hospital",
 }
 
+#: How sentences call the models of a run.
+MODEL_NAMES = {"network": "network", "clinical": "clinical model", "age_sex": "model of age and sex"}
+
 
 def format_number(value: float | None, digits: int = 2) -> str:
     """``0.78``, or a dash where there is no value."""
@@ -80,3 +83,8 @@ def make_heading(endpoint: str) -> str:
 def capitalize(sentence: str) -> str:
     """Capitalise the first letter alone, so that abbreviations stay as they are."""
     return sentence[:1].upper() + sentence[1:]
+
+
+def name_model(model: str) -> str:
+    """Return how sentences call a model: ``clinical model``, and a model of another name ``model NAME``."""
+    return MODEL_NAMES.get(model, f"model {model}")

@@ -9,9 +9,11 @@ observed / expected say whether the risks themselves can be used.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kicc_ml.evaluation.calibration_verdict import describe_calibration
 from kicc_ml.evaluation.multisite import collect_site_figures
 from kicc_ml.evaluation.rows import list_outside_models
-from kicc_ml.evaluation.text import QUESTION_NAMES, capitalize, format_bounds, format_number
+from kicc_ml.evaluation.supported import TOO_NARROW, find_side, find_supported_side
+from kicc_ml.evaluation.text import QUESTION_NAMES, capitalize, format_bounds, name_model
 
 #: Keys of a verdict that hold its sentences, in the order in which they are shown.
 SENTENCES = ("discrimination", "new_hospital", "comparison", "calibration")
@@ -25,8 +27,6 @@ MIN_SIMULATED_EVENTS = 20
 
 #: Maximum width of the 95 % interval of a difference of AUC; a wider one contains nearly all possible values.
 MAX_INTERVAL_WIDTH = 1.0
-
-NAMES = {"network": "network", "clinical": "clinical model", "age_sex": "model of age and sex"}
 
 #: A figure of a model: its value, interval, question and the three answers.
 Figure = Mapping[str, Any]
@@ -56,14 +56,9 @@ def write_verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
                 "discrimination": _describe_discrimination(models[model]["auroc"], list(sites.values()), model),
                 "new_hospital": _describe_new_hospital(models[model]["auroc"]),
                 "comparison": comparison + _warn_of_few_events(models[model]["brier"]),
-                "calibration": _describe_calibration(models[model], model),
+                "calibration": describe_calibration(models[model], model),
             }
     return found
-
-
-def name_model(model: str) -> str:
-    """Return how sentences call a model: ``clinical model``, and a model of another name ``model NAME``."""
-    return NAMES.get(model, f"model {model}")
 
 
 def format_judgement(found: Mapping[str, str]) -> str:
@@ -103,7 +98,7 @@ def _describe_discrimination(auroc: Figure, sites: Sequence[Figure], model: str)
     these, like = auroc["these_hospitals"], auroc["hospitals_like_these"]
     if like["low"] is None:
         return f"{capitalize(_describe_against_chance(these, 'these_hospitals', who))} {_describe_missing_answer(like)}"
-    if not like["low"] <= 0.5 <= like["high"]:
+    if find_supported_side(auroc, "hospitals_like_these", 0.5, "logit"):
         sentence = capitalize(_describe_against_chance(like, "hospitals_like_these", who))
         return f"{sentence} At these hospitals it is {round(100 * these['value'])} ({_format_area(these)})."
     own = [site for site in sites if site["value"] is not None]
@@ -115,6 +110,8 @@ def _describe_discrimination(auroc: Figure, sites: Sequence[Figure], model: str)
             f"like these ({_format_area(like)})."
         )
     said = capitalize(_describe_against_chance(these, "these_hospitals", who))
+    if find_side(like, 0.5):
+        return f"{said} Nothing is claimed of hospitals like these ({_format_area(like)}): {TOO_NARROW}."
     return (
         f"{said} At hospitals like these it is not shown ({_format_area(like)}): these differ too much, or are too few."
     )
@@ -171,14 +168,20 @@ def _describe_comparison(row: Mapping[str, Any] | None, model: str, against: str
     figure = (
         f"difference of AUC {row['difference']:+.2f}, 95 % interval {_format_signed(low)} to {_format_signed(high)}"
     )
-    if row["low"] > 0:
+    side = find_supported_side(row, row["question"], 0.0)
+    if side > 0:
         return "better", f"{capitalize(where)} {who} is better than {other} ({figure})."
-    if row["high"] < 0:
+    if side < 0:
         return "worse", f"{capitalize(where)} {who} is worse than {other} ({figure})."
     if high - low > MAX_INTERVAL_WIDTH:
         return "cannot be judged", (
             f"Whether {who} is better than {other} {where} cannot be judged: the interval holds nearly all that is "
             f"possible ({figure}).{_describe_these_hospitals(row, who)}"
+        )
+    if find_side(row, 0.0):
+        return "not shown to differ", (
+            f"It is not shown which is better, {who} or {other}: {where} the {figure}, but {TOO_NARROW} "
+            f"({_format_difference(row['these_hospitals'])})."
         )
     said = (
         f"{capitalize(where)} it is not shown which is better, {who} or {other}: of 100 pairs {who} may order up to "
@@ -199,8 +202,13 @@ def _describe_these_hospitals(row: Mapping[str, Any], who: str) -> str:
     if row["question"] == "these_hospitals" or these["low"] is None or these["low"] <= 0 <= these["high"]:
         return ""
     word = "better" if these["low"] > 0 else "worse"
-    figure = f"{these['value']:+.2f}, {_format_signed(these['low'])} to {_format_signed(these['high'])}"
-    return f" At these very hospitals {who} is {word} ({figure})."
+    return f" At these very hospitals {who} is {word} ({_format_difference(these)})."
+
+
+def _format_difference(these: Figure) -> str:
+    if these["low"] is None:
+        return "which has no interval"
+    return f"{these['value']:+.2f}, {_format_signed(these['low'])} to {_format_signed(these['high'])}"
 
 
 def _format_signed(bound: float) -> str:
@@ -214,82 +222,3 @@ def _warn_of_few_events(brier: Mapping[str, Any]) -> str:
         return ""
     least = MIN_SIMULATED_EVENTS
     return f" There are {events} events only; with fewer than {least} intervals may hold the truth less often."
-
-
-def _describe_calibration(scored: Mapping[str, Any], model: str) -> str:
-    who = f"the risks of the {name_model(model)}"
-    question = next(
-        (
-            question
-            for question in ("hospitals_like_these", "these_hospitals")
-            if _has_useful_intervals(scored, question)
-        ),
-        "",
-    )
-    if not question:
-        return f"{capitalize(who)} cannot be checked for calibration: {_find_unchecked_reason(scored)}."
-    slope, ratio = scored["calibration_slope"][question], scored["observed_expected"][question]
-    said = f"{capitalize(QUESTION_NAMES[question])} {_describe_level(ratio, model)} {_describe_slope(slope)}"
-    if question == "these_hospitals":
-        return said
-    these = [scored[name]["these_hospitals"] for name in ("observed_expected", "calibration_slope")]
-    further = [
-        fault
-        for fault, elsewhere in zip(_find_faults(*these), _find_faults(ratio, slope), strict=True)
-        if fault and not elsewhere
-    ]
-    return f"{said} At these very hospitals its risks are {' and '.join(further)}." if further else said
-
-
-def _find_faults(ratio: Figure, slope: Figure) -> tuple[str, str]:
-    """Find what the intervals show to be wrong with level and slope; "" for what they do not."""
-    return (
-        _name_side(ratio, "too high on the whole", "too low on the whole"),
-        _name_side(slope, "too extreme", "too close to the mean"),
-    )
-
-
-def _name_side(figure: Figure, below: str, above: str) -> str:
-    if figure["low"] is None:
-        return ""
-    return below if figure["high"] < 1 else (above if figure["low"] > 1 else "")
-
-
-def _describe_level(ratio: Figure, model: str) -> str:
-    """Describe observed / expected as events per 100 that the model expects."""
-    said = _name_side(ratio, "its risks are too high on the whole", "its risks are too low on the whole")
-    events, low, high = (round(100 * ratio[name]) for name in ("value", "low", "high"))
-    return (
-        f"{events} events happen for every 100 that the {name_model(model)} expects, by the interval {low} to {high}: "
-        f"{said or 'not shown to be too few or too many'} (observed / expected {_format_figure(ratio)})."
-    )
-
-
-def _describe_slope(slope: Figure) -> str:
-    said = _name_side(
-        slope,
-        "Its risks are too extreme: high ones are too high, and low ones too low",
-        "Its risks are too close to the mean: high ones are too low, and low ones too high",
-    )
-    said = said or "That its high and low risks lie too far apart, or too close together, is not shown"
-    return f"{said} (slope {_format_figure(slope)})."
-
-
-def _has_useful_intervals(scored: Mapping[str, Any], question: str) -> bool:
-    """Whether both metrics have an interval, and that of the slope excludes 0 (no relation) or 1 (the ideal)."""
-    if scored["calibration_slope"]["value"] is None or scored["observed_expected"]["value"] is None:
-        return False
-    slope, ratio = scored["calibration_slope"][question], scored["observed_expected"][question]
-    return slope["low"] is not None and ratio["low"] is not None and not (slope["low"] < 0 and slope["high"] > 1)
-
-
-def _find_unchecked_reason(scored: Mapping[str, Any]) -> str:
-    slope, ratio = scored["calibration_slope"], scored["observed_expected"]
-    if slope["low"] is None or ratio["low"] is None:
-        return str(slope.get("reason") or ratio.get("reason"))
-    return f"the slope may be anything from none to ideal ({_format_figure(slope)})"
-
-
-def _format_figure(figure: Mapping[str, Any]) -> str:
-    """Within brackets, where an estimate can have none of its own."""
-    return f"{format_number(figure['value'])}, {format_bounds(figure)}"

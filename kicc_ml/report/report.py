@@ -9,34 +9,33 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from kicc_ml.core.files import make_folder, write_table, write_text
 from kicc_ml.core.locks import hold
 from kicc_ml.core.pages import read_template
 from kicc_ml.core.path_names import make_distinct_path_names, resolve_subfolder
-from kicc_ml.core.shown import escape_markup
 from kicc_ml.evaluation import segmentation
 from kicc_ml.evaluation.multisite import collect_site_figures, list_endpoints, list_regions, list_sites, select_site
 from kicc_ml.evaluation.rows import choose_plotted_models
 from kicc_ml.evaluation.subgroups import SUBGROUP_METRICS as SUBGROUP_METRICS
 from kicc_ml.evaluation.summary import format_summary, list_models, list_numbers
+from kicc_ml.evaluation.supported import choose_headline_question
 from kicc_ml.evaluation.text import (
     METRIC_NAMES,
     QUESTION_NAMES,
     format_bounds,
     format_estimate,
-    format_number,
     format_p,
     make_heading,
     make_label,
+    name_model,
 )
-from kicc_ml.evaluation.verdict import format_judgement, name_model
+from kicc_ml.evaluation.verdict import format_judgement
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import fill_checklists
 from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
 from kicc_ml.report.segmentation_verdict import write_segmentation_verdict
+from kicc_ml.report.site_table import list_judged_models, make_site_columns
 from kicc_ml.report.table_one import make_table_one, split_by_width
 
 #: Quantities that are compared with the reference masks: their name in figures, and the maximum of the axis.
@@ -147,8 +146,9 @@ def render_page(
         "p": format_p,
         "model": name_model,
         "judgement": format_judgement,
+        "headline_question": choose_headline_question,
     }
-    site_header, site_rows = _make_site_columns(summary)
+    site_header, site_rows = make_site_columns(summary)
     participants, scored = count_participants(cases, predictions), _list_scored_endpoints(predictions)
     return read_template("kicc_ml.report", "report.html.j2", filters).render(
         summary=summary,
@@ -166,7 +166,7 @@ def render_page(
         detection_metrics=segmentation.DETECTION_METRICS,
         in_pieces=segmentation.MULTIFOCAL_REGIONS,
         outcome_tables=OUTCOME_TABLES,
-        judged=_list_scored_models(summary),
+        judged=list_judged_models(summary),
         questions=QUESTION_NAMES,
         subgroup_metrics=SUBGROUP_METRICS,
         metric_names=METRIC_NAMES,
@@ -195,17 +195,6 @@ def make_tables(summary: dict[str, Any], filled: Sequence[Mapping[str, Any]]) ->
     return tables
 
 
-def make_site_table(summary: dict[str, Any]) -> Table:
-    """Make the table of hospitals for the terminal."""
-    table = Table(title="By hospital", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    header, rows = _make_site_columns(summary)
-    for position, column in enumerate(header):
-        table.add_column(escape_markup(column), justify="right" if position else "left")
-    for row in rows:
-        table.add_row(*map(escape_markup, row))
-    return table
-
-
 def count_participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """Count, for each hospital, cases, cases with reference masks, and ``events / known`` of each endpoint."""
     counted = []
@@ -222,43 +211,6 @@ def count_participants(cases: pd.DataFrame, predictions: pd.DataFrame) -> list[d
 
 def _count_with_masks(cases: pd.DataFrame) -> int:
     return int(cases["distance_unit"].notna().sum()) if "distance_unit" in cases else 0
-
-
-def _list_scored_models(summary: dict[str, Any]) -> dict[str, list[str]]:
-    """List, for each endpoint, the models that are shown side by side and have results."""
-    judged = {
-        endpoint: choose_plotted_models([name for name in models if models[name]["brier"]["value"] is not None])
-        for endpoint, models in summary["outcome"].items()
-    }
-    return {endpoint: models for endpoint, models in judged.items() if models}
-
-
-def _make_site_columns(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Make the header and the rows of the table of hospitals, without columns that are empty for all hospitals."""
-    judged = _list_scored_models(summary)
-    aucs = [f"{make_label(endpoint)} AUC, {' / '.join(models)}" for endpoint, models in judged.items()]
-    header = ["hospital", "n", "lesion Dice", "severity ±2", *aucs]
-    parts = [*summary["sites"].items(), ("all", summary)]
-    rows = [[site, *_make_site_cells(figures_of, judged)] for site, figures_of in parts]
-    shown = [column for column in range(len(header)) if column < 2 or any(row[column].strip("– /") for row in rows)]
-    return [header[column] for column in shown], [[row[column] for column in shown] for row in rows]
-
-
-def _make_site_cells(figures_of: dict[str, Any], judged: dict[str, list[str]]) -> list[str]:
-    within_2 = figures_of["severity"]["score"]["within_2"]
-    return [
-        str(figures_of["n"]),
-        format_number(figures_of["segmentation"]["lesion"]["dice"]["mean"]),
-        "–" if within_2 is None else f"{100 * within_2:.0f} %",
-        *(
-            " / ".join(format_number(_get_auroc(figures_of["outcome"][endpoint], model)) for model in models)
-            for endpoint, models in judged.items()
-        ),
-    ]
-
-
-def _get_auroc(models: dict[str, Any], model: str) -> float | None:
-    return models[model]["auroc"]["value"] if model in models else None
 
 
 def draw_figures(summary: dict[str, Any], cases: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:

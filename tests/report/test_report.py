@@ -20,7 +20,8 @@ from kicc_ml.core.types import ENDPOINTS
 from kicc_ml.evaluation.outcome import METRICS
 from kicc_ml.evaluation.summary import format_summary, summarise
 from kicc_ml.report import report
-from kicc_ml.report.report import ShownCase, make_site_table, write_report
+from kicc_ml.report.report import ShownCase, write_report
+from kicc_ml.report.site_table import make_site_columns, make_site_table
 from tests.support.planted import clinical_case
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows
 
@@ -180,6 +181,17 @@ def test_the_terminal_table_has_a_row_per_hospital_and_one_for_all() -> None:
         "death AUC, network / clinical",
     ]
     console.print(table)
+
+
+def test_all_figures_of_the_row_of_all_hospitals_answer_one_question_and_it_is_named() -> None:
+    summary = summarise(case_rows(), prediction_rows())
+    models = summary["outcome"]["oxygen"]
+    assert models["network"]["auroc"]["question"] == "hospitals_like_these", "the headline answers another question"
+    expected = [f"{models[model]['auroc']['these_hospitals']['value']:.2f}" for model in ("network", "clinical")]
+    header, rows = make_site_columns(summary)
+    row = dict(zip(header, rows[-1], strict=True))
+    assert row["hospital"] == "all, at these hospitals"
+    assert row["oxygen AUC, network / clinical"] == " / ".join(expected)
 
 
 def test_columns_that_are_empty_for_every_hospital_are_left_out(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kicc_ml.evaluation.outcome import CALIBRATION
-from kicc_ml.evaluation.rows import choose_plotted_models
 from kicc_ml.evaluation.text import (
     METRIC_NAMES,
     QUESTION_NAMES,
@@ -15,21 +14,13 @@ from kicc_ml.evaluation.text import (
 )
 from kicc_ml.report.cards.card import CardTable, hide_small_counts
 from kicc_ml.report.score_table import HEADINGS, make_score_rows
+from kicc_ml.report.site_table import list_judged_models
 
 #: Of masks: shown overall.
 MASK_METRICS = {"dice": 2, "nsd_2mm": 2, "hd95_mm": 1, "volume_error_ml": 1}
 #: Groups that a card shows; the others are in the report.
 PATIENT_GROUPS = ("sex", "age_band")
 NONE = "–"
-
-
-def list_judged_models(summary: Mapping[str, Any]) -> dict[str, list[str]]:
-    """List the endpoints with results, and the models that the report shows side by side for each."""
-    judged = {
-        endpoint: choose_plotted_models([name for name in models if models[name]["brier"]["value"] is not None])
-        for endpoint, models in summary["outcome"].items()
-    }
-    return {endpoint: models for endpoint, models in judged.items() if models}
 
 
 def make_participant_table(participants: Sequence[Mapping[str, Any]]) -> CardTable:
