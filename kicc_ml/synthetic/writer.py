@@ -183,6 +183,7 @@ def _make_ct_description(hospital: Hospital, order: ImageOrder, grid: Grid) -> D
     _describe_pixels(dataset, (rows, columns), 16, signed=_choose_stored_type(hospital) is np.int16)
     dataset.RescaleIntercept, dataset.RescaleSlope = str(hospital.vendor.rescale_intercept), "1"
     dataset.RescaleType = "HU"
+    dataset.WindowCenter, dataset.WindowWidth = "-600", "1500"  # of the lungs, as scanners state it for a chest
     if hospital.vendor.padding_hu is not None:
         dataset.PixelPaddingValue = hospital.vendor.padding_hu - hospital.vendor.rescale_intercept
     return dataset

@@ -23,13 +23,19 @@ from kicc_ml.core.regions import without_overlap
 from kicc_ml.core.types import Series, Volume
 from kicc_ml.dicom.header.stated_tags import TYPE_2, drop_faulty_tags, suppress_warnings
 from kicc_ml.dicom.results.codes import PROCESSING_EQUIPMENT, SEGMENTS
-from kicc_ml.dicom.series.geometry import LPS_TO_RAS
+from kicc_ml.dicom.series.geometry import LPS_TO_RAS, compute_heights_mm
 
 MANUFACTURER = "kicc_ml"
 #: Series numbers of derived objects; scanners count from one, workstations into the hundreds.
 SERIES_NUMBER = {"segmentation": 9001, "map": 9002, "report": 9003, "picture": 9004, "summary": 9005}
 
-#: Around the box of the lungs that a Parametric Map is cut to.
+#: What is shown in the list of series of a viewer.
+SERIES_DESCRIPTION = {
+    "segmentation": "Lungs and lesions, research use only",
+    "map": "Probability of lesion, research use only",
+}
+#: A larger Parametric Map is cut to the box of the lungs, with this margin; 512 slices of 512 by 512 are as large.
+MAX_WHOLE_MAP_BYTES = 512 * 2**20
 BOX_MARGIN_VOXELS = 4
 
 RESEARCH_USE = "Research use only"
@@ -188,6 +194,7 @@ def make_segmentation(source: PredictionSource, volume: Volume, masks: Mapping[s
             content_label="COVID_SEVERITY",
             content_description="Lungs and lesions of COVID-19 pneumonia; research use only",
             content_creator_name="kicc_ml",
+            series_description=SERIES_DESCRIPTION["segmentation"],
             **source.series_arguments("segmentation"),
             **source.device,
         )
@@ -217,13 +224,12 @@ def make_parametric_map(
 ) -> Dataset:
     """Make a Parametric Map (PS3.3 A.75), float32, of the lesion's probability.
 
-    It covers the box of the lungs (the whole scan where there are none): a whole CT would take 315 MB.
+    It covers the whole scan, because a viewer such as OHIF lays a map over a CT only if it has the same rows, columns
+    and slices. Only a map above ``MAX_WHOLE_MAP_BYTES`` is cut to the box of the lungs, if there are any.
     """
-    around = find_bounding_box(lung_xyz) or make_whole_box(lung_xyz.shape)
-    box = grow_box(around, (BOX_MARGIN_VOXELS,) * 3, lung_xyz.shape)
-    corner = np.eye(4)
-    corner[:3, 3] = [side.start for side in box]
-    cut = Volume(probability_xyz[box], volume.affine_ras @ corner, volume.units)
+    cut = Volume(probability_xyz, volume.affine_ras, volume.units)
+    if probability_xyz.size * np.dtype(np.float32).itemsize > MAX_WHOLE_MAP_BYTES:
+        cut = _cut_to_lungs(cut, lung_xyz)
     mapping = hd.pm.RealWorldValueMapping(
         lut_label="1",
         lut_explanation="probability that a voxel is part of a lesion",
@@ -236,20 +242,42 @@ def make_parametric_map(
     with suppress_warnings():
         made = hd.pm.ParametricMap(
             source_images=source.images,
-            pixel_array=_make_patient_volume(
-                np.ascontiguousarray(cut.array.transpose(2, 1, 0), np.float32), cut, source
-            ),
+            pixel_array=_make_patient_volume(cut.array.transpose(2, 1, 0).astype(np.float32, copy=False), cut, source),
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[mapping],
             voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
             content_label="LESION_PROB",
             content_description="Probability of COVID-19 lesion; research use only",
             content_creator_name="kicc_ml",
+            series_description=SERIES_DESCRIPTION["map"],
             **source.series_arguments("map"),
             **source.device,
         )
+    _order_frames_along_normal(made)
     made.BodyPartExamined = "CHEST"  # an unpaired part; without it a laterality is asked for
     return made
+
+
+def _cut_to_lungs(probability: Volume, lung_xyz: np.ndarray) -> Volume:
+    around = find_bounding_box(lung_xyz) or make_whole_box(lung_xyz.shape)
+    box = grow_box(around, (BOX_MARGIN_VOXELS,) * 3, lung_xyz.shape)
+    corner = np.eye(4)
+    corner[:3, 3] = [side.start for side in box]
+    return Volume(probability.array[box], probability.affine_ras @ corner, probability.units)
+
+
+def _order_frames_along_normal(made: Dataset) -> None:
+    """Order the frames of a map by their height along rows x columns, as OHIF takes them without a look at positions.
+
+    highdicom writes them the other way round.
+    """
+    frames = made.PerFrameFunctionalGroupsSequence
+    orientation = np.array(made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient)
+    positions_mm = np.array([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames])
+    order = np.argsort(compute_heights_mm(positions_mm, orientation), kind="stable")
+    values = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(frames), -1)
+    made.FloatPixelData = b"".join(values[index].data for index in order)
+    made.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
 
 
 def _make_patient_volume(

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,20 +18,13 @@ from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
 from tests.support.ball_findings import find_balls
 from tests.support.orthanc import Orthanc
-from tests.support.phantom_files import write_enhanced, write_series
-from tests.support.phantoms import AXIAL, FEET_FIRST, Grid, even_mm, rotated, tilted
+from tests.support.phantom_files import write_series
+from tests.support.phantoms import AXIAL, Grid, even_mm
+from tests.support.placed_findings import STACKS, laid_on
 from tests.support.structured_reports import code_of, items
 
 MODEL = "ab" * 32
 PROVENANCE = {"training hospitals": "부산, daegu", "validation": "lesion Dice 0.61 (48 scans of 4 hospitals)"}
-STACKS: dict[str, Callable[[Path], object]] = {
-    "axial": lambda folder: write_series(folder, Grid(even_mm(), AXIAL)),
-    "feet first": lambda folder: write_series(folder, Grid(even_mm(), FEET_FIRST)),
-    "oblique": lambda folder: write_series(folder, Grid(even_mm(), rotated(25, 20))),
-    "tilted": lambda folder: write_series(folder, tilted(12)),
-    "with a gap": lambda folder: write_series(folder, Grid(even_mm()).without(7)),
-    "multi-frame": lambda folder: write_enhanced(folder / "e.dcm", Grid(even_mm()), np.roll(np.arange(20), 7)),
-}
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -44,31 +36,6 @@ def written(
     series, findings = find_balls(folder / "scan")
     write_objects(PredictionSource(series, f"{request.param}", "0.1.0", PROVENANCE), findings, folder / "out")
     return series, findings, folder / "out"
-
-
-def voxels_lps_mm(dataset: Dataset, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Patient coordinates of a frame's pixels [row, column, 3], from the functional groups alone (C.7.6.2.1.1)."""
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    own = dataset.PerFrameFunctionalGroupsSequence[frame]
-    corner = np.array(own.PlanePositionSequence[0].ImagePositionPatient, float)
-    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
-    rows, columns = np.indices((dataset.Rows, dataset.Columns))
-    return corner + columns[..., None] * between_columns * cosines[:3] + rows[..., None] * between_rows * cosines[3:]
-
-
-def laid_on(findings: ScanFindings, dataset: Dataset, frames: list[int]) -> np.ndarray:
-    """Values of frames put onto the grid of the prediction by patient coordinates."""
-    values = dataset.pixel_array
-    out = np.zeros(findings.volume.array.shape, values.dtype)
-    to_index = np.linalg.inv(findings.volume.affine_ras)
-    for frame in frames:
-        ras = voxels_lps_mm(dataset, frame) * np.array([-1, -1, 1])
-        index = ras @ to_index[:3, :3].T + to_index[:3, 3]
-        x, y, z = np.rint(index).astype(int).reshape(-1, 3).T
-        assert np.abs(index - np.rint(index)).max() < 0.01
-        out[x, y, z] = values[frame].ravel()
-    return out
 
 
 def segment_frames(dataset: Dataset, number: int) -> list[int]:
@@ -90,15 +57,6 @@ def test_segments_are_the_masks_voxel_for_voxel_in_the_patient(written):
         drawn = laid_on(findings, dataset, segment_frames(dataset, segment.SegmentNumber))
         np.testing.assert_array_equal(drawn > 0, expected.pop(segment.SegmentLabel))
     assert expected == {}
-
-
-def test_map_is_the_probability_within_the_box_of_the_lungs(written):
-    _, findings, folder = written
-    dataset = pydicom.dcmread(folder / "map.dcm")
-    drawn = laid_on(findings, dataset, list(range(dataset.NumberOfFrames)))
-    lungs = findings.masks["right_lung"] | findings.masks["left_lung"]
-    np.testing.assert_array_equal(drawn[lungs], findings.probability_xyz[lungs])
-    assert dataset.Rows * dataset.Columns * dataset.NumberOfFrames < findings.volume.array.size
 
 
 def test_report_holds_every_zone_with_its_place_and_points_to_the_segments(written):
