@@ -1,77 +1,20 @@
 """``hydra/launcher=slurm`` as a user types it, on a real Slurm without accounting: every job is accounted for."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from tests.support.slurm import Slurm
+from tests.support.training_on_slurm import ON_SLURM, Place, make_place
 
 pytest.importorskip("submitit", reason="the extra kicc_ml[slurm] is not installed")
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[1]
-TRAIN = (sys.executable, str(ROOT / "train.py"))
-SMALL = (
-    *("experiment=outcome", "cohort=repository", "cohort.root=hospitals", "data.endpoints=[oxygen]", "trainer=cpu"),
-    *("data.canonical_ct=null", "data.canonical_cxr=null", "network.ct=false", "network.cxr=false", "network.width=8"),
-    *("trainer.max_time=null", "trainer.log_every_n_steps=1"),
-)
-ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.timeout_min=20")
 CANCELLED, REQUEUED, LEFT_ALONE = "busan-1", "daegu-1", "seoul-1"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A working directory on the cluster."""
-
-    cluster: Slurm
-    folder: Path
-
-    def start(self, *settings: str, to: Path | None = None) -> subprocess.Popen[str]:
-        environment = self.cluster.environment | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        output = (to or self.folder / "output").open("w")
-        return subprocess.Popen(
-            [*TRAIN, *SMALL, *settings], cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-
-    def train(self, *settings: str) -> tuple[int, str]:
-        """Exit status and output of a whole command."""
-        output = self.folder / "output-of-another"
-        status = self.start(*settings, to=output).wait(timeout=900)
-        return status, output.read_text()
-
-    def job_of(self, fold: str) -> str:
-        """The job that trains a fold."""
-        listed = (line.split("|") for line in self.cluster.call("squeue", "-h", "-o", "%i|%j").splitlines())
-        (number,) = [number for number, name in listed if name.startswith(f"{fold}.")]
-        return number
-
-    def wait_for_steps(self, run: str, folds: Sequence[str]) -> None:
-        """Wait until each fold has trained for some steps."""
-
-        def trained(fold: str) -> bool:
-            path = self.folder / run / fold / "metrics.csv"
-            return path.exists() and len(path.read_text().splitlines()) > 5
-
-        self.cluster.wait_until(lambda: all(trained(fold) for fold in folds), self.folder / "output")
 
 
 @pytest.fixture(scope="module")
 def place(cluster: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("cluster")
-    kicc_ml = str(Path(sys.executable).with_name("kicc-ml"))
-    size = ("--patients", "24", "--sites", "3", "--matrix", "32", "--slices", "16", "--seed", "3")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [kicc_ml, "synthesize", "--preset", "demo", *size, "hospitals"], cwd=folder, env=environment, check=True
-    )
-    return Place(cluster, folder)
+    return make_place(cluster, tmp_path_factory.mktemp("cluster"), patients=24, sites=3)
 
 
 @pytest.fixture(scope="module")

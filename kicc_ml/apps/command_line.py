@@ -35,11 +35,13 @@ class CommandLine:
         overrides: the settings, as Hydra reads them; ``--config-dir`` is one of them (``hydra.searchpath``).
         multirun: whether ``-m`` was given.
         shown: the options of Hydra that show something instead of running; empty where something is to run.
+        no_wait: whether ``--no-wait`` was given, which is not Hydra's.
     """
 
     overrides: tuple[str, ...]
     multirun: bool
     shown: tuple[str, ...]
+    no_wait: bool = False
 
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -49,6 +51,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         UserError: an option is unknown, makes no sense here, or does not go with another.
     """
     parser = get_args_parser()
+    parser.add_argument("--no-wait", action="store_true")
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
     found = parser.parse_intermixed_args(_add_topic(arguments))
     _refuse_senseless(found)
@@ -60,6 +63,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         tuple(one for one in overrides if one not in mode),
         found.multirun or "hydra.mode=multirun" in map(str.lower, mode),
         _list_shown(found),
+        found.no_wait,
     )
 
 
@@ -88,9 +92,12 @@ def run_once(job: Callable[[], Any]) -> None:
     """Run what ``hydra.main`` made, with what was typed.
 
     Raises:
-        UserError: ``-m`` or a setting of several values, which are for training; an option that makes no sense.
+        UserError: ``-m``, ``--no-wait`` or a setting of several values, which are for training; an option that makes
+            no sense.
     """
     line = read_command_line(sys.argv[1:])
+    if line.no_wait:
+        raise UserError("--no-wait is for train.py")
     if line.multirun:
         raise UserError("-m is for train.py; several runs or predictions are judged at once: runs=[ONE,OTHER]")
     if not line.shown:

@@ -35,6 +35,7 @@ from kicc_ml.apps.machine import choose_plan
 from kicc_ml.apps.nested import NESTED, is_nested, refuse_unnested, report_nested
 from kicc_ml.apps.overrides import quote_as_typed, write_setting
 from kicc_ml.apps.search import is_search, search
+from kicc_ml.apps.slurm_unattended import submit_without_waiting
 from kicc_ml.core.errors import NothingToLearn, TargetError, UserError, is_full
 from kicc_ml.core.help_pages import REPOSITORY
 from kicc_ml.core.path_names import make_path_name
@@ -77,6 +78,8 @@ def run_typed(stages: Stages) -> None:
         with set_hydra_arguments([*line.shown, *line.overrides]):
             return stages.job()
     refuse_unusable_launcher(line.overrides, own_sweeper=line.multirun and _names_another_sweeper(line))
+    if line.no_wait and line.multirun:
+        raise UserError("--no-wait submits one run; start each by itself, without -m")
     if not line.multirun:
         command = Path(sys.argv[0]).name
         refuse_several_values(
@@ -85,7 +88,7 @@ def run_typed(stages: Stages) -> None:
         if is_search(line.overrides):
             raise UserError(f"hparams_search is for several runs: {command} -m ...")
         refuse_unnested(line.overrides, "this is one run")
-        sys.exit(cross_validate(line.overrides, stages))
+        sys.exit(submit_without_waiting(line.overrides) if line.no_wait else cross_validate(line.overrides, stages))
     if _names_another_sweeper(line):
         return _hand_to_sweeper(line, stages)
     if is_search(line.overrides):

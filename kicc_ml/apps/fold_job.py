@@ -28,12 +28,17 @@ class FoldJob:
     goes_on: bool
 
     def __call__(self) -> None:
-        """Train the fold. The end of a job is announced by a signal: that concerns a training and nothing else."""
-        for number in ANNOUNCEMENTS:
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would ignore it, and the job would be killed later
+        """Train the fold."""
+        undo_handlers_of_submitit()
         again = self.goes_on and os.environ.get(RESTARTS, "0") != "0"
         run_fold([*self.overrides, *(["ckpt_path=last"] if again else [])])
+
+
+def undo_handlers_of_submitit() -> None:
+    """Leave the end of a job to Slurm. It is announced by a signal, which concerns a training and nothing else."""
+    for number in ANNOUNCEMENTS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would ignore it, and the job would be killed later
 
 
 def run_fold(overrides: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from kicc_ml.runs.settings import digest_of
 
 #: Settings that say where a run lies and how it goes on, not what it is: they may change when it is taken up again.
 NOT_SETTINGS = frozenset(
-    {"ckpt_path", "run_dir", "store_dir", "parts", "logger", "hparams_search", "nested", "compile"}
+    {"ckpt_path", "run_dir", "store_dir", "dask", "compile", "parts", "logger", "hparams_search", "nested"}
 )
 #: Settings that may change when a checkpoint is taken up: for how long and on what is trained, what becomes of it.
 MAY_CHANGE = frozenset({"name", "trainer", "predict", "plan"})

@@ -56,7 +56,7 @@ def train_folds(overrides: Sequence[str], cfg: DictConfig, folds: Sequence[str],
             with set_hydra_arguments([*overrides, f"{FOLD}={names}", "--multirun"]):
                 job()
             return []
-        settings = {fold: [*_without_launcher(overrides), write_setting(FOLD, fold)] for fold in folds}
+        settings = {fold: set_fold(without_launcher(overrides), fold) for fold in folds}
         if name == SLURM:
             lost = slurm.train_on_slurm(settings, cfg, launcher)
         else:
@@ -113,7 +113,12 @@ def without_record(run_dir: Path) -> Iterator[None]:
         (run_dir / HYDRAS_RECORD).unlink(missing_ok=True)
 
 
-def _without_launcher(overrides: Sequence[str]) -> list[str]:
+def set_fold(overrides: Sequence[str], fold: str) -> list[str]:
+    """The settings for one fold."""
+    return [*overrides, write_setting(FOLD, fold)]
+
+
+def without_launcher(overrides: Sequence[str]) -> list[str]:
     """The settings for the process of a fold, which starts no others."""
     keys = [one.key_or_group or "" for one in parse_overrides(overrides)]
     return [

@@ -19,6 +19,10 @@ OF_ALL_CLUSTERS = frozenset(
     {"timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "stderr_to_stdout"}
 )
 
+#: Parameters of a job that asks for GPUs.
+OF_GPUS = frozenset({"gpus_per_node", "gpus_per_task", "cpus_per_gpu", "mem_per_gpu", "gres"})
+ADDITIONAL = "slurm_additional_parameters"
+
 
 def parameters_of(cfg: DictConfig, launcher: Mapping[str, Any]) -> dict[str, Any]:
     """Compute the parameters of a fold's job for submitit: what the launcher states, completed from the trainer.
@@ -38,6 +42,22 @@ def parameters_of(cfg: DictConfig, launcher: Mapping[str, Any]) -> dict[str, Any
     stated["setup"] = [*(stated.get("setup") or []), "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"]
     stated["additional_parameters"] = {"requeue": True} | (stated.get("additional_parameters") or {})
     return {key if key in OF_ALL_CLUSTERS else f"slurm_{key}": value for key, value in stated.items()}
+
+
+def parameters_without_gpu(parameters: Mapping[str, Any], additional: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute the parameters of a job that prepares or reports: one task on one node, without a GPU.
+
+    Args:
+        parameters: those of a fold's job (:func:`parameters_of`).
+        additional: more options of ``sbatch``; they win over those of the user.
+    """
+    kept = {key: value for key, value in parameters.items() if key.removeprefix("slurm_") not in OF_GPUS}
+    return add_options(kept | {"nodes": 1, "tasks_per_node": 1}, additional)
+
+
+def add_options(parameters: Mapping[str, Any], additional: Mapping[str, Any]) -> dict[str, Any]:
+    """Add options of ``sbatch`` to the parameters of a job; they win over those of the user."""
+    return {**parameters, ADDITIONAL: parameters[ADDITIONAL] | additional}
 
 
 def _places_of(trainer: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ from kicc_ml.core.types import Case, Split
 from kicc_ml.data.fingerprint import fingerprint
 from kicc_ml.data.own_transforms import NO_TRANSFORMS, transforms_of
 from kicc_ml.data.store import VolumeStore
+from kicc_ml.dicom.index.cluster import use_cluster
 from kicc_ml.models.device_memory import bound_by_card
 from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.fold_checkpoint import MARK, FoldCheckpoints, Mark, load_best, read_checkpoint, refuse_foreign
@@ -99,6 +100,12 @@ logger = logging.getLogger("train")
 
 def prepare(cfg: DictConfig) -> list[str]:
     """Make index, cohort, store and split, once for all folds; returns the names of the folds still to train."""
+    with use_cluster(cfg.dask or ""):
+        return prepare_folds(cfg)
+
+
+def prepare_folds(cfg: DictConfig) -> list[str]:
+    """Prepare all folds by the processes of joblib, or of the cluster that is in use."""
     run_dir = Path(cfg.run_dir)
     parse_task_scores(convert_to_plain(cfg.task)).check()
     everybody = build_cohort(cfg)

@@ -22,6 +22,7 @@ from kicc_ml.data.canonical import CanonicalCXR
 from kicc_ml.data.region_bits import unpack_array
 from kicc_ml.data.store import StoreError, VolumeStore
 from kicc_ml.data.stored_volume import StoredVolume
+from kicc_ml.dicom.index.cluster import use_cluster
 from kicc_ml.dicom.series.image_files import make_nifti_series
 from kicc_ml.dicom.volume.read import RepositoryReader, make_radiograph_series
 from tests.support.stored_cases import CANONICAL, folders, make_case, write
@@ -216,6 +217,26 @@ def test_many_volumes_are_prepared_by_several_processes(tmp_path: Path, monkeypa
     store = VolumeStore(tmp_path / "store")
     assert set(store.prepare(cases, CANONICAL)) == {"3"}
     assert set(store.load(cases, CANONICAL)) == {case.case_id for case in cases} - {"3"}
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_of_two_workers_prepares_the_same_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    distributed = pytest.importorskip("distributed", reason="kicc_ml[dask] is not installed")
+    monkeypatch.setattr(store_module, "SERIAL_BELOW", 4)
+    cases = [make_case(tmp_path, str(number)) for number in range(6)]
+    (tmp_path / "3.nii.gz").write_bytes(b"not an image")
+    here, there = VolumeStore(tmp_path / "here"), VolumeStore(tmp_path / "there")
+    assert set(here.prepare(cases, CANONICAL)) == {"3"}
+    two_workers = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with two_workers as cluster, use_cluster(cluster.scheduler_address):
+        assert set(there.prepare(cases, CANONICAL)) == {"3"}
+        with distributed.Client(cluster) as client:
+            prepared_by = client.run(lambda dask_worker: dask_worker.state.executed_count)
+    assert sum(prepared_by.values()) >= len(cases)
+    assert {folder.name for folder in folders(there.root)} == {folder.name for folder in folders(here.root)}
+    for one in folders(here.root):
+        for file in one.iterdir():
+            assert file.read_bytes() == (there.root / one.name / file.name).read_bytes()
 
 
 def test_radiographs_are_stored_as_one_slice(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Read headers on a Dask cluster, in place of joblib's own processes."""
+"""Let a Dask cluster read headers and prepare volumes, in place of joblib's own processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ MAX_CONNECT_SECONDS = 15
 def use_cluster(scheduler: str) -> Iterator[None]:
     """Let joblib use a Dask cluster within the block.
 
-    The workers need the same version of kicc_ml and the source under the same path. They receive the repository's key,
-    so the network between them must belong to the consortium.
+    The workers need the same version of kicc_ml and the source and the store under the same paths. They receive the
+    repository's key, so the network between them must belong to the consortium.
 
     Args:
         scheduler: address of the scheduler; "" changes nothing.
@@ -30,17 +30,17 @@ def use_cluster(scheduler: str) -> Iterator[None]:
     try:
         from distributed import Client  # an extra: most readers have one machine
     except ImportError as error:
-        raise UserError("--dask needs Dask: pip install 'kicc_ml[dask]'", page=EXTRAS) from error
+        raise UserError("a Dask cluster needs Dask: pip install 'kicc_ml[dask]'", page=EXTRAS) from error
     try:
         client = Client(scheduler, timeout=MAX_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
-        raise UserError(f"--dask {scheduler}: no scheduler answers there ({error}); give tcp://HOST:PORT") from error
+        raise UserError(f"Dask at {scheduler}: no scheduler answers there ({error}); give tcp://HOST:PORT") from error
     with client:
         try:
             client.wait_for_workers(1, timeout=MAX_CONNECT_SECONDS)
         except TimeoutError as error:
             raise UserError(
-                f"--dask {scheduler}: the scheduler has no worker; start one on each machine: dask worker {scheduler}"
+                f"Dask at {scheduler}: the scheduler has no worker; start one on each machine: dask worker {scheduler}"
             ) from error
         with joblib.parallel_config(backend="dask"):
             yield
