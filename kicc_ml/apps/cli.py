@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from kicc_ml import __version__
-from kicc_ml.apps import cli_datasets
+from kicc_ml.apps import cli_datasets, cli_federated
 from kicc_ml.apps.cli_runs import bundle, compare, export, finish, predict, view
 from kicc_ml.apps.cli_serve import serve
 from kicc_ml.apps.configuration import build, compose_configuration, log_to_terminal, run_with_clear_errors
@@ -272,9 +272,10 @@ def evaluate(context: typer.Context) -> None:
 
 
 app.add_typer(cli_datasets.app, name="datasets")
+app.add_typer(cli_federated.app, name="federated")
 for command in (predict, view, compare, export, bundle, serve):
     app.command()(command)
-join_lines_of_paragraphs(app, cli_datasets.app)
+join_lines_of_paragraphs(app, cli_datasets.app, cli_federated.app)
 
 
 def main() -> None:

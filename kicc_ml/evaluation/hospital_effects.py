@@ -69,14 +69,36 @@ def compute_mean_effects(
     """
     sites, place_n, count_s = np.unique(site_n, return_inverse=True, return_counts=True)
     mean_s = np.bincount(place_n, value_n) / count_s
-    squares_s, degrees_s = np.bincount(place_n, (value_n - mean_s[place_n]) ** 2), count_s - 1
+    squares_s = np.bincount(place_n, (value_n - mean_s[place_n]) ** 2)
+    return compute_effects_of_means(sites, count_s, mean_s, squares_s, scale, few)
+
+
+def compute_effects_of_means(
+    site_s: np.ndarray,
+    count_s: np.ndarray,
+    mean_s: np.ndarray,
+    squares_s: np.ndarray,
+    scale: Scale = "identity",
+    few: Collection[str] = (),
+) -> Effects:
+    """Compute what ``compute_mean_effects`` computes, from sums of each hospital.
+
+    Args:
+        site_s: the hospitals.
+        count_s: the number of cases of each.
+        mean_s: the mean of their values.
+        squares_s: the sum of their squared differences from it.
+        scale: the scale of the effects.
+        few: hospitals that borrow their variance.
+    """
+    degrees_s = count_s - 1
     if not degrees_s.any():
         return _make_empty(scale)
     alike_s = squares_s <= count_s * (ROUNDING * mean_s) ** 2
-    few_s = (count_s < MIN_OWN_VARIANCE_CASES) | alike_s | np.isin(sites, list(few))
+    few_s = (count_s < MIN_OWN_VARIANCE_CASES) | alike_s | np.isin(site_s, list(few))
     pooled = squares_s.sum() / degrees_s.sum()
     spread_s = np.divide(squares_s, degrees_s, out=np.full(count_s.size, pooled), where=~few_s)
-    return _transform_to_scale(sites, mean_s, spread_s / count_s, few_s, scale)
+    return _transform_to_scale(site_s, mean_s, spread_s / count_s, few_s, scale)
 
 
 def compute_observed_expected_effects(rows: BinaryOutcomes) -> Effects:

@@ -142,6 +142,24 @@ class OutcomeNetwork(nn.Module):
     def fit_inputs(self, clinical_bf: Tensor, prevalence_e: Tensor) -> None:
         """Fit the clinical scaling, and set the bias to the training prevalence, before the first training step."""
         self.clinical.fit(clinical_bf)
+        self._start_at(prevalence_e)
+
+    @torch.no_grad()
+    def set_inputs(self, mean_f: Tensor, scale_f: Tensor, prevalence_e: Tensor) -> None:
+        """Set the scaling, and the bias to a prevalence, from figures over patients; a missing value is the mean.
+
+        Args:
+            mean_f: the mean of each feature.
+            scale_f: its standard deviation; 0 stands for 1.
+            prevalence_e: the share of patients with each endpoint.
+        """
+        encoder = self.clinical
+        encoder.median_f.copy_(mean_f)
+        encoder.mean_f.copy_(mean_f)
+        encoder.scale_f.copy_(torch.where(scale_f > 0, scale_f, torch.ones_like(scale_f)))
+        self._start_at(prevalence_e)
+
+    def _start_at(self, prevalence_e: Tensor) -> None:
         self.fuse[-1].bias.copy_(torch.logit(prevalence_e.clamp(0.01, 0.99)))  # type: ignore[operator]
 
     @torch.no_grad()

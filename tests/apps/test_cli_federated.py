@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kicc_ml.apps.cli_federated import run_folds
+from kicc_ml.core.errors import UserError
+from kicc_ml.federated.coordinator import Trained, collect_sums, judge, train
+from kicc_ml.federated.hospital import Hospital
+from kicc_ml.federated.local_training import Agreed
+from kicc_ml.federated.plan import Plan
+from tests.support.federation import Wire, write_consortium
+from tests.support.schemas import list_file_faults
+
+
+class FederationHere:
+    """A federation whose hospitals are in this process; it asks as the one over NVFlare does."""
+
+    def __init__(self, roots: dict[str, Path], stores: Path):
+        self.wire = Wire({site: Hospital(root, stores / site) for site, root in roots.items()})
+
+    def list_sites(self) -> list[str]:
+        return sorted(self.wire.hospitals)
+
+    def collect_sums(self, sites: list[str]) -> dict[str, Any]:
+        sums = collect_sums(self.wire, sites)
+        parts = ("items", "features", "endpoints")
+        return sums | {part: {name: vars(total) for name, total in sums[part].items()} for part in parts}
+
+    def train(self, plan: Plan, sites: list[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        trained: Trained = train(self.wire, plan, sites)
+        agreed = {"features": list(trained.agreed.features), "endpoints": list(trained.agreed.endpoints)}
+        return {"agreed": agreed, "rounds": list(trained.rounds), "lost": dict(trained.lost)}, dict(trained.weights)
+
+    def judge(self, plan: Plan, agreed: dict[str, Any], weights: dict[str, np.ndarray], site: str) -> dict[str, Any]:
+        return judge(self.wire, plan, Agreed(**agreed), weights, site)
+
+
+@pytest.mark.slow
+def test_each_hospital_is_held_out_in_turn_and_the_result_is_as_its_schema_says(tmp_path: Path, capsys):
+    _, alone = write_consortium(tmp_path, 300, 4)
+    out = tmp_path / "out"
+    out.mkdir()
+    federation = FederationHere(alone, tmp_path / "stores")
+    run_folds(federation, Plan(rounds=2, batch_size=32), [], out)  # type: ignore[arg-type]
+    assert list_file_faults(out / "federated.json") == []
+    result = json.loads((out / "federated.json").read_text())
+    assert sorted(result["folds"]) == sorted(alone)
+    for site, fold in result["folds"].items():
+        assert (out / site / "weights.safetensors").is_file()
+        assert all(site not in one for one in fold["rounds"])
+    assert set(result["results"]["oxygen"]["sites"]) == set(alone)
+    table = pd.read_csv(out / "table_1.csv")
+    assert {"men", "age_years", "icu"} <= set(table["characteristic"])
+    assert "oxygen: AUC within hospitals" in capsys.readouterr().out
+
+
+def test_a_held_out_hospital_that_is_not_connected_is_named(tmp_path: Path):
+    federation = FederationHere({"north": tmp_path, "east": tmp_path}, tmp_path)
+    with pytest.raises(UserError, match="--held-out west: no such hospital is connected; there are east, north"):
+        run_folds(federation, Plan(), ["west"], tmp_path)  # type: ignore[arg-type]
