@@ -9,7 +9,7 @@ import pytest
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.results.segmentation import PredictionSource, make_parametric_map
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
-from tests.support.placed_findings import STACKS, found_in, laid_on, voxels_lps_mm
+from tests.support.ball_findings import STACKS, find_balls, laid_on, voxels_lps_mm
 
 
 @pytest.fixture(scope="module", params=["feet first", "tilted", "multi-frame"])
@@ -18,7 +18,7 @@ def written(
 ) -> tuple[Series, ScanFindings, Path]:
     folder = tmp_path_factory.mktemp("map")
     STACKS[request.param](folder / "scan")
-    series, findings = found_in(folder / "scan")
+    series, findings = find_balls(folder / "scan")
     write_objects(PredictionSource(series, request.param, "0.1.0"), findings, folder / "out")
     return series, findings, folder / "out"
 

@@ -16,11 +16,10 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.types import Series
 from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
-from tests.support.ball_findings import find_balls
+from tests.support.ball_findings import STACKS, find_balls, laid_on
 from tests.support.orthanc import Orthanc
 from tests.support.phantom_files import write_series
 from tests.support.phantoms import AXIAL, Grid, even_mm
-from tests.support.placed_findings import STACKS, laid_on
 from tests.support.structured_reports import code_of, items
 
 MODEL = "ab" * 32
