@@ -54,7 +54,8 @@ def test_only_the_studies_of_a_page_are_looked_into(tmp_path: Path):
     steps = []
     for most in (5, 400):
         done: list[int] = []
-        queue.database._connection.set_progress_handler(lambda: done.append(1), 50)  # noqa: B023  # used at once
+        with queue.database.transaction() as connection:
+            connection.set_progress_handler(lambda done=done: done.append(1), 50)
         assert len(read_worst(queue, Search(), 0, most)) == most
         steps.append(len(done))
     assert steps[0] * 10 < steps[1]
