@@ -29,6 +29,7 @@ from tests.support.loopback_pacs import (
     send,
     wait_until,
 )
+from tests.support.structured_reports import list_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache_in_a_temporary_folder")]
 
@@ -131,11 +132,6 @@ def read(config: Path) -> list[StudyEntry]:
         return read_studies(StudyQueue(database))
     finally:
         database.close()
-
-
-def list_values(report: pydicom.Dataset) -> list[str]:
-    """The measured values of a report, in their order."""
-    return [str(element.value) for element in report.iterall() if element.keyword == "NumericValue"]
 
 
 def test_studies_sent_over_two_associations_come_back_as_predict_makes_them(

@@ -16,6 +16,7 @@ from tests.support.plain_slices import slice_dataset
 SLICES, SLICE_MM, PIXEL_MM = 20, 12.0, 6.0
 #: Rows and columns of a slice, 240 mm by 300 mm; the patient's right is on the left.
 ROWS, COLUMNS = 40, 50
+RAMP = np.tile(np.arange(COLUMNS, dtype=np.uint16) * 40, (ROWS, 1))
 
 
 def make_chest(study: str, slices: range = range(SLICES), lungs: bool = True, **tags: object) -> list[pydicom.Dataset]:
@@ -42,8 +43,8 @@ def _make_slice(study: str, number: int, lungs: bool, **tags: object) -> pydicom
     return slice_dataset((hu + 1024).astype(np.uint16), **{**values, **tags})
 
 
-def make_radiograph(study: str) -> pydicom.Dataset:
-    """A radiograph, for which there is no run here."""
+def make_radiograph(study: str, stored: np.ndarray = RAMP, **tags: object) -> pydicom.Dataset:
+    """A radiograph of these stored values, rows and columns."""
     cr = {
         "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
         "Modality": "CR",
@@ -52,8 +53,7 @@ def make_radiograph(study: str) -> pydicom.Dataset:
     }
     nothing = dict.fromkeys(("RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient"))
     uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.2", "SOPInstanceUID": f"{study}.2.1"}
-    grey = np.tile(np.arange(COLUMNS, dtype=np.uint16) * 40, (ROWS, 1))
-    return slice_dataset(grey, **{**cr, **nothing, **uids, "ImageType": ["ORIGINAL", "PRIMARY"]})
+    return slice_dataset(stored, **{**cr, **nothing, **uids, "ImageType": ["ORIGINAL", "PRIMARY"], **tags})
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,14 @@ class FakePredictor:
 
 
 @contextmanager
-def running_node(settings: SiteSettings, is_up: Callable[[], object] | None = None) -> Iterator[Node]:
+def running_node(
+    settings: SiteSettings,
+    is_up: Callable[[], object] | None = None,
+    make_predict: Callable[[Folders], Callable[[], Predict]] = FakePredictor,
+) -> Iterator[Node]:
     """Run a node in a thread; its port is open when the block begins, or what ``is_up`` asks for holds."""
     with open_node(settings, Event()) as node:
-        thread = Thread(target=lambda: node.run([FakePredictor(node.folders)]))
+        thread = Thread(target=lambda: node.run([make_predict(node.folders)]))
         thread.start()
         try:
             wait_until(is_up or (lambda: is_listening(settings.dicom.port)))

@@ -106,9 +106,9 @@ def send(port: int, *objects: pydicom.Dataset, tls: ssl.SSLContext | None = None
     return statuses
 
 
-def is_listening(port: int) -> bool:
+def is_listening(port: int, calling: str = SENDER) -> bool:
     """Whether a node answers at a port."""
-    association = connect(port)
+    association = connect(port, calling)
     if association.is_established:
         association.release()
     return bool(association.is_released)

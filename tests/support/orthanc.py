@@ -5,10 +5,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pydicom
 import pytest
@@ -23,9 +24,10 @@ READY_WITHIN_S = 30
 
 @dataclass(frozen=True)
 class Orthanc:
-    """A running service; its DICOMweb address is ``url``."""
+    """A running service; its DICOMweb address is ``url``. ``dicom_port`` is 0 where it knows no DICOM partners."""
 
     url: str
+    dicom_port: int = 0
 
     def client(self) -> DICOMwebClient:
         session = requests.Session()
@@ -39,6 +41,20 @@ class Orthanc:
             answer = client.store_instances([pydicom.dcmread(file)])
             assert not answer.get("FailedSOPSequence"), f"{file} was refused"
 
+    def upload(self, files: Iterable[Path]) -> list[str]:
+        """Put DICOM files in, also damaged ones; returns the service's own name of the study of each."""
+        address = self.url.replace("/dicom-web", "/instances")
+        answers = [requests.post(address, file.read_bytes(), auth=(USER, PASSWORD), timeout=60) for file in files]
+        assert {answer.status_code for answer in answers} == {200}
+        return [answer.json()["ParentStudy"] for answer in answers]
+
+    def send(self, partner: str, studies: Sequence[str]) -> None:
+        """Send studies to a partner by C-STORE over one association; done when all of them are there."""
+        address = self.url.replace("/dicom-web", f"/modalities/{partner}/store")
+        body = {"Resources": list(studies), "Synchronous": True}
+        answer = requests.post(address, json=body, auth=(USER, PASSWORD), timeout=1200)
+        assert answer.status_code == 200, answer.text
+
     def check_it_holds(self, files: Iterable[Path]) -> None:
         """Each file is found by QIDO-RS in its study, and comes back by WADO-RS equal to what was written."""
         client = self.client()
@@ -51,19 +67,28 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, **dicomweb: str) -> Iterator[Orthanc]:
+def running_orthanc(
+    folder: Path,
+    partners: Mapping[str, tuple[str, int]] = MappingProxyType({}),
+    title: str = "ORTHANC",
+    **dicomweb: str,
+) -> Iterator[Orthanc]:
     """Orthanc with its storage in ``folder``, killed at the end; ``dicomweb`` are settings of its plug-in.
+
+    With ``partners`` (AE title and port on loopback by name) it has a DICOM port and the AE title ``title``.
 
     Skips the test where Orthanc or the plug-in is not installed.
     """
     binary = shutil.which("Orthanc")
     if not binary or not PLUGIN.is_file():
         pytest.skip("no Orthanc here: apt-get install orthanc orthanc-dicomweb")
-    port = _free_port()
-    process = _start(binary, folder, port, dicomweb)
+    port, dicom_port = _free_port(), _free_port() if partners else 0
+    modalities = {name: [called, "127.0.0.1", number] for name, (called, number) in partners.items()}
+    dicom = {"DicomServerEnabled": bool(partners), "DicomPort": dicom_port, "DicomAet": title}
+    process = _start(binary, folder, port, {**dicom, "DicomModalities": modalities}, dicomweb)
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}/system")
-        yield Orthanc(f"http://127.0.0.1:{port}/dicom-web")
+        yield Orthanc(f"http://127.0.0.1:{port}/dicom-web", dicom_port)
     finally:
         process.kill()
         process.wait()
@@ -75,11 +100,13 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _start(binary: str, folder: Path, port: int, dicomweb: dict[str, str]) -> subprocess.Popen:
+def _start(
+    binary: str, folder: Path, port: int, dicom: Mapping[str, object], dicomweb: dict[str, str]
+) -> subprocess.Popen:
     settings = {
         **{"StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage")},
         **{"HttpPort": port, "HttpBindAddresses": ["127.0.0.1"], "RemoteAccessAllowed": False},
-        **{"DicomServerEnabled": False, "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}},
+        **{**dicom, "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}},
         **{"Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/", **dicomweb}},
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
