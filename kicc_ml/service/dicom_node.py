@@ -33,6 +33,30 @@ logger = logging.getLogger(__name__)
 MAX_BYTES_IN_MEMORY = 2**20
 #: Beside the length that a node states, a PDU has a header for each of its parts.
 PDU_HEADERS_BYTES = 2**16
+#: A peer that says nothing for so long is gone, or never was one.
+NETWORK_S = 30
+
+
+def make_entity(settings: DicomSettings) -> AE:
+    """Make the application entity that listens.
+
+    Args:
+        settings: those of the port.
+
+    Returns:
+        the entity, with what it accepts; ``docs/dicom-conformance.md`` is made from it.
+    """
+    entity = AE(ae_title=settings.title)
+    entity.require_called_aet = True
+    entity.require_calling_aet = list(settings.senders)
+    entity.maximum_associations = settings.associations
+    entity.maximum_pdu_size = settings.pdu_bytes
+    entity.network_timeout = entity.acse_timeout = NETWORK_S
+    entity.dimse_timeout = settings.association_idle_s
+    for context in AllStoragePresentationContexts:
+        entity.add_supported_context(str(context.abstract_syntax), list(DECODABLE_SYNTAXES))
+    entity.add_supported_context(Verification)
+    return entity
 
 
 class DicomNode:
@@ -58,16 +82,7 @@ class DicomNode:
         Raises:
             UserError: the port is taken.
         """
-        entity = AE(ae_title=self.settings.title)
-        entity.require_called_aet = True
-        entity.require_calling_aet = list(self.settings.senders)
-        entity.maximum_associations = self.settings.associations
-        entity.maximum_pdu_size = self.settings.pdu_bytes
-        entity.network_timeout = entity.acse_timeout = 30
-        entity.dimse_timeout = self.settings.association_idle_s
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), list(DECODABLE_SYNTAXES))
-        entity.add_supported_context(Verification)
+        entity = make_entity(self.settings)
         handlers = [
             *((evt.EVT_CONN_OPEN, self._begin), (evt.EVT_CONN_CLOSE, _wake), (evt.EVT_PDU_RECV, self._measure)),
             *((evt.EVT_DIMSE_RECV, self._begin_next), (evt.EVT_C_STORE, self._store)),
