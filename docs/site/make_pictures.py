@@ -15,8 +15,13 @@ from playwright.sync_api import Page, sync_playwright
 WIDTH_PX = 1000
 #: A patient's page is cut below its first screen.
 PAGE_HEIGHT_PX = 760
+VIEWER_HEIGHT_PX = 600
+#: OHIF draws some seconds after it has what it draws.
+DRAWN_MS = 15_000
 #: A picture of few colours is a fifth of the size.
 COLOURS = 96
+#: WebGL without a GPU, for the viewer.
+CHROMIUM = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 def choose_case(run: Path) -> str:
@@ -43,19 +48,33 @@ def draw(page: Page, run: Path, out: Path) -> None:
     forest.screenshot(path=out / "forest.png")
 
 
+def draw_viewer(page: Page, address: str, out: Path) -> None:
+    """Draw a study with its Parametric Map in OHIF."""
+    page.set_viewport_size({"width": WIDTH_PX, "height": VIEWER_HEIGHT_PX})
+    page.goto(address)
+    page.get_by_text("Skip all").click()
+    page.get_by_text("Confirm and hide").click()
+    page.locator('[data-cy^="study-browser-thumbnail-no-image"]').filter(has_text="PMAP").first.dblclick()
+    page.wait_for_timeout(DRAWN_MS)
+    page.screenshot(path=out / "viewer.png")
+
+
 def main() -> None:
-    """Draw both pictures."""
+    """Draw the pictures of the run, and that of the viewer where its address is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the demo's run")
     parser.add_argument("-o", dest="out", type=Path, default=Path("docs/pictures"))
+    parser.add_argument("--viewer", help="address of a study in OHIF, as docker/demo_hospital.py starts it")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
         page = browser.new_page(viewport={"width": WIDTH_PX, "height": PAGE_HEIGHT_PX})
         draw(page, arguments.run, arguments.out)
+        if arguments.viewer:
+            draw_viewer(page, arguments.viewer, arguments.out)
         browser.close()
-    for name in ("page.png", "forest.png"):
+    for name in ("page.png", "forest.png", *(["viewer.png"] if arguments.viewer else [])):
         save_small(arguments.out / name)
 
 
