@@ -1,5 +1,6 @@
 """Folds as jobs of Slurm (``hydra/launcher=slurm``): submitted, awaited, and told apart by how they ended."""
 
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kicc_ml.apps.fold_job import FoldJob
-from kicc_ml.apps.slurm_jobs import LASTING, Job, cancelled_unless_all, find_lost, list_jobs, make_suffix, submit
+from kicc_ml.apps.slurm_jobs import (
+    LASTING,
+    Job,
+    ListedJob,
+    cancelled_unless_all,
+    find_lost,
+    list_jobs,
+    make_suffix,
+    submit,
+)
 from kicc_ml.apps.slurm_resources import parameters_of
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.help_pages import EXTRAS
@@ -19,6 +29,8 @@ from kicc_ml.core.shown import say
 POLL_S = 10.0
 #: How often in a row a job must be seen as ended, or not seen: a job that starts again is neither for a moment.
 SURE_AFTER = 2
+#: Why a job waits that Slurm will never start by itself, for example after its node could not start it.
+HELD = re.compile("held", re.IGNORECASE)
 #: What shells report of a process that Ctrl-C has ended.
 INTERRUPTED = 130
 
@@ -62,9 +74,9 @@ def refuse_live_run(run_dir: Path) -> None:
     """Raise UserError if jobs of an earlier start of a run are still waiting or running."""
     suffix = make_suffix(run_dir)
     live = [
-        (name.removesuffix(suffix), number, state)
-        for number, state, name in list_jobs() or []
-        if name.endswith(suffix) and state in LASTING
+        (job.name.removesuffix(suffix), job.number, job.state)
+        for job in list_jobs() or []
+        if job.name.endswith(suffix) and job.state in LASTING
     ]
     if live:
         which = ", ".join(f"{fold} as job {number} ({state})" for fold, number, state in live)
@@ -92,16 +104,21 @@ def _wait(jobs: Sequence[Job]) -> dict[str, str]:
     """The last state of each job, by number; "" where Slurm does not tell it."""
     ends: dict[str, str] = {}
     seen = {job.number: 0 for job in jobs}
+    held: set[str] = set()
     while len(ends) < len(jobs):
         time.sleep(POLL_S)
         listed = list_jobs()
         if listed is None:  # the controller does not answer, which says nothing of the jobs
             continue
-        states = {number: state for number, state, _ in listed}
+        found = {one.number: one for one in listed}
         for job in jobs:
-            state = states.get(job.number, "")
-            seen[job.number] = 0 if state in LASTING else seen[job.number] + 1
+            now = found.get(job.number, ListedJob(job.number, "", "", ""))
+            seen[job.number] = 0 if now.state in LASTING else seen[job.number] + 1
             if job.number not in ends and seen[job.number] >= SURE_AFTER:
-                ends[job.number] = state
+                ends[job.number] = now.state
                 say(f"fold {job.fold}: job {job.number} has ended", to_stderr=True)
+            if HELD.search(now.reason) and now.number not in held:
+                held.add(now.number)
+                way = f"scontrol release {now.number} lets it go on"
+                say(f"fold {job.fold}: job {now.number} is held by Slurm ({now.reason}); {way}", to_stderr=True)
     return ends

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kicc_ml.apps.fold_processes import import_path
 from kicc_ml.core.errors import UserError
@@ -118,15 +118,23 @@ def cancelled_unless_all(jobs: Sequence[Job]) -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def list_jobs() -> list[tuple[str, str, str]] | None:
-    """Number, state and name of this user's jobs, also of those that ended lately; None where Slurm does not answer."""
-    command = ["squeue", "-h", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T|%j"]
+class ListedJob(NamedTuple):
+    """A job as ``squeue`` lists it; ``reason`` is why it waits."""
+
+    number: str
+    state: str
+    reason: str
+    name: str
+
+
+def list_jobs() -> list[ListedJob] | None:
+    """List this user's jobs, also those that ended lately; None where Slurm does not answer."""
+    command = ["squeue", "-h", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T|%r|%j"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    rows = [line.split("|", 2) for line in said.splitlines() if line.count("|") >= 2]
-    return [(number, state, name) for number, state, name in rows]
+    return [ListedJob(*line.split("|", 3)) for line in said.splitlines() if line.count("|") >= 3]
 
 
 def _state_in_accounts(number: str) -> str:

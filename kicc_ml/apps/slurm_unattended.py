@@ -89,7 +89,7 @@ class ReportJob:
 
     def find_lost(self, run_dir: Path) -> dict[str, str]:
         """Find the folds without a result: why each was lost, with the log that says more."""
-        states = {number: state for number, state, _ in list_jobs() or []}
+        states = {listed.number: listed.state for listed in list_jobs() or []}
         begun = [job for job in self.folds if job.log.exists()]
         there = [job for job in begun if (fold_folder(run_dir, job.fold) / SPLIT).is_file()]
         never = f"it never began; the log of the preparation is {self.preparation.log}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kicc_ml.apps import fold_processes, slurm
 from kicc_ml.apps.combinations import compose_combinations
@@ -16,6 +16,7 @@ from kicc_ml.apps.configuration import report_error
 from kicc_ml.apps.cross_validation import Stages, cross_validate, cross_validate_each
 from kicc_ml.apps.fold_processes import train_in_processes
 from kicc_ml.apps.launching import FoldsLost, refuse_unusable_launcher
+from kicc_ml.apps.slurm_jobs import Job, ListedJob
 from kicc_ml.core.errors import UserError
 from kicc_ml.runs.folder import fold_folder
 from kicc_ml.runs.lay_down import STARTED
@@ -127,3 +128,19 @@ def test_without_the_plug_in_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"pip install 'kicc_ml\[slurm\]'"):
         refuse_unusable_launcher(["hydra/launcher=slurm"], own_sweeper=False)
+
+
+def test_a_job_that_slurm_holds_is_named_once_with_the_way_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    answers = [("PENDING", "launch failed requeued held")] * 2 + [("RUNNING", "None")] + [("COMPLETED", "None")] * 2
+    lists = iter([[ListedJob("7", state, reason, "busan.1")] for state, reason in answers])
+    monkeypatch.setattr(slurm, "POLL_S", 0)
+    monkeypatch.setattr(slurm, "list_jobs", lambda: next(lists))
+    monkeypatch.setattr(slurm, "submit", lambda fold, *_: Job("7", fold, tmp_path / "run" / fold / "7_0_log.out"))
+    monkeypatch.setattr(slurm, "parameters_of", lambda *_: {})
+    monkeypatch.setattr(slurm, "find_lost", lambda *_: {})
+    slurm.train_on_slurm({"busan": []}, OmegaConf.create({"run_dir": str(tmp_path), "ckpt_path": None}), {})
+    held = [line for line in capsys.readouterr().err.splitlines() if "held" in line]
+    way = "scontrol release 7 lets it go on"
+    assert held == [f"fold busan: job 7 is held by Slurm (launch failed requeued held); {way}"]
