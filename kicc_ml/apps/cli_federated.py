@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kicc_ml.apps.cli_runs import finish
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import make_folder, write_table
 from kicc_ml.core.help_pages import EXTRAS
@@ -95,6 +96,8 @@ def run(
 def run_folds(federation: "Federation", plan: "Plan", held_out: list[str], out: Path) -> None:
     """Collect Table 1, train and judge each fold, and combine what the hospitals found.
 
+    A fold that fails is set aside, the others go on; the exit status is then 3.
+
     Args:
         federation: the server.
         plan: the training.
@@ -102,30 +105,57 @@ def run_folds(federation: "Federation", plan: "Plan", held_out: list[str], out: 
         out: the folder for the results.
 
     Raises:
-        UserError: a hospital is not connected, or too few answered.
+        UserError: a hospital is not connected, too few stated their sums, or every fold failed.
     """
     from kicc_ml.federated.coordinator import combine
-    from kicc_ml.federated.networks import write_arrays
 
     sites = federation.list_sites()
     if strange := sorted(set(held_out) - set(sites)):
         raise UserError(f"--held-out {strange[0]}: no such hospital is connected; there are {', '.join(sites)}")
     say(f"{format_count(len(sites), 'hospital')}: {', '.join(sites)}", to_stderr=True)
     patients = write_sums(federation.collect_sums(sites), out)
-    judged: dict[str, Any] = {}
     folds: dict[str, Any] = {}
+    judged: dict[str, Any] = {}
+    set_aside: dict[str, str] = {}
     for site in held_out or sites:
-        trained, weights = federation.train(plan, [one for one in sites if one != site])
-        write_arrays(make_folder(resolve_subfolder(out, site, "the hospital")) / "weights.safetensors", weights)
-        judged[site] = federation.judge(plan, trained["agreed"], weights, site)
-        folds[site] = trained
-        say(f"fold {site}: {format_count(plan.rounds, 'round')}, judged at home", to_stderr=True)
+        try:
+            folds[site], judged[site] = run_fold(federation, plan, sites, site, out)
+        except UserError as error:
+            set_aside[site] = str(error)
+    if not folds:
+        raise UserError(f"no fold was finished; {'; '.join(f'{site}: {why}' for site, why in set_aside.items())}")
     results = combine(plan, judged)
     content = {"plan": plan.as_json(), "patients": patients, "folds": folds, "results": results}
-    write_versioned(out / "federated.json", "federated", content)
+    write_versioned(out / "federated.json", "federated", content | {"set_aside": set_aside})
     for name, result in results.items():
         say(describe_result(name, result, plan.task))
-    say(f"results: {out / 'federated.json'}")
+    finish(f"results: {out / 'federated.json'}", set_aside)
+
+
+def run_fold(
+    federation: "Federation", plan: "Plan", sites: list[str], held_out: str, out: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train a fold, keep its weights, and have the held-out hospital judge it.
+
+    Args:
+        federation: the server.
+        plan: the training.
+        sites: all hospitals.
+        held_out: the one that is held out.
+        out: the folder for the results.
+
+    Returns:
+        what the training was, and what the hospital found.
+    """
+    from kicc_ml.federated.networks import write_arrays
+
+    trained, weights = federation.train(plan, [one for one in sites if one != held_out])
+    write_arrays(make_folder(resolve_subfolder(out, held_out, "the hospital")) / "weights.safetensors", weights)
+    judged = federation.judge(plan, trained["agreed"], weights, held_out)
+    say(f"fold {held_out}: {format_count(plan.rounds, 'round')}, judged at home", to_stderr=True)
+    for site, reason in trained["lost"].items():
+        say(f"fold {held_out}: {site} did not take part to the end: {reason}", to_stderr=True)
+    return trained, judged
 
 
 def write_sums(sums: dict[str, Any], out: Path) -> dict[str, int]:

@@ -45,11 +45,13 @@ class Hospital:
         root: its own repository: one folder of DICOM files and its clinical table.
         store: the folder of its prepared volumes and its index.
         optimizer: of its local training.
+        last_network: the network of its last round.
     """
 
     root: Path
     store: Path
     optimizer: Optimizer = torch.optim.AdamW
+    last_network: torch.nn.Module | None = None
 
     @cached_property
     def cases(self) -> Sequence[Case]:
@@ -106,11 +108,12 @@ class Hospital:
 
     def _train(self, question: Message) -> Message:
         plan, agreed = parse_plan(question.figures.get("plan")), parse_agreed(question.figures.get("agreed"))
-        data = self._make_data(plan, agreed, int(question.figures["round"]))
-        network = self._network(plan, agreed)
+        number = int(question.figures["round"])
+        data = self._make_data(plan, agreed, number)
+        network = self._find_network(plan, agreed, number)
         set_weights(network, question.arrays)
         loss = train_round(plan, network, data, self.optimizer)
-        self._networks[plan.task] = network
+        self.last_network = network
         return Message({"patients": len(data.train_cases), "loss": loss}, get_weights(network, plan.norm))
 
     def _judge(self, question: Message) -> Message:
@@ -127,14 +130,11 @@ class Hospital:
     def _make_data(self, plan: Plan, agreed: Agreed, number: int = 0) -> PatientDataModule | PatchDataModule:
         return make_data(plan, agreed, self.cases if plan.task == "outcome" else self.scans, self.store, number)
 
-    @cached_property
-    def _networks(self) -> dict[str, torch.nn.Module]:
-        """Networks of earlier rounds: what does not travel, such as local batch normalisation, goes on here."""
-        return {}
-
-    def _network(self, plan: Plan, agreed: Agreed) -> torch.nn.Module:
-        own = self._networks.get(plan.task) if plan.norm == "local_batch" else None
-        return own or build_network(plan, agreed.sizes)
+    def _find_network(self, plan: Plan, agreed: Agreed, number: int) -> torch.nn.Module:
+        """Find the network of the round before, whose statistics of batch normalisation go on here; else a new one."""
+        if plan.norm == "local_batch" and number > 0 and self.last_network is not None:
+            return self.last_network
+        return build_network(plan, agreed.sizes)
 
 
 def parse_agreed(values: Any) -> Agreed:

@@ -9,7 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from nvflare.fuel.flare_api.api_spec import AuthenticationError, JobNotFound, NoConnection
+from nvflare.fuel.flare_api.api_spec import (
+    AuthenticationError,
+    AuthorizationError,
+    JobNotFound,
+    NoClientsAvailable,
+    NoConnection,
+    NoReply,
+    SessionClosed,
+    SessionExpired,
+)
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from safetensors.numpy import load_file
 
@@ -26,6 +35,18 @@ from kicc_ml.federated.server import ERROR, FIGURES, RESULT, WEIGHTS
 PATIENCE, PAUSE = 30.0, 1.0
 
 COMPLETED = "FINISHED:COMPLETED"
+
+
+#: What NVFlare raises when a server is gone, restarts or no longer accepts the session.
+LOST = (
+    AuthenticationError,
+    AuthorizationError,
+    NoConnection,
+    NoClientsAvailable,
+    NoReply,
+    SessionClosed,
+    SessionExpired,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +110,7 @@ class Federation:
             return self._fetch(step, job, Path(folder))
 
     def _fetch(self, step: str, job: str, folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        status = self._wait(job)
+        status = self.wait(job)
         try:
             found = Path(self.session.download_job_result(job, str(folder / "result")))
         except JobNotFound as error:
@@ -105,8 +126,12 @@ class Federation:
         figures = read_json_object(result / FIGURES, "start again")
         return figures, load_file(result / WEIGHTS) if (result / WEIGHTS).is_file() else {}
 
-    def _wait(self, job: str) -> str:
-        """Wait until a job has ended; returns how."""
+    def wait(self, job: str) -> str:
+        """Wait until a job has ended; returns how.
+
+        Args:
+            job: its number.
+        """
         while True:
             meta = self.session.get_job_meta(job)
             status = str(meta.get("status", ""))
@@ -165,5 +190,9 @@ def open_federation(kit: Path, seconds: int, least: int) -> Iterator[Federation]
         ) from error
     try:
         yield Federation(session, seconds, least)
+    except LOST as error:
+        raise UserError(
+            f"the server ended the session ({type(error).__name__}); see its log and start again"
+        ) from error
     finally:
         session.close()

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
 from kicc_ml.apps.cli_federated import run_folds
 from kicc_ml.core.errors import UserError
@@ -45,7 +46,9 @@ def test_each_hospital_is_held_out_in_turn_and_the_result_is_as_its_schema_says(
     out = tmp_path / "out"
     out.mkdir()
     federation = FederationHere(alone, tmp_path / "stores")
-    run_folds(federation, Plan(rounds=2, batch_size=32), [], out)  # type: ignore[arg-type]
+    with pytest.raises(typer.Exit) as end:
+        run_folds(federation, Plan(rounds=2, batch_size=32), [], out)  # type: ignore[arg-type]
+    assert end.value.exit_code == 0
     assert list_file_faults(out / "federated.json") == []
     result = json.loads((out / "federated.json").read_text())
     assert sorted(result["folds"]) == sorted(alone)
@@ -62,3 +65,30 @@ def test_a_held_out_hospital_that_is_not_connected_is_named(tmp_path: Path):
     federation = FederationHere({"north": tmp_path, "east": tmp_path}, tmp_path)
     with pytest.raises(UserError, match="--held-out west: no such hospital is connected; there are east, north"):
         run_folds(federation, Plan(), ["west"], tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_fold_whose_hospital_does_not_judge_is_set_aside_and_the_others_are_combined(tmp_path: Path, capsys):
+    _, alone = write_consortium(tmp_path, 200, 3)
+    out = tmp_path / "out"
+    out.mkdir()
+    federation = FederationHere(alone, tmp_path / "stores")
+    silent = sorted(alone)[0]
+    judge_here = federation.judge
+
+    def judge_but_one(plan: Plan, agreed: dict[str, Any], weights: dict[str, np.ndarray], site: str) -> dict[str, Any]:
+        federation.wire.silent = {silent} if site == silent else set()
+        try:
+            return judge_here(plan, agreed, weights, site)
+        finally:
+            federation.wire.silent = set()
+
+    federation.judge = judge_but_one  # type: ignore[method-assign]
+    with pytest.raises(typer.Exit) as end:
+        run_folds(federation, Plan(rounds=1, batch_size=64), [], out)  # type: ignore[arg-type]
+    assert end.value.exit_code == 3
+    result = json.loads((out / "federated.json").read_text())
+    assert list_file_faults(out / "federated.json") == []
+    assert list(result["set_aside"]) == [silent]
+    assert sorted(result["folds"]) == sorted(set(alone) - {silent})
+    assert f"set aside: {silent}: judge: 0 of 1 hospitals answered" in capsys.readouterr().out
