@@ -11,12 +11,15 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import make_folder, write_table
 from kicc_ml.core.help_pages import EXTRAS
 from kicc_ml.core.path_names import resolve_subfolder
-from kicc_ml.core.schemas.versions import write_versioned
+from kicc_ml.core.schemas.versions import read_versioned, write_versioned
 from kicc_ml.core.shown import escape_formulas, format_count, say
 
 if TYPE_CHECKING:
     from kicc_ml.federated.jobs import Federation
     from kicc_ml.federated.plan import Plan
+
+#: The file of all results; a second start takes up what it holds.
+RESULTS = "federated.json"
 
 app = typer.Typer(help="Train at several hospitals whose images and tables stay at home, over NVFlare.")
 
@@ -96,7 +99,8 @@ def run(
 def run_folds(federation: "Federation", plan: "Plan", held_out: list[str], out: Path) -> None:
     """Collect Table 1, train and judge each fold, and combine what the hospitals found.
 
-    A fold that fails is set aside, the others go on; the exit status is then 3.
+    A fold that fails is set aside, the others go on; the exit status is then 3. A second start goes on after the last
+    finished fold.
 
     Args:
         federation: the server.
@@ -107,29 +111,83 @@ def run_folds(federation: "Federation", plan: "Plan", held_out: list[str], out: 
     Raises:
         UserError: a hospital is not connected, too few stated their sums, or every fold failed.
     """
-    from kicc_ml.federated.coordinator import combine
-
     sites = federation.list_sites()
     if strange := sorted(set(held_out) - set(sites)):
         raise UserError(f"--held-out {strange[0]}: no such hospital is connected; there are {', '.join(sites)}")
     say(f"{format_count(len(sites), 'hospital')}: {', '.join(sites)}", to_stderr=True)
+    folds, judged = read_finished(out, plan, sites)
     patients = write_sums(federation.collect_sums(sites), out)
-    folds: dict[str, Any] = {}
-    judged: dict[str, Any] = {}
     set_aside: dict[str, str] = {}
     for site in held_out or sites:
+        if site in folds:
+            say(f"fold {site}: was finished before", to_stderr=True)
+            continue
         try:
             folds[site], judged[site] = run_fold(federation, plan, sites, site, out)
         except UserError as error:
             set_aside[site] = str(error)
+            continue
+        write_results(out, plan, patients, folds, judged, set_aside)
     if not folds:
         raise UserError(f"no fold was finished; {'; '.join(f'{site}: {why}' for site, why in set_aside.items())}")
+    for name, result in write_results(out, plan, patients, folds, judged, set_aside).items():
+        say(describe_result(name, result, plan.task))
+    finish(f"results: {out / RESULTS}", set_aside)
+
+
+def write_results(
+    out: Path,
+    plan: "Plan",
+    patients: dict[str, int],
+    folds: dict[str, Any],
+    judged: dict[str, Any],
+    set_aside: dict[str, str],
+) -> dict[str, Any]:
+    """Write ``federated.json``; returns the combined results by endpoint or region.
+
+    Args:
+        out: the folder for the results.
+        plan: the training.
+        patients: the number of patients by hospital.
+        folds: the finished trainings by held-out hospital.
+        judged: what these hospitals found.
+        set_aside: the folds that failed, each with the reason.
+    """
+    from kicc_ml.federated.coordinator import combine
+
     results = combine(plan, judged)
     content = {"plan": plan.as_json(), "patients": patients, "folds": folds, "results": results}
-    write_versioned(out / "federated.json", "federated", content | {"set_aside": set_aside})
-    for name, result in results.items():
-        say(describe_result(name, result, plan.task))
-    finish(f"results: {out / 'federated.json'}", set_aside)
+    write_versioned(out / RESULTS, "federated", content | {"set_aside": set_aside})
+    return results
+
+
+def read_finished(out: Path, plan: "Plan", sites: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the folds that an earlier start into the same folder has finished with the same hospitals.
+
+    Args:
+        out: the folder for the results.
+        plan: the training.
+        sites: the hospitals that are connected now.
+
+    Returns:
+        the trainings by held-out hospital, and what these hospitals found.
+
+    Raises:
+        UserError: the folder holds results of another plan.
+    """
+    if not (out / RESULTS).exists():
+        return {}, {}
+    before = read_versioned(out / RESULTS, "federated", "give another folder with -o")
+    if before["plan"] != plan.as_json():
+        raise UserError(f"{out / RESULTS} holds the results of another plan; give another folder with -o")
+    folds = {
+        held_out: fold
+        for held_out, fold in before["folds"].items()
+        if {*fold["rounds"][-1], *fold["lost"], held_out} == set(sites)
+    }
+    results = before["results"].items()
+    judged = {site: {name: one["sites"][site] for name, one in results if site in one["sites"]} for site in folds}
+    return folds, judged
 
 
 def run_fold(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import typer
 
-from kicc_ml.apps.cli_federated import run_folds
+from kicc_ml.apps.cli_federated import read_finished, run_folds, write_results
 from kicc_ml.core.errors import UserError
 from kicc_ml.federated.coordinator import Trained, collect_sums, judge, train
 from kicc_ml.federated.hospital import Hospital
@@ -92,3 +92,19 @@ def test_a_fold_whose_hospital_does_not_judge_is_set_aside_and_the_others_are_co
     assert list(result["set_aside"]) == [silent]
     assert sorted(result["folds"]) == sorted(set(alone) - {silent})
     assert f"set aside: {silent}: judge: 0 of 1 hospitals answered" in capsys.readouterr().out
+    # The same start again trains and asks only what is missing.
+    federation.judge = judge_here  # type: ignore[method-assign]
+    federation.wire.asked.clear()
+    with pytest.raises(typer.Exit) as end:
+        run_folds(federation, Plan(rounds=1, batch_size=64), [], out)  # type: ignore[arg-type]
+    assert end.value.exit_code == 0
+    assert [site for task, site in federation.wire.asked if task == "judge"] == [silent]
+    again = json.loads((out / "federated.json").read_text())
+    assert sorted(again["folds"]) == sorted(alone)
+    assert {name: again["folds"][name] for name in result["folds"]} == result["folds"]
+
+
+def test_results_of_another_plan_are_not_mixed(tmp_path: Path):
+    write_results(tmp_path, Plan(rounds=7), {}, {}, {}, {})
+    with pytest.raises(UserError, match="holds the results of another plan; give another folder with -o"):
+        read_finished(tmp_path, Plan(rounds=8), ["north", "east"])
