@@ -84,7 +84,7 @@ def run(
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the plan (docs/federated.md); may be repeated")
     ] = None,
     minutes: Annotated[float, typer.Option(help="how long a hospital may take for one answer")] = 60.0,
-    least: Annotated[int, typer.Option(help="hospitals that must answer, else the step ends")] = 2,
+    least: Annotated[int, typer.Option(min=2, help="hospitals that must answer, else the fold fails")] = 2,
 ) -> None:
     """Train leave-one-site-out: each held-out hospital is no part of its training, and judges the network at home."""
     from kicc_ml.federated.jobs import open_federation

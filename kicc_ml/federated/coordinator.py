@@ -122,7 +122,7 @@ def train(
     Raises:
         UserError: too few hospitals answered, or no column is common to them.
     """
-    agreed, weights, lost = _begin(ask, plan, sites, least)
+    agreed, weights, lost = begin(ask, plan, sites, least)
     rounds: list[Mapping[str, Mapping[str, float]]] = []
     for number in range(plan.rounds):
         present = [site for site in sites if site not in lost]
@@ -136,10 +136,20 @@ def train(
     return Trained(weights, agreed, rounds, lost)
 
 
-def _begin(
-    ask: Ask, plan: Plan, sites: Sequence[str], least: int
+def begin(
+    ask: Ask, plan: Plan, sites: Sequence[str], least: int = LEAST_HOSPITALS
 ) -> tuple[Agreed, dict[str, np.ndarray], dict[str, str]]:
-    """Agree on the columns, and make the first weights."""
+    """Agree on the columns, and make the first weights.
+
+    Args:
+        ask: carries the questions.
+        plan: the training.
+        sites: the hospitals that train.
+        least: how many must answer.
+
+    Returns:
+        the columns, the weights, and the hospitals that did not answer, each with the reason.
+    """
     if plan.task == "lesion_ct":
         return Agreed(), get_weights(build_network(plan, {}), plan.norm), {}
     sums = collect_sums(ask, sites, least, table=False)

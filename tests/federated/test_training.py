@@ -138,3 +138,10 @@ def test_the_proximal_term_keeps_weights_nearer_to_those_of_the_server(wire: Wir
             float(np.square(value - before[name]).sum()) for name, value in get_weights(network).items()
         )
     assert 0 < moved[100.0] < 0.9 * moved[0.0]
+
+
+def test_a_hospital_with_fewer_than_five_patients_takes_no_part(wire: Wire, tmp_path: Path):
+    wire.hospitals = {**wire.hospitals, "tiny": make_hospital(make_cases("tiny", 4, 9), tmp_path / "tiny")}
+    trained = train(wire, Plan(rounds=1), [*SIZES, "tiny"])
+    assert "fewer than 5 patients" in trained.lost["tiny"]
+    assert "tiny" not in trained.rounds[0]
