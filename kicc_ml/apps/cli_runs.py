@@ -1,6 +1,6 @@
 """The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +26,7 @@ Source = Annotated[
 ]
 Results = Annotated[Path, typer.Option("-o", help="folder of the results; one folder per case in it")]
 Run = Annotated[Path, typer.Option(help="run folder: one fold, or all of them as an ensemble")]
-Device = Annotated[str, typer.Option(help="where the network runs: auto (a GPU if there is one), cpu, cuda, cuda:1")]
+Device = Annotated[str, typer.Option(help="where the network runs: auto (all GPUs, else cpu), cpu, cuda, cuda:1")]
 Fast = Annotated[
     bool, typer.Option("--fast", help="skip test-time mirroring: about half the time, slightly worse masks")
 ]
@@ -112,6 +112,7 @@ def predict(
     if not source:
         return _predict_table(outcome_run or run, clinical, out, trust or ())
     from kicc_ml.clinic.loaded_runs import RunChoice, load_runs
+    from kicc_ml.prediction.several_devices import copy_to_devices, list_further_devices
     from kicc_ml.runs.start_line import describe_prediction
 
     runs = load_runs(RunChoice(run, outcome_run, clinical, score_run, tuple(trust or ()), device, fast))
@@ -127,7 +128,8 @@ def predict(
     )
     say(f"predict {format_count(len(series), 'scan')}: {describe_prediction(segmenter)}", to_stderr=True)
     _say_model_cards(run, outcome_run, score_run)
-    _predict(segmenter, clinic, out, series.set_aside)
+    copies = copy_to_devices(segmenter, list_further_devices(device), len(series))
+    _predict([segmenter, *copies], clinic, out, series.set_aside)
 
 
 def _say_model_cards(*runs: Path | None) -> None:
@@ -168,8 +170,10 @@ def _find_scans(source: str, segmenter: "Segmenter") -> tuple[Scans, float]:
     return Scans(sort_earliest_first(found), found.set_aside), intake.seconds["intake"] / len(found)
 
 
-def _predict(segmenter: "Segmenter", clinic: "NewScanPipeline", out: Path, refused: Mapping[str, str]) -> None:
-    """Predict the scans of a clinic, write the tables of all, and end."""
+def _predict(
+    segmenters: "Sequence[Segmenter]", clinic: "NewScanPipeline", out: Path, refused: Mapping[str, str]
+) -> None:
+    """Predict the scans of a clinic, one device for each segmenter, write the tables of all, and end."""
     from kicc_ml.clinic.new_scan import make_risk_table
     from kicc_ml.clinic.outputs import DICOM
     from kicc_ml.clinic.prior_studies import check_stamp_keys
@@ -180,7 +184,7 @@ def _predict(segmenter: "Segmenter", clinic: "NewScanPipeline", out: Path, refus
 
     with hold(make_folder(out) / ".lock", f"the folder of results {out}"):
         check_stamp_keys(out)
-        rows, set_aside = predict_series(segmenter, clinic.scans, out, clinic)
+        rows, set_aside = predict_series(segmenters[0], clinic.scans, out, clinic, copies=segmenters[1:])
         write_table(out / PREDICTIONS, rows)
         if clinic.outcomes:
             write_table(out / OUTCOMES, make_risk_table(out))

@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from torch import nn
 from kicc_ml.core.errors import UserError, describe_error, find_target_error
 from kicc_ml.core.files import make_folder, remove_new_on_failure, write_json
 from kicc_ml.core.path_names import resolve_subfolder
-from kicc_ml.core.progress import StageTimer, track
+from kicc_ml.core.progress import StageTimer
 from kicc_ml.core.received import read_json_object
 from kicc_ml.core.regions import merge_sides
 from kicc_ml.core.schemas.versions import read_versioned, write_versioned
@@ -28,6 +28,7 @@ from kicc_ml.dicom.series.shown_files import name_series_files
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.result import MONTAGE, Result, draw, has_burned_in_text
 from kicc_ml.prediction.segmenters import make_segmenter_in_training
+from kicc_ml.prediction.several_devices import Finish, OneAtATime, copy_after_training, predict_on_each
 from kicc_ml.prediction.training_reference import write_training_reference
 from kicc_ml.runs.folder import SEVERITY, About, case_folder, fold_folder
 from kicc_ml.severity.grade import grade, grade_radiograph
@@ -61,20 +62,6 @@ SEVERITY_FILE = "severity.json"  # written last, so that it marks a case as whol
 #: Files beside the cases, in small letters: predictions of all, and the list of patients.
 BESIDE_CASES = frozenset({"predictions.csv", "outcomes.csv", "index.html"})
 PREDICT_AGAIN = "remove its folder and predict it again"
-
-
-class Finish(Protocol):
-    """A step after the prediction of a new scan: it adds files beside the masks, or refuses the scan (UserError)."""
-
-    @property
-    def keeps_probability(self) -> bool:
-        """Whether the lesion probability is needed on the grid of the scan, which takes 4 bytes per voxel."""
-
-    def is_whole(self, series: Series, folder: Path) -> bool:
-        """Tell whether an earlier prediction of a case has all files of this step."""
-
-    def __call__(self, series: Series, result: Result, folder: Path) -> None:
-        """Write what belongs to the result of a series into its folder."""
 
 
 def write_case(
@@ -148,6 +135,7 @@ def predict_series(
     out: Path,
     finish: Finish | None = None,
     describe: Callable[[Exception, Mapping[Path, str]], str] = describe_error,
+    copies: Sequence[Segmenter] = (),
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Segment scans by case id into ``out/<case_id>/``; a case that fails is set aside, the others go on.
 
@@ -159,32 +147,44 @@ def predict_series(
         out: the folder of all results.
         finish: a step after each prediction that adds files; None for none.
         describe: describes why a case was set aside; it is given the error, and the names to show for its files.
+        copies: copies of ``segmenter`` on further devices, which predict other cases meanwhile.
 
     Returns:
-        One row per case, and the reason for each case that was set aside, by case id.
+        One row per case, and the reason for each case that was set aside, by case id; both in the order of ``series``.
 
     Raises:
         TargetError: ``out`` cannot be written; every other case would fail too.
     """
-    rows, quarantined = [], {}
+    step = OneAtATime(finish) if finish and copies else finish
     make_folder(out)
-    for case_id, one in track(series.items(), description="predict", total=len(series)):
-        started = time.perf_counter()
+
+    def predict(one: Segmenter, case_id: str) -> dict[str, Any] | str:
         try:
-            folder = results_folder(out, case_id)
-            whole = finish is None or finish.is_whole(one, folder)
-            row = finished_row(folder) if whole else None
-            row = row or predict_one(segmenter, case_id, one, folder, finish)
+            return _keep_or_predict(one, case_id, series[case_id], out, step)
         except Exception as error:  # foreign files fail in many ways, and one must not stop hundreds
             if fault := find_target_error(error, out / case_id):
                 raise fault from error
-            quarantined[case_id] = describe(error, name_series_files(one))
-            logger.warning("%s set aside: %s", case_id, quarantined[case_id])
+            reason = describe(error, name_series_files(series[case_id]))
+            logger.warning("%s set aside: %s", case_id, reason)
             logger.debug("%s failed", case_id, exc_info=True)
-            continue
-        rows.append({"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)})
+            return reason
+
+    found = predict_on_each([segmenter, *copies], series, predict)
     own = [f"{COLUMN}{name}" for name in (segmenter.scores or SEVERITY_ALONE).parts]
-    return pd.DataFrame(rows, columns=["case_id", *CASE_COLUMNS, *own, "seconds"]), quarantined
+    rows = [row for row in found.values() if not isinstance(row, str)]
+    set_aside = {case_id: reason for case_id, reason in found.items() if isinstance(reason, str)}
+    return pd.DataFrame(rows, columns=["case_id", *CASE_COLUMNS, *own, "seconds"]), set_aside
+
+
+def _keep_or_predict(
+    segmenter: Segmenter, case_id: str, series: Series, out: Path, finish: Finish | None
+) -> dict[str, Any]:
+    """Return the row of a case: of what an earlier prediction has left if that is complete, else predicted now."""
+    started = time.perf_counter()
+    folder = results_folder(out, case_id)
+    whole = finish is None or finish.is_whole(series, folder)
+    row = (finished_row(folder) if whole else None) or predict_one(segmenter, case_id, series, folder, finish)
+    return {"case_id": case_id, **row, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def results_folder(out: Path, case_id: str) -> Path:
@@ -291,7 +291,8 @@ def held_out_segmentation(
         (case_folder(run_dir, case_id) / SEVERITY_FILE).unlink(missing_ok=True)
     modality = data.canonical.modality
     series = {case_id: image for case_id, case in cases.items() if (image := case.image(modality)) is not None}
-    rows, quarantined = predict_series(segmenter, series, run_dir / SEVERITY)
+    copies = copy_after_training(segmenter, data.trainer, len(series))
+    rows, quarantined = predict_series(segmenter, series, run_dir / SEVERITY, copies=copies)
     rows.insert(1, "site", [cases[case_id].site for case_id in rows["case_id"]])
     rows.insert(2, "fold", data.split.fold)
     rows.insert(3, "modality", modality)

@@ -24,6 +24,7 @@ from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.models.baselines.tabular import EXTENT
 from kicc_ml.prediction.segmentation import held_out_segmentation, predict_series
 from kicc_ml.prediction.segmenters import make_segmenter_in_training
+from kicc_ml.prediction.several_devices import copy_after_training
 from kicc_ml.runs.folder import SPLIT, About, fold_folder, fold_folders
 from kicc_ml.runs.tables import read_numbers
 from kicc_ml.severity.plain_values import CT_FEATURE
@@ -51,7 +52,8 @@ def held_out_extent(
     cts = {case.case_id: case.ct for case in select_unseen_cases(data.cases, data.split) if case.ct is not None}
     others = {case_id: ct for case_id, ct in cts.items() if case_id not in set(data.split.test)}
     segmenter = make_segmenter_in_training(network, about, data, folder)
-    more, set_aside = predict_series(segmenter, others, folder / "held_out")
+    copies = copy_after_training(segmenter, data.trainer, len(others))
+    more, set_aside = predict_series(segmenter, others, folder / "held_out", copies=copies)
     table = pd.concat([rows, more], ignore_index=True).rename(columns=lambda name: f"{CT_FEATURE}{name}")
     table = table.rename(columns={f"{CT_FEATURE}case_id": "case_id"})
     table.insert(1, "series", [cts[case_id].uid for case_id in table["case_id"]])

@@ -2,8 +2,9 @@
 
 import errno
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 from kicc_ml.apps import cli
 from kicc_ml.clinic.outputs import ModelProvenance, OofCases
+from kicc_ml.models.segmenter import Segmenter
+from kicc_ml.prediction.several_devices import predict_on_each
 from tests.support.grey_value_network import phantom_ras, segmenter
 from tests.support.lock_holder import other_process
 from tests.support.tree import digests
@@ -184,3 +187,23 @@ def test_the_second_process_in_a_folder_of_results_is_told_who_predicts_there(tm
     status, _, err = predict("-i", tmp_path / "in", "-o", out)  # the lock of a killed process holds nobody up
     assert status == 0, err
     assert not (out / ".lock").exists()
+
+
+def test_auto_predicts_on_every_gpu_there_is_and_the_table_keeps_the_order(
+    tmp_path: Path, predict: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("kicc_ml.prediction.several_devices.list_further_devices", lambda name: ["cpu"] * 3)
+    asked: list[int] = []
+
+    def count(segmenters: Sequence[Segmenter], *others: Any) -> dict[str, Any]:
+        asked.append(len(segmenters))
+        return predict_on_each(segmenters, *others)
+
+    monkeypatch.setattr("kicc_ml.prediction.segmentation.predict_on_each", count)
+    save(tmp_path / "in" / "b.nii.gz")
+    save(tmp_path / "in" / "a.nii.gz")
+    status, _, _ = predict("-i", tmp_path / "in", "-o", tmp_path / "out", "--report")
+    assert (status, asked) == (0, [2])  # two scans need no third GPU
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert list(table["case_id"]) == ["a", "b"]
+    assert all((tmp_path / "out" / name / "page.html").is_file() for name in ("a", "b"))
