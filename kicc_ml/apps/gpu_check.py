@@ -21,7 +21,8 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from kicc_ml.apps.configuration import run_with_clear_errors
-from kicc_ml.core.errors import UserError
+from kicc_ml.apps.gpu_peer import has_nnunet, make_nnunet_step
+from kicc_ml.core.errors import UserError, describe_error
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.shown import say
 from kicc_ml.data.augment.transform import AugmentConfig, augment_batch
@@ -35,10 +36,12 @@ from kicc_ml.models.precision import fast_autocast, inference_autocast
 from kicc_ml.models.segmentation import one_tensor, training_loss
 from kicc_ml.models.sliding_window import predict_by_sliding_window
 from kicc_ml.models.training_memory import training_bytes
+from kicc_ml.training.compilation import describe_failure
 
 SIZES = {"in_channels": 1, "out_channels": len(REGIONS)}
 SLICES = {"_target_": "kicc_ml.models.slice_unet.SliceUNet"}
 MIB = 2**20
+Batch = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,49 @@ def measure_training(sizes: Sizes, device: torch.device) -> dict[str, str]:
     with TemporaryDirectory() as folder:
         batches = iter(make_real_batches(Path(folder), sizes))
         of_real = time_steps(lambda: prepare_batch(next(batches), device), network, optimizer, sizes, device)
-    samples = sizes.batch / of_real
+    samples, theirs = sizes.batch / of_real, measure_nnunet(sizes, device)
     size = " x ".join(map(str, sizes.patch))
+
+    def seconds(of_step: float) -> str:
+        return f"{of_step * sizes.steps:.1f} s"
+
     return {
         f"step, {size} in batches of {sizes.batch}, one constant batch": f"{1000 * of_constant:.1f} ms",
         "step, real batches": f"{1000 * of_real:.1f} ms, {of_real / of_constant:.2f} of the constant one's",
-        "share of the time that the network computes": f"{min(1.0, of_constant / of_real):.0%}",
+        "utilisation: share of the time that the network computes": f"{min(1.0, of_constant / of_real):.0%}",
+        "step, one constant batch, by torch.compile": measure_compiled(network, constant, optimizer, sizes, device),
         "samples, voxels a second": f"{samples:.1f}, {samples * prod(sizes.patch):.3g}",
-        f"{sizes.steps} steps (nnU-Net: trainer Benchmark_5epochs, an epoch)": f"{of_real * sizes.steps:.1f} s",
+        f"{sizes.steps} steps, real batches and constant ones": f"{seconds(of_real)}, {seconds(of_constant)}",
+        "the same by nnU-Net's trainer, constant batches": theirs,
         "memory of training, predicted and taken": f"{predicted / MIB:.0f} MiB, {format_mib(taken)}",
     }
+
+
+def measure_compiled(
+    network: nn.Module, constant: Batch, optimizer: torch.optim.Optimizer, sizes: Sizes, device: torch.device
+) -> str:
+    """Time steps of the compiled network on one constant batch; where it cannot be compiled, say why."""
+    if device.type != "cuda":
+        return "not measured on a CPU"
+    compiled = torch.compile(lambda image_bcxyz: network(image_bcxyz), dynamic=False)
+    try:
+        return f"{1000 * time_steps(lambda: constant, compiled, optimizer, sizes, device):.1f} ms"
+    except Exception as error:  # compilers fail in many ways
+        return describe_failure(error)
+
+
+def measure_nnunet(sizes: Sizes, device: torch.device) -> str:
+    """Time the steps of nnU-Net's trainer on one constant batch of the same size, where it is installed."""
+    if not has_nnunet():
+        return "not installed (pip install nnunetv2)"
+    try:
+        with make_nnunet_step(sizes.patch, sizes.batch, sizes.filters, device) as step:
+            for _ in range(sizes.warm_up):
+                step()
+            taken_s = time_runs(lambda: [step() for _ in range(sizes.steps)], device, warm_up=False)
+    except Exception as error:  # its versions differ in what they take
+        return f"failed ({describe_error(error)})"
+    return f"{taken_s:.1f} s (nnunetv2 {version('nnunetv2')})"
 
 
 def measure_scan(sizes: Sizes, device: torch.device) -> dict[str, str]:
@@ -171,15 +207,15 @@ def make_real_batches(folder: Path, sizes: Sizes) -> Any:
     return loader(patches, sizes.batch, sizes.workers, EpochSampler(length, sizes.batch))
 
 
-def prepare_batch(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+def prepare_batch(batch: Batch, device: torch.device) -> dict[str, Any]:
     """Send a batch to the device, augment and unpack it there, as a training does."""
     batch = augment_batch(move_data_to_device(batch, device), ("image_bcxyz", "region_bits_bxyz"), AugmentConfig())
     return {**batch, "image_bcxyz": batch["image_bcxyz"].float(), "mask_bcxyz": unpack(batch["region_bits_bxyz"])}
 
 
 def time_steps(
-    give: Callable[[], Mapping[str, Any]],
-    network: nn.Module,
+    give: Callable[[], Batch],
+    network: Callable[[Tensor], Any],
     optimizer: torch.optim.Optimizer,
     sizes: Sizes,
     device: torch.device,
