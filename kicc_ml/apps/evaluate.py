@@ -41,6 +41,7 @@ from kicc_ml.evaluation.subgroups import make_groups
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.pictures.case_picture import draw_case_picture
 from kicc_ml.pictures.montage import write_picture
+from kicc_ml.prediction.opacity_share import add_readers_share
 from kicc_ml.prediction.result import MONTAGE, has_burned_in_text
 from kicc_ml.prediction.risk import OutcomeRecord, outcome_record
 from kicc_ml.prediction.segmentation import grade_reference, read_severity
@@ -208,11 +209,9 @@ def score_segmented(
     title, hidden = folder.name, has_burned_in_text(series)
     sheet = draw_case_picture(title, volume, predicted, hanging_of(series), severity, lesion, burned_in=hidden)
     write_picture(sheet, folder / MONTAGE)
-    return (
-        row.to_dict()
-        | make_case_columns(score_case(reference, predicted, spacing_mm, flat=modality == "CXR"))
-        | grade_reference(reference, volume, modality, scores)
-    )
+    agreement = make_case_columns(score_case(reference, predicted, spacing_mm, flat=modality == "CXR"))
+    graded = grade_reference(reference, volume, modality, scores)
+    return add_readers_share(row.to_dict() | agreement | graded, case)
 
 
 def choose_shown_cases(scores: Scores) -> list[ShownCase]:

@@ -61,6 +61,7 @@ from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.outcome import FitsInputs
 from kicc_ml.models.resume import RandomStates, last_checkpoint, metrics_logger
 from kicc_ml.prediction.lesion_threshold import choose_lesion_threshold
+from kicc_ml.prediction.opacity_share import learn_opacity_share
 from kicc_ml.prediction.outcome import fit_inputs, recalibrate
 from kicc_ml.runs.cohort_readers import make_cohort_record
 from kicc_ml.runs.folder import (
@@ -162,6 +163,7 @@ def train_fold(cfg: DictConfig, folder: Path) -> None:
             return
         if about.regions:
             about = choose_lesion_threshold(network, about, data, data.store.regions)
+            learn_opacity_share(network, about, data, folder)
         if about.endpoints:
             recalibrate(network, data)
         save_network(folder, network, about, settings)

@@ -34,6 +34,7 @@ from kicc_ml.prediction.segmentation import REGION_SUFFIX, read_features, read_s
 from kicc_ml.prediction.training_reference import read_training_reference
 from kicc_ml.runs.folder import (
     CLINICAL_MODEL,
+    OPACITY_SHARE,
     WEIGHTS,
     ZONE_RIDGES,
     ClinicalFold,
@@ -230,7 +231,8 @@ def add_run(model: ModelProvenance, label: str, folds: Sequence[TrainedFold]) ->
 def _hash_weights(folds: Sequence[TrainedFold]) -> str:
     """Hash the weights of the networks, and the stored regression models beside them."""
     digest = hashlib.sha256()
-    for path in (fold.folder / name for fold in folds for name in (WEIGHTS, CLINICAL_MODEL, ZONE_RIDGES)):
+    stored = (WEIGHTS, CLINICAL_MODEL, ZONE_RIDGES, OPACITY_SHARE)
+    for path in (fold.folder / name for fold in folds for name in stored):
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -12,7 +12,7 @@ Both           case_id, site, sample_seed: lists of one entry per sample
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import pytorch_lightning as pl
@@ -97,10 +97,12 @@ class PatchDataModule(pl.LightningDataModule):
         cases = index_by_id(self.cases)
         self.volumes = self.store.load(select_fold_cases(self.cases, self.split), self.canonical)
         labelled = {case_id for case_id, volume in self.volumes.items() if volume.mask_known_c.any()}
-        self.train_cases = [cases[case_id] for case_id in self.split.train if case_id in labelled]
+        self.train_cases = [
+            case for case in map(cases.__getitem__, self.split.train) if self._teaches(case, case.case_id in labelled)
+        ]
         val_cases = [cases[case_id] for case_id in self.split.val if case_id in labelled]
         self.val_cases = select_across_hospitals(val_cases, self.most_val_cases)
-        if not self.train_cases:
+        if not labelled & set(self.split.train):
             uid = "SeriesInstanceUID" if self.canonical.modality == "CT" else "SOPInstanceUID"
             raise NothingToLearn(
                 f"fold {self.split.fold}: none of its {len(self.split.train)} training cases has a readable "
@@ -113,7 +115,7 @@ class PatchDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return batches of random patches from the training cases."""
         size_x, size_y, size_z = (int(n) for n in self.patch_size)
-        sources = self._labelled(self.train_cases)
+        sources = [source for source in self._labelled(self.train_cases) if source.volume.mask_known_c.any()]
         patches = TrainPatches(
             [source for source in sources if not source.is_empty],
             [source for source in sources if source.is_empty],
@@ -145,6 +147,10 @@ class PatchDataModule(pl.LightningDataModule):
             whole = transform_batch(whole, self.transforms.batch, {"image": "image_bcxyz", "mask": "mask_bcxyz"})
             whole["mask_bcxyz"] = (whole["mask_bcxyz"] > 0.5).float()  # some interpolate
         return whole
+
+    def _teaches(self, case: Case, labelled: bool) -> bool:
+        """Tell whether a case can be trained on: by its masks, or by what readers say of a radiograph."""
+        return labelled or (case.case_id in self.volumes and not isnan(case.opacity_share))
 
     def _labelled(self, cases: Sequence[Case]) -> list[Labelled]:
         return [Labelled(case.case_id, case.site, self.volumes[case.case_id]) for case in cases]

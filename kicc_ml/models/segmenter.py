@@ -18,6 +18,7 @@ from kicc_ml.core.regions import CHEST, RegionSet, has_sides
 from kicc_ml.core.types import Units, Volume
 from kicc_ml.data.resampling import moved_origin, resample, source_box
 from kicc_ml.models.device_memory import place_of_volume
+from kicc_ml.models.opacity_share import OpacityShare, mark_share, measure_lung_fields
 from kicc_ml.models.precision import device_of
 from kicc_ml.models.sliding_window import TTA_LEFT_RIGHT, MirrorAxes, predict_by_sliding_window, strides_divide
 
@@ -52,7 +53,8 @@ class Segmenter:
     ``tta_mirrors`` are the mirror images to average over; each takes as long as the first. ``companions`` are folds of
     the same run with other voxel sizes; their probabilities are weighted by their number of networks. ``region_set``
     has the regions of the task, in the order of the networks' channels. ``scores`` are what is computed from the masks;
-    None for the severity alone.
+    None for the severity alone. ``opacity_shares`` say of radiographs how much of the lung fields is marked; with none,
+    the networks alone say it.
     """
 
     networks: Sequence[nn.Module]
@@ -66,6 +68,7 @@ class Segmenter:
     companions: Sequence["Segmenter"] = ()
     region_set: RegionSet = CHEST
     scores: "TaskScores | None" = None
+    opacity_shares: Sequence[OpacityShare] = ()
 
     def segment(self, volume: Volume) -> dict[str, np.ndarray]:
         """Segment the learnt regions: bool masks ``[x, y, z]`` by region on the grid of ``volume``.
@@ -124,7 +127,20 @@ class Segmenter:
         """Predict ``probability_cxyz`` around the lungs, with its affine; the canonical image is freed on return."""
         image_cxyz, affine_ras = self._make_canonical_around_lungs(volume, stages)
         with stages("lesions"):
-            return self.probabilities(image_cxyz), affine_ras
+            found_cxyz = self.probabilities(image_cxyz)
+            if self.opacity_shares:
+                self._mark_share(image_cxyz, found_cxyz)
+            return found_cxyz, affine_ras
+
+    def _mark_share(self, image_cxyz: Tensor, found_cxyz: Tensor) -> None:
+        """Change the lesion probability of a radiograph in place so that the share is marked that its models say."""
+        lung, lesion = (found_cxyz[list(self.regions).index(name), ..., 0] for name in ("lung", "lesion"))
+        lung_xy, grey_xy = (lung > THRESHOLD).cpu().numpy(), image_cxyz[0, ..., 0].float().cpu().numpy()
+        if (features := measure_lung_fields(grey_xy, lung_xy)) is None:
+            return
+        share = float(np.mean([model(features[None])[0] for model in self.opacity_shares]))
+        marked_xy = mark_share(lesion.float().cpu().numpy(), grey_xy, lung_xy, share, self.lesion_threshold)
+        lesion.copy_(torch.from_numpy(marked_xy))
 
     def _make_canonical_around_lungs(self, volume: Volume, stages: StageTimer) -> tuple[Tensor, np.ndarray]:
         """Convert a scan to the canonical image (float16) and its affine; a large scan is cut to its lungs."""

@@ -13,6 +13,7 @@ from kicc_ml.core.regions import RegionSet
 from kicc_ml.core.task_scores import TaskScores
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.volume_chain import Preparation
+from kicc_ml.models.opacity_share import OpacityShare
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import (
@@ -20,7 +21,7 @@ from kicc_ml.models.sliding_window import (
     TTA_LEFT_RIGHT_FRONT_BACK,
     MirrorAxes,
 )
-from kicc_ml.runs.folder import About, Fold, read_fold_settings
+from kicc_ml.runs.folder import OPACITY_SHARE, About, Fold, load_plain, read_fold_settings
 
 
 def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
@@ -47,6 +48,7 @@ def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = F
             tta_mirrors,
             first.region_set,
             first.settings.scores,
+            read_opacity_shares([fold.folder for fold in group]),
         )
         for (canonical, _), group in alike.items()
     ]
@@ -61,6 +63,7 @@ def _segmenter(
     tta_mirrors: Sequence[MirrorAxes],
     region_set: RegionSet,
     scores: TaskScores,
+    opacity_shares: Sequence[OpacityShare],
 ) -> Segmenter:
     return Segmenter(
         networks,
@@ -73,7 +76,18 @@ def _segmenter(
         tta_mirrors,
         region_set=region_set,
         scores=scores,
+        opacity_shares=opacity_shares,
     )
+
+
+def read_opacity_shares(folders: Sequence[Path]) -> list[OpacityShare]:
+    """Read the models of how much of the lung fields is opaque; a fold may have none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    kept = [load_plain(folder, OPACITY_SHARE, OpacityShare) for folder in folders]
+    return [one.models["lesion"] for one in kept if one and "lesion" in one.models]
 
 
 def choose_tta(about: About, canonical: Preparation) -> Sequence[MirrorAxes]:
@@ -91,4 +105,5 @@ def make_segmenter_in_training(network: nn.Module, about: About, data: PatchData
         folder: the folder of the fold, which holds its settings.
     """
     tta_mirrors, scores = choose_tta(about, data.canonical), read_fold_settings(folder).scores
-    return _segmenter([network.eval()], data.canonical, data.patch_size, about, tta_mirrors, data.store.regions, scores)
+    own = (data.store.regions, scores, read_opacity_shares([folder]))
+    return _segmenter([network.eval()], data.canonical, data.patch_size, about, tta_mirrors, *own)

@@ -22,18 +22,20 @@ from kicc_ml.models.baselines.clinical_model_as_numbers import ClinicalModel
 from kicc_ml.models.baselines.radiograph_zones import ZoneRidge
 from kicc_ml.models.baselines.tabular import endpoints_be
 from kicc_ml.models.networks import NETWORKS
+from kicc_ml.models.opacity_share import OpacityShare
 from kicc_ml.runs.plan import fill_plan
 from kicc_ml.runs.settings import ASK_AGAIN, RunSettings, digest_of, parse_settings, read_settings
 from kicc_ml.runs.tried import TRIED
 from kicc_ml.runs.weights import load_network, read_header, write_weights
 
-Plain = TypeVar("Plain", ClinicalModel, ZoneRidge)
+Plain = TypeVar("Plain", ClinicalModel, ZoneRidge, OpacityShare)
 
 CONFIG = "config.yaml"
 SPLIT = "split.json"
 WEIGHTS = "weights.safetensors"
 CLINICAL_MODEL = "clinical.json"  # the baseline that an outcome network has to beat
 ZONE_RIDGES = "zones.json"  # scores of radiographs, likewise
+OPACITY_SHARE = "opacity_share.json"  # of radiographs, how much of the lung fields is opaque
 PREDICTIONS = "predictions.csv"  # written last, so that it marks a fold as finished
 QUARANTINE = "quarantine.json"
 FLOW = "flow.json"  # beside the folds: what became of rows and images on the way to the cohort
@@ -151,8 +153,8 @@ def fold_folders(run: str | Path) -> list[Path]:
     """List the folders of the finished folds. Raises UserError, with what is missing, if there is none."""
     if found := finished_folds(Path(run)):
         return found
-    lacking = f"no {PREDICTIONS} beside a {CONFIG}"
-    raise UserError(f"{run} holds no finished run ({lacking}); train one: python train.py", page=FIRST_RUN)
+    why = f"{run} holds no finished run (no {PREDICTIONS} beside a {CONFIG}); train one: python train.py"
+    raise UserError(why, page=FIRST_RUN)
 
 
 def about_data(data: PatchDataModule | PatientDataModule) -> About:
@@ -241,12 +243,12 @@ def refuse_untrusted_run(run: Path, trust: Collection[str]) -> None:
 
     Of outcome runs, only tables are read for an evaluation, so they are not checked.
     """
-    for folder in fold_folders(run):
-        if (folder / WEIGHTS).is_file() and (folder.parent / SEVERITY).is_dir():
-            try:
-                refuse_untrusted_parts(read_fold_settings(folder), trust)
-            except NotTrusted as error:
-                raise UserError(f"{folder} cannot be read as a trained fold: {error}") from error
+    segmented = [one for one in fold_folders(run) if (one / WEIGHTS).is_file() and (one.parent / SEVERITY).is_dir()]
+    for folder in segmented:
+        try:
+            refuse_untrusted_parts(read_fold_settings(folder), trust)
+        except NotTrusted as error:
+            raise UserError(f"{folder} cannot be read as a trained fold: {error}") from error
 
 
 def refuse_untrusted_parts(settings: RunSettings, trust: Collection[str]) -> None:
@@ -282,11 +284,7 @@ def save_plain(folder: Path, name: str, about: About, models: Mapping[str, Plain
 
 
 def load_plain(folder: Path, name: str, kind: type[Plain]) -> PlainFold[Plain] | None:
-    """Load the models that :func:`save_plain` wrote; None if the fold has none, as in runs of earlier versions.
-
-    Raises:
-        UserError: the file is invalid.
-    """
+    """Load what :func:`save_plain` wrote; None if the fold has none. Raises UserError if the file is invalid."""
     if not (path := folder / name).is_file():
         return None
     kept = read_json_object(path, "train the fold again")

@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kicc_ml.cohort.flow import Cohort, Flow
@@ -35,6 +36,8 @@ READERS = {"brixia_S": "brixia_reader_1", "brixia_J": "brixia_reader_2"}
 OPACITIES = ("ggo", "consolidation")
 NO_FINDING = "No Finding"
 SCORE_COLUMNS = (EXTENT, "opacity", *READERS)
+#: Points of extent of both lungs, and the share of the lung fields that they stand for; between them it is linear.
+SHARE_OF_EXTENT = ((0.0, 2.0, 8.0), (0.0, 0.125, 0.875))
 
 
 def covid_ct_seg(root: str | Path | None) -> Cohort:
@@ -150,14 +153,15 @@ def covid_cxr_severity(root: str | Path | None) -> Cohort:
 
 
 def covid_cxr_masks(root: str | Path | None) -> Cohort:
-    """Read frontal radiographs with masks of the lungs or of opacities, for any disease. The country is the site.
+    """Read frontal radiographs with masks of lungs or opacities, or scores, for any disease. The country is the site.
 
     Images and persons are those of :func:`covid_cxr`. Each image is one case, so a person may have several cases. The
     lung mask is ``<root>/cxr/lung_masks/<image_id>.png``. The lesion is the union of
     ``<root>/cxr/finding_masks/<image_id>__{ggo,consolidation}.png``. An image is known to have no lesion if it has only
     other finding masks, if its finding is "No Finding", if both readers gave 0 Brixia points, or if its extent is 0;
     not if it was given an extent above 0 all the same. The published finding masks of the lungs (``__left_lung``,
-    ``__right_lung``) are empty and are not used.
+    ``__right_lung``) are empty and are not used. ``opacity_share`` of a case is what its extent says, or without one
+    its Brixia score; an image may have such a score alone.
 
     Source:
         See :func:`covid_cxr`; masks: Figure 1 and GeneralBlockchain's covid-19-chest-xray-segmentations-dataset.
@@ -176,17 +180,22 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
         image_id: _cxr_masks(folder, image_id, no_lesion)
         for image_id, no_lesion in zip(table["image_id"], clear, strict=True)
     }
-    marked = table[table["image_id"].map(lambda image_id: bool(masks[image_id]))]
-    frontal = marked[(marked["is_frontal"] == "1") & (marked["modality"] == "X-ray")]
-    if frontal.empty:
+    share = _opacity_shares(table).where(~clear, 0.0)
+    known = table[table["image_id"].map(lambda image_id: bool(masks[image_id])) | share.notna()]
+    frontal = known[(known["is_frontal"] == "1") & (known["modality"] == "X-ray")]
+    if not any(masks[image_id] for image_id in frontal["image_id"]):
         raise UserError(f"{folder}: no frontal radiograph has a mask in lung_masks or finding_masks")
     cases = [
-        replace(make_radiograph_case(folder, frontal.loc[[row]]), cxr_masks=masks[frontal.loc[row, "image_id"]])
+        replace(
+            make_radiograph_case(folder, frontal.loc[[row]]),
+            cxr_masks=masks[frontal.loc[row, "image_id"]],
+            opacity_share=float(share[row]),
+        )
         for row in frontal.index
     ]
     flow.cases = len(cases)
-    flow.excluded["no mask"] = len(table) - len(marked)
-    flow.excluded["no frontal radiograph"] = len(marked) - len(frontal)
+    flow.excluded["neither mask nor score"] = len(table) - len(known)
+    flow.excluded["no frontal radiograph"] = len(known) - len(frontal)
     flow.log()
     return Cohort(sorted(cases, key=lambda case: case.case_id), flow)
 
@@ -209,6 +218,19 @@ def _shares(table: pd.DataFrame) -> pd.DataFrame:
     points = table[list(SCORE_COLUMNS)].apply(pd.to_numeric, errors="coerce").rename(columns=READERS)
     points["brixia"] = points[list(READERS.values())].mean(axis=1)
     return points / [CXR_SCORES[score.split("_reader_")[0]] for score in points]
+
+
+def _opacity_shares(table: pd.DataFrame) -> pd.Series:
+    """Compute how much of the lung fields readers call opaque, 0 to 1; NaN without a score.
+
+    A lung has 1 to 4 points of extent for each quarter that is reached, so that the middle of a quarter is its share.
+    Brixia points are taken for points of extent as shares of the most: with both, they differ by little on average.
+    """
+    shares = _shares(table.reindex(columns=[*SCORE_COLUMNS]))
+    of_both_readers = shares["brixia"].where(shares[list(READERS.values())].notna().all(axis=1))
+    points = CXR_SCORES[EXTENT] * shares[EXTENT].fillna(of_both_readers)
+    middle = pd.Series(np.interp(points, *SHARE_OF_EXTENT), index=table.index)
+    return middle.where(points.notna())
 
 
 def _folder(root: str | Path | None, inside: Path) -> Path:

@@ -239,8 +239,24 @@ def test_an_image_with_finding_masks_is_known_to_have_no_other_lesion(tmp_path):
     masks = {
         case.case_id: {region: len(files) for region, files in case.cxr_masks.items()} for case in covid_cxr_masks(root)
     }
+    scored_alone = masks.pop("disagreeing")
     marked = {"none": {"lesion": 0}, "ggo": {"lesion": 1}, "both": {"lesion": 2}, "lung": {"lung": 1}}
     assert masks == marked | {name: {"lesion": 0} for name in ("clear", "zero", "extent")}
+    assert not scored_alone  # its extent above 0 is no mask
+
+
+def test_what_readers_say_of_the_lungs_is_known_without_masks_too(tmp_path):
+    said = {
+        "extent": {"geographic_extent": "4", "brixia_S": "18", "brixia_J": "18"},
+        "brixia": {"brixia_S": "9", "brixia_J": "9"},
+        "clear": {"finding": "No Finding"},
+    }
+    root = lay_cxr(tmp_path, [{"image_id": name, "person_group": name} | said.get(name, {}) for name in (*said, "no")])
+    (root / "cxr" / "finding_masks").mkdir()
+    Image.new("L", (8, 6)).save(root / "cxr" / "finding_masks" / "no__ggo.png")
+    share = {case.case_id: case.opacity_share for case in covid_cxr_masks(root)}
+    assert {name: share[name] for name in said} == {"extent": 0.375, "brixia": 0.375, "clear": 0.0}
+    assert math.isnan(share["no"])
 
 
 @real_data
