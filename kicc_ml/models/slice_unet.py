@@ -48,6 +48,10 @@ class SliceUNet(nn.Module):
         if not self.training:
             ends = (self.neighbours, self.neighbours, 0, 0, 0, 0)
             image_bcxyz = nn.functional.pad(image_bcxyz, ends, mode="replicate")
+        return self.segment_inner_slices(image_bcxyz)
+
+    def segment_inner_slices(self, image_bcxyz: Tensor) -> Tensor:
+        """Return logits for the slices that have all their neighbours in ``image_bcxyz``, as many as there are."""
         seen_bzcnxy = image_bcxyz.unfold(4, 2 * self.neighbours + 1, 1).permute(0, 4, 1, 5, 2, 3)
         batch, slices, _, _, size_x, size_y = seen_bzcnxy.shape
         slices_bcxy = seen_bzcnxy.reshape(batch * slices, -1, size_x, size_y)

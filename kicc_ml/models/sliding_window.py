@@ -8,10 +8,12 @@ from math import gcd, prod
 import torch
 from torch import Tensor, nn
 
+from kicc_ml.core.boxes import Box, make_whole_box, measure_box
 from kicc_ml.core.regions import MIRROR_CHANNELS
 from kicc_ml.data.transfer import take_channels
 from kicc_ml.models.device_memory import PassSize, place_of_volume, voxels_at_once
-from kicc_ml.models.precision import inference_autocast
+from kicc_ml.models.mirrors import MirrorAxes, mean_probability
+from kicc_ml.models.slice_prediction import go_by_slices, predict_slices
 from kicc_ml.models.window_blend import WindowBlend
 
 #: The overlap of neighbouring windows as a share of a window; with Gaussian weights, more costs more than it gains.
@@ -20,12 +22,6 @@ WINDOW_OVERLAP, LEAST_OVERLAP = 0.25, 2
 
 #: Networks halve the resolution at most this often; window sizes stay divisible as often as the patch size is.
 MOST_HALVINGS = 4
-
-MirrorAxes = tuple[int, ...]
-#: The original and its left-right mirror image: networks are trained on both.
-TTA_LEFT_RIGHT: tuple[MirrorAxes, ...] = ((), (0,))
-#: Mirror images along the front-back axis as well, for files that state no geometry.
-TTA_LEFT_RIGHT_FRONT_BACK: tuple[MirrorAxes, ...] = (*TTA_LEFT_RIGHT, (1,), (0, 1))
 
 
 @torch.inference_mode()
@@ -36,12 +32,16 @@ def predict_by_sliding_window(
     channels: Sequence[int],
     tta_mirrors: Sequence[MirrorAxes] = ((),),
     mirror_channels: Sequence[int] = MIRROR_CHANNELS,
+    within: Box | None = None,
+    lesion: int | None = None,
 ) -> Tensor:
     """Predict the regions at ``channels``: the mean probability over networks and mirror images.
 
-    Windows have the size ``patch_size``, or larger, as far as the device allows, if that does not change the output of
-    the networks. Everything is computed where the networks lie; only the logits of one pass and the sums of one slab of
-    windows are held there.
+    Windows lie on a grid that begins with the volume, and those that do not meet ``within`` are left out: what is found
+    in a part of a volume is what is found there in the whole. Networks that go slice by slice are shown whole slices
+    (:func:`predict_slices`). For all others, windows have the size ``patch_size``, or larger, as far as the device
+    allows, if that does not change the output of the networks. Everything is computed where the networks lie; only the
+    logits of one pass and the sums of one slab of windows are held there.
 
     Args:
         networks: the networks.
@@ -50,16 +50,25 @@ def predict_by_sliding_window(
         channels: the channels of the regions.
         tta_mirrors: for each pass of test-time augmentation, the axes (0 = x) along which the volume is mirrored.
         mirror_channels: for each channel, the channel of the same region in a mirrored patient.
+        within: the part of the volume whose probabilities are asked for; None for the whole.
+        lesion: the channel of lesions, if slices without any need no mirror images; None if all are mirrored.
 
     Returns:
         float16 (channel, x, y, z) from 0 to 1: where the networks lie, or on the CPU if it is too large for a GPU.
     """
     shape = image_cxyz.shape[1:]
+    within = within or make_whole_box(shape)
+    if go_by_slices(networks, shape):
+        return predict_slices(networks, image_cxyz, channels, tta_mirrors, mirror_channels, within, lesion)
     device = next(iter(networks[0].parameters()), image_cxyz).device
     fixed = any(map(depends_on_window, networks))
     window = tuple(map(int, patch_size)) if fixed else window_size(shape, patch_size, voxels_at_once(device))
+    starts = _starts_within(_starts(shape, window, not fixed), window, within)
+    reached = _reached_box(starts, window, shape)
+    image_cxyz = image_cxyz[:, *reached]
     image_cxyz = image_cxyz.to(place_of_volume(image_cxyz.nbytes, device))
-    blend = WindowBlend(len(channels), shape, window, _starts(shape, window, not fixed), device)
+    moved = [[start - side.start for start in along] for along, side in zip(starts, reached, strict=True)]
+    blend = WindowBlend(len(channels), measure_box(reached), window, moved, device)
     passes = PassSize(window, device)
     for places, following in _slabs(blend.starts, blend.axis):
         for some in _in_passes(places, passes):
@@ -68,38 +77,7 @@ def predict_by_sliding_window(
             for place, found_cxyz in zip(some, take_channels(found_bcxyz, channels), strict=True):
                 blend.add(place, found_cxyz)
         blend.finish_slab(places[0][blend.axis], following)
-    return blend.result_cxyz
-
-
-def mean_probability(
-    networks: Sequence[nn.Module],
-    image_bcxyz: Tensor,
-    tta_mirrors: Sequence[MirrorAxes],
-    mirror_channels: Sequence[int] = MIRROR_CHANNELS,
-) -> Tensor:
-    """Compute the mean sigmoid over networks and mirror images; each output is mirrored back, its sides exchanged.
-
-    Args:
-        networks: the networks to average over.
-        image_bcxyz: the windows.
-        tta_mirrors: for each pass of test-time augmentation, the axes (0 = x) to mirror.
-        mirror_channels: for each channel, the channel that takes its place in a mirror image.
-
-    Returns:
-        Probabilities ``bcxyz``, 0 to 1.
-    """
-    device = next(iter(networks[0].parameters()), image_bcxyz).device
-    image_bcxyz = image_bcxyz.to(device, torch.float32)
-    mean: Tensor | None = None
-    for network, mirror_axes in product(networks, tta_mirrors):
-        axes = [axis + 2 for axis in mirror_axes]
-        with inference_autocast(device.type):
-            logits_bcxyz = network(image_bcxyz.flip(axes) if axes else image_bcxyz)
-        probability = (logits_bcxyz.flip(axes) if axes else logits_bcxyz).float().sigmoid()
-        probability = take_channels(probability, mirror_channels) if 0 in mirror_axes else probability
-        mean = probability if mean is None else mean.add_(probability)
-    assert mean is not None
-    return mean.div_(len(networks) * len(tta_mirrors))
+    return blend.result_cxyz[:, *_moved_box(within, reached)]
 
 
 def depends_on_window(network: nn.Module) -> bool:
@@ -138,6 +116,27 @@ def _starts(shape: Sequence[int], window: Sequence[int], aligned: bool) -> list[
     """
     steps = strides_divide(window) if aligned else [1, 1, 1]
     return [window_starts(*axis) for axis in zip(shape, window, steps, strict=True)]
+
+
+def _starts_within(starts: Sequence[Sequence[int]], window: Sequence[int], within: Box) -> list[list[int]]:
+    """Leave out, along each axis, the windows that do not meet a part of the volume."""
+    return [
+        [start for start in along if start < side.stop and start + size > side.start]
+        for along, size, side in zip(starts, window, within, strict=True)
+    ]
+
+
+def _reached_box(starts: Sequence[Sequence[int]], window: Sequence[int], shape: Sequence[int]) -> Box:
+    """Find the part of the volume that windows cover."""
+    return tuple(
+        slice(along[0], min(along[-1] + size, int(length)))
+        for along, size, length in zip(starts, window, shape, strict=True)
+    )
+
+
+def _moved_box(box: Box, reached: Box) -> Box:
+    """Count the voxels of a box from the beginning of another."""
+    return tuple(slice(own.start - all_.start, own.stop - all_.start) for own, all_ in zip(box, reached, strict=True))
 
 
 def _slabs(starts: Sequence[Sequence[int]], axis: int) -> Iterator[tuple[list[tuple[int, ...]], int | None]]:

@@ -13,14 +13,10 @@ from kicc_ml.core.regions import RegionSet
 from kicc_ml.core.task_scores import TaskScores
 from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.volume_chain import Preparation
+from kicc_ml.models.mirrors import TTA_LEFT_RIGHT, TTA_LEFT_RIGHT_FRONT_BACK, MirrorAxes
 from kicc_ml.models.opacity_share import OpacityShare
 from kicc_ml.models.precision import on_device
 from kicc_ml.models.segmenter import Segmenter
-from kicc_ml.models.sliding_window import (
-    TTA_LEFT_RIGHT,
-    TTA_LEFT_RIGHT_FRONT_BACK,
-    MirrorAxes,
-)
 from kicc_ml.runs.folder import OPACITY_SHARE, About, Fold, load_plain, read_fold_settings
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from kicc_ml.models.mirrors import TTA_LEFT_RIGHT
 from torch import Tensor, nn
 
 from kicc_ml.apps import train as script
@@ -20,7 +21,7 @@ from kicc_ml.models.device_memory import PassSize, place_of_volume, voxels_at_on
 from kicc_ml.models.ema import AveragedWeights
 from kicc_ml.models.segmentation import SegmentationTask
 from kicc_ml.models.segmenter import Segmenter
-from kicc_ml.models.sliding_window import TTA_LEFT_RIGHT, predict_by_sliding_window
+from kicc_ml.models.sliding_window import predict_by_sliding_window
 from tests.support.fake_gpu import GPU, FakeGpu
 
 GIB = 2**30

@@ -1,6 +1,7 @@
 """Lungs first, lesions only where lungs are; masks on the scan's grid a slab at a time."""
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Volume
 from kicc_ml.data import canonical as transforms
 from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.models import device_memory
 from kicc_ml.models import segmenter as inference
 from kicc_ml.models.segmenter import Segmenter, decide, drop_small_components
+from kicc_ml.models.slice_unet import SliceUNet
 
 AIR, SOFT, LUNG, LESION = -1000, 40, -850, -300
 WINDOW = (-1024.0, 600.0)
 LESION_CHANNEL = REGIONS.index("lesion")
+PATCH = (24, 24, 8)
 
 
 class ByValue(nn.Module):
@@ -47,12 +51,13 @@ def chest() -> Volume:
 
 
 def segmenter(network: nn.Module) -> Segmenter:
-    return Segmenter([network], CanonicalCT(None, WINDOW), (40, 40, 8), REGIONS, "hu", True, 0.5, ((),))
+    return Segmenter([network], CanonicalCT(None, WINDOW), PATCH, REGIONS, "hu", True, 0.5, ((),))
 
 
 @pytest.fixture
 def lungs_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for a large scan: its lungs are looked for before anything else."""
+    """As for a large scan: its lungs are looked for before anything else, and windows are smaller than it."""
+    monkeypatch.setattr(device_memory, "VOXELS_AT_ONCE", prod(PATCH))
     monkeypatch.setattr(inference, "LUNGS_FIRST_VOXELS", 1)
     monkeypatch.setattr(inference, "LUNG_MARGIN", (2, 2, 2))
 
@@ -64,7 +69,34 @@ def test_lungs_first_finds_the_same_lesion_and_looks_at_less(lungs_first: None):
     everywhere = segmenter(whole).segment(chest())
     np.testing.assert_array_equal(first["lesion"], everywhere["lesion"])
     np.testing.assert_array_equal(first["lung"], everywhere["lung"])
-    assert network.voxels < 0.8 * whole.voxels
+    assert network.voxels < 0.9 * whole.voxels
+
+
+class LungsByValue(SliceUNet):
+    """A network with weights as they fall, whose lesions depend on all that it sees of a slice; lungs by grey value."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(4)
+        super().__init__(1, len(REGIONS), [4, 8, 8], [2, 2], num_res_units=1)
+
+    def segment_inner_slices(self, image_bcxyz: Tensor) -> Tensor:
+        logits = super().segment_inner_slices(image_bcxyz)
+        by_value = ByValue()(image_bcxyz[..., 1:-1])
+        logits -= logits.mean((2, 3, 4), keepdim=True)
+        return torch.where(torch.arange(len(REGIONS))[:, None, None, None] == LESION_CHANNEL, logits, by_value)
+
+
+def test_lungs_first_and_the_whole_scan_are_one_answer_of_a_network_that_goes_by_slices(
+    lungs_first: None, monkeypatch: pytest.MonkeyPatch
+):
+    noise = np.random.default_rng(0).normal(0, 30, chest().array.shape)
+    scan = replace(chest(), array=(chest().array + noise).astype(np.int16))
+    first = segmenter(LungsByValue().eval()).segment(scan)
+    monkeypatch.setattr(inference, "LUNGS_FIRST_VOXELS", 10**9)
+    everywhere = segmenter(LungsByValue().eval()).segment(scan)
+    assert 0.1 < first["lesion"].sum() / first["lung"].sum() < 0.9
+    for region in REGIONS:
+        np.testing.assert_array_equal(first[region], everywhere[region])
 
 
 def test_bowel_gas_is_no_lung():

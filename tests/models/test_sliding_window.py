@@ -10,12 +10,8 @@ from torch import Tensor, nn
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.models import device_memory
 from kicc_ml.models import sliding_window as windows
-from kicc_ml.models.sliding_window import (
-    TTA_LEFT_RIGHT,
-    TTA_LEFT_RIGHT_FRONT_BACK,
-    predict_by_sliding_window,
-    window_size,
-)
+from kicc_ml.models.mirrors import TTA_LEFT_RIGHT, TTA_LEFT_RIGHT_FRONT_BACK
+from kicc_ml.models.sliding_window import predict_by_sliding_window, window_size
 
 EVERY = range(len(REGIONS))
 LEFT, RIGHT, LESION = (REGIONS.index(region) for region in ("left_lung", "right_lung", "lesion"))
@@ -79,6 +75,19 @@ def test_a_network_that_normalises_by_what_it_sees_is_shown_windows_of_its_patch
     network = nn.Sequential(norm(1), nn.Sigmoid(), seen).eval()
     predict_by_sliding_window([network], torch.rand(1, 30, 30, 20), (16, 16, 8), EVERY)
     assert {shape[2:] for shape in seen.shapes} == sizes
+
+
+def test_through_windows_too_a_part_gets_the_answer_that_the_whole_gets_there():
+    torch.manual_seed(0)
+    seen = Grey()
+    network = nn.Sequential(nn.Conv3d(1, 1, 3, padding=1), nn.InstanceNorm3d(1), nn.Sigmoid(), seen).eval()
+    image, part = torch.rand(1, 50, 30, 20), (slice(21, 40), slice(3, 9), slice(0, 20))
+    whole = predict_by_sliding_window([network], image, (16, 16, 8), EVERY)
+    windows_of_whole = sum(shape[0] for shape in seen.shapes)
+    torch.testing.assert_close(
+        predict_by_sliding_window([network], image, (16, 16, 8), EVERY, within=part), whole[:, *part], rtol=0, atol=1e-3
+    )
+    assert sum(shape[0] for shape in seen.shapes) - windows_of_whole < 0.7 * windows_of_whole
 
 
 @pytest.mark.parametrize("tta_mirrors", [TTA_LEFT_RIGHT, TTA_LEFT_RIGHT_FRONT_BACK])

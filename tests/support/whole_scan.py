@@ -28,20 +28,26 @@ PATCH = (192, 192, 3)
 CANONICAL: dict[str, Any] = {"spacing_mm": None, "window_hu": (-1000.0, 300.0)}
 #: Enough that the network finds lungs and lesions of a chest it has not seen.
 STEPS, BATCH, CHESTS, SLICES = 350, 8, 6, 30
-#: Runs one way in a process of its own, so that its memory is its own: seconds of each run, bytes above the imports.
+#: What a user would take instead: MONAI's 3-D U-Net in the sizes of ``network=unet_light``, in its windows.
+LIGHT = {"spatial_dims": 3, "channels": [16, 32, 64, 128], "strides": [2, 2, 2], "num_res_units": 0}
+LIGHT_WINDOW = (96, 96, 96)
+#: Runs ways in turn in a process of its own, so that one way alone has memory of its own: by way, the seconds of each
+#: run; bytes above the imports. ``ours`` has no mirror images, ``full`` those of scans without a known geometry.
 PROCESS = """
 import json, resource, sys, time
 import numpy as np, torch
 from monai.inferers import sliding_window_inference
+from monai.networks.nets import UNet
 from safetensors.torch import load_file
 from kicc_ml.data.canonical import CanonicalCT
+from kicc_ml.models.mirrors import TTA_LEFT_RIGHT_FRONT_BACK
 from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.models.networks import build_network
 from kicc_ml.core.regions import REGIONS
 from kicc_ml.core.types import Volume
 from tests.support.peak_memory import read_peak_bytes
 
-way, folder, runs, settings = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
+ways, folder, runs, settings = sys.argv[1].split(","), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 torch.set_num_threads(settings["cores"])
 network = build_network(settings["network"], settings["sizes"]).eval()
 network.load_state_dict(load_file(folder + "/weights.safetensors"))
@@ -50,23 +56,30 @@ before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize(
 volume = Volume(np.load(folder + "/scan.npy"), np.load(folder + "/affine.npy"), "hu")
 
 @torch.inference_mode()
-def with_monai():
+def with_monai(window, network, overlap):
     seen = canonical(volume)
-    logits = sliding_window_inference(
-        seen.image_cxyz[None], settings["patch"], 2, network, overlap=0.5, mode="gaussian"
-    )
+    logits = sliding_window_inference(seen.image_cxyz[None], window, 2, network, overlap=overlap, mode="gaussian")
     masks = decide(dict(zip(REGIONS, logits[0].sigmoid_().numpy())))
     return {region: masks[region] for region in REGIONS}
 
-ours = Segmenter([network], canonical, settings["patch"], REGIONS, "hu", True, 0.5, ((),))
-seconds, peak = [], 0
+def segment(way):
+    if way == "light":
+        return with_monai(settings["light_window"], light, 0.25)
+    if way == "monai":
+        return with_monai(settings["patch"], network, 0.5)
+    mirrors = TTA_LEFT_RIGHT_FRONT_BACK if way == "full" else ((),)
+    return Segmenter([network], canonical, settings["patch"], REGIONS, "hu", True, 0.5, mirrors).segment(volume)
+
+light = UNet(in_channels=1, out_channels=len(REGIONS), **settings["light"]).eval() if "light" in ways else None
+seconds, peak = {way: [] for way in ways}, 0
 for _ in range(runs):
-    masks = None
-    started = time.perf_counter()
-    masks = with_monai() if way == "monai" else ours.segment(volume)
-    seconds.append(time.perf_counter() - started)
-    peak = peak or read_peak_bytes() - before
-np.save(folder + f"/{way}.npy", np.stack([masks["lung"], masks["lesion"]]))
+    for way in ways:
+        masks = None
+        started = time.perf_counter()
+        masks = segment(way)
+        seconds[way].append(time.perf_counter() - started)
+        peak = peak or read_peak_bytes() - before
+        np.save(folder + f"/{way}.npy", np.stack([masks["lung"], masks["lesion"]]))
 print(json.dumps({"seconds": seconds, "bytes": peak}))
 """
 
