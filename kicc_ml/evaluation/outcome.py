@@ -5,7 +5,7 @@ together. Definitions: :mod:`kicc_ml.evaluation.discrimination`, :mod:`kicc_ml.e
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from kicc_ml.evaluation.hospital_effects import Effects
 from kicc_ml.evaluation.intervals import Estimate, Influence, Scale, compute_stratified_estimate, make_estimate
 from kicc_ml.evaluation.rows import BinaryOutcomes
 from kicc_ml.evaluation.three_answers import make_answers, make_unanswered
+
+#: Why an AUC of 0 or 1 has no interval.
+ORDERED_ALIKE = "all pairs ordered alike"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,10 @@ def _score_within_hospitals(rows: BinaryOutcomes) -> dict[str, Any]:
     if not pairs.site_s.size:
         return make_unanswered(rows.one_class_reason or "no hospital has both events and non-events")
     effects = hospital_effects.compute_area_effects(pairs)
-    answers = make_answers(make_estimate(pairs.area, pairs.spread, "logit", pairs.degrees), effects)
+    these = make_estimate(pairs.area, pairs.spread, "logit", pairs.degrees)
+    if pairs.area in (0.0, 1.0):
+        these = replace(these, variance=None, reason=ORDERED_ALIKE)
+    answers = make_answers(these, effects)
     counts = _count_cases(rows.at(np.isin(rows.site_n, pairs.site_s)))
     return answers.figure(answers.question) | counts | {"few": [str(site) for site in pairs.site_s[pairs.few_s]]}
 

@@ -4,12 +4,13 @@ A fact that is not known is left out and never guessed. Facts about the method a
 known.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
-from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, make_label
+from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, format_number, make_label
+from kicc_ml.report.feature_names import name_feature
 
 #: Maximum number of columns with missing values that are named; the others are counted.
 MAX_MISSING_NAMED = 8
@@ -28,7 +29,7 @@ def collect_facts(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[st
     facts = {
         **_describe_participants(summary),
         **_describe_results(summary),
-        **_describe_leakage(summary.get("leakage", {})),
+        "leakage": describe_leakage(summary.get("leakage", {})),
         **_describe_software(run),
         **_describe_settings(parse_settings(run)),
     }
@@ -60,7 +61,7 @@ def _describe_participants(summary: Mapping[str, Any]) -> dict[str, str]:
         "site_names": ", ".join(sites),
         "flow": "; ".join(dict.fromkeys(map(_describe_flow, flows))),
         "table_1": "yes" if "table_1" in summary else "",
-        "missing": _describe_missing(summary["table_1"]["missing"]) if "table_1" in summary else "",
+        "missing": describe_missing(summary["table_1"]["missing"]) if "table_1" in summary else "",
     }
 
 
@@ -69,13 +70,22 @@ def _describe_flow(flow: Mapping[str, Any]) -> str:
     return f"{flow['rows']} {flow.get('unit', 'rows of the table')}, {excluded} excluded, {flow['cases']} cases"
 
 
-def _describe_missing(missing: Mapping[str, int]) -> str:
+def describe_missing(missing: Mapping[str, int], format_one: Callable[[int], str] = str) -> str:
+    """Describe how many values are missing.
+
+    Args:
+        missing: the number of cases without a value, by column.
+        format_one: how a number is written.
+
+    Returns:
+        a phrase that names the columns with the most.
+    """
     empty = sorted(((count, name) for name, count in missing.items() if count), reverse=True)
     if not empty:
         return "No value is missing"
-    named = ", ".join(f"{make_label(name)} {count}" for count, name in empty[:MAX_MISSING_NAMED])
+    named = "; ".join(f"{name_feature(name)}: {format_one(count)}" for count, name in empty[:MAX_MISSING_NAMED])
     rest = len(empty) - MAX_MISSING_NAMED
-    return f"Missing: {named}" + (f", and {rest} more columns" if rest > 0 else "")
+    return f"Missing: {named}" + (f"; and {rest} more columns" if rest > 0 else "")
 
 
 def _describe_results(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -173,13 +183,37 @@ def _describe_failures(summary: Mapping[str, Any]) -> str:
     return "; ".join(failures)
 
 
-def _describe_leakage(leakage: Mapping[str, Any]) -> dict[str, str]:
+def describe_leakage(leakage: Mapping[str, Any], format_one: Callable[[int], str] = str) -> str:
+    """Describe whether hospitals can be told, and how many persons share an image, each with its base.
+
+    Args:
+        leakage: that of ``summary.json``; empty if nothing was examined.
+        format_one: how a number is written.
+
+    Returns:
+        a phrase; "" if nothing was examined.
+    """
     if not leakage:
-        return {}
-    flagged = [probe["features"] for probe in leakage["site_probe"] if probe["flagged"]]
-    probe = f"the hospital can be predicted from {', '.join(flagged)}" if flagged else "no probe predicts the hospital"
-    copies = len(leakage["duplicates"])
-    return {"leakage": f"{probe}; {copies} pairs of persons with the same or nearly the same image"}
+        return ""
+    compared = ", ".join(f"{format_one(count)} {kind}" for kind, count in leakage["pictures"].items())
+    copies = f"{format_one(len(leakage['duplicates']))} pairs of persons with the same or nearly the same image"
+    return f"{_describe_probes(leakage['site_probe'])}; " + (
+        f"{copies} (compared were {compared})" if compared else "no images were compared"
+    )
+
+
+def _describe_probes(probes: Sequence[Mapping[str, Any]]) -> str:
+    tried = [probe for probe in probes if probe["value"] is not None]
+    if not tried:
+        return "whether the hospital can be predicted was not examined"
+    flagged = [
+        f"{probe['features']} (balanced accuracy {format_estimate(probe)}, chance {format_number(probe['chance'])})"
+        for probe in tried
+        if probe["flagged"]
+    ]
+    if flagged:
+        return f"the hospital can be predicted from {', '.join(flagged)}"
+    return f"the hospital is not shown to be predictable from {', '.join(probe['features'] for probe in tried)}"
 
 
 def _describe_software(run: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from kicc_ml.core.summary_items import SUMMARY_ITEMS
-from kicc_ml.evaluation.text import make_heading
+from kicc_ml.report.feature_names import format_value, name_feature
 
 #: Rows of counts, in this order; a row that is unknown or 0 for all cases is left out.
 COUNTS = (
@@ -26,11 +26,6 @@ COUNTS = (
     "cxr_only",
 )
 
-#: Suffixes of laboratory columns (see ``kicc_ml.cohort.clinical_table``), and the unit that is printed for each.
-UNITS = {"_1e9_l": "10⁹/L", "_mg_l": "mg/L", "_u_l": "U/L", "_iu_l": "IU/L", "_umol_l": "µmol/L", "_g_dl": "g/dL"}
-
-#: Maximum letters of an abbreviation, such as CRP, LDH, AST.
-MAX_ABBREVIATION_LETTERS = 3
 
 #: Maximum hospitals beside each other in one table, by the width of a printed page.
 MAX_HOSPITALS_BESIDE = 7
@@ -94,13 +89,5 @@ def _format_share(count: int | None, known: int) -> str:
 def _format_feature(feature: Mapping[str, Any]) -> str:
     if "count" in feature:
         return _format_share(feature["count"], feature["known"])
-    return f"{feature['median']:.3g} ({feature['low']:.3g}–{feature['high']:.3g})"
-
-
-def name_feature(feature: str) -> str:
-    """Name a feature with its unit; a short name is an abbreviation in capitals: ``crp_mg_l`` is "CRP, mg/L"."""
-    for end, unit in UNITS.items():
-        if feature.endswith(end):
-            analyte = feature.removesuffix(end)
-            return f"{analyte.upper() if len(analyte) <= MAX_ABBREVIATION_LETTERS else make_heading(analyte)}, {unit}"
-    return make_heading(feature)
+    median, low, high = (format_value(feature[name]) for name in ("median", "low", "high"))
+    return f"{median} ({low}–{high})"

@@ -181,6 +181,10 @@ def test_scaled_brier_is_0_for_the_prevalence_and_observed_over_expected_is_1() 
     assert scored["observed_expected"]["value"] == pytest.approx(1)
     perfect = score_outcome(BinaryOutcomes(label, label, np.repeat(list("abcd"), 30)))
     assert perfect["scaled_brier"]["value"] == pytest.approx(1)
+    assert perfect["auroc"]["these_hospitals"] == {
+        **{"value": 1.0, "low": None, "high": None},
+        "reason": "all pairs ordered alike",
+    }
 
 
 def test_nobody_treated_has_no_net_benefit_and_a_perfect_model_gives_the_prevalence() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kicc_ml.core.files import write_text
 from kicc_ml.core.pages import read_template
-from kicc_ml.core.shown import escape_markdown, make_link
+from kicc_ml.core.shown import escape_markdown, format_count, make_link
 
 #: What stands in the place of a fact that a run does not hold.
 NOT_MEASURED = "not measured"
@@ -20,10 +20,11 @@ NOTICE = "Research use only. Not a medical device; not for decisions about patie
 
 @dataclass(frozen=True)
 class CardTable:
-    """A table: the headings, and rows of as many cells."""
+    """A table: the headings, rows of as many cells, and a sentence above it that says what its figures answer."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def render_markdown(card: Card) -> str:
         lines += [f"- [{escape_markdown(link[0])}]({make_address(link)})" for link in section.links]
         lines += [""] if section.sentences or section.links else []
         for table in section.tables:
+            lines += [escape_markdown(table.caption), ""] if table.caption else []
             lines += [*_make_markdown_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -105,13 +107,41 @@ def hide_small_counts(counts: Sequence[int]) -> list[str]:
     ]
 
 
-def hide_small_share(count: int | None, known: int) -> str:
-    """Format a share of patients; TOO_FEW if fewer than :data:`MIN_SHOWN_PATIENTS` have it, or have it not."""
+def hide_small_share(count: int | None, known: int, everybody: int | None = None) -> str:
+    """Format a share of patients; TOO_FEW if fewer than :data:`MIN_SHOWN_PATIENTS` have it, or have it not.
+
+    Args:
+        count: how many have it; None if that is unknown.
+        known: of how many that is known.
+        everybody: how many there are; if the unknown ones are too few to be told, the share is given without counts.
+
+    Returns:
+        ``12 of 24 (50 %)``.
+    """
     if count is None or not known:
         return UNKNOWN
     if any(0 < part < MIN_SHOWN_PATIENTS for part in (count, known - count)):
         return f"{TOO_FEW} have it, or have it not, of {known}" if known >= MIN_SHOWN_PATIENTS else TOO_FEW
-    return f"{count} of {known} ({100 * count / known:.0f} %)"
+    share = f"{100 * count / known:.0f} %"
+    if everybody is not None and 0 < everybody - known < MIN_SHOWN_PATIENTS:
+        return f"{share} of those known ({TOO_FEW} unknown)"
+    return f"{count} of {known} ({share})"
+
+
+def format_small_count(count: int, one: str = "", several: str = "") -> str:
+    """Format a count of patients, cases or images that no total gives away.
+
+    Args:
+        count: the count.
+        one: its noun; "" for none.
+        several: the noun of several, where it is not that of one with an s.
+
+    Returns:
+        the count; from 1 to 4 :data:`TOO_FEW`.
+    """
+    if not 0 < count < MIN_SHOWN_PATIENTS:
+        return format_count(count, one, several) if one else str(count)
+    return f"{TOO_FEW} {several or one + 's'}" if one else TOO_FEW
 
 
 def list_facts(known: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> list[str]:

@@ -21,6 +21,10 @@ MASK_METRICS = {"dice": 2, "nsd_2mm": 2, "hd95_mm": 1, "volume_error_ml": 1}
 #: Groups that a card shows; the others are in the report.
 PATIENT_GROUPS = ("sex", "age_band")
 NONE = "–"
+#: What the figures of a table answer.
+AT_THESE = "For patients like these at these hospitals."
+UNLESS = "For patients like these at these hospitals, unless a heading names another question."
+AT_EACH = "For patients like these at each hospital."
 
 
 def make_participant_table(participants: Sequence[Mapping[str, Any]]) -> CardTable:
@@ -49,7 +53,7 @@ def make_segmentation_table(summary: Mapping[str, Any]) -> CardTable:
         if scored["dice"]["mean"] is not None
     ]
     further = [f"Dice {QUESTION_NAMES[name]}" for name in ("hospitals_like_these", "new_hospital")]
-    return CardTable(["region", "n", *(METRIC_NAMES[metric] for metric in MASK_METRICS), *further], rows)
+    return CardTable(["region", "n", *(METRIC_NAMES[metric] for metric in MASK_METRICS), *further], rows, UNLESS)
 
 
 def make_outcome_table(summary: Mapping[str, Any]) -> CardTable:
@@ -62,12 +66,12 @@ def make_outcome_table(summary: Mapping[str, Any]) -> CardTable:
         for model, scored in ((model, summary["outcome"][endpoint][model]) for model in models)
     ]
     answers = [f"AUC {name}" for name in QUESTION_NAMES.values()]
-    return CardTable(["endpoint", "model", "events / n", *answers, METRIC_NAMES["brier"]], rows)
+    return CardTable(["endpoint", "model", "events / n", *answers, METRIC_NAMES["brier"]], rows, UNLESS)
 
 
 def make_score_table(summary: Mapping[str, Any]) -> CardTable:
     """Make the table of a radiologist's scores of radiographs."""
-    return CardTable(HEADINGS, make_score_rows(summary.get("image_scores", {})))
+    return CardTable(HEADINGS, make_score_rows(summary.get("image_scores", {})), "For images of persons like these.")
 
 
 def make_hospital_table(summary: Mapping[str, Any]) -> CardTable:
@@ -83,7 +87,7 @@ def make_hospital_table(summary: Mapping[str, Any]) -> CardTable:
                 format_estimate(one["auroc"]) if one else NONE for one in scored
             ]
     rows = [list(row) for row in zip(sites, *columns.values(), strict=True)] if columns else []
-    return CardTable(["hospital", *columns], [[str(cell) for cell in row] for row in rows])
+    return CardTable(["hospital", *columns], [[str(cell) for cell in row] for row in rows], AT_EACH)
 
 
 def make_subgroup_table(summary: Mapping[str, Any]) -> CardTable:
@@ -106,7 +110,7 @@ def make_subgroup_table(summary: Mapping[str, Any]) -> CardTable:
         "n",
         *(METRIC_NAMES[name] for name in ("auroc", "observed_expected")),
     ]
-    return CardTable(header, rows)
+    return CardTable(header, rows, AT_THESE)
 
 
 def _make_group_rows(group: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -131,7 +135,7 @@ def make_calibration_table(summary: Mapping[str, Any]) -> CardTable:
         for endpoint, models in list_judged_models(summary).items()
         for model in models
     ]
-    return CardTable(["endpoint", "model", *(METRIC_NAMES[name] for name in wanted)], rows)
+    return CardTable(["endpoint", "model", *(METRIC_NAMES[name] for name in wanted)], rows, AT_THESE)
 
 
 def _count_events(brier: Mapping[str, Any]) -> str:

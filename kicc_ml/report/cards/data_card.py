@@ -4,11 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kicc_ml.core.summary_items import SUMMARY_ITEMS
-from kicc_ml.report.cards.card import UNKNOWN, Card, CardTable, Section, hide_small_share, list_facts
+from kicc_ml.report.cards.card import (
+    UNKNOWN,
+    Card,
+    CardTable,
+    Section,
+    format_small_count,
+    hide_small_share,
+    list_facts,
+)
 from kicc_ml.report.cards.card_tables import make_participant_table
 from kicc_ml.report.cards.model_card import describe_flow, describe_snapshots, list_checklists
-from kicc_ml.report.facts import collect_facts, parse_settings
-from kicc_ml.report.table_one import COUNTS, name_feature
+from kicc_ml.report.facts import collect_facts, describe_leakage, describe_missing, parse_settings
+from kicc_ml.report.feature_names import format_value, name_feature
+from kicc_ml.report.table_one import COUNTS
 
 #: What a data card should say and a run folder does not hold.
 NOT_RECORDED = ("Consent and ethics approval", "Dates of the admissions", "Who made the reference masks", "Licence")
@@ -37,10 +46,10 @@ def make_data_card(
         [
             _describe_source(facts),
             Section("Hospitals", [f"{facts['sites'].capitalize()}."], [make_participant_table(participants)]),
-            describe_flow(summary, facts),
+            describe_flow(summary),
             _describe_selection(run, facts),
             _describe_patients(summary),
-            _describe_quality(facts),
+            _describe_quality(summary),
             Section("Not recorded", [f"{what}: {UNKNOWN}." for what in NOT_RECORDED]),
             describe_snapshots(snapshots),
             list_checklists(summary, run),
@@ -73,25 +82,30 @@ def _describe_patients(summary: Mapping[str, Any]) -> Section:
         return Section("Patients", [f"Table 1: {UNKNOWN}."])
     found = summary["table_1"]
     rows = [["Age in years, mean", UNKNOWN if found["age_mean"] is None else str(found["age_mean"])]]
-    rows += [[SUMMARY_ITEMS[item], hide_small_share(found[item], found["known"][item])] for item in COUNTS]
+    everybody = found["patients"]
+    rows += [[SUMMARY_ITEMS[item], hide_small_share(found[item], found["known"][item], everybody)] for item in COUNTS]
     rows += [
-        [name_feature(name), _format_feature(feature)]
+        [name_feature(name), _format_feature(feature, everybody)]
         for name, feature in found.get("features", {}).items()
         if name not in COUNTS
     ]
     return Section("Patients", tables=[CardTable(["characteristic", "all hospitals"], rows)])
 
 
-def _format_feature(feature: Mapping[str, Any]) -> str:
+def _format_feature(feature: Mapping[str, Any], everybody: int) -> str:
     if "count" in feature:
-        return hide_small_share(feature["count"], feature["known"])
-    return f"{feature['median']:.3g} (quartiles {feature['low']:.3g} to {feature['high']:.3g})"
+        return hide_small_share(feature["count"], feature["known"], everybody)
+    median, low, high = (format_value(feature[name]) for name in ("median", "low", "high"))
+    return f"{median} (quartiles {low} to {high})"
 
 
-def _describe_quality(facts: Mapping[str, str]) -> Section:
-    missing = f"{facts.get('missing') or f'Missing values: {UNKNOWN}'}."
+def _describe_quality(summary: Mapping[str, Any]) -> Section:
+    missing = f"Missing values: {UNKNOWN}"
+    if "table_1" in summary:
+        missing = describe_missing(summary["table_1"]["missing"], format_small_count)
+    leakage = describe_leakage(summary.get("leakage", {}), format_small_count) or UNKNOWN
     return Section(
         "Quality",
-        [missing, *list_facts(facts, [("leakage", "Leakage")])],
+        [f"{missing}.", f"Leakage: {leakage}."],
         links=[("Leakage in the report", "report.html", "leakage")],
     )

@@ -12,7 +12,19 @@ from kicc_ml.core.schemas.versions import load_schema
 from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import make_heading, make_label
 from kicc_ml.evaluation.verdict import SENTENCES
-from kicc_ml.report.cards.card import NOT_MEASURED, NOTICE, UNKNOWN, Card, CardTable, Section, list_facts
+from kicc_ml.report.cards.card import (
+    HIDDEN,
+    MIN_SHOWN_PATIENTS,
+    NOT_MEASURED,
+    NOTICE,
+    UNKNOWN,
+    Card,
+    CardTable,
+    Section,
+    format_small_count,
+    hide_small_counts,
+    list_facts,
+)
 from kicc_ml.report.cards.card_tables import (
     make_calibration_table,
     make_hospital_table,
@@ -58,7 +70,7 @@ def make_model_card(
             Section(
                 "Training hospitals", [_end(run.get("description", UNKNOWN))], [make_participant_table(participants)]
             ),
-            describe_flow(summary, facts),
+            describe_flow(summary),
             *_list_claims(summary),
             _list_figures(summary),
             _describe_subgroups(summary),
@@ -99,14 +111,30 @@ def _describe_use(facts: Mapping[str, str]) -> Section:
     )
 
 
-def describe_flow(summary: Mapping[str, Any], facts: Mapping[str, str]) -> Section:
-    """Describe the participant flow: rows, exclusions with their reasons, and cases that were set aside."""
-    sentences = [_end(facts.get("flow") or f"Participant flow: {UNKNOWN}")]
-    for run in summary.get("flow", []):
-        sentences += [f"Excluded: {reason}: {count}." for reason, count in run["flow"].get("excluded", {}).items()]
-    aside = len(summary.get("quarantined", {}))
-    sentences.append(f"Set aside, because they could not be read or predicted: {format_count(aside, 'case')}.")
+def describe_flow(summary: Mapping[str, Any]) -> Section:
+    """Describe the participant flow: rows, exclusions with their reasons, and cases that were set aside.
+
+    Args:
+        summary: the content of ``summary.json``.
+
+    Returns:
+        the section; no count of patients from 1 to 4 can be told from it.
+    """
+    flows = [_describe_flow(run["flow"]) for run in summary.get("flow", [])]
+    sentences = [sentence for flow in flows for sentence in flow] or [f"Participant flow: {UNKNOWN}."]
+    aside = format_small_count(len(summary.get("quarantined", {})), "case")
+    sentences.append(f"Set aside, because they could not be read or predicted: {aside}.")
     return Section("Cohort flow", sentences, links=[("Flow chart", "report.html", "participants")])
+
+
+def _describe_flow(flow: Mapping[str, Any]) -> list[str]:
+    """Describe one flow; where the number of the excluded is too small, the rows are not shown either."""
+    excluded = flow.get("excluded", {})
+    total, unit = sum(excluded.values()), flow.get("unit", "rows of the table")
+    rows = f"{unit}: {HIDDEN}" if 0 < total < MIN_SHOWN_PATIENTS else f"{flow['rows']} {unit}"
+    counts = hide_small_counts(list(excluded.values()))
+    first = f"{rows}, {format_small_count(total)} excluded, {format_count(flow['cases'], 'case')}."
+    return [first, *(f"Excluded: {reason}: {count}." for reason, count in zip(excluded, counts, strict=True))]
 
 
 def _list_claims(summary: Mapping[str, Any]) -> list[Section]:
