@@ -15,7 +15,7 @@ from PIL import Image
 from kicc_ml.core.errors import UserError
 from kicc_ml.dicom.results.segmentation import PredictionSource
 from kicc_ml.dicom.results.write import ScanFindings, write_objects
-from tests.support.placed_findings import STACKS, found_in
+from tests.support.ball_findings import STACKS, find_balls
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHIN_MS = 120_000
@@ -56,7 +56,7 @@ demo = load_demo()
 def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[ScanFindings, list[Path]]:
     folder = tmp_path_factory.mktemp("predicted")
     STACKS["axial"](folder / "scan")
-    series, findings = found_in(folder / "scan")
+    series, findings = find_balls(folder / "scan")
     written = write_objects(PredictionSource(series, "ohif", "0.1.0"), findings, folder / "out")
     return findings, [*series.files, *written]
 

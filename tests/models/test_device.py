@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from kicc_ml.models.mirrors import TTA_LEFT_RIGHT
 from torch import Tensor, nn
 
 from kicc_ml.apps import train as script
@@ -19,6 +18,7 @@ from kicc_ml.data.fingerprint import Fingerprint
 from kicc_ml.models import device_memory, precision, segmenter
 from kicc_ml.models.device_memory import PassSize, place_of_volume, voxels_at_once
 from kicc_ml.models.ema import AveragedWeights
+from kicc_ml.models.mirrors import TTA_LEFT_RIGHT
 from kicc_ml.models.segmentation import SegmentationTask
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.models.sliding_window import predict_by_sliding_window
