@@ -4,7 +4,7 @@ python evaluate.py runs=runs/lesion_ct
 python evaluate.py predictions=theirs.csv cohort=repository cohort.root=DIR runs=runs/clinical
 """
 
-from kicc_ml.apps.evaluate import run
+from kicc_ml.core.starting import start
 
 if __name__ == "__main__":
-    run()
+    start("kicc_ml.apps.evaluate", "run")

@@ -6,7 +6,7 @@ python train.py --help                                       what to type
 python train.py --cfg job                                    every setting
 """
 
-from kicc_ml.apps.train import run
+from kicc_ml.core.starting import start
 
 if __name__ == "__main__":
-    run()
+    start("kicc_ml.apps.train", "run")

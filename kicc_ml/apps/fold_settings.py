@@ -8,9 +8,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kicc_ml.apps.configuration import CALLABLE, convert_to_plain
+from kicc_ml.core.errors import UserError
 from kicc_ml.core.parts import PACKAGES, describe_packages
 from kicc_ml.core.types import Split
 from kicc_ml.models.fold_checkpoint import Mark
+from kicc_ml.models.outcome import OutcomeNetwork
 from kicc_ml.models.pretrained import digest_of_file, find_weights
 from kicc_ml.runs.cohort_readers import make_key_setting, remove_places
 from kicc_ml.runs.settings import digest_of
@@ -30,6 +32,26 @@ def make_fold_settings(cfg: DictConfig, fold: str) -> dict[str, Any]:
     settings["features_from"] = Path(cfg.features_from).name if cfg.features_from else None
     settings = replace_weights_by_digest(settings)
     return settings | describe_packages_of(settings) | {"split": settings["split"] | {"fold": fold}}
+
+
+def refuse_absent_images(settings: Mapping[str, Any]) -> None:
+    """Refuse a network of outcomes that takes images which the settings of the data leave out.
+
+    Args:
+        settings: the settings of a training.
+
+    Raises:
+        UserError: the network takes a kind of image for which there is no conversion.
+    """
+    network, data = settings.get("network") or {}, settings.get("data") or {}
+    if not str(network.get("_target_", "")).endswith(f".{OutcomeNetwork.__name__}"):
+        return
+    for kind, words in (("ct", "CT"), ("cxr", "radiographs")):
+        if network.get(kind, True) and data.get(f"canonical_{kind}") is None:
+            raise UserError(
+                f"data.canonical_{kind}=null leaves out the {words}, but network.{kind}=true takes them; "
+                f"say network.{kind}=false too"
+            )
 
 
 def make_mark(settings: Mapping[str, Any], split: Split) -> Mark:

@@ -31,7 +31,7 @@ from kicc_ml.apps.configuration import (
 )
 from kicc_ml.apps.cross_validation import Stages, run_in_one_job, run_typed
 from kicc_ml.apps.evaluate import evaluate_runs, locate_cohort, print_results
-from kicc_ml.apps.fold_settings import make_fold_settings, make_mark
+from kicc_ml.apps.fold_settings import make_fold_settings, make_mark, refuse_absent_images
 from kicc_ml.apps.own_parts import (
     add_flow,
     build_own_loggers,
@@ -109,6 +109,7 @@ def prepare_folds(cfg: DictConfig) -> list[str]:
     """Prepare all folds by the processes of joblib, or of the cluster that is in use."""
     run_dir = Path(cfg.run_dir)
     parse_task_scores(convert_to_plain(cfg.task)).check()
+    refuse_absent_images(convert_to_plain(cfg))
     everybody = build_cohort(cfg)
     # Only so that what is prepared here serves most folds: each plans anew, from its own training cases.
     planned_cfg, _ = apply_plan(cfg, everybody)

@@ -30,6 +30,9 @@ ZONE_CUT_OFFS_PERCENT = (25.0, 50.0, 75.0)
 #: ours; Wang's readers scored any visible lesion. 0.5 % of a zone is about 4 mL.
 MIN_ZONE_PERCENT = 0.5
 
+#: A share that needs more decimals to show its points is shown as less than the cut-off.
+MAX_SHARE_DECIMALS = 4
+
 #: A level belongs to a lung's height if it holds at least this share of the voxels of the largest level. Without this
 #: rule, bowel gas or a piece of trachea that is labelled as lung would make the thirds too high.
 MIN_LEVEL_SHARE = 0.02
@@ -133,6 +136,20 @@ def compute_zone_points(percent: float) -> int:
     if percent < MIN_ZONE_PERCENT:
         return 0
     return 1 + sum(percent >= cut_off for cut_off in ZONE_CUT_OFFS_PERCENT)
+
+
+def format_share(percent: float) -> str:
+    """Format a share of a zone or a lung so that it has the same points as the exact one.
+
+    Args:
+        percent: the share, 0 to 100.
+
+    Returns:
+        whole percents, ``50``, or as many decimals as it needs to stay below a cut-off or to reach it: ``49.8``.
+    """
+    points = compute_zone_points(percent)
+    shown = (f"{percent:.{digits}f}" for digits in range(MAX_SHARE_DECIMALS))
+    return next((text for text in shown if compute_zone_points(float(text)) == points), f"<{percent:.0f}")
 
 
 def _grade_without_lesion(

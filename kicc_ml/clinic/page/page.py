@@ -17,7 +17,7 @@ from kicc_ml.clinic.page.words import TRANSLATIONS
 from kicc_ml.core.files import write_text
 from kicc_ml.core.pages import read_template
 from kicc_ml.core.types import DisplayOrientation, OutOfRangeFeature, RadiographScore, Risk, SeverityMap
-from kicc_ml.severity.grade import SIDES, THIRDS, compute_change
+from kicc_ml.severity.grade import SIDES, THIRDS, compute_change, format_share
 
 #: Colours of a zone by its score, light to dark: ColorBrewer YlOrBr. Colour-blind readers and grey prints distinguish
 #: them. ``ZONE_INK`` is the colour of the text on each.
@@ -91,7 +91,7 @@ def write_page(path: Path, page: PatientPage) -> Path:
 
 def read_page_template(name: str) -> jinja2.Template:
     """Read a template of this folder, which may call :func:`translate` as ``word``."""
-    return read_template("kicc_ml.clinic.page", name, functions={"word": translate})
+    return read_template("kicc_ml.clinic.page", name, functions={"word": translate, "share": format_share})
 
 
 def translate(name: str) -> Markup:

@@ -16,7 +16,7 @@ from kicc_ml.clinic.page.words import TRANSLATIONS
 from kicc_ml.core.shown import escape_for_plot
 from kicc_ml.core.types import Risk, SeverityMap
 from kicc_ml.pictures.fonts import list_font_families
-from kicc_ml.severity.grade import compute_change
+from kicc_ml.severity.grade import compute_change, format_share
 
 A4_INCHES = (8.27, 11.69)
 #: Left edges of the columns after the endpoint, as shares of the sheet's width.
@@ -138,11 +138,13 @@ def _draw_zones(axes: Axes, severity: SeverityMap) -> None:
         left, top = int(str(cell["column"])) * 1.08, int(str(cell["row"]))
         axes.add_patch(Rectangle((left, top), 1, 0.96, facecolor=str(cell["fill"]), edgecolor="#444444"))
         score = "–" if cell["score"] is None else str(cell["score"])
-        share = "" if cell["percent"] is None else f"\n{float(str(cell['percent'])):.0f} %"
+        share = "" if cell["percent"] is None else f"\n{format_share(float(str(cell['percent'])))} %"
         axes.text(left + 0.5, top + 0.5, score + share, ha="center", va="center", color=str(cell["ink"]), size=10)
     for left, letter in ((0.5, "R"), (1.58, "L")):
         axes.text(left, -0.08, letter, ha="center", weight="bold", size=10)
-    axes.text(1.04, 3.16, "0: none   1: <25 %   2: <50 %   3: <75 %   4: more", ha="center", size=7.5, color="#444444")
+    axes.text(
+        1.04, 3.16, "0: <0.5 %   1: <25 %   2: <50 %   3: <75 %   4: more", ha="center", size=7.5, color="#444444"
+    )
 
 
 def _draw_provenance(figure: Figure, page: PatientPage) -> None:

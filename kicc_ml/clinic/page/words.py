@@ -136,9 +136,9 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     ),
     "grey_only": ("The grey values are not HU, so there is only one window.", "HU가 아닌 회색값: 창 전환 불가."),
     "method": (
-        "Score: six zones, each 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
+        "Score: six zones, each 0 (under 0.5 %), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
         "(Wang Y et al., Radiology 2020). Weight: (HU + 1000) / 1000 g/mL.",
-        "점수: 여섯 구역 각각 0(없음), 1(25 % 미만), 2(50 % 미만), 3(75 % 미만), 4 "
+        "점수: 여섯 구역 각각 0(0.5 % 미만), 1(25 % 미만), 2(50 % 미만), 3(75 % 미만), 4 "
         "(Wang Y 등, Radiology 2020). 무게: (HU + 1000) / 1000 g/mL.",
     ),
     "title_film": ("Extent of COVID-19 pneumonia on a radiograph", "흉부 X선 사진의 COVID-19 폐렴 범위"),
@@ -183,11 +183,11 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "method_film": (
         "A model trained at the hospitals named here outlined the lung fields and the opacity. A radiograph is a "
         "projection: it does not show the lung behind heart and diaphragm, the volume, or the cause of an opacity. "
-        "Geographic extent: each lung field 0 (none), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
+        "Geographic extent: each lung field 0 (under 0.5 %), 1 (under 25 %), 2 (under 50 %), 3 (under 75 %) or 4 "
         "(Wong HYF et al., Radiology 2020).",
         "폐야와 음영은 위 병원들의 자료로 학습한 모델이 표시함. "
         "음영은 그림자이므로 심장과 횡격막 뒤의 폐, 용적, 음영의 원인은 알 수 없음. "
-        "침범 범위 점수: 각 폐야 0(없음), 1(25 % 미만), 2(50 % 미만), 3(75 % 미만), 4 "
+        "침범 범위 점수: 각 폐야 0(0.5 % 미만), 1(25 % 미만), 2(50 % 미만), 3(75 % 미만), 4 "
         "(Wong HYF 등, Radiology 2020).",
     ),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.help_pages import REFUSED_SERIES
 from kicc_ml.core.path_names import check_distinct, find_name_fault
-from kicc_ml.core.shown import make_printable
+from kicc_ml.core.shown import format_count, make_printable
 from kicc_ml.core.types import Modality, Series, Units
 from kicc_ml.dicom.index.build import WEB, read_index
 from kicc_ml.dicom.index.walk import walk
@@ -22,6 +22,9 @@ from kicc_ml.dicom.series.image_files import (
 from kicc_ml.dicom.series.reasons import NOT_OPENED, REASONS
 
 logger = logging.getLogger(__name__)
+
+#: One image and several of a modality, in words.
+KIND_NAMES = {"CT": ("CT", "CT"), "CXR": ("radiograph", "radiographs")}
 
 
 class Scans(dict[str, Series]):
@@ -54,6 +57,7 @@ def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: 
         for path in files
         if (fault := find_name_fault(strip_suffix(path)))
     }
+    others = ""
     found = [
         make_nifti_series(path, site="", patient=strip_suffix(path), units=units, spacing_known=spacing_known)
         if modality == "CT"
@@ -62,14 +66,21 @@ def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: 
         if not find_name_fault(strip_suffix(path))
     ]
     if not files or Path(source).is_dir():
-        found += _index_dicom(source, modality)
+        everything = _index_dicom(source)
+        found += [series for series in everything if series.modality == modality]
+        others = _count_other_kind(source, everything, modality)
     set_aside |= _log_refusals(found, suffixes)
+    if others:
+        logger.warning("left out: %s in %s, because this run is for %s", others, source, KIND_NAMES[modality][1])
     usable = {series.uid: series for series in found if series.usable}
     if not usable and len(set_aside) == len(files) == 1:
         ((name, reason),) = set_aside.items()
         raise UserError(f"{name}: {reason}", page=REFUSED_SERIES)
     if not usable:
-        raise UserError(f"{source} holds no usable {modality}; kicc-ml index {source} says why", page=REFUSED_SERIES)
+        left_out = f", and {others}, which this run is not for" if others else ""
+        raise UserError(
+            f"{source} holds no usable {modality}{left_out}; kicc-ml index {source} says why", page=REFUSED_SERIES
+        )
     if len(usable) < sum(series.usable for series in found):
         raise UserError(f"{source} holds two scans of one name; rename one, or give their folders one by one")
     check_distinct(usable, "the scans")
@@ -92,12 +103,19 @@ def _log_refusals(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[st
     return set_aside
 
 
-def _index_dicom(source: Path | str, modality: Modality) -> list[Series]:
+def _index_dicom(source: Path | str) -> list[Series]:
     (found,) = read_index([source])
     for row in found.file_rows:
         if row.reason in NOT_OPENED:
             logger.warning("%s left out: %s", found.name_file(row.path), REASONS[row.reason])
-    return [series for series in found.series if series.modality == modality]
+    return list(found.series)
+
+
+def _count_other_kind(source: Path | str, series: Iterable[Series], modality: Modality) -> str:
+    """Count the images of the other kind in words, such as ``2 radiographs``; "" if there are none."""
+    other, suffixes = ("CXR", RADIOGRAPH_SUFFIXES) if modality == "CT" else ("CT", NIFTI_SUFFIXES)
+    count = sum(one.usable and one.modality == other for one in series) + len(list(_list_files(source, suffixes)))
+    return format_count(count, *KIND_NAMES[other]) if count else ""
 
 
 def _list_files(source: Path | str, suffixes: tuple[str, ...]) -> Iterator[Path]:

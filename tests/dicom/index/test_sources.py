@@ -47,12 +47,23 @@ def test_a_folder_of_dicom_gives_a_scan_per_series_under_its_pseudonym(
     assert {one.units for one in scans.values()} == {"hu"}  # DICOM speaks for itself
 
 
-def test_a_radiograph_among_the_scans_is_passed_over(
-    tmp_path: Path, write_ct: Callable[..., list[Path]], write_cxr: Callable[..., Path]
+def test_images_of_the_other_kind_are_left_out_and_counted(
+    tmp_path: Path,
+    write_ct: Callable[..., list[Path]],
+    write_cxr: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
 ):
     write_ct(name="a")
     write_cxr(np.arange(40, dtype=np.uint16).reshape(5, 8), SeriesInstanceUID="1.9", StudyInstanceUID="1.8")
+    Image.fromarray(np.full((200, 200), 90, np.uint8)).save(tmp_path / "film.png")
     assert [one.modality for one in find_scans(tmp_path, "hu", True).values()] == ["CT"]
+    assert f"left out: 2 radiographs in {tmp_path}, because this run is for CT" in caplog.text
+
+
+def test_a_folder_of_the_other_kind_alone_is_refused_with_what_it_holds(tmp_path: Path):
+    nifti(tmp_path / "one.nii.gz")
+    with pytest.raises(UserError, match="holds no usable CXR, and 1 CT, which this run is not for"):
+        find_scans(tmp_path, "hu", True, "CXR")
 
 
 def test_a_refused_scan_is_named_with_its_reason_and_the_others_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture):
