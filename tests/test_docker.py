@@ -10,11 +10,16 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ("requirements.lock", "requirements-cuda.lock")
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 #: What a user has beside the tree: data, runs, an environment. None of it belongs into an image.
 NOT_SHIPPED = (".*", "__pycache__", "runs", "repository", "store", "dist", "build", "data")
@@ -42,11 +47,54 @@ def test_the_base_is_a_build_argument():
     assert any(argument.startswith("BASE=") for argument in instruction("ARG"))
 
 
-def test_the_image_of_a_node_has_what_a_node_needs_and_asks_for_its_health():
+def test_the_image_of_a_node_asks_for_its_health():
     served = DOCKERFILE[DOCKERFILE.index("AS serve") : DOCKERFILE.index("AS train")]
-    assert "'.[serve]'" in served
     assert "/health" in served
     assert f'CMD ["{instruction("WORKDIR")[0]}/.venv/bin/python"' in served, "also where a user works in another folder"
+
+
+def read_pins() -> dict[str, str]:
+    """Version of each package that the lock files pin."""
+    text = "".join((ROOT / "docker" / name).read_text(encoding="utf-8") for name in LOCKS)
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, flags=re.MULTILINE))
+
+
+def test_each_pinned_package_has_a_hash_and_no_line_names_where_it_comes_from():
+    for name in LOCKS:
+        lines = [line for line in (ROOT / "docker" / name).read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+        assert all(line.startswith("    --hash=sha256:") for line in lines if line[0] == " ")
+        pinned = [number for number, line in enumerate(lines) if line[0] != " "]
+        assert all("==" in lines[number] and lines[number].endswith("\\") for number in pinned)
+        assert all(lines[number + 1].startswith("    --hash=") for number in pinned)
+
+
+def test_what_is_pinned_is_what_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["serve"]
+    pins = read_pins()
+    for one in [Requirement(text) for text in [*asked, *project["build-system"]["requires"]]]:
+        assert pins[canonicalize_name(one.name)] in one.specifier, one
+
+
+def test_the_images_install_by_hash_alone():
+    installs = [line for line in instruction("RUN") if "pip install" in line and "cyclonedx" not in line]
+    locked = " ".join(installs)
+    assert all(f"--require-hashes ${{PIP_EXTRA}} -r docker/{name}" in locked for name in LOCKS)
+    assert "--no-deps --no-build-isolation -e ." in installs[-1]
+
+
+def test_no_image_holds_what_a_user_made_beside_the_tree():
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".git", ".venv", "runs", "repository", "store", "build", "users.yaml"} <= set(ignored)
+
+
+def test_containers_of_a_hospital_write_nothing_but_their_volume_and_are_reached_from_this_machine_alone():
+    services = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert set(services) == {"pacs", "viewer", "node"}
+    for service in services.values():
+        assert service["read_only"]
+        assert service["user"] == "10001:10001"
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +106,10 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("editables", reason="an editable install without a network needs editables beside hatchling")
     work = tmp_path_factory.mktemp("container") / "kicc_ml"
     shutil.copytree(ROOT, work, ignore=lambda folder, names: ignored(Path(folder), names))
-    install, _ = [line for line in instruction("RUN") if "pip install" in line]  # and that of a node
-    install = install.replace("${PIP_EXTRA}", "--no-deps --no-build-isolation")
-    install = install.replace("python3 -m venv", f"{sys.executable} -m venv --system-site-packages")
+    (environment_made,) = [line for line in instruction("RUN") if line == "python3 -m venv .venv"]
+    (own,) = [line.split(" && ")[0] for line in instruction("RUN") if line.split(" && ")[0].endswith("-e .")]
+    made = environment_made.replace("python3 -m venv", f"{sys.executable} -m venv --system-site-packages")
+    install = f"{made} && {own}"
     environment = os.environ | {"PYTHONPATH": site_packages(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(["sh", "-c", install], cwd=work, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -111,8 +110,6 @@ def count_coloured(page) -> int:
     box = page.locator(".cornerstone-viewport-element").first.bounding_box()
     clip = {"x": box["x"] + 80, "y": box["y"] + 160, "width": box["width"] - 160, "height": box["height"] - 240}
     picture = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")).astype(int)
-    if folder := os.environ.get("KICC_PICTURES"):
-        page.screenshot(path=Path(folder) / f"ohif-{len(page.asked)}.png")
     return int((picture.max(axis=-1) - picture.min(axis=-1) > 60).sum())
 
 
