@@ -10,6 +10,9 @@ from kicc_ml.core.files import write_json
 from kicc_ml.federated.client import HOSPITAL
 from kicc_ml.federated.kits import place_storage
 
+#: How long the server waits for the end of a job at a hospital that was lost; NVFlare would wait 15 minutes.
+PATIENCE_S = 30
+
 
 def is_server(kit: Path) -> bool:
     """Tell whether a kit is the server's.
@@ -58,6 +61,7 @@ def run_kit(kit: Path) -> NoReturn:
     """
     script = kit.absolute() / "startup" / "sub_start.sh"
     own = str(Path(sys.executable).parent)
-    env = {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
+    env = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": str(PATIENCE_S), **os.environ, "PYTHONUNBUFFERED": "1"}
+    env["PATH"] = f"{own}{os.pathsep}{env.get('PATH', '')}"
     sys.stdout.flush()
     os.execvpe("bash", ["bash", str(script), "--once"], env)

@@ -39,6 +39,9 @@ BUILDERS = (
     "signature.SignatureBuilder",
 )
 
+#: After this many seconds without a sign of a hospital the server counts it as lost; NVFlare would wait 10 minutes.
+HEARTBEAT_S = 120
+
 #: What one who starts trainings may do: no code of his own, no shell, no logs of a hospital.
 PERMISSIONS = {
     "lead": {
@@ -126,6 +129,8 @@ def _close(kit: Path, kind: str) -> None:
     local = kit / "local"
     resources = read_json_object(local / "resources.json.default", "provision again")
     resources |= {"class_list_enforcement_mode": "enforce", "class_allow_list": [COMPONENTS[kind]]}
+    if kind == "server":
+        resources["servers"][0]["heart_beat_timeout"] = HEARTBEAT_S
     if kind == "client":
         resources["allow_log_streaming"] = False
     resources["components"] = [one for one in resources["components"] if one["id"] not in LOG_SENDERS]
