@@ -50,10 +50,27 @@ def test_a_hospital_with_fewer_than_five_patients_states_nothing():
         sum_cases(make_cases("small", LEAST - 1, 1))
 
 
-def test_table_1_over_hospitals_is_that_of_the_pooled_repository(tmp_path: Path):
-    pooled, alone = write_consortium(tmp_path, 240, 3)
-    wire = Wire({site: Hospital(root, tmp_path / "stores" / site) for site, root in alone.items()})
-    sums = collect_sums(wire, sorted(alone))
+@pytest.fixture(scope="module")
+def summed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Wire, dict]:
+    """A consortium whose hospitals stated their sums: the pooled repository, what went over the wire, totals."""
+    folder = tmp_path_factory.mktemp("consortium")
+    pooled, alone = write_consortium(folder, 240, 3)
+    wire = Wire({site: Hospital(root, folder / "stores" / site) for site, root in alone.items()})
+    return pooled, wire, collect_sums(wire, sorted(alone))
+
+
+def test_no_number_date_or_row_of_a_patient_is_in_the_sums_that_hospitals_send(summed: tuple[Path, Wire, dict]):
+    pooled, wire, _ = summed
+    rows = pd.read_csv(pooled / "clinical.csv", dtype=str)
+    sent = repr([message.figures for message in wire.sent])
+    assert "age_years" in sent
+    for column in ("patient_id", "admission_date", "oxygen_date"):
+        assert not [cell for cell in rows[column].dropna() if cell in sent]
+    assert str(pooled.parent) not in sent
+
+
+def test_table_1_over_hospitals_is_that_of_the_pooled_repository(summed: tuple[Path, Wire, dict]):
+    pooled, _, sums = summed
     table = make_table(sums["items"], sums["features"]).set_index("characteristic")
     expected, values = summary(pooled), features(read_clinical(pooled / "clinical.csv"))
     by_site = expected["by_site"]
