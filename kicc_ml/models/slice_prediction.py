@@ -6,7 +6,7 @@ are predicted at once, and no slice is predicted twice.
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import TypeGuard
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from kicc_ml.core.boxes import Box, measure_box
 from kicc_ml.data.transfer import take_channels
 from kicc_ml.models.device_memory import place_of_volume, voxels_at_once
 from kicc_ml.models.mirrors import MirrorAxes, mean_probability
-from kicc_ml.models.slice_unet import SliceUNet
+from kicc_ml.models.precision import device_of
 
 #: A slice with more pixels is not seen whole: at about 400 bytes a pixel it would take more than a GiB.
 MOST_SLICE_PIXELS = 1600 * 1600
@@ -29,19 +29,34 @@ BLOCK_VOXELS = 2_000_000
 LEAST_LESION = 0.1
 
 
-def go_by_slices(networks: Sequence[nn.Module], shape: Sequence[int]) -> TypeGuard[Sequence[SliceUNet]]:
+@runtime_checkable
+class SliceNetwork(Protocol):
+    """A network that goes slice by slice, such as :class:`kicc_ml.models.slice_unet.SliceUNet`.
+
+    ``neighbours`` are the slices that it sees on either side of one, ``patch_multiples`` what the sizes of its input
+    must be multiples of.
+    """
+
+    neighbours: int
+    patch_multiples: tuple[int, int, int]
+
+    def segment_inner_slices(self, image_bcxyz: Tensor) -> Tensor:
+        """Return logits for the slices that have all their neighbours in the image."""
+
+
+def go_by_slices(networks: Sequence[nn.Module], shape: Sequence[int]) -> TypeGuard[Sequence[SliceNetwork]]:
     """Tell whether networks segment slices of one kind, and whether slices of a volume are small enough.
 
     Args:
         networks: the networks.
         shape: the number of voxels of the volume along x, y, z.
     """
-    alike = {network.neighbours if isinstance(network, SliceUNet) else None for network in networks}
+    alike = {network.neighbours if isinstance(network, SliceNetwork) else None for network in networks}
     return len(alike) == 1 and None not in alike and shape[0] * shape[1] <= MOST_SLICE_PIXELS
 
 
 def predict_slices(
-    networks: Sequence[SliceUNet],
+    networks: Sequence[SliceNetwork],
     image_cxyz: Tensor,
     channels: Sequence[int],
     tta_mirrors: Sequence[MirrorAxes],
@@ -63,11 +78,11 @@ def predict_slices(
     Returns:
         float16 (channel, x, y, z) of the part: where the networks lie, or on the CPU if it is too large for a GPU.
     """
-    device = next(iter(networks[0].parameters()), image_cxyz).device
+    middles = [MiddleSlice(network) for network in networks]
+    device = device_of(middles[0])
     shape = measure_box(within)
     place = place_of_volume(2 * len(channels) * prod(shape), device)
     result_cxyz = torch.empty(len(channels), *shape, dtype=torch.float16, device=place)
-    middles = [MiddleSlice(network) for network in networks]
     inside: Box = (within[0], within[1], slice(0, 1))
     for first, image_bcxyz in _stacks(networks[0], image_cxyz.to(place_of_volume(image_cxyz.nbytes, device)), within):
         whole_bcxyz = mean_probability(middles, image_bcxyz, tta_mirrors[:1], mirror_channels)
@@ -86,7 +101,7 @@ def predict_slices(
 class MiddleSlice(nn.Module):
     """A network that segments the middle slice of each stack, ``bcxyz`` to ``bcxy1``."""
 
-    def __init__(self, network: SliceUNet) -> None:
+    def __init__(self, network: SliceNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -102,7 +117,7 @@ def _needs_mirrors(first_bcxyz: Tensor, lesion: int | None) -> Tensor:
     return first_bcxyz[:, lesion].amax((1, 2, 3)) >= LEAST_LESION
 
 
-def _stacks(network: SliceUNet, image_cxyz: Tensor, within: Box) -> Iterator[tuple[int, Tensor]]:
+def _stacks(network: SliceNetwork, image_cxyz: Tensor, within: Box) -> Iterator[tuple[int, Tensor]]:
     """Cut each slice of a part with its neighbours, as many at once as the device takes; with the first one's place."""
     length, aside = image_cxyz.shape[3], network.neighbours
     short = [-size % step for size, step in zip(image_cxyz.shape[1:3], network.patch_multiples[:2], strict=True)]

@@ -58,6 +58,11 @@ def test_its_code_imports_torch_monai_and_what_reads_nifti_alone(bundle: Path):
     assert {"slice_unet.py", "steps.py", "window_blend.py"} <= {module.name for module in modules}
 
 
+def test_a_network_that_the_run_does_not_have_is_not_brought_along(tmp_path: Path):
+    write_bundle(load_folds(save_run(tmp_path / "run", UNET)), tmp_path / "bundle")
+    assert not list(tmp_path.rglob("slice_unet.py"))
+
+
 def test_no_file_names_a_hospital_a_patient_or_a_path(bundle: Path):
     texts = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
     assert len(texts) > 10
