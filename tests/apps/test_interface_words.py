@@ -7,7 +7,7 @@ import pytest
 import kicc_ml
 
 
-@pytest.mark.parametrize("name", [name for name in kicc_ml._HOME if inspect.isfunction(getattr(kicc_ml, name))])
+@pytest.mark.parametrize("name", [name for name in dir(kicc_ml) if inspect.isfunction(getattr(kicc_ml, name))])
 def test_a_function_of_the_interface_states_each_argument_and_what_it_returns(name: str) -> None:
     function = getattr(kicc_ml, name)
     said = inspect.getdoc(function) or ""
