@@ -195,7 +195,10 @@ def describe_leakage(leakage: Mapping[str, Any], format_one: Callable[[int], str
     """
     if not leakage:
         return ""
-    compared = ", ".join(f"{format_one(count)} {kind}" for kind, count in leakage["pictures"].items())
+    plurals = {"radiograph": "radiographs"}
+    compared = ", ".join(
+        f"{format_one(count)} {plurals.get(kind, kind)}" for kind, count in leakage["pictures"].items()
+    )
     copies = f"{format_one(len(leakage['duplicates']))} pairs of persons with the same or nearly the same image"
     return f"{_describe_probes(leakage['site_probe'])}; " + (
         f"{copies} (compared were {compared})" if compared else "no images were compared"

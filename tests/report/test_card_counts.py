@@ -18,7 +18,7 @@ LEAKAGE: dict[str, Any] = {
         {"features": "radiograph", "value": None, "low": None, "high": None, "chance": None, "flagged": False},
     ],
     "duplicates": [],
-    "pictures": {"CT": 24, "CXR": 3},
+    "pictures": {"CT": 24, "radiograph": 3},
     "validation_gap": [],
 }
 
@@ -68,14 +68,19 @@ def test_exclusions_missing_values_and_what_was_set_aside_are_not_counted_below_
 
 def test_few_exclusions_do_not_follow_from_the_rows_and_the_cases(tmp_path: Path) -> None:
     flow = {"rows": 26, "cases": 24, "counts": {}, "excluded": {"no image": 2}}
-    text = make_cards(tmp_path, flow=[{"name": "run", "flow": flow, "held_out": {}}])["data_card"]
+    both = [{"name": name, "flow": flow, "held_out": {}} for name in ("lesion_ct", "outcome")]
+    text = make_cards(tmp_path, flow=both)["data_card"]
+    assert text.count("24 cases.") == 1, "two runs of one cohort"
     assert "rows of the table: not shown, fewer than 5 excluded, 24 cases." in text
 
 
 def test_leakage_is_told_with_its_base(tmp_path: Path) -> None:
     text = make_cards(tmp_path)["data_card"]
     assert "predicted from CT (balanced accuracy 0.61 (0.55 to 0.67), chance 0.33)" in text
-    assert "0 pairs of persons with the same or nearly the same image (compared were 24 CT, fewer than 5 CXR)" in text
+    assert (
+        "0 pairs of persons with the same or nearly the same image (compared were 24 CT, fewer than 5 radiographs)"
+        in text
+    )
     nothing = make_cards(tmp_path / "none", leakage=LEAKAGE | {"site_probe": [], "pictures": {}})["data_card"]
     assert "Leakage: whether the hospital can be predicted was not examined; no images were compared." in nothing
 

@@ -120,7 +120,7 @@ def describe_flow(summary: Mapping[str, Any]) -> Section:
     Returns:
         the section; no count of patients from 1 to 4 can be told from it.
     """
-    flows = [_describe_flow(run["flow"]) for run in summary.get("flow", [])]
+    flows = dict.fromkeys(tuple(_describe_flow(run["flow"])) for run in summary.get("flow", []))  # parts may share one
     sentences = [sentence for flow in flows for sentence in flow] or [f"Participant flow: {UNKNOWN}."]
     aside = format_small_count(len(summary.get("quarantined", {})), "case")
     sentences.append(f"Set aside, because they could not be read or predicted: {aside}.")
