@@ -86,3 +86,11 @@ def test_train_py_started_by_every_task_is_refused(start: Start):
     assert state == "FAILED"
     assert said.count("Slurm started train.py 2 times; start it once") == 2
     assert "Traceback" not in said
+
+
+def test_train_py_started_once_in_a_job_of_two_tasks_trains_by_two_processes(start: Start, tmp_path: Path):
+    state, said = start("srun", "--ntasks=1", command=(str(ROOT / "train.py"),))
+    assert state == "COMPLETED", said
+    assert "MEMBER: 2/2" in said
+    assert (tmp_path / "run" / FOLD / "predictions.csv").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()

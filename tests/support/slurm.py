@@ -17,8 +17,8 @@ from tests.support.slurm_accounts import NO_ACCOUNTS, SETTINGS, running_database
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "fold", "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 DAEMONS = ("slurmctld", "slurmd", "munged")
 KEEPS_ACCOUNTS = "slurmdbd"
-#: Every step of a test waits at most this long; an idle machine needs seconds.
-PATIENCE_S = 300
+#: Every step of a test waits at most this long; an idle machine needs seconds, a busy one minutes.
+PATIENCE_S = 900
 #: The node claims more processors than the machine has, so that jobs of a test need not wait for each other.
 CPUS = 8
 #: A requeued job waits for as long as ``cred_expire`` says, if not told otherwise two minutes.
