@@ -34,9 +34,6 @@ from kicc_ml.federated.server import ERROR, FIGURES, RESULT, WEIGHTS
 #: Seconds to reach the server, and between two looks at a job.
 PATIENCE, PAUSE = 30.0, 1.0
 
-COMPLETED = "FINISHED:COMPLETED"
-
-
 #: What NVFlare raises when a server is gone, restarts or no longer accepts the session.
 LOST = (
     AuthenticationError,
@@ -118,7 +115,7 @@ class Federation:
         result = next(found.rglob(RESULT), found)
         if (result / ERROR).is_file():
             raise UserError(read_json_object(result / ERROR, "start again")["error"])
-        if status != COMPLETED or not (result / FIGURES).is_file():
+        if not (result / FIGURES).is_file():  # with it the step has ended, even if NVFlare lost a hospital afterwards
             raise UserError(
                 f"{step}: job {job} ended as {status} at the server; a hospital refused it, or its process ended: the "
                 "logs of the server and of the hospitals say which"
