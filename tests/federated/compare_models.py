@@ -9,6 +9,8 @@ The intervals are over the eight hospitals; those of a difference are of paired 
 """
 
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -62,7 +64,7 @@ def write_hospitals(folder: Path, task: str) -> dict[str, Hospital]:
         rows.to_csv(root / "clinical.csv", index=False)
         for name in (str(site), "masks"):
             if (pooled / name).exists() and not (root / name).exists():
-                (root / name).symlink_to(pooled / name, target_is_directory=True)
+                shutil.copytree(pooled / name, root / name, copy_function=os.link)
         hospitals[root.name] = Hospital(root, folder / task / "stores" / root.name)
     return hospitals
 
