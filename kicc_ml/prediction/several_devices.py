@@ -3,12 +3,14 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from kicc_ml.core.progress import track
 from kicc_ml.core.types import Series
@@ -90,15 +92,20 @@ def copy_to_devices(segmenter: Segmenter, devices: Sequence[str], scans: int) ->
     Raises:
         UserError: a device does not exist.
     """
-    return [_move(deepcopy(segmenter), device) for device in devices[: max(0, scans - 1)]]
+    return [_copy_to(segmenter, device) for device in devices[: max(0, scans - 1)]]
 
 
-def _move(segmenter: Segmenter, device: str) -> Segmenter:
-    for network in segmenter.networks:
-        on_device(network, device)
-    for other in segmenter.companions:
-        _move(other, device)
-    return segmenter
+def _copy_to(segmenter: Segmenter, device: str) -> Segmenter:
+    networks = [on_device(_copy_network(network), device) for network in segmenter.networks]
+    companions = [_copy_to(other, device) for other in segmenter.companions]
+    return replace(segmenter, networks=networks, companions=companions, canonical=deepcopy(segmenter.canonical))
+
+
+def _copy_network(network: nn.Module) -> nn.Module:
+    """Copy a network, also one that was just trained and keeps what it last computed (DynUNet its heads)."""
+    of_modules = [value for module in network.modules() for value in vars(module).values()]
+    listed = [one for value in of_modules for one in (value if isinstance(value, list) else [value])]
+    return deepcopy(network, {id(one): one.detach() for one in listed if isinstance(one, Tensor)})
 
 
 def predict_on_each(

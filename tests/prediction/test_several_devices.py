@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from kicc_ml.core.errors import TargetError
@@ -179,3 +180,14 @@ def test_a_copy_lies_on_its_device_with_its_companions_and_leaves_the_first_wher
     assert [device_of(one.networks[0]).type for one in (copy, *copy.companions)] == ["meta", "meta"]
     assert [device_of(one.networks[0]).type for one in (first, *first.companions)] == ["cpu", "cpu"]
     assert copy_to_devices(first, ["meta"], 1) == []
+
+
+def test_a_network_that_keeps_what_it_computed_in_training_is_copied_too():
+    settings = {"spatial_dims": 3, "kernel_size": [3] * 4, "strides": [1, 2, 2, 2], "upsample_kernel_size": [2] * 3}
+    deep = DynUNet(in_channels=1, out_channels=5, filters=[4, 8, 8, 8], deep_supervision=True, **settings)
+    deep.train()(torch.rand(2, 1, 16, 16, 16)).sum().backward()
+    (copy,) = copy_to_devices(segmenter(deep.eval()), ["cpu"], 2)
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert copy.networks[0] is not deep
+    with torch.inference_mode():
+        assert torch.equal(copy.networks[0](image), deep(image))
