@@ -80,6 +80,7 @@ from kicc_ml.runs.plan import FIELDS, fill_plan, make_plan, planned_fields
 from kicc_ml.runs.run_cohort import RunCohort, cases_of_run, note_cohort
 from kicc_ml.runs.start_line import describe_training
 from kicc_ml.runs.validation import validation_score
+from kicc_ml.training.checkpointed_blocks import CheckpointedBlocks
 from kicc_ml.training.compilation import CompiledSteps
 from kicc_ml.training.determinism import naming_what_is_not_deterministic, say_what_differs
 from kicc_ml.training.event_files import drop_host_names
@@ -184,7 +185,7 @@ def fit(cfg: DictConfig, network: nn.Module, data: Any, folder: Path, mark: Mark
     task = build(cfg.model)(network, **build_parts_of_task(cfg))
     checkpoints = FoldCheckpoints((folder / CHECKPOINTS).resolve(), mark)
     saving = SaveOnSignal(folder / CHECKPOINTS / LAST)
-    own = [*freezing, *build_each(cfg.callbacks), CompiledSteps(cfg.compile)]
+    own = [*freezing, *build_each(cfg.callbacks), CheckpointedBlocks(cfg.plan), CompiledSteps(cfg.compile)]
     trainer = build(cfg.trainer)(
         logger=[*build_loggers(folder, checkpoint), *build_own_loggers(cfg, folder)],
         callbacks=[*build_callbacks(folder, task, data.split), *own, saving],
@@ -233,8 +234,6 @@ def apply_plan(cfg: DictConfig, cases: Sequence[Case]) -> tuple[DictConfig, dict
         return cfg, {}
     found = fingerprint(cases)
     memory_gib = bound_by_card(cfg.plan.memory_gib, cfg.trainer.get("accelerator", "auto"))
-    if memory_gib < cfg.plan.memory_gib:
-        say(f"plan.memory_gib={cfg.plan.memory_gib}: this GPU allows {memory_gib:.1f} GiB", to_stderr=True)
     fields = make_plan(found, settings, memory_gib)
     plan = {"fields": fields, "fingerprint": asdict(found)}
     return replace_values(cfg, {FIELDS[name]: value for name, value in fields.items()}), plan

@@ -5,6 +5,8 @@ from math import prod
 
 import torch
 
+from kicc_ml.core.shown import say
+
 #: A CPU predicts at most this many voxels in one pass: five slices around the lungs in 1 mm voxels, a hundred MiB in
 #: the networks built here.
 VOXELS_AT_ONCE = 500_000
@@ -37,7 +39,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def bound_by_card(memory_gib: float, accelerator: str) -> float:
-    """Bound what a training may take by the memory of the GPU that it runs on, in GiB.
+    """Bound what a training may take by the memory of the GPU that it runs on, in GiB, and say where that is less.
 
     The whole memory counts, not what is free now, so that a training that is taken up again has the same plan.
 
@@ -51,7 +53,10 @@ def bound_by_card(memory_gib: float, accelerator: str) -> float:
     if accelerator == "cpu" or not torch.cuda.is_available():
         return memory_gib
     _, whole = torch.cuda.mem_get_info()
-    return min(memory_gib, TRAINING_SHARE * whole / GIB)
+    allowed_gib = TRAINING_SHARE * whole / GIB
+    if allowed_gib < memory_gib:
+        say(f"plan.memory_gib={memory_gib}: this GPU allows {allowed_gib:.1f} GiB", to_stderr=True)
+    return min(memory_gib, allowed_gib)
 
 
 def place_of_volume(volume_bytes: int, device: torch.device) -> torch.device:

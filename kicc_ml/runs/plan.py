@@ -4,6 +4,7 @@ A setting with the value ``planned`` is determined here; any other value is kept
 al., Nat Methods 2021), except that a plan uses only the training cases of the fold.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import prod
@@ -36,6 +37,7 @@ FIELDS: Mapping[str, str] = {
     "filters": "network.filters",
     "patch_size": "data.patch_size",
     "batch_size": "data.batch_size",
+    "checkpointing": "plan.checkpointing",
 }
 
 GIB = 2**30
@@ -74,8 +76,9 @@ REHEARSED = ((64, 64, 16), (64, 64, 64))
 
 
 def planned_fields(settings: Mapping[str, Any]) -> list[str]:
-    """List the fields with the value ``planned``."""
-    return [name for name, key in FIELDS.items() if _at(settings, key) == PLANNED]
+    """List the fields with the value ``planned``. Without patches there is nothing to compute twice."""
+    planned = [name for name, key in FIELDS.items() if _at(settings, key) == PLANNED]
+    return planned if _at(settings, FIELDS["patch_size"]) else [name for name in planned if name != "checkpointing"]
 
 
 def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float) -> dict[str, Any]:
@@ -99,16 +102,30 @@ def make_plan(found: Fingerprint, settings: Mapping[str, Any], memory_gib: float
         plan["window_hu"] = _window_hu(found)
     spacing_mm, shape = _target_grid(found, fill_plan(settings, plan)["data"]["canonical"]["spacing_mm"])
     plan |= _depth(settings, spacing_mm, shape)
-    if {"patch_size", "batch_size"} & set(wanted):
-        voxels = _voxels(fill_plan(settings, plan), memory_gib)
-        if "patch_size" in wanted:
-            with torch.random.fork_rng(devices=[]):  # the weights of the training are drawn after it
-                network = _network(fill_plan(settings, plan))
-            seen = _of_slices(shape, slices) if (slices := slices_of_patch(network)) else shape
-            plan["patch_size"] = _patch_size(seen, patch_multiples(network), voxels // LEAST_BATCH)
-        if "batch_size" in wanted:
-            patch = fill_plan(settings, plan)["data"]["patch_size"]
-            plan["batch_size"] = int(np.clip(voxels // prod(patch), LEAST_BATCH, MOST_BATCH))
+    if {"patch_size", "batch_size", "checkpointing"} & set(wanted):
+        plan |= _patches(fill_plan(settings, plan), wanted, shape, memory_gib)
+    return plan
+
+
+def _patches(
+    settings: Mapping[str, Any], wanted: Sequence[str], shape: Sequence[float], memory_gib: float
+) -> dict[str, Any]:
+    """Plan patch and batch, and whether blocks are computed twice: where one patch would be smaller otherwise."""
+    plan: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):  # the weights of the training are drawn after it
+        network = _network(settings)
+    seen = _of_slices(shape, slices) if (slices := slices_of_patch(network)) else shape
+    steps = patch_multiples(network)
+    if "checkpointing" in wanted:
+        whole = _patch_size(seen, steps, sys.maxsize) if "patch_size" in wanted else settings["data"]["patch_size"]
+        plain, _ = _fitting_voxels(fill_plan(settings, {"checkpointing": False}), memory_gib)
+        plan["checkpointing"] = plain < LEAST_BATCH * prod(whole)
+    voxels = _voxels(fill_plan(settings, plan), memory_gib)
+    if "patch_size" in wanted:
+        plan["patch_size"] = _patch_size(seen, steps, voxels // LEAST_BATCH)
+    if "batch_size" in wanted:
+        patch = fill_plan(settings, plan)["data"]["patch_size"]
+        plan["batch_size"] = int(np.clip(voxels // prod(patch), LEAST_BATCH, MOST_BATCH))
     return plan
 
 
@@ -126,11 +143,9 @@ def fill_plan(settings: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str,
 
 def predicted_gib(settings: Mapping[str, Any]) -> float:
     """Estimate the peak memory in GiB of a training on a CPU, in addition to what the process holds before."""
-    data = settings["data"]
-    return (
-        training_bytes(_network(settings), data["batch_size"], data["patch_size"], _loss(settings), _channels(settings))
-        / GIB
-    )
+    data, twice = settings["data"], _at(settings, FIELDS["checkpointing"]) is True
+    sizes = data["batch_size"], data["patch_size"]
+    return training_bytes(_network(settings), *sizes, _loss(settings), _channels(settings), twice) / GIB
 
 
 def _network(settings: Mapping[str, Any]) -> nn.Module:
@@ -154,18 +169,24 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
 
 
 def _voxels(settings: Mapping[str, Any], memory_gib: float) -> int:
-    """Compute the number of voxels of a whole batch that fits into memory, which grows linearly with the voxels."""
-    network, loss = _network(settings), _loss(settings)
-    patches = _rehearsed_patches(patch_multiples(network))
-    few, many = (training_bytes(network, 1, patch, loss, _channels(settings)) for patch in patches)
-    fewest, most = map(prod, patches)
-    each = (many - few) / (most - fewest)
-    voxels = int((memory_gib * GIB - few) / each + fewest)
+    """Compute the number of voxels of a whole batch that fits into memory. Raises UserError if a batch needs more."""
+    voxels, fewest = _fitting_voxels(settings, memory_gib)
     if voxels < LEAST_BATCH * fewest:
         raise UserError(
             f"plan.memory_gib={memory_gib} holds no training of this network; give it more, or a smaller one"
         )
     return voxels
+
+
+def _fitting_voxels(settings: Mapping[str, Any], memory_gib: float) -> tuple[int, int]:
+    """Compute the voxels that fit into memory, which grows linearly with them, and those of the least patch tried."""
+    network, loss = _network(settings), _loss(settings)
+    patches = _rehearsed_patches(patch_multiples(network))
+    twice = _at(settings, FIELDS["checkpointing"]) in (True, PLANNED)
+    few, many = (training_bytes(network, 1, patch, loss, _channels(settings), twice) for patch in patches)
+    fewest, most = map(prod, patches)
+    each = (many - few) / (most - fewest)
+    return int((memory_gib * GIB - few) / each + fewest), fewest
 
 
 def _rehearsed_patches(steps: Sequence[int]) -> list[list[int]]:

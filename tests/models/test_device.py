@@ -149,12 +149,13 @@ def test_the_plan_of_a_fold_is_made_for_the_memory_of_its_gpu_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     given: list[float] = []
-    monkeypatch.setattr(script, "bound_by_card", lambda memory_gib, accelerator: memory_gib / 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 * GIB, 8 * GIB))
     monkeypatch.setattr(script, "fingerprint", lambda cases: Fingerprint(0, (), None, None, None, 0))
     monkeypatch.setattr(script, "make_plan", lambda found, settings, memory_gib: given.append(memory_gib) or {})
     script.apply_plan(compose_configuration("train", ["experiment=lesion_ct_gpu"]), [])
-    assert given == [8.0]
-    assert "this GPU allows 8.0 GiB" in capsys.readouterr().err
+    assert given == [pytest.approx(7.2)]
+    assert "this GPU allows 7.2 GiB" in capsys.readouterr().err
 
 
 def test_an_autocast_of_the_training_is_kept_where_bf16_gains_nothing(monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Trains two steps in a fresh process, so that the peak is that of the training. Prints predicted and measured bytes.
 TRAINING = """
 import copy, resource, sys, torch
+from kicc_ml.models.checkpointing import compute_twice, find_blocks
 from kicc_ml.models.training_memory import training_bytes
 from kicc_ml.models.networks import build_own_network
 from kicc_ml.models.segmentation import SegmentationTask
@@ -21,7 +22,9 @@ from tests.support.peak_memory import read_peak_bytes
 
 network = build_own_network({settings}, {{"in_channels": 1, "out_channels": 5}})
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-predicted = before + training_bytes(network, {batch}, {patch})
+predicted = before + training_bytes(network, {batch}, {patch}, checkpointed={twice})
+if {twice}:
+    compute_twice(find_blocks(network))
 task = SegmentationTask(network, {patch}, 1e-3, 0.0)
 task.log = lambda *_, **__: None
 average = copy.deepcopy(task)
@@ -66,6 +69,14 @@ UNLISTED = (
 )
 
 
+def train(settings: dict, batch: int, patch: list[int], twice: bool = False) -> tuple[int, int]:
+    """The bytes that were predicted of a training in a process of its own, and those that it took."""
+    code = TRAINING.format(settings=settings, batch=batch, patch=patch, twice=twice)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    predicted, measured = map(int, done.stdout.split())
+    return predicted, measured
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize(
     ("settings", "batch", "patch"),
@@ -78,7 +89,15 @@ UNLISTED = (
     ],
 )
 def test_a_trainings_peak_memory_is_predicted_within_a_quarter(settings: dict, batch: int, patch: list[int]):
-    code = TRAINING.format(settings=settings, batch=batch, patch=patch)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    predicted, measured = map(int, done.stdout.split())
+    predicted, measured = train(settings, batch, patch)
     assert predicted == pytest.approx(measured, rel=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_blocks_that_are_computed_twice_take_less_memory_and_it_is_predicted():
+    wide = DEEP | {"filters": [32, 64, 128, 256]}
+    _, once = train(wide, 2, [96, 96, 48])
+    predicted, twice = train(wide, 2, [96, 96, 48], twice=True)
+    assert predicted == pytest.approx(twice, rel=TOLERANCE)
+    assert twice < 0.85 * once  # of the whole process, libraries included

@@ -105,6 +105,24 @@ def test_too_little_memory_is_refused_with_the_setting_to_change():
         make_plan(THICK, settings(SLICES), 0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("memory_gib", "twice"), [(1.0, True), (60.0, False)])
+def test_blocks_are_computed_twice_only_where_a_patch_would_be_smaller_without(memory_gib: float, twice: bool):
+    small = replace(THICK, shape=(160, 160, 60))
+    given = settings(DYNUNET, spacing_mm=[0.7, 0.7, 5.0], window_hu=[-1000.0, 300.0])
+    without = make_plan(small, given, memory_gib)
+    plan = make_plan(small, given | {"plan": {"checkpointing": "planned"}}, memory_gib)
+    assert plan.pop("checkpointing") is twice
+    assert (plan != without) == twice
+    assert np.prod(plan["patch_size"]) >= np.prod(without["patch_size"])
+    if twice:
+        assert np.prod(plan["patch_size"]) > 1.3 * np.prod(without["patch_size"])
+
+
+def test_where_there_are_no_patches_nothing_is_planned_of_blocks():
+    assert planned_fields({"data": {}, "network": {}, "plan": {"checkpointing": "planned"}}) == []
+
+
 def test_every_field_is_a_setting_of_the_files_that_ship():
     assert set(planned_fields(settings(DYNUNET) | {})) <= set(FIELDS)
     assert planned_fields({"data": {"patch_size": [1, 1, 1]}, "network": {}}) == []
