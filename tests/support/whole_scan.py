@@ -32,7 +32,8 @@ STEPS, BATCH, CHESTS, SLICES = 350, 8, 6, 30
 LIGHT = {"spatial_dims": 3, "channels": [16, 32, 64, 128], "strides": [2, 2, 2], "num_res_units": 0}
 LIGHT_WINDOW = (96, 96, 96)
 #: Runs ways in turn in a process of its own, so that one way alone has memory of its own: by way, the seconds of each
-#: run; bytes above the imports. ``ours`` has no mirror images, ``full`` those of scans without a known geometry.
+#: run; bytes above the imports. ``ours`` has no mirror images, ``full`` those of scans without a known geometry, and
+#: ``whole`` does not look for the lungs first.
 PROCESS = """
 import json, resource, sys, time
 import numpy as np, torch
@@ -41,6 +42,7 @@ from monai.networks.nets import UNet
 from safetensors.torch import load_file
 from kicc_ml.data.canonical import CanonicalCT
 from kicc_ml.models.mirrors import TTA_LEFT_RIGHT_FRONT_BACK
+from kicc_ml.models import segmenter
 from kicc_ml.models.segmenter import Segmenter, decide
 from kicc_ml.models.networks import build_network
 from kicc_ml.core.regions import REGIONS
@@ -67,9 +69,11 @@ def segment(way):
         return with_monai(settings["light_window"], light, 0.25)
     if way == "monai":
         return with_monai(settings["patch"], network, 0.5)
+    segmenter.LUNGS_FIRST_VOXELS = sys.maxsize if way == "whole" else LUNGS_FIRST_VOXELS
     mirrors = TTA_LEFT_RIGHT_FRONT_BACK if way == "full" else ((),)
     return Segmenter([network], canonical, settings["patch"], REGIONS, "hu", True, 0.5, mirrors).segment(volume)
 
+LUNGS_FIRST_VOXELS = segmenter.LUNGS_FIRST_VOXELS
 light = UNet(in_channels=1, out_channels=len(REGIONS), **settings["light"]).eval() if "light" in ways else None
 seconds, peak = {way: [] for way in ways}, 0
 for _ in range(runs):
