@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -47,7 +47,8 @@ class Arrivals:
             reader: the thread that read it.
         """
         for file in self._files.pop(reader, ()):
-            file.close()  # the disk is free only when nobody has it open
+            with suppress(OSError):  # what it still holds in memory does not fit a full disk
+                file.close()  # the disk is free only when nobody has it open
             Path(file.name).unlink(missing_ok=True)
 
     def remove_old(self, idle_s: float) -> None:

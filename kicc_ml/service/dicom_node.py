@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
@@ -190,13 +189,14 @@ def _wake(event: evt.Event) -> None:
         reader.to_user_queue.put(None)  # as at the end of a wait
 
 
-def _read_quietly(read: Callable[[], None], indications: Queue[Any]) -> None:
-    """Read an association, which ends where the library has no answer to what it reads."""
+def _read_quietly(read: Callable[[], None], reader: Any) -> None:
+    """Read an association, which ends where the library has no answer to what it reads, or no disk to keep it."""
     try:
         read()
     except Exception as error:
         logger.warning("an association is ended, since it cannot be followed (%s)", type(error).__name__)
-        indications.put(None)  # nobody waits for more
+        reader.to_user_queue.put(None)  # nobody waits for more
+        reader.socket._shutdown_socket()  # nor does the sender for an answer
 
 
 class _BoundedServer(ThreadedAssociationServer):
@@ -257,7 +257,7 @@ class _BoundedHandler(RequestHandler):
     def handle(self) -> None:
         """Run an association to its end, that is also that of the thread which reads it."""
         association = self._create_association()
-        association.dul.run = partial(_read_quietly, association.dul.run, association.dul.to_user_queue)
+        association.dul.run = partial(_read_quietly, association.dul.run, association.dul)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         try:
             association.start()

@@ -4,12 +4,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
 
+from kicc_ml.dicom.web import transport
 from kicc_ml.service import delivery as service_delivery
 from kicc_ml.service.database import Database
 from kicc_ml.service.delivery import Delivery
@@ -19,6 +21,7 @@ from kicc_ml.service.queue import CaseResult, StudyLimits, StudyOutcome, StudyQu
 from kicc_ml.service.settings import DicomSettings, PacsSettings
 from kicc_ml.service.web.removal import remove_study
 from kicc_ml.service.worklist import StudyEntry, read_studies
+from tests.support.local_service import Service, say
 from tests.support.loopback_pacs import NODE, TITLE, LoopbackPacs, find_free_port, wait_until
 from tests.support.orthanc import PASSWORD, USER, Orthanc
 from tests.support.plain_slices import write
@@ -238,6 +241,28 @@ def test_objects_of_a_study_that_is_deleted_meanwhile_are_not_pushed(
     predict(*SOPS)
     replace(delivery, pacs=PacsSettings(stow="https://pacs.example/dicom-web")).deliver_due()
     assert len(pushed) == 1
+
+
+def test_a_service_that_is_busy_and_then_closes_connections_gets_each_object_once(
+    delivery: Delivery, queue: StudyQueue, predict: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        trouble = next(troubles, "")
+        if trouble == "close":
+            raise OSError
+        taken.extend([] if trouble else [service.bodies[-1]])
+        say(handler, b"busy" if trouble else b"{}", 503 if trouble else 200)
+
+    troubles, taken = iter(["busy"] * 6 + ["close"] * 6), list[bytes]()
+    monkeypatch.setattr(transport, "sleep", lambda seconds: None)
+    predict(*SOPS)
+    service = Service(answer)
+    by_stow = replace(delivery, pacs=PacsSettings(stow=service.url, first_pause_s=0.0))
+    for _ in range(20):
+        by_stow.deliver_due()
+    assert (read(queue).state, read(queue).delivered) == ("done", 3)
+    assert [[sop.encode() in body for body in taken].count(True) for sop in SOPS] == [1, 1, 1]
+    assert next(troubles, "") == ""
 
 
 @pytest.mark.slow

@@ -16,11 +16,22 @@ from kicc_ml.service.queue import StudyQueue
 from kicc_ml.service.worklist import StudyEntry, read_studies
 from tests.support.commands import ROOT
 from tests.support.fake_node import list_result_uids, make_study
-from tests.support.loopback_pacs import NODE, SENDER, TITLE, LoopbackPacs, connect, find_free_port, wait_until
+from tests.support.loopback_pacs import (
+    NODE,
+    SENDER,
+    TITLE,
+    LoopbackPacs,
+    connect,
+    find_free_port,
+    is_listening,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
-STUDIES, IMAGES, KILLS = 12, 6, 12
+STUDIES, IMAGES, KILLS = 12, 6, 20
+#: What the PACS does while a node lives: it is down, is out of resources, closes the association, or takes all.
+MOODS = ("down", 0xA700, None, 0)
 SITE = """
 folder: node
 dicom: {{title: {node}, port: {port}, senders: [{sender}]}}
@@ -78,10 +89,19 @@ def test_a_node_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Pat
     port, pacs = find_free_port(), LoopbackPacs(find_free_port())
     config = tmp_path / "site.yaml"
     config.write_text(SITE.format(node=NODE, port=port, sender=SENDER, pacs=TITLE, pacs_port=pacs.port))
+    refused = 0
     for kill in range(KILLS):
-        is_down = kill < KILLS // 2
-        with nullcontext() if is_down else pacs.running(), start_node(config):
+        mood = MOODS[kill * len(MOODS) // KILLS]
+        pacs.answer = lambda sop, mood=mood: mood  # type: ignore[misc]
+        with nullcontext() if mood == "down" else pacs.running(), start_node(config):
+            if kill % 4:  # else it is killed while it starts, on a slow machine
+                wait_until(lambda: is_listening(port))
             left = send_until_stored(port, left, drawn.uniform(1, 8))
+            while mood in (0xA700, None) and kill % 4 == 1 and sum(pacs.asked.values()) == refused:
+                left = send_until_stored(port, left, 1)
+                time.sleep(0.1)
+        refused = sum(pacs.asked.values()) - sum(pacs.stored.values())
+    assert refused
     with pacs.running(), start_node(config):
         left = send_until_stored(port, left, 120)
         assert not left
