@@ -4,6 +4,7 @@
   "use strict";
   var WINDOWS = { lung: [-1350, 150], soft: [-160, 240] };
   var COLOURS = { 2: [230, 159, 0], 3: [204, 70, 190] }; // Okabe and Ito: told apart by colour-blind readers
+  var PLANES = { a: "axial", c: "coronal", s: "sagittal" }, PRESETS = { 1: "lung", 2: "soft" };
   var OUTLINE = [86, 180, 233];
   var DOTS = [255, 255, 255];
 
@@ -24,8 +25,8 @@
   }
 
   // Grey level of the page's JPEG to grey level on the screen, through HU and a window.
-  function table(scan, name) {
-    var out = new Uint8Array(256), k = 0, span = WINDOWS[name];
+  function table(scan, span) {
+    var out = new Uint8Array(256), k = 0;
     for (var level = 0; level < 256; level++) {
       while (k < scan.levels.length - 2 && level > scan.levels[k + 1]) k++;
       var share = (level - scan.levels[k]) / (scan.levels[k + 1] - scan.levels[k]);
@@ -43,25 +44,27 @@
     this.grey = new Uint8Array(this.depth * this.rows * this.columns);
     this.label = labels(scan, scan.runs);
     this.unsure = scan.uncertain && labels(scan, scan.uncertain);
-    this.state = { plane: "axial", window: "lung", opacity: 0.45, map: "on", unsure: "off", axial: 0, coronal: 0 };
+    this.state = { plane: "axial", window: "lung", opacity: 0.45, map: "on", unsure: "off", axial: 0, coronal: 0, sagittal: 0 };
+    this.own = WINDOWS.lung.slice(); // the window that was dragged
     this.canvas = box.querySelector("canvas.plane");
     this.bare = box.querySelector("canvas.bare"); // of a radiograph, on paper
     this.slider = box.querySelector("input.level");
     this.state.axial = scan.involved.indexOf(Math.max.apply(null, scan.involved));
-    this.state.coronal = this.worstCoronal();
+    this.state.coronal = this.worst("coronal");
+    this.state.sagittal = this.worst("sagittal");
     this.load();
     this.listen();
     this.refresh();
   }
 
-  Viewer.prototype.worstCoronal = function () {
-    var most = -1, best = this.rows >> 1, count = new Uint32Array(this.rows);
-    for (var z = 0; z < this.depth; z++) for (var y = 0; y < this.rows; y++) {
-      var from = (z * this.rows + y) * this.columns;
-      for (var x = 0; x < this.columns; x++) if (this.label[from + x] > 1) count[y]++;
+  // Level of a plane with most lesion, its middle if there is none.
+  Viewer.prototype.worst = function (plane) {
+    var count = new Uint32Array(this.levels(plane)), at = 0;
+    for (var z = 0; z < this.depth; z++) for (var y = 0; y < this.rows; y++) for (var x = 0; x < this.columns; x++) {
+      if (this.label[at++] > 1) count[plane === "coronal" ? y : x]++;
     }
-    for (var row = 0; row < this.rows; row++) if (count[row] > most) { most = count[row]; best = row; }
-    return most > 0 ? best : this.rows >> 1;
+    var most = Math.max.apply(null, count);
+    return most > 0 ? Array.prototype.indexOf.call(count, most) : count.length >> 1;
   };
 
   // Slices come one by one, those around the one that is shown first.
@@ -114,15 +117,19 @@
   Viewer.prototype.drag = function () {
     var self = this, start = null;
     function y(event) { return event.touches ? event.touches[0].clientY : event.clientY; }
-    function down(event) { start = { y: y(event), level: self.level() }; }
+    function down(event) {
+      start = { y: y(event), x: event.clientX, level: self.level(), span: event.button === 2 && self.span() };
+    }
     function move(event) {
       if (!start) return;
       event.preventDefault();
+      if (start.span) return self.widen(start.span, event.clientX - start.x, event.clientY - start.y);
       var travel = (y(event) - start.y) / self.canvas.clientHeight * 1.2;
       self.go(start.level + Math.round(travel * self.levels()));
     }
     function up() { start = null; }
     this.canvas.addEventListener("mousedown", down);
+    this.canvas.addEventListener("contextmenu", function (event) { event.preventDefault(); });
     window.addEventListener("mousemove", move);
     window.addEventListener("mouseup", up);
     this.canvas.addEventListener("touchstart", down, { passive: true });
@@ -134,7 +141,8 @@
     var state = this.state, key = event.key.toLowerCase(), done = true;
     if (key === "arrowdown" || key === "arrowright") this.step(1);
     else if (key === "arrowup" || key === "arrowleft") this.step(-1);
-    else if ((key === "a" || key === "c") && this.depth > 1) { state.plane = key === "a" ? "axial" : "coronal"; this.refresh(); }
+    else if (PLANES[key] && this.depth > 1) { state.plane = PLANES[key]; this.refresh(); }
+    else if (PRESETS[key]) { state.window = PRESETS[key]; this.refresh(); }
     else if (key === "w") { state.window = state.window === "lung" ? "soft" : "lung"; this.refresh(); }
     else if (key === "m") { state.map = state.map === "on" ? "off" : "on"; this.refresh(); }
     else if (key === "u" && this.unsure) { state.unsure = state.unsure === "on" ? "off" : "on"; this.refresh(); }
@@ -142,7 +150,20 @@
     if (done) event.preventDefault();
   };
 
-  Viewer.prototype.levels = function () { return this.state.plane === "axial" ? this.depth : this.rows; };
+  Viewer.prototype.levels = function (plane) {
+    return { axial: this.depth, coronal: this.rows, sagittal: this.columns }[plane || this.state.plane];
+  };
+  Viewer.prototype.span = function () { return WINDOWS[this.state.window] || this.own; };
+
+  // A drag with the right button: to the right wider, downwards darker.
+  Viewer.prototype.widen = function (span, right, down) {
+    if (!this.scan.hounsfield) return;
+    var width = Math.max(20, span[1] - span[0] + 4 * right), centre = (span[0] + span[1]) / 2 + 2 * down;
+    this.own = [centre - width / 2, centre + width / 2];
+    this.state.window = "own";
+    this.refresh();
+  };
+
   Viewer.prototype.level = function () { return this.state[this.state.plane]; };
   Viewer.prototype.step = function (by) { this.go(this.level() + by); };
   Viewer.prototype.go = function (level) {
@@ -163,11 +184,11 @@
     this.profile();
   };
 
-  // Index of the voxel at a row and column of a plane.
+  // Index of the voxel at a row and column of a plane; a sagittal plane has the front on the left.
   Viewer.prototype.index = function (plane, row, column) {
-    return plane === "axial"
-      ? (this.state.axial * this.rows + row) * this.columns + column
-      : (row * this.rows + this.state.coronal) * this.columns + column;
+    var z = plane === "axial" ? this.state.axial : row;
+    var y = plane === "axial" ? row : plane === "coronal" ? this.state.coronal : column;
+    return (z * this.rows + y) * this.columns + (plane === "sagittal" ? this.state.sagittal : column);
   };
 
   Viewer.prototype.draw = function () {
@@ -176,49 +197,53 @@
   };
 
   Viewer.prototype.paint = function (canvas, plane, map) {
-    var axial = plane === "axial", height = axial ? this.rows : this.depth, width = this.columns;
+    var height = plane === "axial" ? this.rows : this.depth, width = plane === "sagittal" ? this.rows : this.columns;
     var sheet = document.createElement("canvas"), pen = sheet.getContext("2d");
     sheet.width = width; sheet.height = height;
-    var image = pen.createImageData(width, height), lut = table(this.scan, this.state.window);
+    var image = pen.createImageData(width, height), lut = table(this.scan, this.span());
     for (var row = 0, at = 0; row < height; row++) for (var column = 0; column < width; column++, at += 4) {
-      var shown = lut[this.grey[this.index(plane, row, column)]], tint = map ? this.tint(plane, row, column, height) : null;
+      var shown = lut[this.grey[this.index(plane, row, column)]], tint = map ? this.tint(plane, row, column, height, width) : null;
       var share = tint === OUTLINE || tint === DOTS ? 1 : this.state.opacity;
       for (var c = 0; c < 3; c++) image.data[at + c] = tint ? shown * (1 - share) + tint[c] * share : shown;
       image.data[at + 3] = 255;
     }
     pen.putImageData(image, 0, 0);
-    this.present(canvas, sheet, axial);
+    this.present(canvas, sheet, plane);
   };
 
-  Viewer.prototype.tint = function (plane, row, column, height) {
+  Viewer.prototype.tint = function (plane, row, column, height, width) {
     var self = this, at = this.index(plane, row, column), label = this.label[at];
     // Dots rather than a colour: they leave the lesion's own to be seen, and print.
     if (this.state.unsure === "on" && this.unsure[at] && row % 2 === 0 && column % 2 === 0) return DOTS;
     if (label > 1) return COLOURS[label];
     if (label === 0) return null;
     function lung(r, c) { return self.label[self.index(plane, r, c)] > 0; }
-    var inner = row > 0 && column > 0 && row < height - 1 && column < this.columns - 1 &&
+    var inner = row > 0 && column > 0 && row < height - 1 && column < width - 1 &&
       lung(row - 1, column) && lung(row + 1, column) && lung(row, column - 1) && lung(row, column + 1);
     return inner ? null : OUTLINE;
   };
 
   // Lay the plane out in true proportion, with the sides and a scale of 5 cm.
-  Viewer.prototype.present = function (canvas, sheet, axial) {
-    var spacing = this.scan.spacing, high = sheet.height * spacing[axial ? 1 : 2], wide = sheet.width * spacing[0];
-    var width = Math.max(760, sheet.width), height = Math.round(width * high / wide), pen = canvas.getContext("2d");
+  Viewer.prototype.present = function (canvas, sheet, plane) {
+    var spacing = this.scan.spacing, high = sheet.height * spacing[plane === "axial" ? 1 : 2];
+    var wide = sheet.width * spacing[plane === "sagittal" ? 1 : 0], ends = plane === "sagittal" ? "AP" : "RL";
+    var scale = Math.max(760 / Math.max(wide, high), sheet.width / wide); // words stay legible where a slice is high
+    var width = Math.round(wide * scale), height = Math.round(high * scale), pen = canvas.getContext("2d");
     if (canvas.height !== height || canvas.width !== width) { canvas.width = width; canvas.height = height; }
     pen.imageSmoothingEnabled = true;
     pen.drawImage(sheet, 0, 0, width, height);
     if (!this.scan.sides) return;
     pen.font = "bold 26px sans-serif"; pen.lineWidth = 4; pen.strokeStyle = "#000"; pen.fillStyle = "#fff";
     function word(text, x, y) { pen.strokeText(text, x, y); pen.fillText(text, x, y); }
-    word("R", 10, 30);
-    word("L", width - 30, 30);
+    word(ends[0], 10, 30);
+    word(ends[1], width - 30, 30);
     if (this.depth === 1) return; // how much a radiograph enlarges is not known
     var bar = 50 / wide * width;
     pen.fillRect(width - bar - 14, height - 16, bar, 4);
     pen.font = "16px sans-serif";
     word("5 cm", width - bar / 2 - 32, height - 22);
+    var span = this.span();
+    if (this.scan.hounsfield) word("W " + Math.round(span[1] - span[0]) + "  L " + Math.round((span[0] + span[1]) / 2), 10, height - 12);
   };
 
   // Bars of involvement, head to feet; a click goes there.

@@ -87,6 +87,7 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "viewer": ("Scan and map", "CT 영상과 병변 지도"),
     "axial": ("axial", "축상면"),
     "coronal": ("coronal", "관상면"),
+    "sagittal": ("sagittal", "시상면"),
     "lung_window": ("lung window", "폐창"),
     "soft_window": ("mediastinal window", "종격동창"),
     "map": ("map", "지도"),
@@ -103,8 +104,10 @@ TRANSLATIONS: dict[str, tuple[str, str]] = {
     "opacity": ("map opacity", "지도 불투명도"),
     "slice": ("slice", "단면"),
     "keys": (
-        "Keys: ↑ ↓ slice, A axial, C coronal, W window, M map, U uncertainty. Drag or swipe to scroll.",
-        "단축키: ↑ ↓ 단면, A 축상면, C 관상면, W 창 전환, M 지도, U 불확실성. 끌거나 밀어서 이동.",
+        "Keys: ↑ ↓ slice, A axial, C coronal, S sagittal, 1 lung window, 2 mediastinal window, W other window, M map, "
+        "U uncertainty. Drag or swipe to scroll; drag with the right button to change the window.",
+        "단축키: ↑ ↓ 단면, A 축상면, C 관상면, S 시상면, 1 폐창, 2 종격동창, W 창 전환, M 지도, U 불확실성. "
+        "끌거나 밀어서 이동, 오른쪽 버튼으로 끌어서 창 조절.",
     ),
     "lesion": ("ground glass and other lesion", "간유리음영 등 병변"),
     "lesion_any": ("lesion", "병변"),

@@ -75,6 +75,34 @@ def test_a_lesion_of_the_right_lower_zone_is_drawn_on_the_left_and_low_down(open
     assert columns.mean() < drawn.shape[1] / 2
 
 
+def test_a_sagittal_slice_has_the_front_on_the_left_and_the_feet_below(opened):
+    axial_rows, _ = np.nonzero(find_orange(pixels(opened)))
+    from_front = axial_rows.mean() / pixels(opened).shape[0]
+    opened.focus(".viewer")
+    opened.keyboard.press("s")
+    drawn = find_orange(pixels(opened))
+    rows, columns = np.nonzero(drawn)
+    assert from_front > 0.55, "the lesion lies behind the middle, so that a mirrored slice shows"
+    assert columns.mean() / drawn.shape[1] == pytest.approx(from_front, abs=0.06)
+    assert rows.mean() > drawn.shape[0] * 0.6
+
+
+def test_windows_are_chosen_by_key_and_by_a_drag_with_the_right_button(opened):
+    lung, where = pixels(opened), opened.inner_text(".where")
+    opened.focus(".viewer")
+    opened.keyboard.press("2")
+    soft = pixels(opened)
+    opened.keyboard.press("1")
+    np.testing.assert_array_equal(pixels(opened), lung)
+    opened.hover("canvas.plane")
+    opened.mouse.down(button="right")
+    opened.mouse.move(500, 500)
+    opened.mouse.up(button="right")
+    dragged = pixels(opened)
+    assert all((one != other).any() for one, other in ((lung, soft), (lung, dragged), (soft, dragged)))
+    assert opened.inner_text(".where") == where, "a drag with the right button does not scroll"
+
+
 def test_it_opens_at_the_slice_with_most_lesion_and_scrolls_by_key_wheel_and_bar(opened):
     seen = [pixels(opened)]
     opened.focus(".viewer")
