@@ -61,8 +61,8 @@ PERMISSIONS = {
 def provision(folder: Path, server: str, port: int, sites: Sequence[str], days: int) -> dict[str, Path]:
     """Make a startup kit for the server, for each hospital, and for the one who starts trainings.
 
-    A second call on the same folder keeps the certificate authority, and makes new kits beside the old ones: for a
-    further hospital, or before certificates expire.
+    A second call on the same folder keeps the certificate authority, and makes new kits beside the old ones, for a
+    further hospital.
 
     Args:
         folder: where the kits and the key of the authority are kept; nobody else may read it.
