@@ -18,11 +18,11 @@ from kicc_ml.models.device_memory import place_of_volume, voxels_at_once
 from kicc_ml.models.mirrors import MirrorAxes, mean_probability
 from kicc_ml.models.precision import device_of
 
-#: A slice with more pixels is not seen whole: at about 400 bytes a pixel it would take more than a GiB.
+#: A slice with more pixels is seen through windows, so that memory stays bounded.
 MOST_SLICE_PIXELS = 1600 * 1600
 
 #: As many voxels of slices are cut out and put back at once: voxels of neighbouring slices lie beside one another in
-#: memory, and one slice alone is read and written several times slower.
+#: memory, so that slice by slice all of it would be passed over again and again.
 BLOCK_VOXELS = 2_000_000
 
 #: A slice whose first answer stays below this lesion probability everywhere is not looked at in mirror images.
