@@ -41,7 +41,7 @@ from kicc_ml.apps.own_parts import (
     start_from_weights,
 )
 from kicc_ml.cohort.flow import Cohort
-from kicc_ml.cohort.splits import read_splits
+from kicc_ml.cohort.splits import make_undivided_split, read_splits
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import write_json, write_table, write_yaml
 from kicc_ml.core.schemas.versions import write_versioned
@@ -245,12 +245,6 @@ def build_data_module(cfg: DictConfig, cases: Sequence[Case], split: Split) -> A
     own = {"transforms": transforms} if transforms != NO_TRANSFORMS else {}
     store = VolumeStore(Path(cfg.store_dir), build(cfg.task.regions))
     return build(cfg.data)(cases=cases, split=split, store=store, seed=cfg.seed, **own)
-
-
-def make_undivided_split(cases: Sequence[Case]) -> Split:
-    """Make a split that is none, to find out which cases can be used before they are divided."""
-    persons = {case.case_id: case.person for case in cases}
-    return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)
 
 
 def find_checkpoint(cfg: DictConfig, folder: Path, mark: Mark) -> Path | None:

@@ -286,3 +286,9 @@ def _draw_groups(sizes: Mapping[str, int], target: float, rng: np.random.Generat
             chosen.add(group)
             total += sizes[group]
     return chosen or {min(sorted(sizes), key=lambda group: sizes[group])}
+
+
+def make_undivided_split(cases: Sequence[Case]) -> Split:
+    """Make a split that is none, to find out which cases can be used before they are divided."""
+    persons = {case.case_id: case.person for case in cases}
+    return Split("everybody", tuple(case.case_id for case in cases), (), (), persons)
