@@ -14,7 +14,7 @@ IMAGES, PERSONS, REPLICATES = 522, 290, 2000
 #: The loop is timed over so many of its replicates and scaled up.
 LOOPED = 100
 RUNS = 5
-#: What the issue asks: at most a twentieth of the time.
+#: What is asked: at most a twentieth of the time.
 FASTER = 20
 
 

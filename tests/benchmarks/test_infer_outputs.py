@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 from tests.support.phantom_files import INTERCEPT, write_image
 from tests.support.whole_scan import CANONICAL, CORES, NETWORK, PATCH, PROCESS, ROOT, SIZES, SPACING_MM
 
-#: What the issue asks: of MONAI's time, and in all.
+#: What is asked: of MONAI's time, and in all.
 LARGEST_SHARE = 0.25
 MOST_GIB = 3.0
 NETWORK_STAGES = ("lungs", "lesions")

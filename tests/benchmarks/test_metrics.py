@@ -18,7 +18,7 @@ SHAPE_ZYX = (300, 512, 512)
 SPACING_MM = (1.0, 0.7, 0.7)
 TOLERANCES_MM = (1.0, 2.0, 3.0)
 RUNS = 5
-#: What the issue asks.
+#: What is asked.
 FASTER_THAN_MONAI, FASTER_THAN_SURFACE_DISTANCE = 5, 3
 #: Areas of surface elements come from a table of single precision.
 SAME = 1e-6

@@ -27,7 +27,7 @@ from tests.support.phantoms import (
     tilted,
 )
 
-#: What the issue asks for; the finder itself is good to a tenth of a voxel on this phantom.
+#: What is asked for; the finder itself is good to a tenth of a voxel on this phantom.
 HALF_A_VOXEL = 0.5
 #: Only the landmarks reach it: the body beside them stays below -400 HU.
 BRIGHT_HU = -250

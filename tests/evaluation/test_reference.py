@@ -32,7 +32,7 @@ CLINICAL = BinaryOutcomes(LABEL, TABLE["clinical"].to_numpy(float), SITE)
 ONE = np.full(len(SITE), "one")
 MEASURED, REFERENCE = TABLE["measured"].to_numpy(float), TABLE["reference"].to_numpy(float)
 
-#: What the issue asks of agreement with independent implementations.
+#: What is asked of agreement with independent implementations.
 SAME = 1e-6
 
 #: Two SDs of 20,000 draws each differ by 0.7 %; this is four times as much.
