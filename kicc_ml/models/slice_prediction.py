@@ -23,7 +23,7 @@ MOST_SLICE_PIXELS = 1600 * 1600
 
 #: As many voxels of slices are cut out and put back at once: voxels of neighbouring slices lie beside one another in
 #: memory, so that slice by slice all of it would be passed over again and again.
-BLOCK_VOXELS = 2_000_000
+BLOCK_VOXELS = 1_000_000
 
 #: A slice whose first answer stays below this lesion probability everywhere is not looked at in mirror images.
 LEAST_LESION = 0.1
