@@ -156,12 +156,19 @@ def _listed_by_nnunet(facts: Mapping[str, Any], folder: Path, channel: int) -> l
 
 
 def _found_by_nnunet(folder: Path, channel: int, ending: str) -> list[Pair]:
+    """Pair images and labels by name; a case of which one of the two lacks is among them."""
     images = sorted(path for path in (folder / "imagesTr").glob(f"*{ending}") if path.name[0] != ".")
     named = {path: CHANNEL.fullmatch(path.name.removesuffix(ending)) for path in images}
+    found = {one[1]: path for path, one in named.items() if one and int(one[2]) == channel}
+    labels = {path.name.removesuffix(ending): path for path in (folder / "labelsTr").glob(f"*{ending}")}
     return [
-        Pair(found[1], path, folder / "labelsTr" / f"{found[1]}{ending}")
-        for path, found in named.items()
-        if found and int(found[2]) == channel
+        Pair(
+            case_id,
+            found.get(case_id, folder / "imagesTr" / f"{case_id}_{channel:04d}{ending}"),
+            folder / "labelsTr" / f"{case_id}{ending}",
+        )
+        for case_id in sorted({*found, *labels})
+        if case_id[:1] != "."
     ]
 
 
@@ -213,7 +220,9 @@ def _cohort(
 ) -> Cohort:
     there = [pair for pair in pairs if pair.image.is_file()]
     if lacking := [pair.image for pair in pairs if not pair.image.is_file()]:
-        logger.warning("%s of the list not there, for example %s", format_count(len(lacking), "scan"), lacking[0])
+        logger.warning("%s not there, for example %s", format_count(len(lacking), "scan"), lacking[0])
+    if unlabelled := [pair.label for pair in there if not pair.label.is_file()]:
+        logger.warning("%s not there, for example %s", format_count(len(unlabelled), "label file"), unlabelled[0])
     sites = _sites([pair.case_id for pair in there], folder, site_pattern)
     scans = [
         Scan(

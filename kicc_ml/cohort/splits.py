@@ -57,9 +57,11 @@ def leave_one_site_out(
     site_of = _pool_small_sites(cases, min_patients)
     sites = sorted(set(site_of.values()))
     if len(sites) < 2:
+        lower = ", lower split.min_patients" if min_patients > 1 else ""
         raise UserError(
             f"leave-one-site-out needs two sites, the cohort has {len(sites)} with at least {min_patients} "
-            "patients; set split=patient_kfold, or lower split.min_patients"
+            f"patients; set split=patient_kfold{lower}, or state the hospitals (cohort.site_pattern or sites.csv for "
+            "images in NIfTI)"
         )
     tests = {site: [case for case in cases if site_of[case.site] == site] for site in sites}
     return _splits(cases, tests, val_fraction, seed, fold)

@@ -180,7 +180,7 @@ def test_msd_reads_the_pairs_that_its_file_lists(tmp_path: Path, caplog):
     assert [(case.case_id, case.site) for case in cohort] == [(case, case[:5]) for case in CASES]
     assert voxels(cohort[0]) == {"lesion": 2, "lung": 3}
     assert (cohort.flow.rows, cohort.flow.excluded) == (4, {"the scan is not there": 1})
-    assert "1 scan of the list not there" in caplog.text
+    assert "1 scan not there" in caplog.text
     assert "labels that are no region are left out: heart" in caplog.text
 
 
@@ -208,6 +208,17 @@ def test_a_bad_description_is_one_sentence_that_names_the_file(tmp_path: Path, f
     with pytest.raises(UserError, match=message) as caught:
         nnunet(root)
     assert "dataset.json" in str(caught.value)
+
+
+def test_a_case_of_which_image_or_label_lacks_is_named_and_counted(tmp_path: Path, caplog):
+    root = lay_dataset(tmp_path, VERSION_2 | {"labels": {"lesion": 1}})
+    (root / "imagesTr" / "daegu_002_0000.nii.gz").unlink()
+    (root / "labelsTr" / "seoul_001.nii.gz").unlink()
+    cohort = nnunet(root)
+    assert [case.case_id for case in cohort] == ["daegu_001"]
+    assert cohort.flow.excluded == {"the scan is not there": 1, "no mask": 1}
+    for name in ("daegu_002_0000.nii.gz", "seoul_001.nii.gz"):
+        assert name in caplog.text
 
 
 @real_data
