@@ -23,8 +23,8 @@ from kicc_ml.runs.folder import OPACITY_SHARE, About, Fold, load_plain, read_fol
 def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = False) -> Segmenter:
     """Make one segmenter from the folds of a run; their probabilities are averaged. ``fast`` omits mirror images.
 
-    Folds whose plans have other voxel sizes, or another network, become companions. Raises UserError if the run is not
-    a segmentation run, or if the device does not exist.
+    Folds whose plans have other voxel sizes, another network or other strides become companions. Raises UserError if
+    the run is not a segmentation run, or if the device does not exist.
     """
     first = folds[0]
     if not first.about.regions:
@@ -34,7 +34,8 @@ def make_segmenter(folds: Sequence[Fold], device: str = "cpu", *, fast: bool = F
     tta_mirrors: Sequence[MirrorAxes] = ((),) if fast else choose_tta(about, first.canonical)
     alike: dict[tuple[Preparation, str], list[Fold]] = {}
     for fold in folds:
-        alike.setdefault((fold.canonical, str((fold.settings.network or {}).get(TARGET))), []).append(fold)
+        network = fold.settings.network or {}
+        alike.setdefault((fold.canonical, str([network.get(TARGET), network.get("strides")])), []).append(fold)
     groups = [
         _segmenter(
             [on_device(fold.network, device) for fold in group],
