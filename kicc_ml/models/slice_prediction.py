@@ -21,8 +21,8 @@ from kicc_ml.models.precision import device_of
 #: A slice with more pixels is seen through windows, so that memory stays bounded.
 MOST_SLICE_PIXELS = 1600 * 1600
 
-#: As many voxels of slices are cut out and put back at once: voxels of neighbouring slices lie beside one another in
-#: memory, so that slice by slice all of it would be passed over again and again.
+#: As many voxels of slices are cut out and put back at once on a CPU: voxels of neighbouring slices lie beside one
+#: another in memory, so that slice by slice all of it would be passed over again and again. A GPU takes what it holds.
 BLOCK_VOXELS = 1_000_000
 
 #: A slice whose first answer stays below this lesion probability everywhere is not looked at in mirror images.
@@ -84,7 +84,8 @@ def predict_slices(
     place = place_of_volume(2 * len(channels) * prod(shape), device)
     result_cxyz = torch.empty(len(channels), *shape, dtype=torch.float16, device=place)
     inside: Box = (within[0], within[1], slice(0, 1))
-    for first, image_bcxyz in _stacks(networks[0], image_cxyz.to(place_of_volume(image_cxyz.nbytes, device)), within):
+    image_cxyz = image_cxyz.to(place_of_volume(image_cxyz.nbytes, device))
+    for first, image_bcxyz in _stacks(networks[0], image_cxyz, within, device):
         whole_bcxyz = mean_probability(middles, image_bcxyz, tta_mirrors[:1], mirror_channels)
         found_bcxyz = whole_bcxyz[:, :, *inside]
         chosen_b = _needs_mirrors(whole_bcxyz, lesion)
@@ -117,12 +118,25 @@ def _needs_mirrors(first_bcxyz: Tensor, lesion: int | None) -> Tensor:
     return first_bcxyz[:, lesion].amax((1, 2, 3)) >= LEAST_LESION
 
 
-def _stacks(network: SliceNetwork, image_cxyz: Tensor, within: Box) -> Iterator[tuple[int, Tensor]]:
+def slices_at_once(pixels: int, device: torch.device) -> int:
+    """Choose how many slices are predicted in one pass.
+
+    Args:
+        pixels: the pixels of a slice.
+        device: where the networks lie.
+    """
+    voxels = voxels_at_once(device) if device.type == "cuda" else BLOCK_VOXELS
+    return max(1, voxels // pixels)
+
+
+def _stacks(
+    network: SliceNetwork, image_cxyz: Tensor, within: Box, device: torch.device
+) -> Iterator[tuple[int, Tensor]]:
     """Cut each slice of a part with its neighbours, as many at once as the device takes; with the first one's place."""
     length, aside = image_cxyz.shape[3], network.neighbours
     short = [-size % step for size, step in zip(image_cxyz.shape[1:3], network.patch_multiples[:2], strict=True)]
     pixels = (image_cxyz.shape[1] + short[0]) * (image_cxyz.shape[2] + short[1])
-    count = max(1, voxels_at_once(image_cxyz.device) // pixels, BLOCK_VOXELS // pixels)
+    count = slices_at_once(pixels, device)
     for first in range(within[2].start, within[2].stop, count):
         middles = range(first, min(first + count, within[2].stop))
         beside = [[min(max(z + step, 0), length - 1) for step in range(-aside, aside + 1)] for z in middles]

@@ -66,9 +66,16 @@ def test_each_slice_that_is_asked_for_is_predicted_once_and_whole(image: Tensor)
 
 def test_how_many_slices_are_predicted_at_once_does_not_show(image: Tensor, monkeypatch: pytest.MonkeyPatch):
     together = predict(Counted(), image)
-    monkeypatch.setattr(device_memory, "VOXELS_AT_ONCE", 1)
     monkeypatch.setattr(slice_prediction, "BLOCK_VOXELS", 1)
     torch.testing.assert_close(predict(Counted(), image), together, rtol=0, atol=2e-3)
+
+
+def test_a_gpu_with_little_memory_left_gets_fewer_slices_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device_memory, "free_bytes", lambda device: device_memory.GIB)
+    counts = {kind: slice_prediction.slices_at_once(512 * 512, torch.device(kind)) for kind in ("cuda", "cpu")}
+    assert counts["cuda"] * 512 * 512 * device_memory.ASSUMED_BYTES_A_VOXEL <= device_memory.GIB / 2
+    assert counts["cpu"] > counts["cuda"] > 1
+    assert slice_prediction.slices_at_once(MOST_SLICE_PIXELS, torch.device("cuda")) == 1
 
 
 class LesionWhereBright(Counted):
