@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -128,6 +128,7 @@ def predict_on_each(
     if len(segmenters) == 1:
         cases = track(series, description="predict", total=len(series))
         return {case_id: predict(segmenters[0], case_id) for case_id in cases}
+    ended = Event()
     free: SimpleQueue[Segmenter] = SimpleQueue()
     for segmenter in segmenters:
         free.put(segmenter)
@@ -135,7 +136,7 @@ def predict_on_each(
     def predict_patient(case_ids: Sequence[str]) -> dict[str, Answer]:
         segmenter = free.get()
         try:
-            return {case_id: predict(segmenter, case_id) for case_id in case_ids}
+            return {case_id: predict(segmenter, case_id) for case_id in case_ids if not ended.is_set()}
         finally:
             free.put(segmenter)
 
@@ -147,6 +148,7 @@ def predict_on_each(
             for done in track(as_completed(waiting), description="predict", total=len(patients)):
                 found |= done.result()
         except BaseException:
+            ended.set()
             threads.shutdown(cancel_futures=True)
             raise
     return {case_id: found[case_id] for case_id in series}

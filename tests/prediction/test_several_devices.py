@@ -138,7 +138,8 @@ def test_the_scans_of_a_patient_are_predicted_one_after_the_other_so_that_a_page
     ]
 
 
-def test_what_ends_all_ends_them_after_the_scans_that_are_being_predicted():
+@pytest.mark.parametrize("patients", [[""] * 50, ["lee", *["kim"] * 49]], ids=["many patients", "two patients"])
+def test_what_ends_all_ends_them_after_the_scans_that_are_being_predicted(patients: list[str]):
     begun: list[str] = []
 
     def predict(case_id: str) -> None:
@@ -147,7 +148,7 @@ def test_what_ends_all_ends_them_after_the_scans_that_are_being_predicted():
             raise TargetError("the disk is full")
         time.sleep(0.02)
 
-    series = dict(zip((f"p{n}" for n in range(50)), of_patients([""] * 50).values(), strict=True))
+    series = dict(zip((f"p{n}" for n in range(50)), of_patients(patients).values(), strict=True))
     with pytest.raises(TargetError, match="full"):
         run(series, predict)
     assert len(begun) < len(series)
