@@ -163,9 +163,13 @@ class Segmenter:
         return canonical.image_cxyz.half(), canonical.affine_ras, box
 
     def _lung_box(self, image_cxyz: Tensor) -> Box:
-        """Find the box of the lungs with the first network at half resolution; the whole volume if there are none."""
+        """Find the box of the lungs with the first network at half resolution; the whole volume if there are none.
+
+        A radiograph is taken whole: how much of it is opaque was learnt from whole ones.
+        """
         whole = make_whole_box(image_cxyz.shape[1:])
-        if "lung" not in self.regions or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS:
+        is_small = image_cxyz.shape[3] == 1 or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS
+        if is_small or "lung" not in self.regions:
             return whole
         halved_cxyz = avg_pool3d(image_cxyz, 2, ceil_mode=True)
         lung = [self.region_set.names.index("lung")]

@@ -15,6 +15,7 @@ from kicc_ml.data.datamodule import PatchDataModule
 from kicc_ml.data.store import VolumeStore
 from kicc_ml.dicom.series.image_files import make_radiograph_series
 from kicc_ml.dicom.volume.read import read_volume
+from kicc_ml.models import segmenter
 from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.opacity_share import add_readers_share, learn_opacity_share
 from kicc_ml.prediction.segmenters import make_segmenter_in_training, read_opacity_shares
@@ -79,6 +80,15 @@ def test_as_much_of_a_new_film_is_marked_as_its_grey_values_say(fold, share: flo
     volume = read_volume(make_radiograph_series(tmp_path / "new.png", site="h9", patient="new"))
     masks = fold[1].segment(volume)  # its network calls half of every lung opaque
     assert masks["lesion"].sum() / masks["lung"].sum() == pytest.approx(share, abs=0.1)
+
+
+def test_a_film_is_marked_alike_however_many_pixels_it_has(fold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(draw_film(0.4, 78)[0].T).save(tmp_path / "new.png")
+    volume = read_volume(make_radiograph_series(tmp_path / "new.png", site="h9", patient="new"))
+    small = fold[1].segment(volume)
+    monkeypatch.setattr(segmenter, "LUNGS_FIRST_VOXELS", 1)
+    monkeypatch.setattr(segmenter, "LUNG_MARGIN", (0, 0, 0))
+    np.testing.assert_array_equal(fold[1].segment(volume)["lesion"], small["lesion"])
 
 
 def test_a_film_with_a_score_alone_is_learnt_from_and_gives_no_patch(cases: list[Case], tmp_path: Path):
