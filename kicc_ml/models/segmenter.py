@@ -165,7 +165,7 @@ class Segmenter:
     def _lung_box(self, image_cxyz: Tensor) -> Box:
         """Find the box of the lungs with the first network at half resolution; the whole volume if there are none.
 
-        A radiograph is taken whole: how much of it is opaque was learnt from whole ones.
+        One slice is taken whole: it cannot be halved, and the share of a radiograph was learnt from whole ones.
         """
         whole = make_whole_box(image_cxyz.shape[1:])
         is_small = image_cxyz.shape[3] == 1 or image_cxyz[0].numel() < LUNGS_FIRST_VOXELS
