@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The file of all results; a second start takes up what it holds.
 RESULTS = "federated.json"
+#: Minutes of thirty days.
+MOST_MINUTES = 43_200
 
 app = typer.Typer(help="Train at several hospitals whose images and tables stay at home, over NVFlare.")
 
@@ -92,8 +94,22 @@ def run(
     from kicc_ml.federated.settings import parse_settings
 
     plan = parse_plan({**parse_settings(setting or []), "task": task, "rounds": rounds})
-    with open_federation(kit, round(minutes * 60), least) as federation:
+    with open_federation(kit, compute_seconds(minutes), least) as federation:
         run_folds(federation, plan, held_out or [], make_folder(out))
+
+
+def compute_seconds(minutes: float) -> int:
+    """Compute the seconds of ``--minutes``.
+
+    Args:
+        minutes: as typed.
+
+    Raises:
+        UserError: it is no time, such as nan, or one that nobody waits for.
+    """
+    if not 0.1 <= minutes <= MOST_MINUTES:
+        raise UserError(f"--minutes {minutes} is not between 0.1 and {MOST_MINUTES}")
+    return round(minutes * 60)
 
 
 def run_folds(federation: "Federation", plan: "Plan", held_out: list[str], out: Path) -> None:
@@ -109,13 +125,18 @@ def run_folds(federation: "Federation", plan: "Plan", held_out: list[str], out: 
         out: the folder for the results.
 
     Raises:
-        UserError: a hospital is not connected, too few stated their sums, or every fold failed.
+        UserError: a hospital is not connected, too few are or stated their sums, or every fold failed.
     """
     sites = federation.list_sites()
     if strange := sorted(set(held_out) - set(sites)):
         raise UserError(f"--held-out {strange[0]}: no such hospital is connected; there are {', '.join(sites)}")
     say(f"{format_count(len(sites), 'hospital')}: {', '.join(sites)}", to_stderr=True)
     folds, judged = read_finished(out, plan, sites)
+    if len(sites) <= federation.least:
+        raise UserError(
+            f"each fold trains without one hospital, and {federation.least} must answer (--least): "
+            f"{federation.least + 1} hospitals must be connected"
+        )
     patients = write_sums(federation.collect_sums(sites), out)
     set_aside: dict[str, str] = {}
     for site in held_out or sites:
@@ -173,18 +194,20 @@ def read_finished(out: Path, plan: "Plan", sites: list[str]) -> tuple[dict[str, 
         the trainings by held-out hospital, and what these hospitals found.
 
     Raises:
-        UserError: the folder holds results of another plan.
+        UserError: the folder holds results of another plan, or folds of other hospitals, which would be lost.
     """
     if not (out / RESULTS).exists():
         return {}, {}
     before = read_versioned(out / RESULTS, "federated", "give another folder with -o")
     if before["plan"] != plan.as_json():
         raise UserError(f"{out / RESULTS} holds the results of another plan; give another folder with -o")
-    folds = {
-        held_out: fold
-        for held_out, fold in before["folds"].items()
-        if {*fold["rounds"][-1], *fold["lost"], held_out} == set(sites)
-    }
+    folds = before["folds"]
+    for held_out, fold in folds.items():
+        if (others := {*fold["rounds"][-1], *fold["lost"], held_out}) != set(sites):
+            raise UserError(
+                f"{out / RESULTS} holds folds of other hospitals than are connected now: {', '.join(sorted(others))}; "
+                "start again when these are, or give another folder with -o"
+            )
     results = before["results"].items()
     judged = {site: {name: one["sites"][site] for name, one in results if site in one["sites"]} for site in folds}
     return folds, judged

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from kicc_ml.cohort.repository import repository
@@ -113,8 +114,11 @@ class Hospital:
         network = self._find_network(plan, agreed, number)
         set_weights(network, question.arrays)
         loss = train_round(plan, network, data, self.optimizer)
+        weights = get_weights(network, plan.norm)
+        if not all(np.isfinite(array).all() for array in weights.values()):  # the average of all would be lost
+            raise HospitalRefuses("the weights became infinite at this hospital; give a smaller learning_rate")
         self.last_network = network
-        return Message({"patients": len(data.train_cases), "loss": loss}, get_weights(network, plan.norm))
+        return Message({"patients": len(data.train_cases), "loss": loss}, weights)
 
     def _judge(self, question: Message) -> Message:
         plan, agreed = parse_plan(question.figures.get("plan")), parse_agreed(question.figures.get("agreed"))

@@ -38,11 +38,11 @@ def prepare_kit(kit: Path, repository: Path | None, store: Path | None) -> None:
         store: the folder of prepared volumes; None for ``store`` in the kit.
 
     Raises:
-        UserError: a hospital without a repository, or a server with one.
+        UserError: a hospital without a repository, or a server with a repository or a store.
     """
     if is_server(kit):
-        if repository is not None:
-            raise UserError(f"{kit} is the kit of the server, which holds no data; leave out --repository")
+        if (repository, store) != (None, None):
+            raise UserError(f"{kit} is the kit of the server, which holds no data; leave out --repository and --store")
         return place_storage(kit)
     if repository is None or not repository.is_dir():
         raise UserError(

@@ -13,7 +13,6 @@ from nvflare.lighter.provisioner import Provisioner
 
 from kicc_ml.core.errors import UserError
 from kicc_ml.core.files import make_folder, write_json
-from kicc_ml.core.path_names import check_distinct
 from kicc_ml.core.received import read_json_object
 
 #: Name of the federation, of the organisation in certificates, and of the one who starts trainings.
@@ -21,7 +20,9 @@ PROJECT, ORGANISATION, RESEARCHER = "kicc_ml", "federation", "researcher@federat
 
 #: Names that a certificate and a folder can hold; a hospital may be called otherwise in its own table.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+HOST = re.compile(r"(?=.{1,64}\Z)([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+#: Days of a hundred years; certificates know no time without end.
+MOST_DAYS = 36_500
 
 #: The components that a job may name, at hospitals and at the server.
 COMPONENTS = {
@@ -75,9 +76,11 @@ def provision(folder: Path, server: str, port: int, sites: Sequence[str], days: 
         the folders of the kits by name.
 
     Raises:
-        UserError: a name cannot stand in a certificate, or occurs twice.
+        UserError: a name cannot stand in a certificate, or occurs twice; or the days are none.
     """
     _check_names(server, port, sites)
+    if not 1 <= days <= MOST_DAYS:
+        raise UserError(f"--days {days} is not between 1 and {MOST_DAYS}")
     make_folder(folder, private=True)
     project = _describe_project(server, port, sites, days)
     context = Provisioner(str(folder), prepare_builders(project)).provision(prepare_project(project), logger=_Silent())
@@ -102,7 +105,8 @@ def _check_names(server: str, port: int, sites: Sequence[str]) -> None:
                 f"--site {site!r} cannot stand in a certificate; use small letters, digits and '-', and not the name "
                 "of the server"
             )
-    check_distinct(sites, "--site")
+        if sites.count(site) > 1:
+            raise UserError(f"--site {site!r} is given twice; each hospital has a name of its own")
     if len(sites) < 2:
         raise UserError("a federation has at least two hospitals; give --site NAME for each")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import typer
 
-from kicc_ml.apps.cli_federated import read_finished, run_folds, write_results
+from kicc_ml.apps.cli_federated import compute_seconds, read_finished, run_folds, write_results
 from kicc_ml.core.errors import UserError
 from kicc_ml.federated.coordinator import Trained, collect_sums, judge, train
 from kicc_ml.federated.hospital import Hospital
@@ -19,6 +19,8 @@ from tests.support.schemas import list_file_faults
 
 class FederationHere:
     """A federation whose hospitals are in this process; it asks as the one over NVFlare does."""
+
+    least = 2
 
     def __init__(self, roots: dict[str, Path], stores: Path):
         self.wire = Wire({site: Hospital(root, stores / site) for site, root in roots.items()})
@@ -108,3 +110,28 @@ def test_results_of_another_plan_are_not_mixed(tmp_path: Path):
     write_results(tmp_path, Plan(rounds=7), {}, {}, {}, {})
     with pytest.raises(UserError, match="holds the results of another plan; give another folder with -o"):
         read_finished(tmp_path, Plan(rounds=8), ["north", "east"])
+
+
+def test_finished_folds_are_kept_where_other_hospitals_are_connected(tmp_path: Path):
+    fold = {"rounds": [{"north": {"patients": 9, "loss": 0.5}, "east": {"patients": 9, "loss": 0.5}}], "lost": {}}
+    write_results(tmp_path, Plan(), {}, {"west": fold}, {"west": {}}, {})
+    before = (tmp_path / "federated.json").read_bytes()
+    federation = FederationHere({site: tmp_path for site in ("north", "south", "west")}, tmp_path)
+    with pytest.raises(UserError, match="holds folds of other hospitals than are connected now: east, north, west"):
+        run_folds(federation, Plan(), [], tmp_path)  # type: ignore[arg-type]
+    assert (tmp_path / "federated.json").read_bytes() == before
+    assert read_finished(tmp_path, Plan(), ["north", "east", "west"])[0] == {"west": fold}
+
+
+def test_two_hospitals_are_told_that_a_third_is_needed_before_they_are_asked(tmp_path: Path):
+    federation = FederationHere({"north": tmp_path, "east": tmp_path}, tmp_path)
+    with pytest.raises(UserError, match="3 hospitals must be connected"):
+        run_folds(federation, Plan(), [], tmp_path)  # type: ignore[arg-type]
+    assert not federation.wire.asked
+
+
+@pytest.mark.parametrize("minutes", [float("nan"), float("inf"), -3.0, 0.001])
+def test_a_time_that_is_none_is_refused(minutes: float):
+    with pytest.raises(UserError, match="is not between"):
+        compute_seconds(minutes)
+    assert compute_seconds(1.5) == 90

@@ -35,3 +35,21 @@ def test_a_name_that_no_certificate_can_hold_is_refused_before_anything_is_writt
     with pytest.raises(UserError, match="cannot stand in a certificate"):
         provision(tmp_path / "kits", "localhost", 8002, ["east", site], 360)
     assert not (tmp_path / "kits").exists()
+
+
+@pytest.mark.parametrize(
+    ("server", "sites", "days", "words"),
+    [
+        ("localhost", ["east", "east"], 360, "--site 'east' is given twice"),
+        ("fl..example.org", ["east", "north"], 360, "is no host name"),
+        ("x" * 65, ["east", "north"], 360, "is no host name"),
+        ("localhost", ["east", "north"], 0, "--days 0 is not between 1 and"),
+        ("localhost", ["east", "north"], 99_999_999, "is not between 1 and"),
+    ],
+)
+def test_what_no_certificate_can_state_is_refused_before_anything_is_written(
+    tmp_path: Path, server: str, sites: list[str], days: int, words: str
+):
+    with pytest.raises(UserError, match=words):
+        provision(tmp_path / "kits", server, 8002, sites, days)
+    assert not (tmp_path / "kits").exists()

@@ -53,3 +53,8 @@ def test_a_job_of_another_version_is_refused_with_both_versions():
         refuse_other_versions(list_versions() | {"kicc_ml": "99.0"})
     with pytest.raises(HospitalRefuses, match="nvflare"):
         refuse_other_versions({"kicc_ml": list_versions()["kicc_ml"]})
+
+
+def test_a_setting_with_an_option_of_its_own_is_not_dropped_without_a_word():
+    with pytest.raises(UserError, match="--set rounds=20: rounds has an option of its own; give --rounds 20"):
+        parse_settings(["rounds=20"])

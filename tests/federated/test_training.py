@@ -1,5 +1,6 @@
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,3 +146,17 @@ def test_a_hospital_with_fewer_than_five_patients_takes_no_part(wire: Wire, tmp_
     trained = train(wire, Plan(rounds=1), [*SIZES, "tiny"])
     assert "fewer than 5 patients" in trained.lost["tiny"]
     assert "tiny" not in trained.rounds[0]
+
+
+def test_weights_that_became_infinite_at_one_hospital_do_not_reach_the_average(wire: Wire):
+    class Diverges(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            loss = super().step(closure)
+            for weight in self.param_groups[0]["params"]:
+                weight.data.fill_(float("inf"))
+            return loss
+
+    wire.hospitals["north"].optimizer = Diverges
+    trained = train(wire, Plan(rounds=1, batch_size=64), list(SIZES))
+    assert "the weights became infinite at this hospital" in trained.lost["north"]
+    assert all(np.isfinite(array).all() for array in trained.weights.values())
