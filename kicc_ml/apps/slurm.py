@@ -71,11 +71,16 @@ def train_on_slurm(
 
 
 def refuse_live_run(run_dir: Path) -> None:
-    """Raise UserError if jobs of an earlier start of a run are still waiting or running."""
-    suffix = make_suffix(run_dir)
+    """Raise UserError if jobs of an earlier start of a run wait or run, or Slurm does not tell."""
+    suffix, listed = make_suffix(run_dir), list_jobs()
+    if listed is None:  # two jobs of one fold would write into one folder
+        raise UserError(
+            f"squeue does not answer, and so cannot tell whether jobs of an earlier start still train {run_dir}; "
+            "try again when it does"
+        )
     live = [
         (job.name.removesuffix(suffix), job.number, job.state)
-        for job in list_jobs() or []
+        for job in listed
         if job.name.endswith(suffix) and job.state in LASTING
     ]
     if live:

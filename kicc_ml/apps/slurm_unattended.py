@@ -129,10 +129,27 @@ def submit_without_waiting(overrides: Sequence[str]) -> int:
             jobs.append(submit(fold, work, run_dir, launcher, after))
         last = parameters_without_gpu(of_fold, {"dependency": ":".join(["afterany", *(one.number for one in jobs)])})
         jobs.append(submit(REPORT, ReportJob(of_jobs, jobs[0], tuple(jobs[1:])), run_dir, launcher, last))
-        subprocess.run(["scontrol", "release", jobs[0].number], check=True, capture_output=True)
+        release(jobs[0])
     numbers = ", ".join(f"{job.fold} {job.number}" for job in jobs)
     say(f"jobs of Slurm: {numbers}; logs: {jobs[0].log.parents[1]}/FOLD/JOB_0_log.out", to_stderr=True)
     return 0
+
+
+def release(job: Job) -> None:
+    """Let a job begin that was submitted as held.
+
+    Args:
+        job: the job.
+
+    Raises:
+        UserError: Slurm does not.
+    """
+    try:
+        subprocess.run(["scontrol", "release", job.number], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"--no-wait: scontrol cannot release job {job.number} ({error}); leave out --no-wait, or try it again"
+        ) from error
 
 
 def list_folds(cfg: DictConfig) -> list[str]:

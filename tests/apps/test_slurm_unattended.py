@@ -136,3 +136,20 @@ def test_where_a_job_is_refused_none_is_left_behind(
     with pytest.raises(UserError, match="seoul was not accepted"):
         submitted(*ON_SLURM, "--no-wait")
     assert ended == [["scancel", "1p", "1b"]]
+
+
+def test_where_the_first_job_cannot_be_released_it_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise subprocess.CalledProcessError(1, ["scontrol"])
+
+    monkeypatch.setattr(slurm_unattended.subprocess, "run", refuse)
+    with pytest.raises(UserError, match="scontrol cannot release job 7"):
+        slurm_unattended.release(Job("7", "preparation", Path("log")))
+
+
+def test_a_run_is_not_started_twice_where_slurm_does_not_tell_of_the_first(
+    submitted: Callable[..., list[tuple[str, Any, dict]]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(slurm, "list_jobs", lambda: None)
+    with pytest.raises(UserError, match="squeue does not answer"):
+        submitted(*ON_SLURM, "--no-wait")
