@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from nvflare.fuel.common.excepts import ConfigError
 from nvflare.fuel.flare_api.api_spec import (
     AuthenticationError,
     AuthorizationError,
@@ -174,7 +175,8 @@ def open_federation(kit: Path, seconds: int, least: int) -> Iterator[Federation]
         least: how many hospitals must answer.
 
     Raises:
-        UserError: the folder is no such kit; or the server cannot be reached, or does not know its certificate.
+        UserError: the folder is no such kit, or a damaged one; or the server cannot be reached, or does not know its
+            certificate.
     """
     if not (kit / "startup" / "fed_admin.json").is_file():
         raise UserError(f"{kit} is no kit of a researcher; give the folder {RESEARCHER} that provision made")
@@ -185,6 +187,8 @@ def open_federation(kit: Path, seconds: int, least: int) -> Iterator[Federation]
             f"the server does not answer the certificate of {kit}: start it (kicc-ml federated join), see that its "
             "name and port can be reached, and that the kit is of the same provision and not expired"
         ) from error
+    except (RuntimeError, ConfigError, OSError, ValueError) as error:
+        raise UserError(f"{kit} is damaged ({error}); unpack the kit again as it was handed to you") from error
     try:
         yield Federation(session, seconds, least)
     except LOST as error:

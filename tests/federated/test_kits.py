@@ -6,6 +6,7 @@ from kicc_ml.core.errors import UserError
 from kicc_ml.core.received import read_json_object
 
 pytest.importorskip("nvflare")
+from kicc_ml.federated.jobs import open_federation
 from kicc_ml.federated.kits import provision
 
 pytestmark = pytest.mark.slow
@@ -53,3 +54,14 @@ def test_what_no_certificate_can_state_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=words):
         provision(tmp_path / "kits", server, 8002, sites, days)
     assert not (tmp_path / "kits").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "folders"), [("{}", ["startup"]), ("{}", ["startup", "local"]), ("{", ["startup", "local"])]
+)
+def test_a_damaged_kit_is_named_with_the_way_on(tmp_path: Path, text: str, folders: list[str]):
+    for name in folders:
+        (tmp_path / name).mkdir()
+    (tmp_path / "startup" / "fed_admin.json").write_text(text)
+    with pytest.raises(UserError, match=r"is damaged .* unpack the kit again"), open_federation(tmp_path, 60, 2):
+        pass
