@@ -11,9 +11,13 @@ from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, format_number, make_label
 from kicc_ml.report.feature_names import name_feature
+from kicc_ml.report.preparation import describe_preparation
 
 #: Maximum number of columns with missing values that are named; the others are counted.
 MAX_MISSING_NAMED = 8
+
+#: What is said wherever a synthetic cohort is named.
+SYNTHETIC_PATIENTS = "its patients are synthetic, none is a real person"
 
 #: Keys of the settings that describe the training, and their names in the checklist.
 TRAINING_LIMITS = {"max_time": "time limit", "max_epochs": "epochs", "max_steps": "steps", "precision": "precision"}
@@ -31,7 +35,7 @@ def collect_facts(summary: Mapping[str, Any], run: Mapping[str, str]) -> dict[st
         **_describe_results(summary),
         "leakage": describe_leakage(summary.get("leakage", {})),
         **_describe_software(run),
-        **_describe_settings(parse_settings(run)),
+        **_describe_settings(parse_settings(run), [one["flow"] for one in summary.get("flow", [])]),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -228,26 +232,27 @@ def _describe_software(run: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _describe_settings(settings: list[dict[str, Any]]) -> dict[str, str]:
+def _describe_settings(settings: list[dict[str, Any]], flows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Describe what the software does under the settings of a run."""
     if not settings:
         return {}
-    each = [_describe_part(part) for part in settings]
+    each = [_describe_part(part, flows) for part in settings]
     joined = {name: "; ".join(dict.fromkeys(part[name] for part in each if part[name])) for name in each[0]}
     return joined | {"settings": "yes", "disjoint": "The person: nobody is in two subsets of a fold"}
 
 
-def _describe_part(part: Mapping[str, Any]) -> dict[str, str]:
+def _describe_part(part: Mapping[str, Any], flows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     cohort, split = _name_target(part["cohort"]), _name_target(part["split"])
     own = cohort in ("repository", "synthetic")
+    preset = f"{cohort} {part['cohort'].get('preset', '')}".strip()
     unseen = split in ("leave one site out", "site kfold")
     return {
-        "cohort": f"{cohort} {part['cohort'].get('preset', '')}".strip(),
+        "cohort": f"{preset} ({SYNTHETIC_PATIENTS})" if cohort == "synthetic" else preset,
         "repository": "yes" if own else "",
         "split": f"{capitalize(split)}; what is fitted is fitted inside the fold",
         "external": "Each hospital is tested by models of the other hospitals, within one cohort" if unseen else "",
         "guard": _describe_guard(part) if own else "",
-        "preparation": _describe_preparation(part),
+        "preparation": capitalize(describe_preparation(part, flows)),
         "technology": "deep learning" if part.get("network") else "regression and boosted trees",
         "model": _describe_model(part),
         "training": _describe_training(part),
@@ -260,17 +265,6 @@ def _describe_guard(part: Mapping[str, Any]) -> str:
     return f"{days}; none, and no dated value, after {', '.join(map(make_label, endpoints))}" if endpoints else days
 
 
-def _describe_preparation(part: Mapping[str, Any]) -> str:
-    data = part.get("data") or {}
-    ct, cxr = data.get("canonical") or data.get("canonical_ct"), data.get("canonical_cxr")
-    steps = []
-    if ct:
-        steps.append(f"CT within {ct.get('window_hu')} HU at {ct.get('spacing_mm') or 'its own'} mm")
-    if cxr:
-        steps.append(f"radiographs to {cxr.get('size')} pixels")
-    return " and ".join(steps) or "Values of the table as they are"
-
-
 def _describe_model(part: Mapping[str, Any]) -> str:
     if not part.get("network"):
         return "Baselines alone: ridge regressions and boosted trees"
@@ -279,7 +273,7 @@ def _describe_model(part: Mapping[str, Any]) -> str:
 
 def _describe_training(part: Mapping[str, Any]) -> str:
     if not part.get("network"):
-        return ""
+        return "No network; regressions and boosted trees are fitted inside each fold"
     trainer = part.get("trainer") or {}
     facts = [f"{name} {trainer[key]}" for key, name in TRAINING_LIMITS.items() if trainer.get(key) not in (None, -1)]
     if rate := (part.get("model") or {}).get("learning_rate"):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kicc_ml.core.schemas.versions import load_schema
 from kicc_ml.core.shown import format_count
-from kicc_ml.evaluation.text import make_heading, make_label
+from kicc_ml.evaluation.text import capitalize, make_heading, make_label
 from kicc_ml.evaluation.verdict import SENTENCES
 from kicc_ml.report.cards.card import (
     HIDDEN,
@@ -91,7 +91,7 @@ def _end(sentence: str) -> str:
 
 def _describe_model(facts: Mapping[str, str], run: Mapping[str, str]) -> Section:
     wanted = [
-        *(("task", "Task"), ("technology", "Kind"), ("model", "Model"), ("preparation", "Input")),
+        *(("cohort", "Cohort"), ("task", "Task"), ("technology", "Kind"), ("model", "Model"), ("preparation", "Input")),
         *(("training", "Training"), ("split", "Validation"), ("seed", "Seed"), ("kicc_ml", "Release of kicc_ml")),
     ]
     links = [("Report with all figures", "report.html", ""), ("Data card", "data_card.html", "")]
@@ -134,7 +134,21 @@ def _describe_flow(flow: Mapping[str, Any]) -> list[str]:
     rows = f"{unit}: {HIDDEN}" if 0 < total < MIN_SHOWN_PATIENTS else f"{flow['rows']} {unit}"
     counts = hide_small_counts(list(excluded.values()))
     first = f"{rows}, {format_small_count(total)} excluded, {format_count(flow['cases'], 'case')}."
-    return [first, *(f"Excluded: {reason}: {count}." for reason, count in zip(excluded, counts, strict=True))]
+    return [
+        first,
+        *(f"Excluded: {reason}: {count}." for reason, count in zip(excluded, counts, strict=True)),
+        *_list_changed(flow),
+    ]
+
+
+def _list_changed(flow: Mapping[str, Any]) -> list[str]:
+    """List what was converted or not used; how many cases have which images is left out, it is in the report."""
+    counts = {what: count for what, count in flow.get("counts", {}).items() if count}
+    return [
+        f"{capitalize(what)}: {format_small_count(count)}."
+        for what, count in counts.items()
+        if not what.startswith("cases with ")
+    ]
 
 
 def _list_claims(summary: Mapping[str, Any]) -> list[Section]:
@@ -222,7 +236,8 @@ def describe_snapshots(snapshots: Mapping[str, str]) -> Section:
 
 
 def _describe_cost(run: Mapping[str, str], cases: pd.DataFrame) -> Section:
-    limits = [(part.get("trainer") or {}).get("max_time") for part in parse_settings(run)]
+    trained = [part for part in parse_settings(run) if part.get("network")]
+    limits = [(part.get("trainer") or {}).get("max_time") for part in trained]
     limited = [f"Time limit of the training of one fold, by its settings: {limit}." for limit in limits if limit]
     predicted = f"Time of the prediction: {NOT_MEASURED}."
     if "seconds" in cases and cases["seconds"].notna().any():
