@@ -76,3 +76,20 @@ def choose_headline_question(auroc: Mapping[str, Any]) -> str:
     question = str(auroc["question"])
     unsupported = find_side(auroc[question], 0.5) != find_supported_side(auroc, question, 0.5, "logit")
     return "these_hospitals" if unsupported else question
+
+
+def describe_order(auroc: Mapping[str, Any]) -> str:
+    """Describe whether the AUC of :func:`choose_headline_question` is shown to differ from chance.
+
+    Args:
+        auroc: the figures of the three questions by name.
+
+    Returns:
+        a clause without its subject, in the words of the verdict.
+    """
+    side = find_supported_side(auroc, choose_headline_question(auroc), 0.5, "logit")
+    return {
+        1: "orders patients better than chance",
+        0: "is not shown to order patients better than chance",
+        -1: "orders patients worse than chance",
+    }[side]

@@ -60,7 +60,7 @@ def _describe_participants(summary: Mapping[str, Any]) -> dict[str, str]:
     sites = list(summary["sites"])
     flows = [run["flow"] for run in summary.get("flow", [])]
     return {
-        "cases": f"{summary['n']} cases",
+        "cases": format_count(summary["n"], "case"),
         "sites": f"{len(sites)} {'hospital' if len(sites) == 1 else 'hospitals'}",
         "site_names": ", ".join(sites),
         "flow": "; ".join(dict.fromkeys(map(_describe_flow, flows))),
@@ -199,14 +199,26 @@ def describe_leakage(leakage: Mapping[str, Any], format_one: Callable[[int], str
     """
     if not leakage:
         return ""
-    plurals = {"radiograph": "radiographs"}
-    compared = ", ".join(
-        f"{format_one(count)} {plurals.get(kind, kind)}" for kind, count in leakage["pictures"].items()
-    )
+    compared = count_pictures(leakage["pictures"], format_one)
     copies = f"{format_one(len(leakage['duplicates']))} pairs of persons with the same or nearly the same image"
     return f"{_describe_probes(leakage['site_probe'])}; " + (
         f"{copies} (compared were {compared})" if compared else "no images were compared"
     )
+
+
+def count_pictures(pictures: Mapping[str, int], format_one: Callable[[int], str] = str) -> str:
+    """Write how many images of each kind were compared.
+
+    Args:
+        pictures: the number of images by kind.
+        format_one: how a number is written.
+
+    Returns:
+        ``4 CT, 8 radiographs``.
+    """
+    plurals = {"radiograph": "radiographs"}
+    counts = {kind: format_one(count) for kind, count in pictures.items()}
+    return ", ".join(f"{count} {kind if count == '1' else plurals.get(kind, kind)}" for kind, count in counts.items())
 
 
 def _describe_probes(probes: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from kicc_ml.evaluation.multisite import collect_site_figures, list_endpoints, l
 from kicc_ml.evaluation.rows import choose_plotted_models
 from kicc_ml.evaluation.subgroups import SUBGROUP_METRICS as SUBGROUP_METRICS
 from kicc_ml.evaluation.summary import format_summary, list_models, list_numbers
-from kicc_ml.evaluation.supported import choose_headline_question
+from kicc_ml.evaluation.supported import choose_headline_question, describe_order
 from kicc_ml.evaluation.text import (
     METRIC_NAMES,
     QUESTION_NAMES,
@@ -33,6 +33,7 @@ from kicc_ml.evaluation.text import (
 from kicc_ml.evaluation.verdict import format_judgement
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import fill_checklists
+from kicc_ml.report.facts import count_pictures
 from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
 from kicc_ml.report.segmentation_verdict import write_segmentation_verdict
 from kicc_ml.report.site_table import list_judged_models, make_site_columns
@@ -147,6 +148,8 @@ def render_page(
         "model": name_model,
         "judgement": format_judgement,
         "headline_question": choose_headline_question,
+        "order": describe_order,
+        "pictures": count_pictures,
     }
     site_header, site_rows = make_site_columns(summary)
     participants, scored = count_participants(cases, predictions), _list_scored_endpoints(predictions)

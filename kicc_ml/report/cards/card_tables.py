@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kicc_ml.evaluation.calibration_verdict import SCALES
 from kicc_ml.evaluation.outcome import CALIBRATION
 from kicc_ml.evaluation.text import (
     METRIC_NAMES,
@@ -52,8 +53,9 @@ def make_segmentation_table(summary: Mapping[str, Any]) -> CardTable:
         for region, scored in summary["segmentation"].items()
         if scored["dice"]["mean"] is not None
     ]
+    these = [f"{METRIC_NAMES[metric]} {QUESTION_NAMES['these_hospitals']}" for metric in MASK_METRICS]
     further = [f"Dice {QUESTION_NAMES[name]}" for name in ("hospitals_like_these", "new_hospital")]
-    return CardTable(["region", "n", *(METRIC_NAMES[metric] for metric in MASK_METRICS), *further], rows, UNLESS)
+    return CardTable(["region", "n", *these, *further], rows)
 
 
 def make_outcome_table(summary: Mapping[str, Any]) -> CardTable:
@@ -129,13 +131,26 @@ def _make_group_rows(group: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def make_calibration_table(summary: Mapping[str, Any]) -> CardTable:
     """Make the table of endpoints and models with the figures of calibration."""
     wanted = [name for name in CALIBRATION if name not in ("brier", "scaled_brier")]
+    asked = [
+        *((name, "these_hospitals") for name in wanted),
+        *((name, "hospitals_like_these") for name in SCALES),  # of which the verdict speaks where it can
+    ]
     rows = [
         [make_heading(endpoint), make_label(model)]
-        + [format_estimate(summary["outcome"][endpoint][model][metric]) for metric in wanted]
+        + [
+            format_estimate(_get_answer(summary["outcome"][endpoint][model][name], question))
+            for name, question in asked
+        ]
         for endpoint, models in list_judged_models(summary).items()
         for model in models
     ]
-    return CardTable(["endpoint", "model", *(METRIC_NAMES[name] for name in wanted)], rows, AT_THESE)
+    headings = [f"{METRIC_NAMES[name]} {QUESTION_NAMES[question]}" for name, question in asked]
+    return CardTable(["endpoint", "model", *headings], rows)
+
+
+def _get_answer(figure: Mapping[str, Any], question: str) -> Mapping[str, Any] | None:
+    """Get the answer to a question; a figure without answers is of these hospitals."""
+    return figure.get(question, figure if question == "these_hospitals" else None)
 
 
 def _count_events(brier: Mapping[str, Any]) -> str:
