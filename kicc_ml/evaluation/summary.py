@@ -75,7 +75,7 @@ def summarise(cases: pd.DataFrame, predictions: pd.DataFrame, groups: pd.DataFra
         "calibration_curve": compute_calibration_curves(predictions),
         "subgroups": [] if groups is None else score_subgroups(_select_headline_models(predictions), groups),
     }
-    return summary | {"verdict": write_verdicts(summary)}
+    return summary | write_verdicts(summary)
 
 
 def format_summary(summary: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Write in plain sentences what was shown of outcomes: the network, or an outside model, against its baseline.
+"""Write in plain sentences what was shown of outcomes: of the network, or of each model from outside.
 
 A sentence speaks of hospitals like these where they tell enough, else of these hospitals
 (:mod:`kicc_ml.evaluation.three_answers`), and says of which. "Better" and "worse" only where the 95 % interval of the
@@ -18,9 +18,9 @@ from kicc_ml.evaluation.text import QUESTION_NAMES, capitalize, format_bounds, n
 #: Keys of a verdict that hold its sentences, in the order in which they are shown.
 SENTENCES = ("discrimination", "new_hospital", "comparison", "calibration")
 
-#: Who is judged, against whom: the first pair of which both predicted the endpoint. The first model from outside, if
-#: there is one, is judged in the place of the network.
-PAIRS = (("network", "clinical"), ("network", "age_sex"), ("clinical", "age_sex"))
+#: Models of a run of which the first is judged, and those of which the first is compared with a judged model.
+JUDGED = ("network", "clinical", "age_sex")
+OPPONENTS = ("clinical", "age_sex", "network")
 
 #: Minimum number of events for which intervals were tested by simulation; with fewer, the sentence says so.
 MIN_SIMULATED_EVENTS = 20
@@ -32,37 +32,85 @@ MAX_INTERVAL_WIDTH = 1.0
 Figure = Mapping[str, Any]
 
 
-def write_verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Write ``<endpoint>.{model,against,verdict,question,discrimination,new_hospital,comparison,calibration}``.
+def write_verdicts(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Write the verdict of every judged model: each model from outside, or else the first of ``JUDGED``.
 
-    ``verdict`` is ``better``, ``worse``, ``not shown to differ`` or ``cannot be judged``, ``question`` that which it
-    answers; the last four are sentences. Endpoints that none of ``PAIRS`` predicted, or whose outcome nobody knows, are
-    left out.
+    Args:
+        summary: the content of ``summary.json`` so far.
+
+    Returns:
+        ``verdict``, that of the first judged model as ``<endpoint>.{model,against,verdict,question,discrimination,
+        new_hospital,comparison,calibration}``, and if there are more judged models ``other_verdicts``, a list of the
+        same by endpoint. ``verdict`` is ``better``, ``worse``, ``not shown to differ``, ``cannot be judged``, or
+        ``not compared`` where there is no model to compare with: ``against``, ``question`` and ``comparison`` are then
+        empty. Endpoints without a judged model, or whose outcome nobody knows, are left out.
     """
     found = {}
     for endpoint, models in summary["outcome"].items():
-        judged = [
-            (next(iter(list_outside_models(models)), one) if one == "network" else one, other) for one, other in PAIRS
+        outside = list_outside_models(models)
+        judged = outside or [name for name in JUDGED if name in models][:1]
+        verdicts = [
+            _write_verdict(summary, endpoint, model, _find_opponent(model, models, outside))
+            for model in judged
+            if models[model]["brier"].get("n")
         ]
-        pair = next((pair for pair in judged if set(pair) <= set(models)), None)
-        if pair and models[pair[0]]["brier"].get("n"):
-            model, against = pair
-            row = _find_comparison(summary["comparisons"], endpoint, model, against)
-            verdict, comparison = _describe_comparison(row, model, against)
-            sites = collect_site_figures(summary, "outcome", endpoint, model, "auroc")
-            found[endpoint] = {
-                **{"model": model, "against": against, "verdict": verdict},
-                "question": (row or {}).get("question", ""),
-                "discrimination": _describe_discrimination(models[model]["auroc"], list(sites.values()), model),
-                "new_hospital": _describe_new_hospital(models[model]["auroc"]),
-                "comparison": comparison + _warn_of_few_events(models[model]["brier"]),
-                "calibration": describe_calibration(models[model], model),
-            }
-    return found
+        if verdicts:
+            found[endpoint] = verdicts
+    others = {endpoint: verdicts[1:] for endpoint, verdicts in found.items() if verdicts[1:]}
+    first = {endpoint: verdicts[0] for endpoint, verdicts in found.items()}
+    return {"verdict": first} | ({"other_verdicts": others} if others else {})
+
+
+def list_verdicts(summary: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """List the verdicts of all judged models by endpoint.
+
+    Args:
+        summary: the content of ``summary.json``.
+
+    Returns:
+        the verdicts, that of the first judged model first.
+    """
+    others = summary.get("other_verdicts", {})
+    return {endpoint: [first, *others.get(endpoint, [])] for endpoint, first in summary.get("verdict", {}).items()}
+
+
+def list_sentences(found: Mapping[str, str]) -> list[str]:
+    """List the sentences of a verdict in the order in which they are shown, without those that are empty.
+
+    Args:
+        found: the verdict of one model.
+
+    Returns:
+        the sentences.
+    """
+    return [found[name] for name in SENTENCES if found[name]]
+
+
+def _find_opponent(model: str, models: Mapping[str, Any], outside: Sequence[str]) -> str:
+    """Find the model to compare with: one of ``OPPONENTS``, else another from outside; "" if there is none."""
+    possible = [name for name in (*OPPONENTS, *outside) if name in models and name != model]
+    return next(iter(possible), "")
+
+
+def _write_verdict(summary: Mapping[str, Any], endpoint: str, model: str, against: str) -> dict[str, str]:
+    models = summary["outcome"][endpoint]
+    row = _find_comparison(summary["comparisons"], endpoint, model, against) if against else None
+    verdict, comparison = _describe_comparison(row, model, against) if against else ("not compared", "")
+    sites = collect_site_figures(summary, "outcome", endpoint, model, "auroc")
+    discrimination = _describe_discrimination(models[model]["auroc"], list(sites.values()), model)
+    few = _warn_of_few_events(models[model]["brier"])
+    return {
+        **{"model": model, "against": against, "verdict": verdict},
+        "question": (row or {}).get("question", ""),
+        "discrimination": discrimination if against else discrimination + few,
+        "new_hospital": _describe_new_hospital(models[model]["auroc"]),
+        "comparison": comparison + few if against else "",
+        "calibration": describe_calibration(models[model], model),
+    }
 
 
 def format_judgement(found: Mapping[str, str]) -> str:
-    """Format ``verdict`` so that it stands between the names of two models."""
+    """Format ``verdict`` so that it stands between the names of two models, of which there must be two."""
     words = {"better": "is better than", "worse": "is worse than", "not shown to differ": "is not shown to differ from"}
     return words.get(found["verdict"], "cannot be compared with")
 

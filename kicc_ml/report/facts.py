@@ -10,6 +10,7 @@ from typing import Any
 from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, format_number, make_label
+from kicc_ml.evaluation.verdict import list_verdicts
 from kicc_ml.report.feature_names import name_feature
 from kicc_ml.report.preparation import describe_preparation
 
@@ -120,7 +121,12 @@ def _describe_results(summary: Mapping[str, Any]) -> dict[str, str]:
         "subgroups": f"Figures by {', '.join(groupings)}" if groupings else "",
         "acquisition": _describe_acquisition(summary),
         "not_evaluable": _describe_not_evaluable(len(summary["not_evaluable"])),
-        "verdict": " ".join(verdict["comparison"] for verdict in summary.get("verdict", {}).values()),
+        "verdict": " ".join(
+            found["comparison"]
+            for verdicts in list_verdicts(summary).values()
+            for found in verdicts
+            if found["comparison"]
+        ),
         "failures": _describe_failures(summary),
     }
 

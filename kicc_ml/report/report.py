@@ -30,7 +30,7 @@ from kicc_ml.evaluation.text import (
     make_label,
     name_model,
 )
-from kicc_ml.evaluation.verdict import format_judgement
+from kicc_ml.evaluation.verdict import format_judgement, list_sentences, list_verdicts
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import fill_checklists
 from kicc_ml.report.facts import count_pictures
@@ -147,6 +147,7 @@ def render_page(
         "p": format_p,
         "model": name_model,
         "judgement": format_judgement,
+        "sentences": list_sentences,
         "headline_question": choose_headline_question,
         "order": describe_order,
         "pictures": count_pictures,
@@ -155,6 +156,7 @@ def render_page(
     participants, scored = count_participants(cases, predictions), _list_scored_endpoints(predictions)
     return read_template("kicc_ml.report", "report.html.j2", filters).render(
         summary=summary,
+        verdicts=list_verdicts(summary),
         run=run,
         participants=participants,
         with_masks=any(row["with masks"] for row in participants),

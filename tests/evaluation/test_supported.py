@@ -59,7 +59,7 @@ def test_a_narrower_interval_of_hospitals_like_these_claims_only_what_these_hosp
 def test_a_model_is_called_better_neither_in_a_sentence_nor_in_the_table_by_a_narrower_interval_alone() -> None:
     summary = summary_of(0.02, 0.06)
     summary["comparisons"][0]["these_hospitals"] = answer(-0.10, 0.16)
-    found = write_verdicts(summary)["death"]
+    found = write_verdicts(summary)["verdict"]["death"]
     assert found["verdict"] == "not shown to differ"
     assert found["comparison"].startswith("It is not shown which is better, the network or the clinical model")
 
@@ -77,7 +77,7 @@ def test_a_model_is_called_better_in_the_table_only_where_these_hospitals_show_i
 
 def test_a_fault_of_calibration_is_claimed_of_these_hospitals_where_that_of_others_is_too_narrow() -> None:
     slope = figure(0.7, 0.6, 0.8, these_hospitals=answer(0.3, 1.2))
-    said = write_verdicts(summary_of(-0.05, 0.10, calibration_slope=slope))["death"]["calibration"]
+    said = write_verdicts(summary_of(-0.05, 0.10, calibration_slope=slope))["verdict"]["death"]["calibration"]
     assert said.startswith("At these hospitals")
     assert "is not shown (slope 0.75, 0.30 to 1.20)" in said
     assert "Nothing is said of hospitals like these: these hospitals agree more closely" in said

@@ -11,7 +11,7 @@ import pandas as pd
 from kicc_ml.core.schemas.versions import load_schema
 from kicc_ml.core.shown import format_count
 from kicc_ml.evaluation.text import capitalize, make_heading, make_label
-from kicc_ml.evaluation.verdict import SENTENCES
+from kicc_ml.evaluation.verdict import list_sentences, list_verdicts
 from kicc_ml.report.cards.card import (
     HIDDEN,
     MIN_SHOWN_PATIENTS,
@@ -154,7 +154,8 @@ def _list_changed(flow: Mapping[str, Any]) -> list[str]:
 def _list_claims(summary: Mapping[str, Any]) -> list[Section]:
     """List the sentences of the report's verdict, as they are there, a section for each endpoint."""
     claims = {
-        make_heading(endpoint): [found[name] for name in SENTENCES] for endpoint, found in summary["verdict"].items()
+        make_heading(endpoint): [sentence for found in verdicts for sentence in list_sentences(found)]
+        for endpoint, verdicts in list_verdicts(summary).items()
     }
     if segmentation := write_segmentation_verdict(summary):
         claims["Segmentation"] = segmentation
