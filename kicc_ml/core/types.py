@@ -8,7 +8,6 @@ NIfTI. DICOM's LPS is converted to RAS in one place, :mod:`kicc_ml.dicom.series.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from math import nan
 from pathlib import Path
 from typing import Literal
 
@@ -128,7 +127,7 @@ class Case:
     the values of a mask file of several labels stand for, ``region_labels`` the same of the file of one region, where a
     set's files differ. ``person`` groups what must stay on one side of a
     split. ``further`` are images of other times that count too, where a cohort pools serial ones. ``opacity_share`` is
-    the share of a radiograph's lung fields that is opaque, 0 to 1, as readers say; NaN if they do not.
+    the share of a radiograph's lung fields that is opaque, 0 to 1, as readers say; None if they do not.
 
     Control characters in ``site`` are written out, as ``\x1b``.
 
@@ -148,7 +147,7 @@ class Case:
     mask_labels: Mapping[int, str] = field(default_factory=dict)
     region_labels: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     further: tuple[Series, ...] = ()
-    opacity_share: float = nan
+    opacity_share: float | None = None
 
     def __post_init__(self) -> None:
         check_path_name(self.case_id, "the case id")

@@ -12,7 +12,7 @@ Both           case_id, site, sample_seed: lists of one entry per sample
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isnan, nan
+from math import nan
 from typing import Any
 
 import pytorch_lightning as pl
@@ -150,7 +150,7 @@ class PatchDataModule(pl.LightningDataModule):
 
     def _teaches(self, case: Case, labelled: bool) -> bool:
         """Tell whether a case can be trained on: by its masks, or by what readers say of a radiograph."""
-        return labelled or (case.case_id in self.volumes and not isnan(case.opacity_share))
+        return labelled or (case.case_id in self.volumes and case.opacity_share is not None)
 
     def _labelled(self, cases: Sequence[Case]) -> list[Labelled]:
         return [Labelled(case.case_id, case.site, self.volumes[case.case_id]) for case in cases]

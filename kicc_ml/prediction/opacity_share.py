@@ -67,7 +67,7 @@ def _fitting_cases(data: PatchDataModule) -> list[Case]:
 
 def is_share_known(case: Case, volume: StoredVolume) -> bool:
     """Tell whether a reader's score or a mask states how much of the lung fields is opaque."""
-    return volume.lesion_known or not np.isnan(case.opacity_share)
+    return volume.lesion_known or case.opacity_share is not None
 
 
 def compute_known_share(case: Case, volume: StoredVolume, lung_xy: np.ndarray) -> float:
@@ -75,7 +75,7 @@ def compute_known_share(case: Case, volume: StoredVolume, lung_xy: np.ndarray) -
     lesion_xy = _lesion(volume) if volume.lesion_known else None
     if lesion_xy is not None and not lesion_xy.any():
         return 0.0
-    if not np.isnan(case.opacity_share):
+    if case.opacity_share is not None:
         return case.opacity_share
     assert lesion_xy is not None
     return float((lesion_xy & lung_xy).sum() / lung_xy.sum())
@@ -88,7 +88,7 @@ def add_readers_share(row: dict[Any, Any], case: Case) -> dict[Any, Any]:
         row: the columns of a case; a missing reference is None or absent.
         case: the case.
     """
-    if np.isnan(case.opacity_share) or row.get(PERCENT_REFERENCE) is not None:
+    if case.opacity_share is None or row.get(PERCENT_REFERENCE) is not None:
         return row
     return row | {PERCENT_REFERENCE: 100 * case.opacity_share}
 

@@ -1,5 +1,6 @@
 """``kicc-ml serve``: what is wrong is one sentence before anything listens."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_a_run_that_is_not_there_ends_the_command_with_its_sentence(tmp_path: Pa
 
 def test_the_page_of_the_node_lists_every_key_with_its_default(tmp_path: Path):
     page = (ROOT / "docs" / "hospital-node.md").read_text(encoding="utf-8")
-    example = page.split("```yaml\n")[1].split("```")[0]
+    (example,) = re.findall(r"\n## site.yaml\n.*?```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "full.yaml").write_text(example, encoding="utf-8")
     (tmp_path / "least.yaml").write_text("folder: /var/lib/kicc-ml\ndicom: {senders: [SCANNER, PACS]}\n")
     assert read_site_file(tmp_path / "full.yaml") == read_site_file(tmp_path / "least.yaml")

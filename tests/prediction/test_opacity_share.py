@@ -49,7 +49,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
         site = f"h{number % HOSPITALS}"
         series = make_radiograph_series(folder / f"f{number}.png", site=site, patient=f"p{number}")
         masks = {0: {"lesion": ()}, 1: {"lesion": (folder / f"m{number}.png",)}, 2: {}}[number % 3]
-        score = share if number % 3 == 2 else np.nan
+        score = share if number % 3 == 2 else None
         made.append(Case(f"f{number}", site, f"p{number}", cxr=series, cxr_masks=masks, opacity_share=score))
     return made
 

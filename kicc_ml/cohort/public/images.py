@@ -189,7 +189,7 @@ def covid_cxr_masks(root: str | Path | None) -> Cohort:
         replace(
             make_radiograph_case(folder, frontal.loc[[row]]),
             cxr_masks=masks[frontal.loc[row, "image_id"]],
-            opacity_share=float(share[row]),
+            opacity_share=None if np.isnan(share[row]) else float(share[row]),
         )
         for row in frontal.index
     ]
