@@ -68,16 +68,22 @@ def make_site_columns(summary: Mapping[str, Any]) -> tuple[list[str], list[list[
 
 
 def _make_site_cells(figures_of: Mapping[str, Any], judged: Mapping[str, list[str]]) -> list[str]:
-    within_2 = figures_of["severity"]["score"]["within_2"]
+    score, dice = figures_of["severity"]["score"], figures_of["segmentation"]["lesion"]["dice"]
+    within_2 = score["within_2"]
     return [
         str(figures_of["n"]),
-        format_number(figures_of["segmentation"]["lesion"]["dice"]["mean"]),
-        "–" if within_2 is None else f"{100 * within_2:.0f} %",
+        format_number(dice["mean"]) + _format_own_n(dice["n"], figures_of["n"]),
+        "–" if within_2 is None else f"{100 * within_2:.0f} %" + _format_own_n(score["n"], figures_of["n"]),
         *(
             " / ".join(format_number(_get_auroc(figures_of["outcome"][endpoint], model)) for model in models)
             for endpoint, models in judged.items()
         ),
     ]
+
+
+def _format_own_n(count: int, cases: int) -> str:
+    """Format the number of cases of a figure if it is not that of all cases; "" where there is no figure."""
+    return f", n {count}" if 0 < count != cases else ""
 
 
 def _get_auroc(models: Mapping[str, Any], model: str) -> float | None:
