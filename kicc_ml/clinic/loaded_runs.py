@@ -12,6 +12,7 @@ from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel, score_model
 from kicc_ml.prediction.segmenters import make_segmenter
 from kicc_ml.runs.folder import load_folds
+from kicc_ml.runs.run_kind import MASKS, OUTCOMES, SCORES, refuse_other_kinds
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ def load_runs(choice: RunChoice) -> LoadedRuns:
     Raises:
         UserError: a folder holds no finished run of its kind, or they do not fit together.
     """
+    for run, option in ((choice.run, MASKS), (choice.outcome_run, OUTCOMES), (choice.score_run, SCORES)):
+        if run:
+            refuse_other_kinds(run, option)
     folds, oof_cases = load_folds(choice.run, choice.trust), read_oof_cases(choice.run)
     segmenter = make_segmenter(folds, choice.device, fast=choice.fast)
     outcomes = load_outcomes(choice.outcome_run, choice.clinical, choice.trust)
