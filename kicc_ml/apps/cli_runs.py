@@ -1,7 +1,10 @@
 """The commands of ``kicc-ml`` that work on what was trained or predicted; imports as in :mod:`kicc_ml.apps.cli`."""
 
+import shlex
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -191,7 +194,8 @@ def _predict(
     if clinic.identified or any(out.glob(f"*/{DICOM}")):
         say(IDENTIFIES.format(out=out))
     set_aside = {**refused, **set_aside, **clinic.without_objects}
-    finish(f"{len(rows)} predicted: {out / PREDICTIONS}", set_aside)
+    look = f"; look at them with: kicc-ml view {shlex.quote(str(out))}" if len(rows) else ""
+    finish(f"{len(rows)} predicted: {out / PREDICTIONS}{look}", set_aside)
 
 
 def view(
@@ -203,8 +207,16 @@ def view(
 
     listing = list_patients(out)
     if browse:
-        typer.launch(listing.resolve().as_uri())
+        _open_in_browser(listing.resolve().as_uri())
     say(f"patients: {listing}")
+
+
+def _open_in_browser(address: str) -> None:
+    """Open an address in the browser of the desktop; where there is none, nothing is said of it."""
+    if opener := shutil.which("xdg-open"):  # typer.launch would print its complaints, and let it take the terminal
+        Popen([opener, address], stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
+    else:
+        typer.launch(address)
 
 
 def compare(

@@ -69,7 +69,7 @@ def test_a_name_that_leads_elsewhere_is_set_aside_and_no_folder_is_touched(
     status, out, err = predict("-i", tmp_path / "in", "-o", home / "results")
     assert status == 3
     assert "cannot be the name of a folder" in out
-    assert "1 predicted" in out
+    assert f"1 predicted: {home}/results/predictions.csv; look at them with: kicc-ml view {home}/results\n" in out
     after = digests(home)
     assert before.items() <= after.items()
     new = set(after) - set(before)

@@ -77,14 +77,21 @@ def find_scans(source: Path | str, units: Units, spacing_known: bool, modality: 
         ((name, reason),) = set_aside.items()
         raise UserError(f"{name}: {reason}", page=REFUSED_SERIES)
     if not usable:
-        left_out = f", and {others}, which this run is not for" if others else ""
-        raise UserError(
-            f"{source} holds no usable {modality}{left_out}; kicc-ml index {source} says why", page=REFUSED_SERIES
-        )
+        raise _make_none_usable(source, modality, others, is_refused=bool(found))
     if len(usable) < sum(series.usable for series in found):
         raise UserError(f"{source} holds two scans of one name; rename one, or give their folders one by one")
     check_distinct(usable, "the scans")
     return Scans(usable, set_aside)
+
+
+def _make_none_usable(source: Path | str, modality: Modality, others: str, is_refused: bool) -> UserError:
+    """Make the error for a source without a usable scan. ``others`` counts the usable images of the other kind."""
+    left_out = f", and {others}, which this run is not for" if others else ""
+    if others and not is_refused:  # nothing is wrong with the images, so that no list of reasons helps
+        remedy = f"give {KIND_NAMES[modality][1]}, or a run for images of the other kind"
+        return UserError(f"{source} holds no {KIND_NAMES[modality][0]}{left_out}; {remedy}")
+    remedy = f"kicc-ml index {source} says why"
+    return UserError(f"{source} holds no usable {modality}{left_out}; {remedy}", page=REFUSED_SERIES)
 
 
 def _log_refusals(found: Iterable[Series], suffixes: tuple[str, ...]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from kicc_ml.core.errors import UserError
+from kicc_ml.core.help_pages import REFUSED_SERIES
 from kicc_ml.dicom.index.sources import find_scans
 
 
@@ -62,8 +63,21 @@ def test_images_of_the_other_kind_are_left_out_and_counted(
 
 def test_a_folder_of_the_other_kind_alone_is_refused_with_what_it_holds(tmp_path: Path):
     nifti(tmp_path / "one.nii.gz")
-    with pytest.raises(UserError, match="holds no usable CXR, and 1 CT, which this run is not for"):
+    with pytest.raises(UserError, match="holds no radiograph, and 1 CT, which this run is not for") as refused:
         find_scans(tmp_path, "hu", True, "CXR")
+    assert "kicc-ml index" not in str(refused.value)  # it would say that the CT is usable
+    assert not refused.value.page
+
+
+def test_where_a_scan_is_refused_beside_the_other_kind_its_reasons_are_pointed_to(tmp_path: Path):
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    (tmp_path / "other.nii.gz").write_bytes(b"no image")
+    Image.fromarray(np.full((200, 200), 90, np.uint8)).save(tmp_path / "film.png")
+    with pytest.raises(
+        UserError, match=r"holds no usable CT, and 1 radiograph, .* kicc-ml index .* says why"
+    ) as refused:
+        find_scans(tmp_path, "hu", True)
+    assert refused.value.page == REFUSED_SERIES
 
 
 def test_a_refused_scan_is_named_with_its_reason_and_the_others_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -114,5 +128,5 @@ def test_radiographs_are_pictures_and_frontal_dicom_where_those_are_asked_for(tm
     nifti(tmp_path / "ct.nii.gz")
     found = find_scans(tmp_path, "arbitrary", False, "CXR")
     assert {case_id: series.modality for case_id, series in found.items()} == {"one": "CXR", "two": "CXR"}
-    with pytest.raises(UserError, match="no usable CXR"):
+    with pytest.raises(UserError, match="holds no radiograph"):
         find_scans(tmp_path / "ct.nii.gz", "arbitrary", False, "CXR")
