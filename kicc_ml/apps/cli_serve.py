@@ -57,6 +57,7 @@ def serve(
             f"{settings.folder} holds names, numbers and images of patients: keep it inside the hospital",
             to_stderr=True,
         )
+        say("loading the networks ...", to_stderr=True)
         node.run(
             [
                 PredictorOfRuns(names(device, settings.worker.fast), node.folders, settings.identified)

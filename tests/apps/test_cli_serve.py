@@ -1,6 +1,5 @@
 """``kicc-ml serve``: what is wrong is one sentence before anything listens."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def test_a_run_that_is_not_there_ends_the_command_with_its_sentence(tmp_path: Pa
 
 def test_the_page_of_the_node_lists_every_key_with_its_default(tmp_path: Path):
     page = (ROOT / "docs" / "hospital-node.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"\n## site.yaml\n.*?```yaml\n(.*?)```", page, re.DOTALL)
+    example = page.split("## site.yaml\n")[1].split("```yaml\n")[1].split("```")[0]
     (tmp_path / "full.yaml").write_text(example, encoding="utf-8")
     (tmp_path / "least.yaml").write_text("folder: /var/lib/kicc-ml\ndicom: {senders: [SCANNER, PACS]}\n")
     assert read_site_file(tmp_path / "full.yaml") == read_site_file(tmp_path / "least.yaml")
@@ -41,3 +40,11 @@ def test_the_page_of_the_node_lists_every_key_with_its_default(tmp_path: Path):
     for section, values in vars(settings).items():
         assert section in keys
         assert set(getattr(values, "__dataclass_fields__", ())) <= keys
+
+
+def test_the_first_example_of_the_page_is_whole_with_page_and_users(tmp_path: Path):
+    page = (ROOT / "docs" / "hospital-node.md").read_text(encoding="utf-8")
+    (tmp_path / "site.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    settings = read_site_file(tmp_path / "site.yaml")
+    assert settings.identified
+    assert (settings.web.port, settings.web.users) == (8080, tmp_path / "users.yaml")
