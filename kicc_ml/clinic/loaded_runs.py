@@ -12,7 +12,7 @@ from kicc_ml.models.segmenter import Segmenter
 from kicc_ml.prediction.new_radiograph_scores import ScoreModel, score_model
 from kicc_ml.prediction.segmenters import make_segmenter
 from kicc_ml.runs.folder import load_folds
-from kicc_ml.runs.run_kind import MASKS, OUTCOMES, SCORES, refuse_other_kinds
+from kicc_ml.runs.run_kind import MASKS, OUTCOMES, refuse_other_kinds
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def load_runs(choice: RunChoice) -> LoadedRuns:
     Raises:
         UserError: a folder holds no finished run of its kind, or they do not fit together.
     """
-    for run, option in ((choice.run, MASKS), (choice.outcome_run, OUTCOMES), (choice.score_run, SCORES)):
+    for run, option in ((choice.run, MASKS), (choice.outcome_run, OUTCOMES)):
         if run:
             refuse_other_kinds(run, option)
     folds, oof_cases = load_folds(choice.run, choice.trust), read_oof_cases(choice.run)
