@@ -139,7 +139,7 @@ def render_page(
     filled: Sequence[Mapping[str, Any]],
 ) -> str:
     """Render the page as text with its CSS, figures and pictures, so that it requests nothing from a network."""
-    filters: dict[str, Callable[..., str]] = {
+    filters: dict[str, Callable[..., Any]] = {
         "figure": format_estimate,
         "bounds": format_bounds,
         "words": make_label,

@@ -34,6 +34,7 @@ CASES = [
         mask_labels={1: "lesion", 2: "consolidation"},
         region_labels={"lung": {1: "lung", 2: "lung"}, "lesion": {2: "lesion"}},
         further=(replace(CT, uid="later"), CXR),
+        opacity_share=0.25,
     ),
     Case("a", "부산", "q"),
 ]

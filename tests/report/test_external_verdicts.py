@@ -7,7 +7,7 @@ from markupsafe import escape
 
 from kicc_ml.evaluation.text import format_estimate
 from kicc_ml.report.external_predictions import evaluate_predictions, name_models
-from tests.report.test_external_predictions import make_cohort, read_summary, write_probabilities
+from tests.support.external_cohort import make_cohort, read_summary, write_probabilities
 from tests.support.schemas import list_faults
 
 
@@ -26,7 +26,7 @@ def test_the_report_of_one_file_of_risks_judges_it_without_a_model_to_compare_wi
     area = summary["outcome"]["icu"]["ours"]["auroc"]["these_hospitals"]
     assert f"<td>{format_estimate(area)}</td>" in words
     first_page = text[text.index('<ul class="headlines">') : text.index("</header>")]
-    assert re.search(r"ICU</a>, model ours: AUC 0\.\d\d [^;]*\.</li>", first_page)
+    assert re.search(r"ICU</a>, model ours: AUC 0\.\d\d [^;]*; the model ours is [^;]*\.</li>", first_page)
 
 
 def test_each_of_two_files_of_risks_has_its_verdict(tmp_path: Path) -> None:
