@@ -9,9 +9,10 @@ from typing import Any
 
 from kicc_ml.core.received import parse_yaml_documents
 from kicc_ml.core.shown import format_count
-from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, format_number, make_label
+from kicc_ml.evaluation.text import capitalize, format_bounds, format_estimate, make_label
 from kicc_ml.evaluation.verdict import list_verdicts
 from kicc_ml.report.feature_names import name_feature
+from kicc_ml.report.leakage_text import describe_leakage
 from kicc_ml.report.preparation import describe_preparation
 
 #: Maximum number of columns with missing values that are named; the others are counted.
@@ -191,54 +192,6 @@ def _describe_failures(summary: Mapping[str, Any]) -> str:
     if "quarantined" in summary:
         failures.append(f"{len(summary['quarantined'])} cases set aside, with the reason")
     return "; ".join(failures)
-
-
-def describe_leakage(leakage: Mapping[str, Any], format_one: Callable[[int], str] = str) -> str:
-    """Describe whether hospitals can be told, and how many persons share an image, each with its base.
-
-    Args:
-        leakage: that of ``summary.json``; empty if nothing was examined.
-        format_one: how a number is written.
-
-    Returns:
-        a phrase; "" if nothing was examined.
-    """
-    if not leakage:
-        return ""
-    compared = count_pictures(leakage["pictures"], format_one)
-    copies = f"{format_one(len(leakage['duplicates']))} pairs of persons with the same or nearly the same image"
-    return f"{_describe_probes(leakage['site_probe'])}; " + (
-        f"{copies} (compared were {compared})" if compared else "no images were compared"
-    )
-
-
-def count_pictures(pictures: Mapping[str, int], format_one: Callable[[int], str] = str) -> str:
-    """Write how many images of each kind were compared.
-
-    Args:
-        pictures: the number of images by kind.
-        format_one: how a number is written.
-
-    Returns:
-        ``4 CT, 8 radiographs``.
-    """
-    plurals = {"radiograph": "radiographs"}
-    counts = {kind: format_one(count) for kind, count in pictures.items()}
-    return ", ".join(f"{count} {kind if count == '1' else plurals.get(kind, kind)}" for kind, count in counts.items())
-
-
-def _describe_probes(probes: Sequence[Mapping[str, Any]]) -> str:
-    tried = [probe for probe in probes if probe["value"] is not None]
-    if not tried:
-        return "whether the hospital can be predicted was not examined"
-    flagged = [
-        f"{probe['features']} (balanced accuracy {format_estimate(probe)}, chance {format_number(probe['chance'])})"
-        for probe in tried
-        if probe["flagged"]
-    ]
-    if flagged:
-        return f"the hospital can be predicted from {', '.join(flagged)}"
-    return f"the hospital is not shown to be predictable from {', '.join(probe['features'] for probe in tried)}"
 
 
 def _describe_software(run: Mapping[str, str]) -> dict[str, str]:

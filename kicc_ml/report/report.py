@@ -33,8 +33,8 @@ from kicc_ml.evaluation.text import (
 from kicc_ml.evaluation.verdict import format_judgement, list_sentences, list_verdicts
 from kicc_ml.report import figures
 from kicc_ml.report.checklist import fill_checklists
-from kicc_ml.report.facts import count_pictures
 from kicc_ml.report.flow_chart import draw_flow_chart, make_flow_steps
+from kicc_ml.report.leakage_text import count_pictures
 from kicc_ml.report.segmentation_verdict import write_segmentation_verdict
 from kicc_ml.report.site_table import list_judged_models, make_site_columns
 from kicc_ml.report.table_one import make_table_one, split_by_width

@@ -8,7 +8,7 @@ import pytest
 from kicc_ml.evaluation.summary import summarise
 from kicc_ml.evaluation.supported import describe_order
 from kicc_ml.report.cards.card_tables import make_calibration_table, make_segmentation_table
-from kicc_ml.report.facts import count_pictures, describe_leakage
+from kicc_ml.report.leakage_text import count_pictures, describe_leakage
 from kicc_ml.report.report import write_report
 from tests.support.judged_summary import answer, figure, summary_of
 from tests.support.result_rows import NO_ROWS, case_rows, prediction_rows

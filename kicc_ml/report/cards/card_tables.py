@@ -55,7 +55,7 @@ def make_segmentation_table(summary: Mapping[str, Any]) -> CardTable:
     ]
     these = [f"{METRIC_NAMES[metric]} {QUESTION_NAMES['these_hospitals']}" for metric in MASK_METRICS]
     further = [f"Dice {QUESTION_NAMES[name]}" for name in ("hospitals_like_these", "new_hospital")]
-    return CardTable(["region", "n", *these, *further], rows)
+    return CardTable(["region", "n", *these, *further], rows, UNLESS)
 
 
 def make_outcome_table(summary: Mapping[str, Any]) -> CardTable:
@@ -145,7 +145,7 @@ def make_calibration_table(summary: Mapping[str, Any]) -> CardTable:
         for model in models
     ]
     headings = [f"{METRIC_NAMES[name]} {QUESTION_NAMES[question]}" for name, question in asked]
-    return CardTable(["endpoint", "model", *headings], rows)
+    return CardTable(["endpoint", "model", *headings], rows, UNLESS)
 
 
 def _get_answer(figure: Mapping[str, Any], question: str) -> Mapping[str, Any] | None:

@@ -15,8 +15,9 @@ from kicc_ml.report.cards.card import (
 )
 from kicc_ml.report.cards.card_tables import make_participant_table
 from kicc_ml.report.cards.model_card import describe_flow, describe_snapshots, list_checklists
-from kicc_ml.report.facts import collect_facts, describe_leakage, describe_missing, parse_settings
+from kicc_ml.report.facts import collect_facts, describe_missing, parse_settings
 from kicc_ml.report.feature_names import format_value, name_feature
+from kicc_ml.report.leakage_text import describe_leakage
 from kicc_ml.report.table_one import COUNTS
 
 #: What a data card should say and a run folder does not hold.
