@@ -32,7 +32,9 @@ def run():
 
 def run_module(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
     (folder / "slow_module.py").write_text(source)
-    code = "from kicc_ml.core.starting import start; start('slow_module', 'run')"
+    # A test run in the background of a shell ignores Ctrl-C, and so would what it starts.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from kicc_ml.core.starting import start; start('slow_module', 'run')"
     environment = os.environ | {"PYTHONPATH": f"{folder}:{ROOT}"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
