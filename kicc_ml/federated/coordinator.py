@@ -14,7 +14,7 @@ import torch
 from kicc_ml.core.errors import UserError
 from kicc_ml.federated.judge import combine_areas, combine_means
 from kicc_ml.federated.local_training import Agreed
-from kicc_ml.federated.messages import JUDGE, REFUSED, SUMS, TABLE, TRAIN, Message
+from kicc_ml.federated.messages import JUDGE, REFUSED, SUMS, TABLE, TRAIN, Message, is_usable
 from kicc_ml.federated.networks import average, build_network, get_weights
 from kicc_ml.federated.plan import Plan, list_versions
 from kicc_ml.federated.sums import Total, add_sums
@@ -29,6 +29,7 @@ Ask = Callable[[str, Message, Sequence[str]], Mapping[str, Message]]
 LEAST_HOSPITALS = 2
 
 SILENT = "no answer in time"
+UNUSABLE = "its answer is not one that this version of kicc_ml sends"
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,10 @@ def gather(
     Raises:
         UserError: fewer than ``least`` hospitals answered.
     """
-    answers = ask(task, Message({**question.figures, "versions": list_versions()}, question.arrays), sites)
-    lost = {
-        site: str(answers[site].figures[REFUSED]) if site in answers else SILENT
-        for site in sites
-        if site not in answers or REFUSED in answers[site].figures
-    }
+    asked = Message({**question.figures, "versions": list_versions()}, question.arrays)
+    answers = ask(task, asked, sites)
+    reasons_of = {site: _find_reason(task, answers.get(site), asked) for site in sites}
+    lost = {site: reason for site, reason in reasons_of.items() if reason}
     for site, reason in lost.items():
         logger.warning("%s: %s", site, reason)
     found = {site: answers[site] for site in sites if site not in lost}
@@ -79,6 +78,15 @@ def gather(
         reasons = "; ".join(f"{site}: {reason}" for site, reason in lost.items())
         raise UserError(f"{task}: {len(found)} of {len(sites)} hospitals answered, {least} are needed ({reasons})")
     return found, lost
+
+
+def _find_reason(task: str, answer: Message | None, asked: Message) -> str:
+    """Find why a hospital is lost; "" for one whose answer can be worked with."""
+    if answer is None:
+        return SILENT
+    if REFUSED in answer.figures:
+        return str(answer.figures[REFUSED])
+    return "" if is_usable(task, answer, asked) else UNUSABLE
 
 
 def collect_sums(ask: Ask, sites: Sequence[str], least: int = LEAST_HOSPITALS, table: bool = True) -> dict[str, Any]:

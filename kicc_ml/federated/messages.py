@@ -69,6 +69,30 @@ def check_answer(answer: Message, question: Message) -> Message:
     return answer
 
 
+def is_usable(task: str, answer: Message, question: Message) -> bool:
+    """Tell whether an answer can be worked with: a hospital may run another program than this one.
+
+    Args:
+        task: ``sums``, ``train`` or ``judge``.
+        answer: what came.
+        question: what was asked.
+
+    Returns:
+        whether it holds numbers alone, its number of patients, and for ``train`` all weights, finite, and a loss.
+    """
+    try:
+        check_answer(answer, question)
+    except NotSent:
+        return False
+    patients, loss = answer.figures.get("patients"), answer.figures.get("loss")
+    if task in (SUMS, TRAIN) and not (isinstance(patients, int) and patients > 0):
+        return False
+    if task != TRAIN:
+        return True
+    whole = set(answer.arrays) == set(question.arrays) and isinstance(loss, int | float)
+    return whole and all(np.isfinite(array).all() for array in answer.arrays.values())
+
+
 def _count_numbers(value: Any, place: str) -> int:
     """Count the numbers below a name. Raises NotSent for anything that is neither a number, None nor a mapping."""
     if isinstance(value, Mapping):

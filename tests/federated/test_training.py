@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from kicc_ml.core.errors import UserError
-from kicc_ml.federated.coordinator import combine, judge, train
+from kicc_ml.federated.coordinator import UNUSABLE, combine, judge, train
 from kicc_ml.federated.hospital import WENT_WRONG, Hospital
 from kicc_ml.federated.local_training import Agreed, make_data, train_round
 from kicc_ml.federated.messages import REFUSED, SUMS, TRAIN, Message
@@ -160,3 +161,24 @@ def test_weights_that_became_infinite_at_one_hospital_do_not_reach_the_average(w
     trained = train(wire, Plan(rounds=1, batch_size=64), list(SIZES))
     assert "the weights became infinite at this hospital" in trained.lost["north"]
     assert all(np.isfinite(array).all() for array in trained.weights.values())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda answer: Message({}, answer.arrays),
+        lambda answer: Message({**answer.figures, "patients": "many"}, answer.arrays),
+        lambda answer: Message(answer.figures, {}),
+        lambda answer: Message(answer.figures, {name: array[..., :1] for name, array in answer.arrays.items()}),
+        lambda answer: Message(answer.figures, {name: array * np.nan for name, array in answer.arrays.items()}),
+    ],
+    ids=["no figures", "no number", "no weights", "other shapes", "not finite"],
+)
+def test_a_hospital_that_answers_what_none_would_is_left_out_and_the_others_go_on(wire: Wire, spoil: Any):
+    def ask(task: str, question: Message, sites: Sequence[str]) -> Mapping[str, Message]:
+        answers = dict(wire(task, question, sites))
+        return answers | ({"north": spoil(answers["north"])} if task == TRAIN else {})
+
+    trained = train(ask, Plan(rounds=1, batch_size=64), list(SIZES))
+    assert trained.lost == {"north": UNUSABLE}
+    assert set(trained.rounds[0]) == {"east", "south"}
