@@ -16,7 +16,7 @@ from tests.support.slurm import Slurm, running_slurm
 #: The same examples every time, so that no test fails now and then; ``--hypothesis-profile=search`` draws many others.
 #: No deadline: a busy machine is no fault.
 COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("fixed", derandomize=True, max_examples=40, **COMMON)
+settings.register_profile("fixed", derandomize=True, max_examples=60, **COMMON)
 settings.register_profile("search", max_examples=3000, print_blob=True, **COMMON)
 settings.load_profile("fixed")
 #: More workers would take more memory than time.

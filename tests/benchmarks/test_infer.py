@@ -81,17 +81,28 @@ def test_in_full_quality_a_whole_ct_takes_at_most_twice_as_long_as_a_light_3d_un
     assert full <= MOST_OF_LIGHT * light
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real CT series are not under KICC_DATA")
-@pytest.mark.parametrize("name", SERIES)
-def test_the_lesions_of_a_real_series_have_one_answer_in_the_whole_scan_and_in_the_part_around_the_lungs(
-    name: str, folder: Path, tmp_path: Path
-) -> None:
-    (series,) = find_scans(REAL / name, "hu", True).values()
+@pytest.fixture(scope="module", params=SERIES)
+def real(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real series as all three ways see it: the lungs first, the whole scan, MONAI."""
+    if not REAL.is_dir():
+        pytest.skip("the real CT series are not under KICC_DATA")
+    (series,) = find_scans(REAL / request.param, "hu", True).values()
     volume = read_volume(series)
-    np.save(tmp_path / "scan.npy", volume.array)
-    np.save(tmp_path / "affine.npy", volume.affine_ras)
-    shutil.copy(folder / "weights.safetensors", tmp_path)
-    measured("ours,whole,monai", tmp_path, runs=1)
+    place = tmp_path_factory.mktemp(request.param)
+    np.save(place / "scan.npy", volume.array)
+    np.save(place / "affine.npy", volume.affine_ras)
+    shutil.copy(folder / "weights.safetensors", place)
+    measured("ours,whole,monai", place, runs=1)
     for other in ("whole", "monai"):
-        print(f"\n{name}, {other}: lesion Dice, lung Dice", *(f"{one:.4f}" for one in agreement(tmp_path, other)))
-    assert agreement(tmp_path, "whole")[0] >= LEAST_DICE  # of the lungs, what lies far from them counts in one alone
+        of_lesion, of_lung = agreement(place, other)
+        print(f"\n{request.param}, {other}: lesion Dice {of_lesion:.4f}, lung Dice {of_lung:.4f}")
+    return place
+
+
+def test_the_lesions_of_a_real_series_have_one_answer_in_the_whole_scan_and_around_the_lungs(real: Path) -> None:
+    assert agreement(real, "whole")[0] >= LEAST_DICE
+
+
+@pytest.mark.xfail(reason="lesion Dice 0.970 and 0.811: MONAI's own answer depends on the size of its windows")
+def test_a_real_series_is_segmented_alike(real: Path) -> None:
+    assert agreement(real, "monai")[0] >= LEAST_DICE

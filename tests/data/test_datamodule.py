@@ -77,10 +77,10 @@ def test_patches_depend_on_seed_epoch_and_index_only(tmp_path: Path) -> None:
 
 def test_the_lesion_share_is_kept_and_cases_take_turns(tmp_path: Path) -> None:
     def lesions(share: float) -> list[bool]:
-        module = patches(tmp_path, lesion_share=share, patches_per_epoch=30)
+        module = patches(tmp_path, lesion_share=share, patches_per_epoch=60)
         batches = as_the_task_gets_them(module)
         seen = [case for batch in batches for case in batch["case_id"]]
-        assert {case: seen.count(case) for case in seen} == {"c0": 10, "c1": 10, "c2": 10}
+        assert {case: seen.count(case) for case in seen} == {"c0": 20, "c1": 20, "c2": 20}
         return [bool(mask[LESION].any()) for batch in batches for mask in batch["mask_bcxyz"]]
 
     assert all(lesions(1.0))
